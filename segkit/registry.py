@@ -1,0 +1,104 @@
+"""Registries: a name in a config -> the class of that name; nothing is imported before the first look-up."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A config that cannot be built. The message names the config path and the way out."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """-> "; did you mean 'x'?" for the closest known name, or "" where none is close."""
+    by_lower = {str(other).lower(): str(other) for other in known}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
+
+
+class Registry:
+    """Classes of one kind by their names.
+
+    kind: the word errors use ("head"); locations: packages or modules that are imported, sorted, at the first look-up.
+    A class from outside segkit is named "my_package.my_module:MyClass" and needs no registration.
+    """
+
+    def __init__(self, kind: str, *locations: str):
+        self.kind = kind
+        self._locations = locations
+        self._classes: dict[str, type] = {}
+        self._is_loaded = False
+
+    def register(self, cls: type) -> type:
+        """Class decorator: stores the class under its own name and returns it unchanged."""
+        other = self._classes.get(cls.__name__)
+        if other is not None and other.__module__ != cls.__module__:
+            raise ValueError(f"{self.kind} '{cls.__name__}' is registered by {other.__module__} and {cls.__module__}")
+        self._classes[cls.__name__] = cls
+        return cls
+
+    def names(self) -> list[str]:
+        """Sorted names of all registered classes."""
+        self._load()
+        return sorted(self._classes)
+
+    def get(self, name: str, at: str = "") -> type:
+        """name: registered name or "package.module:Class"; at: config path for the error -> the class."""
+        if not isinstance(name, str):
+            raise ConfigError(f"{at} = {name!r}: the type of a {self.kind} is a name in quotes")
+        if ":" in name:
+            return self._from_outside(name, at)
+        self._load()
+        if name not in self._classes:
+            place = f"{at} = '{name}': " if at else ""
+            hint = did_you_mean(name, self._classes) or f"; there are: {', '.join(sorted(self._classes))}"
+            raise ConfigError(f"{place}no such {self.kind}{hint}")
+        return self._classes[name]
+
+    def _from_outside(self, name: str, at: str) -> type:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{at} = '{name}': {error}; is its package installed or on PYTHONPATH?") from error
+
+    def _load(self) -> None:
+        if self._is_loaded:
+            return
+        self._is_loaded = True
+        for location in self._locations:
+            module = importlib.import_module(location)
+            if hasattr(module, "__path__"):
+                for info in sorted(pkgutil.iter_modules(module.__path__), key=lambda info: info.name):
+                    if not info.ispkg:
+                        importlib.import_module(f"{location}.{info.name}")
+
+
+class TorchOptimizers(Registry):
+    """The optimizers of torch.optim by their own names, and classes from outside."""
+
+    def _load(self) -> None:
+        if not self._is_loaded:
+            import torch
+
+            self._is_loaded = True
+            for name, cls in vars(torch.optim).items():
+                if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer:
+                    self._classes[name] = cls
+
+
+MODELS = Registry("model", "segkit.segmentor")
+BACKBONES = Registry("backbone", "segkit.backbones")
+NECKS = Registry("neck", "segkit.archs")
+HEADS = Registry("head", "segkit.archs")
+REFINERS = Registry("refiner", "segkit.refiners")
+LOSSES = Registry("loss", "segkit.losses")
+DATASETS = Registry("data set", "segkit.data")
+TRANSFORMS = Registry("transform", "segkit.data")
+SAMPLERS = Registry("sampler", "segkit.data")
+METRICS = Registry("metric", "segkit.metrics")
+OPTIMIZERS = TorchOptimizers("optimizer")
+SCHEDULES = Registry("schedule", "segkit.engine.schedules")
+HOOKS = Registry("hook", "segkit.engine")
+RUNNERS = Registry("runner", "segkit.runners")

@@ -1,0 +1,43 @@
+"""The dictionaries that travel through segkit. Shape legend: B batch, C channels, K classes, H W image, n objects,
+P clicks per sign, L layers."""
+
+from typing import Any, TypedDict
+
+from torch import Tensor
+
+Outputs = dict[str, Tensor]
+"""Named outputs of a model: "logits" float [B,K,h,w] at the head's stride, "aux0.logits", "edge", "embedding", ..."""
+
+Prediction = dict[str, Any]
+"""One image's result: "labels" uint8/int16 [H0,W0]; on request "probabilities" float [K,H0,W0];
+instances: "masks" as RLE, "scores", "labels", "boxes"."""
+
+
+class Sample(TypedDict, total=False):
+    """One item before collation; arrays are numpy."""
+
+    image: Any  # uint8 or float32 [H,W,C], RGB
+    mask: Any  # uint8 or int16 [H,W], ignore = 255; float32 with ignore = -1 for click targets
+    boxes: Any  # float32 [n,4] x0,y0,x1,y1 in pixels, x1 and y1 exclusive
+    labels: Any  # int64 [n]
+    masks: Any  # uint8 [n,H,W] or list of n RLE
+    crowd: Any  # bool [n]
+    layers: Any  # uint8 [H,W,L]: packed instance layers
+    objects: dict  # id -> (layer, value, parent, children)
+    clicks: Any  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
+    window: Any  # int [4] y0,x0,y1,x1: place of the crop in the image
+    meta: dict  # id, path, size=(H0,W0), valid=(h,w)
+
+
+class Batch(TypedDict, total=False):
+    """Collated samples on the device; images are padded at the right and bottom to the largest of the batch."""
+
+    image: Tensor  # uint8 or float32 [B,C,H,W]
+    mask: Tensor  # int64 [B,H,W], padding = ignore; in evaluation a list of B [H0,W0] at original size
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    masks: list
+    crowd: list[Tensor]
+    clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
+    window: list
+    meta: list[dict]
