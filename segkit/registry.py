@@ -84,7 +84,11 @@ class TorchOptimizers(Registry):
 
             self._is_loaded = True
             for name, cls in vars(torch.optim).items():
-                if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer:
+                if (
+                    isinstance(cls, type)
+                    and issubclass(cls, torch.optim.Optimizer)
+                    and cls is not torch.optim.Optimizer
+                ):
                     self._classes[name] = cls
 
 

@@ -1,0 +1,266 @@
+"""The shape of a config: which section takes which registry, and a check of all of it before anything is built."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from segkit import registry as reg
+from segkit.config import SECTIONS, Config
+from segkit.registry import ConfigError, Registry, did_you_mean
+
+
+@dataclass
+class TrainSettings:
+    """Section `train`: data the model learns from. batch_size is per process; prefetch is in batches per worker."""
+
+    dataset: dict
+    transforms: list = field(default_factory=list)
+    batch_size: int = 4
+    workers: int = 2
+    sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
+    prefetch: int = 2
+
+
+@dataclass
+class EvalSettings:
+    """Sections `val` and `test`: data that is scored at its original size. pad_divisor pads images at the right and
+    bottom to a multiple."""
+
+    dataset: dict
+    transforms: list = field(default_factory=list)
+    batch_size: int = 1
+    workers: int = 2
+    pad_divisor: int = 1
+
+
+@dataclass
+class LoopSettings:
+    """Section `loop`. Give steps or epochs; eval_every and save_every are in steps, 0 = at the end only;
+    keep: numbered checkpoints kept beside last.pt and best.pt; accumulate: batches per optimizer step;
+    clip: largest gradient norm, 0 = off; amp: "off", "bf16" or "fp16"; ema: decay, 0 = off."""
+
+    steps: int = 0
+    epochs: int = 0
+    accumulate: int = 1
+    clip: float = 0.0
+    amp: str = "off"
+    ema: float = 0.0
+    sync_bn: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    seed: int = 0
+    log_every: int = 50
+    eval_every: int = 0
+    save_every: int = 500
+    keep: int = 0
+    monitor: str = "mIoU"
+    better: str = "higher"
+    deterministic: bool = False
+
+
+@dataclass
+class InferenceSettings:
+    """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
+    tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1."""
+
+    mode: str = "whole"
+    crop: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    tta: dict | None = None
+    threshold: float = 0.5
+    refiners: list = field(default_factory=list)
+    clicks: dict = field(default_factory=dict)
+
+
+@dataclass
+class TTASettings:
+    """inference.tta: image scales and whether each is also seen mirrored."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = True
+
+
+@dataclass
+class InitSettings:
+    """Section `init`: weights to start from. drop: key prefixes left at their fresh values; map: a key map's name."""
+
+    path: str
+    drop: list = field(default_factory=list)
+    map: str | None = None
+
+
+@dataclass
+class WarmupSettings:
+    """schedule.warmup: the rate rises linearly from factor * lr over that many steps."""
+
+    steps: int
+    factor: float = 0.001
+
+
+@dataclass
+class RowSettings:
+    """One row of `losses` beside the loss's own arguments. on: name(s) or pattern of Outputs; target: name(s) of the
+    Batch; weight: a number or dict(value=1.0, warmup=steps, start=0.0); at: "image" or "native"; name: in the log."""
+
+    type: str
+    on: Any = "logits"
+    target: Any = None
+    weight: Any = 1.0
+    at: str = "image"
+    name: str | None = None
+
+
+@dataclass
+class WeightSettings:
+    """losses[].weight as a dict: rises linearly from start to value over warmup steps, then stays."""
+
+    value: float = 1.0
+    warmup: int = 0
+    start: float = 0.0
+
+
+SUPPLIED_TO_HEADS = ("in_channels", "num_classes", "align_corners", "strides")
+"""Arguments of heads and necks that segkit fills in from the model."""
+
+PLAIN: dict[str, type] = {
+    "train": TrainSettings,
+    "loop": LoopSettings,
+    "inference": InferenceSettings,
+    "inference.tta": TTASettings,
+    "init": InitSettings,
+    "schedule.warmup": WarmupSettings,
+}
+
+TREE: dict[str, tuple[Registry, tuple[str, ...]]] = {
+    "model": (reg.MODELS, ()),
+    "model.backbone": (reg.BACKBONES, ()),
+    "model.neck": (reg.NECKS, SUPPLIED_TO_HEADS),
+    "model.head": (reg.HEADS, SUPPLIED_TO_HEADS),
+    "model.aux[]": (reg.HEADS, SUPPLIED_TO_HEADS),
+    "losses[]": (reg.LOSSES, ()),
+    "weighting": (reg.LOSSES, ()),
+    "train.dataset": (reg.DATASETS, ()),
+    "train.transforms[]": (reg.TRANSFORMS, ()),
+    "train.sampler": (reg.SAMPLERS, ("dataset", "seed")),
+    "optimizer": (reg.OPTIMIZERS, ("params",)),
+    "schedule": (reg.SCHEDULES, ()),
+    "inference.refiners[]": (reg.REFINERS, ()),
+    "metrics[]": (reg.METRICS, ()),
+    "runner": (reg.RUNNERS, ()),
+    "hooks[]": (reg.HOOKS, ()),
+}
+for _part in ("val", "test", "test.*"):
+    TREE[f"{_part}.dataset"] = (reg.DATASETS, ())
+    TREE[f"{_part}.transforms[]"] = (reg.TRANSFORMS, ())
+    PLAIN[_part] = EvalSettings
+
+EXTRA_KEYS: dict[str, tuple[str, ...]] = {
+    "losses[]": ("on", "target", "weight", "at", "name"),
+    "optimizer": ("groups",),
+    "schedule": ("warmup",),
+}
+DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
+GROUP_KEYS = ("match", "kind", "lr", "decay")
+
+
+def check(cfg: Config | dict) -> None:
+    """Checks every section against the constructors it names; raises one ConfigError that lists all problems.
+
+    Each line holds the config path, what is wrong, the closest known name and the file the value came from.
+    """
+    problems: list[tuple[str, str]] = []
+    for name in cfg:
+        if name not in SECTIONS:
+            problems.append((name, f"no such section{did_you_mean(name, SECTIONS)}"))
+    for name in SECTIONS:
+        if name in cfg and cfg[name] is not None:
+            _check_node(cfg[name], name, name, problems)
+    for needed in ("model",):
+        if needed not in cfg:
+            problems.append((needed, "this section is missing; name a file of configs/_base_/ in _base_"))
+    if problems:
+        origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
+        lines = [f"{at}: {text}" + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
+        raise ConfigError("\n".join(lines))
+
+
+def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str]]) -> None:
+    """at: path in this config; pattern: its place in TREE (list positions as [], names of test sets as *)."""
+    if pattern == "test" and isinstance(value, dict) and "dataset" not in value and value:
+        for name, inner in value.items():
+            _check_node(inner, f"{at}.{name}", "test.*", problems)
+        return
+    if f"{pattern}[]" in TREE:
+        if not isinstance(value, list | tuple):
+            problems.append((at, f"expected a list of dict(type=...), got {value!r}"))
+            return
+        for i, inner in enumerate(value):
+            _check_node(inner, f"{at}.{i}", f"{pattern}[]", problems)
+        return
+    if pattern not in TREE and pattern not in PLAIN:
+        return
+    if not isinstance(value, dict):
+        problems.append((at, f"expected dict({'type=...' if pattern in TREE else '...'}), got {value!r}"))
+        return
+    if pattern in PLAIN:
+        _check_keys(value, at, PLAIN[pattern], (), problems)
+    else:
+        kind, supplied = TREE[pattern]
+        _check_typed(value, at, kind, (supplied, EXTRA_KEYS.get(pattern, ()), DEFAULT_TYPES.get(pattern)), problems)
+    for key, inner in value.items():
+        if inner is not None and not (pattern == "losses[]" and key == "type"):
+            _check_node(inner, f"{at}.{key}", f"{pattern}.{key}", problems)
+
+
+def _check_typed(value: dict, at: str, kind: Registry, place: tuple, problems: list[tuple[str, str]]) -> None:
+    supplied, extra, default_type = place
+    name = value.get("type", default_type)
+    if name is None:
+        problems.append((at, f"type is missing; there are: {', '.join(kind.names())}"))
+        return
+    try:
+        cls = kind.get(name, f"{at}.type")
+    except ConfigError as error:
+        path, _, text = str(error).partition(" = ")
+        problems.append((path, f"= {text}") if text else (at, str(error)))
+        return
+    for key in value:
+        if key in supplied and key not in extra:
+            problems.append((f"{at}.{key}", "segkit sets this itself; remove it"))
+    own = {k: v for k, v in value.items() if k != "type" and k not in supplied and k not in extra}
+    _check_keys(own, at, cls, supplied, problems, known=extra)
+    for row in value.get("groups", ()) if "groups" in extra else ():
+        for key in row:
+            if key not in GROUP_KEYS:
+                problems.append((f"{at}.groups", f"no such key '{key}'{did_you_mean(key, GROUP_KEYS)}"))
+    for key, registry in getattr(cls, "parts", {}).items():
+        _check_part(own.get(key), f"{at}.{key}", registry, problems)
+
+
+def _check_part(value: Any, at: str, kind: Registry, problems: list[tuple[str, str]]) -> None:
+    """A config inside the arguments of a registered class, which names such arguments in its `parts`."""
+    if isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            if kind is reg.LOSSES:
+                _check_node(inner, f"{at}.{i}", "losses[]", problems)
+            else:
+                _check_part(inner, f"{at}.{i}", kind, problems)
+    elif kind is reg.MODELS and value is not None:
+        _check_node(value, at, "model", problems)
+    elif isinstance(value, dict):
+        _check_typed(value, at, kind, ((), (), None), problems)
+
+
+def _check_keys(value: dict, at: str, call: Callable, supplied: tuple, problems: list, known: tuple = ()) -> None:
+    parameters = inspect.signature(call).parameters
+    names = [n for n in parameters if n not in supplied and n != "self"]
+    for key in value:
+        if key not in names:
+            hint = did_you_mean(key, [*names, *known]) or f"; it has: {', '.join([*names, *known])}"
+            problems.append((f"{at}.{key}", f"{call.__name__} has no argument '{key}'{hint}"))
+    for name in names:
+        parameter = parameters[name]
+        variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is parameter.empty and name not in value and not variable:
+            problems.append((f"{at}.{name}", f"{call.__name__} needs this argument; it has no default"))
