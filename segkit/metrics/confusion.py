@@ -1,0 +1,191 @@
+"""Scores of label maps from one confusion matrix over all pixels: IoU, Dice, F-score, accuracies."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.dist import all_reduce_sum
+from segkit.ops.histogram import joint_histogram, joint_histogram_of_tensors
+from segkit.ops.scores import SCORES, class_indices, class_scores, mean_of, percent
+from segkit.registry import METRICS, ConfigError
+from segkit.types import Batch, Prediction
+
+ABSENT = ("skip", "skip_without_truth", "zero", "one")
+NOTHING_BAD = -(2**31)
+
+
+@METRICS.register
+class Confusion:
+    """Counts every (truth, prediction) pair of pixels in one K x K matrix, and scores it.
+
+    groups: name -> classes (names or indices) that get means of their own, such as old and new classes;
+    exclude: classes (names or indices) left out of the means over classes, such as the background; aAcc and fwIoU
+    count pixels and keep them. beta: weight of recall in the F-score.
+    absent: what a class whose score is 0 / 0 does to the means: "skip" leaves it out (as mmsegmentation does),
+    "skip_without_truth" leaves out every class without a pixel in the truth, "zero" and "one" score it so.
+
+    update takes "labels" uint8/int16/int64 [H0,W0] of each prediction (tensor on any device, or numpy) and
+    batch["mask"], a list of [H0,W0]; pixels of the data set's ignore value are not counted. A value outside the classes
+    is a ValueError that names the image: at once on the CPU, in compute() for tensors on a GPU, which is never waited
+    for before. compute() sums the int64 counts of all processes, hence does not depend on their number.
+    """
+
+    def __init__(
+        self,
+        groups: dict[str, list] | None = None,
+        exclude: Sequence[str | int] = (),
+        *,
+        absent: str = "skip",
+        beta: float = 1.0,
+    ):
+        if absent not in ABSENT:
+            raise ConfigError(f"Confusion.absent = {absent!r}: one of {', '.join(ABSENT)}")
+        self.groups = groups or {}
+        self.exclude = exclude
+        self.absent = absent
+        self.beta = beta
+        self.classes: tuple[str, ...] = ()
+        self.ignore: int | None = None
+        self._counts: dict[torch.device, Tensor] = {}
+        self._unchecked: list[tuple[str, Tensor]] = []
+        self._total: Tensor | None = None
+
+    def start(self, dataset) -> None:
+        """Takes the data set's classes and ignore value; checks the class names of the arguments; sets counts to 0."""
+        self.classes = tuple(dataset.classes)
+        self.ignore = getattr(dataset, "ignore", 255)
+        self._kept = np.ones(len(self.classes), bool)
+        self._kept[class_indices(self.exclude, self.classes, "Confusion.exclude")] = False
+        self._members = {
+            name: class_indices(members, self.classes, f"Confusion.groups.{name}")
+            for name, members in self.groups.items()
+        }
+        self.reset()
+
+    def reset(self) -> None:
+        """Sets all counts to 0."""
+        self._counts = {}
+        self._unchecked = []
+        self._total = None
+
+    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
+        """Counts the pixels of B images."""
+        if batch.get("mask") is None:
+            raise ValueError("Confusion needs labelled images: the batch has no masks")
+        self._total = None
+        for i, (one, truth) in enumerate(zip(prediction, batch["mask"], strict=True)):
+            meta = batch["meta"][i] if batch.get("meta") else {}
+            self._count(one["labels"], truth, str(meta.get("id", f"image {i} of the batch")))
+
+    def matrix(self) -> Tensor:
+        """int64 [K,K], rows = truth, columns = prediction: of all processes after compute(), else of this one."""
+        return self._local() if self._total is None else self._total.clone()
+
+    def compute(self) -> dict:
+        """-> the scores in percent: mIoU, mDice, mFscore, mPrecision, mRecall, aAcc, mAcc, fwIoU, per_class and, where
+        groups were given, groups; null where nothing is to be scored."""
+        self._raise_for_bad_values()
+        self._total = all_reduce_sum(self._local())
+        matrix = self._total.numpy()
+        scores = self._with_absent(class_scores(matrix, self.beta), matrix)
+        result: dict = self._means(scores, self._kept)
+        result |= self._over_pixels(matrix)
+        result["per_class"] = {
+            name: {score: percent(scores[score][k]) for score in SCORES} for k, name in enumerate(self.classes)
+        }
+        for name, members in self._members.items():
+            result.setdefault("groups", {})[name] = self._means(scores, np.isin(np.arange(len(self.classes)), members))
+        return result
+
+    def _with_absent(self, scores: dict[str, np.ndarray], matrix: np.ndarray) -> dict[str, np.ndarray]:
+        if self.absent == "skip_without_truth":
+            return {name: np.where(matrix.sum(1) > 0, values, np.nan) for name, values in scores.items()}
+        if self.absent == "skip":
+            return scores
+        return {name: np.nan_to_num(values, nan=float(self.absent == "one")) for name, values in scores.items()}
+
+    @staticmethod
+    def _means(scores: dict[str, np.ndarray], kept: np.ndarray) -> dict[str, float | None]:
+        return {f"m{name}": percent(mean_of(scores[name][kept])) for name in SCORES}
+
+    @staticmethod
+    def _over_pixels(matrix: np.ndarray) -> dict[str, float | None]:
+        pixels = int(matrix.sum())
+        if not pixels:
+            return {"aAcc": None, "fwIoU": None}
+        # a class that no true pixel has weighs nothing, whatever its IoU
+        weighted = np.nan_to_num(class_scores(matrix)["IoU"]) * (matrix.sum(1) / pixels)
+        return {"aAcc": percent(np.trace(matrix) / pixels), "fwIoU": percent(weighted.sum())}
+
+    def _local(self) -> Tensor:
+        num_classes = len(self.classes)
+        total = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        for counts in self._counts.values():
+            total += counts.cpu()
+        return total
+
+    def _count(self, labels: Tensor | np.ndarray, truth: Tensor | np.ndarray, image: str) -> None:
+        labels, truth = torch.as_tensor(labels), torch.as_tensor(truth)
+        if labels.shape != truth.shape:
+            raise ValueError(f"{image}: prediction of {tuple(labels.shape)} pixels, truth of {tuple(truth.shape)}")
+        device = labels.device
+        if device.type == "cpu":
+            counts = self._count_on_cpu(labels, truth.cpu(), image)
+        else:
+            counts = self._count_on_device(labels, truth.to(device, non_blocking=True), image)
+        self._counts[device] = self._counts[device].add_(counts) if device in self._counts else counts.clone()
+
+    def _count_on_cpu(self, labels: Tensor, truth: Tensor, image: str) -> Tensor:
+        num_classes = len(self.classes)
+        if not labels.numel():
+            return torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        lowest, highest = (int(value) for value in labels.aminmax())
+        if lowest < 0 or highest >= num_classes:
+            raise self._outside(image, "prediction", lowest if lowest < 0 else highest)
+        is_small = num_classes <= 255
+        if truth.dtype != torch.uint8 and is_small:
+            is_small = int(truth.min()) >= 0 and int(truth.max()) <= 255
+        if not is_small:
+            counts = self._count_on_device(labels, truth, image)
+            self._raise_for_bad_values()
+            return counts
+        rows = joint_histogram(truth.to(torch.uint8).numpy(), labels.to(torch.uint8).numpy(), num_classes)
+        bad = np.flatnonzero(rows[num_classes:].any(1)) + num_classes
+        bad = bad[bad != self.ignore]
+        if len(bad):
+            raise self._outside(image, "label", int(bad[0]))
+        if self.ignore is not None and 0 <= self.ignore < num_classes:
+            rows[self.ignore] = 0
+        return torch.from_numpy(rows[:num_classes])
+
+    def _count_on_device(self, labels: Tensor, truth: Tensor, image: str) -> Tensor:
+        num_classes = len(self.classes)
+        labels, truth = labels.long(), truth.long()
+        ignored = truth == self.ignore if self.ignore is not None else torch.zeros_like(truth, dtype=torch.bool)
+        bad_truth = ((truth < 0) | (truth >= num_classes)) & ~ignored
+        bad_label = (labels < 0) | (labels >= num_classes)
+        bad = [
+            torch.where(where, value, NOTHING_BAD).max() for where, value in ((bad_truth, truth), (bad_label, labels))
+        ]
+        self._unchecked.append((image, torch.stack(bad)))
+        rows = torch.where(ignored | bad_truth | bad_label, num_classes, truth)
+        columns = labels.clamp(0, num_classes - 1)
+        return joint_histogram_of_tensors(rows, columns, num_classes + 1, num_classes)[:num_classes]
+
+    def _raise_for_bad_values(self) -> None:
+        unchecked, self._unchecked = self._unchecked, []
+        for image, values in unchecked:
+            for what, value in zip(("label", "prediction"), values.tolist()):
+                if value != NOTHING_BAD:
+                    raise self._outside(image, what, value)
+
+    def _outside(self, image: str, what: str, value: int) -> ValueError:
+        num_classes = len(self.classes)
+        remedy = {
+            "label": "name the missing classes, or map the value (label_map)",
+            "prediction": "does the model fit?",
+        }
+        way_out = f"there are {num_classes} (0..{num_classes - 1}), ignored is {self.ignore}; {remedy[what]}"
+        return ValueError(f"{image}: {what} {value} is outside the classes: {way_out}")
