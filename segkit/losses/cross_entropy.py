@@ -1,0 +1,70 @@
+"""Cross entropy of a softmax. B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class CrossEntropy(nn.Module):
+    """-w_y log softmax(x)_y of the true class y, averaged over pixels.
+
+    class_weight: K numbers w, or None for 1. label_smoothing e: the target is (1 - e) onehot(y) + e / K
+    (Szegedy et al., CVPR 2016, section 7). ignore: label that takes no part.
+    average: "valid" divides by the sum of w_y over the pixels that are not ignored, as torch does; "all" divides by the
+    number of all pixels, the ignored ones and no weights counted; "global" is "valid" over all processes.
+    mmseg's default (`avg_non_ignore=False`) is "all" without class weights and "valid" with them.
+    """
+
+    def __init__(
+        self,
+        class_weight: list[float] | None = None,
+        label_smoothing: float = 0.0,
+        average: str = "valid",
+        ignore: int = 255,
+    ):
+        super().__init__()
+        self.register_buffer("class_weight", float_vector(class_weight), persistent=False)
+        self.label_smoothing = label_smoothing
+        self.average = checked_average(average)
+        self.ignore = ignore
+
+    def forward(self, logits: Tensor, target: Tensor, pixel_weight: Tensor | None = None) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W], or probabilities float [B,K,H,W] (a pixel whose
+        probabilities sum to 0 is ignored); pixel_weight: float [B,H,W] or None, multiplies the loss of each pixel and
+        leaves the divisor alone -> float [], 0 where nothing is valid."""
+        logits = full_precision(logits)
+        if pixel_weight is None:
+            total = self._cross_entropy(logits, target, reduction="sum")
+        else:
+            total = (self._cross_entropy(logits, target, reduction="none") * pixel_weight).sum()
+        weight = self._pixel_weight(target, logits.dtype)
+        return mean_over(total, weight.sum(), weight.numel(), self.average)
+
+    def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each pixel float [B,H,W], 0 on ignored ones, and what each counts in the mean float [B,H,W]."""
+        logits = full_precision(logits)
+        return self._cross_entropy(logits, target, reduction="none"), self._pixel_weight(target, logits.dtype)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, reduction: str) -> Tensor:
+        return F.cross_entropy(
+            logits,
+            target.to(logits.dtype) if target.is_floating_point() else target.long(),
+            None if self.class_weight is None else self.class_weight.to(logits.dtype),
+            ignore_index=self.ignore,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def _pixel_weight(self, target: Tensor, dtype: torch.dtype) -> Tensor:
+        if target.is_floating_point():
+            if self.class_weight is None:
+                return (target.detach().sum(1) > 0).to(dtype)
+            return torch.einsum("bk...,k->b...", target.detach().to(dtype), self.class_weight.to(dtype))
+        valid = target != self.ignore
+        if self.class_weight is None:
+            return valid.to(dtype)
+        return self.class_weight.to(dtype)[target.long() * valid] * valid
