@@ -10,8 +10,10 @@ from typing import Any
 
 from segkit.registry import ConfigError, did_you_mean
 
-SECTIONS = ("model", "init", "losses", "weighting", "train", "val", "test", "optimizer", "schedule", "loop", "inference",
-            "metrics", "runner", "hooks")  # fmt: skip
+SECTIONS = (
+    *("model", "init", "losses", "weighting", "train", "val", "test", "optimizer", "schedule", "loop"),
+    *("inference", "metrics", "runner", "hooks"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
     """
     merged, origins = _load_file(Path(path), ())
     for option in options:
-        _override(merged, origins, option)
+        set_option(merged, origins, option)
     used: set[str] = set()
     resolved = {key: _resolve(value, merged, key, (), used) for key, value in merged.items()}
     for key in merged:
@@ -169,7 +171,7 @@ def _merge(values: dict, origins: dict, new: dict, new_origins: dict, prefix: st
         origins |= {k: v for k, v in new_origins.items() if k == here or k.startswith(f"{here}.")}
 
 
-def _override(values: dict, origins: dict, option: str) -> None:
+def set_option(values: dict, origins: dict, option: str) -> None:
     """Sets one "a.b.0.c=value" in place; the value is a Python literal or text."""
     path, equals, text = option.partition("=")
     if not equals or not path:
@@ -235,7 +237,5 @@ def dump(cfg: dict) -> str:
     """The sections as the text of a Python config file that loads back to the same values."""
     import pprint
 
-    return (
-        "\n\n".join(f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items())
-        + "\n"
-    )
+    parts = [f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items()]
+    return "\n\n".join(parts) + "\n"

@@ -24,14 +24,12 @@ class TrainSettings:
 
 @dataclass
 class EvalSettings:
-    """Sections `val` and `test`: data that is scored at its original size. pad_divisor pads images at the right and
-    bottom to a multiple."""
+    """Sections `val` and `test`: data that is scored at its original size; transforms touch the image alone."""
 
     dataset: dict
     transforms: list = field(default_factory=list)
     batch_size: int = 1
     workers: int = 2
-    pad_divisor: int = 1
 
 
 @dataclass
@@ -62,13 +60,15 @@ class LoopSettings:
 @dataclass
 class InferenceSettings:
     """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
-    tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1."""
+    tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1;
+    pad_divisor: images are padded at the right and bottom to a multiple of it, with the model's mean."""
 
     mode: str = "whole"
     crop: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     tta: dict | None = None
     threshold: float = 0.5
+    pad_divisor: int = 1
     refiners: list = field(default_factory=list)
     clicks: dict = field(default_factory=dict)
 

@@ -1,6 +1,7 @@
 """The dictionaries that travel through segkit. Shape legend: B batch, C channels, K classes, H W image, n objects,
 P clicks per sign, L layers."""
 
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from torch import Tensor
@@ -41,3 +42,15 @@ class Batch(TypedDict, total=False):
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     window: list
     meta: list[dict]
+
+
+@dataclass
+class Stage:
+    """One training of a run; most runs have a single one. name: also its folder, "" for the run's own folder;
+    overrides: sections merged over the config; init, teacher: checkpoints to start and to learn from."""
+
+    name: str = ""
+    overrides: dict = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    init: str | None = None
+    teacher: str | None = None

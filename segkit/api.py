@@ -1,0 +1,92 @@
+"""Four functions for notebooks and research code: load_config, build_model, load_model, predict."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from segkit.build import build, build_model
+from segkit.config import Config, load_config
+from segkit.engine import checkpoint
+from segkit.registry import RUNNERS, TRANSFORMS
+from segkit.runners.base import Runner
+from segkit.schema import InferenceSettings, check
+from segkit.types import Prediction, Sample
+
+__all__ = ["build_model", "build_runner", "load_config", "load_model", "predict"]
+
+
+def build_runner(cfg: dict) -> Runner:
+    """Sections `runner` and `inference` -> the runner, "Semantic" where it is not named."""
+    runner = build({"type": "Semantic", **(cfg.get("runner") or {})}, RUNNERS, "runner")
+    runner.inference = InferenceSettings(**(cfg.get("inference") or {}))
+    return runner
+
+
+def load_model(config: str | Path | dict | None, path: str | Path, device: str | torch.device = "cpu",
+               options: tuple[str, ...] = ()) -> nn.Module:  # fmt: skip
+    """A trained model in evaluation mode.
+
+    config: a config file, loaded sections, or None for the config inside the checkpoint; path: .pt, .pth or
+    .safetensors; options: "a.b=value" overrides. The moving average is loaded where the checkpoint has one.
+    The model carries `config`, `classes` and `palette`. Raises CheckpointError and ConfigError.
+    """
+    content = checkpoint.read(path)
+    cfg = resolve(config, content, path, options)
+    plain = {**cfg, "model": without_pretrained(cfg["model"])}
+    model = build_model(plain["model"])
+    checkpoint.load_weights(model, content.get("ema", content["model"]), path)
+    model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
+    return model.to(device).eval()
+
+
+def resolve(config: str | Path | dict | None, content: dict, path: str | Path, options: tuple[str, ...] = ()) -> Config:
+    """The checked config of a checkpoint: the given one, or the one inside."""
+    if isinstance(config, str | Path):
+        cfg = load_config(config, options)
+    else:
+        inner = content.get("config") if config is None else config
+        if not inner:
+            raise checkpoint.CheckpointError(f"{path}: holds no config; name the config file it was trained with")
+        cfg = override(Config(inner, str(path)), options)
+    check(cfg)
+    return cfg
+
+
+def override(cfg: Config, options: tuple[str, ...]) -> Config:
+    """The sections with "a.b=value" set."""
+    from segkit.config import set_option
+
+    for option in options:
+        set_option(cfg, cfg.origins, option)
+    return cfg
+
+
+def without_pretrained(model: dict) -> dict:
+    """The section `model` without start weights: those of the checkpoint replace them anyway."""
+    backbone = model.get("backbone")
+    if isinstance(backbone, dict) and backbone.get("pretrained"):
+        return {**model, "backbone": {**backbone, "pretrained": None}}
+    return model
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, image: np.ndarray, runner: Runner | None = None) -> Prediction:
+    """image: uint8 or float [H,W,C] in 0..255, RGB -> Prediction at the image's size, as numpy arrays.
+
+    The model's own config says how (transforms of `test`, `inference`); a model without one is run on the whole image.
+    """
+    cfg = getattr(model, "config", None) or {}
+    runner = runner or build_runner(cfg)
+    meta = dict(id="image", path="image", size=image.shape[:2])
+    sample = Sample(image=image, meta=meta)
+    rng = np.random.default_rng(0)
+    for row in ((cfg.get("test") or cfg.get("val")) or {}).get("transforms", []):
+        sample = build(row, TRANSFORMS, "test.transforms")(sample, rng)
+    batch = {
+        "image": torch.from_numpy(np.ascontiguousarray(sample["image"])).permute(2, 0, 1)[None].to(model.mean.device),
+        "meta": [{**sample["meta"], "valid": sample["image"].shape[:2]}],
+    }
+    prediction = runner.predict(model, batch)[0]
+    return {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}

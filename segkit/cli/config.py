@@ -1,0 +1,98 @@
+"""Prints a config with the origin of each value, or a registry: python tools/config.py CONFIG | --list heads."""
+
+import argparse
+import dataclasses
+import inspect
+from typing import Any
+
+from segkit import registry as reg
+from segkit.cli import common
+from segkit.config import Config
+from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check
+
+LISTS = {
+    "models": reg.MODELS, "backbones": reg.BACKBONES, "necks": reg.NECKS, "heads": reg.HEADS, "losses": reg.LOSSES,
+    "datasets": reg.DATASETS, "transforms": reg.TRANSFORMS, "samplers": reg.SAMPLERS, "metrics": reg.METRICS,
+    "optimizers": reg.OPTIMIZERS, "schedules": reg.SCHEDULES, "runners": reg.RUNNERS, "hooks": reg.HOOKS,
+    "refiners": reg.REFINERS,
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: arguments after the command -> exit code."""
+    arguments = common.parser("config", __doc__ or "")
+    arguments.add_argument("config", nargs="?", help="a config file")
+    arguments.add_argument("--list", choices=sorted(LISTS), help="the classes of one kind, a line each")
+    arguments.add_argument("--show", metavar="NAME", help="with --list: arguments and text of one class")
+    arguments.add_argument("--no-defaults", action="store_true", help="leave out values nobody set")
+    common.add_options(arguments)
+    return common.run(_config, arguments.parse_args(argv))
+
+
+def _config(args: argparse.Namespace) -> int:
+    if args.list:
+        print(describe(LISTS[args.list].get(args.show)) if args.show else listing(LISTS[args.list]))
+        return 0
+    if not args.config:
+        raise reg.ConfigError("give a config file, or --list with one of: " + ", ".join(sorted(LISTS)))
+    from segkit.config import load_config
+
+    cfg = load_config(args.config, args.cfg_options)
+    check(cfg)
+    for path, value, origin in values(cfg, not args.no_defaults):
+        print(f"{path} = {value!r}" + " " * max(2, 60 - len(path) - len(repr(value))) + f"# {origin}")
+    return 0
+
+
+def listing(registry: reg.Registry) -> str:
+    """One line per class: its name and the first sentence of its text."""
+    names = registry.names()
+    width = max(map(len, names), default=0)
+    lines = []
+    for name in names:
+        text = (inspect.getdoc(registry.get(name)) or "").strip().split("\n")[0]
+        lines.append(f"{name:{width}}  {text}")
+    return "\n".join(lines)
+
+
+def describe(cls: type) -> str:
+    """Name, arguments with defaults, and the whole text of a class."""
+    return f"{cls.__name__}{inspect.signature(cls)}\n\n{inspect.getdoc(cls) or ''}"
+
+
+def values(cfg: Config, with_defaults: bool = True) -> list[tuple[str, Any, str]]:
+    """-> (dotted path, value, origin) of every leaf; origin is a file, "--cfg-options" or "default"."""
+    rows: list[tuple[str, Any, str]] = []
+    for section in cfg:
+        _walk(cfg[section], section, section, cfg, with_defaults, rows)
+    return rows
+
+
+def _walk(value: Any, at: str, pattern: str, cfg: Config, with_defaults: bool, rows: list) -> None:
+    if pattern == "test" and isinstance(value, dict) and value and "dataset" not in value:
+        for name, inner in value.items():
+            _walk(inner, f"{at}.{name}", "test.*", cfg, with_defaults, rows)
+    elif isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
+        for i, inner in enumerate(value):
+            _walk(inner, f"{at}.{i}", f"{pattern}[]", cfg, with_defaults, rows)
+    elif isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _walk(inner, f"{at}.{key}", f"{pattern}.{key}", cfg, with_defaults, rows)
+        if with_defaults:
+            rows.extend((f"{at}.{k}", v, "default") for k, v in _defaults(value, pattern).items() if k not in value)
+    else:
+        rows.append((at, value, cfg.origin(at)))
+
+
+def _defaults(value: dict, pattern: str) -> dict[str, Any]:
+    """Arguments that nobody set, from the signature of what the config names."""
+    if pattern in PLAIN:
+        fields = dataclasses.fields(PLAIN[pattern])
+        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING} | made
+    if pattern not in TREE:
+        return {}
+    registry, supplied = TREE[pattern]
+    cls = registry.get(value.get("type", DEFAULT_TYPES.get(pattern)))
+    parameters = inspect.signature(cls).parameters
+    return {n: p.default for n, p in parameters.items() if p.default is not p.empty and n not in supplied}

@@ -1,0 +1,38 @@
+"""The console command `segkit`: train, test, predict, config and the other tools by name."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train a model from a config",
+    "test": "score a checkpoint, write a table, JSON and pictures",
+    "predict": "label images, folders and globs",
+    "config": "print a config with the origin of each value; list a registry",
+    "browse": "a grid of samples before and after augmentation",
+    "benchmark": "parameters, MACs, steps per second, memory of a config",
+    "convert": "a published checkpoint to one of segkit",
+    "analyze": "statistics of a data set's classes",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: command and its arguments, sys.argv by default -> exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: segkit COMMAND ...\n\n" + "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from segkit import __version__
+
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        from segkit.registry import did_you_mean
+
+        print(f"segkit: no command '{argv[0]}'{did_you_mean(argv[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"segkit.cli.{argv[0]}").main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Scores a checkpoint: python tools/test.py CONFIG CHECKPOINT [--out metrics.json] [--show DIR] [--tta] [--slide]."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from segkit.cli import common
+from segkit.cli.preflight import needed_sections
+from segkit.config import Config
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: arguments after the command -> exit code."""
+    arguments = common.parser("test", __doc__ or "")
+    arguments.add_argument("config", help="a config file, or 'none' for the config inside the checkpoint")
+    arguments.add_argument("checkpoint")
+    arguments.add_argument("--out", help="JSON file for the scores; default metrics.json beside the checkpoint")
+    arguments.add_argument("--show", metavar="DIR", help="pictures: image | truth | prediction, and the confusions")
+    arguments.add_argument("--show-count", type=int, default=50, help="pictures at most")
+    arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
+    arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
+    arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
+    arguments.add_argument("--device")
+    common.add_options(arguments)
+    return common.run(_test, arguments.parse_args(argv))
+
+
+def _test(args: argparse.Namespace) -> int:
+    from segkit import dist
+    from segkit.api import build_runner, load_model
+    from segkit.engine.setup import amp_dtype, build_metrics, pick_device
+
+    device = pick_device(args.device)
+    dist.start(device)
+    try:
+        config = None if args.config.lower() == "none" else args.config
+        model = load_model(config, args.checkpoint, device, tuple(args.cfg_options))
+        cfg: Config = model.config
+        needed_sections(cfg, (args.split if cfg.get(args.split) else "val",))
+        cfg["inference"] = with_switches(cfg, tta=args.tta, slide=args.slide)
+        dtype = amp_dtype(cfg.get("loop", {}).get("amp", "off") if device.type == "cuda" else "off", device)
+        metrics = build_metrics(cfg.get("metrics", []))
+        results = {
+            name: _score(args, (name, part), (build_runner(cfg), model, metrics), (device, dtype))
+            for name, part in sections(cfg, args.split).items()
+        }
+        if dist.is_main():
+            scores = results[""] if list(results) == [""] else results
+            out = Path(args.out) if args.out else Path(args.checkpoint).with_name("metrics.json")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(scores, indent=1) + "\n")
+            print(f"scores: {out}" + (f"\npictures: {args.show}" if args.show else ""))
+    finally:
+        dist.stop()
+    return 0
+
+
+def sections(cfg: Config, split: str) -> dict[str, dict]:
+    """-> {name: data section}; the name is "" where `test` is a single set. `val` stands in for a missing `test`."""
+    part = cfg.get(split) or cfg["val"]
+    return {"": part} if "dataset" in part else dict(part)
+
+
+def with_switches(cfg: Config, *, tta: bool, slide: bool) -> dict:
+    """Section `inference` with --tta and --slide; the window is inference.crop, or the last training crop."""
+    from segkit.registry import ConfigError
+
+    inference = dict(cfg.get("inference") or {})
+    if tta:
+        inference.setdefault("tta", {"scales": (0.75, 1.0, 1.25), "flip": True})
+    if slide:
+        crops = [t["size"] for t in cfg.get("train", {}).get("transforms", []) if "Crop" in t["type"] and "size" in t]
+        if "crop" not in inference and not crops:
+            raise ConfigError("--slide: set inference.crop = (height, width); the training has no crop to take it from")
+        inference["mode"] = "slide"
+        height, width = inference.setdefault("crop", tuple(crops[-1]) if crops else None)
+        inference.setdefault("stride", (max(height * 2 // 3, 1), max(width * 2 // 3, 1)))
+    return inference
+
+
+def _score(args: argparse.Namespace, part: tuple[str, dict], parts: tuple, target: tuple) -> dict:
+    from segkit import dist
+    from segkit.engine.evaluate import evaluate
+    from segkit.engine.hooks import Hook
+    from segkit.engine.setup import build_evaluation
+
+    (name, section), (runner, model, metrics), (device, dtype) = part, parts, target
+    data = build_evaluation(section, f"{args.split}.{name}" if name else args.split, device)
+    hooks: tuple[Hook, ...] = (Progress(-(-len(data[0]) // dist.world_size())),)
+    if args.show:
+        hooks += (Show(Path(args.show) / name, data[0], args.show_count),)
+    scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=hooks)
+    if dist.is_main():
+        print((f"{name}\n" if name else "") + table(scores))
+        if args.show:
+            _plots(Path(args.show) / name, metrics, data[0], scores)
+    return scores
+
+
+class Progress:
+    """A bar on a terminal."""
+
+    def __init__(self, total: int):
+        from tqdm import tqdm
+
+        from segkit import dist
+
+        self.bar = tqdm(total=total, unit="image", disable=None if dist.is_main() else True, leave=False)
+
+    def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
+        self.bar.update(len(predictions))
+
+
+class Show:
+    """Writes image | truth | prediction of the first images."""
+
+    def __init__(self, folder: Path, dataset: Any, count: int):
+        self.folder, self.dataset, self.left = folder, dataset, count
+
+    def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
+        from segkit import viz
+        from segkit.engine.pictures import comparison
+
+        for i, prediction in enumerate(predictions):
+            if self.left <= 0 or "labels" not in prediction or "mask" not in batch:
+                return
+            self.left -= 1
+            height, width = batch["meta"][i]["valid"]
+            image = batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+            row = (image, batch["mask"][i].cpu().numpy(), prediction["labels"].cpu().numpy())
+            name = str(batch["meta"][i]["id"]).replace("/", "_")
+            picture = comparison([row], self.dataset.palette, self.dataset.classes)
+            viz.save_png(self.folder / f"{name}.png", picture)
+
+
+def _plots(folder: Path, metrics: list, dataset: Any, scores: dict) -> None:
+    from segkit import viz_plots
+
+    for metric in metrics:
+        if hasattr(metric, "matrix"):
+            viz_plots.confusion_plot(metric.matrix(), dataset.classes, folder / "confusion.png")
+    if "per_class" in scores:
+        values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
+        viz_plots.bars(values, folder / "iou_per_class.png", title="IoU per class (%)")
+
+
+def table(scores: dict) -> str:
+    """The scores as text: one row per class where there are classes, then the means."""
+    lines = []
+    if "per_class" in scores:
+        columns = [name for name in ("IoU", "Dice", "Acc") if any(name in row for row in scores["per_class"].values())]
+        width = max([len(name) for name in scores["per_class"]] + [5])
+        lines.append(f"{'class':{width}}" + "".join(f"{name:>9}" for name in columns))
+        for name, row in scores["per_class"].items():
+            cells = "".join(f"{'-' if row.get(c) is None else format(row[c], '.2f'):>9}" for c in columns)
+            lines.append(f"{name:{width}}{cells}")
+        lines.append("")
+    plain = {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    lines.append(
+        "  ".join(
+            f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}" for name, value in plain.items()
+        )
+    )
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""Rows of losses: which loss on which outputs against which targets, by which weight."""
+
+import fnmatch
+import re
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.build import build
+from segkit.registry import LOSSES, ConfigError, did_you_mean
+from segkit.schema import RowSettings, WeightSettings
+from segkit.types import Batch, Outputs
+
+ROW_KEYS = ("on", "target", "weight", "at", "name")
+
+
+class Row:
+    """One loss with its place: loss(*outputs named by on, *targets named by target) * weight(step).
+
+    on: names or one pattern ("aux*.logits": the loss is taken on each match); at: "image" resizes outputs to the
+    target's size first, "native" leaves them.
+    """
+
+    def __init__(self, loss: nn.Module, settings: RowSettings):
+        self.loss = loss
+        self.on = [settings.on] if isinstance(settings.on, str) else list(settings.on)
+        self.target = _names(settings.target)
+        value = settings.weight
+        self.weight = WeightSettings(**value) if isinstance(value, dict) else WeightSettings(value=float(value))
+        self.at_image = {"image": True, "native": False}[settings.at]
+        self.name = settings.name
+        self.type = settings.type.rpartition(":")[2]
+
+    def factor(self, step: int) -> float:
+        """The weight at a step: linear from start to value over the warm-up."""
+        w = self.weight
+        return w.value if step >= w.warmup else w.start + (w.value - w.start) * step / w.warmup
+
+    def matches(self, outputs: Outputs) -> list[list[str]]:
+        """Names of the outputs of each loss this row takes."""
+        if len(self.on) == 1 and any(c in self.on[0] for c in "*?["):
+            found = [[name] for name in outputs if fnmatch.fnmatchcase(name, self.on[0])]
+            return found or [self.on]
+        return [self.on]
+
+    def label(self, names: list[str]) -> str:
+        """Name in the log: the type, with the branch in front where it is not the main one."""
+        branch = re.sub(r"(^|\.)logits$", "", names[0])
+        own = self.name or self.type
+        return f"{branch}.{own}" if branch else own
+
+
+def _names(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+class Criterion(nn.Module):
+    """The rows of section `losses`: outputs, batch, step -> dict of weighted scalar terms; their sum is trained.
+
+    align_corners: how outputs are resized, the model's own. Losses with parameters or buffers are part of the state.
+    """
+
+    def __init__(self, rows: list[Row], align_corners: bool = False):
+        super().__init__()
+        self.rows = rows
+        self.losses = nn.ModuleList(row.loss for row in rows)
+        self.align_corners = align_corners
+
+    def forward(self, outputs: Outputs, batch: Batch, step: int) -> dict[str, Tensor]:
+        """-> {name: weighted float32 scalar}. A name missing from outputs or batch is a ConfigError."""
+        terms: dict[str, Tensor] = {}
+        resized: dict[tuple, Tensor] = {}
+        for i, row in enumerate(self.rows):
+            targets = [_look_up(batch, name, f"losses.{i}.target", "batch") for name in row.target]
+            for names in row.matches(outputs):
+                values = [_look_up(outputs, name, f"losses.{i}.on", "outputs") for name in names]
+                if row.at_image:
+                    values = [self._resize(n, v, targets, batch, resized) for n, v in zip(names, values)]
+                _collect(terms, row.label(names), row.loss(*values, *targets), row.factor(step))
+        return terms
+
+    def _resize(self, name: str, value: Tensor, targets: list, batch: Batch, resized: dict) -> Tensor:
+        """A map [B,K,h,w] at the size of the target, or of the image where there is no target; each size once."""
+        if value.dim() != 4 or value.shape[-1] * value.shape[-2] == 1:
+            return value
+        like = next((t for t in targets if isinstance(t, Tensor) and t.dim() >= 3), batch["image"])
+        size = tuple(like.shape[-2:])
+        if tuple(value.shape[-2:]) == size:
+            return value
+        key = (name, size)
+        if key not in resized:
+            resized[key] = F.interpolate(value.float(), size, mode="bilinear", align_corners=self.align_corners)
+        return resized[key]
+
+
+def _look_up(store: dict, name: str, at: str, kind: str) -> Tensor:
+    if name not in store:
+        raise ConfigError(
+            f"{at} = '{name}': the {kind} hold no such key{did_you_mean(name, store)}; they hold: {', '.join(store)}"
+        )
+    return store[name]
+
+
+def _collect(terms: dict[str, Tensor], label: str, loss: Tensor | dict[str, Tensor], factor: float) -> None:
+    named = {f"{label}.{name}": value for name, value in loss.items()} if isinstance(loss, dict) else {label: loss}
+    for name, value in named.items():
+        while name in terms:
+            name += "'"
+        terms[name] = value * factor
+
+
+def build_criterion(rows: list[dict], align_corners: bool = False, at: str = "losses") -> Criterion:
+    """Section `losses` -> Criterion."""
+    built = []
+    for i, row in enumerate(rows):
+        settings = RowSettings(type=row["type"], **{key: row[key] for key in ROW_KEYS if key in row})
+        own = {key: value for key, value in row.items() if key not in ROW_KEYS}
+        if settings.at not in ("image", "native"):
+            raise ConfigError(f"{at}.{i}.at = {settings.at!r}: it is 'image' or 'native'")
+        built.append(Row(build(own, LOSSES, f"{at}.{i}"), settings))
+    return Criterion(built, align_corners)

@@ -1,0 +1,145 @@
+"""Checkpoint files: plain types and tensors, written whole or not at all, read without executing anything."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.registry import did_you_mean
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or does not fit. The message names the file and the way out."""
+
+
+def save(path: str | Path, content: dict[str, Any]) -> None:
+    """Writes the file under a temporary name and renames it: a failure leaves the old file as it is."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            tensors = {k: v.contiguous() for k, v in content["model"].items()}
+            save_file(tensors, temporary, metadata=_text_only(content))
+        else:
+            with open(temporary, "wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not saved ({error}); free space or choose another --work-dir") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _text_only(content: dict[str, Any]) -> dict[str, str]:
+    """safetensors holds texts beside tensors: config, classes and palette as JSON."""
+    import json
+
+    return {
+        key: json.dumps(content[key]) for key in ("config", "classes", "palette", "segkit_version") if key in content
+    }
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of segkit, or a plain state dict (as {"model": ...}), from .pt, .pth or .safetensors, on the CPU.
+
+    Raises CheckpointError for a missing or damaged file and for one that would need to execute code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
+        raise CheckpointError(f"{path}: no such checkpoint{near}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
+            raise CheckpointError(
+                f"{path}: holds objects that would execute code when loaded, so it is not read; "
+                "for a published checkpoint use tools/convert.py, which reads the tensors alone"
+            ) from error
+        raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]})") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{path}: is no checkpoint, or was cut off while it was written") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
+    return content if "model" in content else {"model": _state_dict_of(content, path)}
+
+
+def _state_dict_of(content: dict, path: Path) -> dict[str, Tensor]:
+    inner = content.get("state_dict", content)
+    if not isinstance(inner, dict) or not any(isinstance(value, Tensor) for value in inner.values()):
+        raise CheckpointError(f"{path}: holds no weights; its keys are {', '.join(map(str, list(content)[:8]))}")
+    return {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts = file.metadata() or {}
+            content: dict[str, Any] = {"model": {key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: is no safetensors file ({error})") from error
+    for key in ("config", "classes", "palette", "segkit_version"):
+        if key in texts:
+            content[key] = json.loads(texts[key])
+    return content
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
+    """Strict: every tensor of the model is in `weights` with its shape, and nothing else is, save names that begin
+    with a prefix of `drop`, which keep their fresh values. -> a line that counts what was done."""
+    own = model.state_dict()
+    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    kept = [key for key in own if key.startswith(tuple(drop))] if drop else []
+    taken = {key: value for key, value in weights.items() if not (drop and key.startswith(tuple(drop)))}
+    missing = [key for key in own if key not in taken and key not in kept]
+    extra = [key for key in taken if key not in own]
+    misfits = [key for key in taken if key in own and taken[key].shape != own[key].shape]
+    if missing or extra or misfits:
+        raise CheckpointError(_misfit_message(path, own, taken, (missing, extra, misfits)))
+    model.load_state_dict({**{key: own[key] for key in kept}, **taken})
+    dropped = len(weights) - len(taken)
+    return f"{path}: {len(taken)} tensors loaded, {dropped} dropped, {len(kept)} left fresh"
+
+
+def _misfit_message(path: str | Path, own: dict, taken: dict, lists: tuple[list[str], list[str], list[str]]) -> str:
+    missing, extra, misfits = lists
+    parts = [f"{path}: does not fit this model ({len(own)} tensors in the model, {len(taken)} in the file)"]
+    if misfits:
+        key = misfits[0]
+        parts.append(
+            f"{len(misfits)} have another shape, first {key}: {tuple(taken[key].shape)} in the file, "
+            f"{tuple(own[key].shape)} in the model"
+        )
+    if missing:
+        parts.append(f"{len(missing)} are missing, first {missing[0]}{did_you_mean(missing[0], extra)}")
+    if extra:
+        parts.append(f"{len(extra)} are unknown, first {extra[0]}")
+    parts.append("use the config it was trained with, or name what to leave out in init.drop")
+    return "; ".join(parts)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A second name for the same bytes where the file system can, else a copy; atomic either way."""
+    import shutil
+
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)

@@ -1,0 +1,44 @@
+"""Scores a model on a data set: prediction, metrics, hooks, one image after the other."""
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit import dist
+from segkit.data.loader import to_device
+
+
+@torch.inference_mode()
+def evaluate(runner: Any, model: nn.Module, data: tuple[Any, Any], metrics: list, *, device: torch.device,
+             dtype: torch.dtype = torch.float32, hooks: tuple = (), loop: Any = None) -> dict:  # fmt: skip
+    """data: (data set, loader of this process's share); dtype: of autocast, float32 = off.
+
+    -> the metrics' results merged, with "images" and "images_per_second" (reading and scoring included), reduced over
+    all processes.
+    """
+    dataset, loader = data
+    for metric in metrics:
+        metric.reset()
+        metric.start(dataset)
+    was_training = model.training
+    model.eval()
+    start, images = time.perf_counter(), 0
+    for batch in loader:
+        batch = to_device(batch, device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            predictions = runner.predict(model, batch)
+        for metric in metrics:
+            metric.update(predictions, batch)
+        for hook in hooks:
+            hook.after_batch(loop, predictions, batch)
+        images += len(predictions)
+    model.train(was_training)
+    images = int(dist.all_reduce_sum(torch.tensor(images)))
+    scores: dict = {}
+    for metric in metrics:
+        scores |= metric.compute()
+    scores["images"] = images
+    scores["images_per_second"] = round(images / max(time.perf_counter() - start, 1e-9), 2)
+    return scores

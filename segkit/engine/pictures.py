@@ -1,0 +1,21 @@
+"""The picture of an evaluation: image | truth | prediction, one row per image, and the legend."""
+
+import numpy as np
+
+from segkit import viz
+
+
+def comparison(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], palette: tuple, classes: tuple) -> np.ndarray:
+    """rows: (image [H,W,C], truth [H0,W0], prediction [H0,W0]) -> uint8 [H',W',3]."""
+    import cv2
+
+    cells = []
+    for image, truth, labels in rows:
+        height, width = truth.shape
+        plain = viz.to_rgb(image)
+        if plain.shape[:2] != truth.shape:
+            plain = cv2.resize(plain, (width, height), interpolation=cv2.INTER_AREA)
+        cells.append([plain, viz.overlay(plain, truth, palette), viz.overlay(plain, labels, palette)])
+    body = viz.grid(cells, titles=("image", "truth", "prediction"))
+    below = viz.legend(classes, palette, width=body.shape[1])
+    return np.concatenate([body, below])

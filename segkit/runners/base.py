@@ -1,0 +1,47 @@
+"""What a runner is: it says what the model is fed; losses are criterion rows, and the loop is one for all."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from segkit.schema import InferenceSettings
+from segkit.types import Batch, Outputs, Prediction, Stage
+
+
+class Runner:
+    """Base of all runners; `forward` and `predict` are each runner's own, the rest does nothing.
+
+    inference: the section of that name, set before the first prediction.
+    """
+
+    inference: InferenceSettings = InferenceSettings()
+
+    def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
+        """model: the wrapped model in training mode -> what the criterion's rows name; may add keys to the batch."""
+        raise NotImplementedError(f"{type(self).__name__} gives no forward()")
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """model: the raw model in evaluation mode -> one Prediction per image, at its original size."""
+        raise NotImplementedError(f"{type(self).__name__} gives no predict()")
+
+    def stages(self, cfg: dict) -> list[Stage]:
+        """The trainings of the run, in order."""
+        return [Stage()]
+
+    def start(self, stage: Stage, loop: Any) -> None:
+        """Called when a stage's data, model and optimizer stand."""
+
+    def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
+        """Called between unscaling and clipping; may edit gradients. -> terms for the log."""
+        return {}
+
+    def after_step(self, loop: Any) -> None:
+        """Called after each optimizer step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain types that a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what state_dict gave."""
