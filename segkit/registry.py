@@ -93,7 +93,7 @@ class TorchOptimizers(Registry):
 
 
 MODELS = Registry("model", "segkit.segmentor")
-BACKBONES = Registry("backbone", "segkit.backbones")
+BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
 NECKS = Registry("neck", "segkit.archs")
 HEADS = Registry("head", "segkit.archs")
 REFINERS = Registry("refiner", "segkit.refiners")

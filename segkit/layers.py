@@ -1,0 +1,152 @@
+"""Blocks that several papers share. Shape legend: B batch, C channels, h w height and width of a feature map."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def resize(x: Tensor, *, like: Tensor | None = None, size: tuple[int, int] | None = None, align_corners: bool = False,
+           mode: str = "bilinear") -> Tensor:  # fmt: skip
+    """x: float [B,C,h,w] -> [B,C,H,W], H and W those of `like` or of `size`; mode: "bilinear" or "nearest".
+
+    Returns x itself where it has that size already.
+    """
+    height_width = tuple(size if like is None else like.shape[-2:])
+    if tuple(x.shape[-2:]) == height_width:
+        return x
+    return F.interpolate(x, height_width, mode=mode, align_corners=None if mode == "nearest" else align_corners)
+
+
+class ConvBNReLU(nn.Module):
+    """Convolution, batch normalisation, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
+
+    kernel: its side, or (rows, columns); padding: None keeps the size at stride 1; norm=False gives the convolution a
+    bias and no normalisation; act=False leaves out the ReLU. Keys: conv.*, bn.*.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int | tuple[int, int] = 3, *, stride: int = 1,
+                 dilation: int = 1, groups: int = 1, padding: int | tuple[int, int] | None = None, norm: bool = True,
+                 act: bool = True):  # fmt: skip
+        super().__init__()
+        rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if padding is None:
+            padding = (rows // 2 * dilation, columns // 2 * dilation)
+        self.conv = nn.Conv2d(in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=not norm)
+        self.bn = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.act = nn.ReLU(inplace=True) if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        return self.act(self.bn(self.conv(x)))
+
+
+class DepthwiseSeparable(nn.Module):
+    """A convolution per channel, then one over channels: [B,in_channels,h,w] -> [B,channels,h',w'].
+
+    depthwise_norm, depthwise_act: whether the first of the two has its own normalisation and ReLU; without the
+    normalisation it has no bias either, since the next convolution follows at once. Keys: depthwise.*, pointwise.*.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1,
+                 depthwise_norm: bool = True, depthwise_act: bool = True, act: bool = True):  # fmt: skip
+        super().__init__()
+        if depthwise_norm:
+            self.depthwise = ConvBNReLU(in_channels, in_channels, kernel, stride=stride, dilation=dilation,
+                                        groups=in_channels, act=depthwise_act)  # fmt: skip
+        else:
+            self.depthwise = nn.Conv2d(in_channels, in_channels, kernel, stride, kernel // 2 * dilation, dilation,
+                                       in_channels, bias=False)  # fmt: skip
+        self.pointwise = ConvBNReLU(in_channels, channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        return self.pointwise(self.depthwise(x))
+
+
+class ImagePool(nn.Module):
+    """The mean of the whole map through a 1x1 convolution, spread over the map again: [B,in_channels,h,w] ->
+    [B,channels,h,w] (ParseNet's image-level feature)."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.project = ConvBNReLU(in_channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h,w], equal at all positions."""
+        return self.project(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+
+
+class PyramidPooling(nn.Module):
+    """Means over grids of bins x bins cells, each reduced by a 1x1 convolution and resized to the map (PSPNet, section
+    3.2): [B,in_channels,h,w] -> one [B,channels,h,w] per grid.
+
+    norm_single: whether the grid of one cell is normalised; without it a batch of one can be trained.
+    """
+
+    def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6), *,
+                 align_corners: bool = False, norm_single: bool = True):  # fmt: skip
+        super().__init__()
+        self.bins = tuple(bins)
+        self.align_corners = align_corners
+        self.projects = nn.ModuleList(
+            ConvBNReLU(in_channels, channels, 1, norm=norm_single or size != 1) for size in self.bins
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """float [B,in_channels,h,w] -> list of float [B,channels,h,w], in the order of bins."""
+        pooled = [F.adaptive_avg_pool2d(x, size) for size in self.bins]
+        reduced = [project(cells) for project, cells in zip(self.projects, pooled)]
+        return [resize(cells, like=x, align_corners=self.align_corners) for cells in reduced]
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1x1 convolution, one 3x3 per rate and the image's mean, side by side
+    (DeepLabv3, section 3.3): [B,in_channels,h,w] -> [B,channels * (len(rates) + 2),h,w], in the order mean, 1x1, rates.
+
+    separable: the 3x3 convolutions are depthwise separable (DeepLabv3+, section 3.1); depthwise_norm is theirs.
+    """
+
+    def __init__(self, in_channels: int, channels: int, rates: tuple[int, ...] = (12, 24, 36), *,
+                 separable: bool = False, depthwise_norm: bool = True):  # fmt: skip
+        super().__init__()
+        self.image_pool = ImagePool(in_channels, channels)
+        self.pointwise = ConvBNReLU(in_channels, channels, 1)
+        if separable:
+            dilated = [
+                DepthwiseSeparable(in_channels, channels, dilation=rate, depthwise_norm=depthwise_norm)
+                for rate in rates
+            ]
+        else:
+            dilated = [ConvBNReLU(in_channels, channels, 3, dilation=rate) for rate in rates]
+        self.dilated = nn.ModuleList(dilated)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels * (len(rates) + 2),h,w]."""
+        return torch.cat([self.image_pool(x), self.pointwise(x), *(conv(x) for conv in self.dilated)], dim=1)
+
+
+class SCSE(nn.Module):
+    """Concurrent squeeze and excitation over channels and over positions, Roy et al., MICCAI 2018, section 2:
+    [B,C,h,w] -> [B,C,h,w].
+
+    reduction: channels / reduction are between the two layers of the channel gate (paper: 2);
+    combine: how the two gated maps join, "sum" or "max" (the paper's four forms come down to these two here).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, combine: str = "sum"):
+        super().__init__()
+        if combine not in ("sum", "max"):
+            raise ValueError(f"SCSE combine={combine!r}: choose 'sum' or 'max'")
+        self.squeeze = nn.Conv2d(channels, max(channels // reduction, 1), 1)
+        self.excite = nn.Conv2d(max(channels // reduction, 1), channels, 1)
+        self.position = nn.Conv2d(channels, 1, 1)
+        self.combine = combine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,C,h,w] -> float [B,C,h,w]."""
+        mean = x.mean((2, 3), keepdim=True)
+        channel_gate = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
+        position_gate = torch.sigmoid(self.position(x))
+        if self.combine == "sum":
+            return x * channel_gate + x * position_gate
+        return torch.maximum(x * channel_gate, x * position_gate)
