@@ -63,7 +63,8 @@ class CrossEntropy(nn.Module):
         if target.is_floating_point():
             if self.class_weight is None:
                 return (target.detach().sum(1) > 0).to(dtype)
-            return torch.einsum("bk...,k->b...", target.detach().to(dtype), self.class_weight.to(dtype))
+            weight = self.class_weight.to(dtype).view(-1, *(1,) * (target.dim() - 2))
+            return (target.detach().to(dtype) * weight).sum(1)
         valid = target != self.ignore
         if self.class_weight is None:
             return valid.to(dtype)

@@ -13,7 +13,7 @@ ABSENT = ("skip", "zero", "count")
 class RegionLoss(nn.Module):
     """1 - score (or -log score) of the regions of each class, averaged over classes and samples.
 
-    activation: "softmax", "sigmoid" (each class for itself; the one to take for K = 1) or "none" (probabilities come in).
+    activation: "softmax", "sigmoid" (each class for itself; take it for K = 1) or "none" (probabilities come in).
     smooth: added to numerator and denominator; eps: added to the denominator alone, and the least score under the log.
     squared: sums of p^2 and g^2 in the denominator (V-Net) instead of p and g.
     per_image: a region is the class within one image; False takes the whole batch as one image.
@@ -24,7 +24,7 @@ class RegionLoss(nn.Module):
     mask_ignored: False takes the label off ignored pixels but leaves their prediction in (mmseg's Dice).
     A sample without a valid pixel gives 0 and is not counted, but under "zero".
 
-    segmentation_models_pytorch: absent="zero" with eps=1e-7. mmseg's DiceLoss: per_image, joint, mask_ignored=False,
+    segmentation_models_pytorch: absent="zero", class weights divided by their mean, and for its Dice smooth doubled. mmseg's DiceLoss: per_image, joint, mask_ignored=False,
     absent="count" and squared, eps=2e-3 or, in its naive form, smooth=1e-3.
     """
 

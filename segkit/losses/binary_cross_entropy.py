@@ -1,0 +1,76 @@
+"""Cross entropy of sigmoids: binary, multi-label, or each class against the rest. B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class BinaryCrossEntropy(nn.Module):
+    """-w t log s(x) - (1 - t) log(1 - s(x)) with the sigmoid s, averaged over elements.
+
+    pos_weight: K numbers w (or one for all), None for 1. label_smoothing e: t becomes (1 - e) t + e / 2;
+    segmentation_models_pytorch's smooth_factor is e / 2. ignore: the target's value that takes no part (-1 for click
+    targets). sum_classes: the classes of a pixel are summed and not averaged (incremental learning's form).
+    average: "valid" divides by the elements that are not ignored, "all" by all (RITM, mmseg's default), "global" is
+    "valid" over all processes.
+    """
+
+    def __init__(
+        self,
+        pos_weight: list[float] | None = None,
+        label_smoothing: float = 0.0,
+        sum_classes: bool = False,
+        average: str = "valid",
+        ignore: float = 255,
+    ):
+        super().__init__()
+        self.register_buffer("pos_weight", float_vector(pos_weight), persistent=False)
+        self.label_smoothing = label_smoothing
+        self.sum_classes = sum_classes
+        self.average = checked_average(average)
+        self.ignore = ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: [B,K,H,W] in 0..1, [B,H,W] of the same where K = 1, or int64 [B,H,W] of
+        class indices where K > 1 -> float [], 0 where nothing is valid."""
+        values, valid = self._elements(logits, target)
+        size = logits.numel()
+        if self.sum_classes:
+            valid, size = valid.any(1), size // logits.shape[1]
+        return mean_over(values.sum(), valid.sum() * (size // valid.numel()), size, self.average)
+
+    def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each pixel float [B,H,W], 0 on ignored ones, and which count float [B,H,W]."""
+        values, valid = self._elements(logits, target)
+        per_pixel = values.sum(1)
+        return per_pixel if self.sum_classes else per_pixel / logits.shape[1], valid.any(1).to(values.dtype)
+
+    def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """-> loss float [B,K or 1,H,W], 0 where ignored, and valid bool [B,K or 1,H,W]; K is summed for indices."""
+        logits = full_precision(logits)
+        weight = None if self.pos_weight is None else self.pos_weight.to(logits.dtype)
+        weight = weight if weight is None else weight.view(-1, *(1,) * (logits.dim() - 2))
+        if is_index_target(logits, target) and weight is None and self.label_smoothing == 0:
+            signed = flip_true_class(logits, target, self.ignore)
+            valid = signed.valid.unsqueeze(1)
+            return F.softplus(signed.logits).sum(1, keepdim=True) * valid, valid
+        if is_index_target(logits, target):
+            target = _one_against_rest(logits, target, self.ignore)
+        label, valid = dense_target(logits, target, self.ignore)
+        if self.label_smoothing > 0:
+            label = label * (1 - self.label_smoothing) + self.label_smoothing / 2
+        values = F.binary_cross_entropy_with_logits(logits, label, pos_weight=weight, reduction="none")
+        return torch.where(valid, values, 0.0), valid
+
+
+def _one_against_rest(logits: Tensor, target: Tensor, ignore: float) -> Tensor:
+    """int64 [B,H,W] -> one-hot of the logits' dtype [B,K,H,W], `ignore` in all channels of ignored pixels."""
+    valid = (target != ignore).unsqueeze(1)
+    index = target.long().unsqueeze(1) * valid
+    onehot = torch.zeros_like(logits).scatter_(1, index, 1.0)
+    return torch.where(valid, onehot, float(ignore))

@@ -1,0 +1,173 @@
+"""Focal loss, Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002. B batch, K classes, H W image.
+
+Three forms: Focal on a softmax, SigmoidFocal on each class against the rest, BinaryFocal on one channel or soft labels.
+`alpha` of the paper can be computed by segkit.ops.class_balance.balanced_alpha and effective_number.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.ops.log_sigmoid import log_agreement
+from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
+from segkit.registry import LOSSES
+
+# the power's slope at 0 is infinite for gamma < 1; below this the modulating factor is constant
+LEAST_ERROR = 1e-12
+
+
+def _alpha(alpha: float | list[float] | None) -> Tensor | None:
+    """-> float32 [K], [1] for one number, or None."""
+    return float_vector([alpha] if isinstance(alpha, (int, float)) else alpha)
+
+
+@LOSSES.register
+class Focal(nn.Module):
+    """-alpha_y (1 - p_y)^gamma log p_y with p = softmax(x): eq. 5 of the paper for more than two classes.
+
+    alpha: K numbers, one for all, or None for 1; gamma = 0 without alpha is cross entropy. average: "valid" divides by
+    the number of pixels that are not ignored (alpha does not enter it), "all" by all, "global" is "valid" over all
+    processes.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | list[float] | None = None,
+        average: str = "valid",
+        ignore: int = 255,
+    ):
+        super().__init__()
+        self.register_buffer("alpha", _alpha(alpha), persistent=False)
+        self.gamma, self.ignore = gamma, ignore
+        self.average = checked_average(average)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        values, valid = self.pixels(logits, target)
+        return mean_over(values.sum(), valid.sum(), valid.numel(), self.average)
+
+    def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each pixel float [B,H,W], 0 on ignored ones, and which count float [B,H,W]."""
+        target = target.long()
+        values = F.cross_entropy(full_precision(logits), target, ignore_index=self.ignore, reduction="none")
+        valid = target != self.ignore
+        if self.alpha is not None:
+            alpha = self.alpha.to(values.dtype).expand(logits.shape[1])[target * valid]
+            weighted = values * alpha
+        else:
+            weighted = values
+        if self.gamma != 0:
+            weighted = weighted * (-torch.expm1(-values)).clamp_min(LEAST_ERROR) ** self.gamma
+        return weighted, valid.to(values.dtype)
+
+
+@LOSSES.register
+class SigmoidFocal(nn.Module):
+    """-alpha_t (1 - p_t)^gamma log p_t for each class against the rest, p_t the sigmoid's probability of what is true.
+
+    alpha: one number or K of them, alpha_t = alpha for a true class and 1 - alpha for the others; None for 1.
+    class_weight: K numbers that multiply the classes' losses. reduced_threshold r: the factor is ((1 - p_t) / r)^gamma,
+    and 1 where p_t < r. normalized: each class's sum is divided by the sum of its factors (with
+    their gradient) in place of its number of pixels, then the classes are averaged; segmentation_models_pytorch divides
+    by the number of pixels once more.
+    average: mean over the classes and pixels that are not ignored ("valid"), over all ("all"), or over the valid
+    ones of all processes ("global"). mmseg's FocalLoss on one-hot targets: alpha=0.5; on indices "all".
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | list[float] | None = None,
+        class_weight: list[float] | None = None,
+        reduced_threshold: float | None = None,
+        normalized: bool = False,
+        average: str = "valid",
+        ignore: float = 255,
+    ):
+        super().__init__()
+        self.register_buffer("alpha", _alpha(alpha), persistent=False)
+        self.register_buffer("class_weight", float_vector(class_weight), persistent=False)
+        self.gamma, self.reduced_threshold, self.normalized = gamma, reduced_threshold, normalized
+        self.average, self.ignore = checked_average(average), ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] of class indices, or the logits' shape with 0 and 1
+        -> float [], 0 where nothing is valid."""
+        values, factor, valid = self._elements(logits, target)
+        if self.normalized:
+            total = (factor * valid).transpose(0, 1).flatten(1).sum(1)
+            return (values.transpose(0, 1).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)).mean()
+        size = logits.numel()
+        return mean_over(values.sum(), valid.sum() * (size // valid.numel()), size, self.average)
+
+    def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean over classes of each pixel's loss float [B,H,W], 0 on ignored ones, and which count [B,H,W]."""
+        values, _, valid = self._elements(logits, target)
+        return values.sum(1) / logits.shape[1], valid.any(1).to(values.dtype)
+
+    def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> weighted loss [B,K,H,W], 0 where ignored; modulating factor [B,K,H,W]; valid bool [B,K or 1,H,W]."""
+        logits = full_precision(logits)
+        spread = (-1,) + (1,) * (logits.dim() - 2)
+        if is_index_target(logits, target):
+            flipped, index, valid = flip_true_class(logits, target, self.ignore)
+            valid = valid.unsqueeze(1)
+        else:
+            label, valid = dense_target(logits, target, self.ignore)
+            flipped = torch.where(label > 0.5, -logits, logits)
+        cross_entropy = -F.logsigmoid(-flipped)
+        factor = self._factor(cross_entropy, flipped)
+        values = cross_entropy * factor
+        if self.alpha is not None:
+            alpha = self.alpha.to(logits.dtype).view(spread)
+            if is_index_target(logits, target):
+                alpha = alpha.expand(logits.shape[1:]).unsqueeze(0).expand_as(logits)
+                values = values * (1 - alpha).scatter(1, index, alpha.gather(1, index))
+            else:
+                values = values * torch.where(label > 0.5, alpha, 1 - alpha)
+        if self.class_weight is not None:
+            values = values * self.class_weight.to(logits.dtype).view(spread)
+        return values * valid, factor, valid
+
+    def _factor(self, cross_entropy: Tensor, flipped: Tensor) -> Tensor:
+        # log(1 - p_t) = logsigmoid(z) = z - softplus(z): no probability is subtracted from 1, no power of 0 taken
+        factor = torch.exp(self.gamma * (flipped - cross_entropy))
+        if self.reduced_threshold is None:
+            return factor
+        scaled = factor / self.reduced_threshold**self.gamma
+        return torch.where(torch.exp(-cross_entropy) < self.reduced_threshold, 1.0, scaled)
+
+
+@LOSSES.register
+class BinaryFocal(nn.Module):
+    """-alpha_t (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)|, s the sigmoid, for soft labels t as well.
+
+    alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere; None for 1. per_sample: mean over each sample's valid
+    pixels, then over samples and channels (RITM; one without valid pixels adds 0 and is counted); else `average` as elsewhere.
+    The clamp at 1e-9 inside the published logarithm, whose gradient jumps twentyfold near logit -20, is not there.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = 0.5,
+        per_sample: bool = True,
+        average: str = "valid",
+        ignore: float = -1,
+    ):
+        super().__init__()
+        self.gamma, self.alpha, self.per_sample = gamma, alpha, per_sample
+        self.average, self.ignore = checked_average(average), ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        logits = full_precision(logits)
+        label, valid = dense_target(logits, target, self.ignore)
+        log_p = log_agreement(logits, label)
+        values = -log_p * (-torch.expm1(log_p)).clamp_min(LEAST_ERROR) ** self.gamma
+        if self.alpha is not None:
+            values = values * torch.where(label > 0.5, self.alpha, 1 - self.alpha)
+        values = torch.where(valid, values, 0.0)
+        return mean_of_samples(values, valid) if self.per_sample else mean_of_pixels(values, valid, self.average)

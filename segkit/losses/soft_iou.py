@@ -1,0 +1,30 @@
+"""Soft intersection over union of click targets. B batch, K channels, H W image."""
+
+import torch
+from torch import Tensor, nn
+
+from segkit.ops.averaging import full_precision
+from segkit.ops.pixel_targets import dense_target
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class SoftIoU(nn.Module):
+    """1 - sum p t / sum max(p, t) of each sample, p = sigmoid(x), mean over samples: RITM's form, for soft labels too.
+
+    A sample without foreground gives 1. One without valid pixels adds 0 and is counted (the published code reports the
+    constant 1 there, equally without gradient). ignore: -1 in click targets.
+    """
+
+    def __init__(self, ignore: float = -1, eps: float = 1e-8):
+        super().__init__()
+        self.ignore, self.eps = ignore, eps
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        logits = full_precision(logits)
+        label, valid = dense_target(logits, target, self.ignore)
+        p = logits.sigmoid()
+        overlap = (p * label).flatten(1).sum(1)
+        union = (torch.maximum(p, label) * valid).flatten(1).sum(1)
+        return ((1 - overlap / (union + self.eps)) * valid.flatten(1).any(1)).mean()
