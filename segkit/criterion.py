@@ -83,8 +83,8 @@ class Criterion(nn.Module):
         """A map [B,K,h,w] at the size of the target, or of the image where there is no target; each size once."""
         if value.dim() != 4 or value.shape[-1] * value.shape[-2] == 1:
             return value
-        like = next((t for t in targets if isinstance(t, Tensor) and t.dim() >= 3), batch["image"])
-        size = tuple(like.shape[-2:])
+        maps = [target for target in targets if isinstance(target, Tensor) and target.dim() >= 3]
+        size = tuple((maps[0] if maps else batch["image"]).shape[-2:])
         if tuple(value.shape[-2:]) == size:
             return value
         key = (name, size)

@@ -50,7 +50,7 @@ def _test(args: argparse.Namespace) -> int:
             out = Path(args.out) if args.out else Path(args.checkpoint).with_name("metrics.json")
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(scores, indent=1) + "\n")
-            print(f"scores: {out}" + (f"\npictures: {args.show}" if args.show else ""))
+            print(f"scores: {out}" + (f"\nmore pictures: {args.show}" if args.show else ""))
     finally:
         dist.stop()
     return 0
@@ -82,19 +82,18 @@ def with_switches(cfg: Config, *, tta: bool, slide: bool) -> dict:
 def _score(args: argparse.Namespace, part: tuple[str, dict], parts: tuple, target: tuple) -> dict:
     from segkit import dist
     from segkit.engine.evaluate import evaluate
-    from segkit.engine.hooks import Hook
     from segkit.engine.setup import build_evaluation
 
     (name, section), (runner, model, metrics), (device, dtype) = part, parts, target
     data = build_evaluation(section, f"{args.split}.{name}" if name else args.split, device)
-    hooks: tuple[Hook, ...] = (Progress(-(-len(data[0]) // dist.world_size())),)
-    if args.show:
-        hooks += (Show(Path(args.show) / name, data[0], args.show_count),)
+    show = Show(Path(args.show) / name, data[0], args.show_count) if args.show and dist.is_main() else None
+    hooks = (Progress(-(-len(data[0]) // dist.world_size())), *([show] if show else []))
     scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=hooks)
     if dist.is_main():
         print((f"{name}\n" if name else "") + table(scores))
-        if args.show:
-            _plots(Path(args.show) / name, metrics, data[0], scores)
+        if show:
+            _plots(show.folder, metrics, data[0], scores)
+            print(f"picture: {show.finish()}")
     return scores
 
 
@@ -113,15 +112,15 @@ class Progress:
 
 
 class Show:
-    """Writes image | truth | prediction of the first images."""
+    """Writes image | truth | prediction of the first images, a file each, and the first six on one sheet."""
+
+    SHEET = 6
 
     def __init__(self, folder: Path, dataset: Any, count: int):
         self.folder, self.dataset, self.left = folder, dataset, count
+        self.sheet: list[tuple] = []
 
     def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
-        from segkit import viz
-        from segkit.engine.pictures import comparison
-
         for i, prediction in enumerate(predictions):
             if self.left <= 0 or "labels" not in prediction or "mask" not in batch:
                 return
@@ -129,9 +128,19 @@ class Show:
             height, width = batch["meta"][i]["valid"]
             image = batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
             row = (image, batch["mask"][i].cpu().numpy(), prediction["labels"].cpu().numpy())
-            name = str(batch["meta"][i]["id"]).replace("/", "_")
-            picture = comparison([row], self.dataset.palette, self.dataset.classes)
-            viz.save_png(self.folder / f"{name}.png", picture)
+            self._write(str(batch["meta"][i]["id"]).replace("/", "_"), [row])
+            self.sheet = [*self.sheet, row][: self.SHEET]
+
+    def finish(self) -> Path | None:
+        """Writes the sheet -> its path, None where nothing was drawn."""
+        return self._write("overview", self.sheet) if self.sheet else None
+
+    def _write(self, name: str, rows: list[tuple]) -> Path:
+        from segkit import viz
+        from segkit.engine.pictures import comparison
+
+        picture = comparison(rows, self.dataset.palette, self.dataset.classes)
+        return viz.save_png(self.folder / f"{name}.png", picture)
 
 
 def _plots(folder: Path, metrics: list, dataset: Any, scores: dict) -> None:

@@ -53,17 +53,18 @@ class Log(Hook):
         self._bar: Any = None
         self._writer: Any = None
         self._since = time.perf_counter()
-        self._first_step: int | None = None
+        self._from_step: int | None = None
 
     def after_step(self, loop: Any, terms: dict[str, Tensor]) -> None:
-        self._first_step = loop.step - 1 if self._first_step is None else self._first_step
+        is_first = self._from_step is None
+        self._from_step = loop.step - 1 if is_first else self._from_step
         if self._bar is None and dist.is_main() and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=loop.total_steps, initial=loop.step - 1, unit="step", dynamic_ncols=True)
         if self._bar is not None:
             self._bar.update(1)
-        if is_due(loop.step, loop.settings.log_every, loop.total_steps) or loop.step == self._first_step + 1:
+        if is_due(loop.step, loop.settings.log_every, loop.total_steps) or is_first:
             self._write_losses(loop)
 
     def after_eval(self, loop: Any, scores: dict) -> None:
@@ -77,12 +78,12 @@ class Log(Hook):
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
-        self._bar, self._writer = None, None
+        self._bar, self._writer, self._from_step = None, None, None
 
     def _write_losses(self, loop: Any) -> None:
         averages = loop.averages()
-        seconds, steps = time.perf_counter() - self._since, max(loop.step - self._first_step, 1)
-        self._since, self._first_step = time.perf_counter(), loop.step
+        seconds, steps = time.perf_counter() - self._since, max(loop.step - self._from_step, 1)
+        self._since, self._from_step = time.perf_counter(), loop.step
         rate = max(group["lr"] for group in loop.optimizer.param_groups)
         loss = sum(value for name, value in averages.items() if name != "grad_norm")
         share = loop.seconds["data"] / max(loop.seconds["all"], 1e-9)

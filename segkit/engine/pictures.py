@@ -11,11 +11,8 @@ def comparison(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], palette: t
 
     cells = []
     for image, truth, labels in rows:
-        height, width = truth.shape
         plain = viz.to_rgb(image)
         if plain.shape[:2] != truth.shape:
-            plain = cv2.resize(plain, (width, height), interpolation=cv2.INTER_AREA)
+            plain = cv2.resize(plain, truth.shape[::-1], interpolation=cv2.INTER_AREA)
         cells.append([plain, viz.overlay(plain, truth, palette), viz.overlay(plain, labels, palette)])
-    body = viz.grid(cells, titles=("image", "truth", "prediction"))
-    below = viz.legend(classes, palette, width=body.shape[1])
-    return np.concatenate([body, below])
+    return viz.grid(cells, titles=("image", "truth", "prediction"), classes=classes, palette=palette)

@@ -1,0 +1,18 @@
+"""Shared by all tests: one thread per test process, the folder of real images where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real images; a test that needs it skips where it is not set."""
+    root = os.environ.get("SEGKIT_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("SEGKIT_DATA names no folder of real images")
+    return Path(root)

@@ -1,0 +1,134 @@
+"""The house rules that a machine can hold: import floors, no cycles, sizes, citations, empty package faces."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "segkit").rglob("*.py"))
+FLOORS = {
+    "registry": 0, "types": 0, "dist": 0,
+    "config": 1, "schema": 1, "layers": 1, "ops": 1,
+    "backbones": 2, "archs": 2, "refiners": 2, "losses": 2, "metrics": 2, "data": 2, "convert": 2,
+    "viz": 2, "viz_plots": 2,
+    "build": 3, "segmentor": 3, "criterion": 3, "inference": 3,
+    "engine": 4, "runners": 5, "api": 6, "cli": 7,
+}  # fmt: skip
+ALONE = {"backbones", "archs", "refiners", "losses", "metrics", "data", "convert"}
+LONG_FUNCTIONS = 70
+
+
+def room(module: str) -> str:
+    """segkit.archs.fcn -> archs."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, top_only: bool = False) -> set[str]:
+    """Modules of segkit that the file imports anywhere, or at its top."""
+    tree = ast.parse(path.read_text())
+    found = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "segkit"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "segkit":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                found.add(inner if is_module or (ROOT / inner.replace(".", "/")).is_dir() else node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_go_down_the_floors(path):
+    own = room(module_of(path))
+    if not own or path.name == "__init__.py":
+        return
+    assert own in FLOORS, f"{own}: give it a floor in tests/test_floors.py"
+    for module in imports(path):
+        other = room(module)
+        if not other:
+            continue
+        if own == other:
+            continue
+        is_lower = FLOORS[other] < FLOORS[own] or (FLOORS[other] == FLOORS[own] and other not in ALONE)
+        assert is_lower, f"{module_of(path)} (floor {FLOORS[own]}) imports {module} (floor {FLOORS[other]})"
+
+
+def test_no_arch_imports_another_arch():
+    for path in (ROOT / "segkit/archs").glob("*.py"):
+        others = {m for m in imports(path) if room(m) == "archs"}
+        allowed = {m for m in others if m.rpartition(".")[2].startswith("_")}
+        assert others == allowed, f"{path.name} imports {sorted(others)}; what two share is passed by config"
+
+
+def test_no_import_cycle():
+    graph = {module_of(path): imports(path, top_only=True) for path in FILES}
+    done: set[str] = set()
+
+    def visit(module: str, chain: tuple[str, ...]):
+        assert module not in chain, f"import cycle: {' -> '.join((*chain, module))}"
+        if module in done or module not in graph:
+            return
+        for other in graph[module]:
+            visit(other, (*chain, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_sizes(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300, f"{path.name}: more than 300 lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONG_FUNCTIONS, f"{path.name}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=module_of)
+def test_package_faces_are_empty(path):
+    assert path.parent == ROOT / "segkit" or path.read_text() == ""
+
+
+def test_archs_begin_with_their_citation():
+    for path in (ROOT / "segkit/archs").glob("[!_]*.py"):
+        first = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert "http" in first, f"{path.name}: the first line is the citation with a link"
+
+
+def test_registered_constructors_take_no_kwargs():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and any("register" in ast.unparse(d) for d in node.decorator_list):
+                for item in node.body:
+                    if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                        assert item.args.kwarg is None, f"{path.name}: {node.name} takes **kwargs"
+
+
+def test_public_names_are_documented():
+    missing = []
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        if path.name != "__init__.py" and not ast.get_docstring(tree):
+            missing.append(path.name)
+        for node in tree.body:
+            is_public = isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+            if is_public and not ast.get_docstring(node):
+                missing.append(f"{path.name}: {node.name}")
+    assert not missing, missing
+
+
+def test_nothing_speaks_of_this_machine():
+    for folder in ("segkit", "configs", "tools", "docs", "benchmarks", "tests"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".md") and path.name != "test_floors.py":
+                text = path.read_text()
+                assert "/work/" not in text and "../shared" not in text, f"{path} names a folder of one machine"

@@ -1,0 +1,116 @@
+"""Whole image, sliding window, padding and test-time augmentation against slow references."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segkit.api import build_runner
+from segkit.inference import at_size, build_score, padded, slide, to_labels, tta, whole
+from segkit.registry import ConfigError
+from segkit.schema import InferenceSettings
+
+
+class Position(nn.Module):
+    """Two classes whose logits at half the size depend on the pixels and, through a 3x3 mean, on the border."""
+
+    align_corners = False
+
+    def __init__(self, channels: int = 2):
+        super().__init__()
+        self.mean = torch.full((1, 3, 1, 1), 100.0)
+        self.weight = torch.linspace(-1, 1, channels * 3).view(channels, 3, 1, 1) / 50
+
+    def forward(self, image, window=None):
+        return {"logits": F.avg_pool2d(F.conv2d(image.float(), self.weight), 3, 2, 1)}
+
+
+@pytest.fixture
+def image():
+    return torch.randint(0, 256, (1, 3, 37, 50), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def slow_slide(predict, image, crop, stride):
+    """Window by window over every pixel's own list of predictions."""
+    height, width = image.shape[2:]
+    sums, counts = torch.zeros(1, 2, height, width), torch.zeros(height, width)
+    tops = list(range(0, max(height - crop[0], 0), stride[0])) + [max(height - crop[0], 0)]
+    lefts = list(range(0, max(width - crop[1], 0), stride[1])) + [max(width - crop[1], 0)]
+    for y in tops:
+        for x in lefts:
+            y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
+            sums[:, :, y:y1, x:x1] += predict(image[:, :, y:y1, x:x1])
+            counts[y:y1, x:x1] += 1
+    return sums / counts
+
+
+@pytest.mark.parametrize(
+    "crop, stride", [((16, 16), (11, 11)), ((16, 20), (8, 13)), ((64, 20), (40, 10)), ((37, 50), (5, 5))]
+)
+def test_slide(image, crop, stride):
+    predict = whole(Position())
+    assert torch.allclose(
+        slide(predict, crop, stride=stride)(image), slow_slide(predict, image, crop, stride), atol=1e-6
+    )
+
+
+def test_a_window_larger_than_the_image_is_the_whole_image(image):
+    predict = whole(Position())
+    assert torch.equal(slide(predict, (100, 100), stride=(50, 50))(image), predict(image))
+
+
+def test_stride_must_fit():
+    with pytest.raises(ConfigError, match=r"inference.stride = \(20, 8\)"):
+        slide(whole(Position()), (16, 16), stride=(20, 8))
+
+
+def test_padding_is_the_mean_and_is_cut_off(image):
+    seen = {}
+
+    def predict(x, window=None):
+        seen["x"] = x
+        return x[:, :2]
+
+    out = padded(predict, 32, torch.full((1, 3, 1, 1), 100.0))(image)
+    assert seen["x"].shape[2:] == (64, 64) and float(seen["x"][0, 0, 63, 63]) == 100.0
+    assert torch.equal(out, image[:, :2].float())
+
+
+def test_tta_is_the_mean_of_its_views(image):
+    predict = whole(Position())
+    views = []
+    for scale in (0.5, 1.0):
+        size = (int(37 * scale + 0.5), int(50 * scale + 0.5))
+        small = image.float() if scale == 1 else F.interpolate(image.float(), size, mode="bilinear")
+        for flip in (False, True):
+            logits = predict(small.flip(3)).flip(3) if flip else predict(small)
+            if logits.shape[2:] != (37, 50):
+                logits = F.interpolate(logits, (37, 50), mode="bilinear")
+            views.append(logits.softmax(1))
+    ours = tta(predict, (0.5, 1.0), flip=True)(image, (37, 50))
+    assert torch.allclose(ours, sum(views) / 4, atol=1e-6)
+
+
+def test_one_channel_is_a_threshold(image):
+    settings = InferenceSettings(threshold=0.45)
+    scores = build_score(Position(1), settings)(image, (20, 20))
+    logits = F.interpolate(whole(Position(1))(image), (20, 20), mode="bilinear")
+    assert torch.equal(to_labels(scores, 0.45), (logits[:, 0].sigmoid() > 0.45).to(torch.uint8))
+
+
+def test_original_size(image):
+    predict = whole(Position())
+    assert torch.equal(at_size(predict)(image, (80, 90)), F.interpolate(predict(image), (80, 90), mode="bilinear"))
+
+
+def test_batches_of_unequal_images_are_scored_without_their_padding():
+    runner, model = build_runner({}), Position()
+    a = torch.randint(0, 256, (1, 3, 20, 30), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    b = torch.randint(0, 256, (1, 3, 16, 40), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    together = torch.zeros(2, 3, 20, 40, dtype=torch.uint8)
+    together[0, :, :, :30], together[1, :, :16] = a[0], b[0]
+    metas = [dict(valid=(20, 30), size=(25, 33)), dict(valid=(16, 40), size=(16, 40))]
+    both = runner.predict(model, {"image": together, "meta": metas})
+    for one, prediction, meta in zip((a, b), both, metas):
+        alone = runner.predict(model, {"image": one, "meta": [meta]})[0]
+        assert torch.equal(alone["labels"], prediction["labels"]) and alone["labels"].shape == meta["size"]

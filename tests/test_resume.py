@@ -1,0 +1,85 @@
+"""A run that is broken off and taken up again is the unbroken run, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from segkit.config import dump
+from segkit.engine import checkpoint
+from segkit.engine.hooks import standard_hooks
+from tests.test_loop import Record, loop_of
+from tests.tiny import sections
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_six_steps_are_three_and_three(tmp_path, workers):
+    """With moving average, bf16, accumulation and evaluation on."""
+    cfg = sections(ema=0.9, amp="bf16", accumulate=2, clip=1.0, eval_every=2)
+    cfg["train"]["workers"] = workers
+    whole, first, second = Record(), Record(), Record()
+    unbroken = loop_of(cfg, tmp_path / "a", (*standard_hooks(), whole))
+    unbroken.fit()
+
+    class Kill(Record):
+        def after_step(self, loop, terms):
+            super().after_step(loop, terms)
+            if loop.step == 4:  # after the checkpoint of step 3, in the middle of things
+                raise KeyboardInterrupt
+
+    kill = Kill()
+    with pytest.raises(KeyboardInterrupt):
+        loop_of(cfg, tmp_path / "b", (*standard_hooks(), first, kill)).fit()
+    resumed = loop_of(cfg, tmp_path / "b", (*standard_hooks(), second))
+    resumed.load_state_dict(checkpoint.read(tmp_path / "b/last.pt"), "last.pt")
+    assert resumed.step == 3
+    resumed.fit()
+    assert first.losses[:3] + second.losses == whole.losses
+    for name in ("raw_model", "eval_model"):
+        a, b = getattr(unbroken, name).state_dict(), getattr(resumed, name).state_dict()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    assert resumed.best == unbroken.best
+
+
+def test_ctrl_c_saves_whole_and_says_how_to_go_on(tmp_path):
+    cfg = sections()
+    cfg["loop"] = dict(steps=100000, save_every=0, log_every=1)
+    (tmp_path / "long.py").write_text(dump(cfg))
+    command = [sys.executable, "-m", "segkit.cli.main", "train", "long.py", "--work-dir", "out"]
+    env = os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("step 3/"):
+            process.send_signal(signal.SIGINT)
+            break
+    deadline = time.monotonic() + 60
+    rest = process.communicate(timeout=max(deadline - time.monotonic(), 1))[0]
+    assert process.returncode == 130, "".join(lines) + rest
+    assert "go on with:" in rest and "--resume" in rest
+    saved = checkpoint.read(tmp_path / "out/last.pt")
+    assert saved["step"] >= 3
+    command += ["--resume", "--cfg-options", f"loop.steps={saved['step'] + 2}"]
+    again = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert f"resumed: out/last.pt at step {saved['step']:,}" in again.stdout
+    assert checkpoint.read(tmp_path / "out/last.pt")["step"] == saved["step"] + 2
+
+
+def test_a_log_starts_with_at_most_twenty_lines(tmp_path):
+    cfg = sections()
+    (tmp_path / "short.py").write_text(dump(cfg))
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-m", "segkit.cli.main", "train", "short.py"]
+    out = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    head = out.stdout.partition("step 1/")[0].splitlines() + out.stderr.splitlines()
+    assert len(head) <= 20
+    assert (tmp_path / "work_dirs/short/best.pt").exists()

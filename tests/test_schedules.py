@@ -1,0 +1,65 @@
+"""Learning rates at hand-worked steps."""
+
+import math
+
+import pytest
+import torch
+
+from segkit.engine.schedules import Constant, Cosine, Cyclic, LearningRate, MultiStep, OneCycle, Poly, Step
+from segkit.registry import ConfigError
+from segkit.schema import WarmupSettings
+
+
+def test_poly_is_the_published_one():
+    assert Poly(0.9, 1e-4).rate(0.01, 0, 100) == pytest.approx(0.01)
+    assert Poly(0.9, 1e-4).rate(0.01, 50, 100) == pytest.approx((0.01 - 1e-4) * 0.5**0.9 + 1e-4)
+    assert Poly(0.9).rate(0.01, 100, 100) == 0.0
+
+
+def test_steps():
+    assert [Step(2, 0.1).rate(1.0, s, 9) for s in (0, 1, 2, 4)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [MultiStep((2, 0.5), 0.1).rate(1.0, s, 8) for s in (1, 2, 4)] == pytest.approx([1, 0.1, 0.01])
+
+
+def test_cosine_and_cycles():
+    assert [Cosine(0.2).rate(1.0, s, 4) for s in (0, 2, 4)] == pytest.approx([1.0, 0.6, 0.2])
+    cyclic = Cyclic(max_factor=3.0, half_cycle=2, decay=0.5, momentum_low=0.8)
+    assert [cyclic.rate(1.0, s, 9) for s in (0, 1, 2, 3, 4, 6)] == pytest.approx([1, 2, 3, 2, 1, 2])
+    assert [cyclic.momentum(0.9, s, 9) for s in (0, 2)] == pytest.approx([0.9, 0.8])
+
+
+def test_one_cycle_equals_torch():
+    model = torch.nn.Linear(1, 1)
+    theirs = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.95)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        theirs, 1.0, total_steps=20, pct_start=0.3, base_momentum=0.85, max_momentum=0.95, final_div_factor=1e4 / 25
+    )
+    ours = OneCycle(rise=6 / 19 - 1 / 19, momentum_low=0.85)  # torch's peak lies at 0.3 * 20 - 1 = 5 of 19
+    for step in range(20):
+        assert ours.rate(1.0, step, 20) == pytest.approx(reference.get_last_lr()[0], rel=1e-6)
+        assert ours.momentum(0.95, step, 20) == pytest.approx(theirs.param_groups[0]["momentum"], rel=1e-6)
+        theirs.step()
+        if step < 19:
+            reference.step()
+
+
+def test_warm_up_multiplies_and_groups_keep_their_factor():
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.AdamW([dict(params=parameters[:1], lr=1.0), dict(params=parameters[1:], lr=0.1)])
+    rate = LearningRate(optimizer, Constant(), 10, WarmupSettings(steps=4, factor=0.5))
+    seen = []
+    for step in (0, 2, 4):
+        rate.set(step)
+        seen.append([group["lr"] for group in optimizer.param_groups])
+    assert seen == [pytest.approx([0.5, 0.05]), pytest.approx([0.75, 0.075]), pytest.approx([1.0, 0.1])]
+
+
+def test_warm_up_longer_than_the_run():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(ConfigError, match=r"schedule.warmup.steps = 10: the run has only 10 steps"):
+        LearningRate(optimizer, Constant(), 10, WarmupSettings(steps=10))
+
+
+def test_polynomial_of_a_run_is_monotone():
+    rates = [Poly().rate(1.0, step, 50) for step in range(51)]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == 51 and math.isclose(rates[0], 1.0)
