@@ -4,9 +4,9 @@ Legend: H W image, K classes, n objects, P clicks per sign. Pictures are uint8 [
 in 0..255. Every function returns a new array. Plots of numbers are in viz_plots.py.
 """
 
+import io
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -26,11 +26,8 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
 
     Bits 0, 1, 2 of an index become the highest bits of r, g, b, bits 3, 4, 5 the next lower ones, and so on.
     """
-    colours = []
-    for index in range(num_classes):
-        channels = [sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8)) for c in range(3)]
-        colours.append(tuple(channels))
-    return tuple(colours)
+    channel = lambda index, c: sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8))  # noqa: E731
+    return tuple(tuple(channel(index, c) for c in range(3)) for index in range(num_classes))
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -84,24 +81,26 @@ def draw_instances(
     classes: Sequence[str] = (),
     palette: Palette = (),
 ) -> np.ndarray:
-    """Objects in their classes' colours with outline, box and a tag "class 93" (score in percent) -> uint8 [H,W,3].
+    """Objects in their classes' colours with outline, box and a tag "class 93" (score in percent) -> uint8 [sH,sW,3].
 
-    masks: uint8 [n,H,W], n COCO run-length codes, or None; labels: n indices into classes and palette (class numbers
-    and default_palette where these are empty); boxes: float [n,4] x0, y0, x1, y1, exclusive; scores: n of 0..1.
+    s is 1, or the whole factor that enlarges a small image until names can be read on it (longer side 320 and more).
+    masks: uint8 [n,H,W], n COCO run-length codes, or None; labels: n indices into classes and palette (numbers and
+    default_palette without); boxes: float [n,4] x0, y0, x1, y1, exclusive; scores: n of 0..1.
     """
-    picture = to_rgb(image).copy()
+    scale = -(-320 // max(image.shape[:2]))
+    picture = _enlarged(to_rgb(image), scale)
     palette = palette or default_palette(int(max(labels, default=0)) + 2)[1:]
-    masks = [] if masks is None else [_decoded(mask) for mask in masks]
+    masks = [] if masks is None else [_enlarged(_decoded(mask), scale) for mask in masks]
     for mask, label in zip(masks, labels):
         colour = np.array(palette[int(label)], np.uint8)
         picture[mask] = (picture[mask] // 2 + colour // 2).astype(np.uint8)
-    thickness = max(1, round(min(picture.shape[:2]) / 300))
+    thickness = max(1, round(min(picture.shape[:2]) / 180))
     for mask, label in zip(masks, labels):
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, _plain(palette[int(label)]), thickness)
     tags = []
     for i, box in enumerate([] if boxes is None else boxes):
-        x0, y0, x1, y1 = (round(float(value)) for value in box)
+        x0, y0, x1, y1 = (round(scale * float(value)) for value in box)
         colour = _plain(palette[int(labels[i])])
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, thickness)
         name = classes[int(labels[i])] if len(classes) else str(int(labels[i]))
@@ -147,12 +146,12 @@ def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int
             x, y = text // 2, y + line
         places.append((x, y))
         x += needed + text
-    with _canvas(np.full((y + line, width, 3), PAPER, np.uint8)) as (draw, finished):
-        for (x, y), name, colour in zip(places, classes, palette):
-            box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
-            draw.rectangle(box, fill=_plain(colour), outline=FAINT)
-            draw.text((x + round(text * 1.4), y + line // 2), name, fill=INK, font=font, anchor="lm")
-    return finished[0]
+    sheet, draw = _drawing(np.full((y + line, width, 3), PAPER, np.uint8))
+    for (x, y), name, colour in zip(places, classes, palette):
+        box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
+        draw.rectangle(box, fill=_plain(colour), outline=FAINT)
+        draw.text((x + round(text * 1.4), y + line // 2), name, fill=INK, font=font, anchor="lm")
+    return np.array(sheet)
 
 
 def grid(
@@ -182,16 +181,16 @@ def grid(
         for c, image in enumerate(row):
             y, x = head + r * (height + foot), gap + c * (width + gap)
             sheet[y : y + height, x : x + width] = _fitted(image, height, width)
-    with _canvas(sheet) as (draw, finished):
-        for c, title in enumerate(titles):
-            place = (gap + c * (width + gap) + width // 2, head // 2)
-            draw.text(place, _shortened(title, _font(text), width), fill=INK, font=_font(text), anchor="mm")
-        small = _font(round(text * 0.85))
-        for r, caption in enumerate(captions):
-            place = (gap, head + (r + 1) * height + r * foot + foot // 2)
-            draw.text(place, _shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
-    parts = [finished[0], legend(classes, palette, total, text)] if len(classes) else [finished[0]]
-    return np.concatenate([*parts, np.full((gap, total, 3), PAPER, np.uint8)])
+    drawn, draw = _drawing(sheet)
+    for c, title in enumerate(titles):
+        place = (gap + c * (width + gap) + width // 2, head // 2)
+        draw.text(place, _shortened(title, _font(text), width), fill=INK, font=_font(text), anchor="mm")
+    small = _font(round(text * 0.85))
+    for r, caption in enumerate(captions):
+        place = (gap, head + (r + 1) * height + r * foot + foot // 2)
+        draw.text(place, _shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
+    keys = [legend(classes, palette, total, text)] if len(classes) else []
+    return np.concatenate([np.array(drawn), *keys, np.full((gap, total, 3), PAPER, np.uint8)])
 
 
 def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
@@ -204,16 +203,13 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
 
 def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette) -> Path:
     """labels: integer [H,W] in 0..255 -> the path of a PNG that holds the labels and their palette."""
-    import io
-
     from PIL import Image
 
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
-        raise ValueError(f"{path}: labels {labels.min()}..{labels.max()} do not fit a palette PNG of 256 values; "
-                         "write labels.astype('uint16') with save_png")  # fmt: skip
+        range_of = f"{labels.min()}..{labels.max()}"
+        raise ValueError(f"{path}: a palette PNG holds 0..255, not {range_of}; use save_png(labels.astype('uint16'))")
     picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8)).convert("P")
-    colours = np.zeros((256, 3), np.uint8)
-    colours[255] = IGNORED
+    colours = np.full((256, 3), IGNORED, np.uint8)
     colours[: min(len(palette), 256)] = np.array(palette[:256], np.uint8).reshape(-1, 3)
     picture.putpalette(colours.tobytes())
     file = io.BytesIO()
@@ -241,29 +237,27 @@ def _font(size: int):
     return ImageFont.load_default(size)
 
 
-@contextmanager
-def _canvas(picture: np.ndarray) -> Iterator[tuple]:
-    """picture: uint8 [H,W,3] -> (Pillow's drawing on a copy, a list that holds the drawn array after the block)."""
+def _drawing(picture: np.ndarray) -> tuple:
+    """picture: uint8 [H,W,3] -> (Pillow's copy of it, what draws on the copy); np.array(copy) gives it back."""
     from PIL import Image, ImageDraw
 
-    image, finished = Image.fromarray(picture), []
-    yield ImageDraw.Draw(image), finished
-    finished.append(np.array(image))
+    image = Image.fromarray(picture)
+    return image, ImageDraw.Draw(image)
 
 
 def _tagged(picture: np.ndarray, tags: list[tuple]) -> np.ndarray:
     """tags: (x, y, text, colour) -> the picture with each text on its colour, its lower left corner at x, y."""
-    size = max(11, round(min(picture.shape[:2]) / 28))
+    size = max(12, round(min(picture.shape[:2]) / 28))
     font = _font(size)
-    with _canvas(picture) as (draw, finished):
-        for x, y, text, colour in tags:
-            wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
-            x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
-            draw.rectangle((x, y, x + wide, y + high), fill=colour)
-            # brightness as Rec. 601 weighs it decides whether letters are dark or light
-            is_bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
-            draw.text((x + size // 4, y + high // 2), text, fill=INK if is_bright else PAPER, font=font, anchor="lm")
-    return finished[0]
+    drawn, draw = _drawing(picture)
+    for x, y, text, colour in tags:
+        wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
+        x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
+        draw.rectangle((x, y, x + wide, y + high), fill=colour)
+        # brightness as Rec. 601 weighs it decides whether letters are dark or light
+        is_bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+        draw.text((x + size // 4, y + high // 2), text, fill=INK if is_bright else PAPER, font=font, anchor="lm")
+    return np.array(drawn)
 
 
 def _fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -285,6 +279,11 @@ def _shortened(text: str, font, width: int) -> str:
     while text and font.getlength("..." + text) > width:
         text = text[1:]
     return "..." + text
+
+
+def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
+    """image: [H,W] or [H,W,3] -> a copy [scale*H,scale*W,...] with every pixel repeated."""
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _decoded(mask: object) -> np.ndarray:

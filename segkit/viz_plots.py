@@ -65,8 +65,10 @@ def confusion_plot(matrix: np.ndarray, classes: Sequence[str], path: str | os.Pa
             if np.isfinite(value) and value >= 0.5:
                 ink = "white" if value > 55 else "#222222"
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
-    size = 9 if num_classes <= MOST_READABLE else max(3.0, 600 / num_classes * 0.9)
-    axes.set_xticks(range(num_classes), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    is_wide = num_classes > MOST_READABLE
+    size = min(9.0, 500 / num_classes)
+    turn = dict(rotation=90) if is_wide else dict(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(num_classes), classes, fontsize=size, **turn)
     axes.set_yticks(range(num_classes), classes, fontsize=size)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
@@ -119,12 +121,15 @@ def _curve(axes, points: np.ndarray, colour: str, name: str) -> None:
         axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if len(points) < 20 else "", ms=3, label=name)
         return
     axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
-    width = len(values) // 25
+    # the window shrinks on both sides alike towards the ends, so that a straight line stays one
+    place = np.arange(len(values))
+    half = np.minimum(np.minimum(place, place[::-1]), len(values) // 25)
     kept = np.isfinite(values)
-    window = np.ones(2 * width + 1)
-    total = np.convolve(np.where(kept, values, 0), window, "same")
-    count = np.convolve(kept.astype(float), window, "same")
-    axes.plot(steps, np.where(kept, total / np.maximum(count, 1), np.nan), color=colour, linewidth=1.8, label=name)
+    total = np.concatenate([[0], np.cumsum(np.where(kept, values, 0))])
+    count = np.concatenate([[0], np.cumsum(kept)])
+    first, last = place - half, place + half + 1
+    mean = (total[last] - total[first]) / np.maximum(count[last] - count[first], 1)
+    axes.plot(steps, np.where(kept, mean, np.nan), color=colour, linewidth=1.8, label=name)
 
 
 def _tidy(axes) -> None:

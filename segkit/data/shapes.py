@@ -34,7 +34,9 @@ LENGTHS = {"train": 2000, "val": 200, "test": 200}
 """Images per split where `length` is not given. The position is the second number of each image's seed."""
 
 OBJECTS_PER_IMAGE = (2, 5)
-RADIUS = (0.15, 0.26)
+RADIUS = (0.16, 0.27)
+LARGEST_REACH = 1.6
+"""No outline reaches farther from its centre, in radii: a star's tips lie at 1.55 and a pixel's half more."""
 PERIOD = (0.085, 0.125)
 SMALLEST_VISIBLE = 0.75
 """Share of an object that others may not cover: what is left still shows its shape."""
@@ -141,28 +143,35 @@ def _paint_objects(canvas: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
 
     A later object lies over the earlier ones; one that would cover too much of another is left out.
     """
-    height, width = canvas.shape[:2]
-    short = min(height, width)
     labels, masks, areas = [], [], []
-    kinds = list(OBJECTS.values())
+    short, kinds = min(canvas.shape[:2]), list(OBJECTS.values())
     for label in rng.integers(0, len(kinds), rng.integers(*OBJECTS_PER_IMAGE, endpoint=True)):
         outline, texture = kinds[label]
         radius = short * rng.uniform(*RADIUS)
-        center = rng.uniform(0.7 * radius, np.array([height, width]) - 0.7 * radius)
-        v, u = turned(height, width, center, rng.uniform(0, 2 * np.pi))
-        distance = outline(v, u, radius)
-        inside = distance < 0
-        left = [mask * ~inside for mask in masks]
-        if any(part.sum() < SMALLEST_VISIBLE * area for part, area in zip(left, areas)):
+        center = rng.uniform(0.7 * radius, np.array(canvas.shape[:2]) - 0.7 * radius)
+        window, center = _window(canvas.shape, center, LARGEST_REACH * radius)
+        part = canvas[window]
+        distance = outline(*turned(*part.shape[:2], center, rng.uniform(0, 2 * np.pi)), radius)
+        inside = np.zeros(canvas.shape[:2], np.uint8)
+        inside[window] = distance < 0
+        left = [mask * (1 - inside) for mask in masks]
+        if any(np.count_nonzero(mask) < SMALLEST_VISIBLE * area for mask, area in zip(left, areas)):
             continue
-        pattern = texture(*turned(height, width, center, rng.uniform(0, 2 * np.pi)), short * rng.uniform(*PERIOD))
+        pattern = texture(*turned(*part.shape[:2], center, rng.uniform(0, 2 * np.pi)), short * rng.uniform(*PERIOD))
         surface = two_colours(pattern, *_colours(rng), sharpness=2.5)
-        # the border's pixel is mixed by its covered share, as a camera does
-        canvas += np.clip(0.5 - distance, 0, 1)[..., None] * (surface - canvas)
-        masks = [*left, inside.astype(np.uint8)]
+        # a pixel on the border is mixed by its covered share, as a camera does
+        part += np.clip(0.5 - distance, 0, 1)[..., None] * (surface - part)
+        masks = [*left, inside]
         labels.append(label)
-        areas.append(inside.sum())
+        areas.append(np.count_nonzero(inside))
     return np.array(labels, np.int64), masks
+
+
+def _window(shape: tuple[int, ...], center: np.ndarray, reach: float) -> tuple[tuple[slice, slice], np.ndarray]:
+    """-> the part of an image [H,W,...] within `reach` pixels of center (y, x), and the centre as seen in that part."""
+    first = np.maximum(np.floor(center - reach), 0).astype(int)
+    last = np.minimum(np.ceil(center + reach), shape[:2]).astype(int)
+    return (slice(first[0], last[0]), slice(first[1], last[1])), center - first
 
 
 def _tight_box(mask: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Outlines and textures drawn as formulas over pixel grids: what the embedded data set is painted with.
 
 Legend: H W image; v u coordinates of pixel centres in the object's own turned frame, in pixels.
-An outline maps (v, u, radius) to the distance to its border in pixels, float32 [H,W], negative inside (exact near straight
-borders). A texture maps (v, u, period) to float32 [H,W] in [-1,1], whose sign picks one of two colours.
+An outline maps (v, u, radius) to the distance to its border in pixels, float32 [H,W], negative inside (exact near
+straight borders). A texture maps (v, u, period) to float32 [H,W] in [-1,1], whose sign picks one of two colours.
 """
 
 from collections.abc import Callable
@@ -50,14 +50,9 @@ def _tips(v: np.ndarray, u: np.ndarray, radius: float, tips: int, waist: float) 
     ) * np.float32(along / norm)
 
 
-def triangle(v: np.ndarray, u: np.ndarray, radius: float) -> np.ndarray:
-    """Triangle with three equal sides."""
-    return _tips(v, u, radius, tips=3, waist=0.5)
-
-
 def star(v: np.ndarray, u: np.ndarray, radius: float) -> np.ndarray:
     """Star with five tips; with a waist of .38 it would be the pentagram, whose tips are too thin at 64 pixels."""
-    return _tips(v, u, radius, tips=5, waist=0.5)
+    return _tips(v, u, radius, tips=5, waist=0.45)
 
 
 def stripes(v: np.ndarray, u: np.ndarray, period: float) -> np.ndarray:
