@@ -145,7 +145,8 @@ class BinaryFocal(nn.Module):
     """-alpha_t (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)|, s the sigmoid, for soft labels t as well.
 
     alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere; None for 1. per_sample: mean over each sample's valid
-    pixels, then over samples and channels (RITM; one without valid pixels adds 0 and is counted); else `average` as elsewhere.
+    pixels, then over samples and channels (RITM; one without valid pixels adds 0 and is counted); else
+    `average` as elsewhere.
     The clamp at 1e-9 inside the published logarithm, whose gradient jumps twentyfold near logit -20, is not there.
     """
 

@@ -24,7 +24,8 @@ class RegionLoss(nn.Module):
     mask_ignored: False takes the label off ignored pixels but leaves their prediction in (mmseg's Dice).
     A sample without a valid pixel gives 0 and is not counted, but under "zero".
 
-    segmentation_models_pytorch: absent="zero", class weights divided by their mean, and for its Dice smooth doubled. mmseg's DiceLoss: per_image, joint, mask_ignored=False,
+    segmentation_models_pytorch: absent="zero", class weights divided by their mean, and for its Dice smooth doubled.
+    mmseg's DiceLoss: per_image, joint, mask_ignored=False,
     absent="count" and squared, eps=2e-3 or, in its naive form, smooth=1e-3.
     """
 

@@ -1,0 +1,106 @@
+"""Lovász losses: convex surrogates of 1 - IoU. Berman et al., CVPR 2018, https://arxiv.org/abs/1705.08790.
+B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import float_vector, full_precision
+from segkit.ops.lovasz import lovasz_weights
+from segkit.ops.pixel_targets import dense_target
+from segkit.ops.region_sums import count_by_class
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class LovaszSoftmax(nn.Module):
+    """Lovász extension of the Jaccard loss at the errors |[y = c] - softmax(x)_c| of each class c (eq. 11 and 12).
+
+    per_image: each image for itself, then the mean over images (one without valid pixels adds 0 and is counted).
+    only_present: the mean is over the classes that occur in the sample; else over all. classes: those that count, None
+    for all. class_weight: K numbers that multiply the classes' losses; the divisor remains the number of classes.
+    """
+
+    def __init__(
+        self,
+        per_image: bool = False,
+        only_present: bool = True,
+        classes: list[int] | None = None,
+        class_weight: list[float] | None = None,
+        ignore: int = 255,
+    ):
+        super().__init__()
+        self.per_image, self.only_present, self.ignore = per_image, only_present, ignore
+        chosen = None if classes is None else torch.tensor(classes)
+        self.register_buffer("classes", chosen, persistent=False)
+        self.register_buffer("class_weight", float_vector(class_weight), persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        logits = full_precision(logits).flatten(2)
+        target = target.flatten(1)
+        num_images, num_classes = logits.shape[:2]
+        valid = target != self.ignore
+        index = target.long() * valid
+        p = logits.softmax(1)
+        slope, constant = self._linear_form(p.detach(), index, valid)
+        loss = (p * slope).sum(2) + constant
+        true = count_by_class(index, valid.to(p.dtype), num_classes)
+        if not self.per_image:
+            loss, true = loss.sum(0, keepdim=True), true.sum(0, keepdim=True)
+        counts = true > 0 if self.only_present else torch.ones_like(true, dtype=torch.bool)
+        if self.class_weight is not None:
+            loss = loss * self.class_weight.to(loss.dtype)
+        if self.classes is not None:
+            loss, counts = loss.index_select(1, self.classes), counts.index_select(1, self.classes)
+        return (torch.where(counts, loss, 0.0).sum(1) / counts.sum(1).clamp_min(1)).mean()
+
+    def _linear_form(self, p: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """p: float [B,K,N]; index, valid: [B,N] -> slope [B,K,N], constant [B,K]: loss = sum of p slope + constant.
+
+        An error is p or, at the true class, 1 - p, so the loss is linear in p as long as the order stays."""
+        num_images, num_classes, _ = p.shape
+        with torch.no_grad():
+            place = index.unsqueeze(1)
+            errors = p.scatter(1, place, 1 - p.gather(1, place))
+            foreground = torch.zeros_like(p, dtype=torch.bool).scatter_(1, place, valid.unsqueeze(1))
+            row = torch.arange(num_classes, device=p.device).view(1, -1, 1)
+            num_rows = num_classes
+            if self.per_image:
+                row = row + num_classes * torch.arange(num_images, device=p.device).view(-1, 1, 1)
+                num_rows = num_classes * num_images
+            weights = lovasz_weights(errors, foreground, valid.unsqueeze(1), row, num_rows)
+            weights = weights.mul_(valid.unsqueeze(1))
+            at_label = weights.gather(1, place)
+            constant = count_by_class(index, at_label.squeeze(1), num_classes)
+            return weights.scatter_(1, place, -at_label), constant
+
+
+@LOSSES.register
+class LovaszHinge(nn.Module):
+    """Lovász extension of the Jaccard loss at the hinge errors max(0, 1 - x s), s = +1 on foreground and -1 elsewhere
+    (eq. 9 and 10).
+
+    elu: elu(1 - x s) + 1 in place of the hinge: correct pixels beyond the margin keep a small gradient. per_image: each
+    image for itself, then the mean over images (one without valid pixels adds 0 and is counted). Several channels
+    (multi-label) form one set of pixels, as in segmentation_models_pytorch.
+    """
+
+    def __init__(self, per_image: bool = False, elu: bool = False, ignore: float = 255):
+        super().__init__()
+        self.per_image, self.elu, self.ignore = per_image, elu, ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: 0 and 1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        logits = full_precision(logits)
+        label, valid = dense_target(logits, target, self.ignore)
+        foreground = label > 0.5
+        margin = 1 - torch.where(foreground, logits, -logits)
+        errors = F.elu(margin) + 1 if self.elu else F.relu(margin)
+        num_images = logits.shape[0]
+        row = torch.zeros(1, dtype=torch.int64, device=logits.device)
+        if self.per_image:
+            row = torch.arange(num_images, device=logits.device).view(-1, *(1,) * (logits.dim() - 1))
+        num_rows = num_images if self.per_image else 1
+        weights = lovasz_weights(errors.detach(), foreground, valid, row, num_rows)
+        return (errors * (weights * valid)).sum() / num_rows

@@ -1,0 +1,90 @@
+"""Online hard example mining: only the pixels a model is least sure of are trained. B batch, K classes, H W image."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from segkit.ops.averaging import full_precision, mean_over
+from segkit.registry import LOSSES
+
+AVERAGES = ("kept", "valid", "all")
+
+
+@LOSSES.register
+class OHEM(nn.Module):
+    """Mean of a pixel loss over its hard pixels. Shrivastava et al., CVPR 2016, in the form of PSPNet-type training code.
+
+    loss: the pixel loss, dict(type=..., its arguments) or a module with `pixels(logits, target)`: CrossEntropy (the
+    default), BinaryCrossEntropy, Focal, SigmoidFocal.
+    threshold: pixels whose true class has a smaller probability are kept (a sigmoid's where K = 1), and at least min_kept
+    of the batch: the bound is the larger of threshold and the probability of rank min_kept, counted from 0, and is itself
+    not kept. None: the min_kept pixels of the largest loss. per_image: min_kept is multiplied by B.
+    average: what the sum is divided by: the number of "kept" pixels, of "valid" ones, or of "all". The loss's own average
+    and class weights do not enter the divisor.
+    mmseg: its OhemCrossEntropy is "kept", its OHEMPixelSampler per_image with "all".
+    """
+
+    def __init__(
+        self,
+        loss: dict | nn.Module | None = None,
+        threshold: float | None = 0.7,
+        min_kept: int = 100_000,
+        per_image: bool = False,
+        average: str = "kept",
+        ignore: int = 255,
+    ):
+        super().__init__()
+        if average not in AVERAGES:
+            raise ValueError(f"average = {average!r}: there are {', '.join(AVERAGES)}")
+        self.loss = _built(loss or dict(type="CrossEntropy"), ignore)
+        self.threshold, self.min_kept, self.per_image = threshold, min_kept, per_image
+        self.average, self.ignore = average, ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        values, _ = self.loss.pixels(logits, target)
+        keep = self.kept(logits, target)
+        counted = keep if self.average == "kept" else target != self.ignore
+        average = "all" if self.average == "all" else "valid"
+        return mean_over((values * keep).sum(), counted.sum(), keep.numel(), average)
+
+    def kept(self, logits: Tensor, target: Tensor) -> Tensor:
+        """-> bool [B,H,W]: the pixels that are trained."""
+        with torch.no_grad():
+            valid = target != self.ignore
+            least = self.min_kept * (logits.shape[0] if self.per_image else 1)
+            if self.threshold is None:
+                values, _ = self.loss.pixels(logits, target)
+                return _largest(torch.where(valid, values, -math.inf), least) & valid
+            p = _probability_of_truth(full_precision(logits), target.long() * valid)
+            hard = torch.where(valid, p, math.inf).flatten()
+            rank = min(least, hard.numel() - 1) + 1
+            # fewer valid pixels than min_kept: the bound is the largest probability there is
+            bound = hard.kthvalue(rank).values.minimum(torch.where(valid, p, -math.inf).max())
+            return valid & (p < bound.clamp_min(self.threshold))
+
+
+def _built(loss: dict | nn.Module, ignore: int) -> nn.Module:
+    if isinstance(loss, nn.Module):
+        return loss
+    own = {name: value for name, value in loss.items() if name != "type"}
+    built = LOSSES.get(loss["type"], at="OHEM.loss.type")(**{"ignore": ignore, **own})
+    if not hasattr(built, "pixels"):
+        raise ValueError(f"OHEM.loss.type = {loss['type']!r} is no loss of single pixels")
+    return built
+
+
+def _probability_of_truth(logits: Tensor, index: Tensor) -> Tensor:
+    """logits: float [B,K,H,W]; index: int64 [B,H,W] -> float [B,H,W]."""
+    if logits.shape[1] == 1:
+        return torch.where(index > 0, logits[:, 0], -logits[:, 0]).sigmoid()
+    at_label = logits.gather(1, index.unsqueeze(1)).squeeze(1)
+    return (at_label - logits.logsumexp(1)).exp()
+
+
+def _largest(values: Tensor, number: int) -> Tensor:
+    """-> bool of values' shape, True on the `number` largest."""
+    flat = values.flatten()
+    chosen = flat.topk(min(number, flat.numel()), sorted=False).indices
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(0, chosen, True).view_as(values)

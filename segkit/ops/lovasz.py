@@ -1,0 +1,69 @@
+"""The gradient of the Lovász extension of the Jaccard loss. Berman et al., CVPR 2018, https://arxiv.org/abs/1705.08790.
+
+B batch, K classes, R rows, N elements of a row. A row is a set of pixels that is sorted for itself: one class of the
+batch or of one image.
+"""
+
+import torch
+from torch import Tensor
+
+# bits of the largest float32 that is not NaN; larger errors get smaller keys
+INFINITY_BITS = 0x7F800000
+# a key holds the row above bit 32, the error in bits 1 to 31 and the foreground flag in bit 0
+ROW = 1 << 32
+
+
+def lovasz_weights(errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int) -> Tensor:
+    """What each error counts in the Lovász extension: the step of the Jaccard loss when its pixel is reached in order of
+    falling error (theorem 1 and algorithm 1 of the paper).
+
+    errors: float [...], >= 0; foreground, valid: bool [...] (foreground only where valid); row: int64 of one
+    dimension or more, broadcasts to [...], values 0 to R - 1, each equally often -> weights float [...], without graph. Elements that are not valid come
+    last in their row; their weight is to be masked by the caller. A row without foreground has weight 1 on its largest
+    error and 0 elsewhere.
+    """
+    with torch.no_grad():
+        if errors.dtype == torch.float64:
+            order, flags = _order_of_doubles(errors, foreground, valid, row, num_rows)
+        else:
+            order, flags = _order_by_keys(errors, foreground, valid, row, num_rows)
+        weights = _steps_of_jaccard(flags, errors.dtype)
+        return torch.empty_like(errors).view(-1).scatter_(0, order.view(-1), weights.view(-1)).view_as(errors)
+
+
+def _order_by_keys(
+    errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    """-> positions int64 [R,N] and foreground bool [R,N], each row in order of falling error.
+
+    One radix sort of integers serves all rows (several times faster than a comparison sort of floats, which are ordered
+    as their bits are), and brings the foreground flags along, so that they need not be gathered at random places.
+    """
+    bits = errors.contiguous().view(torch.int32).masked_fill(~valid, -1)
+    keys = torch.sub(row * ROW + 2 * INFINITY_BITS, bits, alpha=2) + foreground
+    keys, order = keys.reshape(-1).sort()
+    return order.view(num_rows, -1), keys.view(num_rows, -1).bitwise_and_(1).bool()
+
+
+def _order_of_doubles(
+    errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    """As _order_by_keys by two stable sorts, in float64's full precision."""
+    order = errors.masked_fill(~valid, -1.0).reshape(-1).sort(descending=True, stable=True).indices
+    order = order[row.expand_as(errors).reshape(-1)[order].sort(stable=True).indices]
+    return order.view(num_rows, -1), foreground.reshape(-1)[order].view(num_rows, -1)
+
+
+def _steps_of_jaccard(foreground: Tensor, dtype: torch.dtype) -> Tensor:
+    """foreground: bool [R,N] in order of falling error -> float [R,N], the Jaccard loss after each minus before.
+
+    With G true pixels, f of them and b others so far, the loss is 1 - (G - f) / (G + b): a true pixel adds 1 / (G + b),
+    another (G - f) / ((G + b) (G + b + 1)). No two nearly equal numbers are subtracted.
+    """
+    found = foreground.cumsum(1, dtype=torch.int32)
+    missing = (found[:, -1:] - found).to(dtype)
+    rank = torch.arange(found.shape[1], device=found.device, dtype=torch.int32)
+    union = (rank + found[:, -1:] - found).to(dtype)  # G + b: after a true pixel b = rank + 1 - found
+    union = torch.where(foreground, union + 1, union)
+    steps = torch.where(foreground, 1 / union, missing / (union * (union + 1)).clamp_min(1))
+    return torch.where(found[:, -1:] > 0, steps, (rank == 0).to(dtype))
