@@ -141,7 +141,8 @@ class Confusion:
         num_classes = len(self.classes)
         if not labels.numel():
             return torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        lowest, highest = (int(value) for value in labels.aminmax())
+        lowest = 0 if labels.dtype == torch.uint8 else int(labels.min())
+        highest = int(labels.max())
         if lowest < 0 or highest >= num_classes:
             raise self._outside(image, "prediction", lowest if lowest < 0 else highest)
         is_small = num_classes <= 255
