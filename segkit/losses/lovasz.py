@@ -39,7 +39,7 @@ class LovaszSoftmax(nn.Module):
         """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
         logits = full_precision(logits).flatten(2)
         target = target.flatten(1)
-        num_images, num_classes = logits.shape[:2]
+        num_classes = logits.shape[1]
         valid = target != self.ignore
         index = target.long() * valid
         p = logits.softmax(1)

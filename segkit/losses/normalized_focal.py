@@ -17,8 +17,8 @@ class NormalizedFocal(nn.Module):
 
     alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere. max_mult: upper bound of the normalised factor, None for
     none (RITM writes -1). detach: no gradient through m. ignore: -1 in click targets. sum_pixels: sum over the pixels
-    of a sample in place of their mean. Reduction: mean over a sample's valid pixels, then over samples; a sample without
-    valid pixels adds 0 and is counted.
+    of a sample in place of their mean. Reduction: mean over a sample's valid pixels, then over samples; a sample
+    without valid pixels adds 0 and is counted.
 
     The published code takes log(min(p_t + 1e-12, 1)) of a rounded p_t: its gradient jumps 20,000-fold near logit -18 on
     positives and is exactly 0 from +17 on negatives. Here log p_t comes from log-sigmoids; elsewhere both agree.

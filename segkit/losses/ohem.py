@@ -13,16 +13,17 @@ AVERAGES = ("kept", "valid", "all")
 
 @LOSSES.register
 class OHEM(nn.Module):
-    """Mean of a pixel loss over its hard pixels. Shrivastava et al., CVPR 2016, in the form of PSPNet-type training code.
+    """Mean of a pixel loss over its hard pixels. Shrivastava et al., CVPR 2016, in the form of PSPNet-type training
+    code.
 
     loss: the pixel loss, dict(type=..., its arguments) or a module with `pixels(logits, target)`: CrossEntropy (the
     default), BinaryCrossEntropy, Focal, SigmoidFocal.
-    threshold: pixels whose true class has a smaller probability are kept (a sigmoid's where K = 1), and at least min_kept
-    of the batch: the bound is the larger of threshold and the probability of rank min_kept, counted from 0, and is itself
-    not kept. None: the min_kept pixels of the largest loss. per_image: min_kept is multiplied by B.
-    average: what the sum is divided by: the number of "kept" pixels, of "valid" ones, or of "all". The loss's own average
-    and class weights do not enter the divisor.
-    mmseg: its OhemCrossEntropy is "kept", its OHEMPixelSampler per_image with "all".
+    threshold: pixels whose true class has a smaller probability are kept (a sigmoid's where K = 1), and at least
+    min_kept of the batch: the bound is the larger of threshold and the probability of rank min_kept, counted from 0,
+    and is itself not kept. None: the min_kept pixels of the largest loss. per_image: min_kept is multiplied by B.
+    average: what the sum is divided by: the number of "kept" pixels, of "valid" ones, or of "all". The loss's own
+    average and class weights do not enter the divisor. mmseg: its OhemCrossEntropy is "kept", its OHEMPixelSampler
+    per_image with "all".
     """
 
     def __init__(

@@ -14,13 +14,13 @@ ROW = 1 << 32
 
 
 def lovasz_weights(errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int) -> Tensor:
-    """What each error counts in the Lovász extension: the step of the Jaccard loss when its pixel is reached in order of
-    falling error (theorem 1 and algorithm 1 of the paper).
+    """What each error counts in the Lovász extension: the step of the Jaccard loss when its pixel is reached in order
+    of falling error (theorem 1 and algorithm 1 of the paper).
 
-    errors: float [...], >= 0; foreground, valid: bool [...] (foreground only where valid); row: int64 of one
-    dimension or more, broadcasts to [...], values 0 to R - 1, each equally often -> weights float [...], without graph. Elements that are not valid come
-    last in their row; their weight is to be masked by the caller. A row without foreground has weight 1 on its largest
-    error and 0 elsewhere.
+    errors: float [...], >= 0; foreground, valid: bool [...] (foreground only where valid); row: int64 of one dimension
+    or more, broadcasts to [...], values 0 to R - 1, each equally often -> weights float [...], without graph. Elements
+    that are not valid come last in their row; their weight is to be masked by the caller. A row without foreground has
+    weight 1 on its largest error and 0 elsewhere.
     """
     with torch.no_grad():
         if errors.dtype == torch.float64:

@@ -1,0 +1,96 @@
+"""Losses on edges, and on the classes near them. B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.ops.edges import label_edges
+from segkit.ops.pixel_targets import dense_target
+from segkit.ops.region_sums import count_by_class
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class BoundaryBCE(nn.Module):
+    """Binary cross entropy in which edge pixels and others have equal weight in sum: an edge pixel counts the share of
+    the others, and the other way round. Xie and Tu, HED, ICCV 2015, eq. 2; Gated-SCNN, PIDNet.
+
+    The logits must be raw: the published Gated-SCNN feeds probabilities to a loss that applies the sigmoid itself.
+    of_labels: None, the target is an edge map; a number r, the target is a label map, and its edges are the pixels with
+    another class within r. per_image: shares of each image in place of the batch. average: of the weighted values, over
+    valid pixels ("valid"), all ("all": mmseg's BoundaryLoss), or those of all processes ("global").
+    """
+
+    def __init__(
+        self, of_labels: int | None = None, per_image: bool = False, average: str = "valid", ignore: int = 255
+    ):
+        super().__init__()
+        self.of_labels, self.per_image, self.ignore = of_labels, per_image, ignore
+        self.average = checked_average(average)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,1,H,W]; target: [B,H,W] or [B,1,H,W], edges 0 and 1, or labels -> float []."""
+        logits = full_precision(logits)
+        if self.of_labels is not None:
+            target = label_edges(target.view(logits.shape[0], *logits.shape[2:]), self.of_labels, self.ignore)
+        edge, valid = dense_target(logits, target, self.ignore)
+        over = (1, 2, 3) if self.per_image else (0, 1, 2, 3)
+        number = valid.sum(over, keepdim=True).clamp_min(1)
+        share = edge.sum(over, keepdim=True) / number
+        weight = torch.where(edge > 0.5, 1 - share, share) * valid
+        values = F.binary_cross_entropy_with_logits(logits, edge, reduction="none") * weight
+        return mean_over(values.sum(), valid.sum(), valid.numel(), self.average)
+
+
+class _ImageWeighted(nn.Module):
+    """Cross entropy with the class weights 1 + upper_bound (1 - share of the class in the image) of each image."""
+
+    def __init__(self, upper_bound: float, ignore: int):
+        super().__init__()
+        self.upper_bound, self.ignore = upper_bound, ignore
+
+    def weighted(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean over each image's valid pixels by weight, then over images; one without valid pixels adds 0."""
+        logits, target = full_precision(logits), target.long()
+        values = F.cross_entropy(logits, target, ignore_index=self.ignore, reduction="none").flatten(1)
+        valid = (target != self.ignore).to(values.dtype)
+        index = target * valid.long()
+        pixels = count_by_class(index, valid, logits.shape[1])
+        share = pixels / pixels.sum(1, keepdim=True).clamp_min(1)
+        weight = (1 + self.upper_bound * (1 - share)).gather(1, index.flatten(1)) * valid.flatten(1)
+        total = weight.sum(1)
+        return ((values * weight).sum(1) / torch.where(total > 0, total, 1.0)).mean()
+
+
+@LOSSES.register
+class ImageWeightedCrossEntropy(_ImageWeighted):
+    """Cross entropy with weights from each image: a class that fills the share s of the image's valid pixels counts
+    1 + upper_bound (1 - s). Rare classes of an image count up to 1 + upper_bound.
+
+    Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, in its authors' form. Mean over the
+    image's valid pixels by weight, then over images (the authors sum over images); an image without valid pixels adds
+    0.
+    """
+
+    def __init__(self, upper_bound: float = 1.0, ignore: int = 255):
+        super().__init__(upper_bound, ignore)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float []."""
+        return self.weighted(logits, target)
+
+
+@LOSSES.register
+class EdgeAttention(_ImageWeighted):
+    """ImageWeightedCrossEntropy on the pixels where the predicted edge probability exceeds `threshold`: classes must be
+    right where the edge branch sees an edge. Gated-SCNN, eq. 8. The edge gets no gradient from it."""
+
+    def __init__(self, threshold: float = 0.8, upper_bound: float = 1.0, ignore: int = 255):
+        super().__init__(upper_bound, ignore)
+        self.threshold = threshold
+
+    def forward(self, logits: Tensor, edge_logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; edge_logits: float [B,1,H,W]; target: int64 [B,H,W] -> float []."""
+        near = full_precision(edge_logits.detach()).sigmoid().amax(1) > self.threshold
+        return self.weighted(logits, torch.where(near, target, self.ignore))

@@ -1,0 +1,32 @@
+"""Which classes an image holds: the semantic encoding loss. Zhang et al., EncNet, CVPR 2018, section 3.1,
+https://arxiv.org/abs/1803.08904. B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import full_precision
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class ClassPresence(nn.Module):
+    """Binary cross entropy of each class's presence in the image, mean over classes and over the images that have a
+    valid pixel. Large and small objects count alike. EncNet gives it weight 0.2."""
+
+    def __init__(self, ignore: int = 255):
+        super().__init__()
+        self.ignore = ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K], one per class and image; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        logits = full_precision(logits)
+        num_images, num_classes = logits.shape
+        target = target.flatten(1).long()
+        valid = target != self.ignore
+        # ignored pixels go to a spare column
+        index = torch.where(valid, target, num_classes)
+        present = logits.new_zeros(num_images, num_classes + 1).scatter_(1, index, 1.0)[:, :num_classes]
+        values = F.binary_cross_entropy_with_logits(logits, present, reduction="none").mean(1)
+        has_label = valid.any(1)
+        return (values * has_label).sum() / has_label.sum().clamp_min(1)

@@ -1,0 +1,29 @@
+"""Distillation of a teacher's class probabilities. B batch, K classes, H W image."""
+
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class KLDistillation(nn.Module):
+    """T^2 sum_k q_k (log q_k - log p_k) per pixel, with p = softmax(student / T) and q = softmax(teacher / T).
+
+    Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2: T^2 keeps the gradient's size. The teacher gets no
+    gradient. average: over the pixels whose label is not `ignore` ("valid"), over all ("all"), or over the valid ones
+    of all processes ("global"); without a target all pixels are valid. FasterSeg divides by K as well (row weight 1 /
+    K).
+    """
+
+    def __init__(self, temperature: float = 1.0, average: str = "valid", ignore: int = 255):
+        super().__init__()
+        self.temperature, self.average, self.ignore = temperature, checked_average(average), ignore
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
+        """logits, teacher_logits: float [B,K,H,W]; target: int64 [B,H,W] or None -> float []."""
+        log_p = (full_precision(logits) / self.temperature).log_softmax(1)
+        log_q = (full_precision(teacher_logits.detach()) / self.temperature).log_softmax(1).to(log_p.dtype)
+        values = (log_q.exp() * (log_q - log_p)).sum(1) * self.temperature**2
+        valid = values.new_ones(values.shape) if target is None else target != self.ignore
+        return mean_over((values * valid).sum(), valid.sum(), values.numel(), self.average)

@@ -1,0 +1,68 @@
+"""Losses on the slopes of probability maps. B batch, K classes, H W image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.ops.edges import slope, sobel, triangle_smooth
+from segkit.ops.pixel_targets import dense_target
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class DualTask(nn.Module):
+    """L1 between the slopes of the predicted and the true class maps, the mean of two means: over the elements where
+    the predicted slope exceeds `least`, and over those where the true one does.
+
+    Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, eq. 6 and 7. Maps are smoothed by a
+    triangle of `radius` before their slope is taken; the prediction is softmax(x / temperature). The paper adds Gumbel
+    noise to the logits; here the noise-free limit is taken. In the authors' released code smoothing and differences are
+    switched off, so that it compares probabilities, not slopes; this is the paper's loss. Ignored pixels take no part,
+    nor does anything whose smoothing reaches one.
+    """
+
+    def __init__(self, temperature: float = 0.5, radius: int = 4, least: float = 1e-8, ignore: int = 255):
+        super().__init__()
+        self.temperature, self.radius, self.least, self.ignore = temperature, radius, least, ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        p = (full_precision(logits) / self.temperature).softmax(1)
+        valid = (target != self.ignore).unsqueeze(1)
+        index = target.long().unsqueeze(1) * valid
+        label = torch.zeros_like(p).scatter_(1, index, 1.0)
+        reach = self.radius + 1
+        clear = -F.max_pool2d(-valid.to(p.dtype), 2 * reach + 1, 1, reach)
+        predicted, true = (slope(triangle_smooth(maps, self.radius)) for maps in (p, label))
+        difference = (predicted - true).abs()
+        halves = [(part.detach() > self.least) * clear for part in (predicted, true)]
+        means = [(difference * half).sum() / half.sum().clamp_min(1) for half in halves]
+        return (means[0] + means[1]) / 2
+
+
+@LOSSES.register
+class SobelL1(nn.Module):
+    """L1 between the Sobel gradients of sigmoid(x) and of the label, both after a 3 x 3 mean.
+
+    Cheng et al., CascadePSP, CVPR 2020, section 3.1, https://arxiv.org/abs/2005.02551, where its weight is 5. Ignored
+    pixels, and those next to them, take no part.
+    """
+
+    def __init__(self, average: str = "valid", ignore: float = 255):
+        super().__init__()
+        self.average, self.ignore = checked_average(average), ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        logits = full_precision(logits)
+        label, valid = dense_target(logits, target, self.ignore)
+        smooth = [mean_of_neighbours(maps) for maps in (logits.sigmoid(), label)]
+        clear = -F.max_pool2d(-valid.to(logits.dtype), 5, 1, 2)
+        values = (sobel(smooth[0]) - sobel(smooth[1])).abs() * clear
+        return mean_over(values.sum(), clear.sum(), values.numel(), self.average)
+
+
+def mean_of_neighbours(maps: Tensor) -> Tensor:
+    """3 x 3 mean with replicated borders: [B,K,H,W] -> [B,K,H,W]."""
+    return F.avg_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 3, 1)

@@ -1,0 +1,82 @@
+"""Weights of several loss terms that change during training. Fixed weights are the criterion's own.
+
+DWA is fed epoch means and gives plain numbers; Uncertainty holds parameters and turns terms into weighted terms. K
+terms.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class DWA:
+    """Dynamic weight average. Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7.
+
+    w_k = K softmax_k(r_k / T) with r_k = L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses: a term
+    that falls more slowly counts more. Weights are 1 until two epochs are known, and always sum to K.
+
+    dwa = DWA(["ce", "dice"]); every epoch: dwa.end_epoch({"ce": 0.7, "dice": 0.4}); dwa.weights["ce"]
+    """
+
+    def __init__(self, names: list[str], temperature: float = 2.0):
+        self.names, self.temperature = list(names), temperature
+        self.history: list[dict[str, float]] = []
+
+    def end_epoch(self, means: dict[str, float]) -> None:
+        """means: the epoch's mean of each term, unweighted. Only the last two epochs are kept."""
+        missing = [name for name in self.names if name not in means]
+        if missing:
+            raise ValueError(f"DWA has no mean of {', '.join(missing)}; it was given {', '.join(sorted(means))}")
+        self.history = [*self.history, {name: float(means[name]) for name in self.names}][-2:]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term by name."""
+        if len(self.history) < 2:
+            return dict.fromkeys(self.names, 1.0)
+        before, last = self.history
+        # a term that was 0 has no ratio: it counts as unchanged
+        ratios = [last[name] / before[name] if before[name] > 0 else 1.0 for name in self.names]
+        largest = max(ratios)
+        powers = [math.exp((ratio - largest) / self.temperature) for ratio in ratios]
+        return {name: len(powers) * power / sum(powers) for name, power in zip(self.names, powers)}
+
+    def state_dict(self) -> dict:
+        """Plain numbers: the last two epochs' means."""
+        return {"history": [dict(means) for means in self.history]}
+
+    def load_state_dict(self, state: dict) -> None:
+        """state: from state_dict."""
+        self.history = [dict(means) for means in state["history"]]
+
+
+class Uncertainty(nn.Module):
+    """Learnt weights: exp(-s_k) L_k / 2 + s_k / 2 for regression-like and exp(-s_k) L_k + s_k / 2 for classification
+    terms, s_k = log sigma_k^2 learnt, from 0. Kendall et al., CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and
+    10.
+
+    regression: names of the terms of the first form. The returned terms are what is summed and trained; the parameters
+    belong in the optimizer, best without weight decay.
+    """
+
+    def __init__(self, names: list[str], regression: list[str] | None = None):
+        super().__init__()
+        self.names = list(names)
+        self.log_variance = nn.Parameter(torch.zeros(len(names)))
+        halves = [0.5 if name in (regression or ()) else 1.0 for name in names]
+        self.register_buffer("factor", torch.tensor(halves), persistent=False)
+
+    def forward(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """terms: float [] by name -> the same names, weighted, with the penalty s_k / 2; others pass through."""
+        precision = self.factor * torch.exp(-self.log_variance)
+        weighted = {
+            name: precision[i] * terms[name] + self.log_variance[i] / 2
+            for i, name in enumerate(self.names)
+            if name in terms
+        }
+        return {**terms, **weighted}
+
+    def weights(self) -> dict[str, Tensor]:
+        """What multiplies each term now, without graph: for the log."""
+        return dict(zip(self.names, (self.factor * torch.exp(-self.log_variance)).detach()))

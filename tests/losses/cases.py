@@ -1,0 +1,154 @@
+"""One way to call each loss: constructor arguments and inputs by kind. B batch, K classes, H W image."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from segkit.registry import LOSSES
+
+IGNORE = 255
+
+
+@dataclass
+class Case:
+    """name: of the loss; kind: key of INPUTS; own: its constructor's arguments."""
+
+    name: str
+    kind: str = "index"
+    own: dict = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.name + "".join(f"-{key}={value}" for key, value in self.own.items())
+
+    def build(self) -> torch.nn.Module:
+        return LOSSES.get(self.name)(**self.own)
+
+    def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> tuple[Tensor, list]:
+        """-> the logits and what follows them."""
+        rng = torch.Generator().manual_seed(seed)
+        return INPUTS[self.kind](rng, dtype, scale)
+
+    def nothing_valid(self, rest: list) -> list:
+        """The same further inputs with every pixel of the target ignored."""
+        value = float(self.own.get("ignore", IGNORE if self.kind not in CLICKS else -1))
+        return [*rest[:-1], torch.full_like(rest[-1], value)]
+
+
+CLICKS = ("soft",)
+
+
+def _normal(rng: torch.Generator, shape: tuple, dtype: torch.dtype, scale: float) -> Tensor:
+    return (torch.randn(shape, generator=rng, dtype=torch.float64) * 2 * scale).to(dtype)
+
+
+def _index(rng: torch.Generator, num_classes: int, shape: tuple = (2, 8, 9)) -> Tensor:
+    target = torch.randint(0, num_classes, shape, generator=rng)
+    target[:, 2:4, :5] = IGNORE
+    return target
+
+
+def _index_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 4, 8, 9), dtype, scale), [_index(rng, 4)]
+
+
+def _binary_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 1, 8, 9), dtype, scale), [_index(rng, 2)]
+
+
+def _multilabel_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 3, 8, 9), dtype, scale), [_index(rng, 2, (2, 3, 9)).unsqueeze(2).repeat(1, 1, 8, 1)]
+
+
+def _soft_inputs(rng, dtype, scale):
+    target = torch.rand((2, 1, 8, 9), generator=rng).to(dtype)
+    target = torch.where(torch.rand(target.shape, generator=rng) < 0.6, target.round(), target)
+    target[:, :, 2:4, :5] = -1
+    return _normal(rng, (2, 1, 8, 9), dtype, scale), [target]
+
+
+def _presence_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 4), dtype, scale), [_index(rng, 4)]
+
+
+def _teacher_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 4, 8, 9), dtype, scale), [_normal(rng, (2, 4, 8, 9), dtype, scale), _index(rng, 4)]
+
+
+def _edge_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 4, 8, 9), dtype, scale), [_normal(rng, (2, 1, 8, 9), dtype, 2 * scale), _index(rng, 4)]
+
+
+def _pairs_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 12, 12), dtype, scale), [_index(rng, 3)]
+
+
+def _large_inputs(rng, dtype, scale):
+    target = torch.randint(0, 3, (2, 7, 7), generator=rng).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    target[:, 8:12, :5] = IGNORE
+    return _normal(rng, (2, 3, 28, 28), dtype, scale), [target]
+
+
+INPUTS = {
+    "index": _index_inputs,
+    "binary": _binary_inputs,
+    "multilabel": _multilabel_inputs,
+    "soft": _soft_inputs,
+    "presence": _presence_inputs,
+    "teacher": _teacher_inputs,
+    "edge": _edge_inputs,
+    "pairs": _pairs_inputs,
+    "large": _large_inputs,
+}
+WEIGHTS = [0.5, 1.0, 2.0, 0.75]
+CASES = [
+    Case("CrossEntropy"),
+    Case("CrossEntropy", own=dict(class_weight=WEIGHTS, label_smoothing=0.1, average="global")),
+    Case("BinaryCrossEntropy"),
+    Case("BinaryCrossEntropy", "multilabel", dict(pos_weight=[0.5, 2.0, 1.0], average="all")),
+    Case("BinaryCrossEntropy", "soft", dict(ignore=-1, label_smoothing=0.1)),
+    Case("BinaryCrossEntropy", own=dict(sum_classes=True, pos_weight=[2.0])),
+    Case("Focal"),
+    Case("Focal", own=dict(gamma=0.5, alpha=WEIGHTS)),
+    Case("SigmoidFocal", own=dict(alpha=0.25)),
+    Case("SigmoidFocal", own=dict(alpha=[0.1, 0.3, 0.5, 0.7], gamma=0.5, class_weight=WEIGHTS)),
+    Case("SigmoidFocal", "multilabel", dict(reduced_threshold=0.5, alpha=0.25)),
+    Case("SigmoidFocal", "binary", dict(normalized=True)),
+    Case("BinaryFocal", "soft"),
+    Case("BinaryFocal", "soft", dict(gamma=0.5, per_sample=False)),
+    Case("NormalizedFocal", "soft"),
+    Case("NormalizedFocal", "soft", dict(detach=False, max_mult=1.5)),
+    Case("SoftIoU", "soft"),
+    Case("Dice"),
+    Case("Dice", own=dict(squared=True, per_image=True, smooth=1.0, absent="count", log=True)),
+    Case("Dice", "binary", dict(activation="sigmoid", absent="zero")),
+    Case("Dice", own=dict(activation="sigmoid", joint=True)),
+    Case("Jaccard", "multilabel", dict(activation="sigmoid", classes=[0, 2])),
+    Case("Jaccard", own=dict(class_weight=WEIGHTS, per_image=True)),
+    Case("Tversky"),
+    Case("FocalTversky"),
+    Case("FocalTversky", own=dict(gamma=1.5, of_mean=True)),
+    Case("Combo"),
+    Case("Combo", "binary", dict(alpha=0.7, beta=0.3)),
+    Case("LovaszSoftmax"),
+    Case("LovaszSoftmax", own=dict(per_image=True, only_present=False, class_weight=WEIGHTS, classes=[0, 3])),
+    Case("LovaszHinge", "binary"),
+    Case("LovaszHinge", "multilabel", dict(per_image=True, elu=True)),
+    Case("OHEM", own=dict(min_kept=10)),
+    Case("OHEM", own=dict(min_kept=20, threshold=None, per_image=True, loss=dict(type="SigmoidFocal"), average="all")),
+    Case("OHEM", "binary", dict(min_kept=10, loss=dict(type="BinaryCrossEntropy"), average="valid")),
+    Case("MCC", "binary"),
+    Case("MCC", own=dict(activation="softmax")),
+    Case("RMI", "large"),
+    Case("RMI", "large", dict(stride=1, radius=2)),
+    Case("KLDistillation", "teacher", dict(temperature=2.0)),
+    Case("ClassPresence", "presence"),
+    Case("Affinity", "pairs", dict(size=(3, 4))),
+    Case("BoundaryBCE", "binary", dict(per_image=True)),
+    Case("BoundaryBCE", "binary", dict(of_labels=1, average="all")),
+    Case("ImageWeightedCrossEntropy"),
+    Case("EdgeAttention", "edge"),
+    Case("DualTask", "large", dict(radius=2)),
+    Case("SobelL1", "multilabel"),
+]
