@@ -136,8 +136,7 @@ def draw_clicks(image: np.ndarray, mask: np.ndarray | None, clicks: np.ndarray) 
 
 
 def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int = 14) -> np.ndarray:
-    """One swatch and name per class, in lines that fill `width` pixels; text: letter size in pixels -> uint8
-    [H,width,3]."""
+    """A swatch and name per class in lines of `width` pixels; text: letter size in pixels -> uint8 [H,width,3]."""
     font, line, x, y = _font(text), round(text * 1.7), text // 2, 0
     places = []
     for name in classes:
@@ -210,7 +209,7 @@ def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette
         raise ValueError(f"{path}: a palette PNG holds 0..255, not {range_of}; use save_png(labels.astype('uint16'))")
     picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8)).convert("P")
     colours = np.full((256, 3), IGNORED, np.uint8)
-    colours[: min(len(palette), 256)] = np.array(palette[:256], np.uint8).reshape(-1, 3)
+    colours[: len(palette[:256])] = palette[:256]
     picture.putpalette(colours.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG")
@@ -225,7 +224,8 @@ def _write(path: Path, content: bytes) -> Path:
         draft.write_bytes(content)
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        if draft.exists():
+            draft.unlink()
         raise OSError(f"{path}: the picture cannot be written ({error.strerror}); choose another folder") from error
     return path
 
@@ -282,7 +282,7 @@ def _shortened(text: str, font, width: int) -> str:
 
 
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
-    """image: [H,W] or [H,W,3] -> a copy [scale*H,scale*W,...] with every pixel repeated."""
+    """image: [H,W] or [H,W,3] -> a copy [scale*H,scale*W,...]."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 

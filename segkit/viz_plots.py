@@ -147,6 +147,7 @@ def _save(figure, path: str | os.PathLike) -> Path:
         figure.savefig(draft, format="png", dpi=110)
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        if draft.exists():
+            draft.unlink()
         raise OSError(f"{path}: the plot cannot be written ({error.strerror}); choose another folder") from error
     return path
