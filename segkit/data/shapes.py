@@ -1,7 +1,8 @@
 """The embedded data set: textured objects of five classes on textured grounds, drawn from a seed.
 
-Neither colour nor shape nor texture alone names the class: all colours come from one distribution, and disks as well as
-stars are striped or checked. Lengths are shares of the image's short side, so that pictures look alike at every size.
+Colour tells nothing, since all surfaces draw theirs from one distribution; and since disks as well as stars are striped
+or checked, neither shape nor texture alone tells those four classes apart. Lengths are shares of the image's short side,
+so that pictures look alike at every size.
 """
 
 import numpy as np
