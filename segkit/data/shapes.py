@@ -1,7 +1,7 @@
 """The embedded data set: textured objects of five classes on textured grounds, drawn from a seed.
 
 Colour tells nothing, since all surfaces draw theirs from one distribution; and since disks as well as stars are striped
-or checked, neither shape nor texture alone tells those four classes apart. Lengths are shares of the image's short side,
+or checked, neither shape nor texture alone tells those four apart. Lengths are shares of an image's short side,
 so that pictures look alike at every size.
 """
 
