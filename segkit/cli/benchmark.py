@@ -1,0 +1,119 @@
+"""What a config costs: python tools/benchmark.py CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
+
+import argparse
+import resource
+import time
+from typing import Any
+
+from segkit.cli import common
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: arguments after the command -> exit code."""
+    arguments = common.parser("benchmark", __doc__ or "")
+    arguments.add_argument("config")
+    arguments.add_argument(
+        "--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="image of MACs, speed"
+    )
+    arguments.add_argument("--steps", type=int, default=10, help="timed training steps, and timed images")
+    arguments.add_argument("--no-data", action="store_true", help="time the model alone, on random images")
+    arguments.add_argument("--device")
+    common.add_options(arguments)
+    return common.run(_benchmark, arguments.parse_args(argv))
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    import torch
+
+    from segkit.build import build_model
+    from segkit.engine.setup import pick_device
+
+    cfg = common.load_checked(args.config, args.cfg_options)
+    device = pick_device(args.device)
+    model = build_model(cfg["model"]).to(device).eval()
+    height, width = args.size
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    print(f"parameters    {sum(p.numel() for p in model.parameters()):,} ({trainable:,} trainable)")
+    image = torch.randint(0, 256, (1, model.mean.shape[1], height, width), dtype=torch.uint8, device=device)
+    print(f"MACs          {count_macs(model, image) / 1e9:.2f} G at 1x{height}x{width}")
+    print(f"inference     {_images_per_second(model, image, args.steps):.2f} images/s, one at a time")
+    if not args.no_data and cfg.get("train"):
+        for name, value in training_speed(cfg, device, args.steps).items():
+            print(f"{name:13} {value}")
+    print(f"peak memory   {_peak_memory(device)}")
+    return 0
+
+
+def count_macs(model: Any, image: Any) -> int:
+    """Multiply-accumulates of one forward pass: half of torch's count of floating-point operations."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return counter.get_total_flops() // 2
+
+
+def _synchronise(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _images_per_second(model: Any, image: Any, images: int) -> float:
+    import torch
+
+    with torch.inference_mode():
+        for _ in range(2):
+            model(image)
+        _synchronise(image.device)
+        start = time.perf_counter()
+        for _ in range(images):
+            model(image)
+        _synchronise(image.device)
+    return images / (time.perf_counter() - start)
+
+
+def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
+    """Steps as the training does them: reading, augmentation, forward, backward, update."""
+    import tempfile
+    from pathlib import Path
+
+    from segkit.api import build_runner
+    from segkit.engine.loop import Loop
+
+    warm = 3
+    loop_cfg = {**cfg.get("loop", {}), "steps": warm + steps, "epochs": 0}
+    schedule = {key: value for key, value in (cfg.get("schedule") or {"type": "Poly"}).items() if key != "warmup"}
+    marks: list[float] = []
+    data: list[float] = []
+
+    class Clock:
+        def after_step(self, loop: Any, terms: dict) -> None:
+            _synchronise(device)
+            marks.append(time.perf_counter())
+            data.append(loop.seconds["data"])
+
+        def after_stage(self, loop: Any) -> None:
+            pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        timed = {**cfg, "loop": loop_cfg, "schedule": schedule, "val": None}
+        loop = Loop(timed, build_runner(cfg), work_dir=Path(folder), device=device, hooks=(Clock(),))
+        loop.fit()
+    seconds = (marks[-1] - marks[warm - 1]) / steps
+    images = loop.data_settings.batch_size * loop.settings.accumulate
+    share = (data[-1] - data[warm - 1]) / (marks[-1] - marks[warm - 1])
+    return {
+        "training": f"{1 / seconds:.3f} steps/s, {images / seconds:.2f} images/s, batches of {images}",
+        "data": f"{share:.0%} of the time is spent waiting for it",
+    }
+
+
+def _peak_memory(device: Any) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on the GPU"
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB resident"

@@ -1,0 +1,75 @@
+"""Two processes under torchrun on the CPU: one model, shared data, exact scores, resume."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from segkit.config import dump
+from segkit.engine import checkpoint
+from tests.tiny import TinyBackbone, sections
+
+
+def torchrun(processes: int, folder, *words: str) -> subprocess.CompletedProcess:
+    """Runs the segkit command on that many processes of this machine."""
+    env = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*command, "-m", "segkit.cli.main", *words], cwd=folder, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same run on one process with batches of 4 and on two with batches of 2, without dropout and batch norm."""
+    folder = tmp_path_factory.mktemp("ddp")
+    for processes in (1, 2):
+        cfg = sections(eval_every=3)
+        cfg["model"]["backbone"]["dropout"] = 0.0
+        cfg["model"]["backbone"]["type"] = "tests.test_distributed:PlainBackbone"
+        cfg["train"]["batch_size"] = 4 // processes
+        (folder / f"run{processes}.py").write_text(dump(cfg))
+        torchrun(processes, folder, "train", f"run{processes}.py", "--device", "cpu")
+    return folder
+
+
+class PlainBackbone(TinyBackbone):
+    """Without batch norm, whose statistics depend on the number of processes."""
+
+    def __init__(self, width: int = 8, dropout: float = 0.0):
+        super().__init__(width, dropout)
+        self.first[1] = self.second[1] = torch.nn.Identity()
+
+
+def records(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_the_model_of_one(runs):
+    one, two = (checkpoint.read(runs / f"work_dirs/run{n}/last.pt")["model"] for n in (1, 2))
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+
+
+def test_scores_agree_to_the_last_digit(runs):
+    """Five images over two processes: no image twice, none left out."""
+    path = str(runs / "work_dirs/run1/last.pt")
+    for processes in (1, 2):
+        torchrun(
+            processes, runs, "test", "none", path, "--split", "val", "--out", f"m{processes}.json", "--device", "cpu"
+        )
+    one, two = (json.loads((runs / f"m{n}.json").read_text()) for n in (1, 2))
+    one.pop("images_per_second"), two.pop("images_per_second")
+    assert one == two and one["images"] == 5
+
+
+def test_two_processes_resume(runs):
+    path = "work_dirs/run2"
+    before = records(runs / path)[-1]["step"]
+    torchrun(2, runs, "train", "run2.py", "--resume", "--device", "cpu", "--cfg-options", f"loop.steps={before + 2}")
+    assert records(runs / path)[-1]["step"] == before + 2
+    assert len(checkpoint.read(runs / path / "last.pt")["rng"]) == 2
