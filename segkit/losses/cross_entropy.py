@@ -50,11 +50,12 @@ class CrossEntropy(nn.Module):
         return self._cross_entropy(logits, target, reduction="none"), self._pixel_weight(target, logits.dtype)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, reduction: str) -> Tensor:
+        is_soft = target.is_floating_point()
         return F.cross_entropy(
             logits,
-            target.to(logits.dtype) if target.is_floating_point() else target.long(),
+            target.to(logits.dtype) if is_soft else target.long(),
             None if self.class_weight is None else self.class_weight.to(logits.dtype),
-            ignore_index=self.ignore,
+            ignore_index=-100 if is_soft else self.ignore,  # torch refuses an ignored index beside probabilities
             reduction=reduction,
             label_smoothing=self.label_smoothing,
         )

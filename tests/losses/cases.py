@@ -7,8 +7,6 @@ from torch import Tensor
 
 from segkit.registry import LOSSES
 
-IGNORE = 255
-
 
 @dataclass
 class Case:
@@ -32,11 +30,12 @@ class Case:
 
     def nothing_valid(self, rest: list) -> list:
         """The same further inputs with every pixel of the target ignored."""
-        value = float(self.own.get("ignore", IGNORE if self.kind not in CLICKS else -1))
-        return [*rest[:-1], torch.full_like(rest[-1], value)]
+        return [*rest[:-1], torch.full_like(rest[-1], self.ignored_value)]
 
-
-CLICKS = ("soft",)
+    @property
+    def ignored_value(self) -> float:
+        """What marks a pixel of the target that takes no part."""
+        return {"soft": -1, "distribution": 0}.get(self.kind, 255)
 
 
 def _normal(rng: torch.Generator, shape: tuple, dtype: torch.dtype, scale: float) -> Tensor:
@@ -45,12 +44,19 @@ def _normal(rng: torch.Generator, shape: tuple, dtype: torch.dtype, scale: float
 
 def _index(rng: torch.Generator, num_classes: int, shape: tuple = (2, 8, 9)) -> Tensor:
     target = torch.randint(0, num_classes, shape, generator=rng)
-    target[:, 2:4, :5] = IGNORE
+    target[:, 2:4, :5] = 255
     return target
 
 
 def _index_inputs(rng, dtype, scale):
     return _normal(rng, (2, 4, 8, 9), dtype, scale), [_index(rng, 4)]
+
+
+def _distribution_inputs(rng, dtype, scale):
+    target = torch.rand((2, 4, 8, 9), generator=rng).to(dtype)
+    target = target / target.sum(1, keepdim=True)
+    target[:, :, 2:4, :5] = 0
+    return _normal(rng, (2, 4, 8, 9), dtype, scale), [target]
 
 
 def _binary_inputs(rng, dtype, scale):
@@ -86,12 +92,13 @@ def _pairs_inputs(rng, dtype, scale):
 
 def _large_inputs(rng, dtype, scale):
     target = torch.randint(0, 3, (2, 7, 7), generator=rng).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    target[:, 8:12, :5] = IGNORE
+    target[:, 8:12, :5] = 255
     return _normal(rng, (2, 3, 28, 28), dtype, scale), [target]
 
 
 INPUTS = {
     "index": _index_inputs,
+    "distribution": _distribution_inputs,
     "binary": _binary_inputs,
     "multilabel": _multilabel_inputs,
     "soft": _soft_inputs,
@@ -105,6 +112,7 @@ WEIGHTS = [0.5, 1.0, 2.0, 0.75]
 CASES = [
     Case("CrossEntropy"),
     Case("CrossEntropy", own=dict(class_weight=WEIGHTS, label_smoothing=0.1, average="global")),
+    Case("CrossEntropy", "distribution", dict(class_weight=WEIGHTS)),
     Case("BinaryCrossEntropy"),
     Case("BinaryCrossEntropy", "multilabel", dict(pos_weight=[0.5, 2.0, 1.0], average="all")),
     Case("BinaryCrossEntropy", "soft", dict(ignore=-1, label_smoothing=0.1)),

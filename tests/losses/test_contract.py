@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.losses.cases import CASES, CLICKS, IGNORE, Case
+from tests.losses.cases import CASES, Case
 
 pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
@@ -46,7 +46,7 @@ def test_ignored_pixels_change_nothing(case):
     logits, rest = case.inputs()
     if case.kind in ("presence", "pairs"):
         pytest.skip("the logits have no pixels")
-    ignored = rest[-1] == (-1 if case.kind in CLICKS else IGNORE)
+    ignored = rest[-1] == case.ignored_value
     ignored = ignored.expand_as(logits) if ignored.dim() == logits.dim() else ignored.unsqueeze(1).expand_as(logits)
     value, gradient = loss_and_gradient(case, logits, rest)
     other, _ = loss_and_gradient(case, torch.where(ignored, 3 - logits, logits), rest)

@@ -35,6 +35,7 @@ MMSEG = [
     ("ce.ani1.cw0.ign", CE(), "logits", "label_ignore", 1),
     ("ce.ani1.cw1.clean", CE(WEIGHTS), "logits", "label", 1),
     ("ce.sum.ign", CE(average="all"), "logits", "label_ignore", PIXELS),
+    ("ce.none.ign", CE(WEIGHTS, average="all"), "logits", "label", PIXELS),
     ("ce.none.cw.ign", CE(WEIGHTS, average="all"), "logits", "label_ignore", PIXELS),
     ("bce5.ani0.cw0.ign", BCE(average="all"), "logits", "label_ignore", 1),
     ("bce5.ani1.cw0.ign", BCE(), "logits", "label_ignore", 1),
@@ -144,9 +145,16 @@ def _smp_regions(kind: str, logits: str, target: str, own: dict) -> list[tuple]:
             (f"{start}.log_lossTrue", loss(log=True, **own), logits, target, 1),
             (f"{start}.ignore_index255", loss(**own), logits, f"{target}_ignore", 1),
         ]
+        if name == "DiceLoss":
+            smooth = loss(smooth=double, **own)
+            cases.append((f"{start}.smooth1.0.ignore_index255", smooth, logits, f"{target}_ignore", 1))
         if kind != "binary":
             cases.append((f"{start}.classes", loss(classes=[0, 2], **own), logits, target, 1))
             cases.append((f"{start}.class_weights", loss(class_weight=MEAN_ONE, **own), logits, target, 1))
+    if kind != "binary":
+        chosen, weighted = Tversky(0.5, 0.5, classes=[0, 2], **own), Tversky(0.5, 0.5, class_weight=MEAN_ONE, **own)
+        cases.append((f"TverskyLoss.{kind}.classes", chosen, logits, target, 1))
+        cases.append((f"TverskyLoss.{kind}.class_weights", weighted, logits, target, 1))
     smooth = Tversky(0.3, 0.7, log=True, smooth=1.0, **own)
     focal = FocalTversky(1.3333, 0.7, 0.3, of_mean=True, **own)
     start = f"TverskyLoss.{kind}"
@@ -204,6 +212,20 @@ def test_equals_published(stored, source, key, loss, logits, target, factor):
     assert value.item() == pytest.approx(stored[f"{source}/{key}/value"], rel=1e-5)
     # a sum over pixels has gradients larger by the number of pixels, and so their rounding
     assert np.abs(x.grad.numpy()[..., ::2, ::3] - stored[f"{source}/{key}/grad"]).max() < 1e-6 * max(1, factor / 20)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize(("name", "loss"), [("Dice", Dice), ("Jaccard", Jaccard), ("Tversky", Tversky)])
+def test_probabilities_in_place_of_logits(stored, kind, name, loss):
+    names = {"binary": ("logits1", "binary"), "multiclass": ("logits", "label"), "multilabel": ("logits", "multilabel")}
+    x, label = _inputs(stored, *names[kind])
+    own = dict(alpha=0.5, beta=0.5) if name == "Tversky" else {}
+    probabilities = x.softmax(1) if kind == "multiclass" else x.sigmoid()
+    value = loss(activation="none", absent="zero", **own)(probabilities, label)
+    value.backward()
+    key = f"smp/{name}Loss.{kind}.from_probs"
+    assert value.item() == pytest.approx(stored[f"{key}/value"], rel=1e-5)
+    assert np.abs(x.grad.numpy()[..., ::2, ::3] - stored[f"{key}/grad"]).max() < 1e-6
 
 
 @pytest.mark.parametrize(
