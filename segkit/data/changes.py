@@ -2,7 +2,7 @@
 
 Every image is sampled at pixel centres: output pixel i of w lies at (i + .5) W / w - .5 of the input. Images are
 bilinear (or averaged by area), labels take the nearest pixel of exactly that geometry: floor((2i + 1) W / (2w)), which
-is OpenCV's INTER_NEAREST_EXACT; its INTER_NEAREST, floor(i W / w), would shift labels by up to half a pixel.
+is OpenCV's INTER_NEAREST_EXACT up to ties; its INTER_NEAREST, floor(i W / w), would shift labels by up to half a pixel.
 """
 
 from collections.abc import Sequence

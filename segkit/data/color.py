@@ -56,12 +56,14 @@ def turn_colours(image: np.ndarray, before: Callable, saturation: float, degrees
     table = np.clip(before(np.arange(256, dtype=np.float64)), 0, 255).astype(np.float32) / np.float32(255)
     change = np.diag([1.0, saturation, gain]).astype(np.float32)
     change = np.concatenate([change, np.array([[degrees % 360], [0], [0]], np.float32)], axis=1)
-    most = (1e9, 1.0, 1e9, 0.0)  # saturation ends at 1; hue and value are free, OpenCV takes hues beyond 360 degrees
     out = np.empty(image.shape, image.dtype)
-    buffers = np.empty((2, min(STRIP, height), width, 3), np.float32)
+    buffers = np.empty((3, min(STRIP, height), width, 3), np.float32)
+    # Saturation ends at 1, hue and value are free: OpenCV takes hues beyond 360 degrees. A map, since OpenCV may take
+    # four numbers for a matrix where the image is as small.
+    buffers[2] = (np.inf, 1, np.inf)
     for start in range(0, height, STRIP):
         rows = image[start : start + STRIP]
-        first, second = buffers[:, : len(rows)]
+        first, second, most = buffers[:, : len(rows)]
         if rows.dtype == np.uint8:
             cv2.LUT(rows, table, dst=first)
         else:
@@ -157,12 +159,13 @@ class ChannelShift:
         """-> the sample with another image, or the given one."""
         if rng.random() >= self.p:
             return sample
-        shifts = rng.integers(-self.limit, self.limit + 1, sample["image"].shape[2]).tolist()
+        shifts = rng.integers(-self.limit, self.limit + 1, sample["image"].shape[2])
 
         def shifted(image: np.ndarray) -> np.ndarray:
             if image.dtype != np.uint8:
-                return np.clip(image + np.array(shifts, image.dtype), 0, 255)
-            return by_channels(lambda part, of: cv2.add(part, (*shifts[of], 0, 0, 0)[:4]), image)
+                return np.clip(image + shifts.astype(image.dtype), 0, 255)
+            tables = np.clip(np.arange(256)[:, None] + shifts, 0, 255).astype(np.uint8)
+            return by_channels(lambda part, of: cv2.LUT(part, np.ascontiguousarray(tables[None, :, of])), image)
 
         return recolour(sample, shifted)
 
