@@ -1,0 +1,74 @@
+"""COCO annotation files: what any reader of them needs, and polygons or RLE as masks.
+
+Format: https://cocodataset.org/#format-data
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from segkit.data.dataset import DataError
+from segkit.data.reading import read_bytes
+
+
+class CocoFile(NamedTuple):
+    """images: entries of the file by their order; annotations: image id -> its entries; names: category id -> name."""
+
+    path: str
+    images: list[dict]
+    annotations: dict[Any, list[dict]]
+    names: dict[int, str]
+
+
+def read_coco(path: str | Path) -> CocoFile:
+    """Reads and groups a COCO JSON file; DataError where it is not one, or an annotation belongs to nothing."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, UnicodeDecodeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: no valid JSON ({error}); copy the file again") from error
+    missing = (
+        [key for key in ("images", "categories") if key not in content] if isinstance(content, dict) else ["images"]
+    )
+    if missing:
+        raise DataError(
+            f"{path}: no COCO annotations: '{missing[0]}' is missing; expected images, annotations, categories"
+        )
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    groups: dict[Any, list[dict]] = {entry["id"]: [] for entry in content["images"]}
+    for entry in content.get("annotations", ()):
+        if entry["image_id"] not in groups:
+            raise DataError(
+                f"{path}: annotation {entry.get('id')} is of image {entry['image_id']}, which is not listed"
+            )
+        if entry["category_id"] not in names:
+            raise DataError(
+                f"{path}: annotation {entry.get('id')} has category {entry['category_id']}, which is not listed"
+            )
+        groups[entry["image_id"]].append(entry)
+    return CocoFile(str(path), content["images"], groups, names)
+
+
+def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
+    """A polygon list, uncompressed or compressed RLE -> compressed RLE dict(size=[H, W], counts=bytes)."""
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation, dict):
+        is_raw = isinstance(segmentation["counts"], list)
+        return coco_mask.frPyObjects(segmentation, height, width) if is_raw else segmentation
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+
+
+def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    """-> bool [H,W] of one annotation's segmentation; an empty polygon list draws nothing."""
+    from pycocotools import mask as coco_mask
+
+    polygons = segmentation
+    if isinstance(segmentation, list):
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # fewer than three corners have no area
+    if not polygons:
+        return np.zeros((height, width), bool)
+    return coco_mask.decode(to_rle(polygons, height, width)).astype(bool)

@@ -1,0 +1,221 @@
+"""A look at the data before training: pairing, sizes, labels against the classes; all findings, not the first alone."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segkit.data.dataset import IGNORE, DataError, Dataset
+from segkit.data.labels import LabelError
+
+MOST_NAMED = 3
+"""Files named per kind of error; the rest is counted."""
+
+MOST_CLASSES = 8
+MANY_IGNORED = 0.5
+MOST_READ_ON = 1000
+"""Items read beyond `limit` at most, in search of a second class."""
+
+
+@dataclass
+class Report:
+    """What the check found. lines: facts; warnings: worth a look; errors: training would fail or learn nothing."""
+
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether training can start."""
+        return not self.errors
+
+    def __str__(self) -> str:
+        warnings = [f"warning: {text}" for text in self.warnings]
+        return "\n".join([*self.lines, *warnings, *(f"error: {text}" for text in self.errors)])
+
+
+@dataclass
+class Findings:
+    """What reading the sample gave. counts: int64 [65536] pixels (or instances) per label; in_images: label -> images;
+    first: label -> the first mask that holds it."""
+
+    sizes: Counter = field(default_factory=Counter)
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(65536, np.int64))
+    in_images: Counter = field(default_factory=Counter)
+    num_masks: int = 0
+    first: dict[int, str] = field(default_factory=dict)
+    label_errors: list[LabelError] = field(default_factory=list)
+    other_errors: list[str] = field(default_factory=list)
+
+
+def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, limit: int = 64) -> Report:
+    """dataset: any Dataset; num_classes: of the model; limit: how many items are read, evenly spread -> Report.
+
+    Every message names a file, the values and what to change. It raises nothing for bad files.
+    """
+    report = Report(warnings=list(dataset.notes))
+    if not len(dataset):
+        report.errors.append("the data set is empty: check root and split")
+        return report
+    _check_classes(dataset, num_classes, report)
+    findings = Findings()
+    num_read = _read(dataset, limit, ignore, findings)
+    labelled = sum(dataset.has_mask(index) for index in range(len(dataset)))
+    report.lines.append(
+        f"{type(dataset).__name__}: {len(dataset)} images, {labelled} with labels; "
+        f"{'all' if num_read == len(dataset) else num_read} of them read"
+    )
+    if findings.sizes:
+        report.lines.append(_sizes(findings.sizes))
+    _report_failures(findings, num_read, report)
+    if findings.num_masks:
+        _report_labels(dataset, num_classes, ignore, findings, report)
+    return report
+
+
+def _check_classes(dataset: Dataset, num_classes: int, report: Report) -> None:
+    if len(dataset.classes) != num_classes:
+        report.errors.append(
+            f"{type(dataset).__name__} has {len(dataset.classes)} classes, the model {num_classes}: "
+            "set num_classes to the number of classes, or name all classes"
+        )
+    if len(dataset.palette) != len(dataset.classes):
+        report.warnings.append(f"{len(dataset.palette)} colours for {len(dataset.classes)} classes: give one per class")
+    twice = [name for name, count in Counter(dataset.classes).items() if count > 1]
+    if twice:
+        report.errors.append(f"classes: the name '{twice[0]}' stands twice; scores are named by class")
+
+
+def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
+    """Reads `limit` items, evenly spread, and more of them while they hold one class alone; -> how many."""
+    total = len(dataset)
+    first = np.unique(np.linspace(0, total - 1, min(max(limit, 1), total)).round().astype(int)).tolist()
+    for index in first:
+        _look(dataset, index, findings)
+    num_read = len(first)
+    # a rare object may be missing in a small sample: only many masks of one class are a finding
+    others = sorted(set(range(total)) - set(first))
+    for index in others[:MOST_READ_ON]:
+        if not findings.num_masks or len(set(findings.in_images) - {ignore}) != 1 or len(dataset.classes) == 1:
+            break
+        _look(dataset, index, findings)
+        num_read += 1
+    return num_read
+
+
+def _look(dataset: Dataset, index: int, findings: Findings) -> None:
+    """Reads one item and adds it to the findings."""
+    try:
+        sample = dataset.sample(index, np.random.default_rng(0))
+    except LabelError as error:
+        findings.label_errors.append(error)
+        return
+    except (DataError, OSError, ValueError) as error:
+        text = str(error)
+        findings.other_errors.append(text if isinstance(error, DataError) else f"{dataset.path(index)}: {text}")
+        return
+    findings.sizes[sample["image"].shape[:2]] += 1
+    labels: Any = sample.get("mask", sample.get("labels"))
+    if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
+        return
+    findings.num_masks += 1
+    counts = np.bincount(labels.ravel().astype(np.uint16), minlength=65536)
+    findings.counts += counts
+    for label in np.flatnonzero(counts).tolist():
+        findings.in_images[label] += 1
+        findings.first.setdefault(label, dataset.mask_path(index))
+
+
+def _sizes(sizes: Counter) -> str:
+    """sizes: (H, W) -> how often. One line, as width x height."""
+    if len(sizes) == 1:
+        height, width = next(iter(sizes))
+        return f"sizes: {width}x{height}"
+    small, large = min(sizes, key=np.prod), max(sizes, key=np.prod)
+    return f"sizes: {len(sizes)} different, {small[1]}x{small[0]} to {large[1]}x{large[0]}"
+
+
+def _report_failures(findings: Findings, num_read: int, report: Report) -> None:
+    """Groups what could not be read; labels beyond the classes are one message however many masks hold them."""
+    report.errors += findings.other_errors[:MOST_NAMED]
+    if len(findings.other_errors) > MOST_NAMED:
+        report.errors.append(f"... and {len(findings.other_errors) - MOST_NAMED} more files that cannot be used")
+    groups: dict[tuple, list[LabelError]] = {}
+    for error in findings.label_errors:
+        groups.setdefault(error.values, []).append(error)
+    frequent = sorted(groups.values(), key=len, reverse=True)
+    for group in frequent[:MOST_NAMED]:
+        count = f" ({len(group)} of {num_read} masks read)" if len(group) > 1 else ""
+        report.errors.append(f"{group[0]}{count}")
+    if len(frequent) > MOST_NAMED:
+        values = sorted({str(value) for group in frequent[MOST_NAMED:] for error in group for value in error.values})
+        more = sum(len(group) for group in frequent[MOST_NAMED:])
+        report.errors.append(f"... and {more} more masks with labels beyond the classes, among them {values[0]}")
+
+
+def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Findings, report: Report) -> None:
+    counts = findings.counts.copy()
+    ignored = int(counts[ignore]) if 0 <= ignore < len(counts) else 0
+    if 0 <= ignore < len(counts):
+        counts[ignore] = 0
+    beyond = np.flatnonzero(counts[num_classes:]) + num_classes
+    if len(beyond):
+        label = int(beyond[0])
+        report.errors.append(
+            f"{findings.first[label]}: label {label} beyond the {num_classes} classes; {len(beyond)} such values: "
+            "name more classes, or map them with label_map"
+        )
+    present = [label for label in range(num_classes) if counts[label]]
+    total = max(int(counts.sum()) + ignored, 1)
+    report.lines.append(
+        f"labels: {len(present)} of {num_classes} classes present, {100 * ignored / total:.1f} % ignored ({ignore})"
+    )
+    if present:
+        report.lines.append(_shares(dataset, counts, present))
+    _report_absent(dataset, present, ignored / total, findings, report)
+
+
+def _shares(dataset: Dataset, counts: np.ndarray, present: list[int]) -> str:
+    """The most frequent classes and the rarest with their shares of the labelled pixels, on one line."""
+    order = sorted(present, key=lambda label: -counts[label])
+    shown = order if len(order) <= 5 else [*order[:2], None, *order[-3:]]
+    total = counts.sum()
+    parts = [
+        "..." if label is None else f"{_name(dataset, label)} {100 * counts[label] / total:.2g} %" for label in shown
+    ]
+    return "shares: " + ", ".join(parts)
+
+
+def _name(dataset: Dataset, label: int) -> str:
+    return dataset.classes[label] if label < len(dataset.classes) else str(label)
+
+
+def _report_absent(dataset: Dataset, present: list[int], ignored: float, findings: Findings, report: Report) -> None:
+    """Classes never present, masks of 0 and 255, masks that are all ignored."""
+    masks = "the mask" if findings.num_masks == 1 else f"all {findings.num_masks} masks"
+    absent = [label for label in range(len(dataset.classes)) if label not in present]
+    example = next(iter(findings.first.values()), "")
+    if not present:
+        report.errors.append(f"{masks} read: every pixel is ignored ({example}): check ignore and label_map")
+    elif present == [0] and ignored > 0:
+        report.errors.append(
+            f"{masks} read hold class 0 and the ignored value alone ({example}): a mask saved as 0 and 255 needs "
+            f"label_map={{255: 1}}, else class 1 ({_name(dataset, 1)}) is never trained"
+        )
+    elif len(present) == 1 and len(dataset.classes) > 1:
+        report.errors.append(
+            f"{masks} read hold the one class {present[0]} ({_name(dataset, present[0])}; {example}): "
+            "check label_map, reduce_zero_label and the order of classes"
+        )
+    elif absent:
+        names = ", ".join(_name(dataset, label) for label in absent[:MOST_CLASSES])
+        more = f" and {len(absent) - MOST_CLASSES} more" if len(absent) > MOST_CLASSES else ""
+        report.warnings.append(
+            f"in none of {findings.num_masks} masks read: {names}{more}; check label_map if unexpected"
+        )
+    if present and ignored > MANY_IGNORED:
+        report.warnings.append(
+            f"{100 * ignored:.0f} % of the pixels are ignored: check ignore, or map them by label_map"
+        )
