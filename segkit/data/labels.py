@@ -192,7 +192,7 @@ class ColorTable:
             color = tuple(int(part) for part in colors[y, x])
             raise LabelError(
                 f"{path}: the colour {color} at x={x}, y={y}{more} belongs to no class; correct palette, or "
-                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges come from resized or lossy files",
+                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges stem from resizing",
                 str(path),
                 values,
             )
