@@ -4,6 +4,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of ImageNet's images in 0..255, red, green, blue: what encoders without statistics of their own use."""
+
+
+def per_channel(values: tuple[float, ...], in_channels: int) -> tuple[float, ...]:
+    """Statistics of RGB -> one value for each of in_channels, repeated in order; in_channels values stay as they are.
+    Raises ValueError for any other count."""
+    if len(values) not in (3, in_channels):
+        raise ValueError(f"mean and std: {len(values)} values for an image of {in_channels} channels")
+    return tuple(float(values[i % len(values)]) for i in range(in_channels))
+
+
+def at_level(values: tuple[int, ...], level: int) -> int:
+    """values: one per feature map (channels, strides); level: counted from the end, -1 the deepest -> its value.
+    Raises ValueError where the backbone has no such level."""
+    if not -len(values) <= level < len(values):
+        raise ValueError(
+            f"level {level}: the backbone gives {len(values)} feature maps; levels count from -1, the deepest"
+        )
+    return values[level]
+
 
 def resize(x: Tensor, *, like: Tensor | None = None, size: tuple[int, int] | None = None, align_corners: bool = False,
            mode: str = "bilinear") -> Tensor:  # fmt: skip
@@ -32,6 +54,7 @@ class ConvBNReLU(nn.Module):
         if padding is None:
             padding = (rows // 2 * dilation, columns // 2 * dilation)
         self.conv = nn.Conv2d(in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=not norm)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
         self.bn = nn.BatchNorm2d(channels) if norm else nn.Identity()
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()
 

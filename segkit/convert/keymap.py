@@ -1,0 +1,97 @@
+"""Names of published checkpoints -> names of segkit: ordered rules as data, checked to match one to one."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from segkit.registry import ConfigError, did_you_mean
+
+Edit = Callable[[Tensor], Tensor]
+Rule = tuple[str, str | None] | tuple[str, str | None, Edit]
+"""(pattern, replacement[, edit]): a regular expression searched in the name as the rules before left it; None drops
+the tensor; edit: a named function of the tensor, for other channel orders and layouts."""
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """How one source names its tensors. url: the published file, or the project; sha256: of the file;
+    score: what the file is published to reach, in percent. Rules apply in order, each to the result of the last."""
+
+    source: str
+    rules: tuple[Rule, ...]
+    url: str = ""
+    sha256: str = ""
+    score: dict[str, float] = field(default_factory=dict)
+
+    def rename(self, name: str) -> tuple[str | None, list[Edit]]:
+        """A name of the source -> segkit's (None: dropped) and the edits its tensor needs, in order."""
+        edits: list[Edit] = []
+        for pattern, replacement, *edit in self.rules:
+            if re.search(pattern, name):
+                if replacement is None:
+                    return None, []
+                name = re.sub(pattern, replacement, name)
+                edits += edit
+        return name, edits
+
+    def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """weights: by the source's names -> by segkit's, edited. Raises ConfigError where two become one."""
+        renamed: dict[str, Tensor] = {}
+        origin: dict[str, str] = {}
+        for name, value in weights.items():
+            target, edits = self.rename(name)
+            if target is None:
+                continue
+            if target in renamed:
+                raise ConfigError(f"{self.source}: {origin[target]} and {name} both become {target}")
+            for edit in edits:
+                value = edit(value)
+            renamed[target], origin[target] = value, name
+        return renamed
+
+    def check(self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor]) -> str:
+        """source: name -> shape of the published file; own: the model's state dict -> one line of counts.
+
+        Raises ConfigError unless names and shapes match one to one; it lists what does not.
+        """
+        empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in source.items()}
+        renamed = self.apply(empty)
+        missing = [name for name in own if name not in renamed]
+        extra = [name for name in renamed if name not in own]
+        wrong = [
+            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+            for name, value in renamed.items()
+            if name in own and value.shape != own[name].shape
+        ]
+        if missing or extra or wrong:
+            lines = [f"{self.source}: the names do not match this model one to one"]
+            for label, names in (("missing", missing), ("left over", extra), ("of another shape", wrong)):
+                if names:
+                    lines.append(f"  {len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+            raise ConfigError("\n".join(lines))
+        return f"{self.source}: {len(renamed)} tensors matched, {len(source) - len(renamed)} dropped"
+
+
+def all_maps() -> dict[str, KeyMap]:
+    """The key maps of segkit.convert.maps by name, as their modules list them in MAPS."""
+    package = importlib.import_module("segkit.convert.maps")
+    found: dict[str, KeyMap] = {}
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        maps = importlib.import_module(f"segkit.convert.maps.{info.name}").MAPS
+        assert not found.keys() & maps.keys(), f"{info.name}: {sorted(found.keys() & maps.keys())} are taken"
+        found |= maps
+    return found
+
+
+def load_map(name: str) -> KeyMap:
+    """name: as in all_maps -> the key map. Raises ConfigError for an unknown one."""
+    maps = all_maps()
+    if name not in maps:
+        hint = did_you_mean(name, maps) or f"; there are: {', '.join(sorted(maps))}"
+        raise ConfigError(f"no key map '{name}'{hint}")
+    return maps[name]

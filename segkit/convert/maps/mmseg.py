@@ -1,0 +1,47 @@
+"""Names of mmsegmentation 1.x. One list of rules serves every head whose part names are its own; a system whose names
+mean something else there has its own map."""
+
+from segkit.convert.keymap import KeyMap, Rule
+
+URL = "https://github.com/open-mmlab/mmsegmentation"
+
+RESNET: tuple[Rule, ...] = (
+    (r"^backbone\.stem\.7\.", "backbone.encoder.bn1."),
+    (r"^backbone\.stem\.", "backbone.encoder.conv1."),
+    (r"^backbone\.(?!encoder\.)", "backbone.encoder."),
+)
+"""ResNetV1c and timm's resnet50c differ in the stem's name alone."""
+
+UNET: tuple[Rule, ...] = (
+    # A pool sits before the convolutions of every level but the first.
+    (r"^backbone\.encoder\.(\d)\.[01]\.convs\.", r"backbone.encoder.\1."),
+    # There the expansive path counts from the image, here from the deepest map.
+    *(
+        (rf"^backbone\.decoder\.{i}\.(conv_block\.convs|upsample\.interp_upsample)\.", rf"backbone.decoder@{3 - i}.\1.")
+        for i in range(4)
+    ),
+    (r"^backbone\.decoder@(\d)\.conv_block\.convs\.", r"backbone.decoder.\1.convs."),
+    (r"^backbone\.decoder@(\d)\.upsample\.interp_upsample\.", r"backbone.decoder.\1.up."),
+)
+
+HEADS: tuple[Rule, ...] = (
+    (r"^decode_head\.", "head."),
+    (r"^auxiliary_head\.(?!\d)", "aux.0."),
+    (r"^auxiliary_head\.", "aux."),
+    (r"\.conv_seg\.", ".classifier."),
+    (r"\.conv_cat\.", ".merge."),
+    (r"\.depthwise_conv\.", ".depthwise."),
+    (r"\.pointwise_conv\.", ".pointwise."),
+    (r"^head\.psp_modules\.(\d)\.1\.", r"head.pools.projects.\1."),
+    (r"^head\.image_pool\.1\.", "head.aspp.image_pool.project."),
+    (r"^head\.aspp_modules\.0\.", "head.aspp.pointwise."),
+    *((rf"^head\.aspp_modules\.{i}\.", f"head.aspp.dilated.{i - 1}.") for i in (1, 2, 3)),
+    (r"^head\.c1_bottleneck\.", "head.low."),
+    (r"^head\.sep_bottleneck\.", "head.refine."),
+    (r"^head\.bottleneck\.", "head.fuse."),
+)
+
+MAPS = {
+    "mmseg": KeyMap("mmsegmentation", (*RESNET, *HEADS), URL),
+    "mmseg_unet": KeyMap("mmsegmentation, U-Net", (*UNET, *HEADS), URL),
+}

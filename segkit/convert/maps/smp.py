@@ -1,0 +1,86 @@
+"""Names of segmentation_models_pytorch 0.x."""
+
+from torch import Tensor
+
+from segkit.convert.keymap import KeyMap, Rule
+
+URL = "https://github.com/qubvel-org/segmentation_models.pytorch"
+
+
+def pool_first(weight: Tensor) -> Tensor:
+    """[C,5 * C,1,1], the image's mean last of five inputs -> the mean first."""
+    own = weight.shape[1] // 5
+    return weight.roll(own, dims=1)
+
+
+COMMON: tuple[Rule, ...] = (
+    (r"^encoder\.", "backbone.encoder."),
+    (r"^segmentation_head\.0\.", "head.classifier."),
+    # The image-level classifier beside the decoder is another task's.
+    (r"^classification_head\.", None),
+)
+
+UNET: tuple[Rule, ...] = (
+    # The last block joins no map: this gate is stored and never used.
+    (r"^decoder\.blocks\.4\.attention1\.", None),
+    (r"^decoder\.blocks\.", "head.blocks."),
+    (r"\.attention1\.attention\.", ".gate_in."),
+    (r"\.attention2\.attention\.", ".gate_out."),
+    (r"\.cSE\.1\.", ".squeeze."),
+    (r"\.cSE\.3\.", ".excite."),
+    (r"\.sSE\.0\.", ".position."),
+    (r"^(head\.blocks\.\d\.conv[12])\.0\.", r"\1.conv."),
+    (r"^(head\.blocks\.\d\.conv[12])\.1\.", r"\1.bn."),
+)
+
+ASPP: tuple[Rule, ...] = (
+    (r"^decoder\.aspp\.1\.0\.", "head.fuse_convs.0.depthwise."),
+    (r"^decoder\.aspp\.1\.1\.", "head.fuse_convs.0.pointwise.conv."),
+    (r"^decoder\.aspp\.2\.", "head.fuse_convs.0.pointwise.bn."),
+    (r"^decoder\.aspp\.(?:0\.)?(convs|project)\.", r"head.aspp.\1."),
+    (r"^head\.aspp\.project\.0\.", "head.fuse.conv.", pool_first),
+    (r"^head\.aspp\.project\.1\.", "head.fuse.bn."),
+    (r"^head\.aspp\.convs\.0\.0\.", "head.aspp.pointwise.conv."),
+    (r"^head\.aspp\.convs\.0\.1\.", "head.aspp.pointwise.bn."),
+    (r"^head\.aspp\.convs\.4\.1\.", "head.aspp.image_pool.project.conv."),
+    (r"^head\.aspp\.convs\.4\.2\.", "head.aspp.image_pool.project.bn."),
+    *((rf"^head\.aspp\.convs\.{i}\.", f"head.aspp.dilated.{i - 1}.") for i in (1, 2, 3)),
+)
+
+DEEPLABV3: tuple[Rule, ...] = (
+    *ASPP,
+    (r"^(head\.aspp\.dilated\.\d)\.0\.", r"\1.conv."),
+    (r"^(head\.aspp\.dilated\.\d)\.1\.", r"\1.bn."),
+    (r"^decoder\.(conv|bn)\.", r"head.convs.0.\1."),
+)
+
+DEEPLABV3PLUS: tuple[Rule, ...] = (
+    *ASPP,
+    (r"^(head\.aspp\.dilated\.\d)\.0\.0\.", r"\1.depthwise."),
+    (r"^(head\.aspp\.dilated\.\d)\.0\.1\.", r"\1.pointwise.conv."),
+    (r"^(head\.aspp\.dilated\.\d)\.1\.", r"\1.pointwise.bn."),
+    (r"^decoder\.block1\.0\.", "head.low.conv."),
+    (r"^decoder\.block1\.1\.", "head.low.bn."),
+    (r"^decoder\.block2\.0\.0\.", "head.refine.0.depthwise."),
+    (r"^decoder\.block2\.0\.1\.", "head.refine.0.pointwise.conv."),
+    (r"^decoder\.block2\.1\.", "head.refine.0.pointwise.bn."),
+)
+
+PSPNET: tuple[Rule, ...] = (
+    # The encoder is used up to stride 8; its other stages are stored all the same.
+    (r"^encoder\.layer[34]\.", None),
+    (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.0\.", r"head.pools.projects.\1.conv."),
+    (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.1\.", r"head.pools.projects.\1.bn."),
+    (r"^decoder\.conv\.0\.", "head.fuse.conv."),
+    (r"^decoder\.conv\.1\.", "head.fuse.bn."),
+)
+
+MAPS = {
+    "smp_unet": KeyMap("segmentation_models, Unet", (*UNET, *COMMON), URL),
+    "smp_unet_depth4": KeyMap(
+        "segmentation_models, Unet of depth 4", ((r"^encoder\.layer4\.", None), *UNET, *COMMON), URL
+    ),
+    "smp_deeplabv3": KeyMap("segmentation_models, DeepLabV3", (*DEEPLABV3, *COMMON), URL),
+    "smp_deeplabv3plus": KeyMap("segmentation_models, DeepLabV3Plus", (*DEEPLABV3PLUS, *COMMON), URL),
+    "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
+}
