@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from segkit.dist import all_reduce_sum
-from segkit.ops.histogram import joint_histogram, joint_histogram_of_tensors
+from segkit.ops.pixel_pairs import PixelPairs
 from segkit.ops.scores import SCORES, class_indices, class_scores, mean_of, percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 
 ABSENT = ("skip", "skip_without_truth", "zero", "one")
-NOTHING_BAD = -(2**31)
 
 
 @METRICS.register
@@ -47,15 +46,13 @@ class Confusion:
         self.absent = absent
         self.beta = beta
         self.classes: tuple[str, ...] = ()
-        self.ignore: int | None = None
         self._counts: dict[torch.device, Tensor] = {}
-        self._unchecked: list[tuple[str, Tensor]] = []
         self._total: Tensor | None = None
 
     def start(self, dataset) -> None:
         """Takes the data set's classes and ignore value; checks the class names of the arguments; sets counts to 0."""
         self.classes = tuple(dataset.classes)
-        self.ignore = getattr(dataset, "ignore", 255)
+        self._pairs = PixelPairs(len(self.classes), getattr(dataset, "ignore", 255))
         self._kept = np.ones(len(self.classes), bool)
         self._kept[class_indices(self.exclude, self.classes, "Confusion.exclude")] = False
         self._members = {
@@ -67,17 +64,15 @@ class Confusion:
     def reset(self) -> None:
         """Sets all counts to 0."""
         self._counts = {}
-        self._unchecked = []
+        self._pairs.forget()
         self._total = None
 
     def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
         """Counts the pixels of B images."""
-        if batch.get("mask") is None:
-            raise ValueError("Confusion needs labelled images: the batch has no masks")
         self._total = None
-        for i, (one, truth) in enumerate(zip(prediction, batch["mask"], strict=True)):
-            meta = batch["meta"][i] if batch.get("meta") else {}
-            self._count(one["labels"], truth, str(meta.get("id", f"image {i} of the batch")))
+        for counts, _ in self._pairs.of_batch(prediction, batch):
+            device = counts.device
+            self._counts[device] = self._counts[device] + counts if device in self._counts else counts
 
     def matrix(self) -> Tensor:
         """int64 [K,K], rows = truth, columns = prediction: of all processes after compute(), else of this one."""
@@ -86,7 +81,7 @@ class Confusion:
     def compute(self) -> dict:
         """-> the scores in percent: mIoU, mDice, mFscore, mPrecision, mRecall, aAcc, mAcc, fwIoU, per_class and, where
         groups were given, groups; null where nothing is to be scored."""
-        self._raise_for_bad_values()
+        self._pairs.check()
         self._total = all_reduce_sum(self._local())
         matrix = self._total.numpy()
         scores = self._with_absent(class_scores(matrix, self.beta), matrix)
@@ -125,68 +120,3 @@ class Confusion:
         for counts in self._counts.values():
             total += counts.cpu()
         return total
-
-    def _count(self, labels: Tensor | np.ndarray, truth: Tensor | np.ndarray, image: str) -> None:
-        labels, truth = torch.as_tensor(labels), torch.as_tensor(truth)
-        if labels.shape != truth.shape:
-            raise ValueError(f"{image}: prediction of {tuple(labels.shape)} pixels, truth of {tuple(truth.shape)}")
-        device = labels.device
-        if device.type == "cpu":
-            counts = self._count_on_cpu(labels, truth.cpu(), image)
-        else:
-            counts = self._count_on_device(labels, truth.to(device, non_blocking=True), image)
-        self._counts[device] = self._counts[device].add_(counts) if device in self._counts else counts.clone()
-
-    def _count_on_cpu(self, labels: Tensor, truth: Tensor, image: str) -> Tensor:
-        num_classes = len(self.classes)
-        if not labels.numel():
-            return torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        lowest = 0 if labels.dtype == torch.uint8 else int(labels.min())
-        highest = int(labels.max())
-        if lowest < 0 or highest >= num_classes:
-            raise self._outside(image, "prediction", lowest if lowest < 0 else highest)
-        is_small = num_classes <= 255
-        if truth.dtype != torch.uint8 and is_small:
-            is_small = int(truth.min()) >= 0 and int(truth.max()) <= 255
-        if not is_small:
-            counts = self._count_on_device(labels, truth, image)
-            self._raise_for_bad_values()
-            return counts
-        rows = joint_histogram(truth.to(torch.uint8).numpy(), labels.to(torch.uint8).numpy(), num_classes)
-        bad = np.flatnonzero(rows[num_classes:].any(1)) + num_classes
-        bad = bad[bad != self.ignore]
-        if len(bad):
-            raise self._outside(image, "label", int(bad[0]))
-        if self.ignore is not None and 0 <= self.ignore < num_classes:
-            rows[self.ignore] = 0
-        return torch.from_numpy(rows[:num_classes])
-
-    def _count_on_device(self, labels: Tensor, truth: Tensor, image: str) -> Tensor:
-        num_classes = len(self.classes)
-        labels, truth = labels.long(), truth.long()
-        ignored = truth == self.ignore if self.ignore is not None else torch.zeros_like(truth, dtype=torch.bool)
-        bad_truth = ((truth < 0) | (truth >= num_classes)) & ~ignored
-        bad_label = (labels < 0) | (labels >= num_classes)
-        bad = [
-            torch.where(where, value, NOTHING_BAD).max() for where, value in ((bad_truth, truth), (bad_label, labels))
-        ]
-        self._unchecked.append((image, torch.stack(bad)))
-        rows = torch.where(ignored | bad_truth | bad_label, num_classes, truth)
-        columns = labels.clamp(0, num_classes - 1)
-        return joint_histogram_of_tensors(rows, columns, num_classes + 1, num_classes)[:num_classes]
-
-    def _raise_for_bad_values(self) -> None:
-        unchecked, self._unchecked = self._unchecked, []
-        for image, values in unchecked:
-            for what, value in zip(("label", "prediction"), values.tolist()):
-                if value != NOTHING_BAD:
-                    raise self._outside(image, what, value)
-
-    def _outside(self, image: str, what: str, value: int) -> ValueError:
-        num_classes = len(self.classes)
-        remedy = {
-            "label": "name the missing classes, or map the value (label_map)",
-            "prediction": "does the model fit?",
-        }
-        way_out = f"there are {num_classes} (0..{num_classes - 1}), ignored is {self.ignore}; {remedy[what]}"
-        return ValueError(f"{image}: {what} {value} is outside the classes: {way_out}")

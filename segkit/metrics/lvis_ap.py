@@ -1,0 +1,138 @@
+"""LVIS average precision, Gupta et al., CVPR 2019, https://arxiv.org/abs/1908.03195, by the lvis package."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segkit.ops.rle_results import RleResults, index_of, mean_of_known
+from segkit.registry import METRICS, ConfigError
+from segkit.types import Batch, Prediction
+
+IOU_TYPES = ("segm", "bbox")
+IMAGE_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+AREAS = {"s": 1, "m": 2, "l": 3}
+FREQUENCIES = {"r": 0, "c": 1, "f": 2}
+
+
+def precision_curve(matched: np.ndarray, ignored: np.ndarray, num_truth: int, points: np.ndarray) -> tuple:
+    """matched, ignored: bool [T,D] of detections by falling score -> precision float [T,R] at the recall points [R],
+    each the best precision at that recall or above, and the recall float [T] reached."""
+    tp = np.cumsum(matched & ~ignored, axis=1, dtype=np.float64)
+    fp = np.cumsum(~matched & ~ignored, axis=1, dtype=np.float64)
+    precision = tp / (tp + fp + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # a column of zeros for the recalls that are never reached
+    precision = np.pad(precision, ((0, 0), (0, 1)))
+    recall = tp / num_truth
+    at = np.stack([np.searchsorted(row, points, side="left") for row in recall])
+    reached = recall[:, -1] if recall.shape[1] else np.zeros(len(recall))
+    return np.take_along_axis(precision, at, axis=1), reached
+
+
+def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
+    """-> lvis' LVISEval of annotations in memory, after evaluate() and accumulate(); runs with numpy 2."""
+    from lvis import LVIS, LVISEval, LVISResults
+
+    class Evaluation(LVISEval):
+        """LVISEval whose accumulate() does without np.float, which numpy 2 has not; the other methods are its own."""
+
+        def accumulate(self) -> None:
+            """Sets eval["precision"] [T,R,K,A] and eval["recall"] [T,K,A]; -1 where there is no ground truth."""
+            params = self.params
+            shape = (len(params.cat_ids), len(params.area_rng), len(params.img_ids))
+            precision = -np.ones((len(params.iou_thrs), len(params.rec_thrs), *shape[:2]))
+            recall = -np.ones((len(params.iou_thrs), *shape[:2]))
+            for at in np.ndindex(shape[:2]):
+                first = np.ravel_multi_index((*at, 0), shape)
+                images = [one for one in self.eval_imgs[first : first + shape[2]] if one is not None]
+                num_truth = sum(int(np.count_nonzero(one["gt_ignore"] == 0)) for one in images)
+                if not num_truth:
+                    continue
+                order = np.argsort(-np.concatenate([one["dt_scores"] for one in images]), kind="mergesort")
+                matched, ignored = (
+                    np.concatenate([one[key] for one in images], axis=1)[:, order] != 0
+                    for key in ("dt_matches", "dt_ignore")
+                )
+                k, area = at
+                precision[:, :, k, area], recall[:, k, area] = precision_curve(
+                    matched, ignored, num_truth, params.rec_thrs
+                )
+            self.eval = {"params": params, "precision": precision, "recall": recall}
+
+    # the constructors read files, copy everything and fail on an empty list of detections
+    indexed = []
+    for cls, dataset in ((LVIS, truth), (LVISResults, found)):
+        one = cls.__new__(cls)
+        one.logger = logging.getLogger(__name__)
+        one.dataset = dataset
+        one._create_index()
+        indexed.append(one)
+    evaluation = Evaluation(*indexed, iou_type)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation
+
+
+@METRICS.register
+class LvisAP:
+    """AP over IoU .50:.05:.95 with LVIS' federated rule, AP50, AP75, by area and by how rare a class is, and AR.
+
+    A detection of a class that an image was not checked for counts neither way. iou_type: "segm" or "bbox";
+    max_detections: per image over all classes, the best scored. start(dataset) needs `dataset.annotations` in LVIS'
+    form: COCO's, and for each image neg_category_ids and not_exhaustive_category_ids, for each category frequency
+    ("r", "c", "f"). update as for CocoAP.
+    """
+
+    def __init__(self, iou_type: str = "segm", max_detections: int = 300):
+        if iou_type not in IOU_TYPES:
+            raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: one of {', '.join(IOU_TYPES)}")
+        self.iou_type = iou_type
+        self.max_detections = max_detections
+
+    def start(self, dataset) -> None:
+        """Takes the data set's annotations."""
+        self._results = RleResults(dataset.annotations)
+        needed = [(image, key) for image in dataset.annotations["images"] for key in IMAGE_KEYS]
+        needed += [(category, "frequency") for category in dataset.annotations["categories"]]
+        for one, key in needed:
+            if key not in one:
+                raise ValueError(
+                    f"id {one['id']} of the data set's annotations has no '{key}'; use CocoAP for COCO's sets"
+                )
+
+    def reset(self) -> None:
+        """Drops all detections."""
+        self._results.forget()
+
+    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
+        """Keeps the detections of B images."""
+        self._results.add(prediction, batch)
+
+    def compute(self) -> dict:
+        """-> AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR, ARs, ARm, ARl in percent; null without ground truth."""
+        found = self._results.detections(self.iou_type)
+        found["annotations"] = self._best(found["annotations"])
+        evaluation = evaluator(self._results.truth(), found, self.iou_type)
+        precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]  # [T,R,K,A], [T,K,A]
+        ious = evaluation.params.iou_thrs
+        result = {
+            "AP": mean_of_known(precision[..., 0]),
+            "AP50": mean_of_known(precision[index_of(0.5, ious), ..., 0]),
+            "AP75": mean_of_known(precision[index_of(0.75, ious), ..., 0]),
+        }
+        result |= {f"AP{name}": mean_of_known(precision[..., area]) for name, area in AREAS.items()}
+        groups = evaluation.freq_groups
+        result |= {f"AP{name}": mean_of_known(precision[:, :, groups[i], 0]) for name, i in FREQUENCIES.items()}
+        result["AR"] = mean_of_known(recall[..., 0])
+        return result | {f"AR{name}": mean_of_known(recall[..., area]) for name, area in AREAS.items()}
+
+    def _best(self, found: list[dict]) -> list[dict]:
+        """The detections of each image that count: the max_detections best scored."""
+        by_image = defaultdict(list)
+        for one in found:
+            by_image[one["image_id"]].append(one)
+        best = [sorted(some, key=lambda one: -one["score"])[: self.max_detections] for some in by_image.values()]
+        return [one for some in best for one in some]
