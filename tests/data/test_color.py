@@ -52,7 +52,7 @@ def test_photometric_is_the_law_in_real_numbers(shift, contrast, saturation, deg
     """uint8 within one level (half of rounding, and float32), float32 within .01; strips end anywhere."""
     first, last = (contrast, 1.0) if is_first else (1.0, contrast)
     slow = slow_law(COLOURS, shift, first, saturation, degrees, last).reshape(100, 2, 3)
-    image = COLOURS.reshape(100, 2, 3)  # 64 + 36 rows: a whole strip and a part of one
+    image = COLOURS.reshape(100, 2, 3)  # 100 rows: three strips of 32 and a part of one
 
     def before(values):
         return np.clip(values + shift, 0, 255) * first
