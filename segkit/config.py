@@ -57,10 +57,10 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
     Raises ConfigError for a missing file, a syntax error, a name that is neither a section nor used by a ref(), a
     reference to nothing, and two bases that set the same value.
     """
-    merged, origins = _load_file(Path(path), ())
+    used: set[str] = set()
+    merged, origins = _load_file(Path(path), (), used)
     for option in options:
         set_option(merged, origins, option)
-    used: set[str] = set()
     resolved = {key: _resolve(value, merged, key, (), used) for key, value in merged.items()}
     for key in merged:
         if key not in SECTIONS and key not in used:
@@ -70,8 +70,11 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
     return Config(sections, str(path), origins)
 
 
-def _load_file(path: Path, above: tuple[Path, ...]) -> tuple[dict, dict[str, str]]:
-    """-> values of the file merged over those of its bases, and the file each leaf came from."""
+def _load_file(path: Path, above: tuple[Path, ...], used: set[str]) -> tuple[dict, dict[str, str]]:
+    """-> values of the file merged over those of its bases, and the file each leaf came from.
+
+    used: takes the names that some ref() of these files is about, also where a later file replaces that place.
+    """
     if path in above:
         raise ConfigError(f"{path}: is a base of itself through {' -> '.join(str(p) for p in above)}")
     own = _read(path)
@@ -79,12 +82,20 @@ def _load_file(path: Path, above: tuple[Path, ...]) -> tuple[dict, dict[str, str
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        base_values, base_origins = _load_file((path.parent / base).resolve(), (*above, path))
+        base_values, base_origins = _load_file((path.parent / base).resolve(), (*above, path), used)
         _refuse_conflicts(values, origins, base_values, base_origins, path)
         _merge(values, origins, base_values, base_origins, "")
     own = {key: value for key, value in own.items() if not key.startswith("_")}
+    _note_refs(own, used)
     _merge(values, origins, own, {leaf: _shown(path) for leaf in _leaves(own)}, "")
     return values, origins
+
+
+def _note_refs(value: Any, used: set[str]) -> None:
+    if isinstance(value, Ref):
+        used.add(value.path.split(".")[0])
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _note_refs(inner, used)
 
 
 def _shown(path: Path) -> str:

@@ -173,3 +173,10 @@ def test_the_check_lists_all_problems_and_their_files(write):
     lines = str(error.value).split("\n")
     assert len(lines) == 3  # the head, the backbone and the key of the loop
     assert all("own.py" in line for line in lines)
+
+
+def test_a_name_whose_place_a_later_file_replaces_is_no_typo(write):
+    write("base.py", 'from segkit.config import ref\nsize = 3\ntrain = dict(transforms=[dict(size=ref("size"))])\n')
+    assert load_config(write("own.py", '_base_ = "base.py"\ntrain = dict(transforms=[])\n'))["train"] == dict(
+        transforms=[]
+    )
