@@ -20,8 +20,8 @@ def evaluate(runner: Any, model: nn.Module, data: tuple[Any, Any], metrics: list
     """
     dataset, loader = data
     for metric in metrics:
-        metric.reset()
         metric.start(dataset)
+        metric.reset()
     was_training = model.training
     model.eval()
     start, images = time.perf_counter(), 0

@@ -121,7 +121,8 @@ class Loop:
                 batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
             with sync:
                 with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype != torch.float32):
-                    outputs = self.runner.forward(self.model, batch, rng)
+                    with setup.explaining(self.data_settings):
+                        outputs = self.runner.forward(self.model, batch, rng)
                 losses = self.criterion(outputs, batch, self.step)  # outside autocast: losses are float32
                 self.scaler.scale(sum(losses.values()) / len(batches)).backward()
             for name, value in losses.items():

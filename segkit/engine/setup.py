@@ -1,5 +1,7 @@
 """What a loop stands on: device, data, model and its wrappers, built from the sections of a config."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -49,8 +51,9 @@ def build_training(cfg: dict, seed: int) -> tuple[TrainItems, Sampler, TrainSett
     """Section `train` -> its items, its sampler and its settings."""
     settings = TrainSettings(**cfg)
     dataset = build_dataset(settings.dataset, "train.dataset")
-    items = TrainItems(dataset, build_transforms(settings.transforms, "train.transforms"), seed)
-    return items, build(settings.sampler, SAMPLERS, "train.sampler", dataset=dataset, seed=seed), settings
+    sampler = build(settings.sampler, SAMPLERS, "train.sampler", dataset=dataset, seed=seed)
+    items = TrainItems(dataset, build_transforms(settings.transforms, "train.transforms"), seed, sampler)
+    return items, sampler, settings
 
 
 def build_evaluation(cfg: dict, at: str, device: torch.device) -> tuple[Dataset, Any]:
@@ -97,6 +100,20 @@ def wrap(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.M
         ids = [device.index] if device.type == "cuda" else None
         wrapped = DistributedDataParallel(wrapped, device_ids=ids)
     return wrapped
+
+
+@contextlib.contextmanager
+def explaining(settings: TrainSettings) -> Iterator[None]:
+    """Turns torch's complaint about a batch norm with a single value per channel into what to change."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"train.batch_size = {settings.batch_size}: a batch norm of this model sees one value per channel "
+            "(a pooled map of 1x1 pixels); train with 2 images or more per process, or loop.sync_bn on several GPUs"
+        ) from error
 
 
 def convert_norms(model: nn.Module, device: torch.device) -> nn.Module:
