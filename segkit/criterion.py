@@ -117,5 +117,18 @@ def build_criterion(rows: list[dict], align_corners: bool = False, at: str = "lo
         own = {key: value for key, value in row.items() if key not in ROW_KEYS}
         if settings.at not in ("image", "native"):
             raise ConfigError(f"{at}.{i}.at = {settings.at!r}: it is 'image' or 'native'")
+        _refuse_laws(own, f"{at}.{i}")
         built.append(Row(build(own, LOSSES, f"{at}.{i}"), settings))
     return Criterion(built, align_corners)
+
+
+def _refuse_laws(own: dict, at: str) -> None:
+    """A ConfigError for class weights that are still the name of a law, here or in a loss inside the loss."""
+    for name, value in own.items():
+        if name in ("class_weight", "alpha") and isinstance(value, str):
+            raise ConfigError(
+                f"{at}.{name} = '{value}': numbers are wanted here; segkit.data.statistics.resolve_class_weights "
+                "computes them from the training masks, as tools/train.py does for the section `losses`"
+            )
+        if isinstance(value, dict):
+            _refuse_laws(value, f"{at}.{name}")

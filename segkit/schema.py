@@ -164,8 +164,9 @@ DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
 GROUP_KEYS = ("match", "kind", "lr", "decay")
 
 
-def check(cfg: Config | dict) -> None:
+def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
     """Checks every section against the constructors it names; raises one ConfigError that lists all problems.
+    needed: sections that must be there.
 
     Each line holds the config path, what is wrong, the closest known name and the file the value came from.
     """
@@ -176,9 +177,9 @@ def check(cfg: Config | dict) -> None:
     for name in SECTIONS:
         if name in cfg and cfg[name] is not None:
             _check_node(cfg[name], name, name, problems)
-    for needed in ("model",):
-        if needed not in cfg:
-            problems.append((needed, "this section is missing; name a file of configs/_base_/ in _base_"))
+    for name in needed:
+        if name not in cfg:
+            problems.append((name, "this section is missing; name a file of configs/_base_/ in _base_"))
     if problems:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
         lines = [f"{at}: {text}" + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]

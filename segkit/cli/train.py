@@ -26,9 +26,11 @@ def _train(args: argparse.Namespace) -> int:
     cfg = common.load_checked(args.config, args.cfg_options)
     from segkit import dist
     from segkit.cli.preflight import needed_sections, preflight
+    from segkit.data.statistics import asks_for_statistics
     from segkit.engine.setup import pick_device
 
     needed_sections(cfg, ("train", "losses", "optimizer"))
+    asks_for_statistics(cfg["losses"])
     if args.check:
         return preflight(cfg, limit=0)
     device = pick_device(args.device)
@@ -46,11 +48,15 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     from segkit import dist
     from segkit.api import build_runner
     from segkit.build import build
+    from segkit.data.statistics import asks_for_statistics, resolve_class_weights
     from segkit.engine import checkpoint
     from segkit.engine.hooks import standard_hooks
     from segkit.engine.loop import Loop
+    from segkit.engine.setup import build_dataset
     from segkit.registry import HOOKS
 
+    if asks_for_statistics(cfg["losses"]):
+        cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
     own = tuple(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ())))
     replaced = {type(hook) for hook in own}
     hooks = tuple(hook for hook in standard_hooks() if type(hook) not in replaced) + own

@@ -17,15 +17,21 @@ LISTS = ("boxes", "labels", "crowd")
 
 
 class TrainItems(TorchDataset):
-    """Item (position, index) -> transformed sample; its randomness is a function of (seed, position) alone."""
+    """Item (position, index) -> transformed sample; its randomness is a function of (seed, position) alone.
 
-    def __init__(self, dataset: Dataset, transforms: list[Callable], seed: int):
-        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+    sampler: its focus(position) becomes meta["focus"]; without one, as where it is None, there is no such key.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: list[Callable], seed: int, sampler: Sampler | None = None):
+        self.dataset, self.transforms, self.seed, self.sampler = dataset, transforms, seed, sampler
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         position, index = key
         rng = np.random.default_rng([self.seed, position])
         sample = self.dataset.sample(index, rng)
+        focus = self.sampler.focus(position) if self.sampler is not None else None
+        if focus is not None:
+            sample["meta"] = {**sample["meta"], "focus": focus}
         for transform in self.transforms:
             sample = transform(sample, rng)
         return sample

@@ -21,6 +21,10 @@ class Sampler:
     def index(self, position: int) -> int:
         raise NotImplementedError(f"{type(self).__name__} gives no index()")
 
+    def focus(self, position: int) -> tuple[int, int] | None:
+        """-> (y, x), the pixel of the stored image that a FocusCrop cuts around, or None for any place."""
+        return None
+
 
 @SAMPLERS.register
 class Shuffle(Sampler):

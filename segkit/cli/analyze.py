@@ -1,0 +1,116 @@
+"""Statistics of classes: python tools/analyze.py classes CONFIG [--split val] [--workers N] [--out DIR]."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from segkit.cli import common
+from segkit.config import Config
+from segkit.registry import ConfigError
+
+SPLITS = ("train", "val", "test")
+COLUMNS = {
+    "inverse": "inverse",
+    "median_frequency": "median",
+    "enet": "enet",
+    "effective_number": "eff. pixels",
+    "effective_number_images": "eff. images",
+}
+"""Heads of the table's columns of weights by the name of their law."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: what to analyze, and its arguments -> exit code; prints a table, writes a bar chart and JSON."""
+    arguments = common.parser("analyze", (__doc__ or "").partition(":")[0])
+    what = arguments.add_subparsers(dest="what", required=True)
+    classes = what.add_parser("classes", help="how often each class occurs, and class weights that follow from it")
+    classes.add_argument("config", help="a .py or .yaml config file; of its sections only the data's is needed")
+    classes.add_argument("--split", choices=SPLITS, default="train", help="section of the config")
+    classes.add_argument("--workers", type=int, default=0, help="processes that read masks; 0 reads in this one")
+    classes.add_argument("--out", help="folder of the picture and the JSON; default work_dirs/<config name>")
+    classes.add_argument("--refresh", action="store_true", help="read the masks even where the cache has the counts")
+    common.add_options(classes)
+    return common.run(_classes, arguments.parse_args(argv))
+
+
+def _classes(args: argparse.Namespace) -> int:
+    from segkit.config import load_config
+    from segkit.data.statistics import class_statistics
+    from segkit.schema import check
+    from segkit.viz_plots import bars
+
+    if args.workers < 0:
+        raise ConfigError(f"--workers {args.workers}: the number of processes is 0 or more")
+    cfg = load_config(args.config, args.cfg_options)
+    check(cfg, needed=())
+    dataset = _dataset(cfg, args.split)
+    folder = common.work_folder(args.out, args.config)
+    statistics = class_statistics(dataset, workers=args.workers, refresh=args.refresh)
+    about = summary(statistics)
+    print(f"{type(dataset).__name__}, {args.split}: {statistics.num_images:,} masks, "
+          f"{int(statistics.pixels.sum()):,} labelled pixels")  # fmt: skip
+    print("\n".join(table(about)))
+    print(_ignored(statistics))
+    picture, numbers = folder / f"classes_{args.split}.png", folder / f"classes_{args.split}.json"
+    shares = {name: row["pixels_percent"] for name, row in about["classes"].items()}
+    bars(shares, picture, f"{type(dataset).__name__}, {args.split}: share of the labelled pixels in %")
+    _write(numbers, about)
+    print(f"{picture}\n{numbers}")
+    return 0
+
+
+def _dataset(cfg: Config, split: str) -> Any:
+    """The data set of the section; of several named test sets the first."""
+    from segkit.engine.setup import build_dataset
+
+    section, at = cfg.get(split), split
+    if not section:
+        raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")
+    if "dataset" not in section:
+        name, section = next(iter(section.items()))
+        at = f"{split}.{name}"
+    return build_dataset(section["dataset"], f"{at}.dataset")
+
+
+def summary(statistics: Any) -> dict:
+    """ClassStatistics -> a nested dict ready for JSON: counts, shares in percent and the weights of every law."""
+    weights = {law: statistics.weights(law) for law in COLUMNS}
+    pixels, images = 100 * statistics.pixel_frequency(), 100 * statistics.image_frequency()
+    classes = {}
+    for i, name in enumerate(statistics.classes):
+        classes[name] = dict(
+            pixels=int(statistics.pixels[i]),
+            images=int(statistics.images[i]),
+            pixels_of_images=int(statistics.pixels_of_images[i]),
+            pixels_percent=float(pixels[i]),
+            images_percent=float(images[i]),
+            weights={law: values[i] for law, values in weights.items()},
+        )
+    ignored = dict(pixels=statistics.ignored, images=statistics.images_with_ignored)
+    return dict(images=statistics.num_images, ignored=ignored, classes=classes, class_weight=weights)
+
+
+def table(about: dict) -> list[str]:
+    """What summary gave -> the lines of a table, one class each."""
+    width = max(len("class"), *(len(name) for name in about["classes"]))
+    head = f"{'class':{width}} {'pixels':>15} {'%':>7} {'images':>8} {'%':>6}"
+    lines = [head + "".join(f" {title:>11}" for title in COLUMNS.values())]
+    for name, row in about["classes"].items():
+        counts = f"{row['pixels']:>15,} {row['pixels_percent']:>7.3f} {row['images']:>8,} {row['images_percent']:>6.1f}"
+        lines.append(f"{name:{width}} {counts}" + "".join(f" {row['weights'][law]:>11.4g}" for law in COLUMNS))
+    return lines
+
+
+def _ignored(statistics: Any) -> str:
+    everything = int(statistics.pixels.sum()) + statistics.ignored
+    share = 100 * statistics.ignored / max(everything, 1)
+    return (f"ignored: {statistics.ignored:,} pixels, {share:.2f} % of all, in {statistics.images_with_ignored:,} of "
+            f"{statistics.num_images:,} images")  # fmt: skip
+
+
+def _write(path: Path, content: dict) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(draft, path)

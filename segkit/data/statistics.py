@@ -1,0 +1,160 @@
+"""How often each class occurs in the masks of a data set, and the class weights that follow from it. K classes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segkit.data.dataset import DataError, Dataset
+from segkit.data.mask_scan import ignore_of, scan
+from segkit.ops.class_balance import balanced_alpha, effective_number, enet_log, median_frequency
+from segkit.registry import ConfigError, did_you_mean
+
+WEIGHT_ARGUMENTS = ("class_weight", "alpha")
+"""Arguments of losses that take one number per class, and in a config also the name of a law."""
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Counts over all masks of a data set.
+
+    pixels: int64 [K], of each class; images: int64 [K], that hold the class; pixels_of_images: int64 [K], all pixels,
+    ignored ones too, of the images that hold the class; ignored, images_with_ignored: pixels without a class and images
+    that hold some; num_images: with a mask; present: per image of the data set the classes it holds, int64 [n].
+    """
+
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    images: np.ndarray
+    pixels_of_images: np.ndarray
+    ignored: int
+    images_with_ignored: int
+    num_images: int
+    present: list[np.ndarray]
+
+    def pixel_frequency(self) -> np.ndarray:
+        """-> float64 [K]: share of each class in the pixels that have a class."""
+        return self.pixels / max(self.pixels.sum(), 1)
+
+    def image_frequency(self) -> np.ndarray:
+        """-> float64 [K]: share of the images that hold the class."""
+        return self.images / max(self.num_images, 1)
+
+    def weights(self, law: str) -> list[float]:
+        """law: a name of LAWS -> K weights of six digits; 0 for a class that never occurs, but under "enet"."""
+        return [float(f"{weight:.6g}") for weight in LAWS[law](self).tolist()]
+
+
+LAWS: dict[str, Callable[[ClassStatistics], Any]] = {
+    "inverse": lambda s: balanced_alpha(s.pixels),
+    "median_frequency": lambda s: median_frequency(s.pixels, s.pixels_of_images),
+    "enet": lambda s: enet_log(s.pixels),
+    "effective_number": lambda s: effective_number(s.pixels),
+    "effective_number_images": lambda s: effective_number(s.images),
+}
+"""Weights of classes by name; segkit.ops.class_balance has their formulas. "effective_number" counts pixels, as a loss
+over pixels does, and "effective_number_images" the images that hold the class."""
+
+SYNONYMS = {"balanced": "inverse"}
+
+
+class CountClasses:
+    """mask integer [H,W] -> [classes present, pixels of each, ignored pixels]. DataError for a label beyond K - 1."""
+
+    def __init__(self, num_classes: int, ignore: int):
+        self.num_classes, self.ignore = num_classes, ignore
+
+    def __call__(self, mask: np.ndarray) -> list:
+        count = count_labels(mask, self.num_classes, self.ignore)
+        present = np.flatnonzero(count)
+        return [present.tolist(), count[present].tolist(), int(mask.size - count.sum())]
+
+
+def count_labels(mask: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
+    """mask: integer [H,W] -> int64 [K], pixels of each class. DataError for a label that is neither one nor ignore."""
+    if mask.dtype.kind not in "ui":
+        raise DataError(f"{mask.dtype} values; class statistics need masks of whole numbers")
+    labels = mask.ravel()
+    if mask.dtype.kind == "i" and labels.size and labels.min() < 0:
+        labels = labels[labels != ignore]
+        if labels.size and labels.min() < 0:
+            raise DataError(f"label {labels.min()}, and classes are 0..{num_classes - 1}; map it or ignore it")
+    count = np.bincount(labels, minlength=max(num_classes, ignore + 1))
+    if 0 <= ignore < len(count):
+        count[ignore] = 0
+    beyond = np.flatnonzero(count[num_classes:])
+    if len(beyond):
+        raise DataError(
+            f"label {num_classes + beyond[0]}, and classes are 0..{num_classes - 1} and {ignore} is ignored; "
+            "map it with label_map, or set ignore"
+        )
+    return count[:num_classes]
+
+
+def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = False) -> ClassStatistics:
+    """The counts of the data set, from the cache where no label changed since the last pass; see mask_scan.scan."""
+    num_classes = len(dataset.classes)
+    if num_classes == 0:
+        raise DataError(f"{type(dataset).__name__} names no classes: there is nothing to count")
+    rows = scan(dataset, CountClasses(num_classes, ignore_of(dataset)), "classes", workers=workers, refresh=refresh)
+    pixels, images, pixels_of_images = (np.zeros(num_classes, np.int64) for _ in range(3))
+    present = []
+    for row in rows:
+        labels, counts, ignored = row or ([], [], 0)
+        labels = np.array(labels, np.int64)
+        pixels[labels] += np.array(counts, np.int64)
+        images[labels] += 1
+        pixels_of_images[labels] += sum(counts) + ignored
+        present.append(labels)
+    without = [row[2] for row in rows if row]
+    return ClassStatistics(tuple(dataset.classes), pixels, images, pixels_of_images, sum(without),
+                           sum(n > 0 for n in without), len(without), present)  # fmt: skip
+
+
+def asks_for_statistics(rows: list, at: str = "losses") -> bool:
+    """rows: section `losses` -> whether a weight in it is the name of a law. ConfigError for a name that is none."""
+    names = [_is_law(value, place) for place, value in _weights(rows, at)]
+    return any(names)
+
+
+def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> list:
+    """rows: section `losses` -> the same rows, in which the names of laws are lists of K weights.
+
+    Losses inside losses (OHEM's) are resolved too. The masks are read only where a name stands in the rows.
+    """
+    if not asks_for_statistics(rows, at):
+        return rows
+    statistics = class_statistics(dataset)
+
+    def resolved(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: resolved(inner, key) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [resolved(inner) for inner in value]
+        return statistics.weights(_law(value)) if name in WEIGHT_ARGUMENTS and isinstance(value, str) else value
+
+    return resolved(rows)
+
+
+def _weights(value: Any, at: str) -> list[tuple[str, Any]]:
+    """-> config path and value of every class_weight and alpha at any depth."""
+    if isinstance(value, list | tuple):
+        return [found for i, inner in enumerate(value) for found in _weights(inner, f"{at}.{i}")]
+    if not isinstance(value, dict):
+        return []
+    own = [(f"{at}.{name}", value[name]) for name in WEIGHT_ARGUMENTS if name in value]
+    return own + [found for name, inner in value.items() for found in _weights(inner, f"{at}.{name}")]
+
+
+def _law(name: str) -> str:
+    return SYNONYMS.get(name, name)
+
+
+def _is_law(value: Any, at: str) -> bool:
+    if not isinstance(value, str):
+        return False
+    if _law(value) not in LAWS:
+        known = [*LAWS, *SYNONYMS]
+        raise ConfigError(f"{at} = '{value}': no such law{did_you_mean(value, known)}; there are {', '.join(known)}")
+    return True
