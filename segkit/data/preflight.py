@@ -98,7 +98,7 @@ def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
     # a rare object may be missing in a small sample: only many masks of one class are a finding
     others = sorted(set(range(total)) - set(first))
     for index in others[:MOST_READ_ON]:
-        if not findings.num_masks or len(set(findings.in_images) - {ignore}) != 1 or len(dataset.classes) == 1:
+        if not findings.num_masks or len(set(findings.in_images) - {ignore % 65536}) != 1 or len(dataset.classes) == 1:
             break
         _look(dataset, index, findings)
         num_read += 1
@@ -157,9 +157,8 @@ def _report_failures(findings: Findings, num_read: int, report: Report) -> None:
 
 def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Findings, report: Report) -> None:
     counts = findings.counts.copy()
-    ignored = int(counts[ignore]) if 0 <= ignore < len(counts) else 0
-    if 0 <= ignore < len(counts):
-        counts[ignore] = 0
+    ignored = int(counts[ignore % 65536])  # counts are by the labels' 16 bits, -1 is the last
+    counts[ignore % 65536] = 0
     beyond = np.flatnonzero(counts[num_classes:]) + num_classes
     if len(beyond):
         label = int(beyond[0])
@@ -183,9 +182,13 @@ def _shares(dataset: Dataset, counts: np.ndarray, present: list[int]) -> str:
     shown = order if len(order) <= 5 else [*order[:2], None, *order[-3:]]
     total = counts.sum()
     parts = [
-        "..." if label is None else f"{_name(dataset, label)} {100 * counts[label] / total:.2g} %" for label in shown
+        "..." if label is None else f"{_name(dataset, label)} {_percent(counts[label] / total)}" for label in shown
     ]
     return "shares: " + ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _name(dataset: Dataset, label: int) -> str:
