@@ -45,20 +45,23 @@ def test_six_steps_are_three_and_three(tmp_path, workers):
     assert resumed.best == unbroken.best
 
 
-def test_ctrl_c_saves_whole_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_saves_whole_and_says_how_to_go_on(tmp_path, workers):
+    """A terminal sends the signal to the worker processes too."""
     cfg = sections()
+    cfg["train"]["workers"] = workers
     cfg["loop"] = dict(steps=100000, save_every=0, log_every=1)
     (tmp_path / "long.py").write_text(dump(cfg))
     command = [sys.executable, "-m", "segkit.cli.main", "train", "long.py", "--work-dir", "out"]
     env = os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith("step 3/"):
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
             break
     deadline = time.monotonic() + 60
     rest = process.communicate(timeout=max(deadline - time.monotonic(), 1))[0]

@@ -98,7 +98,12 @@ def collate_eval(samples: list[Sample]) -> Batch:
 
 
 def _start_worker(_: int) -> None:
+    import signal
+
     import cv2
+
+    # Ctrl-C reaches every process of a terminal; the main one decides when the workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     cv2.setNumThreads(0)  # one thread per worker: OpenCV's own threads only fight over the cores
 

@@ -259,7 +259,7 @@ class Loop:
 def _plain(value: Any) -> Any:
     """Dicts, lists and scalars only, so that the file reads back without executing code."""
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {_plain(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_plain(inner) for inner in value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
