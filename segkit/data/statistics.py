@@ -1,5 +1,6 @@
 """How often each class occurs in the masks of a data set, and the class weights that follow from it. K classes."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from segkit.data.dataset import DataError, Dataset
 from segkit.data.mask_scan import ignore_of, scan
 from segkit.ops.class_balance import balanced_alpha, effective_number, enet_log, median_frequency
-from segkit.registry import ConfigError, did_you_mean
+from segkit.registry import LOSSES, ConfigError, did_you_mean
 
 WEIGHT_ARGUMENTS = ("class_weight", "alpha")
 """Arguments of losses that take one number per class, and in a config also the name of a law."""
@@ -113,9 +114,12 @@ def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = Fals
 
 
 def asks_for_statistics(rows: list, at: str = "losses") -> bool:
-    """rows: section `losses` -> whether a weight in it is the name of a law. ConfigError for a name that is none."""
-    names = [_is_law(value, place) for place, value in _weights(rows, at)]
-    return any(names)
+    """rows: section `losses` -> whether a weight in it is the name of a law. ConfigError for a name that is none, and
+    for a loss that takes one number there and not one per class."""
+    named = [(row, place) for row, place in _weights(rows, at) if isinstance(row[place.rpartition(".")[2]], str)]
+    for row, place in named:
+        _check_law(row, place)
+    return bool(named)
 
 
 def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> list:
@@ -137,13 +141,13 @@ def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> l
     return resolved(rows)
 
 
-def _weights(value: Any, at: str) -> list[tuple[str, Any]]:
-    """-> config path and value of every class_weight and alpha at any depth."""
+def _weights(value: Any, at: str) -> list[tuple[dict, str]]:
+    """-> every class_weight and alpha at any depth: the row that holds it and its config path."""
     if isinstance(value, list | tuple):
         return [found for i, inner in enumerate(value) for found in _weights(inner, f"{at}.{i}")]
     if not isinstance(value, dict):
         return []
-    own = [(f"{at}.{name}", value[name]) for name in WEIGHT_ARGUMENTS if name in value]
+    own = [(value, f"{at}.{name}") for name in WEIGHT_ARGUMENTS if name in value]
     return own + [found for name, inner in value.items() for found in _weights(inner, f"{at}.{name}")]
 
 
@@ -151,10 +155,13 @@ def _law(name: str) -> str:
     return SYNONYMS.get(name, name)
 
 
-def _is_law(value: Any, at: str) -> bool:
-    if not isinstance(value, str):
-        return False
-    if _law(value) not in LAWS:
-        known = [*LAWS, *SYNONYMS]
-        raise ConfigError(f"{at} = '{value}': no such law{did_you_mean(value, known)}; there are {', '.join(known)}")
-    return True
+def _check_law(row: dict, at: str) -> None:
+    """row: a loss of a config; at: the path of its weight, which is a text."""
+    name = at.rpartition(".")[2]
+    law, known = row[name], [*LAWS, *SYNONYMS]
+    if _law(law) not in LAWS:
+        raise ConfigError(f"{at} = '{law}': no such law{did_you_mean(law, known)}; there are {', '.join(known)}")
+    parameter = inspect.signature(LOSSES.get(row.get("type"), f"{at.rpartition('.')[0]}.type")).parameters.get(name)
+    told = inspect.Parameter.empty if parameter is None else parameter.annotation
+    if told is not inspect.Parameter.empty and "list" not in str(told):
+        raise ConfigError(f"{at} = '{law}': {row['type']} takes one number here, not one per class")
