@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
-from segkit.ops.log_sigmoid import log_agreement
+from segkit.ops.log_sigmoid import focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
 from segkit.registry import LOSSES
 
@@ -166,9 +166,7 @@ class BinaryFocal(nn.Module):
         """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
-        log_p = log_agreement(logits, label)
-        values = -log_p * (-torch.expm1(log_p)).clamp_min(LEAST_ERROR) ** self.gamma
-        if self.alpha is not None:
-            values = values * torch.where(label > 0.5, self.alpha, 1 - self.alpha)
-        values = torch.where(valid, values, 0.0)
+        factor, minus_log = focal_parts(logits, label, self.gamma)
+        weight = valid if self.alpha is None else torch.where(label > 0.5, self.alpha, 1 - self.alpha) * valid
+        values = factor * minus_log * weight
         return mean_of_samples(values, valid) if self.per_sample else mean_of_pixels(values, valid, self.average)

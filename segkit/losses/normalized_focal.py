@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
-from segkit.ops.log_sigmoid import log_agreement
+from segkit.ops.log_sigmoid import focal_parts
 from segkit.ops.pixel_targets import dense_target
 from segkit.registry import LOSSES
 
@@ -42,9 +42,8 @@ class NormalizedFocal(nn.Module):
         """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
-        log_p = log_agreement(logits, label)
-        beta = (-torch.expm1(log_p)).clamp_min(self.eps) ** self.gamma
-        beta = torch.where(valid, beta, 0.0)
+        beta, minus_log = focal_parts(logits, label, self.gamma)
+        beta = beta * valid
         number = valid.flatten(2).sum(2).to(beta.dtype)
         multiplier = number / (beta.flatten(2).sum(2) + self.eps)
         if self.detach:
@@ -53,7 +52,7 @@ class NormalizedFocal(nn.Module):
         if self.max_mult is not None:
             beta = beta.clamp_max(self.max_mult)
         alpha = torch.where(label > 0.5, self.alpha, 1 - self.alpha)
-        values = torch.where(valid, -alpha * beta * log_p, 0.0)
+        values = beta * minus_log * alpha
         per_sample = values.flatten(1).sum(1)
         if not self.sum_pixels:
             per_sample = per_sample / number.sum(1).clamp_min(1)

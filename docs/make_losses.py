@@ -1,0 +1,162 @@
+"""Writes docs/losses.md and the plots beside it from the docstrings of the registered losses.
+
+python docs/make_losses.py [--no-plots]
+"""
+
+import argparse
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from segkit.registry import LOSSES  # noqa: E402
+
+IMAGES = HERE / "images" / "losses"
+CITATION = re.compile(r"[A-Z][\w-]+(?: et\s+al\.| and [A-Z][a-z]+),[^.;:]*?\b(?:19|20)\d\d\b")
+ADDRESS = re.compile(r"https://\S+?(?=[,.;:)]?(?:\s|$))|arXiv (\d{4}\.\d{4,5})")
+
+# losses of one logit: [(arguments, label in the plot)]
+PLOTS: dict[str, list[tuple[dict, str]]] = {
+    "BinaryCrossEntropy": [({}, "plain"), (dict(pos_weight=[3.0]), "pos_weight=[3]")],
+    "BinaryFocal": [(dict(ignore=255), "gamma=2, alpha=0.5"), (dict(alpha=None, gamma=5.0, ignore=255), "gamma=5")],
+    "SigmoidFocal": [({}, "gamma=2"), (dict(alpha=0.25), "alpha=0.25")],
+    "NormalizedFocal": [(dict(ignore=255), "alpha=0.5"), (dict(max_mult=1.0, ignore=255), "max_mult=1")],
+    "SoftIoU": [(dict(ignore=255), "plain")],
+    "Dice": [(dict(activation="sigmoid"), "linear"), (dict(activation="sigmoid", squared=True), "squared")],
+    "Jaccard": [(dict(activation="sigmoid"), "plain"), (dict(activation="sigmoid", log=True), "log")],
+    "Tversky": [
+        (dict(activation="sigmoid"), "0.3 / 0.7"),
+        (dict(alpha=0.7, beta=0.3, activation="sigmoid"), "0.7 / 0.3"),
+    ],
+    "FocalTversky": [(dict(activation="sigmoid"), "gamma=0.75"), (dict(gamma=2.0, activation="sigmoid"), "gamma=2")],
+    "Combo": [({}, "beta=0.5"), (dict(beta=0.8), "beta=0.8")],
+    "LovaszHinge": [({}, "hinge"), (dict(elu=True), "elu + 1")],
+    "MCC": [({}, "plain")],
+    "BoundaryBCE": [({}, "plain")],
+}
+HEAD = """# Losses
+
+Written by `python docs/make_losses.py` from the docstrings; edit those. In a config a loss is a row:
+`dict(type="Dice", on="logits", target="mask", weight=0.5, smooth=1.0)`; in a notebook it is a module:
+`Dice(smooth=1.0)(logits, target)`. Every loss computes in float32 (float64 stays), whatever the autocast region,
+gives 0 with a graph where no pixel is valid, stays finite for logits of +-10,000, reads no value on the host, has no
+loop over images or classes, and compiles as one graph.
+
+`average` says what a sum over pixels is divided by: `"valid"` pixels, `"all"` pixels (mmseg's default), or the valid
+ones of all processes (`"global"`). Targets are class indices `[B,H,W]` with 255 ignored, unless said otherwise; click
+targets are floats with -1 ignored. B batch, K classes, H W image.
+
+Weights of several terms: the row's `weight`, or `segkit.losses.weighting.DWA` and `Uncertainty`. Class weights from
+frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `median_frequency`, `enet_log`).
+"""
+
+
+def paragraphs(doc: str | None) -> list[str]:
+    """A docstring -> its paragraphs, each on one line."""
+    return [" ".join(part.split()) for part in inspect.cleandoc(doc or "").split("\n\n")]
+
+
+def paper(cls: type) -> str:
+    """First citation and address in the docstring of the class, else in that of its module -> Markdown."""
+    for doc in (cls.__doc__, sys.modules[cls.__module__].__doc__):
+        text = " ".join((doc or "").split())
+        cited, address = CITATION.search(text), ADDRESS.search(text)
+        if cited:
+            name = cited.group()
+            if address is None:
+                return name
+            url = f"https://arxiv.org/abs/{address.group(1)}" if address.group(1) else address.group()
+            return f"[{name}]({url})"
+    return ""
+
+
+def table(names: list[str]) -> str:
+    """One row per loss: name, formula, paper."""
+    rows = ["| loss | formula | paper |", "|---|---|---|"]
+    for name in names:
+        cls = LOSSES.get(name)
+        formula = paragraphs(cls.__doc__)[0].replace("|", "\\|")
+        rows.append(f"| [{name}](#{name.lower()}) | {formula} | {paper(cls).replace('|', '')} |")
+    return "\n".join(rows)
+
+
+def section(name: str) -> str:
+    """Signature, docstrings and plot of one loss."""
+    cls = LOSSES.get(name)
+    signature = str(inspect.signature(cls)).removesuffix(" -> None").replace("torch.nn.modules.module.", "nn.")
+    parts = [f"## {name}", f"`{name}{signature}`", *paragraphs(cls.__doc__)]
+    if "Arguments: RegionLoss" in parts[-1] or "Other arguments: RegionLoss" in (cls.__doc__ or ""):
+        parts += paragraphs(LOSSES.get("Dice").__mro__[1].__doc__)[1:]
+    parts.append("*Inputs.* " + " ".join(paragraphs(cls.forward.__doc__)))
+    if name in PLOTS:
+        parts.append(f"![value and gradient of {name} against the logit](images/losses/{name}.png)")
+    return "\n\n".join(parts)
+
+
+def curve(name: str, own: dict, label: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One pixel's logit runs from -8 to 8 while 15 others, half of them true, are right with probability 0.73
+    -> logits, values of the loss, its gradients to that logit, [n] each."""
+    loss = LOSSES.get(name)(**own)
+    target = (torch.arange(16) % 2).view(1, 4, 4)
+    target[0, 0, 0] = label
+    logits = 2.0 * target.unsqueeze(1) - 1
+    xs, values, gradients = torch.linspace(-8, 8, 161), [], []
+    for x in xs:
+        image = logits.clone()
+        image[0, 0, 0, 0] = x
+        image.requires_grad_()
+        value = loss(image, target)
+        value.backward()
+        values.append(value.item())
+        gradients.append(image.grad[0, 0, 0, 0].item())
+    return xs, torch.tensor(values), torch.tensor(gradients)
+
+
+def plot(name: str) -> None:
+    """Writes images/losses/NAME.png: value and gradient for a positive and a negative pixel."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(7, 2.4), constrained_layout=True)
+    for (own, title), style in zip(PLOTS[name], ("-", "--")):
+        for label, colour in ((1, "tab:blue"), (0, "tab:red")):
+            xs, values, gradients = curve(name, own, label)
+            axes[0].plot(xs, values, style, color=colour, label=f"{title}, label {label}")
+            axes[1].plot(xs, gradients, style, color=colour)
+    axes[0].set_title(f"{name}: value", fontsize=9)
+    axes[1].set_title("gradient", fontsize=9)
+    axes[0].legend(fontsize=6)
+    for axis in axes:
+        axis.set_xlabel("logit", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+    figure.savefig(IMAGES / f"{name}.png", dpi=80)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--no-plots", action="store_true", help="leave the pictures as they are")
+    options = parser.parse_args()
+    names = LOSSES.names()
+    if not options.no_plots:
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        for name in PLOTS:
+            plot(name)
+    note = (
+        "The plots show the loss of an image of 16 pixels as one pixel's logit moves, for a true (blue) and a false "
+        "(red) pixel; the others are right with probability 0.73."
+    )
+    text = "\n\n".join([HEAD.strip(), table(names), note, *(section(name) for name in names)])
+    (HERE / "losses.md").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
