@@ -1,0 +1,8 @@
+"""As mmsegmentation's deeplabv3 r101-d8, 80k steps on cityscapes, crops of 512x1024."""
+
+_base_ = [
+    "../_base_/models/deeplabv3_r50.py",
+    "../_base_/datasets/cityscapes.py",
+    "../_base_/schedules/sgd_80k.py",
+]
+model = dict(backbone=dict(name="resnet101c"))

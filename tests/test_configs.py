@@ -1,0 +1,44 @@
+"""Every file of configs/ loads, checks and builds its model on the meta device; bases fit whatever completes them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from segkit.api import without_pretrained
+from segkit.build import build_model
+from segkit.config import Config, dump, load_config
+from segkit.schema import check
+
+ROOT = Path(__file__).parents[1] / "configs"
+WHOLE = sorted(path for path in ROOT.rglob("*.py") if "_base_" not in path.parts)
+BASES = sorted(path for path in ROOT.rglob("*.py") if "_base_" in path.parts)
+STUB = dict(num_classes=2, backbone=dict(type="tests.tiny:TinyBackbone"), head=dict(type="tests.tiny:TinyHead"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=name)
+def test_whole_configs(path):
+    cfg = load_config(path)
+    check(cfg)
+    assert {"model", "losses", "train", "optimizer", "loop"} <= cfg.keys(), f"{name(path)} trains nothing"
+    assert len(path.read_text().splitlines()) <= 45
+    with torch.device("meta"):
+        model = build_model(without_pretrained(cfg["model"]))
+    assert sum(p.numel() for p in model.parameters()) > 0
+
+
+@pytest.mark.parametrize("path", BASES, ids=name)
+def test_bases(path):
+    cfg = load_config(path, ["num_classes=2"])
+    check(Config({"model": STUB, **cfg}, str(path), cfg.origins))
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=name)
+def test_a_saved_config_loads_back(path, tmp_path):
+    cfg = load_config(path)
+    (tmp_path / "again.py").write_text(dump(cfg))
+    assert dict(load_config(tmp_path / "again.py")) == dict(cfg)
