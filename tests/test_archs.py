@@ -1,0 +1,127 @@
+"""The contract every model of configs/_base_/models keeps. A new system adds its config and a row of archs_table."""
+
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.archs_table import MODELS, ROWS, SIZES, build
+
+FILES = sorted(path.stem for path in MODELS.glob("*.py"))
+NAMES = [name for name in FILES if name in ROWS]
+
+
+@lru_cache(maxsize=1)
+def small(name: str) -> nn.Module:
+    """The model of a few hundred thousand parameters the behaviour tests share, with statistics of a training step."""
+    torch.manual_seed(0)
+    model = build(name, 5, ROWS[name].small)
+    with torch.no_grad():
+        model.train()(image(ROWS[name].sizes[0], 2))
+    return model.eval()
+
+
+def image(size: tuple[int, int], batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(size[0] + batch)
+    return torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def test_every_model_has_a_row():
+    assert sorted(ROWS) == FILES, "tests/archs_table.py needs one row for each file of configs/_base_/models"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_size_is_the_published_one(name):
+    row = ROWS[name]
+    model = build(name, row.classes, device="meta").eval()
+    assert (count(model), count(model.head)) == (row.total, row.head)
+    if row.gmac is not None:
+        model = model.to("meta")
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, 512, 512, device="meta"))
+        assert counter.get_total_flops() / 2e9 == pytest.approx(row.gmac, rel=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_any_size_one_image_the_same_twice(name):
+    model = small(name)
+    for size in ROWS[name].sizes:
+        outputs, again = model(image(size)), model(image(size))
+        logits = outputs["logits"]
+        assert logits.shape[:2] == (1, 5)
+        assert logits.isfinite().all()
+        factors = [side / cells for side, cells in zip(size, logits.shape[2:])]
+        assert factors[0] == pytest.approx(factors[1], rel=0.25), "logits keep the image's shape"
+        assert all(torch.equal(outputs[key], again[key]) for key in outputs)
+        assert not any(key.startswith("aux") for key in outputs), "auxiliary heads run in training alone"
+        if model.head.classifier is not None:
+            assert torch.equal(model.head.classifier(outputs["embedding"]), logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_state_dict_round_trip_and_one_class(name):
+    model, size = small(name), ROWS[name].sizes[0]
+    other = build(name, 5, ROWS[name].small)
+    other.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(other.eval()(image(size))["logits"], model(image(size))["logits"])
+    one = build(name, 1, ROWS[name].small).eval()
+    assert one(image(size))["logits"].shape[1] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_trainable_parameter_gets_a_gradient(name):
+    model = build(name, 5, ROWS[name].small).train()
+    outputs = model(image(ROWS[name].sizes[0], 2))
+    # What losses read: every output but the classifier's own input.
+    sum(value.float().square().mean() for key, value in outputs.items() if not key.endswith("embedding")).backward()
+    without = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16(name):
+    model, x = small(name), image(ROWS[name].sizes[0])
+    exact = model(x)["logits"]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(x)["logits"].float()
+    # bf16 holds 8 bits: some dozen layers keep the map to a few per cent of its spread.
+    assert (rounded - exact).square().mean().sqrt() < 0.1 * exact.std()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_compile(name):
+    if ROWS[name].no_compile:
+        pytest.skip(ROWS[name].no_compile)
+    model, x = small(name), image(ROWS[name].sizes[0])
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(compiled(x)["logits"], model(x)["logits"], atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_export(name):
+    if ROWS[name].no_export:
+        pytest.skip(ROWS[name].no_export)
+    model, x = small(name), image(ROWS[name].sizes[0])
+    exported = torch.export.export(model, (x,)).module()
+    assert torch.allclose(exported(x)["logits"], model(x)["logits"], atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["deeplabv3plus_r50", "unet_efficientnet-lite0"])
+def test_inductor(name):
+    model, x = small(name), image(SIZES[1])
+    torch._dynamo.reset()
+    assert torch.allclose(torch.compile(model)(x)["logits"], model(x)["logits"], atol=1e-3)
