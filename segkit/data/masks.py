@@ -62,7 +62,7 @@ def _open(content: bytes, path: str | Path):
 
     try:
         return Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be decoded as an image ({error}); export the mask as PNG") from error
 
 
