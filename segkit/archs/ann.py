@@ -1,0 +1,52 @@
+"""Asymmetric Non-local Neural Networks (ANN), Zhu et al., ICCV 2019, https://arxiv.org/abs/1908.07678."""
+
+import torch
+from torch import Tensor, nn
+
+from segkit.attention_layers import SelfAttention2d, project, start_at_zero
+from segkit.layers import ConvBNReLU, at_level
+from segkit.registry import HEADS
+
+
+@HEADS.register
+class ANNHead(nn.Module):
+    """The deepest map asks the one before it (fusion, section 3.3), then itself (section 3.2), and both times what
+    answers is sampled at a few pyramid points, 110 by default, in place of all positions (section 3.1, figure 4).
+
+    channels: after the fusion; attention_channels: that are compared and gathered; bins: cells a side of the grids
+    whose means are the points; low_level: the map that answers in the fusion.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
+                 attention_channels: int = 256, bins: tuple[int, ...] = (1, 3, 6, 8), dropout: float = 0.1,
+                 level: int = -1, low_level: int = -2):  # fmt: skip
+        super().__init__()
+        self.level, self.low_level = level, low_level
+        high, low = at_level(in_channels, level), at_level(in_channels, low_level)
+        inner, scale = attention_channels, attention_channels**-0.5
+        self.fusion = SelfAttention2d(
+            project(high, inner), project(low, inner), project(low, inner, norm=False), _out(inner, high), scale=scale,
+            bins=bins
+        )  # fmt: skip
+        self.fusion_merge = ConvBNReLU(2 * high, high, 1, act=False)
+        self.fusion_dropout = nn.Dropout2d(dropout)
+        self.reduce = ConvBNReLU(high, channels)
+        self.context = SelfAttention2d(
+            project(channels, inner), None, project(channels, inner, norm=False), _out(inner, channels), scale=scale,
+            bins=bins
+        )  # fmt: skip
+        self.context_merge = ConvBNReLU(2 * channels, channels, 1)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+        high, low = features[self.level], features[self.low_level]
+        fused = self.fusion_merge(torch.cat([self.fusion(high, low), high], dim=1))
+        x = self.reduce(self.fusion_dropout(fused))
+        embedding = self.dropout(self.context_merge(torch.cat([self.context(x), x], dim=1)))
+        return {"logits": self.classifier(embedding), "embedding": embedding}
+
+
+def _out(in_channels: int, channels: int) -> nn.Conv2d:
+    return start_at_zero(nn.Conv2d(in_channels, channels, 1))

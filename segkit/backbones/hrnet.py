@@ -1,0 +1,188 @@
+"""Deep High-Resolution Representation Learning (HRNet), Wang et al., TPAMI 2019, https://arxiv.org/abs/1908.07919."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segkit.backbones.weights import load_encoder, read_weights
+from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
+from segkit.registry import BACKBONES, ConfigError
+
+
+def _by_factor(x: Tensor, factor: int, like: Tensor) -> Tensor:
+    return resize(F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False), like=like)
+
+
+FUSE_UPSAMPLES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
+    "nearest": lambda x, _factor, like: resize(x, like=like, mode="nearest"),
+    "bilinear": _by_factor,
+    "bilinear_corners": lambda x, _factor, like: resize(x, like=like, align_corners=True),
+}
+"""How a coarser branch reaches a finer one's size: of the classification nets; of mmsegmentation, first by the whole
+factor, then to the size where that is odd; of the authors' segmentation nets and RITM, corner pixels on corners."""
+
+
+class Residual(nn.Module):
+    """Convolutions with normalisation, a shortcut around them and a ReLU: [B,in_channels,h,w] -> [B,widths[-1],h,w].
+
+    widths, kernels: of each convolution. Keys conv1, bn1, ..., downsample.0 and .1 where the width changes.
+    """
+
+    def __init__(self, in_channels: int, widths: tuple[int, ...], kernels: tuple[int, ...]):
+        super().__init__()
+        self.num_convs = len(widths)
+        for i, (before, width, kernel) in enumerate(zip((in_channels, *widths), widths, kernels), start=1):
+            self.add_module(f"conv{i}", nn.Conv2d(before, width, kernel, padding=kernel // 2, bias=False))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(width))
+        self.downsample = None if in_channels == widths[-1] else _conv_bn(in_channels, widths[-1], kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,widths[-1],h,w]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        for i in range(1, self.num_convs + 1):
+            x = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x))
+            x = F.relu(x + shortcut if i == self.num_convs else x)
+        return x
+
+
+class HRModule(nn.Module):
+    """Branches of residual blocks side by side, after which each receives the sum of all (figure 3): list of maps ->
+    list of maps of the same shapes."""
+
+    def __init__(self, widths: tuple[int, ...], num_blocks: int, upsample: str):
+        super().__init__()
+        self.upsample = upsample
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(Residual(width, (width, width), (3, 3)) for _ in range(num_blocks))) for width in widths
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_path(widths, source, target) for source in range(len(widths)))
+            for target in range(len(widths))
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """maps[i]: float [B,widths[i],h_i,w_i] -> the same shapes."""
+        maps = [branch(x) for branch, x in zip(self.branches, maps)]
+        return [F.relu(self._sum(maps, target)) for target in range(len(maps))]
+
+    def _sum(self, maps: list[Tensor], target: int) -> Tensor:
+        total = None
+        for source, x in enumerate(maps):
+            if source != target:
+                x = self.fuse_layers[target][source](x)
+            if source > target:
+                x = FUSE_UPSAMPLES[self.upsample](x, 2 ** (source - target), maps[target])
+            total = x if total is None else total + x
+        return total
+
+
+@BACKBONES.register
+class HRNet(nn.Module):
+    """A net that keeps a branch at stride 4 to the end, beside branches of strides 8, 16 and 32: [B,in_channels,H,W] ->
+    four maps of width, 2, 4 and 8 times width channels, [B,C_i,ceil(H / stride_i),ceil(W / stride_i)].
+
+    Without the widening layers that the classification net puts after them. Keys are the authors'.
+    width: 18, 32, 48, 64 in the papers; pretrained: False or None for random weights, True for timm's of that width
+    (fetched from the hub), or a source as of Timm; num_modules: of the stages with two, three and four branches;
+    num_blocks: residual blocks of the first stage and of every branch of a module; fuse_upsample: one of
+    FUSE_UPSAMPLES; norm_eval: batch normalisations stay in eval; mean, std: in 0..255.
+    """
+
+    order = "RGB"
+
+    def __init__(self, width: int = 18, in_channels: int = 3,
+                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
+                 num_modules: tuple[int, int, int] = (1, 4, 3), num_blocks: int = 4, fuse_upsample: str = "bilinear",
+                 norm_eval: bool = False, mean: tuple[float, ...] = IMAGENET_MEAN,
+                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+        super().__init__()
+        if fuse_upsample not in FUSE_UPSAMPLES:
+            raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: choose one of {', '.join(FUSE_UPSAMPLES)}")
+        self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
+        self.norm_eval = norm_eval
+        self.stem_channels, self.stem_stride = 64, 2
+        self.channels, self.strides = tuple(width * 2**i for i in range(4)), (4, 8, 16, 32)
+        self.conv1, self.bn1 = _conv_bn(in_channels, 64, stride=2)
+        self.conv2, self.bn2 = _conv_bn(64, 64, stride=2)
+        first = [Residual(256 if i else 64, (64, 64, 256), (1, 3, 1)) for i in range(num_blocks)]
+        self.layer1 = nn.Sequential(*first)
+        before: tuple[int, ...] = (256,)
+        for stage, count in enumerate(num_modules, start=2):
+            widths = self.channels[:stage]
+            self.add_module(f"transition{stage - 1}", _transition(before, widths))
+            modules = [HRModule(widths, num_blocks, fuse_upsample) for _ in range(count)]
+            self.add_module(f"stage{stage}", nn.Sequential(*modules))
+            before = widths
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if pretrained and not torch.empty(0).is_meta:
+            weights = _published(width) if pretrained is True else read_weights(pretrained, list(self.state_dict()))
+            load_encoder(self, weights, in_channels, "backbone.pretrained")
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W], normalised; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after
+        the first convolution -> four maps of strides 4 to 32."""
+        x = F.relu(self.bn1(self.conv1(image)))
+        if stem_add is not None:
+            x = x + stem_add
+        maps = [self.layer1(F.relu(self.bn2(self.conv2(x))))]
+        for transition, stage in ((self.transition1, self.stage2), (self.transition2, self.stage3),
+                                  (self.transition3, self.stage4)):  # fmt: skip
+            # A new branch starts from the last of those before it; the others go on, changed at most in width.
+            sources = [*maps, maps[-1]]
+            maps = stage([layer(x) for layer, x in zip(transition, sources[: len(transition)])])
+        return maps
+
+    def train(self, mode: bool = True) -> "HRNet":
+        """As nn.Module.train, but with norm_eval batch normalisations stay in eval."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+def _conv_bn(in_channels: int, channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+def _path(widths: tuple[int, ...], source: int, target: int) -> nn.Module | None:
+    """From one branch's width and stride to another's; upward only the width, the size follows when maps are summed."""
+    if source == target:
+        return None
+    if source > target:
+        return _conv_bn(widths[source], widths[target], kernel=1)
+    steps = [_conv_bn(widths[source], widths[source], stride=2).append(nn.ReLU()) for _ in range(target - source - 1)]
+    return nn.Sequential(*steps, _conv_bn(widths[source], widths[target], stride=2))
+
+
+def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
+    """To the branches of the next stage: one more of twice the stride, and the right widths."""
+    layers: list[nn.Module] = [
+        nn.Identity() if old == new else _conv_bn(old, new).append(nn.ReLU()) for old, new in zip(before, after)
+    ]
+    layers.append(nn.Sequential(_conv_bn(before[-1], after[-1], stride=2).append(nn.ReLU())))
+    return nn.ModuleList(layers)
+
+
+def _published(width: int) -> dict[str, Tensor]:
+    """timm's ImageNet weights of that width, its classification layers among them."""
+    import timm
+
+    name = f"hrnet_w{width}"
+    if not timm.is_model(name):
+        raise ConfigError(f"backbone.width = {width}: timm has no {name}; give a file, or None for random weights")
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except OSError as error:
+        raise ConfigError(
+            f"backbone.pretrained: the weights of {name} cannot be fetched ({type(error).__name__}); give a file, or "
+            "None for random weights"
+        ) from error
