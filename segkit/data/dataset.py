@@ -68,7 +68,9 @@ class Dataset:
         if self.has_mask(index):
             mask = self.mask(index)
             if mask.shape != (height, width):
-                turned = "; turned by 90 degrees? EXIF orientation is not applied" if mask.shape == (width, height) else ""
+                turned = (
+                    "; turned by 90 degrees? EXIF orientation is not applied" if mask.shape == (width, height) else ""
+                )
                 raise DataError(
                     f"{self.mask_path(index)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
                     f"{width}x{height} ({self.path(index)}); export the masks at the images' size{turned}"
