@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
-from segkit.ops.log_sigmoid import focal_parts
+from segkit.ops.log_sigmoid import focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
 from segkit.registry import LOSSES
 
@@ -107,8 +107,8 @@ class SigmoidFocal(nn.Module):
         values, _, valid = self._elements(logits, target)
         return values.sum(1) / logits.shape[1], valid.any(1).to(values.dtype)
 
-    def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """-> weighted loss [B,K,H,W], 0 where ignored; modulating factor [B,K,H,W]; valid bool [B,K or 1,H,W]."""
+    def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """-> weighted loss [B,K,H,W], 0 where ignored; factor [B,K,H,W] or None; valid bool [B,K or 1,H,W]."""
         logits = full_precision(logits)
         spread = (-1,) + (1,) * (logits.dim() - 2)
         if is_index_target(logits, target):
@@ -117,9 +117,7 @@ class SigmoidFocal(nn.Module):
         else:
             label, valid = dense_target(logits, target, self.ignore)
             flipped = torch.where(label > 0.5, -logits, logits)
-        cross_entropy = -F.logsigmoid(-flipped)
-        factor = self._factor(cross_entropy, flipped)
-        values = cross_entropy * factor
+        values, factor = self._values(flipped)
         if self.alpha is not None:
             alpha = self.alpha.to(logits.dtype).view(spread)
             if is_index_target(logits, target):
@@ -131,13 +129,17 @@ class SigmoidFocal(nn.Module):
             values = values * self.class_weight.to(logits.dtype).view(spread)
         return values * valid, factor, valid
 
-    def _factor(self, cross_entropy: Tensor, flipped: Tensor) -> Tensor:
+    def _values(self, flipped: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits of negative examples -> their loss without weights, and its factor where a form needs it."""
+        if self.reduced_threshold is None and not self.normalized:
+            return focal_of_negatives(flipped, self.gamma), None
+        cross_entropy = -F.logsigmoid(-flipped)
         # log(1 - p_t) = logsigmoid(z) = z - softplus(z): no probability is subtracted from 1, no power of 0 taken
         factor = torch.exp(self.gamma * (flipped - cross_entropy))
-        if self.reduced_threshold is None:
-            return factor
-        scaled = factor / self.reduced_threshold**self.gamma
-        return torch.where(torch.exp(-cross_entropy) < self.reduced_threshold, 1.0, scaled)
+        if self.reduced_threshold is not None:
+            scaled = factor / self.reduced_threshold**self.gamma
+            factor = torch.where(torch.exp(-cross_entropy) < self.reduced_threshold, 1.0, scaled)
+        return cross_entropy * factor, factor
 
 
 @LOSSES.register

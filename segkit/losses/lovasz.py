@@ -62,15 +62,17 @@ class LovaszSoftmax(nn.Module):
         num_images, num_classes, _ = p.shape
         with torch.no_grad():
             place = index.unsqueeze(1)
-            errors = p.scatter(1, place, 1 - p.gather(1, place))
-            foreground = torch.zeros_like(p, dtype=torch.bool).scatter_(1, place, valid.unsqueeze(1))
+            mask = valid.unsqueeze(1)
+            # -(1 - p) and not p - 1: the sign of a zero marks foreground
+            at_label = torch.where(mask, -(1 - p.gather(1, place)), 0.0)
+            signed_errors = (p * mask).scatter_(1, place, at_label)
             row = torch.arange(num_classes, device=p.device).view(1, -1, 1)
             num_rows = num_classes
             if self.per_image:
                 row = row + num_classes * torch.arange(num_images, device=p.device).view(-1, 1, 1)
                 num_rows = num_classes * num_images
-            weights = lovasz_weights(errors, foreground, valid.unsqueeze(1), row, num_rows)
-            weights = weights.mul_(valid.unsqueeze(1))
+            weights = lovasz_weights(signed_errors, row, num_rows)
+            weights = weights.mul_(mask)
             at_label = weights.gather(1, place)
             constant = count_by_class(index, at_label.squeeze(1), num_classes)
             return weights.scatter_(1, place, -at_label), constant
@@ -96,11 +98,12 @@ class LovaszHinge(nn.Module):
         label, valid = dense_target(logits, target, self.ignore)
         foreground = label > 0.5
         margin = 1 - torch.where(foreground, logits, -logits)
-        errors = F.elu(margin) + 1 if self.elu else F.relu(margin)
+        errors = (F.elu(margin) + 1 if self.elu else F.relu(margin)) * valid
+        signed_errors = torch.where(foreground, -errors, errors).detach()
         num_images = logits.shape[0]
         row = torch.zeros(1, dtype=torch.int64, device=logits.device)
         if self.per_image:
             row = torch.arange(num_images, device=logits.device).view(-1, *(1,) * (logits.dim() - 1))
         num_rows = num_images if self.per_image else 1
-        weights = lovasz_weights(errors.detach(), foreground, valid, row, num_rows)
-        return (errors * (weights * valid)).sum() / num_rows
+        weights = lovasz_weights(signed_errors, row, num_rows)
+        return (errors * weights).sum() / num_rows

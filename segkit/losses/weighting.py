@@ -9,19 +9,42 @@ import math
 import torch
 from torch import Tensor, nn
 
+from segkit.dist import all_reduce_sum
+from segkit.registry import WEIGHTINGS
 
+
+@WEIGHTINGS.register
 class DWA:
     """Dynamic weight average. Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7.
 
     w_k = K softmax_k(r_k / T) with r_k = L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses: a term
     that falls more slowly counts more. Weights are 1 until two epochs are known, and always sum to K.
 
-    dwa = DWA(["ce", "dice"]); every epoch: dwa.end_epoch({"ce": 0.7, "dice": 0.4}); dwa.weights["ce"]
+    dwa = DWA(["ce", "dice"]); every epoch: dwa.end_epoch({"ce": 0.7, "dice": 0.4}); dwa.weights["ce"].
+    In a criterion `weigh` keeps the means itself; epoch_steps: steps of an epoch.
     """
 
-    def __init__(self, names: list[str], temperature: float = 2.0):
-        self.names, self.temperature = list(names), temperature
+    def __init__(self, names: list[str], temperature: float = 2.0, epoch_steps: int = 1):
+        self.names, self.temperature, self.epoch_steps = list(names), temperature, epoch_steps
         self.history: list[dict[str, float]] = []
+        self.epoch, self.count, self.sums = 0, 0, {}
+
+    def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """terms: float [] by name at a step -> the same names, weighted; others pass through. Reads the device once
+        per epoch, and sums over all processes."""
+        epoch = step // self.epoch_steps
+        if epoch != self.epoch and self.count:
+            totals = all_reduce_sum(torch.stack([self.sums[name].float() for name in self.names])).tolist()
+            count = int(all_reduce_sum(torch.tensor(self.count)))
+            self.end_epoch({name: total / count for name, total in zip(self.names, totals)})
+            self.count, self.sums = 0, {}
+        self.epoch = epoch
+        self.count += 1
+        for name in self.names:
+            value = terms[name].detach()
+            self.sums[name] = self.sums[name].to(value.device) + value if name in self.sums else value
+        weights = self.weights
+        return {name: value * weights.get(name, 1.0) for name, value in terms.items()}
 
     def end_epoch(self, means: dict[str, float]) -> None:
         """means: the epoch's mean of each term, unweighted. Only the last two epochs are kept."""
@@ -43,14 +66,17 @@ class DWA:
         return {name: len(powers) * power / sum(powers) for name, power in zip(self.names, powers)}
 
     def state_dict(self) -> dict:
-        """Plain numbers: the last two epochs' means."""
-        return {"history": [dict(means) for means in self.history]}
+        """Plain numbers and tensors: the last two epochs' means, and the sums of the epoch that runs."""
+        running = {"epoch": self.epoch, "count": self.count, "sums": dict(self.sums)}
+        return {"history": [dict(means) for means in self.history], **running}
 
     def load_state_dict(self, state: dict) -> None:
         """state: from state_dict."""
         self.history = [dict(means) for means in state["history"]]
+        self.epoch, self.count, self.sums = state["epoch"], state["count"], dict(state["sums"])
 
 
+@WEIGHTINGS.register
 class Uncertainty(nn.Module):
     """Learnt weights: exp(-s_k) L_k / 2 + s_k / 2 for regression-like and exp(-s_k) L_k + s_k / 2 for classification
     terms, s_k = log sigma_k^2 learnt, from 0. Kendall et al., CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and
@@ -76,6 +102,10 @@ class Uncertainty(nn.Module):
             if name in terms
         }
         return {**terms, **weighted}
+
+    def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """As forward; the step plays no part."""
+        return self(terms)
 
     def weights(self) -> dict[str, Tensor]:
         """What multiplies each term now, without graph: for the log."""

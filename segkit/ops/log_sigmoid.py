@@ -47,3 +47,29 @@ class _FocalParts(torch.autograd.Function):
             grad = grad.addcmul(to_power * inner, slope, value=gamma)
         grad = grad * rest
         return torch.where(is_below, -grad, grad), None, None
+
+
+def focal_of_negatives(logits: Tensor, gamma: float) -> Tensor:
+    """-s(x)^gamma log(1 - s(x)) of negative examples with logits x, elementwise."""
+    return _FocalOfNegatives.apply(logits, gamma)
+
+
+class _FocalOfNegatives(torch.autograd.Function):
+    """Elementwise; only the logits are kept."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, gamma: float):
+        """-> softplus(x) exp(gamma log s(x)), log s(x) = x - softplus(x)."""
+        ctx.save_for_backward(logits)
+        ctx.gamma = gamma
+        softplus = F.logsigmoid(-logits).neg_()
+        return (logits - softplus).mul_(gamma).exp_().mul_(softplus)
+
+    @staticmethod
+    def backward(ctx, to_value: Tensor):
+        """s^gamma (s + gamma (1 - s) softplus(x)), as softplus' = s and (log s)' = 1 - s."""
+        (logits,) = ctx.saved_tensors
+        softplus = F.logsigmoid(-logits).neg_()
+        power = (logits - softplus).mul_(ctx.gamma).exp_()
+        slope = softplus.mul_(torch.sigmoid(-logits)).mul_(ctx.gamma).add_(logits.sigmoid())
+        return slope.mul_(power).mul_(to_value), None

@@ -9,49 +9,46 @@ from torch import Tensor
 
 # bits of the largest float32 that is not NaN; larger errors get smaller keys
 INFINITY_BITS = 0x7F800000
+LARGEST_INT32 = 0x7FFFFFFF
 # a key holds the row above bit 32, the error in bits 1 to 31 and the foreground flag in bit 0
 ROW = 1 << 32
 
 
-def lovasz_weights(errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int) -> Tensor:
+def lovasz_weights(signed_errors: Tensor, row: Tensor, num_rows: int) -> Tensor:
     """What each error counts in the Lovász extension: the step of the Jaccard loss when its pixel is reached in order
     of falling error (theorem 1 and algorithm 1 of the paper).
 
-    errors: float [...], >= 0; foreground, valid: bool [...] (foreground only where valid); row: int64 of one dimension
-    or more, broadcasts to [...], values 0 to R - 1, each equally often -> weights float [...], without graph. Elements
-    that are not valid come last in their row; their weight is to be masked by the caller. A row without foreground has
-    weight 1 on its largest error and 0 elsewhere.
+    signed_errors: float [...], the size of each error with the sign bit of foreground set (-0.0 for none), +0.0 for
+    pixels that take no part; row: int64 of one dimension or more, broadcasts to [...], values 0 to R - 1, each equally
+    often -> weights float [...], without graph. A pixel that takes no part has a weight too, and an error of 0: it
+    counts nothing as long as that error has no gradient. A row without foreground has weight 1 on its largest error and
+    0 elsewhere.
     """
     with torch.no_grad():
-        if errors.dtype == torch.float64:
-            order, flags = _order_of_doubles(errors, foreground, valid, row, num_rows)
-        else:
-            order, flags = _order_by_keys(errors, foreground, valid, row, num_rows)
-        weights = _steps_of_jaccard(flags, errors.dtype)
-        return torch.empty_like(errors).view(-1).scatter_(0, order.view(-1), weights.view(-1)).view_as(errors)
+        order_of = _order_of_doubles if signed_errors.dtype == torch.float64 else _order_by_keys
+        order, foreground = order_of(signed_errors.contiguous(), row, num_rows)
+        weights = _steps_of_jaccard(foreground, signed_errors.dtype)
+        flat = torch.empty_like(weights).view(-1).scatter_(0, order.view(-1), weights.view(-1))
+        return flat.view(signed_errors.shape)
 
 
-def _order_by_keys(
-    errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int
-) -> tuple[Tensor, Tensor]:
+def _order_by_keys(signed_errors: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
     """-> positions int64 [R,N] and foreground bool [R,N], each row in order of falling error.
 
     One radix sort of integers serves all rows (several times faster than a comparison sort of floats, which are ordered
     as their bits are), and brings the foreground flags along, so that they need not be gathered at random places.
     """
-    bits = errors.contiguous().view(torch.int32).masked_fill(~valid, -1)
-    keys = torch.sub(row * ROW + 2 * INFINITY_BITS, bits, alpha=2) + foreground
-    keys, order = keys.reshape(-1).sort()
-    return order.view(num_rows, -1), keys.view(num_rows, -1).bitwise_and_(1).bool()
+    bits = signed_errors.view(torch.int32)
+    keys = torch.sub(row * ROW + 2 * INFINITY_BITS, bits & LARGEST_INT32, alpha=2)
+    keys, order = keys.add_(bits < 0).view(-1).sort()
+    return order.view(num_rows, -1), keys.bitwise_and_(1).bool().view(num_rows, -1)
 
 
-def _order_of_doubles(
-    errors: Tensor, foreground: Tensor, valid: Tensor, row: Tensor, num_rows: int
-) -> tuple[Tensor, Tensor]:
+def _order_of_doubles(signed_errors: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
     """As _order_by_keys by two stable sorts, in float64's full precision."""
-    order = errors.masked_fill(~valid, -1.0).reshape(-1).sort(descending=True, stable=True).indices
-    order = order[row.expand_as(errors).reshape(-1)[order].sort(stable=True).indices]
-    return order.view(num_rows, -1), foreground.reshape(-1)[order].view(num_rows, -1)
+    order = signed_errors.abs().view(-1).sort(descending=True, stable=True).indices
+    order = order[row.expand_as(signed_errors).reshape(-1)[order].sort(stable=True).indices].view(num_rows, -1)
+    return order, signed_errors.signbit().view(-1)[order]
 
 
 def _steps_of_jaccard(foreground: Tensor, dtype: torch.dtype) -> Tensor:
