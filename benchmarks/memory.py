@@ -62,10 +62,8 @@ def main() -> None:
     data, watch.images = build_evaluation(part, "test", CPU), 0
     evaluate(loop.runner, loop.eval_model, data, build_metrics([]), device=CPU, hooks=(watch,))
     for name, values in (("training", watch.training), ("evaluation", watch.evaluation)):
-        half = values[len(values) // 2 :]
-        print(
-            f"{name:11} MiB every 200: {' '.join(f'{v:.0f}' for v in values)}; second half grows {half[-1] - half[0]:+.1f}"
-        )
+        grown = values[-1] - values[len(values) // 2]
+        print(f"{name}, MiB every 200: {' '.join(f'{v:.0f}' for v in values)}; the second half grows by {grown:+.1f}")
 
 
 if __name__ == "__main__":

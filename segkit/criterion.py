@@ -2,12 +2,13 @@
 
 import fnmatch
 import re
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.build import build
-from segkit.registry import LOSSES, ConfigError, did_you_mean
+from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, did_you_mean
 from segkit.schema import RowSettings, WeightSettings
 from segkit.types import Batch, Outputs
 
@@ -57,14 +58,16 @@ def _names(value: str | list[str] | None) -> list[str]:
 class Criterion(nn.Module):
     """The rows of section `losses`: outputs, batch, step -> dict of weighted scalar terms; their sum is trained.
 
-    align_corners: how outputs are resized, the model's own. Losses with parameters or buffers are part of the state.
+    align_corners: how outputs are resized, the model's own; weighting: what weighs the terms against each other anew
+    (section `weighting`). Losses with parameters or buffers and the weighting are part of the state.
     """
 
-    def __init__(self, rows: list[Row], align_corners: bool = False):
+    def __init__(self, rows: list[Row], align_corners: bool = False, weighting: Any = None):
         super().__init__()
         self.rows = rows
         self.losses = nn.ModuleList(row.loss for row in rows)
         self.align_corners = align_corners
+        self.weighting = weighting
 
     def forward(self, outputs: Outputs, batch: Batch, step: int) -> dict[str, Tensor]:
         """-> {name: weighted float32 scalar}. A name missing from outputs or batch is a ConfigError."""
@@ -77,7 +80,16 @@ class Criterion(nn.Module):
                 if row.at_image:
                     values = [self._resize(n, v, targets, batch, resized) for n, v in zip(names, values)]
                 _collect(terms, row.label(names), row.loss(*values, *targets), row.factor(step))
-        return terms
+        return terms if self.weighting is None else self.weighting.weigh(terms, step)
+
+    def get_extra_state(self) -> dict:
+        """What a weighting without parameters remembers."""
+        is_plain = self.weighting is not None and not isinstance(self.weighting, nn.Module)
+        return self.weighting.state_dict() if is_plain else {}
+
+    def set_extra_state(self, state: dict) -> None:
+        if state:
+            self.weighting.load_state_dict(state)
 
     def _resize(self, name: str, value: Tensor, targets: list, batch: Batch, resized: dict) -> Tensor:
         """A map [B,K,h,w] at the size of the target, or of the image where there is no target; each size once."""
@@ -109,8 +121,9 @@ def _collect(terms: dict[str, Tensor], label: str, loss: Tensor | dict[str, Tens
         terms[name] = value * factor
 
 
-def build_criterion(rows: list[dict], align_corners: bool = False, at: str = "losses") -> Criterion:
-    """Section `losses` -> Criterion."""
+def build_criterion(rows: list[dict], align_corners: bool = False, *, weighting: dict | None = None,
+                    epoch_steps: int = 1, at: str = "losses") -> Criterion:  # fmt: skip
+    """Sections `losses` and `weighting` -> Criterion. A weighting weighs the terms of rows without a pattern."""
     built = []
     for i, row in enumerate(rows):
         settings = RowSettings(type=row["type"], **{key: row[key] for key in ROW_KEYS if key in row})
@@ -119,7 +132,11 @@ def build_criterion(rows: list[dict], align_corners: bool = False, at: str = "lo
             raise ConfigError(f"{at}.{i}.at = {settings.at!r}: it is 'image' or 'native'")
         _refuse_laws(own, f"{at}.{i}")
         built.append(Row(build(own, LOSSES, f"{at}.{i}"), settings))
-    return Criterion(built, align_corners)
+    if weighting is None:
+        return Criterion(built, align_corners)
+    names = [row.label(row.on) for row in built if not any(c in row.on[0] for c in "*?[")]
+    weigher = build(weighting, WEIGHTINGS, "weighting", names=names, epoch_steps=epoch_steps)
+    return Criterion(built, align_corners, weigher)
 
 
 def _refuse_laws(own: dict, at: str) -> None:

@@ -139,7 +139,7 @@ TREE: dict[str, tuple[Registry, tuple[str, ...]]] = {
     "model.head": (reg.HEADS, SUPPLIED_TO_HEADS),
     "model.aux[]": (reg.HEADS, SUPPLIED_TO_HEADS),
     "losses[]": (reg.LOSSES, ()),
-    "weighting": (reg.LOSSES, ()),
+    "weighting": (reg.WEIGHTINGS, ("names", "epoch_steps")),
     "train.dataset": (reg.DATASETS, ()),
     "train.transforms[]": (reg.TRANSFORMS, ()),
     "train.sampler": (reg.SAMPLERS, ("dataset", "seed")),

@@ -88,3 +88,28 @@ def test_a_row_builds_its_loss_with_its_own_arguments():
 def test_bad_place_of_a_row():
     with pytest.raises(ConfigError, match=r"losses.0.at = 'imgae': it is 'image' or 'native'"):
         build_criterion([dict(type="CrossEntropy", at="imgae")])
+
+
+def test_dynamic_weights_are_those_of_the_epochs_means():
+    """Two terms, epochs of two steps; mean losses 4, 1 then 2, 1: ratios .5 and 1."""
+    rows = [dict(type="tests.test_criterion:Mean", on="a"), dict(type="tests.test_criterion:Mean", on="b")]
+    ours = build_criterion(rows, weighting=dict(type="DWA", temperature=2.0), epoch_steps=2)
+    seen = []
+    for step, (a, b) in enumerate([(5.0, 1.0), (3.0, 1.0), (2.0, 1.0), (2.0, 1.0), (1.0, 1.0)]):
+        terms = ours({"a": torch.tensor([a]), "b": torch.tensor([b])}, {}, step)
+        seen.append((float(terms["a.Mean"]) / a, float(terms["b.Mean"]) / b))
+    share = 2 * torch.softmax(torch.tensor([0.5 / 2, 1.0 / 2]), 0)
+    assert seen[:4] == [(1.0, 1.0)] * 4 and seen[4] == pytest.approx(share.tolist())
+
+
+def test_a_weighting_is_part_of_the_state():
+    rows = [dict(type="tests.test_criterion:Mean", on="a"), dict(type="tests.test_criterion:Mean", on="b")]
+    for weighting in (dict(type="DWA"), dict(type="Uncertainty")):
+        one, two = (build_criterion(rows, weighting=weighting, epoch_steps=1) for _ in range(2))
+        for step in range(3):
+            one({"a": torch.tensor([5.0 - step]), "b": torch.tensor([1.0])}, {}, step)
+        two.load_state_dict(one.state_dict())
+        outputs = {"a": torch.tensor([1.0]), "b": torch.tensor([2.0])}
+        first, second = one(outputs, {}, 3), two(outputs, {}, 3)
+        assert {k: float(v) for k, v in first.items()} == {k: float(v) for k, v in second.items()}
+        assert len(list(two.parameters())) == (weighting["type"] == "Uncertainty")

@@ -33,6 +33,7 @@ def runs(tmp_path_factory):
         cfg["model"]["backbone"]["dropout"] = 0.0
         cfg["model"]["backbone"]["type"] = "tests.test_distributed:PlainBackbone"
         cfg["train"]["batch_size"] = 4 // processes
+        cfg["optimizer"]["groups"] = []
         (folder / f"run{processes}.py").write_text(dump(cfg))
         torchrun(processes, folder, "train", f"run{processes}.py", "--device", "cpu")
     return folder

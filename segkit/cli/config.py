@@ -14,7 +14,7 @@ LISTS = {
     "models": reg.MODELS, "backbones": reg.BACKBONES, "necks": reg.NECKS, "heads": reg.HEADS, "losses": reg.LOSSES,
     "datasets": reg.DATASETS, "transforms": reg.TRANSFORMS, "samplers": reg.SAMPLERS, "metrics": reg.METRICS,
     "optimizers": reg.OPTIMIZERS, "schedules": reg.SCHEDULES, "runners": reg.RUNNERS, "hooks": reg.HOOKS,
-    "refiners": reg.REFINERS,
+    "refiners": reg.REFINERS, "weightings": reg.WEIGHTINGS,
 }  # fmt: skip
 
 

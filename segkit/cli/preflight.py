@@ -20,12 +20,15 @@ def preflight(cfg: Config, limit: int) -> int:
     from segkit.engine.setup import build_dataset
 
     code = 0
+    width = cfg["model"].get("num_classes")
     for section in ("train", "val"):
         if not cfg.get(section):
             continue
         dataset = build_dataset(cfg[section]["dataset"], f"{section}.dataset")
-        report = check_dataset(dataset, num_classes=len(dataset.classes), ignore=getattr(dataset, "ignore", 255),
-                               limit=limit or len(dataset))  # fmt: skip
+        # A model of one channel tells two classes apart.
+        classes = width if isinstance(width, int) and width > 1 else len(dataset.classes)
+        ignore = getattr(dataset, "ignore", 255)
+        report = check_dataset(dataset, num_classes=classes, ignore=ignore, limit=limit or len(dataset))
         for line in report.lines:
             print(f"{section}: {line}", flush=True)
         for line in report.warnings:

@@ -62,7 +62,11 @@ class Loop:
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.raw_model = model.to(self.device)
-        self.criterion = build_criterion(cfg["losses"], model.align_corners).to(self.device)
+        images = self.data_settings.batch_size * settings.accumulate * dist.world_size()
+        self.criterion = build_criterion(
+            cfg["losses"], model.align_corners, weighting=cfg.get("weighting"),
+            epoch_steps=max(len(self.dataset) // images, 1),
+        ).to(self.device)  # fmt: skip
         self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion)
         self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
         self.model = setup.wrap(self.raw_model, settings, self.device)
