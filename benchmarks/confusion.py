@@ -2,7 +2,7 @@
 
     python benchmarks/confusion.py
 
-Prints the best of several rounds; the rounds of all peers alternate, so that a busy machine slows them alike.
+Prints the fastest of many calls; the peers take turns of a few calls each, so that a busy machine slows them alike.
 torchmetrics is compared where it can be imported.
 """
 
@@ -21,19 +21,20 @@ import torch
 from segkit.metrics.confusion import Confusion
 
 CLASSES, HEIGHT, WIDTH, IGNORE = 19, 512, 1024, 255
-ROUNDS, REPEATS = 25, 4
+ROUNDS, REPEATS = 40, 5
 
 
 def regions(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Regions with curved outlines, as photographs have; the prediction's outlines waver by a few pixels."""
+    """Regions with curved outlines, as fragmented as labels of street scenes: 17 in 100 words of 8 pixels differ from
+    the word before (CamVid at this size: 18), and 89 in 100 pixels agree."""
 
     def field(rows: int, columns: int) -> np.ndarray:
         coarse = rng.standard_normal((rows, columns)).astype(np.float32)
         return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
-    truth = np.stack([field(6, 12) for _ in range(CLASSES)]).argmax(0).astype(np.uint8)
+    truth = np.stack([field(3, 6) for _ in range(CLASSES)]).argmax(0).astype(np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    moved = (x + 5 * field(48, 96), y + 5 * field(48, 96))
+    moved = (x + 4 * field(24, 48), y + 4 * field(24, 48))
     prediction = cv2.remap(truth, *moved, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     truth[-40:] = IGNORE
     return truth, prediction
@@ -83,14 +84,14 @@ def peers(truth: np.ndarray, prediction: np.ndarray) -> dict[str, Callable[[], o
 
 
 def best_rates(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """-> calls per second of each in its best round."""
+    """-> calls per second of each by its fastest call."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
         for name, call in calls.items():
-            start = time.perf_counter()
             for _ in range(REPEATS):
+                start = time.perf_counter()
                 call()
-            best[name] = min(best[name], (time.perf_counter() - start) / REPEATS)
+                best[name] = min(best[name], time.perf_counter() - start)
     return {name: 1 / seconds for name, seconds in best.items()}
 
 

@@ -8,7 +8,7 @@ BYTE = 256
 WORD = 8
 ALL_BYTES = np.uint64(0x0101010101010101)
 NUM_INT16 = 32768
-MOST_CHANGES = 0.25
+MOST_CHANGES = 0.35
 """Share of 8-pixel words unlike the word before, from which on counting runs costs more than counting pixels."""
 
 
