@@ -1,0 +1,15 @@
+"""FastFCN: joint pyramid upsampling on a ResNet-50, then DeepLabv3's head."""
+
+from segkit.config import ref
+
+model = dict(
+    num_classes=ref("num_classes"),
+    backbone=dict(type="TimmDilated", name="resnet50c", pretrained=True),
+    neck=dict(type="JPU"),
+    head=dict(type="DeepLabV3Head"),
+    aux=[dict(type="FCNHead", level=-2)],
+)
+losses = [
+    dict(type="CrossEntropy", on="logits", target="mask"),
+    dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+]

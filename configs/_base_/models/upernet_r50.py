@@ -1,0 +1,14 @@
+"""UPerNet on a ResNet-50."""
+
+from segkit.config import ref
+
+model = dict(
+    num_classes=ref("num_classes"),
+    backbone=dict(type="Timm", name="resnet50c", pretrained=True),
+    head=dict(type="UPerHead"),
+    aux=[dict(type="FCNHead", level=-2)],
+)
+losses = [
+    dict(type="CrossEntropy", on="logits", target="mask"),
+    dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+]

@@ -1,0 +1,54 @@
+"""Adaptive Pyramid Context Network (APCNet), He et al., CVPR 2019,
+https://openaccess.thecvf.com/content_CVPR_2019/html/He_Adaptive_Pyramid_Context_Network_for_Semantic_Segmentation_CVPR_2019_paper.html."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, at_level
+from segkit.registry import HEADS
+
+
+class AdaptiveContext(nn.Module):
+    """Every position gathers the means of size x size regions by weights of its own (section 3.2, figure 3):
+    [B,in_channels,h,w] -> [B,channels,h,w]."""
+
+    def __init__(self, in_channels: int, channels: int, size: int):
+        super().__init__()
+        self.size = size
+        self.reduce_regions = ConvBNReLU(in_channels, channels, 1)
+        self.reduce = ConvBNReLU(in_channels, channels, 1)
+        self.global_info = ConvBNReLU(channels, channels, 1)
+        self.affinity = nn.Conv2d(channels, size * size, 1)
+        self.residual = ConvBNReLU(channels, channels, 1)
+        self.fusion = ConvBNReLU(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        regions = self.reduce_regions(F.adaptive_avg_pool2d(x, self.size)).flatten(2)
+        x = self.reduce(x)
+        # Section 3.3: the image's mean guides each position's affinity to the regions.
+        affinity = torch.sigmoid(self.affinity(x + self.global_info(x.mean((2, 3), keepdim=True))))
+        context = (regions @ affinity.flatten(2)).reshape(x.shape)
+        return self.fusion(F.relu(self.residual(context) + x))
+
+
+@HEADS.register
+class APCHead(nn.Module):
+    """Adaptive contexts of several region sizes beside the deepest map. Figure 2. sizes: regions a side."""
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
+                 sizes: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.1, level: int = -1):  # fmt: skip
+        super().__init__()
+        self.level = level
+        deep = at_level(in_channels, level)
+        self.contexts = nn.ModuleList(AdaptiveContext(deep, channels, size) for size in sizes)
+        self.fuse = ConvBNReLU(deep + len(sizes) * channels, channels)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+        x = features[self.level]
+        embedding = self.dropout(self.fuse(torch.cat([x, *(part(x) for part in self.contexts)], dim=1)))
+        return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -1,0 +1,86 @@
+"""Fast-SCNN: Fast Semantic Segmentation Network, Poudel, Liwicki and Cipolla, BMVC 2019,
+https://arxiv.org/abs/1902.04502."""
+
+import torch
+from torch import Tensor, nn
+
+from segkit.archs._bottleneck import bottlenecks
+from segkit.layers import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ConvBNReLU,
+    DepthwiseSeparable,
+    PyramidPooling,
+    at_level,
+    per_channel,
+    resize,
+)
+from segkit.registry import BACKBONES, HEADS
+
+
+@BACKBONES.register
+class FastSCNN(nn.Module):
+    """Three convolutions down to stride 8, a deep branch from there to stride 32, and both joined:
+    [B,in_channels,H,W] -> maps of strides 8 (shallow), 32 (deep), 8 (joined).
+
+    Table 1. widths: of the three convolutions; stages: (expansion, channels, blocks, stride) of the deep branch's
+    bottlenecks; channels: of the deep and of the joined map; out_kernel: of the convolution after pyramid pooling,
+    3 in mmsegmentation's benchmark, 1 in other code and the paper's count; mean, std: in 0..255.
+    """
+
+    order = "RGB"
+    strides = (8, 32, 8)
+
+    def __init__(self, in_channels: int = 3, channels: int = 128, *, widths: tuple[int, ...] = (32, 48, 64),
+                 stages: tuple[tuple[int, int, int, int], ...] = ((6, 64, 3, 2), (6, 96, 3, 2), (6, 128, 3, 1)),
+                 bins: tuple[int, ...] = (1, 2, 3, 6), out_kernel: int = 3, align_corners: bool = False,
+                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+        super().__init__()
+        self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
+        self.align_corners = align_corners
+        self.stem_channels, self.stem_stride = widths[0], 2
+        self.channels = (widths[2], channels, channels)
+        self.stem = ConvBNReLU(in_channels, widths[0], stride=2)
+        # Section 3.2.1: no ReLU between the two convolutions of a separable one.
+        self.down = nn.Sequential(
+            *(DepthwiseSeparable(widths[i], widths[i + 1], stride=2, depthwise_act=False) for i in (0, 1))
+        )
+        self.deep = bottlenecks(widths[2], stages)
+        width = stages[-1][1]
+        self.pools = PyramidPooling(width, width // len(bins), bins, align_corners=align_corners)
+        self.fuse = ConvBNReLU(width + width // len(bins) * len(bins), channels, out_kernel)
+        self.spread = ConvBNReLU(channels, channels, groups=channels)
+        self.low = ConvBNReLU(channels, channels, 1, act=False)
+        self.high = ConvBNReLU(widths[2], channels, 1, act=False)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W]; stem_add: float [B,widths[0],ceil(H / 2),ceil(W / 2)], added after the
+        first convolution -> list of float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])]."""
+        x = self.stem(image)
+        shallow = self.down(x if stem_add is None else x + stem_add)
+        x = self.deep(shallow)
+        deep = self.fuse(torch.cat([x, *self.pools(x)], dim=1))
+        spread = self.spread(resize(deep, like=shallow, align_corners=self.align_corners))
+        return [shallow, deep, torch.relu(self.high(shallow) + self.low(spread))]
+
+
+@HEADS.register
+class SeparableFCNHead(nn.Module):
+    """Depthwise separable convolutions and a classifier on one map (section 3.2.4). depthwise_act: whether a ReLU
+    stands between the two convolutions of a separable one; level: counted from the end."""
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 128, num_convs: int = 2,
+                 depthwise_act: bool = False, dropout: float = 0.1, level: int = -1):  # fmt: skip
+        super().__init__()
+        self.level = level
+        widths = [at_level(in_channels, level)] + [channels] * num_convs
+        self.convs = nn.Sequential(
+            *(DepthwiseSeparable(width, channels, depthwise_act=depthwise_act) for width in widths[:-1])
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(widths[-1], num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+        embedding = self.dropout(self.convs(features[self.level]))
+        return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -1,0 +1,36 @@
+"""FastFCN: Rethinking Dilated Convolution in the Backbone, Wu et al., 2019, https://arxiv.org/abs/1903.11816."""
+
+import torch
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, DepthwiseSeparable, at_level, resize
+from segkit.registry import NECKS
+
+
+@NECKS.register
+class JPU(nn.Module):
+    """Joint Pyramid Upsampling: what a dilated backbone would give at stride 8, from the maps of strides 8, 16 and 32.
+
+    Section 3.3, figure 4. The deepest map is replaced; the others pass. channels: of each of the three maps and of each
+    dilated convolution, so that the new map has len(dilations) times as many; any head may follow (the paper's: Enc,
+    PSP, DeepLabV3).
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 512,
+                 dilations: tuple[int, ...] = (1, 2, 4, 8), align_corners: bool = False):  # fmt: skip
+        super().__init__()
+        at_level(in_channels, -3)
+        self.align_corners = align_corners
+        self.channels = (*in_channels[:-1], len(dilations) * channels)
+        self.strides = (*strides[:-1], strides[-3])
+        self.reduce = nn.ModuleList(ConvBNReLU(width, channels) for width in in_channels[-3:])
+        self.dilated = nn.ModuleList(
+            DepthwiseSeparable(3 * channels, channels, dilation=dilation, depthwise_act=False) for dilation in dilations
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> the same, but the last float [B,channels[-1],h,w] at the
+        size of the third from the end."""
+        maps = [conv(x) for conv, x in zip(self.reduce, features[-3:])]
+        joint = torch.cat([resize(x, like=maps[0], align_corners=self.align_corners) for x in maps], dim=1)
+        return [*features[:-1], torch.cat([conv(joint) for conv in self.dilated], dim=1)]

@@ -1,0 +1,106 @@
+"""ICNet for Real-Time Semantic Segmentation on High-Resolution Images, Zhao et al., ECCV 2018,
+https://arxiv.org/abs/1704.08545."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, PyramidPooling, per_channel, resize
+from segkit.registry import BACKBONES, NECKS
+
+
+@BACKBONES.register
+class ICNet(nn.Module):
+    """The image at its own size through three convolutions, at half of it through half a ResNet, and from there at a
+    quarter through the other half and pyramid pooling: [B,in_channels,H,W] -> maps of strides 8, 16 and 32.
+
+    Section 3.2, figure 2, in the form of mmsegmentation's benchmark (pyramid pooling concatenates; the paper adds).
+    encoder: a ResNet of timm, dilated to output stride 8; pretrained: with timm's weights, fetched from the hub;
+    channels: of the maps, shallow to deep; pool_channels: of each pooling grid and of the map after them; mean, std:
+    in 0..255. Maps may have a cell more than the strides say, as pooling rounds up.
+    """
+
+    order = "RGB"
+    strides = (8, 16, 32)
+    stem_channels, stem_stride = 32, 2
+
+    def __init__(self, in_channels: int = 3, encoder: str = "resnet50c", *, pretrained: bool | None = False,
+                 channels: tuple[int, ...] = (64, 256, 256), pool_channels: int = 512,
+                 bins: tuple[int, ...] = (1, 2, 3, 6), mean: tuple[float, ...] = IMAGENET_MEAN,
+                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+        super().__init__()
+        import timm
+
+        is_real = not torch.empty(0).is_meta
+        self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
+        self.channels = tuple(channels)
+        self.encoder = timm.create_model(
+            encoder, bool(pretrained) and is_real, in_chans=in_channels, output_stride=8, num_classes=0
+        )
+        # Keeps what lies in the corner of an even map.
+        self.encoder.maxpool.ceil_mode = True
+        middle, deep = (self.encoder.feature_info[i]["num_chs"] for i in (-3, -1))
+        light, half, quarter = channels
+        self.light = nn.Sequential(
+            ConvBNReLU(in_channels, self.stem_channels, stride=2),
+            ConvBNReLU(self.stem_channels, self.stem_channels, stride=2),
+            ConvBNReLU(self.stem_channels, light, stride=2),
+        )
+        self.project_half = ConvBNReLU(middle, half, 1)
+        self.pools = PyramidPooling(deep, pool_channels, bins)
+        self.fuse = ConvBNReLU(deep + len(bins) * pool_channels, pool_channels)
+        self.project_quarter = ConvBNReLU(pool_channels, quarter, 1)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W]; stem_add: float [B,32,ceil(H / 2),ceil(W / 2)], added after the first
+        convolution of the full-size branch -> list of float [B,channels[i],h_i,w_i]."""
+        light = self.light[0](image)
+        light = self.light[2](self.light[1](light if stem_add is None else light + stem_add))
+        encoder = self.encoder
+        x = encoder.act1(encoder.bn1(encoder.conv1(_half(image))))
+        middle = encoder.layer2(encoder.layer1(encoder.maxpool(x)))
+        x = encoder.layer4(encoder.layer3(_half(middle)))
+        deep = self.fuse(torch.cat([*self.pools(x), x], dim=1))
+        return [light, self.project_half(middle), self.project_quarter(deep)]
+
+
+class CascadeFusion(nn.Module):
+    """A coarse map, at the size of a finer one and through a dilated convolution, is added to it (section 3.3, figure
+    3). -> the sum, and the coarse map's part of it, which a loss of its own guides (section 3.4)."""
+
+    def __init__(self, low_channels: int, high_channels: int, channels: int):
+        super().__init__()
+        self.low = ConvBNReLU(low_channels, channels, dilation=2)
+        self.high = ConvBNReLU(high_channels, channels, 1)
+
+    def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """low: float [B,low_channels,h',w']; high: float [B,high_channels,h,w] -> two float [B,channels,h,w]."""
+        low = self.low(resize(low, like=high))
+        # The benchmark's form: each part has its ReLU, so that the paper's on their sum changes nothing.
+        return low + self.high(high), low
+
+
+@NECKS.register
+class ICNeck(nn.Module):
+    """Two cascade fusions: maps of strides 8, 16, 32 -> the coarse parts of both fusions, of strides 16 and 8, for
+    auxiliary heads, and the last sum, of stride 8."""
+
+    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 128):
+        super().__init__()
+        fine, middle, coarse = in_channels[-3:]
+        self.channels = (channels,) * 3
+        self.strides = (strides[-2], strides[-3], strides[-3])
+        self.coarse = CascadeFusion(coarse, middle, channels)
+        self.fine = CascadeFusion(channels, fine, channels)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> three float [B,channels,h,w]."""
+        fine, middle, coarse = features[-3:]
+        both, guided_coarse = self.coarse(coarse, middle)
+        everything, guided_fine = self.fine(both, fine)
+        return [guided_coarse, guided_fine, everything]
+
+
+def _half(x: Tensor) -> Tensor:
+    """float [B,C,h,w] -> [B,C,h // 2,w // 2]. Cell i is read at 2 i + 0.5 whether or not the size is even."""
+    return F.interpolate(x, scale_factor=0.5, mode="bilinear")

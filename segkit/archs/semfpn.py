@@ -1,0 +1,77 @@
+"""Panoptic Feature Pyramid Networks (Semantic FPN), Kirillov et al., CVPR 2019, https://arxiv.org/abs/1901.02446."""
+
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.registry import HEADS, NECKS
+
+
+@NECKS.register
+class FPN(nn.Module):
+    """Feature Pyramid Network, Lin et al., CVPR 2017, section 3: the deep maps, each added to the one above it at
+    twice its size (nearest), as maps of one width.
+
+    channels: of every map; num_levels: how many of the backbone's maps take part, counted from the deepest.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 256,
+                 num_levels: int = 4):  # fmt: skip
+        super().__init__()
+        at_level(in_channels, -num_levels)
+        self.num_levels = num_levels
+        self.channels = (channels,) * num_levels
+        self.strides = tuple(strides[-num_levels:])
+        self.laterals = nn.ModuleList(
+            ConvBNReLU(width, channels, 1, norm=False, act=False) for width in in_channels[-num_levels:]
+        )
+        self.outputs = nn.ModuleList(
+            ConvBNReLU(channels, channels, 3, norm=False, act=False) for _ in range(num_levels)
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> num_levels of float [B,channels,h_i,w_i], same order."""
+        maps = [lateral(x) for lateral, x in zip(self.laterals, features[-self.num_levels :])]
+        for i in reversed(range(self.num_levels - 1)):
+            maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], mode="nearest")
+        return [output(x) for output, x in zip(self.outputs, maps)]
+
+
+@HEADS.register
+class SemFPNHead(nn.Module):
+    """Every map of a pyramid is brought to the finest one's size by steps of one 3x3 convolution and twice the size,
+    and their sum is classified (section 3, figure 3).
+
+    strides: of the maps, each a power of two times the first. The paper normalises by groups; this is the form of
+    mmsegmentation's benchmark, with batch normalisation.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...],
+                 channels: int = 128, dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+        super().__init__()
+        self.align_corners = align_corners
+        self.paths = nn.ModuleList(
+            _path(width, channels, stride // strides[0], align_corners) for width, stride in zip(in_channels, strides)
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h_0,w_0], embedding
+        [B,channels,h_0,w_0]."""
+        maps = [path(x) for path, x in zip(self.paths, features)]
+        # Doubling overshoots sizes that were rounded up on the way down.
+        total = maps[0]
+        for x in maps[1:]:
+            total = total + resize(x, like=maps[0], align_corners=self.align_corners)
+        embedding = self.dropout(total)
+        return {"logits": self.classifier(embedding), "embedding": embedding}
+
+
+def _path(in_channels: int, channels: int, factor: int, align_corners: bool) -> nn.Sequential:
+    """One convolution per doubling, and one where there is nothing to double."""
+    steps: list[nn.Module] = []
+    for i in range(max(factor.bit_length() - 1, 1)):
+        steps.append(ConvBNReLU(channels if i else in_channels, channels))
+        if factor > 1:
+            steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=align_corners))
+    return nn.Sequential(*steps)
