@@ -199,7 +199,7 @@ class Loop:
         state = dict(
             model=self.raw_model.state_dict(), optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
             criterion=self.criterion.state_dict(), runner=self.runner.state_dict(), step=self.step,
-            stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()), config=_plain(self.cfg),
+            stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()), config=plain(self.cfg),
             classes=list(self.dataset.classes), palette=[list(color) for color in self.dataset.palette],
             segkit_version=__version__,
         )  # fmt: skip
@@ -260,12 +260,12 @@ class Loop:
                 signal.signal(number, handler)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Dicts, lists and scalars only, so that the file reads back without executing code."""
     if isinstance(value, dict):
-        return {_plain(key): _plain(inner) for key, inner in value.items()}
+        return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_plain(inner) for inner in value)
+        return type(value)(plain(inner) for inner in value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

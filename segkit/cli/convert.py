@@ -1,0 +1,69 @@
+"""Converts a published checkpoint: python tools/convert.py FILE OUT --from MAP --config CONFIG; --list: the maps."""
+
+import argparse
+
+from segkit.cli import common
+from segkit.registry import ConfigError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """argv: arguments after the command -> exit code."""
+    arguments = common.parser("convert", __doc__ or "")
+    arguments.add_argument(
+        "file", nargs="?", help="the published .pth, .pt or .safetensors; its pickle is not executed"
+    )
+    arguments.add_argument("out", nargs="?", help="the checkpoint to write, .pt or .safetensors")
+    arguments.add_argument("--from", dest="source", help="name of a key map")
+    arguments.add_argument("--config", help="the config of the same model in segkit")
+    arguments.add_argument("--list", action="store_true", help="the key maps there are")
+    common.add_options(arguments)
+    return common.run(_convert, arguments.parse_args(argv))
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from segkit.convert.keymap import all_maps, load_map
+
+    if args.list:
+        for name, keymap in all_maps().items():
+            print(f"{name:24}{keymap.source}  {keymap.url}")
+        return 0
+    if not (args.file and args.out and args.source and args.config):
+        raise ConfigError("give FILE OUT --from MAP --config CONFIG, or --list")
+    from segkit.api import without_pretrained
+    from segkit.build import build_model
+    from segkit.engine import checkpoint
+
+    keymap = load_map(args.source)
+    cfg = common.load_checked(args.config, args.cfg_options)
+    weights, meta = _read(args.file)
+    model = build_model(without_pretrained(cfg["model"]))
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    print(keymap.check(shapes, model.state_dict()))
+    print(checkpoint.load_weights(model, keymap.apply(weights), args.file))
+    checkpoint.save(args.out, content_of(model, cfg, meta))
+    print(f"written: {args.out}")
+    return 0
+
+
+def content_of(model, cfg: dict, meta: dict) -> dict:
+    """What a checkpoint of weights alone holds; classes and palette where the published file names them."""
+    from segkit import __version__
+    from segkit.engine.loop import plain
+
+    content = {"model": model.state_dict(), "config": plain(dict(cfg)), "segkit_version": __version__}
+    inner = meta.get("meta", {})
+    described = inner.get("dataset_meta", inner) if isinstance(inner, dict) else {}
+    lower = {str(key).lower(): value for key, value in described.items()} if isinstance(described, dict) else {}
+    return content | {key: lower[key] for key in ("classes", "palette") if lower.get(key)}
+
+
+def _read(path: str) -> tuple[dict, dict]:
+    from segkit.convert.published import read_published
+    from segkit.engine import checkpoint
+
+    if str(path).endswith(".safetensors"):
+        return checkpoint.read(path)["model"], {}
+    try:
+        return read_published(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise checkpoint.CheckpointError(str(error)) from error
