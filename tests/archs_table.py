@@ -1,6 +1,10 @@
-"""What the contract of tests/test_archs.py expects of every file of configs/_base_/models: one row per file."""
+"""The rows of tests/arch_rows, one for every file of configs/_base_/models, and how a row's model is built.
 
-from dataclasses import dataclass
+A new system adds its config and a row: to a module of tests/arch_rows or to one of its own beside them.
+"""
+
+import importlib
+import pkgutil
 from pathlib import Path
 
 import torch
@@ -9,49 +13,23 @@ from torch import nn
 from segkit.build import build_model
 from segkit.config import load_config
 from segkit.schema import check
+from tests import arch_rows
+from tests.arch_rows.row import Row
 
 MODELS = Path(__file__).parents[1] / "configs/_base_/models"
-SIZES = ((65, 97), (128, 160))
 
 
-@dataclass(frozen=True)
-class Row:
-    """total, head: trainable parameters with `classes` classes, auxiliary heads included in the total;
-    gmac: 1e9 multiply-additions of one 512 x 512 image in eval, None where nothing is published;
-    small: options that make the model quick without changing its kind; sizes: image sizes it declares to take;
-    no_compile, no_export: why torch.compile or torch.export cannot take it, "" where they can."""
-
-    total: int
-    head: int
-    gmac: float | None = None
-    classes: int = 19
-    small: tuple[str, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = SIZES
-    no_compile: str = ""
-    no_export: str = ""
+def collect() -> dict[str, Row]:
+    """Config name -> row, over the ROWS of every module of tests/arch_rows."""
+    rows: dict[str, Row] = {}
+    for info in pkgutil.iter_modules(arch_rows.__path__):
+        more = getattr(importlib.import_module(f"tests.arch_rows.{info.name}"), "ROWS", {})
+        assert not rows.keys() & more.keys(), f"{info.name}: {sorted(rows.keys() & more.keys())} have a row already"
+        rows |= more
+    return rows
 
 
-R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=32")
-LITE = ("model.backbone.pretrained=None",)
-NARROW = ("model.backbone.channels=[4,8,16,24,32]",)
-UNET18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=[32,24,16,16,8]")
-
-ROWS = {
-    "fcn_r50": Row(49_497_734, 23_605_779, 197.6, small=R18),
-    "pspnet_r50": Row(48_975_494, 23_083_539, 178.3, small=R18),
-    "deeplabv3_r50": Row(68_113_030, 42_221_075, 269.5, small=R18),
-    "deeplabv3_r50_paper": Row(39_067_251, 15_539_987, small=R18),
-    "deeplabv3plus_r50": Row(43_589_878, 17_697_923, 176.2, small=R18),
-    "deeplabv3plus_r50_paper": Row(26_714_851, 3_187_587, small=R18),
-    "deeplabv3plus_efficientnet-lite0": Row(3_866_435, 907_587, small=(*LITE, "model.head.channels=32")),
-    "unet_r34": Row(24_437_819, 3_153_147, 31.6, classes=11, small=UNET18),
-    # segmentation_models counts 24,551,810: 195 of them belong to a gate that is never used.
-    "unet_r34_scse": Row(24_551_615, 3_266_943, classes=11, small=UNET18),
-    "unet_efficientnet-lite0": Row(5_199_611, 2_240_763, classes=11, small=(*LITE, UNET18[-1])),
-    "unet_original": Row(31_032_915, 1_235, small=NARROW),
-    "unet_padded": Row(31_038_803, 1_235, small=NARROW),
-    "unet_s5-d16": Row(29_062_886, 38_227, 202.6, small=(*NARROW, "model.head.channels=8")),
-}
+ROWS = collect()
 
 
 def build(name: str, classes: int, options: tuple[str, ...] = (), device: str = "cpu") -> nn.Module:

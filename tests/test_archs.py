@@ -1,4 +1,4 @@
-"""The contract every model of configs/_base_/models keeps. A new system adds its config and a row of archs_table."""
+"""The contract each model of configs/_base_/models keeps. A new system adds its config and a row to tests/arch_rows."""
 
 from functools import lru_cache
 
@@ -7,10 +7,17 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.archs_table import MODELS, ROWS, SIZES, build
+from tests.arch_rows.row import SIZES
+from tests.archs_table import MODELS, ROWS, build
 
 FILES = sorted(path.stem for path in MODELS.glob("*.py"))
 NAMES = [name for name in FILES if name in ROWS]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request) -> str:
+    """Module scope: all tests of one model run one after the other and share what `small` builds."""
+    return request.param
 
 
 @lru_cache(maxsize=1)
@@ -33,10 +40,10 @@ def count(module: nn.Module) -> int:
 
 
 def test_every_model_has_a_row():
-    assert sorted(ROWS) == FILES, "tests/archs_table.py needs one row for each file of configs/_base_/models"
+    without, rows_alone = sorted({*FILES} - {*ROWS}), sorted({*ROWS} - {*FILES})
+    assert not without and not rows_alone, f"tests/arch_rows lacks {without}; has without a config {rows_alone}"
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_size_is_the_published_one(name):
     row = ROWS[name]
     model = build(name, row.classes, device="meta").eval()
@@ -49,7 +56,6 @@ def test_size_is_the_published_one(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
 def test_any_size_one_image_the_same_twice(name):
     model = small(name)
     for size in ROWS[name].sizes:
@@ -66,7 +72,6 @@ def test_any_size_one_image_the_same_twice(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
 def test_state_dict_round_trip_and_one_class(name):
     model, size = small(name), ROWS[name].sizes[0]
     other = build(name, 5, ROWS[name].small)
@@ -76,7 +81,6 @@ def test_state_dict_round_trip_and_one_class(name):
     assert one(image(size))["logits"].shape[1] == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_every_trainable_parameter_gets_a_gradient(name):
     model = build(name, 5, ROWS[name].small).train()
     outputs = model(image(ROWS[name].sizes[0], 2))
@@ -87,7 +91,6 @@ def test_every_trainable_parameter_gets_a_gradient(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
 def test_bf16(name):
     model, x = small(name), image(ROWS[name].sizes[0])
     exact = model(x)["logits"]
@@ -98,7 +101,6 @@ def test_bf16(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
 def test_compile(name):
     if ROWS[name].no_compile:
         pytest.skip(ROWS[name].no_compile)
@@ -109,7 +111,6 @@ def test_compile(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
 def test_export(name):
     if ROWS[name].no_export:
         pytest.skip(ROWS[name].no_export)
@@ -120,8 +121,8 @@ def test_export(name):
 
 @pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["deeplabv3plus_r50", "unet_efficientnet-lite0"])
-def test_inductor(name):
-    model, x = small(name), image(SIZES[1])
+@pytest.mark.parametrize("config", ["deeplabv3plus_r50", "unet_efficientnet-lite0"])
+def test_inductor(config):
+    model, x = small(config), image(SIZES[1])
     torch._dynamo.reset()
     assert torch.allclose(torch.compile(model)(x)["logits"], model(x)["logits"], atol=1e-3)
