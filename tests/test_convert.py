@@ -81,9 +81,15 @@ def test_the_command_maps_checks_and_writes(tmp_path, capsys):
 
 def published_names(own: dict) -> dict:
     """segkit's names of this FCN -> torchvision's, written out against the rules' direction."""
-    table = {"head.convs.0.conv.": "classifier.0.", "head.convs.0.bn.": "classifier.1.",
-             "head.classifier.": "classifier.4.", "aux.0.convs.0.conv.": "aux_classifier.0.", "aux.0.convs.0.bn.": "aux_classifier.1.",
-             "aux.0.classifier.": "aux_classifier.4.", "backbone.encoder.": "backbone."}  # fmt: skip
+    table = {
+        "head.convs.0.conv.": "classifier.0.",
+        "head.convs.0.bn.": "classifier.1.",
+        "head.classifier.": "classifier.4.",
+        "aux.0.convs.0.conv.": "aux_classifier.0.",
+        "aux.0.convs.0.bn.": "aux_classifier.1.",
+        "aux.0.classifier.": "aux_classifier.4.",
+        "backbone.encoder.": "backbone.",
+    }
     out = {}
     for key, value in own.items():
         old, new = next((a, b) for a, b in table.items() if key.startswith(a))

@@ -55,7 +55,13 @@ def test_ctrl_c_saves_whole_and_says_how_to_go_on(tmp_path, workers):
     command = [sys.executable, "-m", "segkit.cli.main", "train", "long.py", "--work-dir", "out"]
     env = os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     lines = []
     for line in process.stdout:
