@@ -59,27 +59,29 @@ class ESPNet(nn.Module):
     """Convolution, two stages of ESP blocks, the image again at the first two sizes: [B,in_channels,H,W] -> maps of
     strides 2, 4 and 8.
 
-    Figure 3 (ESPNet-C), table 1. blocks: of both stages, the paper's alpha_2 and alpha_3 (2 and 8, or 3); mean, std:
-    of the image's channels, blue first.
+    Figure 3 (ESPNet-C), table 1. blocks: of both stages, the paper's alpha_2 and alpha_3 (2 and 8, or 3);
+    image_in_first: the map of stride 2 holds the image again, as in the authors' code; their released weights for 3
+    blocks were trained with a map that does not; mean, std: of the image's channels, blue first.
     """
 
     order = "BGR"
     strides = (2, 4, 8)
     stem_channels, stem_stride = 16, 2
 
-    def __init__(self, in_channels: int = 3, blocks: tuple[int, int] = (2, 8), *,
+    def __init__(self, in_channels: int = 3, blocks: tuple[int, int] = (2, 8), *, image_in_first: bool = True,
                  mean: tuple[float, ...] = CITYSCAPES_MEAN, std: tuple[float, ...] = CITYSCAPES_STD):  # fmt: skip
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         first, second, third = self.stem_channels + in_channels, 2 * 64 + in_channels, 2 * 128
-        self.channels = (first, second, third)
+        self.image_in_first = image_in_first
+        self.channels = (first if image_in_first else self.stem_channels, second, third)
         self.stem = nn.Sequential(_conv(in_channels, self.stem_channels, 3, stride=2), NormPReLU(self.stem_channels))
         self.downs = nn.ModuleList([ESP(first, 64, stride=2), ESP(second, 128, stride=2)])
         self.stages = nn.ModuleList(
             nn.Sequential(*(ESP(width, width, is_residual=True) for _ in range(num)))
             for width, num in zip((64, 128), blocks)
         )
-        self.norms = nn.ModuleList(NormPReLU(width) for width in self.channels)
+        self.norms = nn.ModuleList(NormPReLU(width) for width in (first, second, third))
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """image: float [B,in_channels,H,W]; stem_add: float [B,16,ceil(H / 2),ceil(W / 2)], added after the first
@@ -87,8 +89,10 @@ class ESPNet(nn.Module):
         half = F.avg_pool2d(image, 3, 2, 1)
         quarter = F.avg_pool2d(half, 3, 2, 1)
         x = self.stem(image)
-        first = self.norms[0](torch.cat([x if stem_add is None else x + stem_add, half], dim=1))
-        x = self.downs[0](first)
+        x = x if stem_add is None else x + stem_add
+        joined = self.norms[0](torch.cat([x, half], dim=1))
+        first = joined if self.image_in_first else x
+        x = self.downs[0](joined)
         second = self.norms[1](torch.cat([self.stages[0](x), x, quarter], dim=1))
         x = self.downs[1](second)
         return [first, second, self.norms[2](torch.cat([x, self.stages[1](x)], dim=1))]
