@@ -112,9 +112,11 @@ class ESPHead(nn.Module):
         self.project_third = _conv(third, num_classes, 1)
         self.norm_third = nn.BatchNorm2d(num_classes, eps=1e-3)
         self.up_third = _up(num_classes)
+        # Five dilations need a channel each, however few the classes.
+        width = max(num_classes, 5)
         self.project_second = _conv(second, num_classes, 1)
-        self.combine = nn.Sequential(NormPReLU(2 * num_classes), ESP(2 * num_classes, num_classes))
-        self.up_second = _up(num_classes)
+        self.combine = nn.Sequential(NormPReLU(2 * num_classes), ESP(2 * num_classes, width))
+        self.up_second = nn.ConvTranspose2d(width, num_classes, 2, 2, bias=False)
         self.norm_second = NormPReLU(num_classes)
         self.merge = nn.Sequential(_conv(first + num_classes, num_classes, 3), NormPReLU(num_classes))
         self.up_first = _up(num_classes)
