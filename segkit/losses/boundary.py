@@ -39,8 +39,8 @@ class BoundaryBCE(nn.Module):
         number = valid.sum(over, keepdim=True).clamp_min(1)
         share = edge.sum(over, keepdim=True) / number
         weight = torch.where(edge > 0.5, 1 - share, share) * valid
-        values = F.binary_cross_entropy_with_logits(logits, edge, reduction="none") * weight
-        return mean_over(values.sum(), valid.sum(), valid.numel(), self.average)
+        total = F.binary_cross_entropy_with_logits(logits, edge, weight, reduction="sum")
+        return mean_over(total, valid.sum(), valid.numel(), self.average)
 
 
 class _ImageWeighted(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
-from segkit.ops.log_sigmoid import focal_of_negatives, focal_parts
+from segkit.ops.log_sigmoid import balance, focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
 from segkit.registry import LOSSES
 
@@ -169,6 +169,7 @@ class BinaryFocal(nn.Module):
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         factor, minus_log = focal_parts(logits, label, self.gamma)
-        weight = valid if self.alpha is None else torch.where(label > 0.5, self.alpha, 1 - self.alpha) * valid
-        values = factor * minus_log * weight
+        values = factor * minus_log * valid
+        if self.alpha is not None:
+            values = values * balance(label, self.alpha)
         return mean_of_samples(values, valid) if self.per_sample else mean_of_pixels(values, valid, self.average)

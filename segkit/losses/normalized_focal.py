@@ -1,11 +1,10 @@
 """Normalised focal loss of interactive segmentation. Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et
 al., arXiv 2102.06583, section 3.3. B batch, K channels, H W image."""
 
-import torch
 from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
-from segkit.ops.log_sigmoid import focal_parts
+from segkit.ops.log_sigmoid import balance, focal_parts
 from segkit.ops.pixel_targets import dense_target
 from segkit.registry import LOSSES
 
@@ -51,8 +50,7 @@ class NormalizedFocal(nn.Module):
         beta = beta * multiplier.unflatten(1, (-1,) + (1,) * (beta.dim() - 2))
         if self.max_mult is not None:
             beta = beta.clamp_max(self.max_mult)
-        alpha = torch.where(label > 0.5, self.alpha, 1 - self.alpha)
-        values = beta * minus_log * alpha
+        values = beta * minus_log * balance(label, self.alpha)
         per_sample = values.flatten(1).sum(1)
         if not self.sum_pixels:
             per_sample = per_sample / number.sum(1).clamp_min(1)

@@ -5,48 +5,50 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def balance(label: Tensor, alpha: float) -> Tensor | float:
+    """label: float in 0..1 -> alpha above 0.5 and 1 - alpha elsewhere; one number where the two are equal."""
+    return alpha if alpha == 0.5 else torch.where(label > 0.5, alpha, 1 - alpha)
+
+
 def focal_parts(logits: Tensor, label: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """logits x and labels t in 0..1 of one shape -> |t - s(x)|^gamma and -log(1 - |t - s(x)|), s the sigmoid.
 
-    1 - |t - s(x)| is c + s(z): with c = 1 - t and z = x where s(x) <= t, with c = t and z = -x elsewhere. For hard
-    labels c is 0, and logarithm and gradient come from a log-sigmoid, which neither rounds nor underflows.
+    For a hard label on the wrong side 1 - |t - s(x)| is s(-|x|), which rounds to 0; its logarithm is taken as
+    log s(|x|) - |x|, and the gradient as the error itself.
     """
     return _FocalParts.apply(logits, label, gamma)
 
 
 class _FocalParts(torch.autograd.Function):
-    """Elementwise, with the gradient in closed form: three tensors are kept where autograd would keep a dozen."""
+    """Elementwise, with the gradient in closed form: one tensor is kept where autograd would keep a dozen."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, label: Tensor, gamma: float):
         """-> error^gamma, -log(1 - error)."""
-        is_below = logits.sigmoid() <= label
-        constant = torch.where(is_below, 1 - label, label)
-        signed = torch.where(is_below, logits, -logits)
-        rest = torch.sigmoid(-signed)  # 1 - s(z)
-        error = (rest - constant).clamp_min_(0)
-        is_hard = constant == 0
-        minus_log = torch.where(is_hard, F.logsigmoid(signed), (constant + (1 - rest)).log_()).neg_()
-        ctx.save_for_backward(rest, constant, is_below)
+        p = logits.sigmoid()
+        error = (label - p).abs_()
+        is_mistake = (label.round() == label).logical_and_(error > 0.5)
+        minus_log = torch.where(is_mistake, error, 1 - error).log_()
+        minus_log = (logits.abs() * is_mistake).sub_(minus_log)
+        ctx.save_for_backward(p, label)
         ctx.gamma = gamma
         return error.square() if gamma == 2 else error.pow(gamma), minus_log
 
     @staticmethod
     def backward(ctx, to_power: Tensor, to_log: Tensor):
-        """With q = s(z): d error / dz = -q (1 - q), d -log(c + q) / dz = -(1 - q) q / (c + q)."""
-        rest, constant, is_below = ctx.saved_tensors
+        """With e = |t - s| and e' = -sign(t - s) s (1 - s): (e^gamma)' = gamma e^(gamma - 1) e', -log(1 - e)' = e' / (1
+        - e), for a hard label -sign(t - s) e."""
+        p, label = ctx.saved_tensors
         gamma = ctx.gamma
-        inner = 1 - rest
-        share = torch.where(constant == 0, 1.0, inner / (constant + inner))
-        grad = to_log * share
+        difference = label - p
+        error = difference.abs()
+        slope = p * (1 - p)
+        grad = torch.where(label.round() == label, error, slope / (1 - error)).mul_(to_log)
         if gamma != 0:
-            error = (rest - constant).clamp_min_(torch.finfo(rest.dtype).tiny)
-            power = error if gamma == 2 else error.pow(gamma - 1)
-            # below gamma = 1 the power is infinite at 0, where rest is 0 as well
-            slope = torch.where(error > torch.finfo(rest.dtype).tiny, power, 0.0) if gamma < 1 else power
-            grad = grad.addcmul(to_power * inner, slope, value=gamma)
-        grad = grad * rest
-        return torch.where(is_below, -grad, grad), None, None
+            # below gamma = 1 the power is infinite at an error of 0, where the slope is 0 as well
+            power = error if gamma == 2 else error.clamp_min_(1e-12).pow_(gamma - 1)
+            grad = grad.addcmul_(slope.mul_(to_power), power, value=gamma)
+        return grad.mul_(difference.sign_()).neg_(), None, None
 
 
 def focal_of_negatives(logits: Tensor, gamma: float) -> Tensor:

@@ -79,7 +79,7 @@ MMSEG += [
         Tversky(smooth=1.0, classes=[0, 2, 3, 4], ignore=1, **MMSEG_TVERSKY),
         "logits",
         "label",
-        4 / 5,
+        0.8,
     ),
     (
         "tversky.cw.smooth2.ign",
