@@ -61,6 +61,7 @@ JOINT = dict(per_image=True, joint=True, mask_ignored=False, absent="count")
 SQUARED = dict(squared=True, eps=2e-3, **JOINT)
 NAIVE = dict(smooth=1e-3, eps=0.0, **JOINT)
 MMSEG_TVERSKY = dict(per_image=True, absent="count")
+FOUR_CLASSES = Tversky(smooth=1.0, classes=[0, 2, 3, 4], ignore=1, **MMSEG_TVERSKY)
 MMSEG += [
     ("dice.sig1.naive1.ign", Dice("sigmoid", **NAIVE), "logits", "label_ignore", 1),
     ("dice.sig1.naive0.ign", Dice("sigmoid", **SQUARED), "logits", "label_ignore", 1),
@@ -74,13 +75,7 @@ MMSEG += [
     ("tversky.a0.3.ign", Tversky(0.3, 0.7, smooth=1.0, **MMSEG_TVERSKY), "logits", "label_ignore", 1),
     ("tversky.a0.5.ign", Tversky(0.5, 0.5, smooth=1.0, **MMSEG_TVERSKY), "logits", "label_ignore", 1),
     ("tversky.a0.75.ign", Tversky(0.75, 0.25, smooth=1.0, **MMSEG_TVERSKY), "logits", "label_ignore", 1),
-    (
-        "tversky.ignore_index1",
-        Tversky(smooth=1.0, classes=[0, 2, 3, 4], ignore=1, **MMSEG_TVERSKY),
-        "logits",
-        "label",
-        0.8,
-    ),
+    ("tversky.ignore_index1", FOUR_CLASSES, "logits", "label", 0.8),
     (
         "tversky.cw.smooth2.ign",
         Tversky(class_weight=WEIGHTS, smooth=2.0, **MMSEG_TVERSKY),
