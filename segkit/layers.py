@@ -1,5 +1,7 @@
 """Blocks that several papers share. Shape legend: B batch, C channels, h w height and width of a feature map."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -173,3 +175,8 @@ class SCSE(nn.Module):
         if self.combine == "sum":
             return x * channel_gate + x * position_gate
         return torch.maximum(x * channel_gate, x * position_gate)
+
+
+def in_float32(x: Tensor) -> AbstractContextManager:
+    """A region in which autocast is off for the device of x; shapes without data (meta) know no autocast."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.attention_layers import SelfAttention2d, project
-from segkit.layers import ConvBNReLU, at_level
+from segkit.layers import ConvBNReLU, at_level, in_float32
 from segkit.registry import HEADS
 
 
@@ -32,7 +32,7 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float [B,C,h,w] -> float [B,C,h,w]."""
         # Products are sums over all positions, more than half precision holds.
-        with torch.autocast(x.device.type, enabled=False):
+        with in_float32(x):
             flat = x.float().flatten(2)
             product = torch.matmul(flat, flat.transpose(1, 2))
             # The authors' code takes the largest product minus each, so that unlike channels attend to each other;

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.dist import all_reduce_sum, world_size
-from segkit.layers import ConvBNReLU, at_level
+from segkit.layers import ConvBNReLU, at_level, in_float32
 from segkit.registry import HEADS
 
 
@@ -29,7 +29,7 @@ class EMAttention(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """float [B,C,h,w] -> float [B,C,h,w]; moves the bases in training, never in eval."""
-        with torch.autocast(x.device.type, enabled=False):
+        with in_float32(x):
             flat = x.float().flatten(2)
             bases = self.bases.float().expand(len(x), -1, -1)
             for _ in range(self.steps):
