@@ -96,8 +96,9 @@ def test_bf16(name):
     exact = model(x)["logits"]
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(x)["logits"].float()
-    # bf16 holds 8 bits: some dozen layers keep the map to a few per cent of its spread.
-    assert (rounded - exact).square().mean().sqrt() < 0.1 * exact.std()
+    # bf16 holds 8 bits: a map is kept to one or two per cent of its spread, fresh deep encoders with linear
+    # bottlenecks add up to 13; what is not computed in range, or is lost, differs by more than the spread itself.
+    assert (rounded - exact).square().mean().sqrt() < 0.25 * exact.std()
 
 
 @torch.no_grad()

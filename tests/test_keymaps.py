@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segkit.convert.keymap import KeyMap, all_maps, load_map
-from segkit.convert.maps.smp import pool_first
+from segkit.convert.maps.smp import map_first, pool_first
 from segkit.layers import resize
 from segkit.registry import ConfigError
 from tests.archs_table import build
@@ -57,6 +57,7 @@ def test_outputs_are_torchvisions(key_map):
 def test_mean_moves_to_the_front():
     weight = torch.arange(10.0).view(1, 10, 1, 1)
     assert pool_first(weight).flatten().tolist() == [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]
+    assert map_first(weight).flatten().tolist() == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
 
 
 def test_rules_apply_in_order_and_edits_with_them():

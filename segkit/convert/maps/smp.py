@@ -13,6 +13,11 @@ def pool_first(weight: Tensor) -> Tensor:
     return weight.roll(own, dims=1)
 
 
+def map_first(weight: Tensor) -> Tensor:
+    """[C,2 * D,1,1], the pooled grids (D channels together) before the map itself (D) -> the map first."""
+    return weight.roll(weight.shape[1] // 2, dims=1)
+
+
 COMMON: tuple[Rule, ...] = (
     (r"^encoder\.", "backbone.encoder."),
     (r"^segmentation_head\.0\.", "head.classifier."),
@@ -71,7 +76,7 @@ PSPNET: tuple[Rule, ...] = (
     (r"^encoder\.layer[34]\.", None),
     (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.0\.", r"head.pools.projects.\1.conv."),
     (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.1\.", r"head.pools.projects.\1.bn."),
-    (r"^decoder\.conv\.0\.", "head.fuse.conv."),
+    (r"^decoder\.conv\.0\.", "head.fuse.conv.", map_first),
     (r"^decoder\.conv\.1\.", "head.fuse.bn."),
 )
 
