@@ -19,9 +19,10 @@ Color = tuple[int, int, int]
 
 
 class LabelError(DataError):
-    """Labels beyond the classes. path: the mask; values: the raw values or colours nothing covers."""
+    """Labels beyond the classes. path: the mask; values: the raw values or colours nothing covers. A worker process hands
+    on the message alone."""
 
-    def __init__(self, message: str, path: str, values: tuple):
+    def __init__(self, message: str, path: str = "", values: tuple = ()):
         super().__init__(message)
         self.path, self.values = path, values
 
