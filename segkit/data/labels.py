@@ -19,7 +19,7 @@ Color = tuple[int, int, int]
 
 
 class LabelError(DataError):
-    """Labels beyond the classes. path: the mask; values: the raw values or colours nothing covers. A worker process hands
+    """Labels beyond the classes. path: the mask; values: the raw values or colours nothing covers. A worker hands
     on the message alone."""
 
     def __init__(self, message: str, path: str = "", values: tuple = ()):
