@@ -111,5 +111,5 @@ def test_a_weighting_is_part_of_the_state():
         two.load_state_dict(one.state_dict())
         outputs = {"a": torch.tensor([1.0]), "b": torch.tensor([2.0])}
         first, second = one(outputs, {}, 3), two(outputs, {}, 3)
-        assert {k: float(v) for k, v in first.items()} == {k: float(v) for k, v in second.items()}
+        assert {k: float(v.detach()) for k, v in first.items()} == {k: float(v.detach()) for k, v in second.items()}
         assert len(list(two.parameters())) == (weighting["type"] == "Uncertainty")
