@@ -1,5 +1,6 @@
 """Four functions for notebooks and research code: load_config, build_model, load_model, predict."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from segkit.build import build, build_model
-from segkit.config import Config, load_config
+from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint
 from segkit.registry import RUNNERS, TRANSFORMS
 from segkit.runners.base import Runner
@@ -34,8 +35,7 @@ def load_model(config: str | Path | dict | None, path: str | Path, device: str |
     """
     content = checkpoint.read(path)
     cfg = resolve(config, content, path, options)
-    plain = {**cfg, "model": without_pretrained(cfg["model"])}
-    model = build_model(plain["model"])
+    model = build_model(without_pretrained(cfg["model"]))
     checkpoint.load_weights(model, content.get("ema", content["model"]), path)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     return model.to(device).eval()
@@ -49,17 +49,10 @@ def resolve(config: str | Path | dict | None, content: dict, path: str | Path, o
         inner = content.get("config") if config is None else config
         if not inner:
             raise checkpoint.CheckpointError(f"{path}: holds no config; name the config file it was trained with")
-        cfg = override(Config(inner, str(path)), options)
+        cfg = Config(copy.deepcopy(dict(inner)), str(path))
+        for option in options:
+            set_option(cfg, cfg.origins, option)
     check(cfg)
-    return cfg
-
-
-def override(cfg: Config, options: tuple[str, ...]) -> Config:
-    """The sections with "a.b=value" set."""
-    from segkit.config import set_option
-
-    for option in options:
-        set_option(cfg, cfg.origins, option)
     return cfg
 
 

@@ -32,6 +32,11 @@ class Row:
         self.name = settings.name
         self.type = settings.type.rpartition(":")[2]
 
+    @property
+    def has_pattern(self) -> bool:
+        """Whether `on` is one pattern instead of names."""
+        return len(self.on) == 1 and any(c in self.on[0] for c in "*?[")
+
     def factor(self, step: int) -> float:
         """The weight at a step: linear from start to value over the warm-up."""
         w = self.weight
@@ -39,7 +44,7 @@ class Row:
 
     def matches(self, outputs: Outputs) -> list[list[str]]:
         """Names of the outputs of each loss this row takes."""
-        if len(self.on) == 1 and any(c in self.on[0] for c in "*?["):
+        if self.has_pattern:
             found = [[name] for name in outputs if fnmatch.fnmatchcase(name, self.on[0])]
             return found or [self.on]
         return [self.on]
@@ -134,7 +139,7 @@ def build_criterion(rows: list[dict], align_corners: bool = False, *, weighting:
         built.append(Row(build(own, LOSSES, f"{at}.{i}"), settings))
     if weighting is None:
         return Criterion(built, align_corners)
-    names = [row.label(row.on) for row in built if not any(c in row.on[0] for c in "*?[")]
+    names = [row.label(row.on) for row in built if not row.has_pattern]
     weigher = build(weighting, WEIGHTINGS, "weighting", names=names, epoch_steps=epoch_steps)
     return Criterion(built, align_corners, weigher)
 

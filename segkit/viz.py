@@ -197,7 +197,7 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: a PNG holds uint8 or uint16, not {image.dtype}; convert it first")
     encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1]
-    return _write(Path(path), encoded.tobytes())
+    return write_file(Path(path), encoded.tobytes())
 
 
 def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette) -> Path:
@@ -213,10 +213,10 @@ def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette
     picture.putpalette(colours.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG")
-    return _write(Path(path), file.getvalue())
+    return write_file(Path(path), file.getvalue())
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_file(path: Path, content: bytes) -> Path:
     """Writes under a temporary name in the same folder, then renames."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

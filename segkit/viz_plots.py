@@ -4,11 +4,14 @@ Figures are objects of their own (no pyplot), so plotting needs no display and l
 of Okabe and Ito (Color Universal Design, 2008), which colour-blind people tell apart.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from segkit.viz import write_file
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 MOST_READABLE = 30
@@ -139,15 +142,7 @@ def _tidy(axes) -> None:
 
 
 def _save(figure, path: str | os.PathLike) -> Path:
-    """Writes under a temporary name, then renames: the file is whole or not there."""
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(draft, format="png", dpi=110)
-        os.replace(draft, path)
-    except OSError as error:
-        if draft.exists():
-            draft.unlink()
-        raise OSError(f"{path}: the plot cannot be written ({error.strerror}); choose another folder") from error
-    return path
+    """figure: of matplotlib -> the path of its PNG file, which is whole or not there."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return write_file(Path(path), picture.getvalue())

@@ -65,12 +65,7 @@ def _dataset(cfg: Config, split: str) -> Any:
     """The data set of the section; of several named test sets the first."""
     from segkit.engine.setup import build_dataset
 
-    section, at = cfg.get(split), split
-    if not section:
-        raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")
-    if "dataset" not in section:
-        name, section = next(iter(section.items()))
-        at = f"{split}.{name}"
+    section, at = common.data_section(cfg, split)
     return build_dataset(section["dataset"], f"{at}.dataset")
 
 

@@ -81,12 +81,9 @@ def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
     from pathlib import Path
 
     from segkit.api import build_runner
-    from segkit.data.statistics import asks_for_statistics, resolve_class_weights
     from segkit.engine.loop import Loop
-    from segkit.engine.setup import build_dataset
 
-    if asks_for_statistics(cfg["losses"]):
-        cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
+    common.resolve_losses(cfg)
     warm = 3
     loop_cfg = {**cfg.get("loop", {}), "steps": warm + steps, "epochs": 0}
     schedule = {key: value for key, value in (cfg.get("schedule") or {"type": "Poly"}).items() if key != "warmup"}

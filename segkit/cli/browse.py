@@ -58,12 +58,7 @@ def _items(cfg: Config, split: str) -> tuple[Any, Any]:
     from segkit.data.loader import TrainItems
     from segkit.engine.setup import build_dataset, build_transforms
 
-    section, at = cfg.get(split), split
-    if not section:
-        raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")
-    if "dataset" not in section:
-        name, section = next(iter(section.items()))
-        at = f"{split}.{name}"
+    section, at = common.data_section(cfg, split)
     dataset = build_dataset(section["dataset"], f"{at}.dataset")
     transforms = build_transforms(section.get("transforms", []), f"{at}.transforms")
     if split != "train":

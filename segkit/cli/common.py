@@ -43,6 +43,26 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         return 2
 
 
+def data_section(cfg: Config, split: str) -> tuple[dict, str]:
+    """split: "train", "val" or "test" -> its section and config path; of several named test sets the first."""
+    section = cfg.get(split)
+    if not section:
+        raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")
+    if "dataset" in section:
+        return section, split
+    name, section = next(iter(section.items()))
+    return section, f"{split}.{name}"
+
+
+def resolve_losses(cfg: Config) -> None:
+    """Class weights named by a law become the numbers of the training masks, in place."""
+    from segkit.data.statistics import asks_for_statistics, resolve_class_weights
+    from segkit.engine.setup import build_dataset
+
+    if asks_for_statistics(cfg["losses"]):
+        cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
+
+
 def work_folder(args_folder: str | None, config: str) -> Path:
     """--work-dir, or work_dirs/<config name>; made and tried at once, so that a long run does not end in an error."""
     folder = Path(args_folder) if args_folder else Path("work_dirs") / Path(config).stem

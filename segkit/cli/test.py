@@ -121,13 +121,13 @@ class Show:
         self.sheet: list[tuple] = []
 
     def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
+        from segkit.engine.pictures import shown
+
         for i, prediction in enumerate(predictions):
             if self.left <= 0 or "labels" not in prediction or "mask" not in batch:
                 return
             self.left -= 1
-            height, width = batch["meta"][i]["valid"]
-            image = batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-            row = (image, batch["mask"][i].cpu().numpy(), prediction["labels"].cpu().numpy())
+            row = shown(prediction, batch, i)
             self._write(str(batch["meta"][i]["id"]).replace("/", "_"), [row])
             self.sheet = [*self.sheet, row][: self.SHEET]
 

@@ -48,15 +48,12 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     from segkit import dist
     from segkit.api import build_runner
     from segkit.build import build
-    from segkit.data.statistics import asks_for_statistics, resolve_class_weights
     from segkit.engine import checkpoint
     from segkit.engine.hooks import standard_hooks
     from segkit.engine.loop import Loop
-    from segkit.engine.setup import build_dataset
     from segkit.registry import HOOKS
 
-    if asks_for_statistics(cfg["losses"]):
-        cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
+    common.resolve_losses(cfg)
     own = tuple(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ())))
     replaced = {type(hook) for hook in own}
     hooks = tuple(hook for hook in standard_hooks() if type(hook) not in replaced) + own

@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.dataset import IGNORE
+from segkit.data.dataset import CLICK_IGNORE, IGNORE
 from segkit.types import Sample
-
-CLICK_IGNORE = -1.0
-"""Label of pixels without a truth in float masks (click targets), whose 0..1 leaves no room for 255."""
 
 Size = tuple[int, int]
 

@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.data.dataset import IGNORE, Dataset
+from segkit.data.dataset import CLICK_IGNORE, IGNORE, Dataset
 from segkit.data.samplers import Sampler, batches, shard
 from segkit.types import Batch, Sample
 
-CLICK_IGNORE = -1.0
 LISTS = ("boxes", "labels", "crowd")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segkit import dist
 from segkit.engine import checkpoint
+from segkit.engine.pictures import comparison, shown
 from segkit.registry import HOOKS, ConfigError
 from segkit.types import Batch, Prediction
 
@@ -175,13 +176,10 @@ class Visualise(Hook):
     def after_batch(self, loop: Any, predictions: list[Prediction], batch: Batch) -> None:
         for i, prediction in enumerate(predictions):
             if len(self._rows) < self.count and "labels" in prediction and "mask" in batch:
-                height, width = batch["meta"][i]["valid"]
-                image = batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-                self._rows.append((image, batch["mask"][i].cpu().numpy(), prediction["labels"].cpu().numpy()))
+                self._rows.append(shown(prediction, batch, i))
 
     def after_eval(self, loop: Any, scores: dict) -> None:
         from segkit import viz
-        from segkit.engine.pictures import comparison
 
         rows, self._rows = self._rows, []
         if not rows or not dist.is_main():

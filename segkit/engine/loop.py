@@ -62,10 +62,9 @@ class Loop:
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.raw_model = model.to(self.device)
-        images = self.data_settings.batch_size * settings.accumulate * dist.world_size()
         self.criterion = build_criterion(
             cfg["losses"], model.align_corners, weighting=cfg.get("weighting"),
-            epoch_steps=max(len(self.dataset) // images, 1),
+            epoch_steps=max(len(self.dataset) // self.images_per_step, 1),
         ).to(self.device)  # fmt: skip
         self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion)
         self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
@@ -222,6 +221,11 @@ class Loop:
         self.step, self.best = state["step"], state["best"]
         _set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
 
+    @property
+    def images_per_step(self) -> int:
+        """Images of one optimizer step, over all processes."""
+        return self.data_settings.batch_size * self.settings.accumulate * dist.world_size()
+
     def _batches(self) -> Any:
         return train_loader(
             self.items, self.sampler, batch_size=self.data_settings.batch_size, workers=self.data_settings.workers,
@@ -233,8 +237,7 @@ class Loop:
         settings = self.settings
         if bool(settings.steps) == bool(settings.epochs):
             raise ConfigError("loop: give either steps or epochs")
-        images = self.data_settings.batch_size * settings.accumulate * dist.world_size()
-        return settings.steps or -(-settings.epochs * len(self.dataset) // images)
+        return settings.steps or -(-settings.epochs * len(self.dataset) // self.images_per_step)
 
     def _check_classes(self, model: nn.Module) -> None:
         classes, width = len(self.dataset.classes), getattr(model, "num_classes", None)

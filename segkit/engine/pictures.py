@@ -3,6 +3,14 @@
 import numpy as np
 
 from segkit import viz
+from segkit.types import Batch, Prediction
+
+
+def shown(prediction: Prediction, batch: Batch, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image i of an evaluated batch -> what comparison draws: image [H,W,C] without padding, truth, prediction."""
+    height, width = batch["meta"][i]["valid"]
+    image = batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+    return image, batch["mask"][i].cpu().numpy(), prediction["labels"].cpu().numpy()
 
 
 def comparison(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], palette: tuple, classes: tuple) -> np.ndarray:
