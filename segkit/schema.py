@@ -210,7 +210,7 @@ def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str
         kind, supplied = TREE[pattern]
         _check_typed(value, at, kind, (supplied, EXTRA_KEYS.get(pattern, ()), DEFAULT_TYPES.get(pattern)), problems)
     for key, inner in value.items():
-        if inner is not None and not (pattern == "losses[]" and key == "type"):
+        if inner is not None:
             _check_node(inner, f"{at}.{key}", f"{pattern}.{key}", problems)
 
 
