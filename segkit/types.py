@@ -2,7 +2,7 @@
 P clicks per sign, L layers."""
 
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from torch import Tensor
 
@@ -12,6 +12,17 @@ Outputs = dict[str, Tensor]
 Prediction = dict[str, Any]
 """One image's result: "labels" uint8/int16 [H0,W0]; on request "probabilities" float [K,H0,W0];
 instances: "masks" as RLE, "scores", "labels", "boxes"."""
+
+
+class ClickObject(NamedTuple):
+    """One object of a sample to click on. layer, value: where `layers` hold its pixels; parent, children: ids of the
+    object it is a part of and of its parts; is_stuff: a region without instances (sky, road)."""
+
+    layer: int
+    value: int
+    parent: int | None = None
+    children: tuple[int, ...] = ()
+    is_stuff: bool = False
 
 
 class Sample(TypedDict, total=False):
@@ -24,7 +35,8 @@ class Sample(TypedDict, total=False):
     masks: Any  # uint8 [n,H,W] or list of n RLE
     crowd: Any  # bool [n]
     layers: Any  # uint8 [H,W,L]: packed instance layers
-    objects: dict  # id -> (layer, value, parent, children)
+    objects: dict  # id -> ClickObject
+    ignored: list  # (layer, value) of regions that are neither object nor background
     clicks: Any  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: Any  # int [4] y0,x0,y1,x1: place of the crop in the image
     meta: dict  # id, path, size=(H0,W0), valid=(h,w)
