@@ -92,7 +92,7 @@ class TorchOptimizers(Registry):
                     self._classes[name] = cls
 
 
-MODELS = Registry("model", "segkit.segmentor")
+MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor")
 BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
 NECKS = Registry("neck", "segkit.archs")
 HEADS = Registry("head", "segkit.archs")

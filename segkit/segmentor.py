@@ -46,8 +46,12 @@ class Segmentor(nn.Module):
         window: per image y0, x0, y1, x1 of the crop, for heads that need to know their place.
         """
         normalised = self.normalise(image)
-        features = self.backbone(normalised)
-        extra = {"image": normalised, "window": window, "size": image.shape[-2:]}
+        return self.outputs_of(self.backbone(normalised), normalised, window)
+
+    def outputs_of(self, features: list[Tensor], normalised: Tensor, window: list | None = None) -> Outputs:
+        """features: of the backbone; normalised: float [B,C,H,W], the image they come from -> Outputs of the head, and of
+        the auxiliary heads in training."""
+        extra = {"image": normalised, "window": window, "size": normalised.shape[-2:]}
         if self.neck is not None:
             features = self.neck(features)
         outputs = self.head(features, **{name: extra[name] for name in getattr(self.head, "needs", ())})

@@ -1,0 +1,73 @@
+"""Iterative training with mask guidance, Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583, section 3.2.
+
+B batch, P clicks per sign, H W image.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segkit.ops.next_click import add_clicks, next_training_clicks
+from segkit.registry import RUNNERS, ConfigError
+from segkit.runners.base import Runner
+from segkit.runners.interactive.simulate import ClickInference, simulate
+from segkit.types import Batch, Outputs, Prediction
+
+
+@RUNNERS.register
+class Interactive(Runner):
+    """Trains a ClickSegmentor on batches of image, mask (object 1, rest 0, ignored -1) and clicks.
+
+    iterations: most rounds of predicting and clicking where the prediction errs most, before the pass that is trained;
+    each batch draws 0..iterations of them. 0 trains on the sampled clicks alone. previous_dropout: probability that a
+    sample's previous mask is emptied for the trained pass. threshold: above which a pixel counts as predicted.
+    """
+
+    def __init__(self, iterations: int = 3, previous_dropout: float = 0.0, threshold: float = 0.49):
+        if not 0 <= previous_dropout <= 1:
+            raise ConfigError(f"runner.previous_dropout = {previous_dropout}: it is a probability, 0 to 1")
+        self.iterations, self.previous_dropout, self.threshold = iterations, previous_dropout, threshold
+
+    def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
+        """Adds "clicks" float [B,2P,3] after the rounds and "previous" float [B,1,H,W] to the batch."""
+        if "clicks" not in batch:
+            raise ConfigError("train.transforms: the batch holds no clicks; end with dict(type='SampleClicks')")
+        image, target = batch["image"], batch["mask"]
+        rounds = int(rng.integers(self.iterations + 1))
+        clicks, previous = batch["clicks"], torch.zeros(len(image), 1, *image.shape[-2:], device=image.device)
+        if rounds:
+            generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
+            clicks, previous = self._rounds(bare(model), (image, target), clicks, (rounds, generator))
+            if self.previous_dropout:
+                keep = torch.rand(len(image), device=image.device, generator=generator) >= self.previous_dropout
+                previous = previous * keep.view(-1, 1, 1, 1)
+        batch["clicks"], batch["previous"] = clicks, previous
+        return model(image, clicks, previous)
+
+    @torch.no_grad()
+    def _rounds(self, model: nn.Module, pair: tuple[Tensor, Tensor], clicks: Tensor,
+                law: tuple[int, torch.Generator]) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Without gradient and with the statistics of evaluation -> the clicks with one more for each round, and the
+        probabilities that the last of them corrects."""
+        (image, target), (rounds, generator), previous = pair, law, None
+        model.eval()
+        for order in range(1, rounds + 1):
+            previous = model.probabilities(image, clicks, previous)
+            new = next_training_clicks(previous, target, generator, threshold=self.threshold)
+            clicks = add_clicks(clicks, new, order)
+        model.train()
+        # weights cast for these passes carry no graph; the trained pass must cast its own
+        torch.clear_autocast_cache()
+        return clicks, previous
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how."""
+        images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
+        return simulate(model, images, batch["mask"], ClickInference(**self.inference.clicks))
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel and torch.compile."""
+    while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    return model
