@@ -49,7 +49,7 @@ class Segmentor(nn.Module):
         return self.outputs_of(self.backbone(normalised), normalised, window)
 
     def outputs_of(self, features: list[Tensor], normalised: Tensor, window: list | None = None) -> Outputs:
-        """features: of the backbone; normalised: float [B,C,H,W], the image they come from -> Outputs of the head, and of
+        """features: of the backbone; normalised: float [B,C,H,W], the image they are of -> Outputs of the head, and of
         the auxiliary heads in training."""
         extra = {"image": normalised, "window": window, "size": normalised.shape[-2:]}
         if self.neck is not None:

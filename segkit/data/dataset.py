@@ -62,6 +62,15 @@ class Dataset:
         """Whether the image is labelled; test splits without public labels have none."""
         return True
 
+    def check_size(self, index: int, mask_size: tuple[int, ...], size: tuple[int, int]) -> None:
+        """DataError where the label's (H, W) is not the image's."""
+        if tuple(mask_size) != tuple(size):
+            turned = "; turned by 90 degrees? EXIF orientation is not applied" if mask_size == size[::-1] else ""
+            raise DataError(
+                f"{self.mask_path(index)}: mask of {mask_size[1]}x{mask_size[0]} pixels for an image of "
+                f"{size[1]}x{size[0]} ({self.path(index)}); export the masks at the images' size{turned}"
+            )
+
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """-> image, mask (if there is one) and meta(id, path, size=(H0,W0)) of one item; rng serves random choices."""
         image = self.image(index)
@@ -70,13 +79,6 @@ class Dataset:
         sample = Sample(image=image, meta=meta)
         if self.has_mask(index):
             mask = self.mask(index)
-            if mask.shape != (height, width):
-                turned = (
-                    "; turned by 90 degrees? EXIF orientation is not applied" if mask.shape == (width, height) else ""
-                )
-                raise DataError(
-                    f"{self.mask_path(index)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
-                    f"{width}x{height} ({self.path(index)}); export the masks at the images' size{turned}"
-                )
+            self.check_size(index, mask.shape, (height, width))
             sample["mask"] = mask
         return sample
