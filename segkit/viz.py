@@ -90,7 +90,7 @@ def draw_instances(
     scale = -(-320 // max(image.shape[:2]))
     picture = _enlarged(to_rgb(image), scale)
     palette = palette or default_palette(int(max(labels, default=0)) + 2)[1:]
-    masks = [] if masks is None else [_enlarged(_decoded(mask), scale) for mask in masks]
+    masks = [] if masks is None else [_enlarged(decoded(mask), scale) for mask in masks]
     for mask, label in zip(masks, labels):
         colour = np.array(palette[int(label)], np.uint8)
         picture[mask] = (picture[mask] // 2 + colour // 2).astype(np.uint8)
@@ -137,7 +137,7 @@ def draw_clicks(image: np.ndarray, mask: np.ndarray | None, clicks: np.ndarray) 
 
 def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int = 14) -> np.ndarray:
     """A swatch and name per class in lines of `width` pixels; text: letter size in pixels -> uint8 [H,width,3]."""
-    font, line, x, y = _font(text), round(text * 1.7), text // 2, 0
+    font, line, x, y = letters(text), round(text * 1.7), text // 2, 0
     places = []
     for name in classes:
         needed = round(text * 1.4 + font.getlength(name))
@@ -145,7 +145,7 @@ def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int
             x, y = text // 2, y + line
         places.append((x, y))
         x += needed + text
-    sheet, draw = _drawing(np.full((y + line, width, 3), PAPER, np.uint8))
+    sheet, draw = drawing(np.full((y + line, width, 3), PAPER, np.uint8))
     for (x, y), name, colour in zip(places, classes, palette):
         box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
         draw.rectangle(box, fill=_plain(colour), outline=FAINT)
@@ -180,14 +180,14 @@ def grid(
         for c, image in enumerate(row):
             y, x = head + r * (height + foot), gap + c * (width + gap)
             sheet[y : y + height, x : x + width] = _fitted(image, height, width)
-    drawn, draw = _drawing(sheet)
+    drawn, draw = drawing(sheet)
     for c, title in enumerate(titles):
         place = (gap + c * (width + gap) + width // 2, head // 2)
-        draw.text(place, _shortened(title, _font(text), width), fill=INK, font=_font(text), anchor="mm")
-    small = _font(round(text * 0.85))
+        draw.text(place, shortened(title, letters(text), width), fill=INK, font=letters(text), anchor="mm")
+    small = letters(round(text * 0.85))
     for r, caption in enumerate(captions):
         place = (gap, head + (r + 1) * height + r * foot + foot // 2)
-        draw.text(place, _shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
+        draw.text(place, shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
     keys = [legend(classes, palette, total, text)] if len(classes) else []
     return np.concatenate([np.array(drawn), *keys, np.full((gap, total, 3), PAPER, np.uint8)])
 
@@ -230,14 +230,14 @@ def write_file(path: Path, content: bytes) -> Path:
     return path
 
 
-def _font(size: int):
+def letters(size: int):
     """-> Pillow's built-in font at this letter size in pixels."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
 
 
-def _drawing(picture: np.ndarray) -> tuple:
+def drawing(picture: np.ndarray) -> tuple:
     """picture: uint8 [H,W,3] -> (Pillow's copy of it, what draws on the copy); np.array(copy) gives it back."""
     from PIL import Image, ImageDraw
 
@@ -248,8 +248,8 @@ def _drawing(picture: np.ndarray) -> tuple:
 def _tagged(picture: np.ndarray, tags: list[tuple]) -> np.ndarray:
     """tags: (x, y, text, colour) -> the picture with each text on its colour, its lower left corner at x, y."""
     size = max(12, round(min(picture.shape[:2]) / 28))
-    font = _font(size)
-    drawn, draw = _drawing(picture)
+    font = letters(size)
+    drawn, draw = drawing(picture)
     for x, y, text, colour in tags:
         wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
         x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
@@ -272,7 +272,7 @@ def _fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cell
 
 
-def _shortened(text: str, font, width: int) -> str:
+def shortened(text: str, font, width: int) -> str:
     """The text, or as much of its end as fits the width behind three dots: the end of a path tells most."""
     if font.getlength(text) <= width:
         return text
@@ -286,7 +286,7 @@ def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _decoded(mask: object) -> np.ndarray:
+def decoded(mask: object) -> np.ndarray:
     """mask: [H,W] or a COCO run-length code -> bool [H,W]."""
     if isinstance(mask, dict):
         from pycocotools.mask import decode

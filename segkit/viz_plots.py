@@ -107,6 +107,31 @@ def bars(values: Mapping[str, float], path: str | os.PathLike, title: str = "") 
     return _save(figure, path)
 
 
+def click_curves(
+    curves: Mapping[str, Sequence[float | None]], path: str | os.PathLike, targets: Sequence[float] = (85, 90)
+) -> Path:
+    """curves: name of a run -> mIoU in percent after 1, 2, ... clicks (None leaves a gap); targets: IoUs in percent,
+    thin lines across -> the file's path."""
+    if not any(len(values) for values in curves.values()):
+        raise ValueError(f"{path}: there are no curves to draw")
+    figure = _figure(6.4, 4.0)
+    axes = figure.add_subplot()
+    for target in targets:
+        axes.axhline(target, color="#bbbbbb", linewidth=0.8, linestyle=(0, (4, 3)))
+    for number, (name, values) in enumerate(curves.items()):
+        numbers = np.array([np.nan if value is None else value for value in values], float)
+        points = np.stack([np.arange(1, len(numbers) + 1), numbers], 1)
+        style = dict(color=COLOURS[number % len(COLOURS)], linestyle=("-", "--", ":")[number // len(COLOURS) % 3])
+        axes.plot(*points.T, linewidth=1.6, marker="o" if len(points) <= 30 else "", ms=3, label=name, **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("clicks", fontsize=9)
+    axes.set_ylabel("mIoU in %", fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.grid(color="#eeeeee", linewidth=0.6)
+    _tidy(axes)
+    return _save(figure, path)
+
+
 def _figure(width: float, height: float):
     """-> an empty matplotlib figure of this size in inches that fits its parts by itself."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

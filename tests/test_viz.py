@@ -137,10 +137,10 @@ def test_grid_fits_images_of_other_sizes_and_grey_ones():
 
 
 def test_long_captions_lose_their_beginning():
-    font = viz._font(14)
-    text = viz._shortened("a/very/long/path/to/some/image_000123.png", font, 120)
+    font = viz.letters(14)
+    text = viz.shortened("a/very/long/path/to/some/image_000123.png", font, 120)
     assert text.startswith("...") and text.endswith("0123.png") and font.getlength(text) <= 120
-    assert viz._shortened("short", font, 120) == "short"
+    assert viz.shortened("short", font, 120) == "short"
 
 
 def test_save_png_makes_folders_and_keeps_colours(tmp_path):

@@ -1,0 +1,82 @@
+"""The table in which results of interactive segmentation are published, as text.
+
+Layout of the code of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+
+COLUMNS = ("80", "85", "90")
+"""Thresholds with a column of their own, in percent; others follow the row."""
+COUNTED = ("85", "90")
+"""Thresholds whose objects at the limit have a column."""
+
+
+def published_thresholds(target: float) -> list[float]:
+    """target: IoU at which clicking stops -> the thresholds that are reported: .80, .85, ... up to it, .95 at most."""
+    return np.arange(0.8, min(0.95, target) + 0.001, 0.05).tolist()
+
+
+def time_metrics(curves: Sequence[Sequence[float]], seconds: float) -> tuple[float, float]:
+    """curves: IoUs of each object; seconds: of all -> seconds per click and per object."""
+    return seconds / sum(map(len, curves)), seconds / len(curves)
+
+
+def header(limit: int = 20, model: str | None = None) -> str:
+    """Head of the table between two lines, with the model's name above it where there is one."""
+    cells = [f"{'BRS Type':^13}", f"{'Dataset':^11}", *(f"{f'NoC@{name}%':^9}" for name in COLUMNS)]
+    cells += [*(f"{f'>={limit}@{name}%':^9}" for name in COUNTED), f"{'SPC,s':^7}", f"{'Time':^9}"]
+    titles = f"|{'|'.join(cells)}|"
+    line = "-" * len(titles)
+    return (f"Eval results for model: {model}\n" if model else "") + f"{line}\n{titles}\n{line}"
+
+
+def row(method: str, dataset: str, *, noc: Mapping[str, float | None], at_limit: Mapping[str, int],
+        seconds_per_click: float | None, seconds: float, limit: int = 20) -> str:  # fmt: skip
+    """One line of the table. noc, at_limit: mean clicks and objects at the limit by threshold in percent ("85"); what
+    is missing is a "?"; thresholds without a column are appended."""
+    cells = [f"{method:^13}", f"{dataset:^11}"]
+    cells += [f"{_number(noc.get(name), '.2f'):^9}" for name in COLUMNS]
+    cells += [f"{at_limit.get(name, '?')!s:^9}" for name in COUNTED]
+    cells += [f"{_number(seconds_per_click, '.3f'):^7}", f"{timedelta(seconds=int(seconds))!s:^9}"]
+    others = [
+        f" NoC@{float(name):.1f}% = {_number(noc[name], '.2f')}; >={limit}@{float(name):.1f}% = {at_limit[name]}"
+        for name in noc
+        if name not in COLUMNS
+    ]
+    return f"|{'|'.join(cells)}|" + ";".join(others)
+
+
+def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20, model: str | None = None) -> str:
+    """scores: name of a test set -> what NoC.compute gave -> the whole table, a row per test set."""
+    lines = [header(limit, model)]
+    for dataset, result in scores.items():
+        at = result["limits"][str(limit)]
+        lines.append(
+            row(method, dataset, noc=at["NoC"], at_limit=at[f">={limit}"], limit=limit, seconds=result["seconds"],
+                seconds_per_click=result["seconds_per_click"])
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def curve_text(values: Sequence[float | None], clicks: Sequence[int] = (1, 2, 3, 5, 10, 20)) -> str:
+    """values: mIoU@k in percent, k = 1, 2, ... -> "mIoU@1=61.27%; mIoU@2=..." for the click counts that are there."""
+    return " ".join(f"mIoU@{k}={_number(values[k - 1], '.2f')}%;" for k in clicks if k <= len(values))
+
+
+def summary(result: dict) -> str:
+    """What NoC.compute gave -> lines for each limit: objects not reached, and the curve."""
+    lines = [f"{len(result['items'])} objects, {result['clicks']} clicks"]
+    for limit, at in result["limits"].items():
+        for name, count in at["not_reached"].items():
+            early = at["ended_early"][name]
+            note = f" ({early} ended before click {limit} and count as {limit})" if early else ""
+            noc = _number(at["NoC"][name], ".2f")
+            lines.append(f"NoC{limit}@{name} {noc}, not reached after {limit} clicks: {count}{note}")
+    return "\n".join([*lines, curve_text(result["mIoU@k"]["held"])])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "?" if value is None else format(value, form)

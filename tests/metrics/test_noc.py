@@ -1,0 +1,175 @@
+"""Clicks to an IoU: by hand, and as the published code counts and prints them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segkit.metrics import noc_table
+from segkit.metrics.noc import NoC, clicks_needed, mean_curve, noc_scores, shortest_curve, threshold_name
+from segkit.registry import METRICS, ConfigError
+
+PUBLISHED = json.loads((Path(__file__).parents[1] / "fixtures/ritm/noc_metrics.json").read_text())
+CURVES = [np.array(curve, np.float32) for curve in PUBLISHED["curves"]]
+NAMES = [threshold_name(t) for t in PUBLISHED["iou_thrs"]]
+
+
+def item(name: str, ious: list[float], seconds: float = 1.0) -> dict:
+    clicks = [[float(i), 2.0 * i, i % 2 == 0] for i in range(len(ious))]
+    return dict(id=name, clicks=clicks, ious=ious, seconds=seconds)
+
+
+def batch_of(items: list[dict]) -> tuple[list[dict], dict]:
+    predictions = [
+        dict(clicks=torch.tensor(i["clicks"], dtype=torch.float32), ious=torch.tensor(i["ious"]), seconds=i["seconds"])
+        for i in items
+    ]
+    return predictions, dict(meta=[dict(id=i["id"]) for i in items])
+
+
+def scored(items: list[dict], **arguments) -> dict:
+    metric = METRICS.get("NoC")(**arguments)
+    metric.start(None)
+    metric.update(*batch_of(items))
+    return metric.compute()
+
+
+@pytest.mark.parametrize("limit", [5, 10, 20, 100])
+def test_the_published_counts(limit):
+    stored = PUBLISHED[str(limit)]
+    needed = [clicks_needed(CURVES, threshold, limit) for threshold in PUBLISHED["iou_thrs"]]
+    assert [float(np.mean(one)) for one in needed] == stored["noc"]
+    assert [int((one == limit).sum()) for one in needed] == stored["over_max"]
+
+
+def test_a_run_of_twenty_clicks_scores_as_published_from_predictions():
+    at = scored([item(f"{i:02d}", curve.tolist()) for i, curve in enumerate(CURVES)])["limits"]["20"]
+    assert list(at["NoC"].values()) == PUBLISHED["20"]["noc"] and list(at["NoC"]) == ["80", "85", "90"]
+    assert list(at[">=20"].values()) == PUBLISHED["20"]["over_max"]
+    # three curves of the file reach .90 at the very last click
+    reached_at_20 = sum(len(c) == 20 and c[19] >= np.float32(0.9) > c[:19].max() for c in CURVES)
+    assert reached_at_20 == 3
+    assert at["not_reached"]["90"] == PUBLISHED["20"]["over_max"][2] - reached_at_20
+
+
+def test_counts_by_hand():
+    items = [
+        item("a", [0.5, 0.82, 0.91]),
+        item("b", [0.1, 0.2, 0.3, 0.85]),  # reaches .80 and .85 at the last click of the limit
+        item("c", [0.79, 0.7, 0.7, 0.7]),
+        item("d", [0.9], seconds=2.0),
+    ]
+    result = scored(items, limits=(4,))
+    assert result["NoC@80"] == (2 + 4 + 4 + 1) / 4
+    assert result["NoC@90"] == (3 + 4 + 4 + 1) / 4
+    at = result["limits"]["4"]
+    assert at[">=4"] == {"80": 2, "85": 2, "90": 2}
+    assert at["not_reached"] == {"80": 1, "85": 1, "90": 2}
+    assert at["ended_early"] == {"80": 0, "85": 0, "90": 0}
+    assert (result["clicks"], result["seconds"], result["seconds_per_click"]) == (12, 5.0, 5 / 12)
+    assert result["mIoU@1"] == pytest.approx(100 * (0.5 + 0.1 + 0.79 + 0.9) / 4)
+    held = result["mIoU@k"]["held"]
+    assert held[2] == pytest.approx(100 * (0.91 + 0.3 + 0.7 + 0.9) / 4) and len(held) == 4
+    assert result["mIoU@4"] == held[3] == pytest.approx(100 * (0.91 + 0.85 + 0.7 + 0.9) / 4)
+    assert result["mIoU@k"]["shortest"] == [result["mIoU@1"]]
+    assert [one["id"] for one in result["items"]] == list("abcd")
+    assert result["items"][0]["clicks"] == [[0.0, 0.0, True], [1.0, 2.0, False], [2.0, 4.0, True]]
+    assert np.array(result["items"][1]["ious"], np.float32).tolist() == np.float32([0.1, 0.2, 0.3, 0.85]).tolist()
+    json.dumps(result, allow_nan=False)
+
+
+def test_one_run_of_many_clicks_gives_every_limit():
+    result = scored([item("a", [0.1, 0.2, 0.3, 0.95]), item("b", [0.96])], limits=(2, 5), thresholds=(0.9,))
+    assert result["NoC@90"] == (2 + 1) / 2
+    assert result["limits"]["2"] == {"NoC": {"90": 1.5}, ">=2": {"90": 1}, "not_reached": {"90": 1},
+                                     "ended_early": {"90": 0}}  # fmt: skip
+    assert result["limits"]["5"]["NoC"]["90"] == (4 + 1) / 2 and result["limits"]["5"][">=5"]["90"] == 0
+    assert len(result["mIoU@k"]["held"]) == 5
+
+
+def test_a_threshold_above_the_target_tells_whose_clicks_ended_early():
+    result = scored([item("a", [0.5, 0.91]), item("b", [0.97])], thresholds=(0.9, 0.95), limits=(20, 100))
+    at = result["limits"]["20"]
+    assert at["ended_early"] == {"90": 0, "95": 1} and at["NoC"]["95"] == (20 + 1) / 2
+    assert "NoC20@95 10.50, not reached after 20 clicks: 1 (1 ended before click 20 and count as 20)" in (
+        noc_table.summary(result)
+    )
+
+
+def test_iou_of_nothing_and_no_items():
+    result = scored([item("a", [float("nan"), 0.4]), item("b", [0.6, 0.9])])
+    assert result["mIoU@1"] == pytest.approx(60) and result["items"][0]["ious"][0] is None
+    assert result["NoC@90"] == (20 + 2) / 2
+    nothing = scored([])
+    assert nothing["NoC@90"] is None and nothing["mIoU@1"] is None and nothing["seconds_per_click"] is None
+    assert nothing["mIoU@k"]["shortest"] == []
+    json.dumps([result, nothing], allow_nan=False)
+    assert "?" in noc_table.published_table({"none": nothing}, "NoBRS")
+
+
+def test_curves_hold_their_last_value():
+    curves = [np.float32([0.2, 0.4, 0.6]), np.float32([0.8])]
+    assert mean_curve(curves, 4) == pytest.approx([50, 60, 70, 70])
+    assert shortest_curve(curves) == pytest.approx([50])
+
+
+def test_reset_and_order_of_ids():
+    metric = NoC()
+    metric.update(*batch_of([item("z", [0.1])]))
+    metric.reset()
+    metric.update(*batch_of([item("b", [0.95])]))
+    metric.update(*batch_of([item("a", [0.5, 0.95])]))
+    result = metric.compute()
+    assert [one["id"] for one in result["items"]] == ["a", "b"] and result["NoC@90"] == 1.5
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (dict(thresholds=(90,)), "NoC.thresholds"),
+        (dict(thresholds=()), "NoC.thresholds"),
+        (dict(limits=(0,)), "NoC.limits"),
+        (dict(limits=(2.5,)), "NoC.limits"),
+    ],
+)
+def test_arguments_out_of_range(arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        NoC(**arguments)
+
+
+def test_predictions_without_clicks_name_the_runner():
+    with pytest.raises(ConfigError, match="no 'clicks'; it goes with runner = dict"):
+        NoC().update([dict(labels=torch.zeros(2, 2))], dict(meta=[dict(id="x")]))
+    with pytest.raises(ValueError, match="x: 1 clicks with 2 IoUs"):
+        NoC().update([dict(clicks=torch.zeros(1, 3), ious=torch.zeros(2), seconds=0.0)], dict(meta=[dict(id="x")]))
+
+
+@pytest.mark.parametrize("target", ["0.8", "0.85", "0.9", "0.95", "0.99", "1.01"])
+def test_published_thresholds(target):
+    assert noc_table.published_thresholds(float(target)) == PUBLISHED["iou_thrs_by_target"][target]
+
+
+def test_published_times():
+    assert list(noc_table.time_metrics(CURVES, 12.5)) == PUBLISHED["time_metrics(elapsed=12.5)"]
+
+
+def test_published_table_text():
+    stored = PUBLISHED["20"]
+    noc, over = dict(zip(NAMES, stored["noc"])), dict(zip(NAMES, stored["over_max"]))
+    full = dict(noc=noc, at_limit=over, seconds_per_click=0.0671, seconds=3725.9)
+    text = [noc_table.header(20, "m"), noc_table.row("NoBRS", "GrabCut", **full)]
+    assert text == PUBLISHED["table"]
+    one = full | dict(noc={"80": noc["80"]}, at_limit={"80": over["80"]}, seconds=59.2)
+    assert [noc_table.header(), noc_table.row("NoBRS", "GrabCut", **one)] == PUBLISHED["table_one_thr"]
+
+
+def test_thresholds_without_a_column_follow_the_row():
+    items = [item("a", [0.5, 0.96]), item("b", [0.97])]
+    result = noc_scores(items, (0.8, 0.85, 0.9, 0.95), (20, 100))
+    table = noc_table.published_table({"GrabCut": result, "Berkeley": result}, "NoBRS", limit=100, model="tiny")
+    lines = table.splitlines()
+    assert lines[0] == "Eval results for model: tiny" and ">=100@85%|" in lines[2] and len(lines) == 6
+    assert lines[4].startswith("|    NoBRS    |  GrabCut  |  1.50   |  1.50   |  1.50   |    0    |    0    | 0.667 |")
+    assert lines[4].endswith("| 0:00:02 | NoC@95.0% = 1.50; >=100@95.0% = 0")
