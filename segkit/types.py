@@ -59,10 +59,7 @@ class Batch(TypedDict, total=False):
 @dataclass
 class Stage:
     """One training of a run; most runs have a single one. name: also its folder, "" for the run's own folder;
-    overrides: sections merged over the config; init, teacher: checkpoints to start and to learn from."""
+    overrides: sections that replace the config's."""
 
     name: str = ""
     overrides: dict = field(default_factory=dict)
-    classes: tuple[str, ...] | None = None
-    init: str | None = None
-    teacher: str | None = None

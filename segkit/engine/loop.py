@@ -31,31 +31,36 @@ class NonFiniteLoss(RuntimeError):
 class Loop:
     """Steps one model through the stages of a run.
 
-    cfg: checked sections; runner: what the model is fed; hooks: observers in their order; work_dir: the run's folder.
+    cfg: checked sections; runner: what the model is fed; hooks: observers in their order; work_dir: the run's folder;
+    stage: number of the stage to begin with.
     """
 
-    def __init__(self, cfg: dict, runner: Any, *, work_dir: Path, device: torch.device, hooks: tuple = ()):
+    def __init__(self, cfg: dict, runner: Any, *, work_dir: Path, device: torch.device, hooks: tuple = (),
+                 stage: int = 0):  # fmt: skip
         self.cfg, self.runner, self.hooks = cfg, runner, hooks
         self.work_dir, self.device = work_dir, device
-        self.settings = LoopSettings(**cfg.get("loop", {}))
-        self.amp_dtype = setup.amp_dtype(self.settings.amp, device)
-        self.stage_number, self.step = 0, 0
+        self.stage_number, self.step = stage, 0
         self.best: float | None = None
         self.is_stopping = False
         self.stages = runner.stages(cfg)
-        self.begin(self.stages[0])
+        if stage >= len(self.stages):
+            raise ConfigError(f"--from-step {stage}: this run has the steps 0 to {len(self.stages) - 1}")
+        self.begin(self.stages[stage])
 
     def begin(self, stage: Stage) -> None:
         """Builds data, model, criterion and optimizer of a stage; torch's generators start from the seed."""
-        settings, cfg = self.settings, self.cfg | stage.overrides
+        self.stage, self.stage_cfg = stage, self.cfg | stage.overrides
+        cfg = self.stage_cfg
+        self.settings = settings = LoopSettings(**cfg.get("loop", {}))
+        self.amp_dtype = setup.amp_dtype(settings.amp, self.device)
         torch.manual_seed(settings.seed)
-        self.stage = stage
         self.items, self.sampler, self.data_settings = setup.build_training(cfg["train"], settings.seed)
         self.dataset = self.items.dataset
         self.val = setup.build_evaluation(cfg["val"], "val", self.device) if cfg.get("val") else None
         self.metrics = setup.build_metrics(cfg.get("metrics", []))
         model = build_model(cfg["model"])
         self.init_report = setup.initialise(model, cfg.get("init"))
+        model = self.runner.prepare(model, stage, self)
         self._check_classes(model)
         if settings.sync_bn:
             model = setup.convert_norms(model, self.device)
@@ -198,9 +203,9 @@ class Loop:
         state = dict(
             model=self.raw_model.state_dict(), optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
             criterion=self.criterion.state_dict(), runner=self.runner.state_dict(), step=self.step,
-            stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()), config=plain(self.cfg),
-            classes=list(self.dataset.classes), palette=[list(color) for color in self.dataset.palette],
-            segkit_version=__version__,
+            stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()),
+            config=plain(self.stage_cfg), classes=list(self.dataset.classes),
+            palette=[list(color) for color in self.dataset.palette], segkit_version=__version__,
         )  # fmt: skip
         return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
 
