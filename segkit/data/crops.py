@@ -103,6 +103,7 @@ class RandomScaleCrop:
     The factor is uniform in [low, high], the place uniform over the scaled image, and both obey the laws of the two
     transforms; the crop then begins on a whole pixel of the unscaled image, at most one of its pixels before the place
     drawn. The result is that of the two transforms at this place (changes.resized_crop says where borders differ).
+    centred: smaller images are padded on all sides, as by Pad.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class RandomScaleCrop:
         cat_max_ratio: float = 1.0,
         ignore: int = IGNORE,
         fill: Fill = 0,
+        centred: bool = False,
     ):
         self.size = as_size(size, "RandomScaleCrop.size")
+        self.centred = centred
         self.low, self.high = as_range(low, high, "RandomScaleCrop.low, high")
         self.cat_max_ratio, self.ignore, self.fill = cat_max_ratio, ignore, fill
 
@@ -138,7 +141,8 @@ class RandomScaleCrop:
                 break
             origin = self._origin(rng, now, scaled)
         cut = resized_crop(sample, scaled, origin, size)
-        return pad(cut, self.size, fill=self.fill, ignore=self.ignore)
+        offset = ((self.size[0] - size[0]) // 2, (self.size[1] - size[1]) // 2) if self.centred else (0, 0)
+        return pad(cut, self.size, offset=offset, fill=self.fill, ignore=self.ignore)
 
     def _origin(self, rng: np.random.Generator, now: Size, scaled: Size) -> Size:
         """-> (y, x) of the crop in whole pixels of the unscaled image, rounded down so that the crop fits."""

@@ -1,4 +1,4 @@
-"""The simulated clicks of iterative training. RITM, Sofiiuk et al., arXiv 2102.06583, section 3.2 and its published code.
+"""The simulated clicks of iterative training. RITM, Sofiiuk et al., arXiv 2102.06583, section 3.2, and its code.
 
 B batch, H W image, P clicks per sign. Everything is a tensor operation on the inputs' device: nothing waits for it.
 """

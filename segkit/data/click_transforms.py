@@ -1,0 +1,48 @@
+"""Augmentation of samples to click on: what must hold for a crop to be trained on."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from segkit.data.click_objects import large_objects, only_listed, present_objects
+from segkit.data.transforms import apply
+from segkit.registry import TRANSFORMS, ConfigError
+from segkit.types import Sample
+
+
+@TRANSFORMS.register
+class UntilObject:
+    """Applies transforms, from the start again and again until an object is in the image. RITM, section 4.1 and its
+    published code.
+
+    An outcome without an object is kept with probability keep_background (below 0: always), and after `tries` of them
+    (the published code goes on for ever); a sample that holds no object at all is transformed once. Then objects of
+    fewer than min_area pixels are taken out, which may leave none; their pixels do not count as background.
+    """
+
+    parts = {"transforms": TRANSFORMS}
+
+    def __init__(
+        self,
+        transforms: Sequence[Callable],
+        keep_background: float = 0.05,
+        min_area: int = 1000,
+        tries: int = 100,
+    ):
+        if tries < 1:
+            raise ConfigError(f"UntilObject.tries = {tries}: at least one is needed")
+        self.transforms = tuple(transforms)
+        self.keep_background, self.min_area, self.tries = keep_background, min_area, tries
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """sample: image, layers, objects, ignored -> the transformed sample with the objects that are left."""
+        sample = present_objects(only_listed(sample))
+        tries = self.tries if sample["objects"] else 1
+        for _ in range(tries):
+            changed = present_objects(apply(self.transforms, sample, rng))
+            if changed["objects"] or self._is_kept(rng):
+                break
+        return large_objects(changed, self.min_area)
+
+    def _is_kept(self, rng: np.random.Generator) -> bool:
+        return self.keep_background < 0 or rng.random() < self.keep_background
