@@ -10,7 +10,7 @@ from segkit.build import build
 from segkit.data import mask_scan
 from segkit.data.class_orders import ALIASES, TASKS
 from segkit.data.class_plan import ClassPlan, label_table, make_plan, remap_table
-from segkit.data.class_selection import balanced_images, classes_of_images, read_lists, select_images
+from segkit.data.class_selection import balanced_images, classes_of_images, read_lists, select_images, values_of
 from segkit.data.class_steps import ClassSteps
 from segkit.data.dataset import DataError, Dataset
 from segkit.registry import DATASETS, ConfigError
@@ -98,6 +98,18 @@ def test_images_of_every_task_and_step():
         setting = {"overlap": "overlapped", "": "disjoint"}.get(setting, setting)
         chosen = select_images(present[name], plan_of(name, task), part=part, setting=setting, convention=convention)
         assert chosen[int(step)].tolist() == np.flatnonzero(np.unpackbits(bits)).tolist(), key
+
+
+def test_values_are_found_wherever_they_lie():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 7), (3, 3), (5, 8), (16, 24)):
+        for _ in range(20):
+            mask = np.repeat(rng.integers(0, 256, shape), 9, axis=1)[:, : shape[1]].astype(np.uint8)
+            mask.flat[rng.integers(mask.size)] = 200
+            assert values_of(mask).tolist() == np.unique(mask).tolist()
+    turned = np.arange(64, dtype=np.uint8).reshape(8, 8).T
+    assert values_of(turned).tolist() == list(range(64))
+    assert values_of(np.array([[-1, 300]], np.int16)).tolist() == [-1, 300]
 
 
 def test_disjoint_steps_share_no_image_and_leave_none_out():
