@@ -65,26 +65,49 @@ def no_object(place: str) -> DataError:
     return DataError(f"{place}: the object has no pixel, so there is nothing to click; take it out of the data set")
 
 
+def check_share(value: float, name: str) -> float:
+    """value, where it is a probability; otherwise DataError."""
+    if not 0 <= value <= 1:
+        raise DataError(f"{name} = {value}: a share is between 0 and 1")
+    return value
+
+
+def values_of(labels: np.ndarray, place: str = "") -> list[int]:
+    """labels: integer [H,W] -> its values other than 0, ascending; DataError for negative ones."""
+    low = int(labels.min(initial=0))
+    if low < 0:
+        raise DataError(f"{place}: label {low}; instances are numbered from 1, 0 is the background")
+    if labels.max(initial=0) >= 1 << 16:
+        return [value for value in np.unique(labels).tolist() if value]
+    return (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist()
+
+
+def in_layers(labels: np.ndarray, values: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """labels: integer [H,W]; values: those to keep, none of them 0 -> (layers uint8 [H,W,L], (layer, value) of each).
+
+    The n-th value becomes n + 1 while they fit into one layer; other labels become 0.
+    """
+    places = [(number // LAYER_FULL, number % LAYER_FULL + 1) for number in range(len(values))]
+    layers = np.zeros((*labels.shape, max(1, -(-len(values) // LAYER_FULL))), np.uint8)
+    if labels.dtype in (np.uint8, np.uint16):
+        table = np.zeros((1 << 8 * labels.dtype.itemsize, layers.shape[2]), np.uint8)
+        for value, (layer, own) in zip(values, places):
+            table[value, layer] = own
+        return table[labels], places
+    for value, (layer, own) in zip(values, places):
+        layers[..., layer][labels == value] = own
+    return layers, places
+
+
 def one_layer(labels: np.ndarray, ignored: Iterable[int] = (), *, place: str = "") -> Packed:
-    """labels: integer [H,W], 0 background, every other value one object or region -> Packed with one layer for each
-    255 of them. ignored: values that are neither object nor background. Objects are numbered from 1 by their order."""
-    values = np.unique(labels)
-    values = values[values != 0]
-    if len(values) and values[0] < 0:
-        raise DataError(f"{place}: label {values[0]}; instances are numbered from 1, 0 is the background")
-    skip = set(ignored)
-    numbers = np.searchsorted(values, labels) if len(values) else np.zeros(labels.shape, np.int64)
-    count = max(1, -(-len(values) // LAYER_FULL))
-    layers = np.zeros((*labels.shape, count), np.uint8)
-    is_any = labels != 0
-    for layer in range(count):
-        inside = is_any & (numbers // LAYER_FULL == layer)
-        layers[..., layer][inside] = numbers[inside] % LAYER_FULL + 1
-    places = [divmod(number, LAYER_FULL) for number in range(len(values))]
-    regions = [(layer, value + 1, int(label)) for (layer, value), label in zip(places, values)]
-    kept = [(layer, value) for layer, value, label in regions if label not in skip]
-    objects = {number: ClickObject(layer, value) for number, (layer, value) in enumerate(kept, 1)}
-    return Packed(layers, objects, [(layer, value) for layer, value, label in regions if label in skip])
+    """labels: integer [H,W], 0 background, every other value one object or region -> Packed, in one layer where they
+    are at most 255. ignored: values that are neither object nor background. Objects are numbered from 1 by their order.
+    """
+    values, skip = values_of(labels, place), set(ignored)
+    layers, places = in_layers(labels, values)
+    kept = [place for place, value in zip(places, values) if value not in skip]
+    objects = {number: ClickObject(*place) for number, place in enumerate(kept, 1)}
+    return Packed(layers, objects, [place for place, value in zip(places, values) if value in skip])
 
 
 def as_target(labels: np.ndarray, value: int, ignored: Sequence[int] = (), *, place: str = "") -> np.ndarray:

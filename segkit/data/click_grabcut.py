@@ -6,7 +6,6 @@ GrabCut: Rother et al., SIGGRAPH 2004. Berkeley: McGuinness and O'Connor, Patter
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from segkit.data.click_base import ClickEvaluation, no_object
@@ -21,7 +20,7 @@ UNKNOWN = 128
 
 
 def channels(path: str) -> np.ndarray:
-    """-> uint8 [H,W,C] of a mask picture as it is stored, RGB order where C is 3 (palette colours included)."""
+    """-> uint8 [H,W,C] of a mask picture as OpenCV stores it: blue comes first where C is 3; no transparency."""
     if path.lower().endswith(".npy"):
         mask = load_array(path)
     else:
@@ -30,8 +29,7 @@ def channels(path: str) -> np.ndarray:
         mask = mask[:, :, None]
     if mask.ndim != 3 or mask.dtype not in (np.uint8, bool):
         raise DataError(f"{path}: {mask.dtype} array of {mask.shape}; save the mask as an 8-bit picture")
-    mask = mask.astype(np.uint8)
-    return mask if mask.shape[2] < 3 else cv2.cvtColor(mask[:, :, :3], cv2.COLOR_BGR2RGB)
+    return mask[:, :, :3].astype(np.uint8)
 
 
 def by_grey(mask: np.ndarray) -> np.ndarray:

@@ -81,8 +81,11 @@ def index_folder() -> Path:
     return Path(os.environ.get("SEGKIT_CACHE", "work_dirs")).expanduser() / "index"
 
 
-def cached_index(sources: Sequence[Path], about: str, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
-    """sources: the files the records come from; about: what is made of them, with its options; make: reads them.
+def cached_index(
+    sources: Sequence[Path], about: str, make: Callable[[], Iterator[bytes]], *, keep: bool = False
+) -> FlatIndex:
+    """sources: the files the records come from; about: what is made of them, with its options; make: reads them;
+    keep: it reads more than the sources, so that its records are worth a file in any case.
 
     Small sources are read anew each time. Large ones are read once by a process of its own, whose memory is given back,
     and then mapped from a file named after the sources' places, sizes and times, and `about`. Processes that start
@@ -94,7 +97,7 @@ def cached_index(sources: Sequence[Path], about: str, make: Callable[[], Iterato
             stats.append([str(Path(path).resolve()), os.stat(path).st_size, os.stat(path).st_mtime_ns])
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}; check root and split") from error
-    if sum(size for _, size, _ in stats) < SMALL:
+    if not keep and sum(size for _, size, _ in stats) < SMALL:
         return in_memory(make())
     name = hashlib.sha256(json.dumps([about, stats]).encode()).hexdigest()[:20]
     path = index_folder() / f"{name}.index"
