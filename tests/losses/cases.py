@@ -33,6 +33,11 @@ class Case:
         return [*rest[:-1], torch.full_like(rest[-1], self.ignored_value)]
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether each logit belongs to a pixel that the target can ignore."""
+        return self.kind not in ("presence", "pairs", "features", "maps")
+
+    @property
     def ignored_value(self) -> float:
         """What marks a pixel of the target that takes no part."""
         return {"soft": -1, "distribution": 0}.get(self.kind, 255)
@@ -96,6 +101,19 @@ def _large_inputs(rng, dtype, scale):
     return _normal(rng, (2, 3, 28, 28), dtype, scale), [target]
 
 
+def _student_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 6, 8, 9), dtype, scale), [_normal(rng, (2, 4, 8, 9), dtype, scale), _index(rng, 6)]
+
+
+def _features_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 4, 8, 9), dtype, scale), [_normal(rng, (2, 4, 8, 9), dtype, scale)]
+
+
+def _maps_inputs(rng, dtype, scale):
+    shapes = [(2, 4, 8, 9), (2, 3, 6, 5), (2, 3, 6, 5)]
+    return _normal(rng, (2, 6, 8, 9), dtype, scale), [_normal(rng, shape, dtype, scale) for shape in shapes]
+
+
 INPUTS = {
     "index": _index_inputs,
     "distribution": _distribution_inputs,
@@ -107,6 +125,9 @@ INPUTS = {
     "edge": _edge_inputs,
     "pairs": _pairs_inputs,
     "large": _large_inputs,
+    "student": _student_inputs,
+    "features": _features_inputs,
+    "maps": _maps_inputs,
 }
 WEIGHTS = [0.5, 1.0, 2.0, 0.75]
 CASES = [
@@ -151,6 +172,19 @@ CASES = [
     Case("RMI", "large"),
     Case("RMI", "large", dict(stride=1, radius=2)),
     Case("KLDistillation", "teacher", dict(temperature=2.0)),
+    Case("UnbiasedCE", "student"),
+    Case("UnbiasedCE", "student", dict(average="valid")),
+    Case("UnbiasedKD", "student"),
+    Case("UnbiasedKD", "student", dict(alpha=2.0, average="valid")),
+    Case("UnbiasedKD", "teacher"),
+    Case("OldClassKD", "student"),
+    Case("OldClassKD", "student", dict(alpha=0.5, average="global")),
+    Case("ICaRLDistillation", "student"),
+    Case("ICaRLDisjoint", "student", dict(keep_void=False)),
+    Case("ICaRLDisjoint", "student", dict(background=True, keep_void=False, average="valid")),
+    Case("FeatureMSE", "features"),
+    Case("PseudoLabelCE", "student", dict(thresholds=[0.1, 0.2, 0.15, 0.3])),
+    Case("LocalPOD", "maps"),
     Case("ClassPresence", "presence"),
     Case("Affinity", "pairs", dict(size=(3, 4))),
     Case("BoundaryBCE", "binary", dict(per_image=True)),
