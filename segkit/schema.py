@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segkit import registry as reg
+from segkit.click_settings import ClickInference, ZoomSettings
 from segkit.config import SECTIONS, Config
 from segkit.registry import ConfigError, Registry, did_you_mean
 
@@ -128,6 +129,8 @@ PLAIN: dict[str, type] = {
     "loop": LoopSettings,
     "inference": InferenceSettings,
     "inference.tta": TTASettings,
+    "inference.clicks": ClickInference,
+    "inference.clicks.zoom": ZoomSettings,
     "init": InitSettings,
     "schedule.warmup": WarmupSettings,
 }

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
 FLOORS = {
     "registry": 0, "types": 0, "dist": 0,
-    "config": 1, "schema": 1, "layers": 1, "attention_layers": 1, "ops": 1,
+    "config": 1, "schema": 1, "click_settings": 1, "layers": 1, "attention_layers": 1, "ops": 1,
     "backbones": 2, "archs": 2, "refiners": 2, "losses": 2, "metrics": 2, "data": 2, "convert": 2,
     "viz": 2, "viz_plots": 2, "viz_clicks": 2,
     "build": 3, "segmentor": 3, "click_segmentor": 3, "criterion": 3, "inference": 3,
