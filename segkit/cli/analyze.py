@@ -1,4 +1,4 @@
-"""Statistics of classes: python tools/analyze.py classes CONFIG [--split val] [--workers N] [--out DIR]."""
+"""Statistics of classes, and runs of clicks compared: python tools/analyze.py classes CONFIG | clicks A.json B.json."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from segkit.cli import common
+from segkit.cli import clicks, common
 from segkit.config import Config
 from segkit.registry import ConfigError
 
@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: what to analyze, and its arguments -> exit code; prints a table, writes a bar chart and JSON."""
+    """argv: what to analyze, and its arguments -> exit code; prints tables and draws a picture."""
     arguments = common.parser("analyze", (__doc__ or "").partition(":")[0])
     what = arguments.add_subparsers(dest="what", required=True)
     classes = what.add_parser("classes", help="how often each class occurs, and class weights that follow from it")
@@ -32,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     classes.add_argument("--out", help="folder of the picture and the JSON; default work_dirs/<config name>")
     classes.add_argument("--refresh", action="store_true", help="read the masks even where the cache has the counts")
     common.add_options(classes)
-    return common.run(_classes, arguments.parse_args(argv))
+    classes.set_defaults(command=_classes)
+    runs = what.add_parser("clicks", help="interactive runs beside each other: mIoU@k in one plot, clicks per object")
+    clicks.add_arguments(runs)
+    runs.set_defaults(command=clicks.compare)
+    args = arguments.parse_args(argv)
+    return common.run(args.command, args)
 
 
 def _classes(args: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("config", help="a config file, or 'none' for the config inside the checkpoint")
     arguments.add_argument("checkpoint")
     arguments.add_argument("--out", help="JSON file for the scores; default metrics.json beside the checkpoint")
-    arguments.add_argument("--show", metavar="DIR", help="pictures: image | truth | prediction, and the confusions")
+    arguments.add_argument(
+        "--show", metavar="DIR", help="pictures: image | truth | prediction, and the confusions; of clicks every step"
+    )
     arguments.add_argument("--show-count", type=int, default=50, help="pictures at most")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
@@ -50,10 +52,23 @@ def _test(args: argparse.Namespace) -> int:
             out = Path(args.out) if args.out else Path(args.checkpoint).with_name("metrics.json")
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(scores, indent=1) + "\n")
+            _report_clicks(cfg, results, out, args)
             print(f"scores: {out}" + (f"\nmore pictures: {args.show}" if args.show else ""))
     finally:
         dist.stop()
     return 0
+
+
+def _report_clicks(cfg: Config, results: dict[str, dict], out: Path, args: argparse.Namespace) -> None:
+    """The table and curve of the sets whose scores are of clicks."""
+    from segkit.cli import clicks
+
+    parts = sections(cfg, args.split)
+    named = {name or parts[name]["dataset"]["type"].rpartition(":")[2]: scores for name, scores in results.items()}
+    if any(clicks.is_scored(scores) for scores in named.values()):
+        method = (cfg["inference"].get("clicks") or {}).get("brs") or "NoBRS"
+        picture = out.with_name(f"{out.stem}_clicks.png")
+        clicks.report(named, picture, method=method, model=Path(args.checkpoint).stem)
 
 
 def sections(cfg: Config, split: str) -> dict[str, dict]:
@@ -86,14 +101,14 @@ def _score(args: argparse.Namespace, part: tuple[str, dict], parts: tuple, targe
 
     (name, section), (runner, model, metrics), (device, dtype) = part, parts, target
     data = build_evaluation(section, f"{args.split}.{name}" if name else args.split, device)
-    show = Show(Path(args.show) / name, data[0], args.show_count) if args.show and dist.is_main() else None
+    show = runner.show(Path(args.show) / name, data[0], args.show_count) if args.show else None
     hooks = (Progress(-(-len(data[0]) // dist.world_size())), *([show] if show else []))
     scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=hooks)
+    picture = show.finish(metrics, scores) if show else None
     if dist.is_main():
         print((f"{name}\n" if name else "") + table(scores))
         if show:
-            _plots(show.folder, metrics, data[0], scores)
-            print(f"picture: {show.finish()}")
+            print(f"picture: {picture}")
     return scores
 
 
@@ -109,49 +124,6 @@ class Progress:
 
     def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
         self.bar.update(len(predictions))
-
-
-class Show:
-    """Writes image | truth | prediction of the first images, a file each, and the first six on one sheet."""
-
-    SHEET = 6
-
-    def __init__(self, folder: Path, dataset: Any, count: int):
-        self.folder, self.dataset, self.left = folder, dataset, count
-        self.sheet: list[tuple] = []
-
-    def after_batch(self, loop: Any, predictions: list, batch: dict) -> None:
-        from segkit.engine.pictures import shown
-
-        for i, prediction in enumerate(predictions):
-            if self.left <= 0 or "labels" not in prediction or "mask" not in batch:
-                return
-            self.left -= 1
-            row = shown(prediction, batch, i)
-            self._write(str(batch["meta"][i]["id"]).replace("/", "_"), [row])
-            self.sheet = [*self.sheet, row][: self.SHEET]
-
-    def finish(self) -> Path | None:
-        """Writes the sheet -> its path, None where nothing was drawn."""
-        return self._write("overview", self.sheet) if self.sheet else None
-
-    def _write(self, name: str, rows: list[tuple]) -> Path:
-        from segkit import viz
-        from segkit.engine.pictures import comparison
-
-        picture = comparison(rows, self.dataset.palette, self.dataset.classes)
-        return viz.save_png(self.folder / f"{name}.png", picture)
-
-
-def _plots(folder: Path, metrics: list, dataset: Any, scores: dict) -> None:
-    from segkit import viz_plots
-
-    for metric in metrics:
-        if hasattr(metric, "matrix"):
-            viz_plots.confusion_plot(metric.matrix(), dataset.classes, folder / "confusion.png")
-    if "per_class" in scores:
-        values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
-        viz_plots.bars(values, folder / "iou_per_class.png", title="IoU per class (%)")
 
 
 def table(scores: dict) -> str:

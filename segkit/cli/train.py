@@ -57,6 +57,7 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     own = tuple(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ())))
     replaced = {type(hook) for hook in own}
     hooks = tuple(hook for hook in standard_hooks() if type(hook) not in replaced) + own
+    hooks = tuple(sorted(hooks, key=lambda hook: not getattr(hook, "adds_terms", False)))
     loop = Loop(cfg, build_runner(cfg), work_dir=folder, device=device, hooks=hooks)
     path = _resume_path(args.resume, folder)
     if path is not None:

@@ -14,9 +14,15 @@ from segkit.engine.pictures import comparison, shown
 from segkit.registry import HOOKS, ConfigError
 from segkit.types import Batch, Prediction
 
+TRAIN_IOU = "train_iou"
+NOT_LOSSES = ("grad_norm", TRAIN_IOU)
+"""Terms of the log that are no losses."""
+
 
 class Hook:
-    """Base: all four do nothing."""
+    """Base: all four do nothing. adds_terms: whether after_step adds to the terms, so that it comes before the log."""
+
+    adds_terms = False
 
     def after_step(self, loop: Any, terms: dict[str, Tensor]) -> None:
         """After each optimizer step; terms stay on the device."""
@@ -86,12 +92,13 @@ class Log(Hook):
         seconds, steps = time.perf_counter() - self._since, max(loop.step - self._from_step, 1)
         self._since, self._from_step = time.perf_counter(), loop.step
         rate = max(group["lr"] for group in loop.optimizer.param_groups)
-        loss = sum(value for name, value in averages.items() if name != "grad_norm")
+        losses = [value for name, value in averages.items() if name not in NOT_LOSSES]
+        loss = sum(losses)
         share = loop.seconds["data"] / max(loop.seconds["all"], 1e-9)
         loop.seconds.update(data=0.0, all=0.0)
         left = (loop.total_steps - loop.step) * seconds / steps
         terms = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
-        extra = f"  loss {loss:.4f}" if len(averages) - ("grad_norm" in averages) > 1 else ""
+        extra = f"  loss {loss:.4f}" if len(losses) > 1 else ""
         self._say(
             f"step {loop.step}/{loop.total_steps}  {terms}{extra}  lr {rate:.2e}  {seconds / steps:.3f} s/step "
             f"({share:.0%} data)  left {_clock(left)}"
@@ -134,7 +141,7 @@ class Checkpoint(Hook):
     def after_eval(self, loop: Any, scores: dict) -> None:
         settings = loop.settings
         value = scores
-        for part in settings.monitor.split("."):
+        for part in [settings.monitor] if settings.monitor in scores else settings.monitor.split("."):
             if not isinstance(value, dict) or part not in value:
                 known = ", ".join(name for name, score in scores.items() if isinstance(score, int | float))
                 raise ConfigError(f"loop.monitor = '{settings.monitor}': no such score; there are: {known}")

@@ -1,10 +1,12 @@
 """What a runner is: it says what the model is fed; losses are criterion rows, and the loop is one for all."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from segkit.engine.pictures import Show
 from segkit.schema import InferenceSettings
 from segkit.types import Batch, Outputs, Prediction, Stage
 
@@ -25,9 +27,18 @@ class Runner:
         """model: the raw model in evaluation mode -> one Prediction per image, at its original size."""
         raise NotImplementedError(f"{type(self).__name__} gives no predict()")
 
+    def show(self, folder: Path, dataset: Any, count: int) -> Any:
+        """-> what draws pictures of an evaluation into the folder, of `count` images at most: it has
+        after_batch(loop, predictions, batch) and, for the end, finish(metrics, scores) -> an overview's path."""
+        return Show(folder, dataset, count)
+
     def stages(self, cfg: dict) -> list[Stage]:
         """The trainings of the run, in order."""
         return [Stage()]
+
+    def prepare(self, model: nn.Module, stage: Stage, loop: Any) -> nn.Module:
+        """model: as the stage's config builds it, on the CPU -> the model that the stage trains."""
+        return model
 
     def start(self, stage: Stage, loop: Any) -> None:
         """Called when a stage's data, model and optimizer stand."""

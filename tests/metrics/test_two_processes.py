@@ -50,9 +50,20 @@ def multi_label(rank: int, size: int) -> dict:
     return metric.compute()
 
 
+def clicks(rank: int, size: int) -> dict:
+    metric = METRICS.get("NoC")(limits=(6, 3))
+    metric.start(None)
+    rng = np.random.default_rng(8)
+    runs = [np.sort(rng.random(int(rng.integers(1, 7)))).astype(np.float32) for _ in range(NUM_IMAGES)]
+    for i, ious in list(enumerate(runs))[rank::size]:
+        prediction = dict(clicks=torch.full((len(ious), 3), float(i)), ious=ious, seconds=0.1 * (i + 1))
+        metric.update([prediction], dict(meta=[dict(id=f"{9 - i}")]))
+    return metric.compute()
+
+
 def scores(rank: int, size: int) -> dict:
     """Scores of the images rank, rank + size, ...: all of them where size is 1."""
-    result: dict = {"MultiLabel": multi_label(rank, size)}
+    result: dict = {"MultiLabel": multi_label(rank, size), "NoC": clicks(rank, size)}
     for name in MAPS:
         metric = METRICS.get(name)()
         metric.start(SimpleNamespace(classes=CLASSES, ignore=255))
@@ -87,6 +98,7 @@ def test_two_processes_score_as_one(tmp_path):
             process.kill()
     alone = scores(0, 1)
     assert alone["Confusion"]["mIoU"] > 20 and alone["CocoAP"]["AP50"] > 5
+    assert len(alone["NoC"]["items"]) == NUM_IMAGES and 1 < alone["NoC"]["NoC@80"] < 6
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
 

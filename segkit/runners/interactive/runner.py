@@ -3,14 +3,19 @@
 B batch, P clicks per sign, H W image.
 """
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.click_settings import ClickInference
+from segkit.engine.click_pictures import ShowClicks
 from segkit.ops.next_click import add_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner
-from segkit.runners.interactive.simulate import ClickInference, simulate
+from segkit.runners.interactive.simulate import simulate
 from segkit.types import Batch, Outputs, Prediction
 
 
@@ -27,6 +32,7 @@ class Interactive(Runner):
         if not 0 <= previous_dropout <= 1:
             raise ConfigError(f"runner.previous_dropout = {previous_dropout}: it is a probability, 0 to 1")
         self.iterations, self.previous_dropout, self.threshold = iterations, previous_dropout, threshold
+        self._keep_masks = False
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Adds "clicks" float [B,2P,3] after the rounds and "previous" float [B,1,H,W] to the batch."""
@@ -62,8 +68,19 @@ class Interactive(Runner):
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
         """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how."""
+        if "mask" not in batch:
+            raise ConfigError(
+                "a click model answers to clicks, and without a true mask nothing tells where to click: use "
+                "segkit.api.click_predictor(model), then set_image(image) and click(y, x)"
+            )
+        settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
-        return simulate(model, images, batch["mask"], ClickInference(**self.inference.clicks))
+        return simulate(model, images, batch["mask"], ClickInference(**settings))
+
+    def show(self, folder: Path, dataset: Any, count: int) -> ShowClicks:
+        """Pictures of every click; predictions keep the mask after each from now on."""
+        self._keep_masks = True
+        return ShowClicks(folder, dataset, count)
 
 
 def bare(model: nn.Module) -> nn.Module:
