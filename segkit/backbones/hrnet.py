@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,9 @@ FUSE_UPSAMPLES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
 }
 """How a coarser branch reaches a finer one's size: of the classification nets; of mmsegmentation, first by the whole
 factor, then to the size where that is odd; of the authors' segmentation nets and RITM, corner pixels on corners."""
+
+PUBLISHED_DEPTHS = {((1, 3, 2), 2): "_small_v2"}
+"""(num_modules, num_blocks) -> what timm adds to the name of that width."""
 
 
 class Residual(nn.Module):
@@ -87,9 +91,10 @@ class HRNet(nn.Module):
 
     Without the widening layers that the classification net puts after them. Keys are the authors'.
     width: 18, 32, 48, 64 in the papers; pretrained: False or None for random weights, True for timm's of that width
-    (fetched from the hub), or a source as of Timm; num_modules: of the stages with two, three and four branches;
-    num_blocks: residual blocks of the first stage and of every branch of a module; fuse_upsample: one of
-    FUSE_UPSAMPLES; norm_eval: batch normalisations stay in eval; mean, std: in 0..255.
+    and depth or the name of one of timm's ("hrnet_w18.ms_in1k"), both fetched from the hub, or a source as of Timm;
+    num_modules: of the stages with two, three and four branches; num_blocks: residual blocks of the first stage and of
+    every branch of a module ((1, 3, 2) and 2: "small v2"); fuse_upsample: one of FUSE_UPSAMPLES; norm_eval: batch
+    normalisations stay in eval; mean, std: in 0..255.
     """
 
     order = "RGB"
@@ -121,7 +126,10 @@ class HRNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if pretrained and not torch.empty(0).is_meta:
-            weights = _published(width) if pretrained is True else read_weights(pretrained, list(self.state_dict()))
+            depth = PUBLISHED_DEPTHS.get((tuple(num_modules), num_blocks), "")
+            source = f"hrnet_w{width}{depth}" if pretrained is True else pretrained
+            is_name = pretrained is True or _is_name_of_timm(source)
+            weights = _published(source) if is_name else read_weights(source, list(self.state_dict()))
             load_encoder(self, weights, in_channels, "backbone.pretrained")
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
@@ -172,13 +180,18 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
     return nn.ModuleList(layers)
 
 
-def _published(width: int) -> dict[str, Tensor]:
-    """timm's ImageNet weights of that width, its classification layers among them."""
+def _is_name_of_timm(source: Any) -> bool:
     import timm
 
-    name = f"hrnet_w{width}"
+    return isinstance(source, str) and source.startswith("hrnet_") and timm.models.is_model_pretrained(source)
+
+
+def _published(name: str) -> dict[str, Tensor]:
+    """timm's ImageNet weights of that name, its classification layers among them."""
+    import timm
+
     if not timm.is_model(name):
-        raise ConfigError(f"backbone.width = {width}: timm has no {name}; give a file, or None for random weights")
+        raise ConfigError(f"backbone.pretrained: timm has no {name}; give a file, or None for random weights")
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:

@@ -1,8 +1,16 @@
 """What the contract of tests/test_archs.py expects of one model config, and options several rows share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 SIZES = ((65, 97), (128, 160))
+
+
+def image_alone(image: Tensor) -> tuple[Tensor, ...]:
+    """What most models read."""
+    return (image,)
 
 
 @dataclass(frozen=True)
@@ -10,7 +18,8 @@ class Row:
     """total, head: trainable parameters with `classes` classes, auxiliary heads included in the total;
     gmac: 1e9 multiply-additions of one 512 x 512 image in eval, None where nothing is published;
     small: options that make the model quick without changing its kind; sizes: image sizes it declares to take;
-    no_compile, no_export: why torch.compile or torch.export cannot take it, "" where they can."""
+    inputs: the arguments of the model for an image; no_compile, no_export: why torch.compile or torch.export cannot
+    take it, "" where they can."""
 
     total: int
     head: int
@@ -18,6 +27,7 @@ class Row:
     classes: int = 19
     small: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int], ...] = SIZES
+    inputs: Callable[[Tensor], tuple[Tensor, ...]] = image_alone
     no_compile: str = ""
     no_export: str = ""
 

@@ -1,0 +1,102 @@
+"""Reviving Iterative Training with Mask Guidance, Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
+
+Its HRNet networks: object-contextual representations (https://arxiv.org/abs/1909.11065) of a single class.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.attention_layers import SelfAttention2d, project
+from segkit.layers import at_level, resize
+from segkit.registry import HEADS
+
+
+@HEADS.register
+class ClickOCRHead(nn.Module):
+    """All branches of an HRNet at the finest one's size, a coarse prediction of the object from them, and the
+    prediction beside the mean feature that the coarse one gathers; "coarse.logits" is RITM's auxiliary output.
+
+    ocr_width: k, the width that positions and classes are compared by, features have 2 k; 0 predicts from the branches
+    alone; levels: the feature maps, resized to the first of them and concatenated. scale_points: where f-BRS scales
+    and shifts channels, by its letter.
+
+    With one class every position takes the class's whole vector, whatever it is compared by: the comparing layers have
+    no influence and their gradients are 0. They stay in the state dict. In eval they are not computed, and what depends
+    on the vector alone is computed once and not for every position.
+    """
+
+    scale_points = {"A": ("joined",), "B": ("joined",), "C": ("dropout",)}
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, ocr_width: int = 64,
+                 levels: tuple[int, ...] = (-4, -3, -2, -1), dropout: float = 0.05,
+                 align_corners: bool = True):  # fmt: skip
+        super().__init__()
+        self.levels = tuple(levels)
+        self.align_corners = align_corners
+        width = sum(at_level(in_channels, level) for level in self.levels)
+        self.joined = nn.Identity()
+        self.has_context = ocr_width > 0
+        if self.has_context:
+            channels = 2 * ocr_width
+            self.coarse_conv = _conv(width, width, kernel=1)
+            self.coarse_classifier = nn.Conv2d(width, num_classes, 1)
+            self.embed = _conv(width, channels, kernel=3)
+            self.relation = SelfAttention2d(
+                project(channels, ocr_width, 2), project(channels, ocr_width, 2), project(channels, ocr_width),
+                project(ocr_width, channels), scale=ocr_width**-0.5
+            )  # fmt: skip
+            self.fuse = project(2 * channels, channels)
+        else:
+            channels = width
+            self.last_conv = _conv(width, channels, kernel=3)
+        # only the context's output is thinned out; without it the module marks the place of f-BRS-C
+        self.dropout = nn.Dropout2d(dropout if self.has_context else 0.0)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w] and embedding [B,C,h,w] at the first
+        level's size, and with ocr_width coarse.logits [B,K,h,w]."""
+        first = features[self.levels[0]]
+        maps = [resize(features[i], like=first, align_corners=self.align_corners) for i in self.levels]
+        x = self.joined(torch.cat(maps, dim=1))
+        if not self.has_context:
+            embedding = self.dropout(self.last_conv(x))
+            return {"logits": self.classifier(embedding), "embedding": embedding}
+        coarse = self.coarse_classifier(self.coarse_conv(x))
+        embedding = self.dropout(self._with_context(self.embed(x), coarse))
+        return {"logits": self.classifier(embedding), "embedding": embedding, "coarse.logits": coarse}
+
+    def _with_context(self, x: Tensor, coarse: Tensor) -> Tensor:
+        """x: float [B,C,h,w]; coarse: float [B,K,h,w] logits -> float [B,C,h,w]."""
+        # OCRNet, eq. 3: a class's vector is the mean of x, weighted by the softmax of its logits over positions
+        share = coarse.flatten(2).softmax(dim=2)
+        vectors = torch.matmul(x.flatten(2), share.transpose(1, 2)).unsqueeze(3)
+        if coarse.shape[1] > 1:
+            return self.fuse(torch.cat([self.relation(x, vectors), x], dim=1))
+        vector = self.relation.value(vectors)
+        if not self.training:
+            return self._fuse_constant(self.relation.out(vector), x)
+        # Variances of a batch depend on how many positions are counted: in training the map has them all.
+        context = self.relation.out(vector.expand(-1, -1, *x.shape[-2:]))
+        context = context + _unused(self.relation.query, x) + _unused(self.relation.key, vectors)
+        return self.fuse(torch.cat([context, x], dim=1))
+
+    def _fuse_constant(self, context: Tensor, x: Tensor) -> Tensor:
+        """self.fuse of both maps side by side where context, float [B,C,1,1], is the same at all positions."""
+        weights = self.fuse.conv.weight.split(x.shape[1], dim=1)
+        return self.fuse.act(self.fuse.bn(F.conv2d(x, weights[1]) + F.conv2d(context, weights[0])))
+
+
+def _conv(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
+    """The authors give these convolutions a bias in spite of the normalisation."""
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def _unused(module: nn.Module, x: Tensor) -> Tensor:
+    """0, float [], that hangs on the module's parameters: its normalisations see x, nothing else comes of it, and the
+    gradients are the exact zeros that a softmax over one class gives."""
+    with torch.no_grad():
+        module(x)
+    return sum(0.0 * parameter.sum() for parameter in module.parameters())

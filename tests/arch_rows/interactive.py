@@ -1,0 +1,31 @@
+"""Rows of the models that read clicks."""
+
+import torch
+from torch import Tensor
+
+from tests.arch_rows.row import Row
+
+HR4 = ("model.backbone.width=4", "model.backbone.num_modules=[1,1,1]", "model.backbone.num_blocks=1",
+       "model.backbone.pretrained=None", "model.head.ocr_width=8")  # fmt: skip
+R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=16")
+R26 = ("model.backbone.name='resnet26t'", "model.guidance_channels=32", *R18[1:])
+"""Of a deep stem of 64 channels, half of which see the clicks: as 64 of 128 in the nets themselves."""
+
+
+def clicked(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """image: [B,3,H,W] -> the image, two clicks per sign of which one is empty, and what a round before might say."""
+    batch, _, height, width = image.shape
+    rows = [[height // 3, width // 2, 0], [-1, -1, -1], [height - 1, 0, 1], [3, width - 2, 2]]
+    clicks = torch.tensor(rows, dtype=torch.float32, device=image.device).expand(batch, -1, -1)
+    return image, clicks, (image[:, :1] / 255).float()
+
+
+ROWS = {
+    # The HRNets' published counts (14.50, 25.04, 67.59) hold work whose result is the same for all positions.
+    "ritm_hrnet18s": Row(4_220_047, 349_982, 14.120, classes=1, small=HR4, inputs=clicked),
+    "ritm_hrnet18": Row(10_032_019, 460_414, 24.331, classes=1, small=HR4, inputs=clicked),
+    "ritm_hrnet32": Row(30_951_363, 1_636_482, 64.830, classes=1, small=HR4, inputs=clicked),
+    "ritm_r34": Row(23_350_930, 2_056_929, 100.05, classes=1, small=R18, inputs=clicked),
+    "ritm_r50": Row(31_405_842, 7_764_705, 139.04, classes=1, small=R26, inputs=clicked),
+    "ritm_r101": Row(58_440_850, 15_807_585, 250.85, classes=1, small=R26, inputs=clicked),
+}
