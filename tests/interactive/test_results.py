@@ -1,6 +1,7 @@
 """What users see of an interactive run: table, curve, JSON and pictures of `test`, and runs compared by `analyze`."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from segkit.cli.main import main
 from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.engine.click_pictures import ShowClicks
+from segkit.engine.hooks import Checkpoint
 from segkit.engine.pictures import shown
 from segkit.metrics import noc_table
+from segkit.registry import HOOKS, ConfigError
 from segkit.runners.base import Runner
 from tests.tiny import sections
 
@@ -239,3 +242,83 @@ def test_files_without_clicks(content, told, tmp_path, capsys):
 def test_no_curve_to_draw(tmp_path):
     with pytest.raises(ValueError, match="no curves to draw"):
         viz_plots.click_curves({"a": []}, tmp_path / "a.png")
+
+
+def test_a_real_model_from_its_clicks_to_pictures_and_back(tmp_path, capsys):
+    from segkit.build import build_model
+
+    cfg = sections()
+    cfg["model"] = dict(
+        type="ClickSegmentor", num_classes=1, backbone=cfg["model"]["backbone"], head=cfg["model"]["head"]
+    )
+    cfg |= dict(val=section(length=3), metrics=[dict(type="NoC", limits=(4,))], losses=[dict(type="NormalizedFocal")])
+    cfg |= dict(runner=dict(type="Interactive"), inference=dict(clicks=dict(max_clicks=4, zoom=None)))
+    (tmp_path / "real.py").write_text(dump(cfg))
+    torch.manual_seed(0)
+    torch.save(dict(model=build_model(cfg["model"]).state_dict()), tmp_path / "real.pt")
+    words = [str(tmp_path / "real.py"), str(tmp_path / "real.pt"), "--device", "cpu"]
+    assert main(["test", *words, "--out", str(tmp_path / "m.json"), "--show", str(tmp_path / "show")]) == 0
+    scores = json.loads((tmp_path / "m.json").read_text())
+    assert [len(one["clicks"]) for one in scores["items"]] == [4, 4, 4]
+    # nothing is predicted yet: the first click is the middle of the square
+    assert scores["items"][0]["clicks"][0] == [11, 13, True]
+    assert len(list((tmp_path / "show").iterdir())) == 4
+    capsys.readouterr()
+    cv2.imwrite(str(tmp_path / "image.png"), Squares().image(0))
+    assert main(["predict", *words, str(tmp_path / "image.png"), "--out", str(tmp_path / "labels")]) == 2
+    assert "use segkit.api.click_predictor" in capsys.readouterr().err
+
+
+class OneTerm(torch.nn.Module):
+    """A criterion of one term."""
+
+    def forward(self, outputs, batch, step):
+        return {"loss": outputs["logits"].sum()}
+
+
+def attached(**arguments) -> tuple:
+    """-> a TrainIoU attached to a criterion, the criterion and the loop of both."""
+    hook = HOOKS.get("TrainIoU")(**arguments)
+    loop = SimpleNamespace(criterion=OneTerm(), raw_model=SimpleNamespace(align_corners=True))
+    terms: dict = {}
+    hook.after_step(loop, terms)
+    assert terms == {}
+    return hook, loop.criterion, loop
+
+
+def test_the_iou_of_a_batch_is_a_term_of_the_log_that_changes_no_loss():
+    hook, criterion, loop = attached()
+    mask = torch.tensor([[[1.0, 1.0, 0.0, -1.0]]])
+    logits = torch.tensor([[[[5.0, -5.0, -5.0, 5.0]]]], requires_grad=True)
+    assert criterion({"logits": logits}, {"mask": mask}, 0).keys() == {"loss"}
+    terms: dict = {}
+    hook.after_step(loop, terms)
+    assert terms.keys() == {"train_iou"} and float(terms["train_iou"]) == 50
+    assert not terms["train_iou"].requires_grad
+    # the next stage has a criterion of its own
+    loop.criterion = OneTerm()
+    hook.after_step(loop, terms := {})
+    assert terms == {} and len(loop.criterion._forward_hooks) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (dict(on="logit"), "TrainIoU.on = 'logit': .* there are: logits"),
+        (dict(target="masks"), "TrainIoU.target = 'masks'"),
+        (dict(), "it has 2 channels"),
+    ],
+)
+def test_the_iou_of_something_else(arguments, told):
+    _, criterion, _ = attached(**arguments)
+    with pytest.raises(ConfigError, match=told):
+        criterion({"logits": torch.zeros(1, 2, 4, 4)}, {"mask": torch.zeros(1, 4, 4)}, 0)
+
+
+def test_a_score_with_a_dot_in_its_name_can_be_monitored(monkeypatch):
+    saved = []
+    monkeypatch.setattr(Checkpoint, "_save", lambda self, loop, name: saved.append(name))
+    loop = SimpleNamespace(settings=SimpleNamespace(monitor="NoC@92.5", better="lower"), best=None)
+    for value in (7.0, 8.0, 6.5):
+        Checkpoint().after_eval(loop, {"NoC@92.5": value})
+    assert loop.best == 6.5 and len(saved) == 2
