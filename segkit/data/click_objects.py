@@ -47,7 +47,10 @@ def marked(sample: Sample, pixels: np.ndarray) -> np.ndarray:
 def background(sample: Sample) -> np.ndarray:
     """-> bool [H,W]: pixels that carry no label in any layer."""
     layers = sample["layers"]
-    return ~layers.any(axis=2) if layers.shape[2] != 1 else layers[:, :, 0] == 0
+    found = np.zeros(layers.shape[:2], np.uint8)
+    for layer in range(layers.shape[2]):
+        found |= layers[:, :, layer]
+    return found == 0
 
 
 def histograms(layers: np.ndarray) -> np.ndarray:
@@ -63,9 +66,11 @@ def histograms(layers: np.ndarray) -> np.ndarray:
     return counts
 
 
-def object_areas(sample: Sample) -> dict[int, int]:
-    """-> the pixels of each object, 0 for one that is not in the image (any more)."""
-    counts = histograms(sample["layers"])
+def object_areas(sample: Sample, counts: np.ndarray | None = None) -> dict[int, int]:
+    """counts: histograms of the sample's layers where they are known -> the pixels of each object, 0 for one that is
+    not in the image (any more)."""
+    if counts is None:
+        counts = histograms(sample["layers"])
     return {number: int(counts[one.layer, one.value]) for number, one in sample["objects"].items()}
 
 
@@ -96,26 +101,39 @@ def present_objects(sample: Sample) -> Sample:
     return large_objects(sample, 1)
 
 
-def only_listed(sample: Sample) -> Sample:
-    """-> the sample whose layers hold nothing but its objects and ignored regions: other labels become background, and
-    layers of nothing else are left out (one stays where all would go)."""
-    layers, objects, ignored = sample["layers"], sample["objects"], sample.get("ignored", ())
-    tables = np.zeros((layers.shape[2], 256), np.uint8)
-    for layer, value in [*(one[:2] for one in objects.values()), *ignored]:
-        tables[layer, value] = value
-    used = np.flatnonzero(tables.any(axis=1))
-    kept = np.zeros((*layers.shape[:2], max(len(used), 1)), np.uint8)
-    counts = histograms(layers)
-    for place, layer in enumerate(used):
-        has_others = (counts[layer, 1:] > 0)[tables[layer, 1:] == 0].any()
-        values = layers[:, :, layer]
-        kept[:, :, place] = tables[layer][values] if has_others else values
-    moved = {int(layer): place for place, layer in enumerate(used)}
-    cleaned = Sample(**sample)
-    cleaned["layers"] = kept
-    cleaned["objects"] = {number: one._replace(layer=moved[one.layer]) for number, one in objects.items()}
-    cleaned["ignored"] = [(moved[layer], value) for layer, value in ignored]
-    return cleaned
+def used_layers(sample: Sample) -> Sample:
+    """-> the sample without the layers that hold neither object nor ignored region (one stays where all would go)."""
+    objects, ignored = sample["objects"], sample.get("ignored", ())
+    used = sorted({one.layer for one in objects.values()} | {layer for layer, _ in ignored}) or [0]
+    if len(used) == sample["layers"].shape[2]:
+        return sample
+    place_of = {layer: place for place, layer in enumerate(used)}
+    kept = Sample(**sample)
+    # one layer after the other in memory, since they are read one at a time
+    kept["layers"] = np.stack([sample["layers"][:, :, layer] for layer in used]).transpose(1, 2, 0)
+    kept["objects"] = {number: one._replace(layer=place_of[one.layer]) for number, one in objects.items()}
+    kept["ignored"] = [(place_of[layer], value) for layer, value in ignored]
+    return kept
+
+
+def only_listed(sample: Sample, counts: np.ndarray | None = None) -> Sample:
+    """counts: as in object_areas -> the sample whose layers hold nothing but its objects and ignored regions: other
+    labels become background."""
+    layers = sample["layers"]
+    if counts is None:
+        counts = histograms(layers)
+    is_listed = np.zeros(counts.shape, bool)
+    is_listed[:, 0] = True
+    for layer, value in [*(one[:2] for one in sample["objects"].values()), *sample.get("ignored", ())]:
+        is_listed[layer, value] = True
+    others = np.flatnonzero(((counts > 0) & ~is_listed).any(axis=1))
+    if not len(others):
+        return sample
+    cleaned = layers.copy(order="K")
+    for layer in others:
+        table = np.where(is_listed[layer], np.arange(256), 0).astype(np.uint8)
+        cleaned[:, :, layer] = table[layers[:, :, layer]]
+    return Sample(**{**sample, "layers": cleaned})
 
 
 def roots(objects: Objects) -> list[int]:

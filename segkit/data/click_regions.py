@@ -15,6 +15,10 @@ LEAST_ERODED = 10
 """An erosion that leaves no more than these pixels is not done."""
 
 
+LUCKY_DRAWS = 6
+"""Pixels of the whole image that are tried before those of a region are listed."""
+
+
 def count_law(most: int, gamma: float) -> np.ndarray:
     """-> float64 [most]: probabilities of 0, 1, ..., most - 1, proportional to gamma^k."""
     weights = float(gamma) ** np.arange(most)
@@ -68,18 +72,29 @@ class Region:
 
     def __init__(self, make: Callable[[], np.ndarray]):
         self.make = make
+        self._mask: np.ndarray | None = None
         self._pixels: np.ndarray | None = None
-        self._width = 1
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int] | None:
         """-> (y, x), each pixel equally likely; None where there is none."""
-        if self._pixels is None:
-            mask = self.make()
-            self._pixels, self._width = np.flatnonzero(mask), mask.shape[1]
-        if not len(self._pixels):
-            return None
-        y, x = divmod(int(self._pixels[rng.integers(len(self._pixels))]), self._width)
+        if self._mask is None:
+            self._mask = self.make()
+        place = self._draw_by_luck(rng) if self._pixels is None else None
+        if place is None:
+            if self._pixels is None:
+                self._pixels = np.flatnonzero(self._mask)
+            if not len(self._pixels):
+                return None
+            place = int(self._pixels[rng.integers(len(self._pixels))])
+        y, x = divmod(place, self._mask.shape[1])
         return y, x
+
+    def _draw_by_luck(self, rng: np.random.Generator) -> int | None:
+        """-> the first of a few pixels of the image that lies in the region, which spares listing a large one."""
+        for place in rng.integers(self._mask.size, size=LUCKY_DRAWS).tolist():
+            if self._mask.item(place):
+                return place
+        return None
 
 
 class Mixture(NamedTuple):

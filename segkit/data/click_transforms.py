@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from segkit.data.click_objects import large_objects, only_listed, present_objects
+from segkit.data.click_objects import histograms, object_areas, only_listed, used_layers, without_objects
 from segkit.data.transforms import apply
 from segkit.registry import TRANSFORMS, ConfigError
 from segkit.types import Sample
@@ -36,13 +36,20 @@ class UntilObject:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """sample: image, layers, objects, ignored -> the transformed sample with the objects that are left."""
-        sample = present_objects(only_listed(sample))
-        tries = self.tries if sample["objects"] else 1
-        for _ in range(tries):
-            changed = present_objects(apply(self.transforms, sample, rng))
-            if changed["objects"] or self._is_kept(rng):
+        sample = used_layers(sample)
+        for attempt in range(self.tries):
+            changed = apply(self.transforms, sample, rng)
+            counts = histograms(changed["layers"])
+            areas = object_areas(changed, counts)
+            if any(areas.values()) or self._is_kept(rng):
                 break
-        return large_objects(changed, self.min_area)
+            if attempt == 0 and not any(object_areas(sample).values()):
+                break
+        # removed after the labels of nothing, so that their own labels stay
+        changed = only_listed(changed, counts)
+        least = max(self.min_area, 1)
+        gone = [number for number, area in areas.items() if area < least]
+        return Sample(**{**changed, "objects": without_objects(changed["objects"], gone)})
 
     def _is_kept(self, rng: np.random.Generator) -> bool:
         return self.keep_background < 0 or rng.random() < self.keep_background

@@ -11,6 +11,7 @@ from segkit.data.click_objects import (
     object_mask,
     only_listed,
     roots,
+    used_layers,
     without_objects,
 )
 from segkit.data.click_transforms import UntilObject
@@ -57,16 +58,24 @@ def test_removal_links_children_to_their_grandparent():
     assert without_objects(objects, [2, 3, 4, 1]) == {}
 
 
-def test_labels_of_nothing_become_background_and_empty_layers_go():
+def test_labels_of_nothing_become_background():
     layers = [box(SIZE, 0, 0, 4, 4, 7), box(SIZE, 0, 0, 2, 2) + box(SIZE, 8, 8, 9, 9, 3), box(SIZE, 5, 5, 7, 7, 4)]
     sample = make_sample(layers, {1: (1, 1)}, [(2, 4)])
     cleaned = only_listed(sample)
-    assert cleaned["layers"].shape == (*SIZE, 2)
-    assert cleaned["objects"] == {1: ClickObject(0, 1)} and cleaned["ignored"] == [(1, 4)]
-    np.testing.assert_array_equal(cleaned["layers"][..., 0], box(SIZE, 0, 0, 2, 2))
-    np.testing.assert_array_equal(cleaned["layers"][..., 1], layers[2])
-    np.testing.assert_array_equal(sample["layers"][..., 0], layers[0])
-    assert only_listed(make_sample(layers, {}))["layers"].shape == (*SIZE, 1)
+    wanted = [np.zeros(SIZE), box(SIZE, 0, 0, 2, 2), layers[2]]
+    np.testing.assert_array_equal(cleaned["layers"], np.stack(wanted, axis=2))
+    np.testing.assert_array_equal(sample["layers"], np.stack(layers, axis=2))
+    assert cleaned["objects"] == sample["objects"] and only_listed(cleaned) is cleaned
+
+
+def test_layers_of_nothing_go():
+    layers = [box(SIZE, 0, 0, 4, 4, 7), box(SIZE, 0, 0, 2, 2), box(SIZE, 5, 5, 7, 7, 4)]
+    sample = make_sample(layers, {1: (1, 1)}, [(2, 4)])
+    kept = used_layers(sample)
+    assert kept["objects"] == {1: ClickObject(0, 1)} and kept["ignored"] == [(1, 4)]
+    np.testing.assert_array_equal(kept["layers"], np.stack(layers[1:], axis=2))
+    assert used_layers(kept) is kept
+    assert used_layers(make_sample(layers, {}))["layers"].shape == (*SIZE, 1)
 
 
 def test_small_objects_go_but_are_no_background():
