@@ -138,3 +138,26 @@ def test_it_is_built_and_checked_with_its_transforms():
         check(dict(train=dict(dataset=dict(type="Shapes"), transforms=[cfg])), needed=())
     with pytest.raises(ConfigError, match="tries"):
         UntilObject([], tries=0)
+
+
+def test_the_published_augmentation_keeps_objects_whole():
+    """RITM's for SBD, of existing transforms: labels stay those of the objects, the black border is background, and
+    image and layers move together (the image shows the labels)."""
+    labels = box((60, 50), 10, 10, 50, 40) + box((60, 50), 2, 2, 8, 30, 2)
+    sample = make_sample([labels], {1: (0, 1), 2: (0, 2)})
+    sample["image"] = np.repeat(100 * labels[:, :, None], 3, axis=2)
+    chain = [
+        dict(type="RandomScale", low=0.75, high=1.25),
+        dict(type="Flip", direction=("horizontal", "vertical", "both")),
+        dict(type="Rot90"),
+        dict(type="RandomAffine", degrees=3.0, shift=0.03, p=0.75),
+        dict(type="Pad", size=(64, 64), centred=True),
+        dict(type="RandomCrop", size=(48, 56)),
+    ]
+    until = build(dict(type="UntilObject", transforms=chain, keep_background=0.01, min_area=80), TRANSFORMS, "t")
+    for seed in range(12):
+        drawn = until(sample, np.random.default_rng(seed))
+        layer, image = drawn["layers"][..., 0], drawn["image"][..., 0]
+        assert drawn["image"].shape == (48, 56, 3) and set(np.unique(layer)) <= {0, 1, 2}
+        assert all(area >= 80 for area in object_areas(drawn).values()) and drawn["objects"]
+        assert np.mean(np.abs(image.astype(int) - 100 * layer.astype(int)) > 51) < 0.03
