@@ -1,5 +1,5 @@
-"""iCaRL's distillation by sigmoids (LwF-MC). Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning,
-CVPR 2017, https://arxiv.org/abs/1611.07725, eq. 1, in the two forms of MiB's code.
+"""iCaRL's distillation by sigmoids (LwF-MC). Rebuffi et al., iCaRL, CVPR 2017,
+https://arxiv.org/abs/1611.07725, eq. 1, in the two forms of MiB's code.
 
 B batch, K classes of the step before, C with those of this step, H W image. Step 0 is BinaryCrossEntropy with
 sum_classes=True and average="all".

@@ -1,5 +1,5 @@
-"""Pseudo labels from the step before and distillation of pooled features. Douillard et al., PLOP: Learning without
-Forgetting for Continual Semantic Segmentation, CVPR 2021, https://arxiv.org/abs/2011.11390.
+"""Pseudo labels from the step before and distillation of pooled features. Douillard et al., PLOP, CVPR 2021,
+https://arxiv.org/abs/2011.11390.
 
 B batch, K classes of the step before with the background, C classes with those of this step, H W image, h w features.
 """
