@@ -1,5 +1,6 @@
 """Objects of a sample: areas, family, removal; augmentation until one is there."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -160,4 +161,8 @@ def test_the_published_augmentation_keeps_objects_whole():
         layer, image = drawn["layers"][..., 0], drawn["image"][..., 0]
         assert drawn["image"].shape == (48, 56, 3) and set(np.unique(layer)) <= {0, 1, 2}
         assert all(area >= 80 for area in object_areas(drawn).values()) and drawn["objects"]
-        assert np.mean(np.abs(image.astype(int) - 100 * layer.astype(int)) > 51) < 0.03
+        # away from edges, which bilinear images blur, and from the crop's border, behind which there may be one
+        square, inside = np.ones((7, 7), np.uint8), np.pad(np.ones((42, 50), bool), 3)
+        is_inner = (cv2.dilate(layer, square) == cv2.erode(layer, square)) & inside
+        np.testing.assert_array_equal(image[is_inner], 100 * layer[is_inner])
+        assert is_inner.any()
