@@ -92,7 +92,7 @@ class TorchOptimizers(Registry):
                     self._classes[name] = cls
 
 
-MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor")
+MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor", "segkit.click_stages", "segkit.growing_head")
 BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
 NECKS = Registry("neck", "segkit.archs")
 HEADS = Registry("head", "segkit.archs")
@@ -106,4 +106,4 @@ METRICS = Registry("metric", "segkit.metrics")
 OPTIMIZERS = TorchOptimizers("optimizer")
 SCHEDULES = Registry("schedule", "segkit.engine.schedules")
 HOOKS = Registry("hook", "segkit.engine")
-RUNNERS = Registry("runner", "segkit.runners", "segkit.runners.interactive.runner")
+RUNNERS = Registry("runner", "segkit.runners", "segkit.runners.interactive.runner", "segkit.runners.incremental.runner")

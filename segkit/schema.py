@@ -238,7 +238,8 @@ def _check_typed(value: dict, at: str, kind: Registry, place: tuple, problems: l
         for key in row:
             if key not in GROUP_KEYS:
                 problems.append((f"{at}.groups", f"no such key '{key}'{did_you_mean(key, GROUP_KEYS)}"))
-    for key, registry in getattr(cls, "parts", {}).items():
+    # `parts` are built with the object, `configs` stay as they are for it to use later
+    for key, registry in (getattr(cls, "parts", {}) | getattr(cls, "configs", {})).items():
         _check_part(own.get(key), f"{at}.{key}", registry, problems)
 
 

@@ -16,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--work-dir", help="the run's folder; default work_dirs/<config name>")
     arguments.add_argument("--resume", nargs="?", const="last", metavar="FILE",
                            help="go on from the folder's last.pt, or from a checkpoint")  # fmt: skip
+    arguments.add_argument("--from-step", type=int, metavar="K",
+                           help="class steps: begin with step K, from the checkpoint of step K - 1")  # fmt: skip
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     arguments.add_argument("--check", action="store_true", help="check config and data, train nothing")
     common.add_options(arguments)
@@ -58,10 +60,13 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     replaced = {type(hook) for hook in own}
     hooks = tuple(hook for hook in standard_hooks() if type(hook) not in replaced) + own
     hooks = tuple(sorted(hooks, key=lambda hook: not getattr(hook, "adds_terms", False)))
-    loop = Loop(cfg, build_runner(cfg), work_dir=folder, device=device, hooks=hooks)
-    path = _resume_path(args.resume, folder)
-    if path is not None:
-        loop.load_state_dict(checkpoint.read(path), path)
+    runner, path = build_runner(cfg), _resume_path(args.resume, folder)
+    state = None if path is None else checkpoint.read(path)
+    first = runner.first_stage if args.from_step is None else args.from_step
+    stage = first if state is None else state.get("stage", 0)
+    loop = Loop(cfg, runner, work_dir=folder, device=device, hooks=hooks, stage=stage)
+    if state is not None:
+        loop.load_state_dict(state, path)
     if dist.is_main():
         (folder / "config.py").write_text(dump(cfg))
         _say_start(loop, path)

@@ -14,10 +14,11 @@ from segkit.types import Batch, Outputs, Prediction, Stage
 class Runner:
     """Base of all runners; `forward` and `predict` are each runner's own, the rest does nothing.
 
-    inference: the section of that name, set before the first prediction.
+    inference: the section of that name, set before the first prediction; first_stage: where a new run begins.
     """
 
     inference: InferenceSettings = InferenceSettings()
+    first_stage: int = 0
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """model: the wrapped model in training mode -> what the criterion's rows name; may add keys to the batch."""
