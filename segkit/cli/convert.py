@@ -1,4 +1,9 @@
-"""Converts a published checkpoint: python tools/convert.py FILE OUT --from MAP --config CONFIG; --list: the maps."""
+"""Converts a published checkpoint: python tools/convert.py FILE OUT --from MAP --config CONFIG; --list: the maps.
+
+Files that describe their network need no --config: python tools/convert.py FILE OUT --from ritm.
+
+The way back, for the projects that have one: python tools/convert.py CHECKPOINT OUT --to FORM.
+"""
 
 import argparse
 
@@ -14,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("out", nargs="?", help="the checkpoint to write, .pt or .safetensors")
     arguments.add_argument("--from", dest="source", help="name of a key map")
+    arguments.add_argument("--to", dest="target", help="write a checkpoint of segkit in another project's form")
     arguments.add_argument("--config", help="the config of the same model in segkit")
     arguments.add_argument("--list", action="store_true", help="the key maps there are")
     common.add_options(arguments)
@@ -27,8 +33,12 @@ def _convert(args: argparse.Namespace) -> int:
         for name, keymap in all_maps().items():
             print(f"{name:24}{keymap.source}  {keymap.url}")
         return 0
-    if not (args.file and args.out and args.source and args.config):
-        raise ConfigError("give FILE OUT --from MAP --config CONFIG, or --list")
+    if args.file and args.out and args.target and not args.source:
+        return _export(args)
+    if args.file and args.out and args.source and not args.config:
+        return _convert_described(args)
+    if not (args.file and args.out and args.source):
+        raise ConfigError("give FILE OUT --from MAP --config CONFIG, or CHECKPOINT OUT --to FORM, or --list")
     from segkit.api import without_pretrained
     from segkit.build import build_model
     from segkit.engine import checkpoint
@@ -41,6 +51,32 @@ def _convert(args: argparse.Namespace) -> int:
     print(keymap.check(shapes, model.state_dict()))
     print(checkpoint.load_weights(model, keymap.apply(weights), args.file))
     checkpoint.save(args.out, content_of(model, cfg, meta))
+    print(f"written: {args.out}")
+    return 0
+
+
+def _convert_described(args: argparse.Namespace) -> int:
+    from segkit import api
+    from segkit.convert.keymap import load_map
+    from segkit.engine import checkpoint
+
+    source = load_map(args.source).source
+    if checkpoint.read(args.file).get("source") != args.source:
+        raise ConfigError(f"{args.file}: does not describe its network as files of {source} do; give --config CONFIG")
+    model = api.load_model(None, args.file, options=tuple(args.cfg_options))
+    checkpoint.save(args.out, content_of(model, model.config, {}) | {"classes": model.classes})
+    print(f"{source}: {len(model.state_dict())} tensors matched\nwritten: {args.out}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from segkit.convert.keymap import export
+    from segkit.engine import checkpoint
+
+    try:
+        checkpoint.save(args.out, export(checkpoint.read(args.file)["model"], args.target))
+    except ValueError as error:
+        raise ConfigError(f"{args.file}: {error}") from error
     print(f"written: {args.out}")
     return 0
 

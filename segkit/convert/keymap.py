@@ -88,6 +88,19 @@ def all_maps() -> dict[str, KeyMap]:
     return found
 
 
+def export(weights: dict[str, Tensor], name: str) -> dict[str, dict[str, Tensor]]:
+    """weights: segkit's, by name; name: in EXPORTS of a module of segkit.convert.maps -> the content of a checkpoint in
+    that project's form. Raises ConfigError for an unknown name."""
+    package = importlib.import_module("segkit.convert.maps")
+    modules = [importlib.import_module(f"{package.__name__}.{i.name}") for i in pkgutil.iter_modules(package.__path__)]
+    forms = {key: form for module in modules for key, form in getattr(module, "EXPORTS", {}).items()}
+    if name not in forms:
+        hint = did_you_mean(name, forms) or f"; there are: {', '.join(sorted(forms))}"
+        raise ConfigError(f"no form '{name}' to write{hint}")
+    keymap, key = forms[name]
+    return {key: {f"module.{theirs}": value for theirs, value in keymap.apply(weights).items()}}
+
+
 def load_map(name: str) -> KeyMap:
     """name: as in all_maps -> the key map. Raises ConfigError for an unknown one."""
     maps = all_maps()

@@ -17,7 +17,7 @@ TENSOR_PARTS = {
 }
 """What a tensor is made of. Nothing else of the file's choice is ever called."""
 
-STATE_KEYS = ("state_dict", "model_state", "model", "net", "module")
+STATE_KEYS = ("state_dict", "model_state", "segmentor", "model", "net", "module")
 
 
 class Unknown:
