@@ -75,7 +75,8 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
         print(f"\nstopped after step {loop.step}; go on with:\n  {_resume_command()}", flush=True)
         return 130
     if dist.is_main():
-        print(f"done: {folder}/last.pt" + (f", best {loop.settings.monitor} {loop.best:.2f} in {folder}/best.pt"
+        last = folder / loop.stage.name
+        print(f"done: {last}/last.pt" + (f", best {loop.settings.monitor} {loop.best:.2f} in {last}/best.pt"
                                            if loop.best is not None else ""))  # fmt: skip
     return 0
 
