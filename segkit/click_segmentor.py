@@ -119,13 +119,16 @@ class ClickSegmentor(Segmentor):
             return distance_maps(clicks, size, radius if self.groups else self.norm_radius)
         return disk_maps(clicks, size, radius)
 
-    def run(self, normalised: Tensor, guidance: Tensor, window: list | None = None) -> Outputs:
-        """normalised: float [B,3,H,W]; guidance: float [B,G,H,W] -> Outputs of the head, and in training of the aux."""
+    def features(self, normalised: Tensor, guidance: Tensor) -> list[Tensor]:
+        """normalised: float [B,3,H,W]; guidance: float [B,G,H,W] -> the backbone's feature maps."""
         image, stem_add = self.guide(normalised, guidance)
         if stem_add is not None and self.extra_channels:
             stem_add = F.pad(stem_add, (0, 0, 0, 0, 0, self.extra_channels))
-        features = self.backbone(image, stem_add)
-        return self.outputs_of(features, normalised, window)
+        return self.backbone(image, stem_add)
+
+    def run(self, normalised: Tensor, guidance: Tensor, window: list | None = None) -> Outputs:
+        """As features -> Outputs of the head, and in training of the aux."""
+        return self.outputs_of(self.features(normalised, guidance), normalised, window)
 
     def forward(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None,
                 window: list | None = None) -> Outputs:  # fmt: skip

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segkit.click_settings import ClickInference, ZoomSettings
 from segkit.layers import resize
 from segkit.registry import ConfigError
+from segkit.runners.interactive.brs import Inputs, Memory, Refinement
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.zoom import Box, View, boxes_above, choose_box, view_of, wants_second_pass, whole
 
@@ -37,28 +38,29 @@ class Session:
         self.place: Box = whole(self.size)
         self.view: View | None = None
         self.seen: Tensor | None = None
-        self.memory: object | None = None
+        self.network: nn.Module | None = None
+        self.memory: Memory | None = None
+        self.is_new = True
 
     def add(self, click: Click) -> None:
         self.clicks = (*self.clicks, click)
 
     def release(self) -> None:
         """Lets go of what only another click would need."""
-        self.view = self.seen = self.memory = None
+        self.view = self.seen = self.memory = self.network = None
 
     @property
     def first_order(self) -> int:
         """Order of the first click: an external mask counts as a click before it."""
         return 0 if self.external is None else 1
 
-    def look(self, view: View, place: Box, model: nn.Module, is_flipped: bool) -> bool:
-        """Sets what the network sees, normalised, the mirrored copy beside it -> whether that is new."""
-        self.place = place
-        if view == self.view:
-            return False
-        image = self.image if view.sizes == (self.size,) else view.apply(self.image.float())
-        self.view, self.seen = view, with_mirrored(model.normalise(image), is_flipped)
-        return True
+    def look(self, view: View, place: Box, network: nn.Module, is_flipped: bool) -> None:
+        """Sets what the network sees, normalised, the mirrored copy beside it, and where the answer belongs."""
+        self.place, self.is_new = place, view != self.view
+        if self.is_new or network is not self.network:
+            image = self.image if view.sizes == (self.size,) else view.apply(self.image.float())
+            self.seen = with_mirrored(network.normalise(image), is_flipped)
+        self.view, self.network = view, network
 
 
 def with_mirrored(x: Tensor, is_flipped: bool) -> Tensor:
@@ -79,9 +81,11 @@ class Advance:
     """
 
     def __init__(self, model: nn.Module, settings: ClickInference):
-        check_takes_clicks(model)
+        check_takes_clicks(model, settings.brs is not None)
         self.model, self.settings = model, settings
         self.zoom = None if settings.zoom is None else ZoomSettings(**settings.zoom)
+        self.refinement = None if settings.brs is None else Refinement(model, settings)
+        self.clicks_limit = settings.clicks_limit if self.refinement is None else self.refinement.limit
 
     @torch.no_grad()
     def __call__(self, sessions: Sequence[Session]) -> None:
@@ -98,7 +102,8 @@ class Advance:
         self._zoom_in(sessions)
         groups: dict[tuple, list[int]] = {}
         for i, session in enumerate(sessions):
-            groups.setdefault(session.view.input_size, []).append(i)
+            alone = () if self.refinement is None else (i,)
+            groups.setdefault((session.network, session.view.input_size, *alone), []).append(i)
         for members in groups.values():
             own = [sessions[i] for i in members]
             logits = self._logits(own, [previous[i] for i in members])
@@ -118,26 +123,33 @@ class Advance:
             # the published zoom keeps the old box when the mask has become empty, and pastes the result into it
             session.box = stored if box is None and self.settings.stale_roi else box
             view = view_of(box, session.size, self.zoom, self.settings.limit)
-            session.look(view, session.box or view.box, self.model, self.settings.flip)
+            network = stage_of(self.model, session.first_order + len(session.clicks))
+            session.look(view, session.box or view.box, network, self.settings.flip)
 
     def _logits(self, sessions: Sequence[Session], previous: Sequence[Tensor]) -> list[Tensor]:
         """-> float32 [1,1,h,w] each, mirrored copies merged, at the size of the network's input."""
-        flip, size = self.settings.flip, sessions[0].view.input_size
+        flip, size, network = self.settings.flip, sessions[0].view.input_size, sessions[0].network
         shown = None
-        if getattr(self.model, "has_previous", True):
+        if network.has_previous:
             shown = torch.cat([with_mirrored(s.view.apply(p), flip) for s, p in zip(sessions, previous)])
-        clicks = [self._moved(session) for session in sessions]
-        points = click_rows([row for rows in clicks for row in rows], sessions[0].image.device)
+        rows = [row for session in sessions for row in self._moved(session)]
+        points = click_rows([row[: self.clicks_limit] for row in rows], sessions[0].image.device)
         seen = torch.cat([session.seen for session in sessions]) if len(sessions) > 1 else sessions[0].seen
-        logits = self.model.run(seen, self.model.guidance(points, size, shown))["logits"].float()
+        guidance = network.guidance(points, size, shown)
+        if self.refinement is not None:
+            (session,) = sessions
+            inputs = Inputs(seen, guidance, [[click for click, _ in row] for row in rows], session.is_new)
+            logits, session.memory = self.refinement(inputs, session.memory)
+        else:
+            logits = network.run(seen, guidance)["logits"].float()
         # a resize with aligned corners is symmetric, so that the mean of both copies is resized once
         ones = [merge_mirrored(pair) for pair in logits.split(2)] if flip else logits.split(1)
-        return [resize(one, size=size, align_corners=self.model.align_corners) for one in ones]
+        return [resize(one, size=size, align_corners=network.align_corners) for one in ones]
 
     def _moved(self, session: Session) -> list[list[tuple[Click, int]]]:
-        """The clicks the network sees with their orders: of the image, and of its mirrored copy."""
-        kept = session.clicks[: self.settings.clicks_limit]
-        rows = [(click, session.first_order + i) for i, click in enumerate(session.view.move(kept))]
+        """All clicks as the network sees them, with their orders: of the image, and of its mirrored copy."""
+        clicks = session.view.move(session.clicks)
+        rows = [(click, session.first_order + i) for i, click in enumerate(clicks)]
         if not self.settings.flip:
             return [rows]
         width = session.view.input_size[1]
@@ -164,13 +176,21 @@ def click_rows(clicks: Sequence[Sequence[tuple[Click, int]]], device: torch.devi
     return torch.from_numpy(table.reshape(len(clicks), 2 * most, 3)).to(device)
 
 
-def check_takes_clicks(model: nn.Module) -> None:
-    """Raises ConfigError for a model without click input."""
-    if not all(callable(getattr(model, name, None)) for name in ("normalise", "guidance", "run")):
+def stage_of(model: nn.Module, num_clicks: int) -> nn.Module:
+    """The network that answers so many clicks: of a model of several stages one of them, else the model."""
+    return model.stage(num_clicks) if hasattr(model, "stage") else model
+
+
+def check_takes_clicks(model: nn.Module, has_refinement: bool) -> None:
+    """Raises ConfigError for a model without click input, and for a refinement of several stages."""
+    network = stage_of(model, 1)
+    if not all(hasattr(network, name) for name in ("normalise", "guidance", "run", "has_previous")):
         raise ConfigError(
             f"{type(model).__name__} takes no clicks: set model.type = 'ClickSegmentor' and train it with "
             "runner = dict(type='Interactive')"
         )
+    if has_refinement and network is not model:
+        raise ConfigError(f"inference.clicks.brs: {type(model).__name__} has several networks; set it to None")
 
 
 class ClickPredictor:
@@ -201,7 +221,7 @@ class ClickPredictor:
         session = self._current()
         if mask.shape != session.size:
             raise ValueError(f"mask of {mask.shape} pixels for an image of {session.size}")
-        if not getattr(self._advance.model, "has_previous", True):
+        if not self._advance.model.has_previous:
             raise ValueError("this model reads no previous mask (model.previous_mask = False): start from clicks")
         values = mask if mask.dtype.kind == "f" else mask > 0
         external = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
