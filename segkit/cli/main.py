@@ -12,6 +12,7 @@ COMMANDS = {
     "benchmark": "parameters, MACs, steps per second, memory of a config",
     "convert": "a published checkpoint to one of segkit",
     "analyze": "statistics of a data set's classes",
+    "prepare": "a data set in the format that training with clicks reads",
 }
 
 

@@ -88,15 +88,17 @@ def in_layers(labels: np.ndarray, values: Sequence[int]) -> tuple[np.ndarray, li
     The n-th value becomes n + 1 while they fit into one layer; other labels become 0.
     """
     places = [(number // LAYER_FULL, number % LAYER_FULL + 1) for number in range(len(values))]
-    layers = np.zeros((*labels.shape, max(1, -(-len(values) // LAYER_FULL))), np.uint8)
+    count = max(1, -(-len(values) // LAYER_FULL))
     if labels.dtype in (np.uint8, np.uint16):
-        table = np.zeros((1 << 8 * labels.dtype.itemsize, layers.shape[2]), np.uint8)
+        tables = np.zeros((count, 1 << 8 * labels.dtype.itemsize), np.uint8)
         for value, (layer, own) in zip(values, places):
-            table[value, layer] = own
-        return table[labels], places
-    for value, (layer, own) in zip(values, places):
-        layers[..., layer][labels == value] = own
-    return layers, places
+            tables[layer, value] = own
+        layers = np.stack([table[labels] for table in tables])
+    else:
+        layers = np.zeros((count, *labels.shape), np.uint8)
+        for value, (layer, own) in zip(values, places):
+            layers[layer][labels == value] = own
+    return layers.transpose(1, 2, 0), places
 
 
 def one_layer(labels: np.ndarray, ignored: Iterable[int] = (), *, place: str = "") -> Packed:
@@ -118,23 +120,3 @@ def as_target(labels: np.ndarray, value: int, ignored: Sequence[int] = (), *, pl
     if len(ignored):
         mask[np.isin(labels, list(ignored))] = -1
     return mask
-
-
-def stacked(masks: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """masks: bool [H,W] each, overlapping or not; size: (H, W) -> (layers uint8 [H,W,L], the (layer, value) of each).
-
-    Each mask goes to the first layer where its pixels are free, so that none covers another.
-    """
-    layers: list[np.ndarray] = []
-    used: list[int] = []
-    places = []
-    for mask in masks:
-        free = (n for n, layer in enumerate(layers) if used[n] < LAYER_FULL and not layer[mask].any())
-        place = next(free, len(layers))
-        if place == len(layers):
-            layers.append(np.zeros(size, np.uint8))
-            used.append(0)
-        used[place] += 1
-        layers[place][mask] = used[place]
-        places.append((place, used[place]))
-    return np.stack(layers, axis=2) if layers else np.zeros((*size, 1), np.uint8), places

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.click_base import ClickEvaluation, ClickTraining, Packed, no_object, stacked
+from segkit.data.click_base import ClickEvaluation, ClickTraining, Packed, no_object
 from segkit.data.coco_json import draw, read_coco
 from segkit.data.dataset import DataError, resolve_root
 from segkit.data.flat_index import FlatIndex, cached_index
+from segkit.data.packing import pack_masks
 from segkit.data.pairs import some
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
@@ -133,9 +134,10 @@ class COCOClicks(ClickTraining):
         """-> the image's objects, overlapping ones in layers of their own, and its crowds as ignored regions."""
         size, rows = self._files.masks(index)
         rows = [row for row in rows if row[2].any()]
-        layers, places = stacked([mask for _, _, mask in rows], size)
+        layers, places = pack_masks([mask for _, _, mask in rows])
         objects = {row[0]: ClickObject(*place) for row, place in zip(rows, places) if not row[1]}
-        return Packed(layers, objects, [place for row, place in zip(rows, places) if row[1]])
+        planes = np.stack(layers or [np.zeros(size, np.uint8)])
+        return Packed(planes.transpose(1, 2, 0), objects, [place for row, place in zip(rows, places) if row[1]])
 
 
 @DATASETS.register

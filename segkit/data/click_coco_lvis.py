@@ -155,4 +155,5 @@ def _decoded(
             values = table[values]
         layers.append(values)
     objects = {number: own._replace(layer=moved[own.layer]) for number, own in objects.items()}
-    return Packed(np.stack(layers, axis=2), objects, [])
+    # planes one after the other: transforms take them one by one
+    return Packed(np.stack(layers).transpose(1, 2, 0), objects, [])

@@ -51,7 +51,9 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
         moved["mask"] = change.labels(sample["mask"], ignore_value(sample["mask"], ignore))
     if sample.get("layers") is not None:
         layers = [change.labels(np.ascontiguousarray(layer), 0) for layer in np.moveaxis(sample["layers"], 2, 0)]
-        moved["layers"] = np.stack(layers, axis=2) if layers else np.zeros((*change.size, 0), sample["layers"].dtype)
+        # planes one after the other: the next transform takes them one by one
+        planes = np.stack(layers) if layers else np.zeros((0, *change.size), sample["layers"].dtype)
+        moved["layers"] = planes.transpose(1, 2, 0)
     if sample.get("clicks") is not None:
         moved["clicks"] = _move_clicks(sample["clicks"], change)
     if sample.get("boxes") is not None or sample.get("masks") is not None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segkit.build import build
-from segkit.data.click_base import one_layer, stacked
+from segkit.data.click_base import one_layer
 from segkit.data.click_coco import COCOClicks, COCOClicksEval
 from segkit.data.click_grabcut import DAVIS, Berkeley, COCOMVal, GrabCut
 from segkit.data.click_penn_fudan import PennFudanClicks
@@ -112,14 +112,6 @@ def test_more_values_than_a_layer_holds():
     values = [int(labels[mask][0]) for mask in seen]
     assert values == [v for v in range(1, 600) if v != 300]
     assert labels[layers[..., ignored[0][0]] == ignored[0][1]].tolist() == [300]
-
-
-def test_stacked_masks_keep_every_pixel():
-    masks = [drawn(0, 0, 4, 4), drawn(4, 0, 8, 4), drawn(2, 2, 6, 6), drawn(0, 5, 2, 6)]
-    layers, places = stacked(masks, (6, 8))
-    assert places == [(0, 1), (0, 2), (1, 1), (0, 3)]
-    assert all(np.array_equal(layers[..., layer] == value, mask) for mask, (layer, value) in zip(masks, places))
-    assert stacked([], (6, 8))[0].shape == (6, 8, 1)
 
 
 def test_coco_objects_and_crowds(tmp_path):
