@@ -132,6 +132,41 @@ def click_curves(
     return _save(figure, path)
 
 
+def steps_plot(steps: Sequence[Mapping], path: str | os.PathLike, title: str = "") -> Path:
+    """steps: of metrics.json's "steps" (step, classes, mIoU_old, mIoU_new, mIoU_all, per_class) -> the file's path.
+
+    Above, the means of old, new and all classes over the steps; below, the IoU of each class in percent, a row per
+    class in the order of learning and a column per step. Cells of classes that a step does not know stay white, those
+    it does not score grey.
+    """
+    if not steps:
+        raise ValueError(f"{path}: there are no steps to draw")
+    classes = list(steps[-1]["classes"])
+    values = np.full((len(classes), len(steps)), np.nan)
+    known = np.zeros(values.shape, bool)
+    for column, step in enumerate(steps):
+        for row, name in enumerate(classes):
+            known[row, column] = name in step["per_class"]
+            iou = step["per_class"].get(name, {}).get("IoU")
+            values[row, column] = np.nan if iou is None else iou
+    height = 0.26 * len(classes) if len(classes) <= MOST_READABLE else 8.0
+    figure = _figure(max(4.6, 2.4 + 0.62 * len(steps)), 3.0 + height)
+    upper, lower = figure.subplots(2, height_ratios=[2.2, height])
+    numbers = [step["step"] for step in steps]
+    for name, colour in zip(("old", "new", "all"), COLOURS):
+        means = [np.nan if step[f"mIoU_{name}"] is None else step[f"mIoU_{name}"] for step in steps]
+        _curve(upper, np.column_stack([numbers, means]), colour, name)
+    upper.set(ylabel="mIoU", ylim=(0, 100), xticks=numbers)
+    upper.set_title(title, fontsize=11, loc="left")
+    upper.legend(fontsize=8, frameon=False, ncols=3)
+    upper.grid(color="#dddddd", linewidth=0.6)
+    _tidy(upper)
+    _class_cells(lower, values, known, classes)
+    lower.set_xticks(range(len(steps)), numbers, fontsize=8)
+    figure.colorbar(lower.images[-1], ax=lower, label="IoU")
+    return _save(figure, path)
+
+
 def _figure(width: float, height: float):
     """-> an empty matplotlib figure of this size in inches that fits its parts by itself."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -140,6 +175,21 @@ def _figure(width: float, height: float):
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _class_cells(axes, values: np.ndarray, known: np.ndarray, classes: Sequence[str]) -> None:
+    """values: percent [K,S], NaN where there is none; known: bool [K,S]: which of these are grey instead of white."""
+    is_readable = len(classes) <= MOST_READABLE
+    axes.imshow(np.where(known, 0.2, 0.0), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(values if is_readable else np.zeros((0, 0))):
+        if np.isfinite(value):
+            ink = "#222222" if value > 60 else "white"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8 if is_readable else 4)
+    axes.set_xlabel("step", fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def _curve(axes, points: np.ndarray, colour: str, name: str) -> None:
