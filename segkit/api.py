@@ -30,7 +30,8 @@ def load_model(config: str | Path | dict | None, path: str | Path, device: str |
     """A trained model in evaluation mode.
 
     config: a config file, loaded sections, or None for the config inside the checkpoint; path: .pt, .pth or
-    .safetensors; options: "a.b=value" overrides. The moving average is loaded where the checkpoint has one.
+    .safetensors, or an official file of RITM, whose own description of its network replaces the config's section
+    `model`; options: "a.b=value" overrides. The moving average is loaded where the checkpoint has one.
     The model carries `config`, `classes` and `palette`. Raises CheckpointError and ConfigError.
     """
     content = checkpoint.read(path)
@@ -42,16 +43,22 @@ def load_model(config: str | Path | dict | None, path: str | Path, device: str |
 
 
 def resolve(config: str | Path | dict | None, content: dict, path: str | Path, options: tuple[str, ...] = ()) -> Config:
-    """The checked config of a checkpoint: the given one, or the one inside."""
+    """The checked config of a checkpoint: the given one, or the one inside. A published file that describes its network
+    (content["source"]) is right about it, whatever section `model` the given config has."""
+    late = options
     if isinstance(config, str | Path):
         cfg = load_config(config, options)
+        late = ()
     else:
         inner = content.get("config") if config is None else config
         if not inner:
             raise checkpoint.CheckpointError(f"{path}: holds no config; name the config file it was trained with")
         cfg = Config(copy.deepcopy(dict(inner)), str(path))
-        for option in options:
-            set_option(cfg, cfg.origins, option)
+    if "source" in content:
+        cfg["model"] = copy.deepcopy(content["config"]["model"])
+        late = late or tuple(option for option in options if option.startswith("model."))
+    for option in late:
+        set_option(cfg, cfg.origins, option)
     check(cfg)
     return cfg
 

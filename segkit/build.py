@@ -30,10 +30,10 @@ def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
 
 
 def _build_part(value: Any, kind: Registry, at: str) -> Any:
-    if kind is MODELS and value is not None:
-        return build_model(value, at)
     if isinstance(value, list | tuple):
         return [_build_part(inner, kind, f"{at}.{i}") for i, inner in enumerate(value)]
+    if kind is MODELS and value is not None:
+        return build_model(value, at)
     return build(value, kind, at) if isinstance(value, dict) else value
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit.registry import did_you_mean
+from segkit.convert import ritm_file
+from segkit.registry import ConfigError, did_you_mean
 
 
 class CheckpointError(ValueError):
@@ -48,7 +49,8 @@ def _text_only(content: dict[str, Any]) -> dict[str, str]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of segkit, or a plain state dict (as {"model": ...}), from .pt, .pth or .safetensors, on the CPU.
+    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (as ritm_file has it),
+    from .pt, .pth or .safetensors, on the CPU.
 
     Raises CheckpointError for a missing or damaged file and for one that would need to execute code.
     """
@@ -69,6 +71,11 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]})") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path}: is no checkpoint, or was cut off while it was written") from error
+    if ritm_file.is_official(content):
+        try:
+            return ritm_file.read_official(content)
+        except ConfigError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
     return content if "model" in content else {"model": _state_dict_of(content, path)}
