@@ -34,6 +34,13 @@ class EvalSettings:
 
 
 @dataclass
+class ScoredSettings(EvalSettings):
+    """Section `test`, or one of its named sets. inference: values of this set over those of section `inference`."""
+
+    inference: dict = field(default_factory=dict)
+
+
+@dataclass
 class LoopSettings:
     """Section `loop`. Give steps or epochs; eval_every and save_every are in steps, 0 = at the end only;
     keep: numbered checkpoints kept beside last.pt and best.pt; accumulate: batches per optimizer step;
@@ -157,6 +164,9 @@ for _part in ("val", "test", "test.*"):
     TREE[f"{_part}.dataset"] = (reg.DATASETS, ())
     TREE[f"{_part}.transforms[]"] = (reg.TRANSFORMS, ())
     PLAIN[_part] = EvalSettings
+for _part in ("test", "test.*"):
+    PLAIN |= {f"{_part}.{_name}": PLAIN[_name] for _name in list(PLAIN) if _name.startswith("inference")}
+    PLAIN[_part] = ScoredSettings
 
 EXTRA_KEYS: dict[str, tuple[str, ...]] = {
     "losses[]": ("on", "target", "weight", "at", "name"),

@@ -8,6 +8,7 @@ from typing import Any
 from segkit.cli import common
 from segkit.cli.preflight import needed_sections
 from segkit.config import Config
+from segkit.registry import ConfigError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
+    arguments.add_argument("--sets", nargs="+", metavar="NAME", help="of several named test sets score these alone")
     arguments.add_argument("--device")
     common.add_options(arguments)
     return common.run(_test, arguments.parse_args(argv))
@@ -44,8 +46,8 @@ def _test(args: argparse.Namespace) -> int:
         dtype = amp_dtype(cfg.get("loop", {}).get("amp", "off") if device.type == "cuda" else "off", device)
         metrics = build_metrics(cfg.get("metrics", []))
         results = {
-            name: _score(args, (name, part), (build_runner(cfg), model, metrics), (device, dtype))
-            for name, part in sections(cfg, args.split).items()
+            name: _score(args, (name, part), (build_runner(of_set(cfg, part)), model, metrics), (device, dtype))
+            for name, part in chosen(sections(cfg, args.split), args.sets).items()
         }
         if dist.is_main():
             scores = results[""] if list(results) == [""] else results
@@ -77,10 +79,28 @@ def sections(cfg: Config, split: str) -> dict[str, dict]:
     return {"": part} if "dataset" in part else dict(part)
 
 
+def chosen(parts: dict[str, dict], names: list[str] | None) -> dict[str, dict]:
+    """The parts of these names, all without names; ConfigError for a name that is none."""
+    for name in names or ():
+        if name not in parts:
+            raise ConfigError(f"--sets {name}: the config names {', '.join(filter(None, parts)) or 'no sets'}")
+    return {name: part for name, part in parts.items() if not names or name in names}
+
+
+def of_set(cfg: Config, part: dict) -> dict:
+    """The config with `inference` of a test set over the section `inference`."""
+    return {**cfg, "inference": _merged(cfg["inference"], part.get("inference") or {})}
+
+
+def _merged(values: dict, new: dict) -> dict:
+    """Dicts merge, all else replaces."""
+    both = {key: _merged(values[key], value) for key, value in new.items()
+            if isinstance(value, dict) and isinstance(values.get(key), dict)}  # fmt: skip
+    return {**values, **new, **both}
+
+
 def with_switches(cfg: Config, *, tta: bool, slide: bool) -> dict:
     """Section `inference` with --tta and --slide; the window is inference.crop, or the last training crop."""
-    from segkit.registry import ConfigError
-
     inference = dict(cfg.get("inference") or {})
     if tta:
         inference.setdefault("tta", {"scales": (0.75, 1.0, 1.25), "flip": True})

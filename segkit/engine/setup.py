@@ -15,7 +15,7 @@ from segkit.data.loader import EvalItems, TrainItems, eval_loader
 from segkit.data.samplers import Sampler
 from segkit.engine import checkpoint
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError
-from segkit.schema import EvalSettings, InitSettings, LoopSettings, TrainSettings
+from segkit.schema import InitSettings, LoopSettings, ScoredSettings, TrainSettings
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,7 +58,7 @@ def build_training(cfg: dict, seed: int) -> tuple[TrainItems, Sampler, TrainSett
 
 def build_evaluation(cfg: dict, at: str, device: torch.device) -> tuple[Dataset, Any]:
     """Section `val` or one of `test` -> its data set and the loader of this process's share."""
-    settings = EvalSettings(**cfg)
+    settings = ScoredSettings(**cfg)
     dataset = build_dataset(settings.dataset, f"{at}.dataset")
     items = EvalItems(dataset, build_transforms(settings.transforms, f"{at}.transforms"))
     loader = eval_loader(items, batch_size=settings.batch_size, workers=settings.workers, rank=dist.rank(),

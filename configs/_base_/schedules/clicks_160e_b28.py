@@ -1,0 +1,5 @@
+"""160 epochs of 30,000 samples in whole batches of 28; the rate falls tenfold at epochs 140 and 155."""
+
+_epoch = 30000 // 28
+schedule = dict(type="MultiStep", milestones=(140 * _epoch, 155 * _epoch))
+loop = dict(steps=160 * _epoch, eval_every=10 * _epoch, save_every=_epoch, monitor="NoC@90", better="lower")

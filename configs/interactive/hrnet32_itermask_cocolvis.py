@@ -1,0 +1,9 @@
+"""RITM's hrnet32_cocolvis_itermask_3p: HRNet-32 with OCR, previous mask, up to 3 rounds of clicks (table 7)."""
+
+_base_ = [
+    "../_base_/models/ritm_hrnet32.py",
+    "../_base_/datasets/clicks_cocolvis.py",
+    "../_base_/schedules/clicks_230e_b32.py",
+]
+runner = dict(type="Interactive", iterations=3)
+train = dict(batch_size=32)
