@@ -24,6 +24,9 @@ from segkit.types import Sample
 FEW = 64
 """Masks up to which starting worker processes takes longer than reading."""
 
+HARDLY_ANY = 0.05
+"""Share of the images that show a step's classes; a step that keeps less is remarked on."""
+
 
 @DATASETS.register
 class ClassSteps(Dataset):
@@ -69,8 +72,10 @@ class ClassSteps(Dataset):
         self.classes, self.palette = self.plan.classes(step), self.plan.colors(step)
         self.folder = dataset.folder
         self.table = label_table(self.plan, step, **rule)
-        share = f"step {step}, {setting}: {len(self)} of {len(dataset)} images"
-        self.notes = (*dataset.notes, share)
+        self.notes = dataset.notes
+        if lists is None and part == "train" and setting in EXCLUSIVE:
+            shown = select_images(present, self.plan, setting="overlapped")
+            self.notes += _sparse(chosen, shown, setting)
 
     ignore = IGNORE
 
@@ -98,6 +103,17 @@ class ClassSteps(Dataset):
 
     def _remapped(self, mask: np.ndarray) -> np.ndarray:
         return cv2.LUT(mask, self.table) if mask.dtype == np.uint8 else self.table[mask]
+
+
+def _sparse(chosen: list[np.ndarray], shown: list[np.ndarray], setting: str) -> tuple[str, ...]:
+    """chosen, shown: images of each step that it takes, and that show its classes -> a remark on each step that keeps
+    hardly any."""
+    return tuple(
+        f"step {step} keeps {len(kept)} of the {len(all_of_them)} images that show its classes: '{setting}' leaves out "
+        "those that show a class of a later step; setting='overlapped' keeps all"
+        for step, (kept, all_of_them) in enumerate(zip(chosen, shown))
+        if len(kept) < HARDLY_ANY * len(all_of_them)
+    )
 
 
 def _workers(workers: int | None, num_masks: int) -> int:

@@ -1,6 +1,7 @@
 """Tasks, label tables and image lists equal those of the published code bases; bad tasks are refused by name."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from segkit.build import build
 from segkit.data import mask_scan
+from segkit.data.camvid import CamVid
 from segkit.data.class_orders import ALIASES, TASKS
 from segkit.data.class_plan import ClassPlan, label_table, make_plan, remap_table
 from segkit.data.class_selection import balanced_images, classes_of_images, read_lists, select_images, values_of
@@ -136,7 +138,6 @@ def test_the_data_set_of_a_step():
     expected = np.where(VOC.masks[first] == 5, 20, 0)
     assert np.array_equal(sample["mask"], expected) and np.array_equal(data.mask(0), expected)
     assert data.mask(0).dtype == np.uint8
-    assert f"{len(data)} of 120 images" in data.notes[-1]
     test = step_of(VOC, "voc_19-1b", 0, part="test")
     assert test.classes == (*VOC_NAMES[:5], *VOC_NAMES[6:])
     both = np.concatenate([test.mask(i).ravel() for i in range(len(test))])
@@ -276,6 +277,29 @@ def test_a_step_without_an_image_stops_before_training():
     empty = Maps(np.zeros((2, 2, 2), np.uint8), ("background", "cat", "dog"), "empty")
     with pytest.raises(DataError, match=r"no image for step 0 \(cat\) in the part 'train'"):
         ClassSteps(empty, steps=[[1], [2]], workers=0)
+
+
+def test_a_step_that_keeps_hardly_any_image_is_remarked_on():
+    masks = np.array([[[1, 1]], *([[1, 2]] for _ in range(39)), [[2, 2]]], np.uint8)
+    crowded = Maps(masks, ("background", "sky", "car"), "crowded")
+    data = ClassSteps(crowded, steps=[[1], [2]], setting="disjoint", workers=0)
+    assert data.images_of_steps == (1, 40) and len(data.notes) == 1
+    assert data.notes[0].startswith("step 0 keeps 1 of the 40 images that show its classes: 'disjoint' leaves out")
+    assert not ClassSteps(crowded, steps=[[1], [2]], workers=0).notes
+    assert not ClassSteps(crowded, steps=[[2], [1]], setting="disjoint", part="test", workers=0).notes
+
+
+@pytest.mark.skipif("SEGKIT_DATA" not in os.environ, reason="needs CamVid under SEGKIT_DATA")
+def test_camvid():
+    street = CamVid(split="train")
+    data = ClassSteps(street, "camvid_7-4", 1, workers=0)
+    assert data.images_of_steps == (367, 364) and data.classes[:2] == ("background", "sky")
+    raw, own = street.mask(int(data.indices[0])), data.mask(0)
+    assert np.array_equal(own, np.where((raw >= 7) & (raw < 11), raw + 1, 0))
+    test = ClassSteps(street, "camvid_7-4", 0, part="test", workers=0).mask(0)
+    assert np.array_equal(test, np.where(street.mask(0) < 7, street.mask(0) + 1, 255))
+    sparse = ClassSteps(street, "camvid_7-4", 0, setting="disjoint", workers=0)
+    assert len(sparse) == 3 and "keeps 3 of the 367" in sparse.notes[0]
 
 
 def test_labels_outside_the_task_name_the_mask():
