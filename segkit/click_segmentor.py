@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import resize
+from segkit.layers import gaussian_xavier_, resize
 from segkit.ops.click_maps import clicks_of_group, disk_maps, distance_maps
 from segkit.registry import MODELS, ConfigError
 from segkit.segmentor import Segmentor
@@ -77,14 +77,15 @@ class ClickSegmentor(Segmentor):
     norm_radius)); previous_mask: whether the last probabilities are read as well; binary_previous: cut at .5 first;
     groups: radii of click groups, of the first click, the second, ..., of the rest (in place of `radius`);
     guidance_channels: maps added to the stem, None for as many as it has; with fewer, the stem's last stay as they are;
-    leaky: LeakyReLU(.2) in DMF and Conv1S instead of ReLU. num_classes is 1: object or not.
+    leaky: LeakyReLU(.2) in DMF and Conv1S instead of ReLU; xavier: everything but a pretrained backbone starts by
+    layers.gaussian_xavier_, as the published networks do, instead of by its own law. num_classes is 1: object or not.
     """
 
     def __init__(self, num_classes: int, backbone: nn.Module, head: nn.Module, *, neck: nn.Module | None = None,
                  aux: tuple[nn.Module, ...] = (), align_corners: bool = True, scheme: str = "Conv1S",
                  encoding: str = "disks", radius: float = 5.0, norm_radius: float = 260.0, previous_mask: bool = True,
                  binary_previous: bool = False, groups: tuple[float, ...] = (), guidance_channels: int | None = None,
-                 leaky: bool = True):  # fmt: skip
+                 leaky: bool = True, xavier: bool = False):  # fmt: skip
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if num_classes != 1:
             raise ConfigError(f"model.num_classes = {num_classes}: a click model tells one object from the rest, set 1")
@@ -102,6 +103,9 @@ class ClickSegmentor(Segmentor):
             raise ConfigError(f"model.guidance_channels = {guidance_channels}: the stem has {stem} channels")
         width = 2 * max(len(self.groups), 1) + previous_mask
         self.guide = SCHEMES[scheme](width, guidance_channels or stem, stride, nn.LeakyReLU if leaky else None)
+        for name, part in self.named_children():
+            if xavier and not (name == "backbone" and getattr(part, "is_pretrained", False)):
+                gaussian_xavier_(part)
 
     def guidance(self, clicks: Tensor, size: tuple[int, int], previous: Tensor | None = None) -> Tensor:
         """clicks: float [B,2P,3]; previous: float [B,1,H,W] probabilities, None for nothing yet -> float32 [B,G,H,W]:

@@ -188,3 +188,32 @@ def test_start_weights_are_named_as_timm_names_them(monkeypatch):
         backbone = load_config(path, ["num_classes=1"])["model"]["backbone"]
         name = backbone["name"] if backbone["pretrained"] is True else backbone["pretrained"]
         assert timm.models.is_model_pretrained(name), name
+
+
+def test_start_of_all_but_pretrained_parts():
+    torch.manual_seed(0)
+    cfg = load_config(MODELS / "ritm_hrnet18s.py", ["num_classes=1", "model.backbone.pretrained=None"])["model"]
+    cfg["head"]["ocr_width"] = 32
+    start = HRNet(18, num_modules=(1, 3, 2), num_blocks=2).state_dict()
+    pretrained = build_model(cfg | {"backbone": cfg["backbone"] | {"pretrained": lambda: start}})
+    assert all(torch.equal(value, start[key]) for key, value in pretrained.backbone.state_dict().items())
+    for model in (pretrained, build_model(cfg)):
+        # fan in and fan out of the 3x3 convolution from 270 to 64 channels
+        weight = model.head.embed[0].weight
+        assert weight.std().item() == pytest.approx((2 / ((270 * 9 + 64 * 9) / 2)) ** 0.5, rel=0.02)
+        assert not model.head.classifier.bias.any() and not model.guide.layers[2].bias.any()
+        assert model.guide.scale.item() == pytest.approx(0.05)
+    # fan in 27, fan out 576; the encoder's own law has the fan out alone
+    assert model.backbone.conv1.weight.std().item() == pytest.approx((2 / ((27 + 576) / 2)) ** 0.5, rel=0.05)
+
+
+def test_start_weights_of_a_file_load_one_to_one(tmp_path):
+    torch.manual_seed(0)
+    weights = timm.create_model("resnet34").state_dict()
+    torch.save(weights, tmp_path / "resnet34.pth")
+    options = ["num_classes=1", f"model.backbone.pretrained={str(tmp_path / 'resnet34.pth')!r}"]
+    model = build_model(load_config(MODELS / "ritm_r34.py", options)["model"])
+    own = {f"backbone.encoder.{name}": value for name, value in weights.items() if not name.startswith("fc.")}
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in own.items())
+    assert {name for name in state if name.startswith("backbone.")} == own.keys()

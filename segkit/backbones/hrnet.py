@@ -108,7 +108,7 @@ class HRNet(nn.Module):
         if fuse_upsample not in FUSE_UPSAMPLES:
             raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: choose one of {', '.join(FUSE_UPSAMPLES)}")
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
-        self.norm_eval = norm_eval
+        self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.stem_channels, self.stem_stride = 64, 2
         self.channels, self.strides = tuple(width * 2**i for i in range(4)), (4, 8, 16, 32)
         self.conv1, self.bn1 = _conv_bn(in_channels, 64, stride=2)

@@ -61,7 +61,7 @@ class Timm(nn.Module):
         }
         is_real = not torch.empty(0).is_meta
         self.encoder = _create(name, wanted, pretrained is True and is_real)
-        self.norm_eval = norm_eval
+        self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.channels = tuple(self.encoder.feature_info.channels())
         self.strides = tuple(self.encoder.feature_info.reduction())
         if output_stride != 32 and max(self.strides) > output_stride:

@@ -7,6 +7,7 @@ model = dict(
     num_classes=ref("num_classes"),
     align_corners=True,
     guidance_channels=64,
+    xavier=True,
     backbone=dict(
         type="HRNet",
         width=18,

@@ -7,6 +7,7 @@ model = dict(
     num_classes=ref("num_classes"),
     align_corners=True,
     guidance_channels=64,
+    xavier=True,
     previous_mask=False,  # as published; True for mask guidance
     backbone=dict(type="Timm", name="resnet34.gluon_in1k", output_stride=8, pretrained=True),
     head=dict(type="ClickDeepLabHead", channels=128, dropout=0.2),
