@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BANDS = 4
+
 
 def merged_cross_entropy(logits: Tensor, target: Tensor, num_old: int, *, ignore: int) -> Tensor:
     """-log p_y, where p_y of every label y < K = num_old is the sum of the first K probabilities.
@@ -66,43 +68,57 @@ def merged_distillation(logits: Tensor, teacher_logits: Tensor, *, alpha: float,
     return _MergedDistillation.apply(logits, teacher_logits.detach().to(logits.dtype), alpha, width)
 
 
-def _background_and_all(logits: Tensor, num_old: int) -> tuple[Tensor, Tensor]:
-    """-> log-sum-exps of channel 0 with those from num_old on, and of all channels, float [B,1,H,W]."""
-    background = logits[:, :1]
-    if logits.shape[1] > num_old:
-        background = torch.logaddexp(background, logits[:, num_old:].logsumexp(1, keepdim=True))
-    if num_old == 1:
-        return background, background
-    return background, torch.logaddexp(background, logits[:, 1:num_old].logsumexp(1, keepdim=True))
-
-
 class _MergedDistillation(torch.autograd.Function):
+    """Works in bands of rows, so that what it needs beside the gradient is small."""
+
     @staticmethod
     def forward(ctx, logits: Tensor, teacher_logits: Tensor, alpha: float, width: int):
         """width: number of student channels that take part, K or C."""
-        num_old = teacher_logits.shape[1]
-        background, every = _background_and_all(logits[:, :width], num_old)
-        q = (teacher_logits if alpha == 1 else teacher_logits * alpha).softmax(1)
-        log_p = logits[:, :num_old] - every
-        log_p[:, :1] = background - every
+        bands = zip(logits.chunk(BANDS, 2), teacher_logits.chunk(BANDS, 2))
+        parts = [_distil(own[:, :width], teachers, alpha) for own, teachers in bands]
+        value, background, every = (torch.cat(part, 2) for part in zip(*parts))
         ctx.save_for_backward(logits, teacher_logits, background, every)
         ctx.alpha, ctx.width = alpha, width
-        return log_p.mul_(q).sum(1).div_(-num_old)
+        return value.squeeze(1)
 
     @staticmethod
     def backward(ctx, to_value: Tensor):
-        """With the log-sum-exps G of the merged background and D of all: exp(z - D) - q for old classes, and
-        exp(z - G) (exp(G - D) - q_0) for the background and what it takes in."""
+        """See _to_slope; the channels that take no part get 0."""
         logits, teacher_logits, background, every = ctx.saved_tensors
-        num_old, width = teacher_logits.shape[1], ctx.width
-        to_value = (to_value / num_old).unsqueeze(1)
-        q = (teacher_logits if ctx.alpha == 1 else teacher_logits * ctx.alpha).softmax(1)
-        factor = (background - every).exp_().sub_(q[:, :1]).mul_(to_value)
         grad = logits.clone()
-        grad[:, :1].sub_(background).exp_().mul_(factor)
-        grad[:, 1:num_old].sub_(every).exp_().sub_(q[:, 1:]).mul_(to_value)
-        if width > num_old:
-            grad[:, num_old:].sub_(background).exp_().mul_(factor)
-        else:
-            grad[:, num_old:].zero_()
+        grad[:, ctx.width :].zero_()
+        maps = (grad[:, : ctx.width], teacher_logits, background, every, to_value.unsqueeze(1))
+        for band in zip(*(part.chunk(BANDS, 2) for part in maps)):
+            _to_slope(*band, alpha=ctx.alpha)
         return grad, None, None, None
+
+
+def _distil(logits: Tensor, teacher_logits: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """-> the loss, and the log-sum-exps of the background with what it takes in and of all, float [B,1,H,W]."""
+    num_old = teacher_logits.shape[1]
+    background = logits[:, :1]
+    if logits.shape[1] > num_old:
+        background = torch.logaddexp(background, logits[:, num_old:].logsumexp(1, keepdim=True))
+    every = background
+    if num_old > 1:
+        every = torch.logaddexp(background, logits[:, 1:num_old].logsumexp(1, keepdim=True))
+    log_p = logits[:, :num_old] - every
+    log_p[:, :1] = background - every
+    return log_p.mul_(_softmax(teacher_logits, alpha)).sum(1, keepdim=True).div_(-num_old), background, every
+
+
+def _to_slope(grad: Tensor, teacher_logits: Tensor, background: Tensor, every: Tensor, to_value: Tensor,
+              *, alpha: float) -> None:  # fmt: skip
+    """grad: the logits, in whose place the gradient is put. With the log-sum-exps G of the merged background and D of
+    all: exp(z - D) - q for old classes, and exp(z - G) (exp(G - D) - q_0) for the background and what it takes in."""
+    num_old = teacher_logits.shape[1]
+    q = _softmax(teacher_logits, alpha)
+    to_value = to_value / num_old
+    factor = (background - every).exp_().sub_(q[:, :1]).mul_(to_value)
+    grad[:, :1].sub_(background).exp_().mul_(factor)
+    grad[:, 1:num_old].sub_(every).exp_().sub_(q[:, 1:]).mul_(to_value)
+    grad[:, num_old:].sub_(background).exp_().mul_(factor)
+
+
+def _softmax(teacher_logits: Tensor, alpha: float) -> Tensor:
+    return (teacher_logits if alpha == 1 else teacher_logits * alpha).softmax(1)

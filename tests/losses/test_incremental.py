@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from segkit.criterion import build_criterion
 from segkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from segkit.losses.icarl import ICaRLDisjoint, ICaRLDistillation
 from segkit.losses.incremental_kd import FeatureMSE, OldClassKD
+from segkit.losses.plop import LocalPOD
 from segkit.losses.unbiased import UnbiasedCE, UnbiasedKD
 
 with np.load(Path(__file__).parents[1] / "fixtures/mib/losses.npz") as arrays:
@@ -171,3 +173,25 @@ def test_low_labels_and_a_distance_between_groups_of_logits_stay_exact():
     logits = torch.tensor([30.0, -40.0, 0.0]).view(1, 3, 1, 1)
     value = UnbiasedCE()(logits, logits[:, :2], torch.zeros(1, 1, 1, dtype=torch.uint8))
     assert value.item() == pytest.approx(np.exp(-30), rel=1e-5)
+
+
+def test_rows_of_a_config_find_the_teachers_outputs():
+    """The teacher's logits are resized with the student's; the distillation row has no target."""
+    rng = torch.Generator().manual_seed(0)
+    widths = {"logits": 5, "teacher.logits": 3, "features.0": 2, "teacher.features.0": 2}
+    outputs = {name: torch.randn(1, width, 4, 4, generator=rng) for name, width in widths.items()}
+    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.randint(0, 5, (1, 8, 8), generator=rng)}
+    pair, features = ["logits", "teacher.logits"], ["features.0", "teacher.features.0"]
+    rows = [
+        dict(type="UnbiasedCE", on=pair, target="mask"),
+        dict(type="UnbiasedKD", on=pair, weight=10.0),
+        dict(type="LocalPOD", on=[*pair, *features], at="native"),
+        dict(type="FeatureMSE", on=features, at="native", weight=100.0),
+    ]
+    terms = build_criterion(rows)(outputs, batch, 0)
+    large = [torch.nn.functional.interpolate(outputs[name], (8, 8), mode="bilinear") for name in pair]
+    torch.testing.assert_close(terms["UnbiasedCE"], UnbiasedCE()(*large, batch["mask"]))
+    torch.testing.assert_close(terms["UnbiasedKD"], 10 * UnbiasedKD()(*large))
+    small = [outputs[name] for name in pair + features]
+    torch.testing.assert_close(terms["LocalPOD"], LocalPOD()(*small))
+    torch.testing.assert_close(terms["features.0.FeatureMSE"], 100 * FeatureMSE()(*small[2:]))
