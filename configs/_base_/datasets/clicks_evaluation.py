@@ -3,8 +3,8 @@
 DAVIS is zoomed to 600 pixels, others to 400, and VOC's objects are told by grey values, both as published.
 """
 
-num_classes = 1
-val = dict(dataset=dict(type="GrabCut"), batch_size=16)
+_base_ = "clicks_folder.py"
+val = dict(dataset=dict(type="GrabCut"))
 test = dict(
     GrabCut=dict(dataset=dict(type="GrabCut"), batch_size=16),
     Berkeley=dict(dataset=dict(type="Berkeley"), batch_size=16),
@@ -13,4 +13,3 @@ test = dict(
     PascalVOC=dict(dataset=dict(type="VOCClicksEval", merge_greys=True), batch_size=16),
     COCO_MVal=dict(dataset=dict(type="COCOMVal"), batch_size=16),
 )
-metrics = [dict(type="NoC")]
