@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from segkit.data.click_base import ClickTraining, Packed, check_share
@@ -152,8 +153,9 @@ def _decoded(
         if gone:
             table = np.arange(256, dtype=np.uint8)
             table[gone] = 0
-            values = table[values]
+            values = cv2.LUT(values, table)
         layers.append(values)
     objects = {number: own._replace(layer=moved[own.layer]) for number, own in objects.items()}
     # planes one after the other: transforms take them one by one
-    return Packed(np.stack(layers).transpose(1, 2, 0), objects, [])
+    planes = np.stack(layers) if len(layers) > 1 else layers[0][None]
+    return Packed(planes.transpose(1, 2, 0), objects, [])
