@@ -1,21 +1,25 @@
-"""Four functions for notebooks and research code: load_config, build_model, load_model, predict."""
+"""Functions for notebooks and research code: load_config, build_model, load_model, predict, click_predictor."""
 
 import copy
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from segkit.build import build, build_model
+from segkit.click_settings import ClickInference
 from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint
-from segkit.registry import RUNNERS, TRANSFORMS
+from segkit.registry import RUNNERS, TRANSFORMS, ConfigError, did_you_mean
 from segkit.runners.base import Runner
+from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.schema import InferenceSettings, check
 from segkit.types import Prediction, Sample
 
-__all__ = ["build_model", "build_runner", "load_config", "load_model", "predict"]
+__all__ = ["build_model", "build_runner", "click_predictor", "load_config", "load_model", "predict"]
 
 
 def build_runner(cfg: dict) -> Runner:
@@ -90,3 +94,18 @@ def predict(model: nn.Module, image: np.ndarray, runner: Runner | None = None) -
     }
     prediction = runner.predict(model, batch)[0]
     return {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
+
+
+def click_predictor(model: nn.Module, **options: Any) -> ClickPredictor:
+    """Clicks on an image, each answered with a mask: `p.set_image(image)`, `p.click(y, x)`, `p.undo()`, `p.mask`.
+
+    model: a click model in evaluation mode, as of load_model, on any device; options: fields of ClickInference (zoom,
+    flip, brs, limit, clicks_limit, ...) over those of the model's own section inference.clicks. Raises ConfigError for
+    a model that takes no clicks and for unknown options.
+    """
+    names = [one.name for one in fields(ClickInference)]
+    for name in options:
+        if name not in names:
+            raise ConfigError(f"click_predictor has no option '{name}'{did_you_mean(name, names)}")
+    section = (getattr(model, "config", None) or {}).get("inference") or {}
+    return ClickPredictor(model, ClickInference(**{**(section.get("clicks") or {}), **options}))

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segkit.click_settings import ClickInference
+from segkit.runners.interactive.clicker import mask_iou
 from segkit.runners.interactive.predictor import Advance, Session
-from segkit.runners.interactive.simulate import Item
+from segkit.runners.interactive.simulate import Item, simulate
 from tests.interactive.doubles import SHAPES, Echo, drawn
 
 RUNS = json.loads((Path(__file__).parents[1] / "fixtures" / "ritm" / "noc_stub.json").read_text())["configs"]
@@ -46,3 +48,61 @@ def test_published_run(name, index):
     assert item.ious == pytest.approx(published["ious"], abs=1e-6)
     assert boxes == published["rois"]
     assert sums == pytest.approx(published["prob_sums"], rel=1e-5)
+
+
+@pytest.mark.parametrize("zoom", [dict(target=(48, 64), skip=-1, min_crop=20), dict(target=64, min_crop=20)])
+def test_many_at_once_are_clicked_as_if_alone(zoom):
+    """Objects of several sizes, some found earlier than others."""
+    images, masks = [], []
+    for index, step in ((0, 4), (5, 2), (0, 4), (1, 5)):
+        image, mask = drawn(index)
+        images.append(image[:, ::step, ::step].contiguous())
+        masks.append(mask[::step, ::step])
+    masks[2] = np.where(masks[2] == 1, 0, (np.indices(masks[2].shape).sum(0) < 40)).astype(np.int8)
+    settings = ClickInference(zoom=zoom, max_clicks=4, target_iou=0.5)
+    together, network = simulate(Echo(), images, masks, settings), Echo()
+    alone = [simulate(network, [i], [m], settings)[0] for i, m in zip(images, masks)]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one["clicks"], other["clicks"]) and np.array_equal(one["ious"], other["ious"])
+        assert np.array_equal(one["labels"], other["labels"]) and one["seconds"] > 0
+    assert len({len(one["ious"]) for one in together}) > 1
+
+
+def test_a_fixed_crop_takes_one_forward_a_round_and_the_found_leave():
+    items = [drawn(5), drawn(2), drawn(5)]
+    images, masks = [image[:, ::2, ::2] for image, _ in items], [mask[::2, ::2] for _, mask in items]
+    network = Echo()
+    settings = ClickInference(zoom=dict(target=(48, 48), skip=-1), max_clicks=4, target_iou=0.85)
+    rounds = [len(one["ious"]) for one in simulate(network, images, masks, settings)]
+    active = [sum(n > k for n in rounds) for k in range(max(rounds))]
+    assert network.forwards == [(2 * n, 3, 48, 48) for n in active]
+
+
+def test_at_least_and_at_most_so_many_clicks():
+    image, mask = drawn(5)
+    (result,) = simulate(Echo(), [image], [mask], ClickInference(zoom=None, target_iou=0.1, min_clicks=3))
+    assert len(result["ious"]) == 3 == len(result["clicks"]) and result["ious"].dtype == np.float32
+    (result,) = simulate(Echo(), [image], [mask], ClickInference(zoom=None, target_iou=1.01, max_clicks=2))
+    assert len(result["ious"]) == 2
+
+
+def test_the_mask_after_each_click_is_kept_on_request():
+    from pycocotools import mask as rle
+
+    image, mask = drawn(5)
+    (result,) = simulate(Echo(), [image], [mask], ClickInference(zoom=None, max_clicks=3, keep_masks=True))
+    decoded = [rle.decode(one) for one in result["masks"]]
+    assert [mask_iou(one > 0, mask) for one in decoded] == pytest.approx(result["ious"].tolist())
+    assert np.array_equal(decoded[-1], result["labels"])
+
+
+def test_objects_that_are_not_there_or_tiny():
+    """Nothing to find: negative clicks until the prediction is empty, IoU 1; a mask of another size is refused."""
+    image = drawn(5)[0]
+    empty, dot = np.zeros((64, 80), np.int8), np.zeros((64, 80), np.int8)
+    dot[30, 36] = 1
+    first, second = simulate(Echo(), [image, image], [empty, dot], ClickInference(zoom=None, max_clicks=3))
+    assert first["clicks"].tolist() == [[0, 0, 0]] and first["ious"].tolist() == [1.0]
+    assert second["clicks"][0].tolist() == [30, 36, 1] and np.isfinite(second["ious"]).all()
+    with pytest.raises(ValueError, match=r"mask of \(64, 79\) pixels for an image of \(64, 80\)"):
+        simulate(Echo(), [image], [empty[:, 1:]], ClickInference())
