@@ -60,6 +60,11 @@ class PseudoLabelCE(nn.Module):
         weight = share.to(values.dtype).view(-1, 1, 1).expand_as(values)
         return labelled_mean(values, labels, pixel_weight=weight, average=self.average, ignore=self.ignore)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the thresholds are known."""
+        return len(self.thresholds) > 0
+
     @torch.no_grad()
     def observe(self, teacher_logits: Tensor, target: Tensor, num_classes: int) -> None:
         """Counts a batch. teacher_logits: float [B,K,H,W] at the size of the labels; target: int64 [B,H,W];

@@ -170,11 +170,13 @@ def test_thresholds_are_measured_and_kept_in_the_state():
     teacher, target = torch.randn(4, 3, 6, 6, generator=rng) * 3, torch.randint(0, 5, (4, 6, 6), generator=rng)
     logits = torch.randn(4, 5, 6, 6, generator=rng)
     loss = PseudoLabelCE()
+    assert not loss.is_ready and PseudoLabelCE([0.1] * 3).is_ready
     with pytest.raises(ValueError, match="observe"):
         loss(logits, teacher, target)
     for half in (slice(0, 2), slice(2, 4)):
         loss.observe(teacher[half], target[half], 5)
     loss.finish()
+    assert loss.is_ready
     assert torch.equal(loss.thresholds, median_thresholds(entropy_histogram(teacher, target, 5)))
     resumed = PseudoLabelCE()
     resumed.load_state_dict(loss.state_dict())
