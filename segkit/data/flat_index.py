@@ -115,8 +115,12 @@ def _opened(path: Path) -> FlatIndex | None:
 def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); set SEGKIT_CACHE to another folder") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (opened := _opened(path)) is not None:
             return opened

@@ -209,6 +209,13 @@ def test_an_error_while_the_index_is_made_is_told(tmp_path):
         cached_index([tmp_path / "none"], "test", make)
 
 
+def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("1")
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(DataError, match="set SEGKIT_CACHE"):
+        cached_index([tmp_path / "file"], "test", lambda: iter([b"1"]), keep=True)
+
+
 # the conversion
 
 
