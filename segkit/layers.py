@@ -59,17 +59,20 @@ class ConvBNReLU(nn.Module):
     """Convolution, batch normalisation, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
 
     kernel: its side, or (rows, columns); padding: None keeps the size at stride 1; norm=False gives the convolution a
-    bias and no normalisation; act=False leaves out the ReLU. Keys: conv.*, bn.*.
+    bias and no normalisation; act=False leaves out the ReLU; bias=True keeps a bias before the normalisation, which
+    changes no result but is part of some published nets. Keys: conv.*, bn.*.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel: int | tuple[int, int] = 3, *, stride: int = 1,
                  dilation: int = 1, groups: int = 1, padding: int | tuple[int, int] | None = None, norm: bool = True,
-                 act: bool = True):  # fmt: skip
+                 act: bool = True, bias: bool = False):  # fmt: skip
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
             padding = (rows // 2 * dilation, columns // 2 * dilation)
-        self.conv = nn.Conv2d(in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=not norm)
+        self.conv = nn.Conv2d(
+            in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=bias or not norm
+        )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
         self.bn = nn.BatchNorm2d(channels) if norm else nn.Identity()
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()
@@ -119,16 +122,17 @@ class PyramidPooling(nn.Module):
     """Means over grids of bins x bins cells, each reduced by a 1x1 convolution and resized to the map (PSPNet, section
     3.2): [B,in_channels,h,w] -> one [B,channels,h,w] per grid.
 
-    norm_single: whether the grid of one cell is normalised; without it a batch of one can be trained.
+    norm_single: whether the grid of one cell is normalised; without it a batch of one can be trained; act: whether the
+    1x1 convolutions have a ReLU.
     """
 
     def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6), *,
-                 align_corners: bool = False, norm_single: bool = True):  # fmt: skip
+                 align_corners: bool = False, norm_single: bool = True, act: bool = True):  # fmt: skip
         super().__init__()
         self.bins = tuple(bins)
         self.align_corners = align_corners
         self.projects = nn.ModuleList(
-            ConvBNReLU(in_channels, channels, 1, norm=norm_single or size != 1) for size in self.bins
+            ConvBNReLU(in_channels, channels, 1, norm=norm_single or size != 1, act=act) for size in self.bins
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -37,11 +37,15 @@ MODELS = {
         ("deeplabv3_r50", "smp_deeplabv3", f"{ASPP3} model.aux=[] model.backbone.output_stride=16"),
     "deeplabv3plus_resnet34": ("deeplabv3plus_r50", "smp_deeplabv3plus", f"{ASPP3P} model.backbone.name='resnet34'"),
     "deeplabv3plus_resnet50": ("deeplabv3plus_r50", "smp_deeplabv3plus", f"{ASPP3P} model.backbone.name='resnet50'"),
+    "pan_resnet50": ("pan_r50", "smp_pan", "num_classes=11"),
+    "fpn_resnet34": ("fpn_r50", "smp_fpn", "num_classes=11 model.backbone.name='resnet34'"),
+    "fpn_resnet34_decoder_merge_policy-cat":
+        ("fpn_r50", "smp_fpn_cat", "num_classes=11 model.backbone.name='resnet34' model.head.concat=True"),
     "pspnet_resnet34": ("pspnet_r50", "smp_pspnet", PSP),
 }  # fmt: skip
 """Fixture -> config, key map, what differs from the config."""
 
-QUICK = {"unet_resnet34_decoder_attention_type-scse", "deeplabv3plus_resnet34"}
+QUICK = {"fpn_resnet34", "unet_resnet34_decoder_attention_type-scse", "deeplabv3plus_resnet34"}
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Panoptic Feature Pyramid Networks (Semantic FPN), Kirillov et al., CVPR 2019, https://arxiv.org/abs/1901.02446."""
 
+import torch
 from torch import Tensor, nn
 
 from segkit.layers import ConvBNReLU, at_level, resize
@@ -11,11 +12,12 @@ class FPN(nn.Module):
     """Feature Pyramid Network, Lin et al., CVPR 2017, section 3: the deep maps, each added to the one above it at
     twice its size (nearest), as maps of one width.
 
-    channels: of every map; num_levels: how many of the backbone's maps take part, counted from the deepest.
+    channels: of every map; num_levels: how many of the backbone's maps take part, counted from the deepest;
+    output_convs: whether each sum passes a 3x3 convolution (segmentation_models has none).
     """
 
     def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 256,
-                 num_levels: int = 4):  # fmt: skip
+                 num_levels: int = 4, output_convs: bool = True):  # fmt: skip
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels = num_levels
@@ -25,7 +27,8 @@ class FPN(nn.Module):
             ConvBNReLU(width, channels, 1, norm=False, act=False) for width in in_channels[-num_levels:]
         )
         self.outputs = nn.ModuleList(
-            ConvBNReLU(channels, channels, 3, norm=False, act=False) for _ in range(num_levels)
+            ConvBNReLU(channels, channels, 3, norm=False, act=False) if output_convs else nn.Identity()
+            for _ in range(num_levels)
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -41,37 +44,42 @@ class SemFPNHead(nn.Module):
     """Every map of a pyramid is brought to the finest one's size by steps of one 3x3 convolution and twice the size,
     and their sum is classified (section 3, figure 3).
 
-    strides: of the maps, each a power of two times the first. The paper normalises by groups; this is the form of
-    mmsegmentation's benchmark, with batch normalisation.
+    strides: of the maps, each a power of two times the first; groups: of the normalisation, 0 for batch normalisation.
+    The paper has groups=32, as segmentation_models (there with concat=False or True: the maps side by side instead of
+    their sum); the default is the form of mmsegmentation's benchmark.
     """
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...],
-                 channels: int = 128, dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+                 channels: int = 128, groups: int = 0, concat: bool = False, dropout: float = 0.1,
+                 align_corners: bool = False):  # fmt: skip
         super().__init__()
         self.align_corners = align_corners
+        self.concat = concat
         self.paths = nn.ModuleList(
-            _path(width, channels, stride // strides[0], align_corners) for width, stride in zip(in_channels, strides)
+            _path(width, channels, stride // strides[0], align_corners=align_corners, groups=groups)
+            for width, stride in zip(in_channels, strides)
         )
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.classifier = nn.Conv2d(channels * len(in_channels) if concat else channels, num_classes, 1)
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h_0,w_0], embedding
-        [B,channels,h_0,w_0]."""
+        [B,channels,h_0,w_0], with concat channels of every map."""
         maps = [path(x) for path, x in zip(self.paths, features)]
         # Doubling overshoots sizes that were rounded up on the way down.
-        total = maps[0]
-        for x in maps[1:]:
-            total = total + resize(x, like=maps[0], align_corners=self.align_corners)
-        embedding = self.dropout(total)
+        maps = [resize(x, like=maps[0], align_corners=self.align_corners) for x in maps]
+        embedding = self.dropout(torch.cat(maps, dim=1) if self.concat else sum(maps[1:], maps[0]))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
 
-def _path(in_channels: int, channels: int, factor: int, align_corners: bool) -> nn.Sequential:
+def _path(in_channels: int, channels: int, factor: int, *, align_corners: bool, groups: int) -> nn.Sequential:
     """One convolution per doubling, and one where there is nothing to double."""
     steps: list[nn.Module] = []
     for i in range(max(factor.bit_length() - 1, 1)):
-        steps.append(ConvBNReLU(channels if i else in_channels, channels))
+        conv = ConvBNReLU(channels if i else in_channels, channels)
+        if groups:
+            conv.bn = nn.GroupNorm(groups, channels)
+        steps.append(conv)
         if factor > 1:
             steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=align_corners))
     return nn.Sequential(*steps)

@@ -36,9 +36,10 @@ class Timm(nn.Module):
     function that returns a state dict; frozen_stages: how many levels, counted from the image, are not trained and
     stay in eval (1 = the stem of a ResNet); norm_eval: batch normalisations stay in eval; contract_dilation: the first
     block of a dilated stage keeps the dilation before it, as in the DeepLab papers; False dilates it like the rest, as
-    segmentation_models does; drop_path_rate: stochastic
-    depth where the encoder has it; img_size: (H, W) of encoders with a size of their own (Swin, ViT); mean, std: per
-    channel in 0..255, None for those the encoder is known by (repeated where in_channels is not 3).
+    segmentation_models does; deep_stem: 0, or channels of the first of three 3x3 convolutions that replace the 7x7 of
+    a ResNet (64 of the published 64, 64, 128); drop_path_rate: stochastic depth where the encoder has it; img_size:
+    (H, W) of encoders with a size of their own (Swin, ViT); mean, std: per channel in 0..255, None for those the
+    encoder is known by (repeated where in_channels is not 3).
     Sizes an encoder cannot take are padded at the right and bottom with zeros (the mean colour) to a multiple that it
     can, and the features cropped. Raises ConfigError for what an encoder cannot have.
     """
@@ -48,7 +49,7 @@ class Timm(nn.Module):
     def __init__(self, name: str, output_stride: int = 32, in_channels: int = 3,
                  pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
                  out_indices: tuple[int, ...] | None = None, frozen_stages: int = 0, norm_eval: bool = False,
-                 contract_dilation: bool = True, drop_path_rate: float = 0.0,
+                 contract_dilation: bool = True, deep_stem: int = 0, drop_path_rate: float = 0.0,
                  img_size: tuple[int, int] | None = None, mean: tuple[float, ...] | None = None,
                  std: tuple[float, ...] | None = None):  # fmt: skip
         super().__init__()
@@ -56,6 +57,7 @@ class Timm(nn.Module):
             "in_chans": in_channels,
             **({} if output_stride == 32 else {"output_stride": output_stride}),
             **({"out_indices": tuple(out_indices)} if out_indices is not None else {}),
+            **({"stem_width": deep_stem, "stem_type": "deep"} if deep_stem else {}),
             **({"drop_path_rate": drop_path_rate} if drop_path_rate else {}),
             **({"img_size": tuple(img_size)} if img_size is not None else {}),
         }

@@ -18,6 +18,11 @@ def map_first(weight: Tensor) -> Tensor:
     return weight.roll(weight.shape[1] // 2, dims=1)
 
 
+def shallow_first(weight: Tensor) -> Tensor:
+    """[K,4 * D,1,1], four maps side by side, deep to shallow -> shallow to deep."""
+    return weight.unflatten(1, (4, -1)).flip(1).flatten(1, 2)
+
+
 COMMON: tuple[Rule, ...] = (
     (r"^encoder\.", "backbone.encoder."),
     (r"^segmentation_head\.0\.", "head.classifier."),
@@ -80,6 +85,29 @@ PSPNET: tuple[Rule, ...] = (
     (r"^decoder\.conv\.1\.", "head.fuse.bn."),
 )
 
+PAN: tuple[Rule, ...] = (
+    (r"^decoder\.fpa\.branch1\.1\.", "head.attention.image_pool."),
+    (r"^decoder\.fpa\.mid\.0\.", "head.attention.main."),
+    *((rf"^decoder\.fpa\.down{i}\.1\.", f"head.attention.down.{i - 1}.") for i in (1, 2)),
+    *((rf"^decoder\.fpa\.down3\.{i}\.", f"head.attention.down.2.{i - 1}.") for i in (1, 2)),
+    *((rf"^decoder\.fpa\.conv{i}\.", f"head.attention.across.{i - 1}.") for i in (1, 2)),
+    *((rf"^decoder\.gau{i}\.conv1\.1\.", f"head.upsample.{i - 1}.gate.") for i in (1, 2, 3)),
+    *((rf"^decoder\.gau{i}\.conv2\.", f"head.upsample.{i - 1}.low.") for i in (1, 2, 3)),
+)
+
+FPN: tuple[Rule, ...] = (
+    (r"^decoder\.p5\.", "neck.laterals.3.conv."),
+    *((rf"^decoder\.p{i}\.skip_conv\.", f"neck.laterals.{i - 2}.conv.") for i in (2, 3, 4)),
+    # Theirs go from deep to shallow.
+    *((rf"^decoder\.seg_blocks\.{i}\.block\.", f"head.paths.{3 - i}.block.") for i in range(4)),
+    # Here what doubles a map has a place of its own behind every convolution.
+    *((rf"^(head\.paths\.\d\.)block\.{i}\.block\.", rf"\g<1>{2 * i}.block.") for i in range(3)),
+    (r"^(head\.paths\.\d\.\d\.)block\.0\.", r"\1conv."),
+    (r"^(head\.paths\.\d\.\d\.)block\.1\.", r"\1bn."),
+)
+
+FPN_CAT: tuple[Rule, ...] = (*FPN, (r"^segmentation_head\.0\.weight$", "head.classifier.weight", shallow_first))
+
 MAPS = {
     "smp_unet": KeyMap("segmentation_models, Unet", (*UNET, *COMMON), URL),
     "smp_unet_depth4": KeyMap(
@@ -87,5 +115,8 @@ MAPS = {
     ),
     "smp_deeplabv3": KeyMap("segmentation_models, DeepLabV3", (*DEEPLABV3, *COMMON), URL),
     "smp_deeplabv3plus": KeyMap("segmentation_models, DeepLabV3Plus", (*DEEPLABV3PLUS, *COMMON), URL),
+    "smp_pan": KeyMap("segmentation_models, PAN", (*PAN, *COMMON), URL),
+    "smp_fpn": KeyMap("segmentation_models, FPN", (*FPN, *COMMON), URL),
+    "smp_fpn_cat": KeyMap("segmentation_models, FPN with maps side by side", (*FPN_CAT, *COMMON), URL),
     "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
 }

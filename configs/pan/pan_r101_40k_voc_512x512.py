@@ -1,0 +1,4 @@
+"""PAN on ResNet-101, VOC 2012; published: test mIoU 84.0 after COCO."""
+
+_base_ = ["../_base_/models/pan_r50.py", "../_base_/datasets/voc.py", "../_base_/schedules/sgd_40k.py"]
+model = dict(backbone=dict(name="resnet101"))

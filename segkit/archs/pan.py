@@ -1,0 +1,91 @@
+"""Pyramid Attention Network for Semantic Segmentation (PAN), Li et al., BMVC 2018, https://arxiv.org/abs/1805.10180."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.registry import HEADS
+
+
+class FeaturePyramidAttention(nn.Module):
+    """A map, weighted by what a pyramid of 7x7, 5x5 and 3x3 convolutions sees in it, plus its mean (section 3.1, figure
+    3). The pyramid is one channel wide, as in segmentation_models; the paper does not say its width."""
+
+    def __init__(self, in_channels: int, channels: int, *, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
+        self.image_pool = ConvBNReLU(in_channels, channels, 1, bias=True)
+        self.main = ConvBNReLU(in_channels, channels, 1, bias=True)
+        self.down = nn.ModuleList(
+            [
+                ConvBNReLU(in_channels, 1, 7, bias=True),
+                ConvBNReLU(1, 1, 5, bias=True),
+                nn.Sequential(ConvBNReLU(1, 1, 3, bias=True), ConvBNReLU(1, 1, 3, bias=True)),
+            ]
+        )
+        self.across = nn.ModuleList(ConvBNReLU(1, 1, kernel, bias=True) for kernel in (7, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        half = self.down[0](_half(x))
+        quarter = self.down[1](_half(half))
+        eighth = self.down[2](_half(quarter))
+        quarter = self.across[1](quarter) + resize(eighth, like=quarter, align_corners=self.align_corners)
+        half = self.across[0](half) + resize(quarter, like=half, align_corners=self.align_corners)
+        attention = resize(half, like=x, align_corners=self.align_corners)
+        return attention * self.main(x) + self.image_pool(x.mean((2, 3), keepdim=True))
+
+
+class GlobalAttentionUpsample(nn.Module):
+    """A fine map, its channels weighted by the mean of the coarse one, plus the coarse one (section 3.2, figure 4)."""
+
+    def __init__(self, low_channels: int, channels: int, *, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
+        self.gate = ConvBNReLU(channels, channels, 1, act=False, bias=True)
+        self.low = ConvBNReLU(low_channels, channels, bias=True)
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """low: float [B,low_channels,h',w']; high: float [B,channels,h,w] -> float [B,channels,h',w']."""
+        # segmentation_models squashes the gate by a sigmoid, the paper's figure has a ReLU.
+        gate = torch.sigmoid(self.gate(high.mean((2, 3), keepdim=True)))
+        low = self.low(low)
+        return low * gate + resize(high, like=low, align_corners=self.align_corners)
+
+
+@HEADS.register
+class PANHead(nn.Module):
+    """Pyramid attention on the deepest map, then upward through the finer ones by global attention.
+
+    Section 3.3, figure 2, in the form of segmentation_models, whose models have align_corners=True. channels: of every
+    map; num_levels: how many of the backbone's maps take part, counted from the deepest; kernel: of the classifier.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 32, num_levels: int = 4,
+                 kernel: int = 3, dropout: float = 0.0, align_corners: bool = True):  # fmt: skip
+        super().__init__()
+        at_level(in_channels, -num_levels)
+        self.num_levels = num_levels
+        *shallow, deep = in_channels[-num_levels:]
+        self.attention = FeaturePyramidAttention(deep, channels, align_corners=align_corners)
+        self.upsample = nn.ModuleList(
+            GlobalAttentionUpsample(width, channels, align_corners=align_corners) for width in shallow
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, kernel, padding=kernel // 2)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
+        the finest map's size."""
+        *shallow, deep = features[-self.num_levels :]
+        x = self.attention(deep)
+        for upsample, low in reversed([*zip(self.upsample, shallow)]):
+            x = upsample(low, x)
+        embedding = self.dropout(x)
+        return {"logits": self.classifier(embedding), "embedding": embedding}
+
+
+def _half(x: Tensor) -> Tensor:
+    """float [B,C,h,w] -> [B,C,h // 2,w // 2], but a single row or column stays one."""
+    return F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) < 2)

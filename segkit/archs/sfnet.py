@@ -1,0 +1,84 @@
+"""Semantic Flow for Fast and Accurate Scene Parsing (SFNet), Li et al., ECCV 2020, https://arxiv.org/abs/2002.10120."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, PyramidPooling, at_level, in_float32, resize
+from segkit.registry import HEADS
+
+
+class FlowAlignment(nn.Module):
+    """Brings a coarse map to the size of a fine one along a flow that both of them predict (section 3.2, eq. 2 to 4).
+
+    channels: of both maps; half of them make the flow, in cells of the fine map.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.low = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.high = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.flow = nn.Conv2d(2 * (channels // 2), 2, 3, padding=1, bias=False)
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """low: float [B,channels,h',w'], fine; high: float [B,channels,h,w], coarse -> float [B,channels,h',w']."""
+        size = low.shape[-2:]
+        narrow = F.interpolate(self.high(high), size, mode="bilinear", align_corners=True)
+        flow = self.flow(torch.cat([narrow, self.low(low)], dim=1))
+        # Places between cells take more digits than half precision has.
+        with in_float32(high):
+            rows, columns = (torch.linspace(-1, 1, side, device=low.device) for side in size)
+            grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+            # The authors' code divides a flow in cells by the side, where (side - 1) / 2 would be a cell.
+            shift = flow.float().permute(0, 2, 3, 1) / torch.tensor(size[::-1], device=low.device)
+            warped = F.grid_sample(high.float(), grid + shift, mode="bilinear", align_corners=True)
+        return warped.to(high.dtype)
+
+
+@HEADS.register
+class SFHead(nn.Module):
+    """Pyramid pooling on the deepest map, aligned flow by flow with the finer ones, and all maps side by side.
+
+    Section 3.3, figure 3. channels: of every map (the paper: 128 on ResNet-18, 256 on deeper ones); bins: cells a side
+    of the pooling grids; num_levels: how many of the backbone's maps take part, counted from the deepest;
+    deep_supervision: the sum at every finer level is classified too, as "level0.logits" (the finest), ...
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
+                 bins: tuple[int, ...] = (1, 2, 3, 6), num_levels: int = 4, deep_supervision: bool = False,
+                 dropout: float = 0.1, align_corners: bool = True):  # fmt: skip
+        super().__init__()
+        at_level(in_channels, -num_levels)
+        self.num_levels = num_levels
+        self.align_corners = align_corners
+        *shallow, deep = in_channels[-num_levels:]
+        self.pools = PyramidPooling(deep, channels, bins, align_corners=align_corners, act=False)
+        self.reduce = ConvBNReLU(deep + len(bins) * channels, channels, 1)
+        self.dropout = nn.Dropout2d(dropout)
+        self.laterals = nn.ModuleList(ConvBNReLU(width, channels, 1, bias=True) for width in shallow)
+        self.align = nn.ModuleList(FlowAlignment(channels) for _ in shallow)
+        self.outputs = nn.ModuleList(ConvBNReLU(channels, channels) for _ in shallow)
+        self.fuse = ConvBNReLU(num_levels * channels, channels)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.level_heads = nn.ModuleList(
+            nn.Sequential(
+                ConvBNReLU(channels, channels, bias=True), nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1)
+            )
+            for _ in (shallow if deep_supervision else ())
+        )
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w] and
+        with deep supervision level<i>.logits, h and w those of the finest map that takes part."""
+        *shallow, deep = features[-self.num_levels :]
+        x = self.dropout(self.reduce(torch.cat([*self.pools(deep), deep], dim=1)))
+        maps, sums = [x], []
+        for lateral, align, output, low in reversed([*zip(self.laterals, self.align, self.outputs, shallow)]):
+            low = lateral(low)
+            x = low + align(low, x)
+            sums.insert(0, x)
+            maps.insert(0, output(x))
+        maps = [resize(m, like=maps[0], align_corners=self.align_corners) for m in maps]
+        embedding = self.fuse(torch.cat(maps, dim=1))
+        levels = {f"level{i}.logits": head(x) for i, (head, x) in enumerate(zip(self.level_heads, sums))}
+        return {"logits": self.classifier(embedding), "embedding": embedding, **levels}
