@@ -59,8 +59,8 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     own = tuple(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ())))
     replaced = {type(hook) for hook in own}
     hooks = tuple(hook for hook in standard_hooks() if type(hook) not in replaced) + own
-    hooks = tuple(sorted(hooks, key=lambda hook: not getattr(hook, "adds_terms", False)))
     runner, path = build_runner(cfg), _resume_path(args.resume, folder)
+    hooks = tuple(sorted((*hooks, *runner.hooks()), key=lambda hook: not getattr(hook, "adds_terms", False)))
     state = None if path is None else checkpoint.read(path)
     first = runner.first_stage if args.from_step is None else args.from_step
     stage = first if state is None else state.get("stage", 0)

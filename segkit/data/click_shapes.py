@@ -15,7 +15,7 @@ class ShapesClicks(Dataset):
     """Arguments as of Shapes. Of split "train" a sample holds all objects of an image (`layers`, `objects`); of "val"
     and "test" it is one object of an image, as `mask` int8 [H,W] of 0 and 1: object i mod n of image i."""
 
-    folder, classes, palette = "shapes", CLASSES, PALETTE
+    folder, classes, palette, ignore = "shapes", CLASSES, PALETTE, -1
 
     def __init__(self, split: str = "train", length: int | None = None, *, size: tuple[int, int] = (96, 96),
                  seed: int = 0, cache: bool = False):  # fmt: skip

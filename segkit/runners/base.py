@@ -37,6 +37,10 @@ class Runner:
         """The trainings of the run, in order."""
         return [Stage()]
 
+    def hooks(self) -> tuple:
+        """Hooks of the runner's own, beside those of every run."""
+        return ()
+
     def prepare(self, model: nn.Module, stage: Stage, loop: Any) -> nn.Module:
         """model: as the stage's config builds it, on the CPU -> the model that the stage trains."""
         return model

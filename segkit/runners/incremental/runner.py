@@ -16,6 +16,7 @@ from segkit.data.loader import to_device, train_loader
 from segkit.engine import setup
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
+from segkit.runners.incremental.scores import StepScores
 from segkit.runners.incremental.steps import grown_names, load_before, merged, parameters_before, step_sections
 from segkit.runners.semantic import Semantic
 from segkit.types import Batch, Outputs, Stage
@@ -70,6 +71,10 @@ class Incremental(Semantic):
             Stage(f"step{number}", later | step_sections(changed, self.plan, number, self.images))
             for number in range(1, len(self.plan.steps))
         ]
+
+    def hooks(self) -> tuple:
+        """What writes the scores of the steps."""
+        return (StepScores(),)
 
     @property
     def first_stage(self) -> int:

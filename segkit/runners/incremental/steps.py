@@ -40,7 +40,7 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict) -> dict:
         if section:
             is_one = "dataset" in section
             sections[name] = wrapped(section, "test") if is_one else {k: wrapped(v, "test") for k, v in section.items()}
-    sections["metrics"] = cfg.get("metrics") or [{"type": "ClassStepScores", "sizes": list(plan.sizes(step))}]
+    sections["metrics"] = cfg.get("metrics") or [{"type": "IncrementalIoU"}]
     return sections
 
 
