@@ -33,7 +33,7 @@ def projection_costs(masks: tuple[Tensor, Tensor], boxes: tuple[Tensor, Tensor],
     distance, each axis 1 - (2 ab + smooth) / (aa + bb + smooth): what boxes and queries are matched by (Box2Mask)."""
     total = masks[0].new_zeros(len(masks[0]), len(boxes[0]))
     with torch.autocast(total.device.type, enabled=False):
-        for a, b in zip(masks, boxes):
+        for a, b in zip(masks, (part.to(total.dtype) for part in boxes)):
             squares = a.square().sum(1, keepdim=True) + b.square().sum(1)
             total = total + 1 - (2 * (a @ b.T) + smooth) / (squares + smooth)
     return total

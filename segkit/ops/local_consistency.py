@@ -45,9 +45,15 @@ def local_consistency(
 ) -> Tensor:
     """masks, boxes: float [n,h,w]; affinity, counts: as diffuse takes them -> float32 [], how far diffusion moves the
     masks, mean over the pixels of all boxes together: 0 without an instance."""
-    masks = full_precision(masks)
-    moved = (diffuse(masks, affinity, counts, iterations=iterations) - masks).abs() * boxes
+    moved = movements(masks, boxes, affinity, counts, iterations=iterations)
     return moved.sum() / boxes.sum().clamp_min(1)
+
+
+def movements(masks: Tensor, boxes: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10) -> Tensor:
+    """As local_consistency -> float32 [n], how far each mask is moved in its box, the sum over pixels."""
+    masks = full_precision(masks)
+    moved = diffuse(masks, affinity, counts, iterations=iterations) - masks
+    return (moved.abs() * boxes).sum((1, 2))
 
 
 def _shifted(padded: Tensor, shift: tuple[int, int], shape: Sequence[int]) -> Tensor:
