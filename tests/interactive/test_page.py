@@ -85,7 +85,7 @@ def test_the_configs_of_the_page():
 
 def test_the_overrides_of_the_page():
     """Every row of the tables of overrides, on a published config."""
-    options = re.findall(r"(?:inference|model|runner|test)\.\w+[\w.]*=[^`\"\s]+|\"[\w.]+=[^`\"]+\"", PAGE)
+    options = re.findall(r"(?:inference|model|runner|test|train)\.\w+[\w.]*=[^`\"\s]+|\"[\w.]+=[^`\"]+\"", PAGE)
     assert len(options) > 12
     for option in options:
         check(load_config("configs/interactive/hrnet18_itermask_cocolvis.py", [option.strip('"')]))

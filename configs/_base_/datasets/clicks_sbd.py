@@ -1,6 +1,6 @@
 """SBD: 8,498 images, drawn more often where a former model failed; crops with an object, no background.
 
-sbd_samples_weights.pkl belongs to the published code; train.sampler.type=Shuffle does without.
+sbd_samples_weights.pkl belongs to the published code; --cfg-options "train.sampler={'type':'Shuffle'}" does without.
 """
 
 import os
