@@ -74,3 +74,35 @@ def test_two_processes_resume(runs):
     torchrun(2, runs, "train", "run2.py", "--resume", "--device", "cpu", "--cfg-options", f"loop.steps={before + 2}")
     assert records(runs / path)[-1]["step"] == before + 2
     assert len(checkpoint.read(runs / path / "last.pt")["rng"]) == 2
+
+
+def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
+    from tests.incremental.test_runner import config
+
+    for processes in (1, 2):
+        cfg = config(steps=((0, 1, 2, 3), (4, 5)))
+        cfg["model"]["backbone"]["type"] = "tests.test_distributed:PlainBackbone"
+        cfg["train"]["batch_size"] = 4 // processes
+        cfg["optimizer"]["groups"] = []
+        (tmp_path / f"steps{processes}.py").write_text(dump(cfg))
+        torchrun(processes, tmp_path, "train", f"steps{processes}.py", "--device", "cpu")
+    one, two = (checkpoint.read(tmp_path / f"work_dirs/steps{n}/step1/last.pt")["model"] for n in (1, 2))
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+    scores = [json.loads((tmp_path / f"work_dirs/steps{n}/metrics.json").read_text()) for n in (1, 2)]
+    assert scores[0]["steps"][1]["mIoU_all"] == pytest.approx(scores[1]["steps"][1]["mIoU_all"], abs=0.5)
+
+
+def test_clicks_on_two_processes(tmp_path):
+    """Each process clicks on its own batch, as many rounds as it drew; every object is scored once."""
+    from tests.interactive.test_runner import sections as click_sections
+
+    cfg = click_sections()
+    cfg["val"]["dataset"]["length"] = 5
+    (tmp_path / "clicks.py").write_text(dump(cfg))
+    torchrun(2, tmp_path, "train", "clicks.py", "--device", "cpu")
+    path = "work_dirs/clicks/last.pt"
+    for n in (1, 2):
+        torchrun(n, tmp_path, "test", "none", path, "--split", "val", "--out", f"{n}.json", "--device", "cpu")
+    one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
+    clicks = [[(item["id"], item["clicks"], item["ious"]) for item in scores["items"]] for scores in (one, two)]
+    assert clicks[0] == clicks[1] and len(clicks[0]) == 5 and one["NoC@90"] == two["NoC@90"]

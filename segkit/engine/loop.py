@@ -53,11 +53,11 @@ class Loop:
         cfg = self.stage_cfg
         self.settings = settings = LoopSettings(**cfg.get("loop", {}))
         self.amp_dtype = setup.amp_dtype(settings.amp, self.device)
-        torch.manual_seed(settings.seed)
         self.items, self.sampler, self.data_settings = setup.build_training(cfg["train"], settings.seed)
         self.dataset = self.items.dataset
         self.val = setup.build_evaluation(cfg["val"], "val", self.device) if cfg.get("val") else None
         self.metrics = setup.build_metrics(cfg.get("metrics", []))
+        torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
         model = build_model(cfg["model"])
         self.init_report = setup.initialise(model, cfg.get("init"))
         model = self.runner.prepare(model, stage, self)
@@ -94,6 +94,7 @@ class Loop:
                 continue
             if number > self.stage_number:
                 self.stage_number, self.step, self.best = number, 0, None
+                dist.barrier()  # a stage may begin with what the main process has just written
                 self.begin(stage)
             with self._stopping_softly():
                 self._run_stage()
