@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from segkit.losses.warm_up import WarmUp
 from segkit.ops.box_projection import box_projection
 from segkit.ops.cell_masks import cell_masks, resized
-from segkit.ops.grid_assignment import RANGES, assign_cells, cell_labels, object_shapes, reduce_masks
+from segkit.ops.grid_assignment import RANGES, Cells, assign_cells, cell_labels, object_shapes, reduce_masks
 from segkit.ops.instance_classes import sigmoid_focal_sum
 from segkit.ops.level_set import box_areas, contour_length, region_energy
 from segkit.ops.local_consistency import local_affinity, local_consistency
@@ -89,13 +89,13 @@ class BoxLevelSet(nn.Module):
         for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
             grid = level.shape[2]
             cells = [assign_cells(one, size, grid=grid, bounds=bounds, sigma=self.sigma) for one in shapes]
-            labelled.append(_focal(level, cells, labels))
+            labelled.append(focal_of_cells(level, cells, labels))
             counts = [len(one.cells) for one in cells]
             if not sum(counts):
                 continue
             mask_size = (size[0] // stride, size[1] // stride)
             logits = cell_masks(kernel, mask_features, cells, size=mask_size)
-            known = [_box_masks(mask, one.objects, stride, mask_size) for mask, one in zip(masks, cells)]
+            known = [box_targets(mask, one, stride, mask_size) for mask, one in zip(masks, cells)]
             instances = Instances(logits.sigmoid(), torch.cat(known), counts)
             projections.append(self.projection * box_projection(instances.masks, instances.boxes))
             energies.append(self.energies(instances, resized(image, mask_size), resized(level_features, mask_size)))
@@ -123,14 +123,14 @@ class BoxLevelSet(nn.Module):
         return total
 
 
-def _focal(level: Tensor, cells: list, labels: list[Tensor]) -> Tensor:
+def focal_of_cells(level: Tensor, cells: list[Cells], labels: list[Tensor]) -> Tensor:
     """level: float [B,K,S,S] -> the sum of the focal loss over its cells."""
     num_classes, grid = level.shape[1:3]
     of_cells = [cell_labels(one, label, grid=grid, num_classes=num_classes) for one, label in zip(cells, labels)]
     return sigmoid_focal_sum(level, torch.stack(of_cells))
 
 
-def _box_masks(masks: Tensor, objects: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
-    """masks: uint8 [n,H,W]; objects: int64 [m] -> float32 [m,*size]; each object is reduced once."""
-    used, place = objects.unique(return_inverse=True)
+def box_targets(masks: Tensor, cells: Cells, stride: int, size: tuple[int, int]) -> Tensor:
+    """masks: uint8 [n,H,W] of an image; cells: its flagged ones -> float32 [m,*size]; each object is reduced once."""
+    used, place = cells.objects.unique(return_inverse=True)
     return reduce_masks(masks[used.to(masks.device)], stride, size)[place.to(masks.device)]
