@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BANDS = 4
+BANDS = 8
 
 
 def merged_cross_entropy(logits: Tensor, target: Tensor, num_old: int, *, ignore: int) -> Tensor:

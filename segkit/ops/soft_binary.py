@@ -6,7 +6,7 @@ Both functions sum log(1 + exp(z_c)) - t_c z_c over channels, the cross entropy 
 import torch
 from torch import Tensor
 
-BANDS = 4
+BANDS = 8
 
 
 def teacher_binary(logits: Tensor, teacher_logits: Tensor) -> Tensor:
