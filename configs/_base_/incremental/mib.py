@@ -1,0 +1,13 @@
+"""MiB: both losses count what a step does not label as background. kd_weight: 100 where most steps add one class."""
+
+from segkit.config import ref
+
+_base_ = "finetune.py"
+kd_weight = 10.0
+runner = dict(
+    init="balanced",
+    losses=[
+        dict(type="UnbiasedCE", on=["logits", "teacher.logits"], target="mask"),
+        dict(type="UnbiasedKD", on=["logits", "teacher.logits"], weight=ref("kd_weight")),
+    ],
+)

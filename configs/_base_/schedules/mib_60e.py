@@ -1,0 +1,4 @@
+"""As mib_30e, 60 epochs."""
+
+_base_ = "mib_30e.py"
+loop = dict(epochs=60)

@@ -1,0 +1,10 @@
+"""LwF, CamVid 7-4."""
+
+_base_ = "finetune_7-4.py"
+runner = dict(
+    start="work_dirs/finetune_7-4/step0/last.pt",
+    losses=[
+        dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+        dict(type="OldClassKD", on=["logits", "teacher.logits"], weight=100.0),
+    ],
+)

@@ -1,0 +1,14 @@
+"""MiB, CamVid 7-4."""
+
+from segkit.config import ref
+
+_base_ = "finetune_7-4.py"
+kd_weight = 10.0
+runner = dict(
+    start="work_dirs/finetune_7-4/step0/last.pt",
+    init="balanced",
+    losses=[
+        dict(type="UnbiasedCE", on=["logits", "teacher.logits"], target="mask"),
+        dict(type="UnbiasedKD", on=["logits", "teacher.logits"], weight=ref("kd_weight")),
+    ],
+)
