@@ -66,8 +66,13 @@ class Interactive(Runner):
         torch.clear_autocast_cache()
         return clicks, previous
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how."""
+        """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how.
+
+        Under inference_mode, in which evaluations run, a refinement could not take gradients.
+        """
         if "mask" not in batch:
             raise ConfigError(
                 "a click model answers to clicks, and without a true mask nothing tells where to click: use "
