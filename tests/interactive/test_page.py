@@ -115,10 +115,9 @@ def test_commands_of_the_page(place):
     assert (place / "curves.png").is_file()
 
 
-@pytest.mark.parametrize("brs", ["f-BRS-B", "RGB-BRS"])
-def test_refinement_by_an_override(place, brs):
+def test_refinement_by_an_override(place):
     """It takes gradients, in an evaluation that otherwise takes none."""
-    options = f"test.GrabCut.workers=0 {FEW} inference.clicks.brs={brs} inference.clicks.brs_evaluations=2"
+    options = f"test.GrabCut.workers=0 {FEW} inference.clicks.brs=RGB-BRS inference.clicks.brs_evaluations=2"
     words = shlex.split(find("test.py configs/interactive"))
     assert main(["test", *words[1:], "--cfg-options", *options.split()]) == 0
     scores = json.loads((place / "grabcut.json").read_text())["GrabCut"]
