@@ -1,8 +1,9 @@
-"""Converts data sets for training with clicks: python tools/prepare_data.py coco_lvis|openimages|ade20k|sbd; an
-interrupted run goes on where it stopped."""
+"""Converts data sets: python tools/prepare_data.py coco_lvis|openimages|ade20k|sbd for training with clicks,
+voc_instances for training with boxes; an interrupted run goes on where it stopped."""
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 from segkit.cli import common
@@ -13,8 +14,14 @@ SPLITS = {
     "openimages": ("train", "val", "test"),
     "ade20k": ("train", "val"),
     "sbd": ("train", "val"),
+    "voc_instances": ("train", "val"),
 }
-FOLDERS = {"openimages": "OpenImages", "ade20k": "ADE20K_2016_07_26", "sbd": "benchmark_RELEASE/dataset"}
+FOLDERS = {
+    "openimages": "OpenImages",
+    "ade20k": "ADE20K_2016_07_26",
+    "sbd": "benchmark_RELEASE/dataset",
+    "voc_instances": "VOCdevkit/VOC2012",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--root", help="the data set's folder (not for coco_lvis); $SEGKIT_DATA/<its name>")
     arguments.add_argument("--coco", help="coco_lvis: the folder with annotations/panoptic_train2017.json and its PNGs")
     arguments.add_argument("--lvis", help="coco_lvis: the folder with train/lvis_train.json")
-    arguments.add_argument("--out", help="coco_lvis: the folder of the result; that of LVIS by default")
+    arguments.add_argument("--out", help="coco_lvis: the folder of the result; $SEGKIT_DATA/COCO_LVIS")
+    arguments.add_argument("--sbd", help="voc_instances: SBD's folder benchmark_RELEASE/dataset; without it VOC's own")
     arguments.add_argument("--split", nargs="+", help="train and val by default; sbd: val")
     arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; all cores by default")
     arguments.add_argument(
@@ -46,15 +54,17 @@ def _prepare_split(args: argparse.Namespace, split: str) -> Path:
     from segkit.data import prepare_lists
     from segkit.data.dataset import resolve_root
     from segkit.data.prepare_coco_lvis import prepare
+    from segkit.data.prepare_voc_instances import prepare_voc_instances
 
     if args.dataset == "coco_lvis":
         coco, lvis = resolve_root(args.coco, "coco"), resolve_root(args.lvis, "lvis")
-        out = lvis if args.out is None else Path(args.out)
+        out = resolve_root(args.out, "COCO_LVIS")
         return prepare(coco, lvis, out, split=split, overlap=args.overlap, processes=args.jobs)
     root = resolve_root(args.root, FOLDERS[args.dataset])
     makers = {
         "openimages": prepare_lists.prepare_open_images,
         "ade20k": prepare_lists.prepare_ade20k,
         "sbd": prepare_lists.prepare_sbd,
+        "voc_instances": partial(prepare_voc_instances, sbd=None if args.sbd is None else Path(args.sbd).expanduser()),
     }
     return makers[args.dataset](root, split=split, processes=args.jobs)
