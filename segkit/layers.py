@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.ops.averaging import full_precision
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 """Of ImageNet's images in 0..255, red, green, blue: what encoders without statistics of their own use."""
@@ -80,6 +82,38 @@ class ConvBNReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
         return self.act(self.bn(self.conv(x)))
+
+
+class DeformableConv2d(nn.Module):
+    """A convolution without bias whose taps are moved by offsets that a second convolution gives, Dai et al., ICCV
+    2017, section 2.1; modulated: each tap is also weighed in 0..1, Zhu et al., CVPR 2019, section 3.2:
+    [B,in_channels,h,w] -> [B,channels,h',w']. Offsets start at 0. Keys: weight, conv_offset.*.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int = 3, *, stride: int = 1, padding: int | None = None,
+                 dilation: int = 1, modulated: bool = False):  # fmt: skip
+        super().__init__()
+        self.stride, self.dilation = stride, dilation
+        self.taps, self.modulated = kernel * kernel, modulated
+        self.padding = kernel // 2 * dilation if padding is None else padding
+        self.weight = nn.Parameter(torch.empty(channels, in_channels, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.conv_offset = nn.Conv2d(in_channels, (2 + modulated) * self.taps, kernel, stride, self.padding, dilation)
+        for parameter in self.conv_offset.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        from torchvision.ops import deform_conv2d
+
+        moves = self.conv_offset(x)
+        with torch.autocast(x.device.type, enabled=False):  # places of taps need single precision
+            x, moves = full_precision(x), full_precision(moves)
+            return deform_conv2d(
+                x, moves[:, : 2 * self.taps].contiguous(), self.weight,
+                stride=self.stride, padding=self.padding, dilation=self.dilation,
+                mask=moves[:, 2 * self.taps :].sigmoid() if self.modulated else None,
+            )  # fmt: skip
 
 
 class DepthwiseSeparable(nn.Module):

@@ -13,9 +13,10 @@ from segkit.archs.dmnet import DynamicFilter
 from segkit.archs.encnet import EncHead, Encoding
 from segkit.archs.espnet import ESP
 from segkit.archs.fastfcn import JPU
+from segkit.archs.fpn import FPN
 from segkit.archs.icnet import ICNet
 from segkit.archs.pointrend import PointRendHead, cell_centres, choose_points, sample, uncertainty
-from segkit.archs.semfpn import FPN, SemFPNHead
+from segkit.archs.semfpn import SemFPNHead
 from segkit.archs.upernet import UPerHead
 from segkit.convert.keymap import load_map
 from segkit.layers import resize

@@ -3,40 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, at_level, resize
-from segkit.registry import HEADS, NECKS
-
-
-@NECKS.register
-class FPN(nn.Module):
-    """Feature Pyramid Network, Lin et al., CVPR 2017, section 3: the deep maps, each added to the one above it at
-    twice its size (nearest), as maps of one width.
-
-    channels: of every map; num_levels: how many of the backbone's maps take part, counted from the deepest;
-    output_convs: whether each sum passes a 3x3 convolution (segmentation_models has none).
-    """
-
-    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 256,
-                 num_levels: int = 4, output_convs: bool = True):  # fmt: skip
-        super().__init__()
-        at_level(in_channels, -num_levels)
-        self.num_levels = num_levels
-        self.channels = (channels,) * num_levels
-        self.strides = tuple(strides[-num_levels:])
-        self.laterals = nn.ModuleList(
-            ConvBNReLU(width, channels, 1, norm=False, act=False) for width in in_channels[-num_levels:]
-        )
-        self.outputs = nn.ModuleList(
-            ConvBNReLU(channels, channels, 3, norm=False, act=False) if output_convs else nn.Identity()
-            for _ in range(num_levels)
-        )
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> num_levels of float [B,channels,h_i,w_i], same order."""
-        maps = [lateral(x) for lateral, x in zip(self.laterals, features[-self.num_levels :])]
-        for i in reversed(range(self.num_levels - 1)):
-            maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], mode="nearest")
-        return [output(x) for output, x in zip(self.outputs, maps)]
+from segkit.layers import ConvBNReLU, resize
+from segkit.registry import HEADS
 
 
 @HEADS.register

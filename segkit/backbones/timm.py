@@ -169,7 +169,9 @@ class Timm(nn.Module):
         if stages:
             unit = tuple(max(2 * max(self.strides), divisor) for divisor in self.divisor)
             features = self._shapes(unit, in_channels, grad=True)[:stages]
-            grads = torch.autograd.grad(sum(f.sum() for f in features), list(self._probe.values()), allow_unused=True)
+            with torch.enable_grad():  # a model may be built where nothing else wants a graph
+                total = sum(f.sum() for f in features)
+            grads = torch.autograd.grad(total, list(self._probe.values()), allow_unused=True)
             for (_, parameter), grad in zip(self.encoder.named_parameters(), grads):
                 if grad is not None:
                     parameter.requires_grad_(False)
