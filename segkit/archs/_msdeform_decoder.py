@@ -1,0 +1,121 @@
+"""Pixel decoder of Mask2Former: deformable attention between the deep maps of a backbone, then one map at stride 4.
+
+Cheng et al., Mask2Former, CVPR 2022, section 3.2.1, https://arxiv.org/abs/2112.01527; Zhu et al., Deformable DETR,
+ICLR 2021, https://arxiv.org/abs/2010.04159. B images, C channels, N places of the deep maps together.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import resize
+from segkit.ops.deformable_attention import cell_centers, deformable_attention, sine_positions
+
+LEVELS = 3
+"""Deep maps that attend to each other: strides 32, 16 and 8."""
+
+
+class ConvNorm(nn.Module):
+    """Convolution and group normalisation of 32 groups. Keys: conv.*, norm.*."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int = 1, *, bias: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+        nn.init.kaiming_uniform_(self.conv.weight, a=1)
+        self.norm = nn.GroupNorm(32, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        return self.norm(self.conv(x))
+
+
+def feed_forward(channels: int, inner: int) -> nn.Sequential:
+    """Two linear layers with a ReLU between: [...,channels] -> [...,channels]."""
+    return nn.Sequential(nn.Linear(channels, inner), nn.ReLU(), nn.Linear(inner, channels))
+
+
+class DeformableAttention(nn.Module):
+    """Every place looks at `points` places of every map, which it chooses itself (section 4.1 of Deformable DETR)."""
+
+    def __init__(self, channels: int, heads: int, points: int):
+        super().__init__()
+        self.heads, self.points = heads, points
+        self.offsets = nn.Linear(channels, heads * LEVELS * points * 2)
+        self.weights = nn.Linear(channels, heads * LEVELS * points)
+        self.values, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        for part in (self.offsets, self.weights):
+            nn.init.zeros_(part.weight)
+        for part in (self.values, self.out):
+            nn.init.xavier_uniform_(part.weight)
+        for part in (self.weights, self.values, self.out):
+            nn.init.zeros_(part.bias)
+        # the heads start out in as many directions, their points one cell further each (section A.4 of the paper)
+        angles = torch.arange(heads) * (2 * math.pi / heads)
+        directions = torch.stack([angles.cos(), angles.sin()], -1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
+        starts = directions.view(heads, 1, 1, 2) * torch.arange(1, points + 1).view(1, 1, points, 1)
+        with torch.no_grad():
+            self.offsets.bias.copy_(starts.expand(-1, LEVELS, -1, -1).flatten())
+
+    def forward(self, x: Tensor, positions: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        """x: float [B,N,C]; positions: float [N,C], added to what chooses; sizes: (h, w) of the maps -> float
+        [B,N,C]."""
+        queries = x + positions
+        shape = (*x.shape[:2], self.heads, LEVELS, self.points)
+        weights = self.weights(queries).view(*shape[:3], -1).softmax(-1).view(shape)
+        units = torch.tensor([[width, height] for height, width in sizes], device=x.device).view(LEVELS, 1, 2)
+        centers = cell_centers(sizes, x.device).view(1, -1, 1, 1, 1, 2)
+        places = centers + self.offsets(queries).float().view(*shape, 2) / units
+        values = self.values(x).unflatten(2, (self.heads, -1))
+        return self.out(deformable_attention(values, sizes, places, weights))
+
+
+class DeformableLayer(nn.Module):
+    """Attention, then two linear layers, each added to what it read and normalised afterwards."""
+
+    def __init__(self, channels: int, heads: int, points: int, inner: int):
+        super().__init__()
+        self.attention = DeformableAttention(channels, heads, points)
+        self.feed_forward = feed_forward(channels, inner)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+
+    def forward(self, x: Tensor, positions: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        """As DeformableAttention.forward."""
+        x = self.norms[0](x + self.attention(x, positions, sizes))
+        return self.norms[1](x + self.feed_forward(x))
+
+
+class PixelDecoder(nn.Module):
+    """The four deepest maps of a backbone -> three memories (strides 32, 16, 8) and the map that masks are made of
+    (stride 4). channels: of all of them; layers, heads, points, inner: of the deformable attention."""
+
+    def __init__(self, in_channels: tuple[int, ...], channels: int, *, layers: int, heads: int, points: int,
+                 inner: int):  # fmt: skip
+        super().__init__()
+        shallow, *deep = in_channels
+        self.inputs = nn.ModuleList(ConvNorm(width, channels, bias=True) for width in reversed(deep))
+        self.level_embedding = nn.Parameter(torch.randn(LEVELS, channels))
+        self.layers = nn.ModuleList(DeformableLayer(channels, heads, points, inner) for _ in range(layers))
+        self.lateral, self.output = ConvNorm(shallow, channels), ConvNorm(channels, channels, 3)
+        self.mask_features = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """features: four of float [B,C_i,h_i,w_i], the finest first -> three memories float [B,C,h_i,w_i], the coarsest
+        first, and the mask features float [B,C,h_0,w_0]."""
+        shallow, *deep = features
+        maps = [project(x) for project, x in zip(self.inputs, reversed(deep))]
+        sizes = [tuple(x.shape[2:]) for x in maps]
+        positions = torch.cat(
+            [sine_positions(size, maps[0].shape[1], maps[0].device) + own
+             for size, own in zip(sizes, self.level_embedding)]
+        )  # fmt: skip
+        x = torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x, positions, sizes)
+        parts = x.transpose(1, 2).split([height * width for height, width in sizes], 2)
+        memories = [part.unflatten(2, size) for part, size in zip(parts, sizes)]
+        fine = self.lateral(shallow)
+        fine = F.relu(self.output(fine + resize(memories[-1], like=fine)))
+        return memories, self.mask_features(fine)

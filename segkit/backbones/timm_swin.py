@@ -1,0 +1,93 @@
+"""Swin Transformer as detectors use it: Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030, on images of any size;
+the encoder is timm's. B images, h w map, C channels, N places of a window."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.backbones.timm import Timm
+from segkit.registry import BACKBONES, ConfigError
+
+
+class Block(nn.Module):
+    """A block of timm's encoder whose map is padded to whole windows before it is shifted, and shifted at every size
+    (timm shifts first, and not at all where one window holds the map of its default image).
+
+    block: timm's; its parts keep their names. Shifted windows do not mix places that were apart (section 3.2).
+    """
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
+        self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
+        self.window, self.shift = tuple(block.window_size), tuple(block.target_shift_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B,h,w,C] -> float [B,h,w,C]."""
+        x = x + self.drop_path1(self._attend(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        bottom, right = (-side % window for side, window in zip((height, width), self.window))
+        x = F.pad(x, (0, 0, 0, right, 0, bottom))
+        back = tuple(-step for step in self.shift)
+        size = x.shape[1:3]
+        mask = None
+        if any(self.shift):
+            x = torch.roll(x, back, (1, 2))
+            regions = self._windows(_regions(size, self.window, self.shift, x.device).view(1, *size, 1)).squeeze(2)
+            mask = torch.zeros((), device=x.device, dtype=x.dtype).where(
+                regions.unsqueeze(1) == regions.unsqueeze(2), torch.tensor(-100.0, device=x.device, dtype=x.dtype)
+            )
+        x = self.attn(self._windows(x), mask=mask)
+        rows, columns = self.window
+        x = x.view(batch, size[0] // rows, size[1] // columns, rows, columns, -1).transpose(2, 3)
+        x = x.reshape(batch, *size, -1)
+        return (torch.roll(x, self.shift, (1, 2)) if any(self.shift) else x)[:, :height, :width]
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """[B,h,w,C] -> [windows of all images,N,C]."""
+        batch, height, width, channels = x.shape
+        rows, columns = self.window
+        x = x.view(batch, height // rows, rows, width // columns, columns, channels)
+        return x.transpose(2, 3).reshape(-1, rows * columns, channels)
+
+
+def _regions(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device) -> Tensor:
+    """-> int64 [h,w], equal where places of a shifted map were neighbours before the shift."""
+    steps = []
+    for side, cells, move in zip(size, window, shift):
+        place = torch.arange(side, device=device)
+        steps.append((place >= side - cells).long() + (place >= side - move).long())
+    return 3 * steps[0].unsqueeze(1) + steps[1]
+
+
+@BACKBONES.register
+class TimmSwin(Timm):
+    """A Swin Transformer of timm with a normalisation behind each of its four maps: [B,in_channels,H,W] -> as Timm.
+
+    The arguments are Timm's.
+    """
+
+    def __init__(self, name: str, in_channels: int = 3,
+                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, frozen_stages: int = 0,
+                 drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
+                 std: tuple[float, ...] | None = None):  # fmt: skip
+        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages,
+                         drop_path_rate=drop_path_rate, mean=mean, std=std)  # fmt: skip
+        stages = [module for module in self.encoder.modules() if hasattr(module, "blocks")]
+        if not stages or not hasattr(stages[0].blocks[0], "target_shift_size"):
+            raise ConfigError(f"backbone.name = '{name}': is no Swin Transformer of the first version")
+        for stage in stages:
+            stage.blocks = nn.Sequential(*(Block(block) for block in stage.blocks))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.channels)
+        self.train(self.training)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """As Timm.forward."""
+        features = super().forward(image, stem_add)
+        return [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(self.norms, features)]
