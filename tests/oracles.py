@@ -49,7 +49,7 @@ def _weight(name: str, shape: tuple[int, ...]) -> Tensor:
     normal = np.random.RandomState(zlib.crc32(name.encode()) & (2**31 - 1)).standard_normal(shape)
     if name.endswith(".running_var"):
         value = 1 + np.abs(normal) / 10
-    elif name.endswith((".running_mean", ".bias")):
+    elif name.endswith((".running_mean", "bias")):
         value = normal * 0.1
     elif len(shape) > 1:
         value = normal * np.sqrt(1 / np.prod(shape[1:]))

@@ -1,0 +1,21 @@
+"""Rows of the models that answer with instances; their contract is tests/test_instance_archs.py."""
+
+from tests.arch_rows.row import Row
+
+R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None")
+SOLO = (*R18, "model.neck.channels=32", "model.head.channels=32", "model.head.depth=1", "model.head.grids=[8,6,4,3,2]")
+QUERIES = ("model.backbone.pretrained=None", "model.head.channels=32", "model.head.num_queries=6", "model.head.heads=2",
+           "model.head.encoder_layers=1", "model.head.encoder_inner=32", "model.head.layers=2",
+           "model.head.inner=32")  # fmt: skip
+CONDINST = (*R18, "model.neck.channels=32", "model.head.channels=64", "model.head.depth=1", "model.head.mask_depth=1",
+            "model.head.mask_channels=8")  # fmt: skip
+
+ROWS = {
+    # published: 35.8153, 57.0281, 43.9726, 47.4239, 215.4731 and 34.0855 million that are trained
+    "boxlevelset_r50": Row(35_815_253, 9_188_181, classes=80, small=SOLO, is_map=False),
+    "boxlevelset_r101_dcn": Row(57_028_050, 10_122_678, classes=80, small=SOLO, is_map=False),
+    "box2mask_r50": Row(43_972_562, 20_517_650, classes=80, small=(*R18, *QUERIES), is_map=False),
+    "box2mask_swin_t": Row(47_423_948, 19_903_250, classes=80, small=QUERIES, is_map=False),
+    "box2mask_swin_l": Row(215_473_094, 20_271_890, classes=80, is_map=False),
+    "boxinst_r50": Row(34_085_459, 6_934_099, classes=80, small=CONDINST, is_map=False),
+}
