@@ -77,7 +77,7 @@ def test_two_processes_resume(runs):
 
 
 def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
-    from tests.incremental.test_runner import config
+    from tests.incremental.test_step_runs import config
 
     for processes in (1, 2):
         cfg = config(steps=((0, 1, 2, 3), (4, 5)))
@@ -94,7 +94,7 @@ def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
 
 def test_clicks_on_two_processes(tmp_path):
     """Each process clicks on its own batch, as many rounds as it drew; every object is scored once."""
-    from tests.interactive.test_runner import sections as click_sections
+    from tests.interactive.test_click_training import sections as click_sections
 
     cfg = click_sections()
     cfg["val"]["dataset"]["length"] = 5
