@@ -1,0 +1,76 @@
+"""Decoders Matter for Semantic Segmentation: Data-Dependent Decoding (DUpsampling), Tian et al., CVPR 2019,
+https://arxiv.org/abs/1903.02120."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.registry import HEADS
+
+
+@HEADS.register
+class DUpsamplingHead(nn.Module):
+    """The early map goes down to the deepest one's size, and from there one linear layer, which a linear autoencoder of
+    label patches starts, gives the scores of ratio x ratio pixels per cell (sections 3.1 and 3.2).
+
+    channels: of the three convolutions; low_channels: that the early map low_level is reduced to; ratio: the deepest
+    map's stride, for scores of the image's size. Logits are divided by a learned temperature (eq. 5). `fit` starts the
+    last layer from masks; without it the start is random. The public versions differ from the paper and from each
+    other: no parity. The last layer holds several pixels' scores: this head cannot grow.
+    """
+
+    needs = ("size",)
+    classifier = None
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
+                 channels: int = 256, low_level: int = -4, low_channels: int = 48, ratio: int | None = None,
+                 dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+        super().__init__()
+        self.low_level = low_level
+        self.align_corners = align_corners
+        self.ratio = ratio or strides[-1]
+        self.stride = strides[-1] // self.ratio
+        self.low = ConvBNReLU(at_level(in_channels, low_level), low_channels, 1)
+        self.fuse = nn.Sequential(
+            ConvBNReLU(in_channels[-1] + low_channels, channels), ConvBNReLU(channels, channels), nn.Dropout2d(dropout)
+        )
+        # What the autoencoder codes may be negative: no normalisation, no ReLU.
+        self.code = nn.Conv2d(channels, channels, 1)
+        self.up = nn.Conv2d(channels, num_classes * self.ratio**2, 1, bias=False)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        """features[i]: float [B,in_channels[i],h_i,w_i]; size: (H, W) of the image -> logits [B,num_classes,H,W],
+        smaller by strides[-1] / ratio where ratio is given."""
+        deep = features[-1]
+        low = resize(self.low(features[self.low_level]), like=deep, align_corners=self.align_corners)
+        x = self.up(self.code(self.fuse(torch.cat([deep, low], dim=1))))
+        rows, columns = (-(-side // self.stride) for side in size)
+        return {"logits": F.pixel_shuffle(x, self.ratio)[..., :rows, :columns] / self.temperature}
+
+    @torch.no_grad()
+    def fit(self, masks: Tensor, ignore: int = 255) -> None:
+        """Starts the last layer from masks: int [B,H,W] of the training set, at the resolution of the logits."""
+        num_classes = self.up.out_channels // self.ratio**2
+        weight = fit_decoder(label_patches(masks, num_classes, ratio=self.ratio, ignore=ignore), self.up.in_channels)
+        self.up.weight.copy_(weight[:, :, None, None])
+
+
+def label_patches(masks: Tensor, num_classes: int, *, ratio: int, ignore: int = 255) -> Tensor:
+    """masks: int [B,H,W] -> float [P,num_classes * ratio * ratio], its ratio x ratio patches as one-hot vectors in the
+    order of pixel_shuffle, 0 where ignored; incomplete patches are left out."""
+    height, width = (side // ratio * ratio for side in masks.shape[-2:])
+    masks = masks[:, :height, :width].long()
+    one_hot = F.one_hot(masks.where(masks != ignore, num_classes), num_classes + 1)[..., :num_classes]
+    patches = F.pixel_unshuffle(one_hot.permute(0, 3, 1, 2).float(), ratio)
+    return patches.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def fit_decoder(patches: Tensor, channels: int) -> Tensor:
+    """patches: float [P,D] -> float [D,channels]: W of the linear autoencoder that reconstructs them with the least
+    squared error, min ||v - W P v||^2 (eq. 3): the leading axes of their second moments, of which there are at most D;
+    further columns are 0."""
+    moments = patches.double().T @ patches.double() / max(len(patches), 1)
+    axes = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :channels].float()
+    return F.pad(axes, (0, channels - axes.shape[1]))

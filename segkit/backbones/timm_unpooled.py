@@ -1,0 +1,55 @@
+"""A ResNet of timm without its max pooling, as https://github.com/huggingface/pytorch-image-models has it otherwise;
+"dilated convolution instead of max pooling" in studies of small objects."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segkit.backbones.timm import Timm
+from segkit.registry import BACKBONES, ConfigError
+
+
+@BACKBONES.register
+class TimmUnpooled(Timm):
+    """As Timm for a ResNet at output stride 32, but twice as fine from the first stage on: [B,in_channels,H,W] -> maps
+    of strides 2, 2, 4, 8, 16. All pretrained weights are kept.
+
+    instead: "conv" puts a 3x3 convolution of dilation 2 at the place of the pooling, which starts as the identity;
+    "dilate" puts nothing there and dilates the first stage by 2, so that its convolutions see what they saw behind the
+    pooling. The other arguments are Timm's.
+    """
+
+    def __init__(self, name: str, instead: str = "conv", in_channels: int = 3,
+                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, frozen_stages: int = 0,
+                 norm_eval: bool = False, drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
+                 std: tuple[float, ...] | None = None):  # fmt: skip
+        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval,
+                         drop_path_rate=drop_path_rate, mean=mean, std=std)  # fmt: skip
+        if instead not in ("conv", "dilate"):
+            raise ConfigError(f"backbone.instead = '{instead}': 'conv' or 'dilate'")
+        if not isinstance(getattr(self.encoder, "maxpool", None), nn.MaxPool2d):
+            raise ConfigError(f"backbone.name = '{name}': has no max pooling behind its stem; take a ResNet")
+        if instead == "conv":
+            self.encoder.maxpool = _identity_conv(self.channels[0])
+        else:
+            self.encoder.maxpool = nn.Identity()
+            _dilate(self.encoder.layer1)
+        self.strides = (self.strides[0], *(stride // 2 for stride in self.strides[1:]))
+        self.divisor, _ = self._find_divisor(name, in_channels)
+        del self._probe
+
+
+def _identity_conv(channels: int) -> nn.Conv2d:
+    conv = nn.Conv2d(channels, channels, 3, padding=2, dilation=2)
+    with torch.no_grad():
+        nn.init.dirac_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _dilate(stage: nn.Module) -> None:
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+            module.dilation = module.padding = (2, 2)

@@ -1,0 +1,75 @@
+"""VGG-16, Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, fully convolutional."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.backbones.weights import load_encoder
+from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
+from segkit.registry import BACKBONES
+
+
+@BACKBONES.register
+class VGG16(nn.Module):
+    """Thirteen convolutions in five stages, each followed by pooling, and the two large fully connected layers as
+    convolutions: [B,in_channels,H,W] -> maps behind pool1 to pool5 (strides 2 to 32) and behind fc7 (stride 32).
+
+    channels: of the five stages; hidden: of fc6 and fc7, 0 for none; padding: of the first convolution. With 1 the maps
+    are as large as their strides say (rounded up). FCN has 100: fc6 (7x7) is then not padded and every image is large
+    enough for it; the maps are larger, and FCN's head knows by how much. dropout: behind fc6 and fc7; pretrained: with
+    timm's weights, fetched from the hub; mean, std: in 0..255.
+    """
+
+    order = "RGB"
+    stem_stride = 1
+
+    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512), *,
+                 hidden: int = 4096, padding: int = 1, dropout: float = 0.5, pretrained: bool | None = False,
+                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+        super().__init__()
+        if padding not in (1, 100):
+            raise ValueError(f"padding = {padding}: 1, or FCN's 100")
+        self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
+        self.padding = padding
+        self.channels = (*channels, *([hidden] if hidden else []))
+        self.strides = (2, 4, 8, 16, 32, 32)[: len(self.channels)]
+        self.stem_channels = channels[0]
+        self.stages = nn.ModuleList()
+        width = in_channels
+        for stage, (out, num_convs) in enumerate(zip(channels, (2, 2, 3, 3, 3))):
+            convs = []
+            for i in range(num_convs):
+                around = padding if stage == i == 0 else 1
+                convs.append(ConvBNReLU(width, out, padding=around, norm=False))
+                width = out
+            self.stages.append(nn.Sequential(*convs))
+        self.fc = None
+        if hidden:
+            self.fc = nn.Sequential(
+                ConvBNReLU(width, hidden, 7, padding=3 if padding == 1 else 0, norm=False), nn.Dropout(dropout),
+                ConvBNReLU(hidden, hidden, 1, norm=False), nn.Dropout(dropout),
+            )  # fmt: skip
+        if pretrained and not torch.empty(0).is_meta:
+            self._load(in_channels)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
+        -> list of float [B,channels[i],h_i,w_i]."""
+        x = self.stages[0][0](image)
+        if stem_add is not None:
+            x = x + F.pad(stem_add, [self.padding - 1] * 4)
+        features = []
+        for i, stage in enumerate(self.stages):
+            for conv in stage[1:] if i == 0 else stage:
+                x = conv(x)
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+            features.append(x)
+        return features if self.fc is None else [*features, self.fc(x)]
+
+    def _load(self, in_channels: int) -> None:
+        """timm's weights, whose layers come in the same order."""
+        import timm
+
+        published = [*timm.create_model("vgg16", pretrained=True).state_dict().values()]
+        own = [*self.state_dict()]
+        load_encoder(self, dict(zip(own, published)), in_channels, "backbone.pretrained")
