@@ -14,12 +14,14 @@ from segkit.data.reading import read_bytes
 
 
 class CocoFile(NamedTuple):
-    """images: entries of the file by their order; annotations: image id -> its entries; names: category id -> name."""
+    """images: entries of the file by their order; annotations: image id -> its entries; names: category id -> name;
+    categories: their entries by the file's order."""
 
     path: str
     images: list[dict]
     annotations: dict[Any, list[dict]]
     names: dict[int, str]
+    categories: list[dict]
 
 
 def read_coco(path: str | Path) -> CocoFile:
@@ -49,7 +51,7 @@ def read_coco(path: str | Path) -> CocoFile:
                 f"{path}: annotation {entry.get('id')} has category {entry['category_id']}, which is not listed"
             )
         groups[entry["image_id"]].append(entry)
-    return CocoFile(str(path), content["images"], groups, names)
+    return CocoFile(str(path), content["images"], groups, names, content["categories"])
 
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
@@ -60,6 +62,19 @@ def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
         is_raw = isinstance(segmentation["counts"], list)
         return coco_mask.frPyObjects(segmentation, height, width) if is_raw else segmentation
     return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+
+
+def row_of(mask: np.ndarray) -> dict:
+    """mask: [H,W] with a pixel that is not 0 -> area in pixels, bbox [x, y, w, h] tight, segmentation as RLE that JSON
+    can hold."""
+    from pycocotools import mask as coco_mask
+
+    rle = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    return dict(
+        area=int(coco_mask.area(rle)),
+        bbox=[int(side) for side in coco_mask.toBbox(rle)],
+        segmentation=dict(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii")),
+    )
 
 
 def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segkit.data.dataset import DataError, Dataset
-from segkit.registry import SAMPLERS
+from segkit.registry import SAMPLERS, ConfigError
 
 
 class Sampler:
@@ -48,6 +48,42 @@ class InOrder(Sampler):
 
     def index(self, position: int) -> int:
         return position % self.num_images
+
+
+@SAMPLERS.register
+class AspectGrouped(Sampler):
+    """Batches of images that are all wider than high, or all not, so that little of a batch is padding.
+
+    Every image once per epoch, in batches of `batch`, of which the stream is a sequence: `batch` is a multiple of
+    train.batch_size, so that each process has one kind; with the global batch all processes have the same. The last
+    batch of each kind is filled with images of it again. The data set has `sizes`, int [images, 2] of (H, W).
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0, *, batch: int = 2):
+        super().__init__(dataset, seed)
+        sizes = getattr(dataset, "sizes", None)
+        if sizes is None:
+            raise ConfigError(f"AspectGrouped: {type(dataset).__name__} does not tell its images' sizes; use Shuffle")
+        if batch < 1:
+            raise ConfigError(f"AspectGrouped.batch = {batch}: at least 1, a multiple of train.batch_size")
+        is_wide = sizes[:, 1] > sizes[:, 0]
+        self._kinds = [np.flatnonzero(is_wide), np.flatnonzero(~is_wide)]
+        self._batch = batch
+        self._length = sum(-(-len(kind) // batch) * batch for kind in self._kinds)
+        self._epoch, self._order = -1, np.arange(0)
+
+    def index(self, position: int) -> int:
+        epoch, place = divmod(position, self._length)
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            rows = [self._in_batches(rng.permutation(kind)) for kind in self._kinds]
+            self._epoch, self._order = epoch, rng.permutation(np.concatenate(rows)).ravel()
+        return int(self._order[place])
+
+    def _in_batches(self, indices: np.ndarray) -> np.ndarray:
+        """-> [batches, batch] of the indices, beginning again where they do not fill the last row."""
+        count = -(-len(indices) // self._batch)
+        return np.resize(indices, (count, self._batch))
 
 
 def batches(sampler: Sampler, batch_size: int, *, start: int = 0, rank: int = 0,
