@@ -49,7 +49,8 @@ def model_of(variant: str) -> nn.Module:
     """The network its official description names, with the reference's weights, in eval."""
     with torch.device("meta"):
         model = build_model(model_section(networks()[variant]["config"]))
-    model.load_state_dict(load_map("ritm").apply(published_weights(variant)), strict=True, assign=True)
+    own = {name: value.clone() for name, value in load_map("ritm").apply(published_weights(variant)).items()}
+    model.load_state_dict(own, strict=True, assign=True)
     mean, std = model.backbone.mean, model.backbone.std
     model.mean, model.std = torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)
     return model.eval()
