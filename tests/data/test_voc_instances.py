@@ -14,7 +14,7 @@ from segkit.data.prepare_voc_instances import image_id, objects_of
 from segkit.metrics.voc_ap import VocAP
 from tests.data.layouts import write_image, write_mask
 from tests.data.test_click_readers import write_inst
-from tests.data.test_instances import perfect, rng
+from tests.data.test_instance_sets import perfect, rng
 
 
 @pytest.fixture

@@ -98,8 +98,8 @@ def test_dropped_previous_mask_is_empty_but_its_clicks_stay():
 @pytest.mark.parametrize("scheme", ["DMF", "Conv1E", "Conv1S"])
 @pytest.mark.parametrize("encoder", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_100", "convnext_atto"])
 def test_clicks_reach_any_encoder(encoder, scheme):
-    """Stems of stride 2 and 4, hooks and padding of sizes that are no multiple of the stride. The head reads all levels:
-    with fresh residual branches of zero a deep level alone sees every fourth pixel of the stem."""
+    """Stems of stride 2 and 4, hooks and padding of sizes that are no multiple of the stride. The head reads all
+    levels: with fresh residual branches of zero a deep level alone sees every fourth pixel of the stem."""
     torch.manual_seed(0)
     parts = dict(backbone=dict(type="Timm", name=encoder), head=dict(type="UNetHead", channels=(8, 8)))
     model = build_model(model_section(**parts, scheme=scheme)).eval()
