@@ -55,11 +55,12 @@ def data_section(cfg: Config, split: str) -> tuple[dict, str]:
 
 
 def resolve_losses(cfg: Config) -> None:
-    """Class weights named by a law become the numbers of the training masks, in place."""
+    """Class weights named by a law become the numbers of the training masks, in place. A runner with losses of its own
+    trains on labels of its own, and resolves them stage by stage."""
     from segkit.data.statistics import asks_for_statistics, resolve_class_weights
     from segkit.engine.setup import build_dataset
 
-    if asks_for_statistics(cfg["losses"]):
+    if "losses" not in (cfg.get("runner") or {}) and asks_for_statistics(cfg["losses"]):
         cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from segkit.config import Config
 from segkit.registry import ConfigError
@@ -14,26 +15,61 @@ def needed_sections(cfg: Config, names: Iterable[str]) -> None:
             raise ConfigError(f"{name}: this section is missing in {cfg.file}")
 
 
-def preflight(cfg: Config, limit: int) -> int:
-    """limit: masks read per section, 0 = all. Prints a report per section; -> 2 where one has errors, else 0."""
-    from segkit.data.preflight import check_dataset
-    from segkit.engine.setup import build_dataset
+def preflight(cfg: Config, limit: int, stage: int | None = None) -> int:
+    """limit: masks read per section, 0 = all; stage: that the run begins with, None for its first. Prints a report per
+    section; -> 2 where one has errors, else 0. All processes of a run call it, and the first one prints."""
+    from segkit.data.dataset import DataError
 
     code = 0
-    width = cfg["model"].get("num_classes")
+    own = _first_sections(cfg, stage)
+    width = None if "model" in own else cfg["model"].get("num_classes")
     for section in ("train", "val"):
         if not cfg.get(section):
             continue
-        dataset = build_dataset(cfg[section]["dataset"], f"{section}.dataset")
-        # A model of one channel tells two classes apart.
-        classes = width if isinstance(width, int) and width > 1 else len(dataset.classes)
-        ignore = getattr(dataset, "ignore", 255)
-        report = check_dataset(dataset, num_classes=classes, ignore=ignore, limit=limit or len(dataset))
-        for line in report.lines:
-            print(f"{section}: {line}", flush=True)
-        for line in report.warnings:
-            print(f"{section}: warning: {line}", flush=True)
-        for line in report.errors:
-            print(f"{section}: error: {line}", file=sys.stderr, flush=True)
-            code = 2
+        try:
+            report = _report({**cfg, **own}[section], section, limit=limit, width=width)
+        except DataError:
+            # what the stage makes of the data stops at the first bad file; the data itself has a list of them
+            report = _report(cfg[section], section, limit=limit, width=None)
+            if report.is_ok:
+                raise
+        _say(section, report)
+        code = code if report.is_ok else 2
     return code
+
+
+def _report(cfg: dict, section: str, *, limit: int, width: Any) -> Any:
+    """cfg: a section; width: model.num_classes, None where the model follows the data -> a Report."""
+    from segkit.data.preflight import check_dataset
+    from segkit.engine.setup import build_dataset
+
+    dataset = build_dataset(cfg["dataset"], f"{section}.dataset")
+    # A model of one channel tells two classes apart.
+    classes = width if isinstance(width, int) and width > 1 else len(dataset.classes)
+    ignore = getattr(dataset, "ignore", 255)
+    report = check_dataset(dataset, num_classes=classes, ignore=ignore, limit=limit or len(dataset))
+    report.lines += getattr(dataset, "facts", ())
+    return report
+
+
+def _first_sections(cfg: Config, stage: int | None) -> dict:
+    """-> sections in which the run's first stage differs from the config."""
+    from segkit.api import build_runner
+
+    runner = build_runner(cfg)
+    number = runner.first_stage if stage is None else stage
+    stages = runner.stages(cfg)
+    return stages[number].overrides if number < len(stages) else {}
+
+
+def _say(section: str, report: Any) -> None:
+    from segkit import dist
+
+    if not dist.is_main():
+        return
+    for line in report.lines:
+        print(f"{section}: {line}", flush=True)
+    for line in report.warnings:
+        print(f"{section}: warning: {line}", flush=True)
+    for line in report.errors:
+        print(f"{section}: error: {line}", file=sys.stderr, flush=True)

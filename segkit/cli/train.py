@@ -33,13 +33,14 @@ def _train(args: argparse.Namespace) -> int:
 
     needed_sections(cfg, ("train", "losses", "optimizer"))
     asks_for_statistics(cfg["losses"])
+    asks_for_statistics((cfg.get("runner") or {}).get("losses") or [], "runner.losses")
     if args.check:
-        return preflight(cfg, limit=0)
+        return preflight(cfg, limit=0, stage=args.from_step)
     device = pick_device(args.device)
     folder = common.work_folder(args.work_dir, args.config)
     dist.start(device)
     try:
-        if dist.is_main() and (code := preflight(cfg, limit=50)):
+        if code := preflight(cfg, limit=50, stage=args.from_step):
             return code
         return _fit(args, cfg, folder, device)
     finally:

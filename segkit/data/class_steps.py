@@ -62,8 +62,9 @@ class ClassSteps(Dataset):
         else:
             present = classes_of_images(dataset, self.plan, workers=_workers(workers, len(dataset)))
             chosen = select_images(present, self.plan, **rule)
-        # A training stops before its first step, not at the one that has nothing to learn from.
-        for number in range(len(chosen)) if part == "train" else (step,):
+        # A training stops before its first step, not at the one that has nothing to learn from. Steps before that
+        # may have no image: classes are added to a checkpoint by images that are labelled for these alone.
+        for number in range(step, len(chosen)) if part == "train" else (step,):
             if not len(chosen[number]):
                 raise DataError(_nothing(dataset, self.plan, number, rule))
         self.images_of_steps = tuple(len(images) for images in chosen)
@@ -72,7 +73,9 @@ class ClassSteps(Dataset):
         self.classes, self.palette = self.plan.classes(step), self.plan.colors(step)
         self.folder = dataset.folder
         self.table = label_table(self.plan, step, **rule)
+        self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # what its labels can be
         self.notes = dataset.notes
+        self.facts = (_counted(self.images_of_steps, len(dataset)),) if part == "train" else ()
         if lists is None and part == "train" and setting in EXCLUSIVE:
             shown = select_images(present, self.plan, setting="overlapped")
             self.notes += _sparse(chosen, shown, setting)
@@ -103,6 +106,12 @@ class ClassSteps(Dataset):
 
     def _remapped(self, mask: np.ndarray) -> np.ndarray:
         return cv2.LUT(mask, self.table) if mask.dtype == np.uint8 else self.table[mask]
+
+
+def _counted(images: tuple[int, ...], total: int) -> str:
+    """images: of each step; total: of the data set -> a line for the pre-flight report."""
+    parts = [f"step {step} {count:,} ({100 * count / total:.0f} %)" for step, count in enumerate(images)]
+    return f"images that a step trains on, of {total:,}: " + ", ".join(parts)
 
 
 def _sparse(chosen: list[np.ndarray], shown: list[np.ndarray], setting: str) -> tuple[str, ...]:

@@ -198,7 +198,8 @@ def _name(dataset: Dataset, label: int) -> str:
 def _report_absent(dataset: Dataset, present: list[int], ignored: float, findings: Findings, report: Report) -> None:
     """Classes never present, masks of 0 and 255, masks that are all ignored."""
     masks = "the mask" if findings.num_masks == 1 else f"all {findings.num_masks} masks"
-    absent = [label for label in range(len(dataset.classes)) if label not in present]
+    expected = getattr(dataset, "shown", range(len(dataset.classes)))
+    absent = [label for label in expected if label not in present]
     example = next(iter(findings.first.values()), "")
     if not present:
         report.errors.append(f"{masks} read: every pixel is ignored ({example}): check ignore and label_map")

@@ -272,7 +272,8 @@ def test_bad_choices_are_named():
 def test_a_step_without_an_image_stops_before_training():
     street = Maps(np.array([[[0, 1, 2, 255]]] * 3, np.uint8), ("sky", "road", "car"), "street")
     with pytest.raises(DataError, match=r"no image for step 0 \(sky\): 'disjoint' leaves out .*setting='overlapped'"):
-        ClassSteps(street, steps=[[1], [2], [3]], setting="disjoint", step=2, workers=0)
+        ClassSteps(street, steps=[[1], [2], [3]], setting="disjoint", workers=0)
+    assert len(ClassSteps(street, steps=[[1], [2], [3]], setting="disjoint", step=2, workers=0)) == 3
     assert len(ClassSteps(street, steps=[[1], [2], [3]], step=2, workers=0)) == 3
     empty = Maps(np.zeros((2, 2, 2), np.uint8), ("background", "cat", "dog"), "empty")
     with pytest.raises(DataError, match=r"no image for step 0 \(cat\) in the part 'train'"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segkit import dist, growing_head
 from segkit.data.class_plan import BACKGROUND, make_plan
 from segkit.data.loader import to_device, train_loader
+from segkit.data.statistics import resolve_class_weights
 from segkit.engine import setup
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
@@ -35,7 +36,8 @@ class Incremental(Semantic):
     "features.i" and "teacher.features.i". init: how new outputs start, "balanced" or "random". later: sections merged
     over the config's after the first step, such as dict(optimizer=dict(lr=1e-3), loop=dict(steps=500)).
     regulariser: dict(type="EWC", "PI" or "RW", ...), a penalty on weights that move. start: a checkpoint in place of
-    the first step's training. probabilities: as of Semantic.
+    the first step's training; the scores beside it are the first step's. Class weights by name are laws of the labels
+    of each step. probabilities: as of Semantic.
     """
 
     configs = {"losses": LOSSES}
@@ -74,7 +76,7 @@ class Incremental(Semantic):
 
     def hooks(self) -> tuple:
         """What writes the scores of the steps."""
-        return (StepScores(),)
+        return (StepScores(None if self.first is None else Path(self.first)),)
 
     @property
     def first_stage(self) -> int:
@@ -85,6 +87,8 @@ class Incremental(Semantic):
         """After the first step, in place of `model`: that of the step before, grown; it stays as the teacher."""
         self.step, self._loop = loop.stages.index(stage), loop
         self.teacher, self._old, self._saved = None, None, None
+        # by name they are laws of the step's own labels, counted now that its data set stands
+        loop.stage_cfg["losses"] = resolve_class_weights(loop.stage_cfg["losses"], loop.dataset)
         if self.step == 0:
             return model
         before = loop.work_dir / f"step{self.step - 1}" / "last.pt"

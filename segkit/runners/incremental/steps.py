@@ -34,6 +34,8 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict) -> dict:
         return {**section, "dataset": dataset}
 
     model = model_section(cfg["model"], plan, step)
+    # a later step begins with a checkpoint, whose encoder's start weights need not be there any more
+    model = without_weights(model) if step else model
     sections: dict[str, Any] = {"train": wrapped(cfg["train"], "train"), "model": model}
     for name in ("val", "test"):
         section = cfg.get(name)
