@@ -7,14 +7,15 @@ from segkit.layers import DeformableConv2d
 
 
 class Unit(nn.Module):
-    """3x3 convolution without bias, group normalisation where groups are given, ReLU. Keys: conv.*, norm.*."""
+    """Convolution without bias, group normalisation where groups are given, ReLU. Keys: conv.*, norm.*."""
 
-    def __init__(self, in_channels: int, channels: int, groups: int = 0, *, deformable: bool = False):
+    def __init__(self, in_channels: int, channels: int, groups: int = 0, *, kernel: int = 3,
+                 deformable: bool = False):  # fmt: skip
         super().__init__()
         if deformable:
-            self.conv = DeformableConv2d(in_channels, channels, modulated=True)
+            self.conv = DeformableConv2d(in_channels, channels, kernel, modulated=True)
         else:
-            self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+            self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
         nn.init.normal_(self.conv.weight, std=0.01)
         self.norm = nn.GroupNorm(groups, channels) if groups else nn.Identity()
 

@@ -26,23 +26,25 @@ def with_places(x: Tensor) -> Tensor:
 
 
 class MaskFeatures(nn.Module):
-    """All maps but the last of a pyramid at the finest one's size, added up (section 3.3.2 of SOLOv2; here without
-    normalisation, as in BoxLevelSet's code); the deepest of them sees its places."""
+    """All maps but the last of a pyramid at the finest one's size, added up (section 3.3.2 of SOLOv2); the deepest of
+    them sees its places. groups: of every normalisation; 0 for none, as in BoxLevelSet's code, which then ends in a
+    plain convolution."""
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int, *, deformable: bool):
+    def __init__(self, in_channels: tuple[int, ...], channels: int, out_channels: int, *, groups: int,
+                 deformable: bool):  # fmt: skip
         super().__init__()
         deepest = len(in_channels) - 1
         self.paths = nn.ModuleList(
             nn.ModuleList(
-                Unit(channels if k else width + 2 * (i == deepest), channels, deformable=deformable)
+                Unit(channels if k else width + 2 * (i == deepest), channels, groups, deformable=deformable)
                 for k in range(max(i, 1))
             )
             for i, width in enumerate(in_channels)
         )
-        self.merge = plain(channels, channels, 1)
+        self.merge = Unit(channels, out_channels, groups, kernel=1) if groups else plain(channels, out_channels, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> float [B,channels,h_0,w_0]."""
+        """features[i]: float [B,in_channels[i],h_i,w_i] -> float [B,out_channels,h_0,w_0]."""
         total = None
         for i, (path, x) in enumerate(zip(self.paths, features)):
             x = with_places(x) if i == len(self.paths) - 1 else x
@@ -60,11 +62,13 @@ class SOLOv2Head(nn.Module):
     """A grid of cells on each map of a pyramid: every cell has scores of classes and the 1x1 kernel that turns the
     features all masks share into its own mask (section 3 of SOLOv2; figure 2 of BoxLevelSet).
 
-    channels: of the towers, of the kernels and of the mask features; depth: convolutions of each tower; grids: cells a
-    side, one per map; groups: of the towers' normalisation; level_features: channels of the features that BoxLevelSet's
-    energies compare, 0 for a head that learns from masks; deformable: whether towers and mask features have modulated
-    deformable convolutions. The others are rules of inference, as CellRules has them: score_threshold, mask_threshold,
-    candidates, keep_score, limit.
+    channels, depth, groups: of the towers; grids: cells a side, one per map; kernel_channels: D, None for channels;
+    kernel_conv: side of the convolution that makes them; mask_channels: inside of the mask features, None for channels;
+    mask_groups: of their normalisation, 0 for none; deformable: whether towers and mask features have modulated
+    deformable convolutions; level_features: channels of the features that BoxLevelSet's energies compare, 0 for a head
+    that has none. SOLOv2 itself has channels=512, kernel_channels=256, kernel_conv=3, mask_channels=128,
+    mask_groups=32. Rules of inference, as CellRules has them: score_threshold, mask_threshold, candidates, keep_score,
+    limit, decay, sigma.
     """
 
     needs = ("image",)
@@ -72,9 +76,11 @@ class SOLOv2Head(nn.Module):
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...], channels: int = 256,
                  depth: int = 4, grids: tuple[int, ...] = (40, 36, 24, 16, 12), groups: int = 32,
-                 level_features: int = 5, deformable: bool = False, score_threshold: float = 0.05,
-                 mask_threshold: float = 0.5, candidates: int = 500, keep_score: float = 0.025,
-                 limit: int = 100):  # fmt: skip
+                 kernel_channels: int | None = None, kernel_conv: int = 1, mask_channels: int | None = None,
+                 mask_groups: int = 0, deformable: bool = False, level_features: int = 5,
+                 score_threshold: float = 0.05, mask_threshold: float = 0.5, candidates: int = 500,
+                 keep_score: float = 0.025, limit: int = 100, decay: str = "gaussian",
+                 sigma: float = 2.0):  # fmt: skip
         super().__init__()
         if len(grids) != len(in_channels) or len(grids) < 3 or len(set(in_channels)) != 1:
             raise ValueError(
@@ -84,7 +90,8 @@ class SOLOv2Head(nn.Module):
         self.grids = tuple(grids)
         # the finest map is used at half its size, the last one at that of the one before
         self.strides = (2 * strides[0], *strides[1:-1], strides[-2])
-        self.rules = CellRules(score_threshold, mask_threshold, candidates, keep_score, limit)
+        self.rules = CellRules(score_threshold, mask_threshold, candidates, keep_score, limit, decay, sigma)
+        size = kernel_channels or channels
 
         def tower(width: int) -> nn.Sequential:
             return nn.Sequential(
@@ -92,11 +99,12 @@ class SOLOv2Head(nn.Module):
             )
 
         self.category_tower, self.kernel_tower = tower(in_channels[0]), tower(in_channels[0] + 2)
-        self.categories, self.kernels = plain(channels, num_classes), plain(channels, channels, 1)
+        self.categories, self.kernels = plain(channels, num_classes), plain(channels, size, kernel_conv)
         # a prior of 0.01 for every class (focal loss, section 3.3)
         nn.init.constant_(self.categories.bias, -math.log(99))
-        self.masks = MaskFeatures(tuple(in_channels[:-1]), channels, deformable=deformable)
-        self.bottom = plain(channels, level_features) if level_features else None
+        self.masks = MaskFeatures(tuple(in_channels[:-1]), mask_channels or channels, size, groups=mask_groups,
+                                  deformable=deformable)  # fmt: skip
+        self.bottom = plain(size, level_features) if level_features else None
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
         """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalised -> "categories" and "kernels", lists of

@@ -14,13 +14,16 @@ CHUNK = 256
 
 class CellRules(NamedTuple):
     """score: a class's probability above which a cell is a candidate; mask: probability above which a pixel is of the
-    mask; candidates: how many enter the decay of scores; keep: decayed score that is enough; limit: of instances."""
+    mask; candidates: how many enter the decay of scores; keep: decayed score that is enough; limit: of instances;
+    decay, sigma: as kernel and sigma of matrix_nms."""
 
     score: float = 0.05
     mask: float = 0.5
     candidates: int = 500
     keep: float = 0.025
     limit: int = 100
+    decay: str = "gaussian"
+    sigma: float = 2.0
 
 
 class FoundCells(NamedTuple):
@@ -45,7 +48,7 @@ def best_cells(scores: Tensor, kernels: Tensor, features: Tensor, areas: Tensor,
     order = found.argsort(descending=True, stable=True)[: rules.candidates]
     found, labels, place = found[order], labels[order], place[order]
     masks = probabilities(kernels[place], features)
-    found = matrix_nms(masks > rules.mask, labels, found)
+    found = matrix_nms(masks > rules.mask, labels, found, kernel=rules.decay, sigma=rules.sigma)
     order = best_scores(found, threshold=rules.keep, limit=len(found))[: rules.limit]
     return FoundCells(found[order], labels[order], masks[order])
 

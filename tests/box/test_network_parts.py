@@ -9,7 +9,8 @@ from torch import nn
 
 from segkit.archs.condinst import CondInstHead
 from segkit.archs.fpn import FPN
-from segkit.archs.mask2former import places_blocked
+from segkit.archs.mask2former import Mask2FormerHead, places_blocked
+from segkit.archs.solov2 import SOLOv2Head
 from segkit.backbones.timm_detection import TimmDetection
 from segkit.backbones.timm_swin import Block
 from segkit.convert.maps.box2mask import merge_order
@@ -220,6 +221,8 @@ def test_cells_too_small_or_worse_are_dropped():
     assert best.scores.tolist() == pytest.approx([0.9 * sure, 0.6 * sure, 0.8 * sure * math.exp(-2 * iou**2)], rel=1e-5)
     few = best_cells(scores, kernels, features, torch.tensor([8.0, 4.0, 4.0]), CellRules(limit=1))
     assert few.labels.tolist() == [0] and few.scores.tolist() == pytest.approx([0.8 * sure])
+    linear = best_cells(scores, kernels, features, torch.tensor([4.0] * 3), CellRules(decay="linear"))
+    assert linear.scores[2].item() == pytest.approx(0.8 * sure * (1 - iou), rel=1e-5)
 
 
 def test_masks_of_the_file_by_hand():
@@ -227,3 +230,24 @@ def test_masks_of_the_file_by_hand():
     assert torch.equal(at_original(maps, (4, 4), dict(size=(2, 3), valid=(2, 3))), maps[:, :2, :3])
     whole = at_original(maps, (8, 8), dict(size=(8, 8)))
     torch.testing.assert_close(whole, nn.Upsample(scale_factor=2, mode="bilinear")(maps.unsqueeze(0))[0])
+
+
+def test_heads_that_learn_from_masks_have_no_level_features():
+    image, sizes = torch.zeros(1, 3, 64, 64), [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+    features = [rand(1, 32, *size) for size in sizes]
+    solo = SOLOv2Head((32,) * 5, 2, strides=(4, 8, 16, 32, 64), channels=64, depth=1, grids=(5, 4, 3, 2, 2), groups=2,
+                      kernel_channels=16, kernel_conv=3, mask_channels=8, mask_groups=4, level_features=0)  # fmt: skip
+    outputs = solo(features, image)
+    assert "level_features" not in outputs and solo.kernels.weight.shape == (16, 64, 3, 3)
+    assert outputs["mask_features"].shape == (1, 16, 16, 16) and (outputs["mask_features"] >= 0).all()
+    assert [x.shape for x in outputs["kernels"]] == [(1, 16, side, side) for side in (5, 4, 3, 2, 2)]
+    queries = Mask2FormerHead((32,) * 4, 2, channels=32, num_queries=3, encoder_layers=1, layers=1)
+    outputs = queries(features[:4], image)
+    assert set(outputs) == {"class_logits", "mask_logits", "image"} and outputs["mask_logits"][1].shape == (
+        1,
+        3,
+        16,
+        16,
+    )
+    with pytest.raises(ValueError, match="one grid per map"):
+        SOLOv2Head((32,) * 4, 2, strides=(4, 8, 16, 32))
