@@ -34,12 +34,13 @@ def next_click(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarr
 
 
 def _depth(region: np.ndarray) -> np.ndarray:
-    """bool [H,W] -> float32 [H,W], exact distance to the nearest pixel outside. The whole padded region is transformed:
-    in a crop the last bit of equal distances comes out otherwise, and with it the choice among them."""
+    """bool [H,W] -> int64 [H,W], exact squared distance to the nearest pixel outside. The last bit of OpenCV's roots
+    differs from call to call, and with it the choice among equals; their squares are whole numbers."""
     if not region.any():
-        return np.zeros(region.shape, np.float32)
+        return np.zeros(region.shape, np.int64)
     padded = cv2.copyMakeBorder(region.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float64)
+    return np.rint(distance * distance).astype(np.int64)
 
 
 def mask_iou(prediction: np.ndarray, target: np.ndarray) -> float:
