@@ -34,16 +34,19 @@ def load_model(config: str | Path | dict | None, path: str | Path, device: str |
     """A trained model in evaluation mode.
 
     config: a config file, loaded sections, or None for the config inside the checkpoint; path: .pt, .pth or
-    .safetensors, or an official file of RITM, whose own description of its network replaces the config's section
-    `model`; options: "a.b=value" overrides. The moving average is loaded where the checkpoint has one.
+    .safetensors, a published file of another project whose names a key map matches with the config's model one to one,
+    or an official file of RITM, whose own description of its network replaces the config's section `model`;
+    options: "a.b=value" overrides. The moving average is loaded where the checkpoint has one.
     The model carries `config`, `classes` and `palette`. Raises CheckpointError and ConfigError.
     """
-    content = checkpoint.read(path)
+    content = checkpoint.read_any(path)
     cfg = resolve(config, content, path, options)
     model = build_model(without_pretrained(cfg["model"]))
-    checkpoint.load_weights(model, content.get("ema", content["model"]), path)
+    checkpoint.load_fitting(model, content.get("ema", content["model"]), path)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
-    return model.to(device).eval()
+    has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
+    layout = torch.channels_last if has_channels_last else torch.preserve_format
+    return model.to(device, memory_format=layout).eval()
 
 
 def resolve(config: str | Path | dict | None, content: dict, path: str | Path, options: tuple[str, ...] = ()) -> Config:

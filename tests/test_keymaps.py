@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from segkit.convert.choice import choose
 from segkit.convert.keymap import KeyMap, all_maps, load_map
 from segkit.convert.maps.smp import map_first, pool_first
 from segkit.layers import resize
@@ -25,6 +26,10 @@ def test_names_match_one_to_one(row):
     net = build(config, 11, options, device="meta")
     report = load_map(key_map).check(content["names"], net.state_dict())
     assert f"{len(net.state_dict())} tensors matched" in report
+    # The map is found without its name, or another that does the same with these names.
+    found, chosen = choose({name: tuple(shape) for name, shape in content["names"].items()}, net)
+    assert found.startswith(topic)
+    assert all(chosen.rename(name) == load_map(key_map).rename(name) for name in content["names"])
 
 
 TORCHVISION = {

@@ -1,5 +1,7 @@
 """Converts a published checkpoint: python tools/convert.py FILE OUT --from MAP --config CONFIG; --list: the maps.
 
+MAP may be a project that has several (mmseg, smp, torchvision, hrnet, semseg, espnet); without --from all are tried.
+
 Files that describe their network need no --config: python tools/convert.py FILE OUT --from ritm.
 
 The way back, for the projects that have one: python tools/convert.py CHECKPOINT OUT --to FORM.
@@ -18,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         "file", nargs="?", help="the published .pth, .pt or .safetensors; its pickle is not executed"
     )
     arguments.add_argument("out", nargs="?", help="the checkpoint to write, .pt or .safetensors")
-    arguments.add_argument("--from", dest="source", help="name of a key map")
+    arguments.add_argument("--from", dest="source", help="name of a key map, or of a project; all are tried without it")
     arguments.add_argument("--to", dest="target", help="write a checkpoint of segkit in another project's form")
     arguments.add_argument("--config", help="the config of the same model in segkit")
     arguments.add_argument("--list", action="store_true", help="the key maps there are")
@@ -27,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from segkit.convert.keymap import all_maps, load_map
+    from segkit.convert.choice import family
+    from segkit.convert.keymap import all_maps
 
     if args.list:
         for name, keymap in all_maps().items():
@@ -37,22 +40,30 @@ def _convert(args: argparse.Namespace) -> int:
         return _export(args)
     if args.file and args.out and args.source and not args.config:
         return _convert_described(args)
-    if not (args.file and args.out and args.source):
-        raise ConfigError("give FILE OUT --from MAP --config CONFIG, or CHECKPOINT OUT --to FORM, or --list")
+    if not (args.file and args.out and args.config) or args.target:
+        raise ConfigError("give FILE OUT [--from MAP] --config CONFIG, or CHECKPOINT OUT --to FORM, or --list")
     from segkit.api import without_pretrained
     from segkit.build import build_model
     from segkit.engine import checkpoint
 
-    keymap = load_map(args.source)
+    maps = family(args.source) if args.source else None
     cfg = common.load_checked(args.config, args.cfg_options)
     weights, meta = _read(args.file)
     model = build_model(without_pretrained(cfg["model"]))
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    keymap = _choose(shapes, model, maps)
     print(keymap.check(shapes, model.state_dict()))
     print(checkpoint.load_weights(model, keymap.apply(weights), args.file))
     checkpoint.save(args.out, content_of(model, cfg, meta))
     print(f"written: {args.out}")
     return 0
+
+
+def _choose(shapes: dict, model, maps: dict | None):
+    """The map a user names outright is checked as it is: it says itself what does not match."""
+    from segkit.convert.choice import choose
+
+    return next(iter(maps.values())) if maps is not None and len(maps) == 1 else choose(shapes, model, maps)[1]
 
 
 def _convert_described(args: argparse.Namespace) -> int:
@@ -84,13 +95,11 @@ def _export(args: argparse.Namespace) -> int:
 def content_of(model, cfg: dict, meta: dict) -> dict:
     """What a checkpoint of weights alone holds; classes and palette where the published file names them."""
     from segkit import __version__
+    from segkit.convert.published import described
     from segkit.engine.loop import plain
 
     content = {"model": model.state_dict(), "config": plain(dict(cfg)), "segkit_version": __version__}
-    inner = meta.get("meta", {})
-    described = inner.get("dataset_meta", inner) if isinstance(inner, dict) else {}
-    lower = {str(key).lower(): value for key, value in described.items()} if isinstance(described, dict) else {}
-    return content | {key: lower[key] for key in ("classes", "palette") if lower.get(key)}
+    return content | described(meta)
 
 
 def _read(path: str) -> tuple[dict, dict]:

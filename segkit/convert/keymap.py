@@ -5,6 +5,8 @@ import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,22 +22,28 @@ the tensor; edit: a named function of the tensor, for other channel orders and l
 @dataclass(frozen=True)
 class KeyMap:
     """How one source names its tensors. url: the published file, or the project; sha256: of the file;
-    score: what the file is published to reach, in percent. Rules apply in order, each to the result of the last."""
+    score: what the file is published to reach, in percent; needs: attributes of the model, by their path in it, and the
+    value each must have: of maps that differ in an edit alone, which no name or shape shows; by_name: taken only where
+    a user names it, because its files look as those of another map do. Rules apply in order, each to the result of the
+    last."""
 
     source: str
     rules: tuple[Rule, ...]
     url: str = ""
     sha256: str = ""
     score: dict[str, float] = field(default_factory=dict)
+    needs: dict[str, Any] = field(default_factory=dict)
+    by_name: bool = False
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """A name of the source -> segkit's (None: dropped) and the edits its tensor needs, in order."""
         edits: list[Edit] = []
         for pattern, replacement, *edit in self.rules:
-            if re.search(pattern, name):
+            expression = _compiled(pattern)
+            if expression.search(name):
                 if replacement is None:
                     return None, []
-                name = re.sub(pattern, replacement, name)
+                name = expression.sub(replacement, name)
                 edits += edit
         return name, edits
 
@@ -59,22 +67,60 @@ class KeyMap:
 
         Raises ConfigError unless names and shapes match one to one; it lists what does not.
         """
-        empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in source.items()}
-        renamed = self.apply(empty)
-        missing = [name for name in own if name not in renamed]
-        extra = [name for name in renamed if name not in own]
-        wrong = [
-            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-            for name, value in renamed.items()
-            if name in own and value.shape != own[name].shape
-        ]
-        if missing or extra or wrong:
-            lines = [f"{self.source}: the names do not match this model one to one"]
-            for label, names in (("missing", missing), ("left over", extra), ("of another shape", wrong)):
-                if names:
-                    lines.append(f"  {len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+        misfit = self.compare(source, own)
+        if misfit.count:
+            lines = [f"{self.source}: the names do not match this model one to one", *misfit.lines()]
             raise ConfigError("\n".join(lines))
-        return f"{self.source}: {len(renamed)} tensors matched, {len(source) - len(renamed)} dropped"
+        return f"{self.source}: {misfit.matched} tensors matched, {len(source) - misfit.matched} dropped"
+
+    def compare(
+        self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor], drop: tuple[str, ...] = ()
+    ) -> "Misfit":
+        """As check, but -> what does not match; drop: prefixes of the model's names that need no partner and take
+        none. Raises ConfigError where two names become one."""
+        renamed = self.apply({name: torch.empty(tuple(shape), device="meta") for name, shape in source.items()})
+        kept = {name: value for name, value in renamed.items() if not name.startswith(drop)}
+        wanted = {name: value for name, value in own.items() if not name.startswith(drop)}
+        return Misfit(
+            missing=[name for name in wanted if name not in kept],
+            extra=[name for name in kept if name not in wanted],
+            wrong=[
+                f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
+                for name, value in kept.items()
+                if name in wanted and value.shape != wanted[name].shape
+            ],
+            matched=len(kept),
+        )
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What of a published file and a model does not match: names of the model without a partner, the file's own that
+    are left over, pairs of another shape; matched: tensors of the file that were looked at."""
+
+    missing: list[str]
+    extra: list[str]
+    wrong: list[str]
+    matched: int
+
+    @property
+    def count(self) -> int:
+        """0 where all match one to one."""
+        return len(self.missing) + len(self.extra) + len(self.wrong)
+
+    def lines(self) -> list[str]:
+        """One line per kind of difference, with the first five names of each."""
+        kinds = (("missing", self.missing), ("left over", self.extra), ("of another shape", self.wrong))
+        return [
+            f"  {len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            for label, names in kinds
+            if names
+        ]
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern:
+    return re.compile(pattern)
 
 
 def all_maps() -> dict[str, KeyMap]:

@@ -79,6 +79,14 @@ def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     return weights, {str(key): value for key, value in content.items() if _is_plain(value)}
 
 
+def described(meta: dict[str, Any]) -> dict[str, Any]:
+    """meta: what a file says beside its tensors -> "classes" and "palette" where it names them (mmengine's forms)."""
+    inner = meta.get("meta", {})
+    told = inner.get("dataset_meta", inner) if isinstance(inner, dict) else {}
+    lower = {str(key).lower(): value for key, value in told.items()} if isinstance(told, dict) else {}
+    return {key: lower[key] for key in ("classes", "palette") if lower.get(key)}
+
+
 def _load(file: Any, **options: Any) -> Any:
     return TensorUnpickler(file, **options).load()
 

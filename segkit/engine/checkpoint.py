@@ -9,11 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from segkit.convert import ritm_file
+from segkit.convert.choice import NoFit, choose
+from segkit.convert.keymap import KeyMap
+from segkit.convert.published import STATE_KEYS, described, read_published
 from segkit.registry import ConfigError, did_you_mean
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or does not fit. The message names the file and the way out."""
+
+
+class UnknownObjects(CheckpointError):
+    """A file that holds more than tensors and plain types."""
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
@@ -64,7 +71,7 @@ def read(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error) or "Unsupported" in str(error):
-            raise CheckpointError(
+            raise UnknownObjects(
                 f"{path}: holds objects that would execute code when loaded, so it is not read; "
                 "for a published checkpoint use tools/convert.py, which reads the tensors alone"
             ) from error
@@ -78,11 +85,24 @@ def read(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
-    return content if "model" in content else {"model": _state_dict_of(content, path)}
+    return content if "model" in content else {"model": _state_dict_of(content, path), **described(content)}
+
+
+def read_any(path: str | Path) -> dict[str, Any]:
+    """As read; of a published file with objects of classes that nobody has, the tensors alone, and still nothing is
+    executed."""
+    try:
+        return read(path)
+    except UnknownObjects:
+        try:
+            weights, meta = read_published(path)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        return {"model": weights, **described(meta)}
 
 
 def _state_dict_of(content: dict, path: Path) -> dict[str, Tensor]:
-    inner = content.get("state_dict", content)
+    inner = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
     if not isinstance(inner, dict) or not any(isinstance(value, Tensor) for value in inner.values()):
         raise CheckpointError(f"{path}: holds no weights; its keys are {', '.join(map(str, list(content)[:8]))}")
     return {key: value for key, value in inner.items() if isinstance(value, Tensor)}
@@ -120,6 +140,23 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
     model.load_state_dict({**{key: own[key] for key in kept}, **taken})
     dropped = len(weights) - len(taken)
     return f"{path}: {len(taken)} tensors loaded, {dropped} dropped, {len(kept)} left fresh"
+
+
+def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
+    """As load_weights, also for weights by the names of another project: the key map that matches them with the model
+    one to one is found and applied (segkit.convert.choice). -> a line that counts what was done, and names the map."""
+    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    source = {key: tuple(value.shape) for key, value in weights.items()}
+    as_it_is = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)
+    if as_it_is.count == 0:
+        return load_weights(model, weights, path, drop)
+    try:
+        name, keymap = choose(source, model, drop=drop)
+    except NoFit as error:
+        if as_it_is.count <= error.differences:
+            return load_weights(model, weights, path, drop)
+        raise CheckpointError(f"{path}: {error}") from error
+    return f"{load_weights(model, keymap.apply(weights), path, drop)}; names of {keymap.source} (map '{name}')"
 
 
 def _misfit_message(path: str | Path, own: dict, taken: dict, lists: tuple[list[str], list[str], list[str]]) -> str:

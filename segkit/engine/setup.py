@@ -72,16 +72,17 @@ def build_metrics(rows: list[dict], at: str = "metrics") -> list:
 
 
 def initialise(model: nn.Module, cfg: dict | None) -> str:
-    """Section `init`: starts the model from a checkpoint. -> what was loaded, a line; "" without the section."""
+    """Section `init`: starts the model from a checkpoint of segkit or a published one, whose key map is found where
+    init.map does not name it. -> what was loaded, a line; "" without the section."""
     if not cfg:
         return ""
     settings = InitSettings(**cfg)
-    weights = checkpoint.read(settings.path)["model"]
-    if settings.map is not None:
-        from segkit.convert.keymap import load_map
+    weights, drop = checkpoint.read_any(settings.path)["model"], tuple(settings.drop)
+    if settings.map is None:
+        return checkpoint.load_fitting(model, weights, settings.path, drop)
+    from segkit.convert.keymap import load_map
 
-        weights = load_map(settings.map).apply(weights)
-    return checkpoint.load_weights(model, weights, settings.path, tuple(settings.drop))
+    return checkpoint.load_weights(model, load_map(settings.map).apply(weights), settings.path, drop)
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype:

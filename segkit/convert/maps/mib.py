@@ -90,9 +90,9 @@ TO_IN_PLACE: Rule = (r"(bn\d?)\.weight$", r"\1.weight", in_place_weight)
 
 MAPS: dict[str, KeyMap] = {
     "mib": StepsKeyMap("MiB, in-place ABN", (*OWN, FROM_IN_PLACE), MIB_URL),
-    "mib_abn": StepsKeyMap("MiB, ABN", OWN, MIB_URL),
+    "mib_abn": StepsKeyMap("MiB, ABN", OWN, MIB_URL, by_name=True),
     "csseg": StepsKeyMap("cssegmentation, in-place ABN", (*CSSEG, FROM_IN_PLACE), CSSEG_URL),
-    "csseg_abn": StepsKeyMap("cssegmentation, ABN", CSSEG, CSSEG_URL),
+    "csseg_abn": StepsKeyMap("cssegmentation, ABN", CSSEG, CSSEG_URL, by_name=True),
 }
 
 EXPORTS: dict[str, tuple[KeyMap, str]] = {

@@ -116,7 +116,9 @@ MAPS = {
     "smp_deeplabv3": KeyMap("segmentation_models, DeepLabV3", (*DEEPLABV3, *COMMON), URL),
     "smp_deeplabv3plus": KeyMap("segmentation_models, DeepLabV3Plus", (*DEEPLABV3PLUS, *COMMON), URL),
     "smp_pan": KeyMap("segmentation_models, PAN", (*PAN, *COMMON), URL),
-    "smp_fpn": KeyMap("segmentation_models, FPN", (*FPN, *COMMON), URL),
-    "smp_fpn_cat": KeyMap("segmentation_models, FPN with maps side by side", (*FPN_CAT, *COMMON), URL),
+    "smp_fpn": KeyMap("segmentation_models, FPN", (*FPN, *COMMON), URL, needs={"head.concat": False}),
+    "smp_fpn_cat": KeyMap(
+        "segmentation_models, FPN with maps side by side", (*FPN_CAT, *COMMON), URL, needs={"head.concat": True}
+    ),
     "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
 }

@@ -1,0 +1,64 @@
+"""Names of the HRNet authors' segmentation nets, without and with OCR. Their branches meet corner on corner:
+model.backbone.fuse_upsample="bilinear_corners", model.align_corners=True."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from segkit.convert.keymap import KeyMap, Rule
+
+URL = "https://github.com/HRNet/HRNet-Semantic-Segmentation"
+
+BIAS, MEAN = ".conv.bias", ".bn.running_mean"
+
+
+@dataclass(frozen=True)
+class BiasKeyMap(KeyMap):
+    """A KeyMap of files whose convolutions have a bias before a normalisation. There it only moves the running mean;
+    here such convolutions have none."""
+
+    def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As KeyMap.apply; a bias is subtracted from the running mean of the normalisation behind it."""
+        renamed = KeyMap.apply(self, weights)
+        for name in [name for name in renamed if name.endswith(BIAS)]:
+            mean = name.removesuffix(BIAS) + MEAN
+            if mean in renamed and renamed[mean].shape == renamed[name].shape:
+                renamed[mean] = renamed[mean] - renamed.pop(name)
+        return renamed
+
+
+WHOLE: tuple[Rule, ...] = ((r"^loss\.", None), (r"^model\.", ""))
+"""The files hold the net and its loss side by side."""
+
+PLAIN: tuple[Rule, ...] = (
+    (r"^last_layer\.0\.", "head.convs.0.conv."),
+    (r"^last_layer\.1\.", "head.convs.0.bn."),
+    (r"^last_layer\.3\.", "head.classifier."),
+)
+
+OCR: tuple[Rule, ...] = (
+    (r"^aux_head\.0\.", "head.coarse_conv.conv."),
+    (r"^aux_head\.1\.", "head.coarse_conv.bn."),
+    (r"^aux_head\.3\.", "head.coarse_classifier."),
+    (r"^conv3x3_ocr\.0\.", "head.reduce.conv."),
+    (r"^conv3x3_ocr\.1\.", "head.reduce.bn."),
+    (r"^cls_head\.", "head.classifier."),
+    (r"^ocr_distri_head\.conv_bn_dropout\.0\.", "head.fuse.conv."),
+    (r"^ocr_distri_head\.conv_bn_dropout\.1\.0\.", "head.fuse.bn."),
+    (r"^ocr_distri_head\.object_context_block\.f_pixel\.", "head.relation.query@"),
+    (r"^ocr_distri_head\.object_context_block\.f_object\.", "head.relation.key@"),
+    (r"^ocr_distri_head\.object_context_block\.f_down\.", "head.relation.value."),
+    (r"^ocr_distri_head\.object_context_block\.f_up\.", "head.relation.out."),
+    # Positions and classes pass two convolutions, the others one.
+    *((rf"^(head\.relation\.(?:query|key))@{2 * i}\.", rf"\1.{i}.conv.") for i in (0, 1)),
+    *((rf"^(head\.relation\.(?:query|key))@{2 * i + 1}\.0\.", rf"\1.{i}.bn.") for i in (0, 1)),
+    (r"^(head\.relation\.(?:value|out))\.0\.", r"\1.conv."),
+    (r"^(head\.relation\.(?:value|out))\.1\.0\.", r"\1.bn."),
+)
+
+BACKBONE: Rule = (r"^(?!head\.)", "backbone.")
+
+MAPS = {
+    "hrnet": BiasKeyMap("HRNet, its authors'", (*WHOLE, *PLAIN, BACKBONE), URL),
+    "hrnet_ocr": BiasKeyMap("HRNet with OCR, its authors'", (*WHOLE, *OCR, BACKBONE), f"{URL}/tree/HRNet-OCR"),
+}
