@@ -10,6 +10,7 @@ random: the time of a network does not depend on them.
 """
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -70,9 +71,9 @@ def train(args: argparse.Namespace) -> None:
     cfg = load_config(CONFIG, ["num_classes=1"])
     batch = batch_of(tuple(args.size), args.batch, args.device)
     steps = {}
-    for name in ("segkit", "segkit, channels last", "published structure"):
+    for name in ("segkit", "segkit, not channels last", "published structure"):
         model = build_model(without_pretrained(cfg["model"])).to(args.device).train()
-        if "last" in name:
+        if name == "segkit" and cfg["loop"]["channels_last"]:
             model = model.to(memory_format=torch.channels_last)
         optimizer, criterion = build_optimizer(cfg["optimizer"], model), build_criterion(cfg["losses"], True)
         steps[name] = (plain_step if "published" in name else own_step)(model, batch, optimizer, criterion)
@@ -117,12 +118,14 @@ def plain_step(model, batch, optimizer, criterion) -> Callable:
 
 def evaluate(args: argparse.Namespace) -> None:
     cfg = load_config(CONFIG, ["num_classes=1"])
-    model = build_model(without_pretrained(cfg["model"])).to(args.device).eval()
+    plain_model = build_model(without_pretrained(cfg["model"])).to(args.device).eval()
+    layout = torch.channels_last if cfg["loop"]["channels_last"] else torch.preserve_format
+    model = copy.deepcopy(plain_model).to(memory_format=layout)
     size = tuple(args.size) if len(args.size) == 2 else (args.size[0], args.size[0])
     data = batch_of(size, args.images, args.device)
     images, masks = list(data["image"]), [mask.cpu().numpy().astype(np.int8) for mask in data["mask"]]
     settings = ClickInference(zoom=dict(target=size, skip=-1), max_clicks=args.clicks, target_iou=1.01)
-    published = Published(model)
+    published = Published(plain_model)
 
     def own(at_once: int) -> Callable:
         groups = range(0, len(images), at_once)

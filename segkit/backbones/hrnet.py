@@ -49,7 +49,8 @@ class Residual(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         for i in range(1, self.num_convs + 1):
             x = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x))
-            x = F.relu(x + shortcut if i == self.num_convs else x)
+            # in place: the backward pass of a normalisation needs its input, not this output
+            x = F.relu(x.add_(shortcut) if i == self.num_convs else x, inplace=True)
         return x
 
 
@@ -71,7 +72,7 @@ class HRModule(nn.Module):
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """maps[i]: float [B,widths[i],h_i,w_i] -> the same shapes."""
         maps = [branch(x) for branch, x in zip(self.branches, maps)]
-        return [F.relu(self._sum(maps, target)) for target in range(len(maps))]
+        return [F.relu(self._sum(maps, target), inplace=True) for target in range(len(maps))]
 
     def _sum(self, maps: list[Tensor], target: int) -> Tensor:
         total = None
@@ -135,10 +136,10 @@ class HRNet(nn.Module):
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """image: float [B,in_channels,H,W], normalised; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after
         the first convolution -> four maps of strides 4 to 32."""
-        x = F.relu(self.bn1(self.conv1(image)))
+        x = F.relu(self.bn1(self.conv1(image)), inplace=True)
         if stem_add is not None:
             x = x + stem_add
-        maps = [self.layer1(F.relu(self.bn2(self.conv2(x))))]
+        maps = [self.layer1(F.relu(self.bn2(self.conv2(x)), inplace=True))]
         for transition, stage in ((self.transition1, self.stage2), (self.transition2, self.stage3),
                                   (self.transition3, self.stage4)):  # fmt: skip
             # A new branch starts from the last of those before it; the others go on, changed at most in width.

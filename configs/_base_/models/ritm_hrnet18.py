@@ -26,3 +26,4 @@ optimizer = dict(
     lr=5e-4,
     groups=[dict(match=r"^(backbone|head\.coarse_\w+|head\.last_conv|head\.classifier|guide\.conv)\.", lr=0.1)],
 )
+loop = dict(channels_last=True)  # the faster layout of convolutions

@@ -1,30 +1,7 @@
 """RITM on the small HRNet of width 18 with OCR of width 48."""
 
-from segkit.config import ref
-
+_base_ = "ritm_hrnet18.py"
 model = dict(
-    type="ClickSegmentor",
-    num_classes=ref("num_classes"),
-    align_corners=True,
-    guidance_channels=64,
-    xavier=True,
-    backbone=dict(
-        type="HRNet",
-        width=18,
-        num_modules=(1, 3, 2),
-        num_blocks=2,
-        fuse_upsample="bilinear_corners",
-        pretrained="hrnet_w18_small_v2.ms_in1k",
-    ),
-    head=dict(type="ClickOCRHead", ocr_width=48),
-)
-losses = [
-    dict(type="NormalizedFocal", on="logits", target="mask", alpha=0.5, gamma=2.0),
-    dict(type="BinaryCrossEntropy", on="coarse.logits", target="mask", weight=0.4, ignore=-1, average="all"),
-]
-# the published rates: a tenth for the encoder, and for both classifiers; Conv1E's convolution counts as the encoder's
-optimizer = dict(
-    type="Adam",
-    lr=5e-4,
-    groups=[dict(match=r"^(backbone|head\.coarse_\w+|head\.last_conv|head\.classifier|guide\.conv)\.", lr=0.1)],
+    backbone=dict(num_modules=(1, 3, 2), num_blocks=2, pretrained="hrnet_w18_small_v2.ms_in1k"),
+    head=dict(ocr_width=48),
 )

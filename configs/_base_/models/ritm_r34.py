@@ -19,3 +19,4 @@ optimizer = dict(
     lr=5e-4,
     groups=[dict(match=r"^(backbone|guide\.conv)\.", lr=0.1)],
 )
+loop = dict(channels_last=True)  # the faster layout of convolutions
