@@ -1,5 +1,6 @@
 """Files by the names of other projects load as they are: the key map is found, or what stands in the way is said."""
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -205,3 +206,16 @@ def test_files_of_semseg(system):
     stem = {in_semseg(name) if not name.startswith("layer") else name: shape for name, shape in encoder.items()}
     assert {"layer0.0.weight", "layer0.6.weight", "layer0.7.running_var"} <= stem.keys()
     assert choose(stem | semseg_head(system), net)[0] == f"semseg_{system}"
+
+
+@pytest.mark.skipif("SEGKIT_DATA" not in os.environ, reason="SEGKIT_DATA names no folder with weights")
+def test_the_released_espnet_loads_as_it_is():
+    """A file of a torch whose normalisations had no counters."""
+    path = Path(os.environ["SEGKIT_DATA"]) / "weights/espnet_p2_q3_cityscapes.pth"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    cfg = sections()
+    cfg["model"] = dict(num_classes=20, head=dict(type="ESPHead"),
+                        backbone=dict(type="ESPNet", blocks=(2, 3), image_in_first=False))  # fmt: skip
+    model = api.load_model(cfg, path)
+    assert model.backbone.stem[1].bn.num_batches_tracked == 0

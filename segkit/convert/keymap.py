@@ -18,6 +18,8 @@ Rule = tuple[str, str | None] | tuple[str, str | None, Edit]
 """(pattern, replacement[, edit]): a regular expression searched in the name as the rules before left it; None drops
 the tensor; edit: a named function of the tensor, for other channel orders and layouts."""
 
+COUNTER, VARIANCE = "num_batches_tracked", "running_var"
+
 
 @dataclass(frozen=True)
 class KeyMap:
@@ -48,7 +50,8 @@ class KeyMap:
         return name, edits
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """weights: by the source's names -> by segkit's, edited. Raises ConfigError where two become one."""
+        """weights: by the source's names -> by segkit's, edited; the counters of normalisations, which files of torch
+        before 0.4.1 lack, are 0. Raises ConfigError where two become one."""
         renamed: dict[str, Tensor] = {}
         origin: dict[str, str] = {}
         for name, value in weights.items():
@@ -60,6 +63,9 @@ class KeyMap:
             for edit in edits:
                 value = edit(value)
             renamed[target], origin[target] = value, name
+        for name in [name for name in renamed if name.endswith(VARIANCE)]:
+            counter = torch.zeros((), dtype=torch.int64, device=renamed[name].device)
+            renamed.setdefault(name.removesuffix(VARIANCE) + COUNTER, counter)
         return renamed
 
     def check(self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor]) -> str:
@@ -71,7 +77,7 @@ class KeyMap:
         if misfit.count:
             lines = [f"{self.source}: the names do not match this model one to one", *misfit.lines()]
             raise ConfigError("\n".join(lines))
-        return f"{self.source}: {misfit.matched} tensors matched, {len(source) - misfit.matched} dropped"
+        return f"{self.source}: {misfit.matched} tensors matched, {max(len(source) - misfit.matched, 0)} dropped"
 
     def compare(
         self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor], drop: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ with plain ABN. EXPORTS turns this network's weights into files of those project
 import re
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from segkit.convert.keymap import KeyMap, Rule
@@ -18,23 +17,17 @@ CSSEG_URL = "https://github.com/SegmentationBLWX/cssegmentation"
 
 FIRST_OF_SEVERAL = "head.classifier.steps.0."
 FIRST_OF_ONE = "head.classifier."
-COUNTER = "num_batches_tracked"
-VARIANCE = "running_var"
 
 
 @dataclass(frozen=True)
 class StepsKeyMap(KeyMap):
-    """A KeyMap to a net whose classifier is one convolution after one step and a list of them after several, and whose
-    files may lack the counters of the normalisations (inplace_abn before 1.1)."""
+    """A KeyMap to a net whose classifier is one convolution after one step and a list of them after several."""
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As KeyMap.apply; counters that are missing are 0."""
+        """As KeyMap.apply; the classifier of a single step has no number."""
         renamed = KeyMap.apply(self, weights)
         if not any(re.match(r"head\.classifier\.steps\.[1-9]", name) for name in renamed):
             renamed = {name.replace(FIRST_OF_SEVERAL, FIRST_OF_ONE): value for name, value in renamed.items()}
-        for name in [name for name in renamed if name.endswith(VARIANCE)]:
-            counter = torch.zeros((), dtype=torch.int64, device=renamed[name].device)
-            renamed.setdefault(name.removesuffix(VARIANCE) + COUNTER, counter)
         return renamed
 
 

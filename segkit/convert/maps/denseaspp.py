@@ -1,0 +1,20 @@
+"""Names of the DenseASPP authors' code, whose layers are called "norm.1", "conv.2": torch no longer allows it."""
+
+from segkit.convert.keymap import KeyMap, Rule
+
+URL = "https://github.com/DeepMotionAIResearch/DenseASPP"
+
+RULES: tuple[Rule, ...] = (
+    *((rf"^ASPP_{rate}\.", f"head.row.{i}.") for i, rate in enumerate((3, 6, 12, 18, 24))),
+    (r"\.(norm|conv)\.([12])\.", r".\1\2."),
+    (r"^features\.transition4\.norm\.", "head.transition.0."),
+    (r"^features\.transition4\.conv\.", "head.transition.2."),
+    (r"^features\.norm5\.", "head.norm."),
+    (r"^features\.", "backbone.encoder.features_"),
+    (r"^classification\.1\.", "head.classifier."),
+)
+
+MAPS = {
+    # Written by a torch whose normalisations count no batches.
+    "denseaspp": KeyMap("DenseASPP", RULES, URL, score={"Cityscapes val mIoU": 79.9}),
+}
