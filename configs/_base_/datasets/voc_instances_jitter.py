@@ -1,22 +1,8 @@
-"""Box2Mask's large-scale jitter: the long side 1024 times .1 to 2, crops of 1024x1024, padding of grey 128."""
+"""Objects of Pascal VOC 2012 and SBD learnt from boxes, 20 classes, with Box2Mask's large-scale jitter as on COCO."""
 
-_base_ = "voc_instances.py"
-_grey = (128, 128, 128)
-train = dict(
-    sampler=dict(type="Shuffle"),
-    transforms=[
-        dict(type="BoxMasks"),
-        dict(type="Flip"),
-        dict(
-            type="UntilBox",
-            transforms=[
-                dict(type="RandomResize", scale=(1024, 1024), ratio_range=(0.1, 2.0)),
-                dict(type="RandomCrop", size=(1024, 1024), fill=_grey),
-                dict(type="BoxesOfMasks"),
-            ],
-        ),
-    ],
-)
-_eval = [dict(type="Resize", size=(800, 1333), keep_ratio=True), dict(type="Pad", divisor=32, fill=_grey)]
-val = dict(transforms=_eval)
-test = dict(transforms=_eval)
+_base_ = "coco_instances_jitter.py"
+num_classes = 20
+train = dict(dataset=dict(type="VOCInstances", split="train", filtered=True))
+val = dict(dataset=dict(type="VOCInstances", split="val"))
+test = dict(dataset=dict(type="VOCInstances", split="val"))
+metrics = [dict(type="CocoAP"), dict(type="VocAP")]

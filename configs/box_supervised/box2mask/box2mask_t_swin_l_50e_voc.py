@@ -1,0 +1,8 @@
+"""Box2Mask-T, Swin-L, Pascal VOC: no published score."""
+
+_base_ = [
+    "../../_base_/models/box2mask_swin_l.py",
+    "../../_base_/datasets/voc_instances_jitter.py",
+    "../../_base_/schedules/box2mask_swin_50e_voc.py",
+]
+train = dict(batch_size=4)
