@@ -40,7 +40,7 @@ def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -
         for y in _starts(height, crop[0], stride[0]):
             for x in _starts(width, crop[1], stride[1]):
                 y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
-                part = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1)] * len(image))
+                part = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
                 if total is None:
                     total = part.new_zeros(len(image), part.shape[1], height, width)
                 total[..., y:y1, x:x1] += part

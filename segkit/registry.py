@@ -92,7 +92,8 @@ class TorchOptimizers(Registry):
                     self._classes[name] = cls
 
 
-MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor", "segkit.click_stages", "segkit.growing_head")
+MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor", "segkit.click_stages", "segkit.growing_head",
+                  "segkit.multi_scale_segmentor")  # fmt: skip
 BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
 NECKS = Registry("neck", "segkit.archs")
 HEADS = Registry("head", "segkit.archs")

@@ -39,7 +39,7 @@ class Sample(TypedDict, total=False):
     ignored: list  # (layer, value) of regions that are neither object nor background
     clicks: Any  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: Any  # int [4] y0,x0,y1,x1: place of the crop in the image
-    meta: dict  # id, path, size=(H0,W0), valid=(h,w)
+    meta: dict  # id, path, size=(H0,W0), valid=(h,w); whole=(H,W): of the image that window is a place in
 
 
 class Batch(TypedDict, total=False):
@@ -52,7 +52,7 @@ class Batch(TypedDict, total=False):
     masks: list
     crowd: list[Tensor]
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
-    window: list
+    window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale
     meta: list[dict]
 
 

@@ -13,7 +13,7 @@ FLOORS = {
     "backbones": 2, "archs": 2, "refiners": 2, "losses": 2, "metrics": 2, "data": 2, "convert": 2,
     "viz": 2, "viz_plots": 2, "viz_clicks": 2,
     "build": 3, "segmentor": 3, "click_segmentor": 3, "growing_head": 3, "criterion": 3, "inference": 3,
-    "click_stages": 3, "engine": 4, "runners": 5, "api": 6, "cli": 7,
+    "click_stages": 3, "multi_scale_segmentor": 3, "engine": 4, "runners": 5, "api": 6, "cli": 7,
 }  # fmt: skip
 ALONE = {"backbones", "archs", "refiners", "losses", "metrics", "data", "convert"}
 LONG_FUNCTIONS = 70

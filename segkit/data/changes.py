@@ -18,7 +18,8 @@ Fill = float | Sequence[float]
 
 
 def crop(sample: Sample, y0: int, x0: int, size: Size) -> Sample:
-    """Cuts (h, w) pixels from row y0 and column x0 on, or what the image has of them; sets `window` to the place."""
+    """Cuts (h, w) pixels from row y0 and column x0 on, or what the image has of them; sets `window` to the place and
+    meta["whole"] to the size (H, W) of the image it is a place in."""
     height, width = image_size(sample)
     y1, x1 = min(y0 + size[0], height), min(x0 + size[1], width)
     valid_height, valid_width = valid_size(sample)
@@ -31,6 +32,7 @@ def crop(sample: Sample, y0: int, x0: int, size: Size) -> Sample:
     )
     cut = move(sample, change)
     top, left = sample["window"][:2] if sample.get("window") is not None else (0, 0)
+    cut["meta"].setdefault("whole", (valid_height, valid_width))
     cut["window"] = np.array([top + y0, left + x0, top + y0 + change.valid[0], left + x0 + change.valid[1]], np.int64)
     return cut
 
@@ -83,6 +85,9 @@ def resize(sample: Sample, size: Size, *, area: bool = False) -> Sample:
     if sample.get("window") is not None:
         scales = (scale_y, scale_x, scale_y, scale_x)
         resized["window"] = np.rint(np.asarray(sample["window"]) * scales).astype(np.int64)
+        if "whole" in resized["meta"]:
+            whole_height, whole_width = resized["meta"]["whole"]
+            resized["meta"]["whole"] = (round(whole_height * scale_y), round(whole_width * scale_x))
     return resized
 
 
@@ -115,6 +120,7 @@ def resized_crop(sample: Sample, scaled: Size, origin: Size, size: Size) -> Samp
     )
     moved = move(sample, change)
     top, left = round(y * scale_y), round(x * scale_x)
+    moved["meta"]["whole"] = scaled
     moved["window"] = np.array([top, left, top + size[0], left + size[1]], np.int64)
     return moved
 

@@ -72,7 +72,7 @@ def _collate_images(samples: list[Sample]) -> Batch:
     if "masks" in samples[0]:
         batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
     if "window" in samples[0]:
-        batch["window"] = [sample["window"] for sample in samples]
+        batch["window"] = [(*map(int, s["window"]), *s["meta"].get("whole", ())) for s in samples]
     if "clicks" in samples[0]:
         batch["clicks"] = torch.from_numpy(np.stack([sample["clicks"] for sample in samples]))
     return batch

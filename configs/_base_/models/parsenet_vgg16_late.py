@@ -1,0 +1,4 @@
+"""ParseNet on DeepLab-LargeFOV, late fusion."""
+
+_base_ = "parsenet_vgg16.py"
+model = dict(head=dict(late=True))

@@ -1,0 +1,41 @@
+"""VGG-16 at output stride 8, Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062, section 3."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from segkit.backbones.vgg import VGG16
+from segkit.layers import IMAGENET_MEAN, IMAGENET_STD
+from segkit.registry import BACKBONES
+
+
+@BACKBONES.register
+class VGG16Dilated(VGG16):
+    """The thirteen convolutions of VGG-16, whose last two poolings keep the size and whose last stage is dilated by 2:
+    [B,in_channels,H,W] -> maps behind pool1 to pool5 (strides 2, 4, 8, 8, 8).
+
+    Pooling takes 3x3 cells, as in the DeepLab papers, so that an image of 8n + 1 pixels becomes n + 1 cells; other
+    sizes are rounded up. The arguments are VGG16's.
+    """
+
+    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512), *,
+                 pretrained: bool | None = False, mean: tuple[float, ...] = IMAGENET_MEAN,
+                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+        super().__init__(in_channels, channels, hidden=0, pretrained=pretrained, mean=mean, std=std)
+        self.strides = (2, 4, 8, 8, 8)
+        for block in self.stages[-1]:
+            block.conv.dilation = block.conv.padding = (2, 2)
+
+    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
+        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
+        -> list of float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])]."""
+        x = self.stages[0][0](image)
+        if stem_add is not None:
+            x = x + stem_add
+        features, stride = [], 1
+        for i, stage in enumerate(self.stages):
+            for conv in stage[1:] if i == 0 else stage:
+                x = conv(x)
+            x = F.max_pool2d(x, 3, self.strides[i] // stride, padding=1)
+            stride = self.strides[i]
+            features.append(x)
+        return features
