@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.archs._predicted_filter import convolve_each
 from segkit.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
 
@@ -26,15 +27,7 @@ class DynamicFilter(nn.Module):
         """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
         kernel = self.predict(F.adaptive_avg_pool2d(x, self.size))
         reduced = self.reduce(x)
-        # One group per image and channel: each image is filtered by its own kernels in one convolution.
-        groups = reduced.shape[0] * reduced.shape[1]
-        filtered = F.conv2d(
-            reduced.reshape(1, groups, *reduced.shape[-2:]),
-            kernel.reshape(groups, 1, self.size, self.size).to(reduced.dtype),
-            padding=self.size // 2,
-            groups=groups,
-        )
-        return F.relu(self.norm(filtered.reshape(reduced.shape)))
+        return F.relu(self.norm(convolve_each(reduced, kernel)))
 
 
 @HEADS.register

@@ -1,0 +1,14 @@
+"""CaC-Net on a dilated ResNet-50, output stride 8."""
+
+from segkit.config import ref
+
+model = dict(
+    num_classes=ref("num_classes"),
+    backbone=dict(type="Timm", name="resnet50c", output_stride=8, pretrained=True),
+    head=dict(type="CaCHead"),
+    aux=[dict(type="FCNHead", level=-2)],
+)
+losses = [
+    dict(type="CrossEntropy", on="logits", target="mask"),
+    dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+]
