@@ -1,10 +1,13 @@
-"""Labels images: python tools/predict.py CONFIG CHECKPOINT PATH... --out DIR; PATH is an image, a folder or a glob."""
+"""Labels images, or finds the instances in them: python tools/predict.py CONFIG CHECKPOINT PATH... --out DIR.
+
+PATH is an image, a folder or a glob.
+"""
 
 import argparse
 import glob
 from pathlib import Path
 
-from segkit.cli import common
+from segkit.cli import common, instances
 from segkit.registry import ConfigError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".npy"}
@@ -16,7 +19,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("config", help="a config file, or 'none' for the config inside the checkpoint")
     arguments.add_argument("checkpoint")
     arguments.add_argument("paths", nargs="+", metavar="PATH", help="images, folders and globs")
-    arguments.add_argument("--out", required=True, metavar="DIR", help="labels/NAME.png and overlays/NAME.png")
+    arguments.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json",
+    )
+    arguments.add_argument("--annotations", metavar="JSON",
+                           help="of instances: a COCO file that gives results.json its ids")  # fmt: skip
+    arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
     arguments.add_argument("--tta", action="store_true")
     arguments.add_argument("--slide", action="store_true")
     arguments.add_argument("--device")
@@ -55,12 +66,21 @@ def _predict(args: argparse.Namespace) -> int:
     palette = [tuple(color) for color in model.palette] if model.palette else viz.default_palette(model.num_classes)
     out = Path(args.out)
     names = _names(images)
+    results = instances.Results(tuple(model.classes or ()), args.annotations)
+    has_instances = False
     for path in tqdm(images, unit="image", disable=None):
         image = read_image(path)
-        labels = api.predict(model, image, runner)["labels"]
-        viz.save_label_png(out / "labels" / f"{names[path]}.png", labels, palette)
-        viz.save_png(out / "overlays" / f"{names[path]}.png", viz.overlay(viz.to_rgb(image), labels, palette))
-    print(f"{len(images)} images: {out}/labels, {out}/overlays")
+        prediction = api.predict(model, image, runner)
+        has_instances = "masks" in prediction
+        if has_instances:
+            results.add(path, names[path], prediction)
+            drawn = instances.picture(viz.to_rgb(image), prediction, model, score=args.score)
+        else:
+            viz.save_label_png(out / "labels" / f"{names[path]}.png", prediction["labels"], palette)
+            drawn = viz.overlay(viz.to_rgb(image), prediction["labels"], palette)
+        viz.save_png(out / "overlays" / f"{names[path]}.png", drawn)
+    found = results.save(out / "results.json") if has_instances else out / "labels"
+    print(f"{len(images)} images: {found}, {out}/overlays")
     return 0
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segkit.cli import common
+from segkit.cli import common, instances
 from segkit.cli.preflight import needed_sections
 from segkit.config import Config
 from segkit.registry import ConfigError
@@ -157,6 +157,7 @@ def table(scores: dict) -> str:
             cells = "".join(f"{'-' if row.get(c) is None else format(row[c], '.2f'):>9}" for c in columns)
             lines.append(f"{name:{width}}{cells}")
         lines.append("")
+    lines += instances.tables(scores)
     plain = {k: v for k, v in scores.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     lines.append(
         "  ".join(

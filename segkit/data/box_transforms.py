@@ -14,7 +14,8 @@ from segkit.types import Sample
 
 @TRANSFORMS.register
 class BoxMasks:
-    """Sets masks to the filled boxes, whatever masks the sample has: the one supervision of box-supervised methods.
+    """Sets masks to the filled boxes where the sample has no masks: the one supervision of box-supervised methods.
+    Samples have masks where train.dataset.boxes_only = False asks for them: then masks teach.
 
     Corners are rounded, half to even, and both ends belong to the box (BoxLevelSet and Box2Mask). It stands first in
     the list: the published masks are made at the size of the file, and then resized, flipped and cropped.
@@ -22,7 +23,7 @@ class BoxMasks:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """sample: boxes float [n,4] -> the sample with masks uint8 [n,H,W]; rng is not used."""
-        if sample.get("boxes") is None:
+        if sample.get("boxes") is None or sample.get("masks") is not None:
             return sample
         return Sample(**{**sample, "masks": box_masks(sample["boxes"], image_size(sample))})
 

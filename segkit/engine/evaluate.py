@@ -10,13 +10,23 @@ from segkit import dist
 from segkit.data.loader import to_device
 
 
+def flat_scores(scores: dict) -> dict[str, float]:
+    """-> the numbers among the scores, those of sections as "section.name"; rows per class are left out."""
+    flat = {}
+    for name, value in scores.items():
+        inner = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        if name != "per_class":
+            flat |= {key: one for key, one in inner.items() if isinstance(one, int | float)}
+    return flat
+
+
 @torch.inference_mode()
 def evaluate(runner: Any, model: nn.Module, data: tuple[Any, Any], metrics: list, *, device: torch.device,
              dtype: torch.dtype = torch.float32, hooks: tuple = (), loop: Any = None) -> dict:  # fmt: skip
     """data: (data set, loader of this process's share); dtype: of autocast, float32 = off.
 
-    -> the metrics' results merged, with "images" and "images_per_second" (reading and scoring included), reduced over
-    all processes.
+    -> the metrics' results merged, those of a metric with `section` under that key, with "images" and
+    "images_per_second" (reading and scoring included), reduced over all processes.
     """
     dataset, loader = data
     for metric in metrics:
@@ -38,7 +48,8 @@ def evaluate(runner: Any, model: nn.Module, data: tuple[Any, Any], metrics: list
     images = int(dist.all_reduce_sum(torch.tensor(images)))
     scores: dict = {}
     for metric in metrics:
-        scores |= metric.compute()
+        section = getattr(metric, "section", None)
+        scores |= metric.compute() if section is None else {section: metric.compute()}
     scores["images"] = images
     scores["images_per_second"] = round(images / max(time.perf_counter() - start, 1e-9), 2)
     return scores

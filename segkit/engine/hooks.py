@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segkit import dist
 from segkit.engine import checkpoint
+from segkit.engine.evaluate import flat_scores
 from segkit.engine.pictures import comparison, shown
 from segkit.registry import HOOKS, ConfigError
 from segkit.types import Batch, Prediction
@@ -75,7 +76,7 @@ class Log(Hook):
             self._write_losses(loop)
 
     def after_eval(self, loop: Any, scores: dict) -> None:
-        flat = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+        flat = flat_scores(scores)
         line = "  ".join(f"{name} {value:.2f}" for name, value in flat.items() if name not in ("images",))
         self._say(f"step {loop.step}  val: {line}")
         self._record(loop, {"step": loop.step, "stage": loop.stage_number, "val": flat}, "val", flat)
@@ -143,7 +144,7 @@ class Checkpoint(Hook):
         value = scores
         for part in [settings.monitor] if settings.monitor in scores else settings.monitor.split("."):
             if not isinstance(value, dict) or part not in value:
-                known = ", ".join(name for name, score in scores.items() if isinstance(score, int | float))
+                known = ", ".join(flat_scores(scores))
                 raise ConfigError(f"loop.monitor = '{settings.monitor}': no such score; there are: {known}")
             value = value[part]
         if value is None:

@@ -18,17 +18,21 @@ AREAS = {"s": 1, "m": 2, "l": 3}
 class CocoAP:
     """AP over IoU .50:.05:.95 and 101 recall points, AP50, AP75, by area, and AR, of instance masks or boxes.
 
-    iou_type: "segm" or "bbox"; max_detections: detections per image and class that count, ascending: AP, AP50, AP75 and
-    the values by area are taken at the last (COCO's own: 100), AR@n at each.
+    iou_type: "segm" or "bbox", also where the scores stand among those of other metrics; max_detections: detections
+    per image and class that count, ascending: AR@n is taken at each of them, AP at 100 (at the last, where 100 is none
+    of them) and the rest at the last, as pycocotools sums up; the published box-supervised tables have (100, 300,
+    1000). filled: masks are the filled boxes of the predictions, what a detector of boxes alone would give; the scores
+    then stand under "filled".
     start(dataset) needs `dataset.annotations`, a dict in COCO form whose categories are in the order of the labels; all
     its images are scored. update takes "masks" (RLE at original size), "scores", "labels" and, optionally, "boxes".
     compute() evaluates on every process what all of them have found.
     """
 
-    def __init__(self, iou_type: str = "segm", max_detections: Sequence[int] = (1, 10, 100)):
+    def __init__(self, iou_type: str = "segm", max_detections: Sequence[int] = (1, 10, 100), filled: bool = False):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"CocoAP.iou_type = {iou_type!r}: one of {', '.join(IOU_TYPES)}")
-        self.iou_type = iou_type
+        self.iou_type, self.filled = iou_type, filled
+        self.section = "filled" if filled else iou_type
         self.max_detections = tuple(sorted(max_detections))
 
     def start(self, dataset) -> None:
@@ -41,15 +45,16 @@ class CocoAP:
 
     def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
         """Keeps the detections of B images."""
-        self._results.add(prediction, batch)
+        self._results.add([with_filled_boxes(one) for one in prediction] if self.filled else prediction, batch)
 
     def compute(self) -> dict:
         """-> AP, AP50, AP75, APs, APm, APl, AR@n for each n, ARs, ARm, ARl, per_class {name: {"AP"}}; in percent,
         null where there is no ground truth (pycocotools: -1)."""
         evaluated = coco_evaluation(self._results, self.iou_type, ious=IOUS, max_detections=self.max_detections).eval
         precision, recall = evaluated["precision"], evaluated["recall"]  # [T,R,K,A,M], [T,K,A,M]
+        at = self.max_detections.index(100) if 100 in self.max_detections else -1
         result: dict = {
-            "AP": mean_of_known(precision[..., 0, -1]),
+            "AP": mean_of_known(precision[..., 0, at]),
             "AP50": mean_of_known(precision[index_of(0.5, IOUS), ..., 0, -1]),
             "AP75": mean_of_known(precision[index_of(0.75, IOUS), ..., 0, -1]),
         }
@@ -58,5 +63,17 @@ class CocoAP:
         result |= {f"AR{name}": mean_of_known(recall[..., area, -1]) for name, area in AREAS.items()}
         # pycocotools sorts the categories by id
         names = [one["name"] for one in sorted(self._results.annotations["categories"], key=lambda one: one["id"])]
-        result["per_class"] = {name: {"AP": mean_of_known(precision[:, :, k, 0, -1])} for k, name in enumerate(names)}
+        result["per_class"] = {name: {"AP": mean_of_known(precision[:, :, k, 0, at])} for k, name in enumerate(names)}
         return result
+
+
+def with_filled_boxes(prediction: Prediction) -> Prediction:
+    """-> the prediction with its boxes, filled, as masks; an empty box gives an empty mask."""
+    from pycocotools import mask as coco_mask
+
+    boxes = np.asarray(prediction["boxes"], np.float64).reshape(-1, 4)
+    if not len(boxes):
+        return prediction
+    height, width = prediction["masks"][0]["size"]
+    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    return {**prediction, "masks": coco_mask.frPyObjects(corners, height, width)}

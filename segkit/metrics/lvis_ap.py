@@ -89,7 +89,7 @@ class LvisAP:
     def __init__(self, iou_type: str = "segm", max_detections: int = 300):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: one of {', '.join(IOU_TYPES)}")
-        self.iou_type = iou_type
+        self.iou_type = self.section = iou_type
         self.max_detections = max_detections
 
     def start(self, dataset) -> None:

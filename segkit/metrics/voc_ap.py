@@ -17,8 +17,11 @@ class VocAP:
 
     ABO (average best overlap): for each pair of an image and a class with both objects and detections, the mean over
     the objects of the best IoU of a detection; averaged over these pairs. max_detections: per image and class.
-    start and update as for CocoAP: `dataset.annotations` in COCO form, RLE masks.
+    start and update as for CocoAP: `dataset.annotations` in COCO form, RLE masks. Among the scores of other metrics
+    they stand under "VOC".
     """
+
+    section = "VOC"
 
     def __init__(self, max_detections: int = 100):
         self.max_detections = max_detections

@@ -16,7 +16,7 @@ def rng(seed=0):
 
 def test_box_masks_are_rounded_half_to_even_with_both_ends():
     sample = dict(image=np.zeros((20, 20, 3), np.uint8), boxes=np.array([[1.5, 2.5, 6.5, 7.4], [15, 16, 20, 20]]),
-                  masks=["an outline that is not looked at"] * 2, labels=np.array([0, 1]), meta={})  # fmt: skip
+                  labels=np.array([0, 1]), meta={})  # fmt: skip
     masks = BoxMasks()(sample, rng())["masks"]
     wanted = np.zeros((2, 20, 20), np.uint8)
     wanted[0, 2:8, 2:7] = 1
@@ -25,6 +25,8 @@ def test_box_masks_are_rounded_half_to_even_with_both_ends():
     again = BoxesOfMasks()(BoxMasks()(sample, rng()), rng())
     np.testing.assert_array_equal(again["boxes"], [[2, 2, 7, 8], [15, 16, 20, 20]])
     assert BoxMasks()(dict(image=sample["image"]), rng()).keys() == {"image"}
+    outlines = np.eye(20, dtype=np.uint8)[None].repeat(2, 0)
+    assert BoxMasks()({**sample, "masks": outlines}, rng())["masks"] is outlines
 
 
 def test_boxes_of_masks_drop_what_is_gone():

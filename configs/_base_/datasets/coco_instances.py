@@ -1,6 +1,6 @@
 """COCO instances learnt from boxes: 118,287 train, 5,000 val images, 80 classes; BoxLevelSet's pipeline.
 
-To learn from the annotated masks: train.dataset.boxes_only=False, and no BoxMasks in train.transforms.
+To learn from the annotated masks: train.dataset.boxes_only=False.
 """
 
 from segkit.config import ref
@@ -32,4 +32,5 @@ test = dict(
         dict(type="Pad", divisor=32, fill=ref("mean_color")),
     ],
 )
-metrics = [dict(type="CocoAP")]
+# as published: AP of 100 detections per class and image, AP50, AP75 and those by area of 1000
+metrics = [dict(type="CocoAP", max_detections=(100, 300, 1000))]

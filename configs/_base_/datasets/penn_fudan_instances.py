@@ -23,4 +23,4 @@ test = dict(
     dataset=dict(type="PennFudanInstances", root=None, split="test"),
     transforms=[dict(type="Resize", short=320, long=640), dict(type="Pad", divisor=32, fill=ref("mean_color"))],
 )
-metrics = [dict(type="CocoAP")]
+metrics = [dict(type="CocoAP"), dict(type="CocoAP", filled=True), dict(type="MatchedMaskIoU")]
