@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.archs.deeplab_v1 import LargeFOVHead
 from segkit.archs.deeplab_v2 import DeepLabV2Head
-from segkit.archs.denseaspp import DenseAtrous
+from segkit.archs.denseaspp import DenseASPPHead, DenseAtrous
 from segkit.archs.hanet import HANetHead, HeightAttention, row_places
 from segkit.archs.parsenet import L2Norm, ParseNetHead
 from segkit.backbones.timm_densenet import TimmDenseNet
@@ -393,3 +393,42 @@ def test_sliding_windows_tell_the_model_their_rows():
     assert places == [[i * 2 * 16 // 48 for i in range(16)], [(16 + i * 2) * 16 // 48 for i in range(16)]]
     told = model(image[..., 16:, :], window=[(16, 0, 48, 32, 48, 32)])["logits"]
     assert not torch.equal(told, model(image[..., 16:, :])["logits"])
+
+
+@torch.no_grad()
+def test_every_dilation_of_the_row_sees_the_positive_part_of_all_before_it():
+    head = DenseASPPHead((8,), 3, hidden=6, channels=2, rates=(1, 2, 3)).eval()
+    for module in head.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean), nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.weight), nn.init.normal_(module.bias)
+    x = torch.randn(2, 8, 7, 9)
+
+    def norm(values: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
+        return F.batch_norm(values, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+
+    feature = norm(F.conv2d(norm(x, head.transition[0]).relu(), head.transition[2].weight), head.norm)
+    found = [feature.clamp(min=0)]
+    for rate, block in zip((1, 2, 3), head.row):
+        joined = torch.cat(found[::-1], 1)
+        inner = joined if rate == 1 else norm(joined, block.norm1).relu()
+        inner = norm(F.conv2d(inner, block.conv1.weight, block.conv1.bias), block.norm2).relu()
+        found.append(F.conv2d(inner, block.conv2.weight, block.conv2.bias, padding=rate, dilation=rate))
+    scores = F.conv2d(torch.cat(found[::-1], 1), head.classifier.weight, head.classifier.bias)
+    assert torch.allclose(head([x])["logits"], scores, atol=1e-5)
+
+
+@torch.no_grad()
+def test_hanet_with_open_gates_is_deeplab():
+    head = HANetHead((4, 5, 6, 7), 3, channels=8, low_channels=2, rates=(1, 2)).eval()
+    plain = HANetHead((4, 5, 6, 7), 3, channels=8, low_channels=2, rates=(1, 2), places=()).eval()
+    plain.load_state_dict({k: v for k, v in head.state_dict().items() if not k.startswith("attention")})
+    for part in head.attention.values():
+        nn.init.zeros_(part.gate.weight), nn.init.constant_(part.gate.bias, 100.0)
+    features = [torch.randn(2, width, side, side) for width, side in ((4, 16), (5, 8), (6, 8), (7, 8))]
+    asked = dict(window=None, size=(64, 64))
+    assert torch.allclose(head(features, **asked)["logits"], plain(features, **asked)["logits"], atol=1e-5)
+    # Half of what leaves the last attended map, which the classifier reads.
+    nn.init.zeros_(head.attention["3"].gate.bias)
+    embedding = plain(features, **asked)["embedding"]
+    assert torch.allclose(head(features, **asked)["embedding"], 0.5 * embedding, atol=1e-5)
