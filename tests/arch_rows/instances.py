@@ -7,6 +7,7 @@ SOLO = (*R18, "model.neck.channels=32", "model.head.channels=32", "model.head.de
 QUERIES = ("model.backbone.pretrained=None", "model.head.channels=32", "model.head.num_queries=6", "model.head.heads=2",
            "model.head.encoder_layers=1", "model.head.encoder_inner=32", "model.head.layers=2",
            "model.head.inner=32")  # fmt: skip
+DISCO = (*SOLO, "model.head.kernel_channels=32", "model.head.mask_channels=32")
 CONDINST = (*R18, "model.neck.channels=32", "model.head.channels=64", "model.head.depth=1", "model.head.mask_depth=1",
             "model.head.mask_channels=8")  # fmt: skip
 
@@ -14,6 +15,9 @@ ROWS = {
     # published: 35.8153, 57.0281, 43.9726, 47.4239, 215.4731 and 34.0855 million that are trained
     "boxlevelset_r50": Row(35_815_253, 9_188_181, classes=80, small=SOLO, is_map=False),
     "boxlevelset_r101_dcn": Row(57_028_050, 10_122_678, classes=80, small=SOLO, is_map=False),
+    "box2mask_c_r50": Row(35_815_253, 9_188_181, classes=80, small=SOLO, is_map=False),
+    # towers 8,261,632 and 8,270,848, their ends 368,720 and 1,179,904, mask features 1,659,392
+    "discobox_r50": Row(46_367_568, 19_740_496, classes=80, small=DISCO, is_map=False),
     "box2mask_r50": Row(43_972_562, 20_517_650, classes=80, small=(*R18, *QUERIES), is_map=False),
     "box2mask_swin_t": Row(47_423_948, 19_903_250, classes=80, small=QUERIES, is_map=False),
     "box2mask_swin_l": Row(215_473_094, 20_271_890, classes=80, is_map=False),
