@@ -1,0 +1,155 @@
+"""Rows of docs/model_zoo.md: one per file of configs/_base_/models. A new system adds its line, and
+`python docs/make_model_zoo.py` writes the page."""
+
+from dataclasses import dataclass
+
+MMSEG = "mmsegmentation 1.2.2, R50, one scale"
+NO_CODE = "no parity: there is no public code to trust, the paper's formulas decide"
+
+SCALES = "[Attention to Scale, Chen et al., CVPR 2016](https://arxiv.org/abs/1511.03339)"
+SCSE = (
+    "[Concurrent Spatial and Channel Squeeze & Excitation, Roy et al., MICCAI 2018](https://arxiv.org/abs/1803.02579)"
+)
+LEVEL_SET = (
+    "[Box-supervised Instance Segmentation with Level Sets, Li et al., ECCV 2022](https://arxiv.org/abs/2207.09055)"
+)
+BOX2MASK = "[Box2Mask, Li et al., TPAMI 2024](https://arxiv.org/abs/2212.01579)"
+BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
+DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
+MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 2020](https://arxiv.org/abs/2002.00718)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """system: its name; scores: published, by data set, mIoU in percent unless said; source: of the scores, "paper"
+    where they are quoted without having been looked up again; maps: key maps of files that load; parity: in words,
+    where there is more to say than tests/test_oracles_*.py do; paper: the module that cites it, or a link; the head's
+    module where it is ""."""
+
+    system: str
+    scores: str = ""
+    source: str = ""
+    maps: tuple[str, ...] = ()
+    parity: str = ""
+    paper: str = ""
+
+
+def mmseg(system: str, cityscapes: str, ade20k: str = "", voc: str = "", *, key_map: str = "mmseg_attention",
+          more: tuple[str, ...] = (), paper: str = "") -> Entry:  # fmt: skip
+    """A row with the scores of mmsegmentation: Cityscapes 80k steps, ADE20K 160k, VOC 2012 aug 40k."""
+    sets = (("Cityscapes", cityscapes), ("ADE20K", ade20k), ("VOC", voc))
+    scores = ", ".join(f"{name} {score}" for name, score in sets if score)
+    return Entry(system, scores, MMSEG, (key_map, *more), paper=paper)
+
+
+ROWS: dict[str, Entry] = {
+    # encoder-decoders
+    "fcn_r50": mmseg("FCN, dilated", "73.61", "36.10", "66.97", key_map="mmseg", more=("torchvision_fcn",)),
+    "fcn32s_vgg16": Entry("FCN-32s"),
+    "fcn16s_vgg16": Entry("FCN-16s"),
+    "fcn8s_vgg16": Entry("FCN-8s", "VOC test 62.2", "paper"),
+    "hypercolumns_vgg16": Entry("Hypercolumns", parity=NO_CODE),
+    "hypercolumns_unet": Entry("Hypercolumns on U-Net", parity=NO_CODE, paper="segkit.archs.hypercolumns"),
+    "deconvnet": Entry("DeconvNet: the network and its 224 crops, without the stage of proposals", "VOC test 72.5",
+                       "paper, with 50 proposals an image, CRF and FCN-8s", paper="segkit.archs.deconvnet"),
+    "segnet": Entry("SegNet", "CamVid 60.1", "paper"),
+    "unet_original": Entry("U-Net", paper="segkit.archs.unet_original"),
+    "unet_padded": Entry("U-Net, padded", paper="segkit.archs.unet_original"),
+    "unet_s5-d16": Entry("U-Net S5-D16", "Cityscapes 69.10 (160k)", MMSEG.replace(", R50", ""), ("mmseg_unet",),
+                         paper="segkit.archs.unet_original"),
+    "unet_r34": Entry("U-Net on ResNet-34", maps=("smp_unet", "smp_unet_depth4")),
+    "unet_r34_scse": Entry("U-Net with scSE", maps=("smp_unet",), paper=SCSE),
+    "unet_r34_unpooled": Entry("U-Net, a dilated convolution for the max pooling"),
+    "unet_efficientnet-lite0": Entry("U-Net on EfficientNet-Lite0"),
+    "attention_unet_r34": Entry("Attention U-Net"),
+    "refinenet_r101": Entry("RefineNet", "Cityscapes 73.6", "README of EMANet"),
+    "gcn_r152": Entry("GCN", "VOC test 83.6, Cityscapes 76.9", "README of EMANet"),
+    "exfuse_r101": Entry("ExFuse", "VOC test 86.2", "README of EMANet", parity=NO_CODE),
+    "pan_r50": Entry("PAN", "VOC test 84.0 (R101)", "paper", ("smp_pan",)),
+    "fpn_r50": Entry("FPN", maps=("smp_fpn", "smp_fpn_cat")),
+    "dupsampling_r50": Entry("DUpsampling", "VOC test 88.1 (Xception-71)", "paper", parity=NO_CODE),
+    "semfpn_r50": mmseg("Semantic FPN", "74.52", "37.49", key_map="mmseg_context"),
+    "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context"),
+    "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
+    "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),
+    # dilation and context
+    "deeplab_v1_vgg16": Entry("DeepLab v1, LargeFOV"),
+    "deeplab_v1_vgg16_msc": Entry("DeepLab v1, MSc-LargeFOV", "VOC test 71.6 (with CRF)", "paper"),
+    "deeplab_v1_r101": Entry("DeepLab v1 on ResNet-101", paper="segkit.archs.deeplab_v1"),
+    "deeplab_v2_r101": Entry("DeepLab v2, one scale"),
+    "deeplab_v2_r101_msc": Entry("DeepLab v2", "VOC val 76.35, with CRF 77.69", "authors' release"),
+    "deeplab_v2_vgg16": Entry("DeepLab v2 on VGG-16"),
+    "parsenet_vgg16": Entry("ParseNet", "VOC test 69.8", "paper"),
+    "parsenet_vgg16_late": Entry("ParseNet, late fusion"),
+    "attention_to_scale_vgg16": Entry("Attention to Scale", paper=SCALES),
+    "denseaspp_densenet121": Entry("DenseASPP on DenseNet-121"),
+    "denseaspp_densenet161": Entry("DenseASPP", "Cityscapes 79.9", "README of DenseASPP"),
+    "hanet_r101": Entry("HANet", "Cityscapes test 80.9", "README of HANet"),
+    "deeplabv3_r50": mmseg("DeepLabv3", "79.32", "42.66", "77.68", key_map="mmseg",
+                           more=("smp_deeplabv3", "torchvision_deeplabv3")),
+    "deeplabv3_r50_paper": Entry("DeepLabv3, the paper's form"),
+    "deeplabv3plus_r50": mmseg("DeepLabv3+", "80.09", "43.95", "76.81", key_map="mmseg", more=("smp_deeplabv3plus",)),
+    "deeplabv3plus_r50_paper": Entry("DeepLabv3+, the paper's form"),
+    "deeplabv3plus_efficientnet-lite0": Entry("DeepLabv3+ on EfficientNet-Lite0"),
+    "pspnet_r50": mmseg("PSPNet", "78.55", "42.48", "77.29", key_map="mmseg", more=("smp_pspnet", "semseg_psp")),
+    "encnet_r50": mmseg("EncNet", "77.94", "40.10", key_map="mmseg_context"),
+    "fastfcn_r50": mmseg("FastFCN (JPU), EncNet's head", "77.97", "42.50", key_map="mmseg_context",
+                         paper="segkit.archs.fastfcn"),
+    "fastfcn_psp_r50": mmseg("FastFCN (JPU), PSPNet's head", "79.26", "42.63", key_map="mmseg_context",
+                             paper="segkit.archs.fastfcn"),
+    "fastfcn_deeplabv3_r50": mmseg("FastFCN (JPU), DeepLabv3's head", "79.12", "43.58", key_map="mmseg_context",
+                                   paper="segkit.archs.fastfcn"),
+    "dmnet_r50": mmseg("DMNet", "79.07", "43.15", key_map="mmseg_context"),
+    "apcnet_r50": mmseg("APCNet", "78.96", "43.40", key_map="mmseg_context"),
+    "cacnet_r50": Entry("CaC-Net", "ADE20K 46.12 (R101)", "paper", parity=NO_CODE),
+    "sanet_r50": Entry("SANet", "VOC test 83.2 (R101)", "paper", parity=NO_CODE),
+    "cpnet_r50": Entry("CPNet", "ADE20K 46.3, Cityscapes 81.3 (R101)", "README of ContextPrior"),
+    # attention
+    "ocnet_r50": Entry("OCNet, base", "Cityscapes 79.3 (R101)", "README of OCNet"),
+    "ocnet_r50_asp": Entry("OCNet with ASP", "Cityscapes 79.5 (R101)", "README of OCNet"),
+    "ocnet_r50_pyramid": Entry("OCNet, pyramid"),
+    "psanet_r50": mmseg("PSANet", "77.24", "41.67", "76.30", key_map="mmseg_psa", more=("semseg_psa",)),
+    "danet_r50": mmseg("DANet", "79.34", "42.45", "76.37"),
+    "cfnet_r50": Entry("Co-occurrent features (CFNet)", "ADE20K 44.89 (R101)", "paper"),
+    "ann_r50": mmseg("ANN", "77.34", "41.74", "76.56", key_map="mmseg_ann"),
+    "emanet_r50": mmseg("EMANet", "77.59"),
+    "ocrnet_r50": Entry("OCRNet on ResNet", "Cityscapes 80.30 (R101, 40k)", MMSEG.replace(", R50", ""),
+                        ("mmseg_attention",)),
+    "ocrnet_hr18": Entry("OCRNet on HRNet", "Cityscapes 78.57, ADE20K 39.32, VOC 74.98", MMSEG.replace("R50", "W18"),
+                         ("mmseg_hrnet", "hrnet_ocr")),
+    "fcn_hr18": Entry("HRNet", "Cityscapes 78.65, ADE20K 36.79, VOC 72.90", MMSEG.replace("R50", "W18"),
+                      ("mmseg_hrnet", "hrnet"), paper="segkit.backbones.hrnet"),
+    "nonlocal_r50": mmseg("NonLocal", "78.01", "42.03", "76.65"),
+    "gcnet_r50": mmseg("GCNet", "78.48", "42.37", "76.24"),
+    "dnl_r50": mmseg("DNL", "79.33", "41.87"),
+    "ccnet_r50": mmseg("CCNet", "79.03", "42.08", "75.96"),
+    "isanet_r50": mmseg("ISANet", "78.68", "42.59", "76.20"),
+    # points and real time
+    "pointrend_r50": mmseg("PointRend", "76.47", "37.64", key_map="mmseg_pointrend"),
+    "icnet_r50": mmseg("ICNet", "76.29 (160k)", key_map="mmseg_icnet", paper="segkit.archs.icnet"),
+    "fast_scnn": Entry("Fast-SCNN", "Cityscapes 70.96 (160k)", MMSEG.replace(", R50", ""), ("mmseg_fast_scnn",),
+                       paper="segkit.archs.fast_scnn"),
+    "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),
+    "espnet": Entry("ESPNet", "Cityscapes test 60.34, CamVid 55.64", "README of ESPNet", ("espnet",),
+                    paper="segkit.archs.espnet"),
+    "espnet_p2_q3": Entry("ESPNet, the released weights", maps=("espnet",), paper="segkit.archs.espnet",
+                          parity="names; the released weights label CamVid's streets"),
+    "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
+    # classes in steps
+    "mib_r101_os16": Entry("MiB", maps=("mib", "csseg"), parity="outputs (MiB)", paper=MIB),
+    # clicks
+    **{name: Entry(f"RITM, {title}", maps=("ritm",), parity="outputs (RITM)") for name, title in {
+        "ritm_hrnet18s": "HRNet-18s", "ritm_hrnet18": "HRNet-18", "ritm_hrnet32": "HRNet-32",
+        "ritm_r34": "ResNet-34", "ritm_r50": "ResNet-50", "ritm_r101": "ResNet-101",
+    }.items()},
+    # instances
+    "boxlevelset_r50": Entry("BoxLevelSet", maps=("boxlevelset",), parity="outputs (BoxLevelSet)", paper=LEVEL_SET),
+    "boxlevelset_r101_dcn": Entry("BoxLevelSet on ResNet-101 with deformable convolutions", maps=("boxlevelset",),
+                                  parity="names", paper=LEVEL_SET),
+    "box2mask_r50": Entry("Box2Mask-T", maps=("box2mask",), parity="outputs (Box2Mask)", paper=BOX2MASK),
+    "box2mask_swin_t": Entry("Box2Mask-T on Swin-T", maps=("box2mask",), parity="names", paper=BOX2MASK),
+    "box2mask_swin_l": Entry("Box2Mask-T on Swin-L", maps=("box2mask",), parity="names", paper=BOX2MASK),
+    "box2mask_c_r50": Entry("Box2Mask-C", paper=BOX2MASK),
+    "boxinst_r50": Entry("BoxInst", maps=("boxinst",), parity="names", paper=BOXINST),
+    "discobox_r50": Entry("DiscoBox", paper=DISCOBOX),
+}  # fmt: skip
