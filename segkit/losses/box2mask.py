@@ -83,7 +83,7 @@ class Box2Mask(nn.Module):
         masks are the boxes); labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []:
         category, projection, level_set; without a match the last two are 0 with a graph."""
         matches = self.match(class_logits, mask_logits, labels, masks)
-        category = [_class_loss(*parts, labels, self.no_object) for parts in zip(class_logits, matches)]
+        category = [query_class_loss(*parts, labels, self.no_object) for parts in zip(class_logits, matches)]
         matched = gather_matched(mask_logits, masks, matches)
         projection = self.projection * box_projection(matched.masks, matched.boxes)
         image = resized(full_precision(image), matched.masks.shape[1:])
@@ -152,7 +152,9 @@ def gather_matched(
     return Matched(torch.cat(logits).sigmoid(), torch.cat(known), sets, counts, len(mask_logits))
 
 
-def _class_loss(logits: Tensor, matches: list[tuple[Tensor, Tensor]], labels: list[Tensor], no_object: float) -> Tensor:
+def query_class_loss(
+    logits: Tensor, matches: list[tuple[Tensor, Tensor]], labels: list[Tensor], no_object: float
+) -> Tensor:
     """logits: float [B,Q,K+1] -> float32 [], cross entropy over the sum of the class weights."""
     num_classes = logits.shape[2] - 1
     target = torch.full(logits.shape[:2], num_classes, device=logits.device)
