@@ -6,6 +6,7 @@ B batch, K classes of the step before with the background, C classes with those 
 
 from torch import Tensor, nn
 
+from segkit.losses.incremental_kd import OldClassKD
 from segkit.ops.averaging import checked_average, full_precision
 from segkit.ops.merged_softmax import merged_cross_entropy, merged_distillation
 from segkit.ops.old_classes import labelled_mean, num_old_classes
@@ -43,7 +44,7 @@ class UnbiasedCE(nn.Module):
 
 
 @LOSSES.register
-class UnbiasedKD(nn.Module):
+class UnbiasedKD(OldClassKD):
     """-(1/K) sum_c q_c log r_c with q = softmax(alpha teacher), r_c = p_c of the old classes and r_0 = p_0 + p_K +
     ... + p_(C-1): what is new to the teacher, it calls background.
 
@@ -51,24 +52,6 @@ class UnbiasedKD(nn.Module):
     multiplies the teacher's logits only. The teacher gets no gradient. average: as UnbiasedCE's; without a target all
     pixels are valid. MiB's row weight is 10, and 100 for the tasks that add one class at a time.
     """
-
-    def __init__(self, alpha: float = 1.0, average: str = "all", ignore: int = 255):
-        super().__init__()
-        self.alpha, self.average, self.ignore = alpha, checked_average(average), ignore
-
-    def forward(
-        self,
-        logits: Tensor,
-        teacher_logits: Tensor,
-        target: Tensor | None = None,
-        pixel_weight: Tensor | None = None,
-    ) -> Tensor:
-        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] or None;
-        pixel_weight: float [B,H,W] or None, multiplies the loss of each pixel and leaves the divisor alone -> float
-        []."""
-        values = self.pixels(logits, teacher_logits)
-        own = dict(pixel_weight=pixel_weight, average=self.average, ignore=self.ignore)
-        return labelled_mean(values, target, **own)
 
     def pixels(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """The loss of each pixel float [B,H,W]."""
