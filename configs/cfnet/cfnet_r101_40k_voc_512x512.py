@@ -1,0 +1,4 @@
+"""CFNet on ResNet-101, VOC 2012; published mIoU of the test set 87.2, after COCO."""
+
+_base_ = ["../_base_/models/cfnet_r50.py", "../_base_/datasets/voc.py", "../_base_/schedules/sgd_40k.py"]
+model = dict(backbone=dict(name="resnet101c"))

@@ -1,0 +1,7 @@
+"""FastFCN with DeepLabv3's head on ResNet-50, ADE20K, mmsegmentation's setting; published mIoU 43.58."""
+
+_base_ = [
+    "../_base_/models/fastfcn_deeplabv3_r50.py",
+    "../_base_/datasets/ade20k.py",
+    "../_base_/schedules/sgd_160k.py",
+]

@@ -1,0 +1,3 @@
+"""FastFCN with EncNet's head on ResNet-50, ADE20K, mmsegmentation's setting; published mIoU 42.50."""
+
+_base_ = ["../_base_/models/fastfcn_r50.py", "../_base_/datasets/ade20k.py", "../_base_/schedules/sgd_160k.py"]

@@ -1,0 +1,3 @@
+"""FastFCN with EncNet's head on ResNet-50, Cityscapes, mmsegmentation's setting; published mIoU 77.97."""
+
+_base_ = ["../_base_/models/fastfcn_r50.py", "../_base_/datasets/cityscapes.py", "../_base_/schedules/sgd_80k.py"]

@@ -1,0 +1,3 @@
+"""GCNet on ResNet-50, ADE20K, mmsegmentation's setting; published mIoU 42.37."""
+
+_base_ = ["../_base_/models/gcnet_r50.py", "../_base_/datasets/ade20k.py", "../_base_/schedules/sgd_160k.py"]

@@ -1,0 +1,5 @@
+"""OCNet's base form on ResNet-101, Cityscapes, crops and steps of the authors' code."""
+
+_base_ = ["../_base_/models/ocnet_r50.py", "../_base_/datasets/cityscapes.py", "../_base_/schedules/sgd_40k.py"]
+crop_size = (769, 769)
+model = dict(align_corners=True, backbone=dict(name="resnet101c"))

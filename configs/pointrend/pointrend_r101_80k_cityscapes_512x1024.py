@@ -1,0 +1,5 @@
+"""PointRend on ResNet-101, Cityscapes, mmsegmentation's setting."""
+
+_base_ = ["../_base_/models/pointrend_r50.py", "../_base_/datasets/cityscapes.py", "../_base_/schedules/sgd_80k.py"]
+model = dict(backbone=dict(name="resnet101c"))
+schedule = dict(warmup=dict(steps=200, factor=0.1))
