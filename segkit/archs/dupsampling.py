@@ -1,12 +1,17 @@
 """Decoders Matter for Semantic Segmentation: Data-Dependent Decoding (DUpsampling), Tian et al., CVPR 2019,
 https://arxiv.org/abs/1903.02120."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+
+MOST_VALUES = 16384
+"""Of a patch, classes times pixels: its second moments then take 2 GiB."""
 
 
 @HEADS.register
@@ -15,18 +20,21 @@ class DUpsamplingHead(nn.Module):
     label patches starts, gives the scores of ratio x ratio pixels per cell (sections 3.1 and 3.2).
 
     channels: of the three convolutions; low_channels: that the early map low_level is reduced to; ratio: the deepest
-    map's stride, for scores of the image's size. Logits are divided by a learned temperature (eq. 5). `fit` starts the
-    last layer from masks; without it the start is random. The public versions differ from the paper and from each
-    other: no parity. The last layer holds several pixels' scores: this head cannot grow.
+    map's stride, for scores of the image's size. Logits are divided by a learned temperature (eq. 5). fit_images: how
+    many training images' masks `fit` is given before the first step of training, 0 for a random start; is_fitted, a
+    part of the state, is 1 from then on. The public versions differ from the paper and from each other: no parity. The
+    last layer holds several pixels' scores: this head cannot grow.
     """
 
     needs = ("size",)
     classifier = None
+    is_fitted: Tensor
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
                  channels: int = 256, low_level: int = -4, low_channels: int = 48, ratio: int | None = None,
-                 dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+                 fit_images: int = 256, dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
         super().__init__()
+        self.fit_images = fit_images
         self.low_level = low_level
         self.align_corners = align_corners
         self.ratio = ratio or strides[-1]
@@ -39,6 +47,7 @@ class DUpsamplingHead(nn.Module):
         self.code = nn.Conv2d(channels, channels, 1)
         self.up = nn.Conv2d(channels, num_classes * self.ratio**2, 1, bias=False)
         self.temperature = nn.Parameter(torch.ones(()))
+        self.register_buffer("is_fitted", torch.zeros((), dtype=torch.uint8))
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i]; size: (H, W) of the image -> logits [B,num_classes,H,W],
@@ -50,11 +59,24 @@ class DUpsamplingHead(nn.Module):
         return {"logits": F.pixel_shuffle(x, self.ratio)[..., :rows, :columns] / self.temperature}
 
     @torch.no_grad()
-    def fit(self, masks: Tensor, ignore: int = 255) -> None:
-        """Starts the last layer from masks: int [B,H,W] of the training set, at the resolution of the logits."""
-        num_classes = self.up.out_channels // self.ratio**2
-        weight = fit_decoder(label_patches(masks, num_classes, ratio=self.ratio, ignore=ignore), self.up.in_channels)
-        self.up.weight.copy_(weight[:, :, None, None])
+    def fit(self, masks: Iterable[Tensor], ignore: int = 255) -> None:
+        """Starts the last layer from masks: int [B,H,W], batches of the training set at the images' size. ValueError
+        where a patch has more values than can be fitted."""
+        num_values = self.up.out_channels
+        if num_values > MOST_VALUES:
+            raise ValueError(
+                f"{num_values} values per patch of {self.ratio} x {self.ratio} pixels are more than {MOST_VALUES}, too "
+                "many to fit; give a smaller model.head.ratio, or model.head.fit_images = 0 for a random start"
+            )
+        num_classes = num_values // self.ratio**2
+        moments = torch.zeros(num_values, num_values, dtype=torch.float64, device=self.up.weight.device)
+        for batch in masks:
+            small = batch.to(moments.device)[:, :: self.stride, :: self.stride]
+            patches = label_patches(small, num_classes, ratio=self.ratio, ignore=ignore)
+            # Sums of ones, exact in single precision below 2 ** 24 patches.
+            moments += patches.T @ patches
+        self.up.weight.copy_(leading_axes(moments, self.up.in_channels)[:, :, None, None])
+        self.is_fitted.fill_(1)
 
 
 def label_patches(masks: Tensor, num_classes: int, *, ratio: int, ignore: int = 255) -> Tensor:
@@ -69,8 +91,12 @@ def label_patches(masks: Tensor, num_classes: int, *, ratio: int, ignore: int = 
 
 def fit_decoder(patches: Tensor, channels: int) -> Tensor:
     """patches: float [P,D] -> float [D,channels]: W of the linear autoencoder that reconstructs them with the least
-    squared error, min ||v - W P v||^2 (eq. 3): the leading axes of their second moments, of which there are at most D;
-    further columns are 0."""
-    moments = patches.double().T @ patches.double() / max(len(patches), 1)
+    squared error, min ||v - W P v||^2 (eq. 3)."""
+    return leading_axes((patches.T @ patches).double(), channels)
+
+
+def leading_axes(moments: Tensor, channels: int) -> Tensor:
+    """moments: float64 [D,D], second moments of patches -> float32 [D,channels]: their leading axes, of which there are
+    at most D; further columns are 0."""
     axes = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :channels].float()
     return F.pad(axes, (0, channels - axes.shape[1]))

@@ -17,6 +17,7 @@ from segkit.criterion import build_criterion
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import checkpoint, setup
 from segkit.engine.evaluate import evaluate
+from segkit.engine.fitting import fit_to_labels
 from segkit.engine.optim import Ema, all_finite, build_optimizer
 from segkit.engine.schedules import LearningRate
 from segkit.registry import SCHEDULES, ConfigError
@@ -104,6 +105,7 @@ class Loop:
                 hook.after_stage(self)
 
     def _run_stage(self) -> None:
+        fit_to_labels(self)
         data = self._batches()
         self.model.train()
         while self.step < self.total_steps and not self.is_stopping:
