@@ -131,10 +131,10 @@ class Incremental(Semantic):
         """The model's outputs, and the teacher's, without a gradient, where a row names them."""
         if self._unobserved():
             self._observe()
+        # the teacher first: what its pass holds is free again before the model's pass keeps its maps
+        taught = self._taught(batch) if self._wants_teacher else {}
         outputs = super().forward(model, batch, rng)
-        if self._wants_features:
-            outputs |= self._levels[""]
-        return outputs | self._taught(batch) if self._wants_teacher else outputs
+        return outputs | (self._levels[""] if self._wants_features else {}) | taught
 
     @torch.no_grad()
     def _taught(self, batch: Batch) -> Outputs:
