@@ -18,7 +18,8 @@ from segkit.ops.query_results import Found
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner
 from segkit.runners.interactive.runner import bare
-from segkit.types import Batch, Outputs, Prediction
+from segkit.runners.moving_teacher import MovingTeacher
+from segkit.types import Batch, Outputs, Prediction, Stage
 
 PER_OBJECT = ("boxes", "labels", "crowd", "masks")
 
@@ -30,16 +31,20 @@ class BoxSupervised(Runner):
     padding: colour in 0..255 of pixels beyond an image, one value or one per channel; None is the model's mean, which
     becomes 0 by the normalisation (BoxLevelSet, BoxInst, DiscoBox), Box2Mask has 128. divisor: what sides of a batch
     are multiples of. growth: validation images whose masks are drawn at every tenth of the run into growth.png, 0 for
-    none. Crowds teach nothing.
+    none. teacher_decay: of the moving average of the network whose outputs are there as "teacher.<name>" (DiscoBox,
+    0.999), 0 for none; teacher_start: the step after which the average begins. Crowds teach nothing.
     """
 
-    def __init__(self, padding: float | Sequence[float] | None = None, divisor: int = 32, growth: int = 4):
+    def __init__(self, padding: float | Sequence[float] | None = None, divisor: int = 32, *, growth: int = 4,
+                 teacher_decay: float = 0.0, teacher_start: int = 0):  # fmt: skip
         if divisor < 1:
             raise ConfigError(f"runner.divisor = {divisor}: a whole number from 1 on")
         values = [] if padding is None else np.ravel(padding).tolist()
         if any(not 0 <= value <= 255 for value in values):
             raise ConfigError(f"runner.padding = {padding}: colours are in 0..255")
         self.padding, self.divisor, self.growth = None if padding is None else values, divisor, growth
+        self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
+        self._student: nn.Module | None = None
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Changes the batch: image [B,3,H,W] is 0 where it is padded, masks are B of uint8 [n,H,W], crowds are gone.
@@ -54,10 +59,11 @@ class BoxSupervised(Runner):
                 padded_masks(one, meta["valid"], image) for one, meta in zip(batch["masks"], batch["meta"])
             ]
         batch["image"] = image if valid is None else image * valid
-        outputs = model(self._colored(network, image, valid))
+        seen = self._colored(network, image, valid)
+        outputs = model(seen)
         if hasattr(network.head, "complete"):
             outputs |= network.head.complete(outputs, batch["boxes"])
-        return outputs
+        return outputs if self.teacher is None else outputs | self.teacher.outputs(seen, outputs)
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
         """-> one Prediction per image: "masks", n RLE at original size, "scores" float32 [n], falling, "labels" int64
@@ -92,6 +98,22 @@ class BoxSupervised(Runner):
     def show(self, folder: Path, dataset: Any, count: int) -> ShowInstances:
         """Pictures of masks, boxes, classes and scores."""
         return ShowInstances(folder, dataset, count)
+
+    def start(self, stage: Stage, loop: Any) -> None:
+        """Remembers whose average the teacher is."""
+        self._student = loop.raw_model
+
+    def after_step(self, loop: Any) -> None:
+        """Moves the teacher."""
+        if self.teacher is not None:
+            self.teacher.update(loop.raw_model, loop.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.teacher is None else self.teacher.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state, self._student)
 
     def hooks(self) -> tuple:
         """What draws how masks grow."""
