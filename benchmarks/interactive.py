@@ -11,6 +11,7 @@ random: the time of a network does not depend on them.
 
 import argparse
 import copy
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     def plain() -> None:
         for image, mask in zip(images, masks):
-            simulate(published, [image], [mask], settings)
+            simulate(published, [image], [mask], dataclasses.replace(settings, fold_norms=False))
 
     sides = {"segkit": own(1), "published structure": plain}
     if args.batch > 1:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segkit.click_settings import ClickInference, ZoomSettings
 from segkit.layers import resize
+from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
 from segkit.runners.interactive.brs import Inputs, Memory, Refinement
 from segkit.runners.interactive.clicker import Click
@@ -141,6 +142,8 @@ class Advance:
             inputs = Inputs(seen, guidance, [[click for click, _ in row] for row in rows], session.is_new)
             logits, session.memory = self.refinement(inputs, session.memory)
         else:
+            if self.settings.fold_norms:
+                network = folded(network, lambda own: own.run(seen, guidance)["logits"])
             logits = network.run(seen, guidance)["logits"].float()
         # a resize with aligned corners is symmetric, so that the mean of both copies is resized once
         ones = [merge_mirrored(pair) for pair in logits.split(2)] if flip else logits.split(1)
