@@ -27,8 +27,8 @@ class ClickInference:
     for all (f-BRS 8, RGB-BRS and DistMap-BRS 5); stale_roi: reproduces the published zoom's fault (an emptied mask
     leaves the old box in use for the result); brs: None, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C",
     refined from the click after `brs_after` on, with at most `brs_evaluations` passes per click, until the mask
-    changes by less than `brs_min_change` (of IoU). fold_norms: without brs, normalisations are folded into convolutions,
-    which answers the same, up to rounding, sooner.
+    changes by less than `brs_min_change` (of IoU). fold_norms: without brs, normalisations are folded into
+    convolutions, which answers the same, up to rounding, sooner.
     An object is clicked until its IoU is target_iou, at least min_clicks and at most max_clicks times; threshold:
     probability above which a pixel is the object's; keep_masks: whether the mask after each click is kept.
     """

@@ -43,7 +43,8 @@ class Segmentor(nn.Module):
     def forward(self, image: Tensor, window: list | None = None) -> Outputs:
         """image: [B,C,H,W] -> Outputs of the head by name; those of auxiliary heads as "aux0.logits", ...
 
-        window: per image y0, x0, y1, x1 of the crop and H, W of the whole image at its scale, for heads that need to know their place.
+        window: per image y0, x0, y1, x1 of the crop and H, W of the whole image at its scale, for heads
+        that need to know their place.
         """
         normalised = self.normalise(image)
         return self.outputs_of(self.backbone(normalised), normalised, window)

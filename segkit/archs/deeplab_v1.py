@@ -23,7 +23,8 @@ class LargeFOVHead(nn.Module):
     needs = ("image",)
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
-                 channels: int = 1024, rate: int = 12, mean_pool: bool = True, side_channels: int = 0, image_channels: int = 3,
+                 channels: int = 1024, rate: int = 12, mean_pool: bool = True, side_channels: int = 0,
+                 image_channels: int = 3,
                  dropout: float = 0.5):  # fmt: skip
         super().__init__()
         if side_channels and len(in_channels) != 5:
