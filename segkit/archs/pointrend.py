@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.layers import at_level, resize
+from segkit.ops.averaging import full_precision
 from segkit.registry import HEADS
 
 
@@ -81,6 +82,7 @@ class PointRendHead(nn.Module):
 def sample(x: Tensor, places: Tensor, align_corners: bool) -> Tensor:
     """x: float [B,C,h,w]; places: float [B,n,2], x and y with 0 and 1 at the map's borders (with align_corners at the
     centres of its outer cells) -> float [B,C,n], bilinear, zero beyond the map as in the authors' code."""
+    x = full_precision(x)  # places between cells take more digits than half precision has
     grid = 2 * places.unsqueeze(2) - 1
     return F.grid_sample(x, grid.to(x.dtype), align_corners=align_corners).squeeze(3)
 
