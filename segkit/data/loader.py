@@ -13,6 +13,7 @@ from segkit.data.samplers import Sampler, batches, shard
 from segkit.types import Batch, Sample
 
 LISTS = ("boxes", "labels", "crowd")
+SIZES = ("size", "valid", "whole")
 
 
 class TrainItems(TorchDataset):
@@ -150,7 +151,11 @@ def eval_loader(items: EvalItems, *, batch_size: int, workers: int, rank: int = 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on the device; copies overlap with work where memory is pinned."""
-    return Batch({key: _move(value, device) for key, value in batch.items()})
+    moved = Batch({key: _move(value, device) for key, value in batch.items()})
+    if "meta" in moved:
+        # pinning makes lists of tuples in older versions of torch
+        moved["meta"] = [{**one, **{key: tuple(one[key]) for key in SIZES if key in one}} for one in moved["meta"]]
+    return moved
 
 
 def _move(value: object, device: torch.device) -> object:
