@@ -14,6 +14,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0) -> 
     """query: float [B,D,h,w]; key: float [B,D,m,n]; value: float [B,C,m,n] -> float [B,C,h,w]: at each position of the
     query the mean of the values, weighted by softmax(scale * <query, key>) over the m * n positions."""
     rows = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value)]
+    if query.is_cuda:
+        # the kernels that hold no [h * w,m * n] products read channels that lie side by side
+        rows = [x.contiguous() for x in rows]
     mixed = F.scaled_dot_product_attention(*rows, scale=scale)
     return mixed.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:])
 

@@ -62,7 +62,7 @@ class OHEM(nn.Module):
             hard = torch.where(valid, p, math.inf).flatten()
             rank = min(least, hard.numel() - 1) + 1
             # fewer valid pixels than min_kept: the bound is the largest probability there is
-            bound = hard.kthvalue(rank).values.minimum(torch.where(valid, p, -math.inf).max())
+            bound = _of_rank(hard, rank).minimum(torch.where(valid, p, -math.inf).max())
             return valid & (p < bound.clamp_min(self.threshold))
 
 
@@ -82,6 +82,14 @@ def _probability_of_truth(logits: Tensor, index: Tensor) -> Tensor:
         return torch.where(index > 0, logits[:, 0], -logits[:, 0]).sigmoid()
     at_label = logits.gather(1, index.unsqueeze(1)).squeeze(1)
     return (at_label - logits.logsumexp(1)).exp()
+
+
+def _of_rank(values: Tensor, rank: int) -> Tensor:
+    """values: float [n] -> float [], the one of that rank from the smallest, 1. A GPU's kthvalue has one block of
+    threads for all of them."""
+    if values.is_cuda:
+        return values.topk(rank, largest=False, sorted=False).values.max()
+    return values.kthvalue(rank).values
 
 
 def _largest(values: Tensor, number: int) -> Tensor:
