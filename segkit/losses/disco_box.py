@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segkit.losses.box_level_set import box_targets, focal_of_cells
 from segkit.losses.disco_bank import ObjectBank, Objects
+from segkit.ops.averaging import full_precision
 from segkit.ops.box_cells import box_cells, box_features
 from segkit.ops.box_projection import box_projection, vector_dice
 from segkit.ops.cell_masks import cell_masks
@@ -97,7 +98,8 @@ class DiscoBox(nn.Module):
         number = sum(len(level.owners) for level in levels)
         terms = {"category": torch.stack(labelled).sum() / (number + 1)}
         if not number:
-            nothing = 0 * (mask_features.sum() + sum(kernel.sum() for kernel in kernels)).float()
+            # a sum in half precision may be infinite
+            nothing = 0 * sum(full_precision(maps).sum() for maps in (mask_features, *kernels))
             return terms | {"projection": nothing, "pseudo": nothing, "correspondence": nothing}
         projection = torch.cat([level.projection for level in levels]).mean()
         if self.training:
