@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.losses.warm_up import WarmUp
+from segkit.ops.averaging import full_precision
 from segkit.ops.box_projection import box_projection
 from segkit.ops.cell_masks import cell_masks, resized
 from segkit.ops.grid_assignment import RANGES, Cells, assign_cells, cell_labels, object_shapes, reduce_masks
@@ -25,6 +26,15 @@ class Instances(NamedTuple):
     masks: Tensor
     boxes: Tensor
     counts: list[int]
+
+
+def joined(parts: list[Instances]) -> Instances:
+    """Instances of several levels with masks of one size -> all of them, in the order of their images."""
+    if len(parts) == 1:
+        return parts[0]
+    maps = ([part.masks.split(part.counts) for part in parts], [part.boxes.split(part.counts) for part in parts])
+    masks, boxes = (torch.cat([one for of_image in zip(*levels) for one in of_image]) for levels in maps)
+    return Instances(masks, boxes, [sum(counts) for counts in zip(*(part.counts for part in parts))])
 
 
 def level_set(
@@ -85,7 +95,8 @@ class BoxLevelSet(nn.Module):
         labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []: category, projection,
         level_set; without a positive the last two are 0 with a graph."""
         shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])
-        projections, energies, labelled = [], [], []
+        levels: dict[int, list[Instances]] = {}
+        labelled = []
         for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
             grid = level.shape[2]
             cells = [assign_cells(one, size, grid=grid, bounds=bounds, sigma=self.sigma) for one in shapes]
@@ -96,13 +107,18 @@ class BoxLevelSet(nn.Module):
             mask_size = (size[0] // stride, size[1] // stride)
             logits = cell_masks(kernel, mask_features, cells, size=mask_size)
             known = [box_targets(mask, one, stride, mask_size) for mask, one in zip(masks, cells)]
-            instances = Instances(logits.sigmoid(), torch.cat(known), counts)
+            levels.setdefault(stride, []).append(Instances(logits.sigmoid(), torch.cat(known), counts))
+        projections, energies = [], []
+        for parts in levels.values():
+            instances = joined(parts)  # levels of one size share the trees of their images
+            mask_size = instances.masks.shape[1:]
             projections.append(self.projection * box_projection(instances.masks, instances.boxes))
             energies.append(self.energies(instances, resized(image, mask_size), resized(level_features, mask_size)))
         number = sum(len(values) for values in projections)
         terms = {"category": torch.stack(labelled).sum() / (number + 1)}
         if not number:
-            nothing = 0 * (mask_features.sum() + level_features.sum() + sum(kernel.sum() for kernel in kernels)).float()
+            # a sum in half precision may be infinite
+            nothing = 0 * sum(full_precision(maps).sum() for maps in (mask_features, level_features, *kernels))
             return terms | {"projection": nothing, "level_set": nothing}
         level_set_term = torch.cat(energies).mean() * self.warm_up()
         return terms | {"projection": torch.cat(projections).mean(), "level_set": level_set_term}
@@ -132,5 +148,5 @@ def focal_of_cells(level: Tensor, cells: list[Cells], labels: list[Tensor]) -> T
 
 def box_targets(masks: Tensor, cells: Cells, stride: int, size: tuple[int, int]) -> Tensor:
     """masks: uint8 [n,H,W] of an image; cells: its flagged ones -> float32 [m,*size]; each object is reduced once."""
-    used, place = cells.objects.unique(return_inverse=True)
-    return reduce_masks(masks[used.to(masks.device)], stride, size)[place.to(masks.device)]
+    used, place = (x.to(masks.device, non_blocking=True) for x in cells.objects.unique(return_inverse=True))
+    return reduce_masks(masks[used], stride, size)[place]
