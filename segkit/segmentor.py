@@ -27,7 +27,7 @@ class Segmentor(nn.Module):
         # The model's constants, not its weights: they move with the module and stay out of the state dict.
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1), persistent=False)
-        self.channel_order = [2, 1, 0] if backbone.order == "BGR" else None
+        self.is_reversed = backbone.order == "BGR"
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 or float [B,C,H,W] in 0..255 -> float32 [B,C,H,W], channels in the backbone's order."""
@@ -36,8 +36,8 @@ class Segmentor(nn.Module):
                 f"the image has {image.shape[1]} channels, the model takes {self.mean.shape[1]}; "
                 "set model.backbone.in_channels"
             )
-        if self.channel_order is not None:
-            image = image[:, self.channel_order]
+        if self.is_reversed:
+            image = image.flip(1)
         return (image.float() - self.mean) / self.std
 
     def forward(self, image: Tensor, window: list | None = None) -> Outputs:

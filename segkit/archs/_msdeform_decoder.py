@@ -65,9 +65,9 @@ class DeformableAttention(nn.Module):
         queries = x + positions
         shape = (*x.shape[:2], self.heads, LEVELS, self.points)
         weights = self.weights(queries).view(*shape[:3], -1).softmax(-1).view(shape)
-        units = torch.tensor([[width, height] for height, width in sizes], device=x.device).view(LEVELS, 1, 2)
+        units = torch.tensor([[width, height] for height, width in sizes]).to(x.device, non_blocking=True)
         centers = cell_centers(sizes, x.device).view(1, -1, 1, 1, 1, 2)
-        places = centers + self.offsets(queries).float().view(*shape, 2) / units
+        places = centers + self.offsets(queries).float().view(*shape, 2) / units.unsqueeze(1)
         values = self.values(x).unflatten(2, (self.heads, -1))
         return self.out(deformable_attention(values, sizes, places, weights))
 

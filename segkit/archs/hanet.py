@@ -103,7 +103,7 @@ class HANetHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i]; window, size: as for row_places -> logits [B,num_classes,h,w],
         embedding [B,channels,h,w], of the first stage's size."""
         deep = features[-1]
-        places = row_places(window, size, rows=self.rows, batch=len(deep)).to(deep.device)
+        places = row_places(window, size, rows=self.rows, batch=len(deep)).to(deep.device, non_blocking=True)
         deep = self._attend(0, features[-2], deep, places)
         pyramid = self._attend(1, deep, self.aspp(deep), places)
         fused = self._attend(2, pyramid, self.fuse(pyramid), places)

@@ -30,7 +30,8 @@ class FlowAlignment(nn.Module):
             rows, columns = (torch.linspace(-1, 1, side, device=low.device) for side in size)
             grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
             # The authors' code divides a flow in cells by the side, where (side - 1) / 2 would be a cell.
-            shift = flow.float().permute(0, 2, 3, 1) / torch.tensor(size[::-1], device=low.device)
+            sides = torch.tensor(size[::-1]).to(low.device, non_blocking=True)
+            shift = flow.float().permute(0, 2, 3, 1) / sides
             warped = F.grid_sample(high.float(), grid + shift, mode="bilinear", align_corners=True)
         return warped.to(high.dtype)
 

@@ -41,7 +41,7 @@ class Block(nn.Module):
             x = torch.roll(x, back, (1, 2))
             regions = self._windows(_regions(size, self.window, self.shift, x.device).view(1, *size, 1)).squeeze(2)
             mask = torch.zeros((), device=x.device, dtype=x.dtype).where(
-                regions.unsqueeze(1) == regions.unsqueeze(2), torch.tensor(-100.0, device=x.device, dtype=x.dtype)
+                regions.unsqueeze(1) == regions.unsqueeze(2), x.new_full((), -100.0)
             )
         x = self.attn(self._windows(x), mask=mask)
         rows, columns = self.window

@@ -143,12 +143,12 @@ def gather_matched(
     for i, mask in enumerate(masks):
         small = resized(mask.float(), size) if len(mask) else mask.new_zeros(0, *size, dtype=torch.float32)
         for k, maps in enumerate(mask_logits):
-            queries, objects = (part.to(device) for part in matches[k][i])
+            queries, objects = (part.to(device, non_blocking=True) for part in matches[k][i])
             logits.append(full_precision(maps[i][queries]))
             known.append(small[objects])
             sets += [k] * len(queries)
         counts.append(sum(len(one[i][0]) for one in matches))
-    sets = torch.tensor(sets, dtype=torch.int64, device=device)
+    sets = torch.tensor(sets, dtype=torch.int64).to(device, non_blocking=True)
     return Matched(torch.cat(logits).sigmoid(), torch.cat(known), sets, counts, len(mask_logits))
 
 
@@ -159,7 +159,8 @@ def query_class_loss(
     num_classes = logits.shape[2] - 1
     target = torch.full(logits.shape[:2], num_classes, device=logits.device)
     for row, (queries, objects), label in zip(target, matches, labels):
-        row[queries.to(label.device)] = label[objects.to(label.device)]
+        queries, objects = (part.to(label.device, non_blocking=True) for part in (queries, objects))
+        row[queries] = label[objects]
     weight = torch.ones(num_classes + 1, device=logits.device)
     weight[-1] = no_object
     return F.cross_entropy(full_precision(logits).flatten(0, 1), target.flatten(), weight)

@@ -90,7 +90,8 @@ class Mask2FormerMasks(nn.Module):
         """maps: float [B,Q,h,w] -> float32 [] each: cross entropy and Dice of the matched queries."""
         number, values = max(sum(len(queries) for queries, _ in pairs), 1), []
         for logits, truth, (queries, objects) in zip(maps, known, pairs):
-            found, true = logits[queries.to(maps.device)], truth[objects.to(maps.device)]
+            queries, objects = (part.to(maps.device, non_blocking=True) for part in (queries, objects))
+            found, true = logits[queries], truth[objects]
             if self.points:
                 places = uncertain_places(found, self.points, generator)
                 found, true = at_places(found, places), at_places(true, places)

@@ -16,7 +16,7 @@ def cell_masks(kernels: Tensor, features: Tensor, cells: Sequence[Cells], *, siz
     [n,*size], in the order of images and cells: the products of each cell's kernel with the features, resized."""
     with torch.autocast(features.device.type, enabled=False):
         parts = [
-            kernel.flatten(1)[:, one.cells.to(kernel.device)].T @ maps.flatten(1)
+            kernel.flatten(1)[:, one.cells.to(kernel.device, non_blocking=True)].T @ maps.flatten(1)
             for kernel, maps, one in zip(full_precision(kernels), full_precision(features), cells)
         ]
     logits = torch.cat(parts).unflatten(1, features.shape[2:])

@@ -80,7 +80,8 @@ def assign_cells(
 def cell_labels(cells: Cells, labels: Tensor, *, grid: int, num_classes: int) -> Tensor:
     """labels: int64 [n] -> int64 [S,S] on their device, class of each cell's object, num_classes where none is."""
     flat = labels.new_full((grid * grid,), num_classes)
-    flat[cells.cells.to(labels.device)] = labels[cells.objects.to(labels.device)]
+    places, objects = (part.to(labels.device, non_blocking=True) for part in cells)
+    flat[places] = labels[objects]
     return flat.view(grid, grid)
 
 

@@ -164,6 +164,6 @@ def as_prediction(found: Found) -> Prediction:
 
     scores, labels, boxes = (part.cpu() for part in (found.scores, found.labels, found.boxes))
     # pycocotools reads column by column
-    columns = found.masks.transpose(1, 2).to(torch.uint8).cpu().contiguous().numpy()
+    columns = found.masks.transpose(1, 2).to(torch.uint8).contiguous().cpu().numpy()
     masks = coco_mask.encode(columns.transpose(2, 1, 0)) if len(columns) else []
     return Prediction(masks=masks, scores=scores, labels=labels, boxes=boxes)
