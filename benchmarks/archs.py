@@ -157,6 +157,7 @@ def peak(name: str, side: int, what: str, args: argparse.Namespace) -> float:
     call = calls(SIDES[side], name, args)[what]
     if args.device != "cpu":
         call()
+        torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         call()
@@ -192,8 +193,11 @@ def main() -> None:
     options = [word for word in sys.argv[1:] if word not in ("--only", *OURS)]
     for name in args.only:
         for what, (ours, theirs) in times(name, args).items():
-            command = [sys.executable, __file__, "--only", name, *options, "--peak"]
-            memory = [float(subprocess.check_output([*command, str(side), what])) for side in (0, 1)]
+            if args.device == "cpu":
+                command = [sys.executable, __file__, "--only", name, *options, "--peak"]
+                memory = [float(subprocess.check_output([*command, str(side), what])) for side in (0, 1)]
+            else:  # the device counts its own memory, and a process of its own takes long to start
+                memory = [peak(name, side, what, args) for side in (0, 1)]
             speed = [f"{args.batch / seconds:.2f}" for seconds in (ours, theirs)]
             row = [name, what, *speed, f"{theirs / ours:.2f}", *(f"{size:.0f}" for size in memory)]
             print("|", " | ".join([*row, f"{memory[1] / max(memory[0], 1):.2f}"]), "|", flush=True)
