@@ -1,8 +1,9 @@
-# `make quickstart` and `make test` do everything on a fresh machine with Python 3.11 or newer.
+# `make quickstart` and `make test` do everything on a fresh machine with Python 3.11 or newer. JOBS: test processes.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 
 .PHONY: quickstart test test-slow lint format install clean
 
@@ -19,10 +20,10 @@ quickstart: $(STAMP)
 	$(RUN) tools/test.py configs/quickstart/semantic.py work_dirs/quickstart/best.pt --show work_dirs/quickstart/test --show-count 8
 
 test: $(STAMP) lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(STAMP)
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow -n $(JOBS) --dist worksteal
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

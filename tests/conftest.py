@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread per test process, the folder of real images where there is one."""
+"""Shared by all tests: few threads, the folder of real images where there is one."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture

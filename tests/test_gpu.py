@@ -135,9 +135,10 @@ def test_quickstart_begins_like_on_the_cpu(runner, tmp_path):
     assert first[2:] == pytest.approx([first[0]] * 2, rel=0.05)
 
 
-@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
-def test_resume(amp, tmp_path):
-    """6 steps against 3, a checkpoint and 3: equal weights, as far as this device repeats itself."""
+@pytest.mark.parametrize(("amp", "tolerance"), [("off", 1e-6), ("bf16", 1e-6), ("fp16", 1e-3)])
+def test_resume(amp, tolerance, tmp_path):
+    """6 steps against 3, a checkpoint and 3: equal weights, as far as this device repeats itself: in float16 it adds up
+    gradients in another order each time."""
 
     def loop(folder):
         return Loop(sections(amp=amp, ema=0.9), Semantic(), work_dir=folder, device=GPU, hooks=(Log(), Checkpoint()))
@@ -150,9 +151,9 @@ def test_resume(amp, tmp_path):
     second = loop(tmp_path / "parts")
     second.load_state_dict(checkpoint.read(tmp_path / "parts" / "last.pt"), tmp_path)
     second.fit()
-    assert second.step == 6
+    assert second.step == 6 and second.scaler.state_dict() == whole.scaler.state_dict()
     for (name, ours), theirs in zip(whole.raw_model.state_dict().items(), second.raw_model.state_dict().values()):
-        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-7, msg=name)
+        torch.testing.assert_close(theirs, ours, rtol=10 * tolerance, atol=tolerance, msg=name)
 
 
 def test_compiled_step(tmp_path):
