@@ -20,7 +20,8 @@ CONTEXT = {
     ),
     "icnet_r50": dict(
         total=47_827_833, head=150_163, gmac=15.4,
-        small=("model.backbone.encoder='resnet18'", "model.backbone.pool_channels=32", "model.head.channels=32"),
+        small=("model.backbone.encoder='resnet18'", "model.backbone.pretrained=None",
+               "model.backbone.pool_channels=32", "model.head.channels=32"),
     ),
     "fast_scnn": dict(total=1_456_617, head=38_547, gmac=0.906),
     # Published for 1024 x 2048: 6.74, eight times this.

@@ -9,6 +9,7 @@ from segkit.archs.fcn import FCNHead
 from segkit.archs.unet import UNetHead
 from segkit.archs.unet_original import UNet
 from segkit.layers import ASPP, SCSE, ConvBNReLU, DepthwiseSeparable, PyramidPooling, resize
+from tests.archs_table import build
 
 
 def count(*modules):
@@ -132,3 +133,18 @@ def test_several_levels_are_joined_at_the_size_of_the_first():
 def test_a_level_the_backbone_lacks_is_named():
     with pytest.raises(ValueError, match="level -4: the backbone gives 2 feature maps"):
         DeepLabV3PlusHead((8, 16), 3)
+
+
+@torch.no_grad()
+def test_scse_gates_the_maps_of_any_decoder():
+    options = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None")
+    plain = build("deeplabv3plus_r50", 5, options)
+    gated = build("deeplabv3plus_r50", 5, (*options, "model.neck={'type': 'SCSEGates'}")).eval()
+    assert count(gated) - count(plain) == sum(count(SCSE(width, 2)) for width in plain.backbone.channels)
+    for gate in gated.neck.gates:
+        for layer in (gate.excite, gate.position):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    features = [torch.randn(2, width, 6, 5) for width in gated.backbone.channels]
+    assert all(torch.equal(out, x / 2) for out, x in zip(gated.neck(features), features))  # the larger of two halves
+    assert gated(torch.zeros(1, 3, 65, 97))["logits"].shape[1] == 5

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.backbones.hrnet import HRNet
+from segkit.backbones.timm_dilated import TimmDilated
 from segkit.build import build_model
 from segkit.config import load_config
 from segkit.convert.keymap import load_map
@@ -159,3 +160,17 @@ def test_small_hrnet_is_the_references():
     maps = net.eval()(image(*INPUTS["B"]))
     for i, x in enumerate(maps):
         assert error(x, stored[f"B/{i}"], content["outputs"][f"B/{i}"]) < TOLERANCE
+
+
+@torch.inference_mode()
+def test_multi_grid_is_the_references():
+    content, stored = fixture("mmseg", "resnetv1c101_d16_mg124")
+    keys = load_map("mmseg")
+    weights = {name.removeprefix("backbone."): x for name, x in keys.apply(weights_of(content["names"])).items()}
+    with torch.device("meta"):
+        net = TimmDilated("resnet101c", ((1, 2, 4),), output_stride=16)
+    net.load_state_dict(weights, strict=True, assign=True)
+    _, *maps = net.eval()(image(*INPUTS["B"]))  # the stem's map is not among the reference's
+    for i, x in enumerate(maps):
+        entry = content["outputs"][f"B/{i}"]
+        assert error(x, stored[f"B/{i}"], entry) < TOLERANCE

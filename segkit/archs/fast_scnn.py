@@ -25,7 +25,7 @@ class FastSCNN(nn.Module):
 
     Table 1. widths: of the three convolutions; stages: (expansion, channels, blocks, stride) of the deep branch's
     bottlenecks; channels: of the deep and of the joined map; out_kernel: of the convolution after pyramid pooling,
-    3 in mmsegmentation's benchmark, 1 in other code and the paper's count; mean, std: in 0..255.
+    3 in mmsegmentation's benchmark, 1 in other code; mean, std: in 0..255.
     """
 
     order = "RGB"

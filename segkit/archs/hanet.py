@@ -71,8 +71,8 @@ class HANetHead(nn.Module):
 
     places: where: 0 from the fourth stage to the fifth, 1 to the atrous pyramid, 2 to its fusion, 3 to the refined map,
     4 to the scores (the released nets do without); rows, reduction, noise, attention_dropout: of HeightAttention;
-    rates:
-    12, 24, 36 at output stride 8, 6, 12, 18 at 16. Crops must tell their vertical place in the image: their window.
+    rates: 12, 24, 36 at output stride 8, 6, 12, 18 at 16. Crops must tell their vertical place in the image: their
+    window.
     """
 
     needs = ("window", "size")

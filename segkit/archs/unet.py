@@ -1,6 +1,8 @@
 """U-Net, Ronneberger, Fischer and Brox, MICCAI 2015, https://arxiv.org/abs/1505.04597, as a decoder on any encoder."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,10 @@ ATTENTION = {"scse": SCSE}
 class UpBlock(nn.Module):
     """Doubles the size, joins the encoder's map of that size where there is one, two convolutions."""
 
-    def __init__(self, in_channels: int, skip_channels: int, channels: int, *, attention: str | None = None,
-                 upsample: str = "nearest", norm: bool = True):  # fmt: skip
+    def __init__(self, in_channels: int, skip_channels: int, channels: int, *,
+                 gate: Callable[[int], nn.Module] = nn.Identity, upsample: str = "nearest",
+                 norm: bool = True):  # fmt: skip
         super().__init__()
-        gate = ATTENTION.get(attention, nn.Identity)
         width = in_channels + skip_channels
         self.upsample = upsample
         self.gate_in = gate(width) if skip_channels else nn.Identity()
@@ -43,14 +45,16 @@ class UNetHead(nn.Module):
 
     channels: of the blocks, deep to shallow; fewer blocks than the encoder has strides leave the result at that
     fraction of the image. A stride the encoder has no map for is passed without one. attention: None or "scse", on
-    each block's input (where a map joins) and output; upsample: "nearest" or "bilinear"; norm: batch normalisation.
+    each block's input (where a map joins) and output; reduction, combine: of scSE, see SCSE (segmentation_models has 16
+    and "sum", the authors' code 2 and "max"); upsample: "nearest" or "bilinear"; norm: batch normalisation.
     """
 
     needs = ("size",)
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
                  channels: tuple[int, ...] = (256, 128, 64, 32, 16), attention: str | None = None,
-                 upsample: str = "nearest", norm: bool = True, kernel: int = 3, dropout: float = 0.0):  # fmt: skip
+                 reduction: int = 16, combine: str = "sum", upsample: str = "nearest", norm: bool = True,
+                 kernel: int = 3, dropout: float = 0.0):  # fmt: skip
         super().__init__()
         if attention is not None and attention not in ATTENTION:
             raise ValueError(f"attention = {attention!r}: choose None or one of {', '.join(map(repr, ATTENTION))}")
@@ -65,8 +69,9 @@ class UNetHead(nn.Module):
             max((i for i, s in enumerate(strides) if s == stride), default=None) for stride in self.strides
         )
         skip_channels = [0 if skip is None else in_channels[skip] for skip in self.skips]
+        gate = partial(ATTENTION[attention], reduction=reduction, combine=combine) if attention else nn.Identity
         self.blocks = nn.ModuleList(
-            UpBlock(width, skip, out, attention=attention, upsample=upsample, norm=norm)
+            UpBlock(width, skip, out, gate=gate, upsample=upsample, norm=norm)
             for width, skip, out in zip((in_channels[-1], *channels), skip_channels, channels)
         )
         self.dropout = nn.Dropout2d(dropout)

@@ -10,7 +10,7 @@ ROWS = {
     "fcn_r50": Row(49_497_734, 23_605_779, 197.6, small=R18),
     "pspnet_r50": Row(48_975_494, 23_083_539, 178.3, small=R18),
     "deeplabv3_r50": Row(68_113_030, 42_221_075, 269.5, small=R18),
-    "deeplabv3_r50_paper": Row(39_067_251, 15_539_987, small=R18),
+    "deeplabv3_r50_paper": Row(39_067_251, 15_539_987, small=(*R18, "model.backbone.dilations=[[2,4]]")),
     "deeplabv3plus_r50": Row(43_589_878, 17_697_923, 176.2, small=R18),
     "deeplabv3plus_r50_paper": Row(26_714_851, 3_187_587, small=R18),
     "deeplabv3plus_efficientnet-lite0": Row(3_866_435, 907_587, small=(*LITE, "model.head.channels=32")),

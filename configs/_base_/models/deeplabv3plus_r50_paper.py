@@ -1,4 +1,5 @@
-"""DeepLabv3+ in the paper's form: output stride 16, 256 channels."""
+"""DeepLabv3+ with the paper's head on a ResNet-50 (the paper has a modified Xception): output stride 16, 256
+channels."""
 
 from segkit.config import ref
 

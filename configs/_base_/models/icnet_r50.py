@@ -4,7 +4,7 @@ from segkit.config import ref
 
 model = dict(
     num_classes=ref("num_classes"),
-    backbone=dict(type="ICNet"),
+    backbone=dict(type="ICNet", pretrained=True),
     neck=dict(type="ICNeck"),
     head=dict(type="FCNHead", channels=128),
     aux=[dict(type="FCNHead", level=-3, channels=128), dict(type="FCNHead", level=-2, channels=128)],
