@@ -84,9 +84,10 @@ def test_forward_is_the_published_one(norm, key_map):
         for name, part in parts.items():
             assert error(part, STORED[f"{norm}/eval/{name}"], STORED[f"{norm}/eval/{name}_std"]) < 2e-4, name
         assert error(outputs["logits"], STORED[f"{norm}/eval/logits_lowres"]) < 2e-4
-        model.train()
-        logits = model.head(model.backbone(x))["logits"]
-    assert error(logits, STORED[f"{norm}/train/logits_lowres"]) < 2e-3
+        # batch statistics of 24 cells magnify rounding: the stored float32 numbers are 2.2e-3 from exact ones
+        model.double().train()
+        logits = model.head(model.backbone(x.double()))["logits"]
+    assert error(logits, STORED[f"{norm}/train/logits_lowres"]) < 3e-3
     for name in ("mean", "var"):
         ours = getattr(model.head.red_bn, f"running_{name}")
         assert error(ours, STORED[f"{norm}/train/running_{name}_head_red_bn"]) < 2e-3
