@@ -64,11 +64,8 @@ def measure(name: str, amp: bool, args: argparse.Namespace) -> tuple[float, floa
     model = build_model(without_pretrained(cfg["model"])).to(args.device, memory_format=torch.channels_last).train()
     runner, criterion = build_runner(cfg), build_criterion(cfg["losses"], model.align_corners).to(args.device)
     optimizer = build_optimizer(cfg["optimizer"], model)
-    batch, rng, seconds = (
-        batch_of(images, size, args.objects, model.num_classes, args.device),
-        np.random.default_rng(0),
-        [],
-    )
+    batch = batch_of(images, size, args.objects, model.num_classes, args.device)
+    rng, seconds = np.random.default_rng(0), []
     if runner.teacher is not None:
         runner.teacher.update(model, 0)
     if args.device != "cpu":

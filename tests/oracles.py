@@ -3,6 +3,8 @@
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +21,17 @@ TOLERANCE = 3e-5
 """Of the whole tensor's standard deviation; the references' own noise is a fifth of it."""
 
 ENCODERS = ("backbone.layer", "encoder.layer")
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fixture(topic: str, model: str) -> tuple[dict, dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from segkit.inference import Predict, at_size, build_score, padded, slide, to_la
 from segkit.runners.semantic import Semantic
 from segkit.schema import InferenceSettings
 from segkit.segmentor import Segmentor
-from tests.oracles import TOLERANCE, error, fixture, image, weights_of
+from tests.oracles import TOLERANCE, error, fixture, image, threads, weights_of
 
 SIZE = (100, 133)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -85,10 +85,8 @@ class Remembered(nn.Module):
 @pytest.fixture(autouse=True)
 def one_thread():
     """On windows this small a second thread waits more than it works."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 @lru_cache

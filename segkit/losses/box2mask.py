@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segkit.losses.box_level_set import level_set
 from segkit.losses.warm_up import WarmUp
-from segkit.ops.averaging import full_precision
+from segkit.ops.averaging import full_precision, zero_of
 from segkit.ops.box_projection import box_projection
 from segkit.ops.cell_masks import resized
 from segkit.ops.local_consistency import local_affinity, movements
@@ -91,7 +91,7 @@ class Box2Mask(nn.Module):
         numbers = torch.zeros(len(matches), device=image.device)
         shares = 1 / numbers.index_add(0, matched.sets, torch.ones_like(energies))[matched.sets]  # means, set by set
         level_set_term = (energies * shares).sum() + self.movement(matched, image)
-        nothing = 0 * full_precision(level_features).sum() if not len(matched.masks) else 0
+        nothing = zero_of(level_features) if not len(matched.masks) else 0
         return {
             "category": self.category * torch.stack(category).sum(),
             "projection": (projection * shares).sum(),
@@ -126,7 +126,7 @@ class Box2Mask(nn.Module):
         """image: float [B,3,h,w] -> float32 [], the weighted local consistency of the sets: each set's movement over
         the area of its boxes, added up."""
         if not self.consistency or not len(matched.masks):
-            return matched.masks.sum() * 0
+            return zero_of(matched.masks)
         small, boxes, image = (resized(maps, (self.side, self.side)) for maps in (matched.masks, matched.boxes, image))
         moved = movements(small, boxes, local_affinity(image), matched.counts, iterations=self.iterations)
         sums = moved.new_zeros(2, matched.num_sets).index_add(1, matched.sets, torch.stack([moved, boxes.sum((1, 2))]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.losses.warm_up import WarmUp
-from segkit.ops.averaging import full_precision
+from segkit.ops.averaging import zero_of
 from segkit.ops.box_projection import box_projection
 from segkit.ops.cell_masks import cell_masks, resized
 from segkit.ops.grid_assignment import RANGES, Cells, assign_cells, cell_labels, object_shapes, reduce_masks
@@ -117,8 +117,7 @@ class BoxLevelSet(nn.Module):
         number = sum(len(values) for values in projections)
         terms = {"category": torch.stack(labelled).sum() / (number + 1)}
         if not number:
-            # a sum in half precision may be infinite
-            nothing = 0 * sum(full_precision(maps).sum() for maps in (mask_features, level_features, *kernels))
+            nothing = zero_of(mask_features, level_features, *kernels)
             return terms | {"projection": nothing, "level_set": nothing}
         level_set_term = torch.cat(energies).mean() * self.warm_up()
         return terms | {"projection": torch.cat(projections).mean(), "level_set": level_set_term}

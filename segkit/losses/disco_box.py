@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segkit.losses.box_level_set import box_targets, focal_of_cells
 from segkit.losses.disco_bank import ObjectBank, Objects
-from segkit.ops.averaging import full_precision
+from segkit.ops.averaging import zero_of
 from segkit.ops.box_cells import box_cells, box_features
 from segkit.ops.box_projection import box_projection, vector_dice
 from segkit.ops.cell_masks import cell_masks
@@ -98,8 +98,7 @@ class DiscoBox(nn.Module):
         number = sum(len(level.owners) for level in levels)
         terms = {"category": torch.stack(labelled).sum() / (number + 1)}
         if not number:
-            # a sum in half precision may be infinite
-            nothing = 0 * sum(full_precision(maps).sum() for maps in (mask_features, *kernels))
+            nothing = zero_of(mask_features, *kernels)
             return terms | {"projection": nothing, "pseudo": nothing, "correspondence": nothing}
         projection = torch.cat([level.projection for level in levels]).mean()
         if self.training:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.losses.box_level_set import box_targets, focal_of_cells
-from segkit.ops.averaging import full_precision
+from segkit.ops.averaging import zero_of
 from segkit.ops.box_projection import vector_dice
 from segkit.ops.cell_masks import cell_masks
 from segkit.ops.grid_assignment import RANGES, assign_cells, object_shapes
@@ -64,6 +64,5 @@ class SOLOv2Masks(nn.Module):
         number = sum(len(values) for values in dices)
         category = torch.stack(labelled).sum() / (number + 1)
         if not number:
-            # a sum in half precision may be infinite
-            return {"category": category, "dice": 0 * sum(full_precision(x).sum() for x in (mask_features, *kernels))}
+            return {"category": category, "dice": zero_of(mask_features, *kernels)}
         return {"category": category, "dice": self.dice * torch.cat(dices).mean()}

@@ -20,6 +20,12 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
+def zero_of(*maps: Tensor) -> Tensor:
+    """-> float32 [] (float64 of float64), 0 with a graph to all maps. Summed in full precision: a sum in half
+    precision may be infinite, and 0 times it is NaN."""
+    return 0 * sum(full_precision(one).sum() for one in maps)
+
+
 def mean_over(total: Tensor, count: Tensor, size: int, average: str) -> Tensor:
     """Divides a sum over pixels by what `average` names.
 

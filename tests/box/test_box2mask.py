@@ -6,15 +6,14 @@ import torch
 from segkit.losses.box2mask import Box2Mask, gather_matched
 from tests.box.published import load, off
 from tests.box.published_box2mask import box_masks_of
+from tests.oracles import threads
 
 
 @pytest.fixture(autouse=True)
 def two_threads():
     """As the published values were computed with: rounding decides between edges of a tree that are nearly equal."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -84,10 +84,11 @@ def test_forward_is_the_published_one(norm, key_map):
         for name, part in parts.items():
             assert error(part, STORED[f"{norm}/eval/{name}"], STORED[f"{norm}/eval/{name}_std"]) < 2e-4, name
         assert error(outputs["logits"], STORED[f"{norm}/eval/logits_lowres"]) < 2e-4
-        # batch statistics of 24 cells magnify rounding: the stored float32 numbers are 2.2e-3 from exact ones
+        # the image branch normalises two numbers, one of each image, which magnifies rounding: in float64, which is the
+        # same on any processor, the stored float32 numbers turn out to be 2.05e-3 and 2.22e-3 off
         model.double().train()
         logits = model.head(model.backbone(x.double()))["logits"]
-    assert error(logits, STORED[f"{norm}/train/logits_lowres"]) < 3e-3
+    assert error(logits, STORED[f"{norm}/train/logits_lowres"]) < 2.3e-3
     for name in ("mean", "var"):
         ours = getattr(model.head.red_bn, f"running_{name}")
         assert error(ours, STORED[f"{norm}/train/running_{name}_head_red_bn"]) < 2e-3
