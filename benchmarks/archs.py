@@ -1,7 +1,7 @@
 """Time and peak memory of systems, forward and training step, against the same nets as others write them.
 
     python benchmarks/archs.py [--only pspnet_r50 ...] [--batch 2] [--size 256 256] [--repeats 5] [--threads 2]
-                               [--device cpu] [--amp] [--channels-last] [--compile]
+                               [--device cpu] [--amp] [--channels-last] [--compile] [--fold-norms]
 
 Peers: segmentation_models_pytorch for U-Net and DeepLabv3+ (pip install --no-deps --target FOLDER
 segmentation_models_pytorch, then PYTHONPATH=FOLDER), for the others the plain nets of benchmarks/arch_peers.py; at
@@ -30,7 +30,7 @@ from segkit.api import without_pretrained  # noqa: E402
 from segkit.build import build_model  # noqa: E402
 from segkit.config import load_config  # noqa: E402
 from segkit.criterion import build_criterion  # noqa: E402
-from segkit.layers import resize  # noqa: E402
+from segkit.inference import whole  # noqa: E402
 
 MODELS = Path(__file__).parents[1] / "configs/_base_/models"
 CLASSES = 19
@@ -54,8 +54,9 @@ OURS: dict[str, tuple[str, tuple[str, ...]]] = {
 class Ours(nn.Module):
     """A system of segkit; the image is normalised inside."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, fold_norms: bool):
         super().__init__()
+        self.fold_norms = fold_norms
         config, options = OURS[name]
         cfg = load_config(MODELS / f"{config}.py", [f"num_classes={CLASSES}", *options])
         self.model = build_model(without_pretrained(cfg["model"]))
@@ -63,8 +64,7 @@ class Ours(nn.Module):
         self.criterion = build_criterion(rows, self.model.align_corners)
 
     def predict(self, image: Tensor) -> Tensor:
-        logits = self.model(image)["logits"]
-        return resize(logits, like=image, align_corners=self.model.align_corners)
+        return whole(self.model, fold_norms=self.fold_norms)(image)
 
     def loss(self, image: Tensor, mask: Tensor, region: Callable) -> Tensor:
         with region():
@@ -75,7 +75,7 @@ class Ours(nn.Module):
 class Theirs(nn.Module):
     """A peer, behind the same normalisation; its losses are torch's own, 1 for the head and 0.4 for the other."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, fold_norms: bool):
         super().__init__()
         self.model = PEERS[name](CLASSES)
         self.register_buffer("mean", torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1))
@@ -107,7 +107,7 @@ def data(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
 def calls(side: type, name: str, args: argparse.Namespace) -> dict[str, Callable]:
     """-> "forward" and "step", each without arguments."""
     torch.manual_seed(0)
-    net = side(name).to(args.device)
+    net = side(name, args.fold_norms).to(args.device)
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -119,12 +119,14 @@ def calls(side: type, name: str, args: argparse.Namespace) -> dict[str, Callable
         return torch.autocast(args.device, torch.bfloat16) if args.amp else nullcontext()
 
     def forward() -> None:
-        net.eval()
+        if net.training:  # looking through all modules is not what is timed
+            net.eval()
         with torch.inference_mode(), region():
             net.predict(image)
 
     def step() -> None:
-        net.train()
+        if not net.training:
+            net.train()
         optimizer.zero_grad(set_to_none=True)
         net.loss(image, mask, region).backward()
         optimizer.step()
@@ -181,7 +183,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    for flag in ("--amp", "--channels-last", "--compile"):
+    for flag in ("--amp", "--channels-last", "--compile", "--fold-norms"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--peak", nargs=2, metavar=("SIDE", "WHAT"), help=argparse.SUPPRESS)
     args = parser.parse_args()

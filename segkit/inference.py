@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
 from segkit.schema import InferenceSettings, TTASettings
 
@@ -15,11 +16,14 @@ Score = Callable[[Tensor, tuple[int, int]], Tensor]
 """(image [B,C,H,W], size) -> scores float32 [B,K,*size]: logits, or mean probabilities under test-time augmentation"""
 
 
-def whole(model: nn.Module) -> Predict:
-    """The model on the image at once, its logits resized to the image."""
+def whole(model: nn.Module, *, fold_norms: bool = False) -> Predict:
+    """The model on the image at once, its logits resized to the image; fold_norms: by a copy without normalisations."""
 
     def predict(image: Tensor, window: list | None = None) -> Tensor:
-        logits = model(image, window=window)["logits"].float()
+        def run(network: nn.Module) -> Tensor:
+            return network(image, window=window)["logits"].float()
+
+        logits = run(folded(model, run) if fold_norms else model)
         return _resize(logits, tuple(image.shape[-2:]), model.align_corners)
 
     return predict
@@ -123,7 +127,7 @@ def _resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
 def build_score(model: nn.Module, settings: InferenceSettings) -> Score:
     """Section `inference` -> (image, size) -> scores. Scores are probabilities under test-time augmentation and for
     models of one channel, logits otherwise."""
-    predict = whole(model)
+    predict = whole(model, fold_norms=settings.fold_norms)
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")

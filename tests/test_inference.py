@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segkit.api import build_runner
+from segkit.build import build_model
 from segkit.inference import at_size, build_score, padded, slide, to_labels, tta, whole
 from segkit.registry import ConfigError
 from segkit.schema import InferenceSettings
@@ -114,3 +115,34 @@ def test_batches_of_unequal_images_are_scored_without_their_padding():
     for one, prediction, meta in zip((a, b), both, metas):
         alone = runner.predict(model, {"image": one, "meta": [meta]})[0]
         assert torch.equal(alone["labels"], prediction["labels"]) and alone["labels"].shape == meta["size"]
+
+
+def test_folded_normalisations_give_the_same_scores_in_fewer_layers():
+    """timm's normalisations of this encoder hold their activations too."""
+    model = build_model(
+        dict(
+            num_classes=3,
+            backbone=dict(type="Timm", name="tf_efficientnet_lite0"),
+            head=dict(type="FCNHead", channels=16, level=-1),
+        )
+    )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    model.eval()
+    image, seen = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8), []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, _i, _o: seen.append(type(module)))
+    try:
+        with torch.inference_mode():
+            plain = build_score(model, InferenceSettings())(image, (64, 96))
+            counts = [sum(issubclass(one, nn.BatchNorm2d) for one in seen)]
+            score = build_score(model, InferenceSettings(fold_norms=True))
+            score(image, (64, 96))  # the first call makes the copy
+            seen.clear()
+            faster = score(image, (64, 96))
+            counts.append(sum(issubclass(one, nn.BatchNorm2d) for one in seen))
+    finally:
+        handle.remove()
+    assert counts[0] > 40 and counts[1] == 0
+    assert (faster - plain).abs().max() < 1e-3 * plain.std()

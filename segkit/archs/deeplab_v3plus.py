@@ -45,6 +45,6 @@ class DeepLabV3PlusHead(nn.Module):
         at the early map's size."""
         low = self.low(features[self.low_level])
         fused = self.fuse_convs(self.fuse_dropout(self.fuse(self.aspp(features[-1]))))
-        fused = resize(fused, like=low, align_corners=self.align_corners)
-        embedding = self.dropout(self.refine(torch.cat([fused, low], dim=1)))
+        joined = torch.cat([resize(fused, like=low, align_corners=self.align_corners), low], dim=1)
+        embedding = self.dropout(self.refine(joined))
         return {"logits": self.classifier(embedding), "embedding": embedding}

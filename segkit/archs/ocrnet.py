@@ -58,4 +58,6 @@ class OCRHead(nn.Module):
 
     def _join(self, features: list[Tensor], levels: tuple[int, ...]) -> Tensor:
         first = features[levels[0]]
+        if len(levels) == 1:
+            return first
         return torch.cat([resize(features[i], like=first, align_corners=self.align_corners) for i in levels], dim=1)

@@ -34,12 +34,15 @@ class UPerHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
         the finest map's size."""
-        *shallow, deep = features[-self.num_levels :]
+        embedding = self.dropout(self.merge(self._pyramid(features[-self.num_levels :])))
+        return {"logits": self.classifier(embedding), "embedding": embedding}
+
+    def _pyramid(self, features: list[Tensor]) -> Tensor:
+        """-> float [B,num_levels * channels,h,w], all levels at the finest map's size."""
+        *shallow, deep = features
         maps = [lateral(x) for lateral, x in zip(self.laterals, shallow)]
         maps.append(self.fuse(torch.cat([deep, *self.pools(deep)], dim=1)))
         for i in reversed(range(len(shallow))):
             maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], align_corners=self.align_corners)
         maps = [*(output(x) for output, x in zip(self.outputs, maps)), maps[-1]]
-        finest = [resize(x, like=maps[0], align_corners=self.align_corners) for x in maps]
-        embedding = self.dropout(self.merge(torch.cat(finest, dim=1)))
-        return {"logits": self.classifier(embedding), "embedding": embedding}
+        return torch.cat([resize(x, like=maps[0], align_corners=self.align_corners) for x in maps], dim=1)

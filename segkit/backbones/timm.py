@@ -95,10 +95,10 @@ class Timm(nn.Module):
     def train(self, mode: bool = True) -> "Timm":
         """As nn.Module.train, but frozen stages and, with norm_eval, batch normalisations stay in eval."""
         super().train(mode)
-        for module in self.encoder.modules():
-            own = list(module.parameters())
+        for module in self.encoder.modules() if mode and (self.frozen_stages or self.norm_eval) else ():
+            own = list(module.parameters()) if self.frozen_stages else []
             is_frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
-            if (is_frozen and self.frozen_stages) or (self.norm_eval and isinstance(module, _BatchNorm)):
+            if is_frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
                 module.eval()
         return self
 

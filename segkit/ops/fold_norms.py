@@ -39,6 +39,7 @@ def _version(model: nn.Module) -> tuple[int, int, int]:
     return changes, sum(t.data_ptr() for t in tensors), len(tensors)
 
 
+@torch.inference_mode(False)  # the copy serves outside of it as well
 @torch.no_grad()
 def _checked(model: nn.Module, run: Callable[[nn.Module], Tensor]) -> nn.Module | None:
     twin = copy.deepcopy(model)
@@ -48,10 +49,10 @@ def _checked(model: nn.Module, run: Callable[[nn.Module], Tensor]) -> nn.Module 
     for conv, norm in pairs:
         _fold(conv, norm)
     norms = {id(norm) for _, norm in pairs}
-    for parent in twin.modules():
+    for parent in list(twin.modules()):
         for name, child in parent.named_children():
             if id(child) in norms:
-                setattr(parent, name, nn.Identity())
+                setattr(parent, name, _rest(child))
     found = run(twin)
     is_equal = (found - expected).abs().max() <= TOLERANCE * expected.std()
     return twin if is_equal else None
@@ -73,7 +74,7 @@ def _pairs(model: nn.Module, run: Callable[[], Tensor]) -> tuple[list[tuple[nn.C
         if conv is not None and norm.running_mean is not None and not norm.training:
             pairs.append((conv, norm))
 
-    handles = [m.register_forward_hook(after_conv) for m in model.modules() if type(m) is nn.Conv2d]
+    handles = [m.register_forward_hook(after_conv) for m in model.modules() if isinstance(m, nn.Conv2d)]
     handles += [m.register_forward_pre_hook(before_norm) for m in model.modules() if isinstance(m, _BatchNorm)]
     try:
         output = run()
@@ -81,6 +82,13 @@ def _pairs(model: nn.Module, run: Callable[[], Tensor]) -> tuple[list[tuple[nn.C
         for handle in handles:
             handle.remove()
     return [pair for pair in pairs if all(calls[id(m)] == 1 for m in pair)], output
+
+
+def _rest(norm: _BatchNorm) -> nn.Module:
+    """What a normalisation does besides: timm's have an activation in them."""
+    parts = [getattr(norm, name, None) for name in ("drop", "act")]
+    parts = [part for part in parts if isinstance(part, nn.Module) and not isinstance(part, nn.Identity)]
+    return nn.Sequential(*parts) if parts else nn.Identity()
 
 
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
