@@ -16,6 +16,7 @@ losses = [
         on=["class_logits", "mask_logits", "level_features", "image"],
         target=["boxes", "labels", "masks"],
         at="native",
+        projection_steps=300,  # the level set starts from masks that are near their boxes
     )
 ]
 runner = dict(type="BoxSupervised", padding=128)
