@@ -58,6 +58,11 @@ class Results:
         if annotations is not None:
             content = _content(Path(annotations))
             ids = {one["name"]: one["id"] for one in content["categories"]}
+            if not classes:
+                raise ConfigError(
+                    f"--annotations {annotations}: the checkpoint does not name its classes, so that they cannot be "
+                    "found there; convert it with a config whose data set names them, or predict without --annotations"
+                )
             if absent := [name for name in classes if name not in ids]:
                 raise ConfigError(f"--annotations {annotations}: has no category '{absent[0]}', a class of the model")
             self.categories = {label: ids[name] for label, name in enumerate(classes)}
@@ -87,9 +92,11 @@ class Results:
 
 def _content(path: Path) -> dict:
     from segkit.data.coco_json import read_coco
+    from segkit.data.instances_coco import file_name
 
     coco = read_coco(path)
-    return dict(images=coco.images, categories=coco.categories)
+    images = [dict(id=image["id"], file_name=file_name(image)) for image in coco.images]
+    return dict(images=images, categories=coco.categories)
 
 
 def picture(image: np.ndarray, prediction: Prediction, model: Any, *, score: float) -> np.ndarray:

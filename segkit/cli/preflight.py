@@ -28,6 +28,8 @@ def preflight(cfg: Config, limit: int, stage: int | None = None) -> int:
             continue
         try:
             report = _report({**cfg, **own}[section], section, limit=limit, width=width)
+            if section == "val":
+                report.errors += _unscorable(cfg)
         except DataError:
             # what the stage makes of the data stops at the first bad file; the data itself has a list of them
             report = _report(cfg[section], section, limit=limit, width=None)
@@ -50,6 +52,23 @@ def _report(cfg: dict, section: str, *, limit: int, width: Any) -> Any:
     report = check_dataset(dataset, num_classes=classes, ignore=ignore, limit=limit or len(dataset))
     report.lines += getattr(dataset, "facts", ())
     return report
+
+
+def _unscorable(cfg: Config) -> list[str]:
+    """-> why the metrics of instances cannot score the annotations of section val, which else shows at the first
+    evaluation."""
+    from segkit.data.dataset import DataError
+    from segkit.engine.setup import build_dataset, build_metrics
+
+    dataset = build_dataset(cfg["val"]["dataset"], "val.dataset")
+    if not hasattr(type(dataset), "annotations"):  # reading them may fail
+        return []
+    try:
+        for metric in build_metrics(cfg.get("metrics") or []):
+            metric.start(dataset)
+    except (DataError, ConfigError) as error:
+        return [str(error)]
+    return []
 
 
 def _first_sections(cfg: Config, stage: int | None) -> dict:

@@ -39,19 +39,31 @@ def read_coco(path: str | Path) -> CocoFile:
         raise DataError(
             f"{path}: no COCO annotations: '{missing[0]}' is missing; expected images, annotations, categories"
         )
+    try:
+        names, groups = _grouped(content, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: {error!r}: images need an id, categories an id and a name, annotations an image_id and a "
+            "category_id"
+        ) from error
+    return CocoFile(str(path), content["images"], groups, names, content["categories"])
+
+
+def _grouped(content: dict, path: str | Path) -> tuple[dict[int, str], dict[Any, list[dict]]]:
+    """-> category id -> name, image id -> its annotations."""
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    for what, values in (("id", names), ("name", set(names.values()))):
+        if len(values) < len(content["categories"]):
+            raise DataError(f"{path}: two categories have the same {what}; each needs one of its own")
     groups: dict[Any, list[dict]] = {entry["id"]: [] for entry in content["images"]}
     for entry in content.get("annotations", ()):
-        if entry["image_id"] not in groups:
-            raise DataError(
-                f"{path}: annotation {entry.get('id')} is of image {entry['image_id']}, which is not listed"
-            )
-        if entry["category_id"] not in names:
-            raise DataError(
-                f"{path}: annotation {entry.get('id')} has category {entry['category_id']}, which is not listed"
-            )
+        for key, known in (("image_id", groups), ("category_id", names)):
+            if entry[key] not in known:
+                word = key.removesuffix("_id")
+                has = "is of" if word == "image" else "has"
+                raise DataError(f"{path}: annotation {entry.get('id')} {has} {word} {entry[key]}, which is not listed")
         groups[entry["image_id"]].append(entry)
-    return CocoFile(str(path), content["images"], groups, names, content["categories"])
+    return names, groups
 
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> dict:

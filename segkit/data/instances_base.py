@@ -151,19 +151,22 @@ class Instances(Dataset):
 
     @property
     def annotations(self) -> dict[str, list[dict]]:
-        """The truth in COCO form for CocoAP, VocAP and LvisAP, with outlines; categories in the order of the labels,
-        crowds and boxes of any size included. It is read anew at each call."""
+        """The truth in COCO form for CocoAP, VocAP and LvisAP, with outlines as RLE where there are any; categories in
+        the order of the labels, crowds and boxes of any size included. It is read anew at each call."""
         masks = self._source.masks() if self._masks is None else self._masks
         images, annotations = [], []
         for number, head, rows in self._records(self._numbers):
             images.append(head)
-            for row, segmentation in zip(rows, json.loads(masks[int(number)]), strict=True):
+            size = (head["height"], head["width"])
+            for row, outline in zip(rows, json.loads(masks[int(number)]), strict=True):
                 if row.category in self._labels:
-                    annotations.append(annotation(row, head["id"], segmentation))
+                    place = f"{self._source.place}, annotation {row.number}"
+                    outline = None if outline is None else as_rle(outline, size, place)
+                    annotations.append(annotation(row, head["id"], outline))
         return dict(images=images, categories=self._categories, annotations=annotations)
 
 
-def annotation(row: Row, image_id: int | str, segmentation: list | dict | None) -> dict:
+def annotation(row: Row, image_id: int | str, segmentation: dict | None) -> dict:
     """-> an entry of COCO's annotations; without an outline it has no "segmentation"."""
     entry = dict(
         id=row.number, image_id=image_id, category_id=row.category, iscrowd=row.crowd, area=row.area, bbox=[*row[4:]]
@@ -176,6 +179,8 @@ def chosen(categories: list[dict], classes: Sequence[str] | None, place: str) ->
     by_name = {one["name"]: one for one in categories}
     if classes is None:
         return categories
+    if not classes or len(set(classes)) < len(classes):
+        raise DataError(f"{place}: classes = {classes!r}: at least one name, none of them twice")
     for name in classes:
         if name not in by_name:
             known = ", ".join([*by_name][:8]) + (" ..." if len(by_name) > 8 else "")
@@ -204,6 +209,8 @@ def as_rle(segmentation: list | dict | None, size: tuple[int, int], place: str) 
     if segmentation is None:
         raise DataError(f"{place}: it has no segmentation; set boxes_only=True to learn from boxes alone")
     try:
+        if not isinstance(segmentation, list | dict):
+            raise TypeError(f"{segmentation!r} is neither polygons nor RLE")
         if isinstance(segmentation, list):
             segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
         rle = to_rle(segmentation, *size) if segmentation else coco_mask.encode(np.zeros(size, np.uint8, order="F"))

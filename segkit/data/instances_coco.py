@@ -4,6 +4,7 @@ other."""
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 
 from segkit.data.click_lvis import lvis_file
@@ -18,12 +19,15 @@ LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 """What LVIS says of an image and its evaluation needs."""
 
 
+def file_name(image: dict) -> str:
+    """Of an entry of "images". LVIS v1 names files by their address at COCO alone: its last two parts are the name."""
+    return image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
+
+
 def head_of(image: dict, path: str) -> dict:
-    """An entry of "images" -> id, file_name, height, width and LVIS' lists. LVIS v1 names files by their address at
-    COCO alone: its last two parts are the file_name."""
+    """An entry of "images" -> id, file_name, height, width and LVIS' lists."""
     try:
-        name = image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
-        head = dict(id=image["id"], file_name=name, height=int(image["height"]), width=int(image["width"]))
+        head = dict(id=image["id"], file_name=file_name(image), height=int(image["height"]), width=int(image["width"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}, image {image.get('id')}: {error!r}: file_name, height, width are needed") from error
     return head | {key: image[key] for key in LVIS_KEYS if key in image}
@@ -32,14 +36,19 @@ def head_of(image: dict, path: str) -> dict:
 def row_of(entry: dict, path: str) -> list:
     """An annotation -> the values of a Row; its segmentation is not looked at. DataError where bbox is wrong."""
     place = f"{path}, annotation {entry.get('id')}"
+    if "bbox" not in entry:
+        raise DataError(f"{place}: it has no bbox; add [x, y, w, h] in pixels")
     try:
         x, y, w, h = (float(side) for side in entry["bbox"])
-        area = float(entry.get("area", w * h))
-    except KeyError as error:
-        raise DataError(f"{place}: it has no bbox; add [x, y, w, h] in pixels") from error
     except (TypeError, ValueError) as error:
         raise DataError(f"{place}: bbox {entry['bbox']} is not [x, y, w, h] in pixels ({error})") from error
-    return [entry.get("id"), entry["category_id"], int(entry.get("iscrowd", 0)), area, x, y, w, h]
+    if not all(isfinite(side) for side in (x, y, w, h)):
+        raise DataError(f"{place}: bbox {entry['bbox']} has a side that is not finite")
+    area, crowd = (w * h if entry.get("area") is None else entry["area"]), entry.get("iscrowd") or 0
+    try:
+        return [entry.get("id"), entry["category_id"], int(crowd), float(area), x, y, w, h]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}: iscrowd {crowd!r} is 0 or 1, area {area!r} a number ({error})") from error
 
 
 def box_records(path: Path) -> Iterator[bytes]:

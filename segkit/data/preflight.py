@@ -39,12 +39,13 @@ class Report:
 @dataclass
 class Findings:
     """What reading the sample gave. counts: int64 [65536] pixels (or instances) per label; in_images: label -> images;
-    first: label -> the first mask that holds it."""
+    first: label -> the first mask that holds it; of_instances: labels are those of objects, not of pixels."""
 
     sizes: Counter = field(default_factory=Counter)
     counts: np.ndarray = field(default_factory=lambda: np.zeros(65536, np.int64))
     in_images: Counter = field(default_factory=Counter)
     num_masks: int = 0
+    of_instances: bool = False
     first: dict[int, str] = field(default_factory=dict)
     label_errors: list[LabelError] = field(default_factory=list)
     other_errors: list[str] = field(default_factory=list)
@@ -70,7 +71,9 @@ def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, l
     if findings.sizes:
         report.lines.append(_sizes(findings.sizes))
     _report_failures(findings, num_read, report)
-    if findings.num_masks:
+    if findings.of_instances:
+        _report_objects(dataset, num_classes, findings, report)
+    elif findings.num_masks:
         _report_labels(dataset, num_classes, ignore, findings, report)
     return report
 
@@ -98,7 +101,12 @@ def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
     # a rare object may be missing in a small sample: only many masks of one class are a finding
     others = sorted(set(range(total)) - set(first))
     for index in others[:MOST_READ_ON]:
-        if not findings.num_masks or len(set(findings.in_images) - {ignore % 65536}) != 1 or len(dataset.classes) == 1:
+        if (
+            findings.of_instances
+            or not findings.num_masks
+            or len(set(findings.in_images) - {ignore % 65536}) != 1
+            or len(dataset.classes) == 1
+        ):
             break
         _look(dataset, index, findings)
         num_read += 1
@@ -121,6 +129,7 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
     if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
         return
     findings.num_masks += 1
+    findings.of_instances = "mask" not in sample
     counts = np.bincount(labels.ravel().astype(np.uint16), minlength=65536)
     findings.counts += counts
     for label in np.flatnonzero(counts).tolist():
@@ -155,10 +164,22 @@ def _report_failures(findings: Findings, num_read: int, report: Report) -> None:
         report.errors.append(f"... and {more} more masks with labels beyond the classes, among them {values[0]}")
 
 
-def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Findings, report: Report) -> None:
-    counts = findings.counts.copy()
-    ignored = int(counts[ignore % 65536])  # counts are by the labels' 16 bits, -1 is the last
-    counts[ignore % 65536] = 0
+def _report_objects(dataset: Dataset, num_classes: int, findings: Findings, report: Report) -> None:
+    """Labels of objects: none of them is ignored, and an image may hold none."""
+    counts, total = findings.counts, int(findings.counts.sum())
+    _report_beyond(counts, num_classes, findings, report)
+    present = [label for label in range(num_classes) if counts[label]]
+    report.lines.append(f"objects: {total} in {findings.num_masks} images, {len(present)} of {num_classes} classes")
+    if present:
+        report.lines.append(_shares(dataset, counts, present))
+    if not total:
+        report.warnings.append(f"none of {findings.num_masks} images read has an object: check annotations and classes")
+    elif len(present) < num_classes:
+        names = _names(dataset, [label for label in range(num_classes) if label not in present])
+        report.warnings.append(f"no object in {findings.num_masks} images read: {names}")
+
+
+def _report_beyond(counts: np.ndarray, num_classes: int, findings: Findings, report: Report) -> None:
     beyond = np.flatnonzero(counts[num_classes:]) + num_classes
     if len(beyond):
         label = int(beyond[0])
@@ -166,6 +187,18 @@ def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Fi
             f"{findings.first[label]}: label {label} beyond the {num_classes} classes; {len(beyond)} such values: "
             "name more classes, or map them with label_map"
         )
+
+
+def _names(dataset: Dataset, labels: list[int]) -> str:
+    more = f" and {len(labels) - MOST_CLASSES} more" if len(labels) > MOST_CLASSES else ""
+    return ", ".join(_name(dataset, label) for label in labels[:MOST_CLASSES]) + more
+
+
+def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Findings, report: Report) -> None:
+    counts = findings.counts.copy()
+    ignored = int(counts[ignore % 65536])  # counts are by the labels' 16 bits, -1 is the last
+    counts[ignore % 65536] = 0
+    _report_beyond(counts, num_classes, findings, report)
     present = [label for label in range(num_classes) if counts[label]]
     total = max(int(counts.sum()) + ignored, 1)
     report.lines.append(
@@ -214,10 +247,8 @@ def _report_absent(dataset: Dataset, present: list[int], ignored: float, finding
             "check label_map, reduce_zero_label and the order of classes"
         )
     elif absent:
-        names = ", ".join(_name(dataset, label) for label in absent[:MOST_CLASSES])
-        more = f" and {len(absent) - MOST_CLASSES} more" if len(absent) > MOST_CLASSES else ""
         report.warnings.append(
-            f"in none of {findings.num_masks} masks read: {names}{more}; check label_map if unexpected"
+            f"in none of {findings.num_masks} masks read: {_names(dataset, absent)}; check label_map if unexpected"
         )
     if present and ignored > MANY_IGNORED:
         report.warnings.append(

@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.data.click_base import values_of
 from segkit.data.click_voc import VOID, read_instances
-from segkit.data.coco_json import row_of
+from segkit.data.coco_json import read_coco, row_of
 from segkit.data.dataset import DataError
 from segkit.data.masks import read_mask
 from segkit.data.pairs import choose_split, some
@@ -70,13 +70,17 @@ def _describe(name: str, files: _Files) -> dict:
 
 def prepare_voc_instances(root: Path, *, split: str, processes: int = 1, sbd: Path | None = None) -> Path:
     """root: VOCdevkit/VOC2012; split: "train", with sbd (benchmark_RELEASE/dataset) the 10,582 images of VOC and SBD
-    without val, else VOC's own train, or "val" -> annotations/voc_2012_<split>.json. A finished file is left as it is.
+    without val, else VOC's own train, or "val" -> annotations/voc_2012_<split>.json. A finished file is left as it is;
+    DataError where it was made of other images.
     """
     choose_split(split, ("train", "val"), "voc_instances")
     path = root / "annotations" / f"voc_2012_{split}.json"
-    if path.is_file():
-        return path
     names = augmented_names(root, sbd) if split == "train" and sbd is not None else split_list(root, split)
+    if path.is_file():
+        found = {Path(one["file_name"]).stem for one in read_coco(path).images}
+        if found != set(names):
+            raise DataError(f"{path}: made of {len(found)} images, asked are {len(names)}; delete it to make it anew")
+        return path
     sources = [] if sbd is None else [stems(sbd / "inst", ".mat"), stems(sbd / "cls", ".mat")]
     voc = [stems(root / folder, ".png") for folder in ("SegmentationObject", "SegmentationClass")]
     files = _Files(*voc, *(sources or [{}, {}]))

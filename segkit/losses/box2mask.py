@@ -46,6 +46,8 @@ class Box2Mask(nn.Module):
     with the projection alone.
     """
 
+    supervision = "boxes"
+
     def __init__(
         self,
         category: float = 2.0,

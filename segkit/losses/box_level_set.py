@@ -60,6 +60,8 @@ class BoxLevelSet(nn.Module):
     projection_steps: steps with the projection alone, for trainings whose level set does not fall.
     """
 
+    supervision = "boxes"
+
     def __init__(
         self,
         projection: float = 3.0,

@@ -18,6 +18,8 @@ class CondInstMasks(nn.Module):
     each block, as the authors do.
     """
 
+    supervision = "masks"
+
     def __init__(self, dice: float = 1.0, stride: int = 4):
         super().__init__()
         self.dice, self.stride = dice, stride

@@ -49,6 +49,8 @@ class DiscoBox(nn.Module):
     cells a side of an object; ranges, sigma, strides: as in BoxLevelSet.
     """
 
+    supervision = "boxes"
+
     def __init__(
         self,
         projection: float = 1.0,

@@ -27,6 +27,8 @@ class Mask2FormerMasks(nn.Module):
     count of the training steps, which is kept in the checkpoint.
     """
 
+    supervision = "masks"
+
     def __init__(self, category: float = 2.0, mask: float = 5.0, dice: float = 5.0, no_object: float = 0.1,
                  points: int = 12544):  # fmt: skip
         super().__init__()

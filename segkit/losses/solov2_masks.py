@@ -26,6 +26,8 @@ class SOLOv2Masks(nn.Module):
     ranges, sigma: of the assignment of cells; strides: of each level's masks, 4 for all in SOLOv2.
     """
 
+    supervision = "masks"
+
     def __init__(
         self,
         dice: float = 3.0,

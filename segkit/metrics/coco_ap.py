@@ -37,7 +37,7 @@ class CocoAP:
 
     def start(self, dataset) -> None:
         """Takes the data set's annotations."""
-        self._results = RleResults(dataset.annotations)
+        self._results = RleResults(dataset.annotations, outlines=self.iou_type == "segm")
 
     def reset(self) -> None:
         """Drops all detections."""

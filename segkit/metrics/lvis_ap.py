@@ -94,7 +94,7 @@ class LvisAP:
 
     def start(self, dataset) -> None:
         """Takes the data set's annotations."""
-        self._results = RleResults(dataset.annotations)
+        self._results = RleResults(dataset.annotations, outlines=self.iou_type == "segm")
         needed = [(image, key) for image in dataset.annotations["images"] for key in IMAGE_KEYS]
         needed += [(category, "frequency") for category in dataset.annotations["categories"]]
         for one, key in needed:

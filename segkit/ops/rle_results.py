@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from segkit.dist import gather_objects
+from segkit.registry import ConfigError
 from segkit.types import Batch, Prediction
 
 MISSING = "the data set's annotations have no '{}'; give them in COCO form (images, categories, annotations)"
@@ -16,13 +17,20 @@ class RleResults:
     """Collects the detections of a data set, a few hundred bytes each; no mask is ever decoded here.
 
     annotations: dict in COCO form: "images" (id, height, width), "categories" (id, name) in the order of the labels
-    0..K-1, "annotations" (image_id, category_id, segmentation, area, bbox, iscrowd).
+    0..K-1, "annotations" (image_id, category_id, segmentation, area, bbox, iscrowd). outlines: whether masks are
+    scored; ConfigError then for an annotation without a segmentation.
     """
 
-    def __init__(self, annotations: dict[str, list[dict]]):
+    def __init__(self, annotations: dict[str, list[dict]], *, outlines: bool = True):
         for key in ("images", "categories", "annotations"):
             if key not in annotations:
                 raise ValueError(MISSING.format(key))
+        bare = [one for one in annotations["annotations"] if one.get("segmentation") is None] if outlines else []
+        if bare:
+            raise ConfigError(
+                f"annotation {bare[0].get('id')} of image {bare[0]['image_id']} has no segmentation ({len(bare)} have "
+                "none): masks cannot be scored; score boxes, CocoAP(iou_type='bbox') alone, or add the outlines"
+            )
         self.annotations = annotations
         self._images = {str(image["id"]): image for image in annotations["images"]}
         self._categories = [category["id"] for category in annotations["categories"]]

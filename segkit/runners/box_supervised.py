@@ -19,6 +19,7 @@ from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner
 from segkit.runners.interactive.runner import bare
 from segkit.runners.moving_teacher import MovingTeacher
+from segkit.runners.supervision import check_supervision
 from segkit.types import Batch, Outputs, Prediction, Stage
 
 PER_OBJECT = ("boxes", "labels", "crowd", "masks")
@@ -45,6 +46,11 @@ class BoxSupervised(Runner):
         self.padding, self.divisor, self.growth = None if padding is None else values, divisor, growth
         self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
         self._student: nn.Module | None = None
+
+    def stages(self, cfg: dict) -> list[Stage]:
+        """-> the one training. ConfigError where losses and data disagree on what the masks are."""
+        check_supervision(cfg)
+        return super().stages(cfg)
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Changes the batch: image [B,3,H,W] is 0 where it is padded, masks are B of uint8 [n,H,W], crowds are gone.

@@ -1,6 +1,7 @@
 """The runner of instances: what the model is fed, what comes out, one step of every method, resume, bad input."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from segkit.engine.hooks import Checkpoint, Log
 from segkit.engine.loop import Loop
 from segkit.registry import ConfigError
 from segkit.runners.box_supervised import BoxSupervised, as_prediction, padded_masks, with_padding, without_crowds
+from segkit.runners.supervision import check_supervision
 from segkit.schema import check
-from tests.archs_table import MODELS, ROWS
+from tests.archs_table import ROWS
 
+BOX_CONFIGS = Path(__file__).parents[2] / "configs/box_supervised"
 SOLO = dict(type="SOLOv2Head", channels=16, depth=1, grids=(6, 4, 3), groups=4, level_features=2)
 QUERIES = dict(type="Mask2FormerHead", channels=32, num_queries=5, encoder_layers=1, encoder_inner=16, layers=1,
                inner=16, heads=2, level_features=1)  # fmt: skip
@@ -256,16 +259,38 @@ def test_shapes_as_instances_are_scored_perfect_by_their_own_masks():
     assert matched["mask_IoU"] == pytest.approx(100) and matched["recall"] == 100 and matched["filled_box_IoU"] < 90
 
 
-@pytest.mark.parametrize("name", ["boxlevelset_r50", "box2mask_r50", "boxinst_r50"])
-def test_published_models_take_a_step(name):
-    """Rows and heads of the base configs fit what the runner hands them; small widths."""
-    cfg = load_config(MODELS / f"{name}.py", ["num_classes=3", *ROWS[name].small])
+PUBLISHED = {
+    "boxlevelset_r50": "boxlevelset/boxlevelset_r50_3x_coco", "box2mask_r50": "box2mask/box2mask_t_r50_50e_coco",
+    "boxinst_r50": "boxinst/boxinst_r50_1x_coco", "discobox_r50": "discobox/discobox_r50_3x_coco",
+}  # fmt: skip
+"""Model -> a config of the published tables."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_take_a_step(name):
+    """Rows and heads fit what the config's runner hands them; small widths."""
+    cfg = load_config(BOX_CONFIGS / f"{PUBLISHED[name]}.py", ["num_classes=3", *ROWS[name].small])
+    check_supervision(cfg)
     model = build_model(cfg["model"]).train()
     batch = empty_batch((64, 96))
     batch["boxes"][0], batch["labels"][0] = torch.tensor([[8.0, 8.0, 60.0, 56.0]]), torch.tensor([1])
     batch["crowd"][0] = torch.tensor([False])
     batch["masks"][0] = torch.zeros(1, 64, 96, dtype=torch.uint8)
     batch["masks"][0][0, 8:57, 8:61] = 1
-    outputs = BoxSupervised().forward(model, batch, np.random.default_rng(0))
+    outputs = build_runner(cfg).forward(model, batch, np.random.default_rng(0))
     terms = build_criterion(cfg["losses"])(outputs, batch, 0)
     assert all(torch.isfinite(value) for value in terms.values()) and sum(terms.values()) > 0
+
+
+@pytest.mark.parametrize(("method", "boxes_only", "message"), [
+    ("BoxLevelSet", False, "learns from boxes, and train.dataset gives outlines as masks: set boxes_only=True"),
+    ("SOLOv2Masks", True, "learns from masks, and train.dataset gives filled boxes as masks: set boxes_only=False"),
+])  # fmt: skip
+def test_outlines_never_teach_what_learns_from_boxes(method, boxes_only, message, tmp_path):
+    cfg = sections(method)
+    cfg["train"]["dataset"]["boxes_only"] = boxes_only
+    with pytest.raises(ConfigError, match=message):
+        loop_of(cfg, tmp_path)
+    cfg["train"]["dataset"] = dict(type="FewInstances", dataset=cfg["train"]["dataset"])
+    with pytest.raises(ConfigError, match=message):
+        check_supervision(cfg)

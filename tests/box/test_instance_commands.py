@@ -68,8 +68,21 @@ def test_annotations_that_do_not_fit(tmp_path):
     with pytest.raises(ConfigError, match="no category 'dog'"):
         instances.Results(("dog",), str(file))
     results = instances.Results(("cat",), str(file))
+    with pytest.raises(ConfigError, match="the checkpoint does not name its classes"):
+        instances.Results((), str(file))
     with pytest.raises(ConfigError, match="list no image of this name"):
         results.add(tmp_path / "one.png", "one", dict(masks=[], scores=[], labels=[], boxes=[]))
+
+
+def test_ids_of_lvis_whose_images_have_an_address_alone(tmp_path):
+    file = tmp_path / "lvis.json"
+    images = [dict(id=5, coco_url="http://images.cocodataset.org/val2017/000000000005.jpg")]
+    file.write_text(json.dumps(dict(images=images, categories=[dict(id=3, name="cat")])))
+    results = instances.Results(("cat",), str(file))
+    mask = dict(size=[4, 4], counts=b"04")
+    found = dict(masks=[mask], scores=[0.5], labels=[0], boxes=[[0, 0, 2, 2]])
+    results.add(tmp_path / "000000000005.jpg", "x", found)
+    assert [(one["image_id"], one["category_id"]) for one in results.entries] == [(5, 3)]
 
 
 def test_tables_show_unknown_values_and_classes():

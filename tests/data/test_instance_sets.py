@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segkit.cli.preflight import _unscorable
 from segkit.data.box_transforms import BoxesOfMasks, BoxMasks
 from segkit.data.dataset import DataError
 from segkit.data.geometry import dense_masks
@@ -17,6 +18,7 @@ from segkit.data.transforms import Flip, Pad, RandomShortSide, Resize
 from segkit.metrics.coco_ap import CocoAP
 from segkit.metrics.lvis_ap import LvisAP
 from segkit.metrics.voc_ap import VocAP
+from segkit.registry import ConfigError
 from tests.data.layouts import write_image, write_mask
 from tests.data.test_click_readers import cache  # noqa: F401
 
@@ -136,6 +138,15 @@ def test_masks_where_they_are_asked_for(tmp_path):
         (dict(images=[dict(id=10, file_name="10.png")]), "image 10: .*height"),
         (dict(images=[dict(id=1, file_name="gone.png", height=40, width=48)]), "1 of 1 images are missing: gone.png"),
         (dict(images=[]), "no image is listed"),
+        (dict(annotations=[dict(id=1, image_id=10, bbox=[1, 2, 3, 4])]), "KeyError.'category_id'.*need"),
+        (dict(annotations=[dict(id=1, category_id=7, bbox=[1, 2, 3, 4])]), "KeyError.'image_id'.*need"),
+        (dict(annotations=None), "TypeError.*annotations an image_id and a category_id"),
+        (dict(categories=[dict(id=1)]), "KeyError.'name'.*categories an id and a name"),
+        (dict(categories=[dict(id=1, name="a"), dict(id=2, name="a")]), "two categories have the same name"),
+        (dict(categories=[dict(id=1, name="a"), dict(id=1, name="b")]), "two categories have the same id"),
+        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], iscrowd="x")]), "annotation 1: iscrowd 'x' is 0 or 1"),
+        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], area="big")]), "annotation 1: .*area 'big' a number"),
+        (dict(annotations=[entry(1, 10, [2, float("nan"), 20, 20])]), "annotation 1: .* not finite"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, change, message):
@@ -151,6 +162,37 @@ def test_nothing_to_learn_from_and_images_of_another_size(tmp_path):
     write_image(tmp_path / "train2017" / "10.png", (20, 20))
     with pytest.raises(DataError, match="48x40 pixels for an image of 20x20"):
         COCOInstances(tmp_path).sample(0, rng())
+
+
+def test_chosen_classes_are_named_once_and_not_none(tmp_path):
+    write_coco(tmp_path)
+    for classes in ((), ("cat", "cat")):
+        with pytest.raises(DataError, match="at least one name, none of them twice"):
+            COCOInstances(tmp_path, classes=classes)
+    given = [entry(1, 10, [2, 2, 20, 20], area=None, iscrowd=None)]  # null is as good as absent
+    (tmp_path / "null").mkdir()
+    assert COCOInstances(write_coco(tmp_path / "null", given)).areas(0) == [400]
+
+
+def test_outlines_that_scores_need(tmp_path):
+    """Absent ones are named before training, empty ones are objects of no pixel, and boxes are scored without any."""
+    bare = {key: value for key, value in ENTRIES[0].items() if key != "segmentation"}
+    dataset = COCOInstances(write_coco(tmp_path, [ENTRIES[1], bare]))
+    with pytest.raises(ConfigError, match=r"annotation 1 of image 10 has no segmentation \(1 have none\).*iou_type"):
+        CocoAP().start(dataset)
+    CocoAP("bbox").start(dataset)
+    section = dict(type="COCOInstances", root=str(tmp_path))
+    given = dict(val=dict(dataset=section), metrics=[dict(type="MatchedMaskIoU")])
+    assert "has no segmentation" in _unscorable(given)[0]
+    assert _unscorable(given | dict(metrics=[dict(type="CocoAP", iou_type="bbox")])) == []
+    (tmp_path / "empty").mkdir()
+    entries = [ENTRIES[0], entry(2, 11, [5, 5, 9, 9], segmentation=[])]
+    dataset = COCOInstances(write_coco(tmp_path / "empty", entries), boxes_only=False)
+    assert perfect(dataset, CocoAP())["AR@100"] == pytest.approx(50)
+    (tmp_path / "odd").mkdir()
+    odd = COCOInstances(write_coco(tmp_path / "odd", [entry(1, 10, [2, 2, 20, 20], segmentation="x")]))
+    with pytest.raises(DataError, match="annotation 1: the segmentation cannot be drawn"):
+        CocoAP().start(odd)
 
 
 def perfect(dataset, metric):

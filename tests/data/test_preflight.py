@@ -9,6 +9,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.folder import Folder
 from segkit.data.preflight import check_dataset
 from segkit.data.shapes import Shapes
+from segkit.types import Sample
 from tests.data.layouts import rows, write_image, write_mask
 
 TWO = ["ground", "cell"]
@@ -121,6 +122,32 @@ def test_labels_beyond_the_model_of_any_data_set():
 
     (error,) = check_dataset(Loose(), 2, ignore=-1).errors
     assert error.startswith("one: label 5 beyond the 2 classes; 1 such values")
+
+
+class Objects(Dataset):
+    """Images of 4 x 4 with objects of these labels."""
+
+    def __init__(self, labels, num_classes):
+        self.labels = [np.array(one, np.int64) for one in labels]
+        self.classes = tuple(f"c{i}" for i in range(num_classes))
+        self.palette, self.ids = ((0, 0, 0),) * num_classes, [str(i) for i in range(len(labels))]
+
+    def sample(self, index, rng=None):
+        return Sample(image=np.zeros((4, 4, 3), np.uint8), labels=self.labels[index])
+
+    def has_mask(self, index):
+        return True
+
+
+def test_objects_have_no_ignored_label_and_may_be_of_one_class():
+    report = check_dataset(Objects([[0, 0], []], 3), 3)
+    assert report.is_ok and "no object in 2 images read: c1, c2" in report.warnings
+    assert "objects: 2 in 2 images, 1 of 3 classes" in report.lines
+    report = check_dataset(Objects([[0, 255], [255]], 300), 300)
+    assert report.is_ok and "objects: 3 in 2 images, 2 of 300 classes" in report.lines
+    report = check_dataset(Objects([[], []], 3), 3)
+    assert report.is_ok and report.warnings == ["none of 2 images read has an object: check annotations and classes"]
+    assert "label 3 beyond the 3 classes" in check_dataset(Objects([[0, 3]], 3), 3).errors[0]
 
 
 def test_empty_set():

@@ -10,7 +10,7 @@ from segkit.cli.main import main
 from segkit.data.dataset import DataError
 from segkit.data.geometry import dense_masks
 from segkit.data.instances_coco import VOCInstances
-from segkit.data.prepare_voc_instances import image_id, objects_of
+from segkit.data.prepare_voc_instances import image_id, objects_of, prepare_voc_instances
 from segkit.metrics.voc_ap import VocAP
 from tests.data.layouts import write_image, write_mask
 from tests.data.test_click_readers import write_inst
@@ -58,6 +58,9 @@ def test_voc_instances_by_hand(voc):
     np.testing.assert_array_equal(train.sample(1, rng())["boxes"], [[20, 5, 40, 15], [38, 21, 48, 30]])
     truth = json.loads((root / "annotations" / "voc_2012_train.json").read_text())
     assert [one["area"] for one in truth["annotations"]] == [200, 90, 200, 90]
+    assert prepare_voc_instances(root, split="train", sbd=sbd).is_file()
+    with pytest.raises(DataError, match=r"made of 2 images, asked are 1; delete it"):
+        prepare_voc_instances(root, split="train")
     assert truth["annotations"][0]["bbox"] == [10, 5, 20, 10] and truth["annotations"][0]["iscrowd"] == 0
     val = VOCInstances(root, split="val", boxes_only=False)
     assert val.ids == ["2007000009"] and perfect(val, VocAP())["AP75"] == pytest.approx(100)
