@@ -106,3 +106,34 @@ def test_clicks_on_two_processes(tmp_path):
     one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
     clicks = [[(item["id"], item["clicks"], item["ious"]) for item in scores["items"]] for scores in (one, two)]
     assert clicks[0] == clicks[1] and len(clicks[0]) == 5 and one["NoC@90"] == two["NoC@90"]
+
+
+def test_instances_on_two_processes(tmp_path):
+    """One image a process, of which four of six hold no object: no process waits for the other; each is scored once."""
+    from tests.box.test_box_runner import sections as box_sections
+    from tests.data.layouts import write_image
+
+    boxes = {0: [8, 8, 30, 20], 3: [20, 10, 25, 40]}
+    truth = [
+        dict(id=i + 1, image_id=i, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0,
+             segmentation=[[box[0], box[1], box[0] + box[2], box[1], box[0], box[1] + box[3]]])
+        for i, box in boxes.items()
+    ]  # fmt: skip
+    images = [dict(id=i, file_name=f"{i}.png", height=64, width=64) for i in range(6)]
+    for i in range(6):
+        write_image(tmp_path / f"{i}.png", (64, 64))
+    names = [dict(id=i, name=f"c{i}") for i in range(1, 6)]
+    (tmp_path / "truth.json").write_text(json.dumps(dict(images=images, categories=names, annotations=truth)))
+    cfg = box_sections("BoxLevelSet")
+    dataset = dict(type="COCOInstances", annotations=str(tmp_path / "truth.json"), images=str(tmp_path))
+    cfg["train"] |= dict(batch_size=1, dataset=dataset)
+    cfg["val"]["dataset"], cfg["loop"]["steps"] = dataset, 6
+    cfg["model"]["head"] |= dict(score_threshold=0.0, keep_score=0.0, mask_threshold=0.3, limit=4)
+    (tmp_path / "boxes.py").write_text(dump(cfg))
+    torchrun(2, tmp_path, "train", "boxes.py", "--device", "cpu")
+    assert records(tmp_path / "work_dirs/boxes")[-1]["step"] == 6
+    for n in (1, 2):
+        torchrun(n, tmp_path, "test", "none", "work_dirs/boxes/last.pt", "--split", "val", "--out", f"{n}.json",
+                 "--device", "cpu")  # fmt: skip
+    one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
+    assert one["segm"] == two["segm"] and one["matched"] == two["matched"] and one["images"] == 6
