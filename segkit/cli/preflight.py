@@ -15,13 +15,14 @@ def needed_sections(cfg: Config, names: Iterable[str]) -> None:
             raise ConfigError(f"{name}: this section is missing in {cfg.file}")
 
 
-def preflight(cfg: Config, limit: int, stage: int | None = None) -> int:
-    """limit: masks read per section, 0 = all; stage: that the run begins with, None for its first. Prints a report per
-    section; -> 2 where one has errors, else 0. All processes of a run call it, and the first one prints."""
+def preflight(cfg: Config, limit: int, stage: int | None = None, *, resumes: bool = False) -> int:
+    """limit: masks read per section, 0 = all; stage: that the run begins with, None for its first; resumes: the run
+    goes on from a checkpoint of its own. Prints a report per section; -> 2 where one has errors, else 0. All processes
+    of a run call it, and the first one prints."""
     from segkit.data.dataset import DataError
 
     code = 0
-    own = _first_sections(cfg, stage)
+    own = _first_sections(cfg, stage, resumes)
     width = None if "model" in own else cfg["model"].get("num_classes")
     for section in ("train", "val"):
         if not cfg.get(section):
@@ -71,14 +72,18 @@ def _unscorable(cfg: Config) -> list[str]:
     return []
 
 
-def _first_sections(cfg: Config, stage: int | None) -> dict:
+def _first_sections(cfg: Config, stage: int | None, resumes: bool) -> dict:
     """-> sections in which the run's first stage differs from the config."""
     from segkit.api import build_runner
 
     runner = build_runner(cfg)
     number = runner.first_stage if stage is None else stage
     stages = runner.stages(cfg)
-    return stages[number].overrides if number < len(stages) else {}
+    if not 0 <= number < len(stages):
+        raise ConfigError(f"--from-step {number}: this run has the steps 0 to {len(stages) - 1}")
+    if stage is None and not resumes:
+        runner.check_start(cfg)
+    return stages[number].overrides
 
 
 def _say(section: str, report: Any) -> None:

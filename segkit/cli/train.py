@@ -30,17 +30,20 @@ def _train(args: argparse.Namespace) -> int:
     from segkit.cli.preflight import needed_sections, preflight
     from segkit.data.statistics import asks_for_statistics
     from segkit.engine.setup import pick_device
+    from segkit.registry import ConfigError
 
     needed_sections(cfg, ("train", "losses", "optimizer"))
+    if args.resume is not None and args.from_step is not None:
+        raise ConfigError("--resume and --from-step: a resumed run goes on where it stopped; give one of them")
     asks_for_statistics(cfg["losses"])
     asks_for_statistics((cfg.get("runner") or {}).get("losses") or [], "runner.losses")
     if args.check:
-        return preflight(cfg, limit=0, stage=args.from_step)
+        return preflight(cfg, limit=0, stage=args.from_step, resumes=args.resume is not None)
     device = pick_device(args.device)
     folder = common.work_folder(args.work_dir, args.config)
     dist.start(device)
     try:
-        if code := preflight(cfg, limit=50, stage=args.from_step):
+        if code := preflight(cfg, limit=50, stage=args.from_step, resumes=args.resume is not None):
             return code
         return _fit(args, cfg, folder, device)
     finally:

@@ -44,7 +44,7 @@ class Loop:
         self.best: float | None = None
         self.is_stopping = False
         self.stages = runner.stages(cfg)
-        if stage >= len(self.stages):
+        if not 0 <= stage < len(self.stages):
             raise ConfigError(f"--from-step {stage}: this run has the steps 0 to {len(self.stages) - 1}")
         self.begin(self.stages[stage])
 
@@ -219,13 +219,13 @@ class Loop:
         if state["stage"] != self.stage_number:
             self.stage_number = state["stage"]
             self.begin(self.stages[self.stage_number])
+        self.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
         checkpoint.load_weights(self.raw_model, state["model"], path)
         if self.ema and "ema" in state:
             checkpoint.load_weights(self.ema.module, state["ema"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.criterion.load_state_dict(state["criterion"])
-        self.runner.load_state_dict(state["runner"])
         self.step, self.best = state["step"], state["best"]
         _set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
 

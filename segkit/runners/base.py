@@ -37,6 +37,9 @@ class Runner:
         """The trainings of the run, in order."""
         return [Stage()]
 
+    def check_start(self, cfg: dict) -> None:
+        """Called before a new run: ConfigError where what it starts from is missing or does not fit."""
+
     def hooks(self) -> tuple:
         """Hooks of the runner's own, beside those of every run."""
         return ()

@@ -16,6 +16,7 @@ from segkit.data.loader import to_device, train_loader
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import setup
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
+from segkit.runners.incremental.early import check_growth, check_later, check_penalty
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
 from segkit.runners.incremental.scores import StepScores
 from segkit.runners.incremental.steps import grown_names, load_before, merged, parameters_before, step_sections
@@ -48,11 +49,9 @@ class Incremental(Semantic):
                  later: dict | None = None, regulariser: dict | None = None, start: str | None = None,
                  probabilities: bool = False):  # fmt: skip
         super().__init__(probabilities)
-        kind = None if regulariser is None else regulariser.get("type")
-        for name, value, known in (("init", init, INITS), ("regulariser.type", kind, (None, *REGULARISERS))):
-            if value not in known:
-                names = [other for other in known if other]
-                raise ConfigError(f"runner.{name} = {value!r}{did_you_mean(value, names)}; there are {names}")
+        if init not in INITS:
+            raise ConfigError(f"runner.init = {init!r}{did_you_mean(init, INITS)}; there are {', '.join(INITS)}")
+        check_penalty(regulariser)
         self.losses, self.later, self.init, self.first = losses, later or {}, init, start
         self.task = dict(task=task, steps=steps, background=background, order_seed=order_seed)
         self.images = {**self.task, "setting": setting, "convention": convention, "lists": lists}
@@ -64,15 +63,25 @@ class Incremental(Semantic):
         self._loop: Any = None
 
     def stages(self, cfg: dict) -> list[Stage]:
-        """One per class step, in folders step0, step1, ...; ConfigError where the task does not fit the data set."""
+        """One per class step, in folders step0, step1, ...; ConfigError where the task does not fit the data set, or
+        where a later step could not begin."""
         self.plan = make_plan(setup.build_dataset(cfg["train"]["dataset"]), **self.task)
         first = Stage("step0", step_sections(cfg, self.plan, 0, self.images))
         changed = merged(dict(cfg), self.later) | {"losses": self.losses, "init": None}
         later = {key: changed[key] for key in changed if key in (*self.later, "losses", "init")}
-        return [first] + [
+        stages = [first] + [
             Stage(f"step{number}", later | step_sections(changed, self.plan, number, self.images))
             for number in range(1, len(self.plan.steps))
         ]
+        if len(stages) > 1:
+            check_later(cfg, stages[1].overrides, self.later)
+            check_growth(cfg, self.plan, INITS[self.init], self.losses)
+        return stages
+
+    def check_start(self, cfg: dict) -> None:
+        """Reads what stands for the first step."""
+        if self.first is not None:
+            load_before(cfg["model"], self.plan, 1, Path(self.first))
 
     def hooks(self) -> tuple:
         """What writes the scores of the steps."""
@@ -117,6 +126,9 @@ class Incremental(Semantic):
         own = {key: value for key, value in self.penalty.items() if key != "type"}
         if self.penalty:
             kind = REGULARISERS[self.penalty["type"]]
+            if self.step and not self._saved and dist.is_main():
+                why = f"the checkpoint before it has no state of {self.penalty['type']}"
+                print(f"{stage.name}: {why}, and this step trains without its penalty", flush=True)
             self.regulariser = kind(model, self._old, saved=self._saved, **own)
 
     def _listen(self, model: nn.Module, prefix: str) -> None:
@@ -172,8 +184,12 @@ class Incremental(Semantic):
     def state_dict(self) -> dict[str, Any]:
         """The classes of the steps so far, and the regulariser's state, which the next step needs as well."""
         classes, sizes = self.plan.classes(self.step), self.plan.sizes(self.step)
-        state: dict[str, Any] = {"classes": list(classes), "sizes": list(sizes)}
+        state: dict[str, Any] = {"classes": list(classes), "sizes": list(sizes), "images": self._images()}
         return state | ({} if self.regulariser is None else {"regulariser": self.regulariser.state_dict()})
+
+    def _images(self) -> dict[str, Any]:
+        """What decides, beside the classes, which images and labels a step sees."""
+        return {name: self.images[name] for name in ("setting", "convention", "lists")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a run in the middle of a step. ConfigError where it is another task's."""
@@ -184,5 +200,11 @@ class Incremental(Semantic):
                 f"runner: the checkpoint learned {state['sizes']} classes (last: {names[0]}), this task has {own[1]} "
                 f"(last: {names[1]}); the task has changed: train in a new --work-dir"
             )
+        for name, value in state.get("images", {}).items():
+            if value != self.images[name]:
+                raise ConfigError(
+                    f"runner.{name} = {self.images[name]!r}: the checkpoint learned with {value!r}; the task has "
+                    "changed: train in a new --work-dir"
+                )
         if self.regulariser is not None and "regulariser" in state:
             self.regulariser.load_state_dict(state["regulariser"])

@@ -19,15 +19,11 @@ class StepScores(Hook):
 
     def __init__(self, start: Path | None = None):
         self.start = start
-        self._last: dict | None = None
 
     def after_eval(self, loop: Any, scores: dict) -> None:
-        self._last = scores
-
-    def after_stage(self, loop: Any) -> None:
-        """Nothing where the validation has other metrics than IncrementalIoU, or none."""
-        scores, self._last = self._last, None
-        if not dist.is_main() or scores is None or "mIoU_old" not in scores:
+        """Of the step's last evaluation, at once: a run that is stopped during it has no other. Nothing where the
+        validation has other metrics than IncrementalIoU."""
+        if not dist.is_main() or loop.step < loop.total_steps or "mIoU_old" not in scores:
             return
         # how fast the evaluation was is no score, and differs between two runs of the same numbers
         scores = {name: value for name, value in scores.items() if name != "images_per_second"}

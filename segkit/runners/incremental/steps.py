@@ -92,10 +92,12 @@ def _compare_classes(names: list | None, plan: ClassPlan, step: int, path: Path)
     wanted = plan.classes(step)
     if not names or tuple(names) == wanted or (plan.background is None and tuple(names) == wanted[1:]):
         return
-    other = next((pair for pair in zip(names, wanted) if pair[0] != pair[1]), (len(names), len(wanted)))
+    unlike = next((f"the first that differs is '{a}' beside '{b}'" for a, b in zip(names, wanted) if a != b), None)
+    longer, owner = (names, "the checkpoint") if len(names) > len(wanted) else (wanted, "the task")
+    unlike = unlike or f"{owner} alone has '{longer[min(len(names), len(wanted))]}'"
     raise ConfigError(
-        f"{path}: was trained on {len(names)} classes, the task has {len(wanted)} in step {step}, and the first that "
-        f"differs is '{other[0]}' beside '{other[1]}'; the task has changed, or the checkpoint is of another one"
+        f"{path}: was trained on {len(names)} classes, the task has {len(wanted)} in step {step}, and {unlike}; the "
+        "task has changed, or the checkpoint is of another one"
     )
 
 
