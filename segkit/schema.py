@@ -70,7 +70,7 @@ class InferenceSettings:
     """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
     tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1;
     pad_divisor: images are padded at the right and bottom to a multiple of it, with the model's mean; fold_norms: a
-    copy of the model answers that has its normalisations in its convolutions: faster, and equal but for rounding."""
+    copy of the model answers that has its normalisations in its convolutions: fewer passes, equal but for rounding."""
 
     mode: str = "whole"
     crop: tuple[int, int] | None = None
