@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from segkit.config import Config
@@ -64,9 +65,11 @@ def _unscorable(cfg: Config) -> list[str]:
     dataset = build_dataset(cfg["val"]["dataset"], "val.dataset")
     if not hasattr(type(dataset), "annotations"):  # reading them may fail
         return []
+    metrics = [one for one in build_metrics(cfg.get("metrics") or []) if getattr(one, "section", None) is not None]
     try:
-        for metric in build_metrics(cfg.get("metrics") or []):
-            metric.start(dataset)
+        truth = SimpleNamespace(annotations=dataset.annotations if metrics else {})  # read once for all of them
+        for metric in metrics:
+            metric.start(truth)
     except (DataError, ConfigError) as error:
         return [str(error)]
     return []

@@ -95,8 +95,9 @@ class LvisAP:
     def start(self, dataset) -> None:
         """Takes the data set's annotations."""
         self._results = RleResults(dataset.annotations, outlines=self.iou_type == "segm")
-        needed = [(image, key) for image in dataset.annotations["images"] for key in IMAGE_KEYS]
-        needed += [(category, "frequency") for category in dataset.annotations["categories"]]
+        truth = self._results.annotations
+        needed = [(image, key) for image in truth["images"] for key in IMAGE_KEYS]
+        needed += [(category, "frequency") for category in truth["categories"]]
         for one, key in needed:
             if key not in one:
                 raise ValueError(
