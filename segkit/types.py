@@ -37,6 +37,7 @@ class Sample(TypedDict, total=False):
     layers: Any  # uint8 [H,W,L]: packed instance layers
     objects: dict  # id -> ClickObject
     ignored: list  # (layer, value) of regions that are neither object nor background
+    pixel_weight: Any  # float32 [H,W]: of each pixel in the loss
     clicks: Any  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: Any  # int [4] y0,x0,y1,x1: place of the crop in the image
     meta: dict  # id, path, size=(H0,W0), valid=(h,w); whole=(H,W): of the image that window is a place in
@@ -51,6 +52,7 @@ class Batch(TypedDict, total=False):
     labels: list[Tensor]
     masks: list
     crowd: list[Tensor]
+    pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale
     meta: list[dict]

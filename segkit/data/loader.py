@@ -80,8 +80,11 @@ def _collate_images(samples: list[Sample]) -> Batch:
 
 
 def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
-    """Samples -> Batch: image [B,C,H,W] as stored (a channels-last view), mask int64 or float32 [B,H,W]."""
+    """Samples -> Batch: image [B,C,H,W] as stored (a channels-last view), mask int64 or float32 [B,H,W], pixel_weight
+    float32 [B,H,W], 0 where it is padded."""
     batch = _collate_images(samples)
+    if "pixel_weight" in samples[0]:
+        batch["pixel_weight"] = _pad_stack([sample["pixel_weight"] for sample in samples], 0)
     if "mask" in samples[0]:
         is_soft = np.issubdtype(samples[0]["mask"].dtype, np.floating)
         mask = _pad_stack([sample["mask"] for sample in samples], CLICK_IGNORE if is_soft else ignore)
