@@ -1,7 +1,7 @@
 """Looks at the data before the first step: pairing, sizes, labels."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,9 +29,8 @@ def preflight(cfg: Config, limit: int, stage: int | None = None, *, resumes: boo
         if not cfg.get(section):
             continue
         try:
-            report = _report({**cfg, **own}[section], section, limit=limit, width=width)
-            if section == "val":
-                report.errors += _unscorable(cfg)
+            metrics = cfg.get("metrics") or [] if section == "val" else []
+            report = _report({**cfg, **own}[section], section, limit=limit, width=width, metrics=metrics)
         except DataError:
             # what the stage makes of the data stops at the first bad file; the data itself has a list of them
             report = _report(cfg[section], section, limit=limit, width=None)
@@ -42,8 +41,9 @@ def preflight(cfg: Config, limit: int, stage: int | None = None, *, resumes: boo
     return code
 
 
-def _report(cfg: dict, section: str, *, limit: int, width: Any) -> Any:
-    """cfg: a section; width: model.num_classes, None where the model follows the data -> a Report."""
+def _report(cfg: dict, section: str, *, limit: int, width: Any, metrics: Sequence[dict] = ()) -> Any:
+    """cfg: a section; width: model.num_classes, None where the model follows the data; metrics: rows that score the
+    section -> a Report."""
     from segkit.data.preflight import check_dataset
     from segkit.engine.setup import build_dataset
 
@@ -53,19 +53,19 @@ def _report(cfg: dict, section: str, *, limit: int, width: Any) -> Any:
     ignore = getattr(dataset, "ignore", 255)
     report = check_dataset(dataset, num_classes=classes, ignore=ignore, limit=limit or len(dataset))
     report.lines += getattr(dataset, "facts", ())
+    report.errors += unscorable(dataset, metrics)
     return report
 
 
-def _unscorable(cfg: Config) -> list[str]:
-    """-> why the metrics of instances cannot score the annotations of section val, which else shows at the first
-    evaluation."""
+def unscorable(dataset: Any, rows: Sequence[dict]) -> list[str]:
+    """rows: of section metrics -> why those for instances cannot score the data set's annotations, which else shows at
+    the first evaluation."""
     from segkit.data.dataset import DataError
-    from segkit.engine.setup import build_dataset, build_metrics
+    from segkit.engine.setup import build_metrics
 
-    dataset = build_dataset(cfg["val"]["dataset"], "val.dataset")
-    if not hasattr(type(dataset), "annotations"):  # reading them may fail
+    if not rows or not hasattr(type(dataset), "annotations"):  # reading them may fail
         return []
-    metrics = [one for one in build_metrics(cfg.get("metrics") or []) if getattr(one, "section", None) is not None]
+    metrics = [one for one in build_metrics(rows) if getattr(one, "section", None) is not None]
     try:
         truth = SimpleNamespace(annotations=dataset.annotations if metrics else {})  # read once for all of them
         for metric in metrics:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segkit.cli.preflight import _unscorable
+from segkit.cli.preflight import unscorable
 from segkit.data.box_transforms import BoxesOfMasks, BoxMasks
 from segkit.data.dataset import DataError
 from segkit.data.geometry import dense_masks
@@ -181,10 +181,8 @@ def test_outlines_that_scores_need(tmp_path):
     with pytest.raises(ConfigError, match=r"annotation 1 of image 10 has no segmentation \(1 have none\).*iou_type"):
         CocoAP().start(dataset)
     CocoAP("bbox").start(dataset)
-    section = dict(type="COCOInstances", root=str(tmp_path))
-    given = dict(val=dict(dataset=section), metrics=[dict(type="MatchedMaskIoU")])
-    assert "has no segmentation" in _unscorable(given)[0]
-    assert _unscorable(given | dict(metrics=[dict(type="CocoAP", iou_type="bbox")])) == []
+    assert "has no segmentation" in unscorable(dataset, [dict(type="MatchedMaskIoU")])[0]
+    assert unscorable(dataset, [dict(type="CocoAP", iou_type="bbox")]) == []
     (tmp_path / "empty").mkdir()
     entries = [ENTRIES[0], entry(2, 11, [5, 5, 9, 9], segmentation=[])]
     dataset = COCOInstances(write_coco(tmp_path / "empty", entries), boxes_only=False)
