@@ -1,5 +1,6 @@
 """Processes of one run: rank, world size, sums over all of them; every function works on a single process too."""
 
+import gc
 import os
 from datetime import timedelta
 
@@ -33,13 +34,22 @@ def start(device: torch.device, minutes: int = 60) -> bool:
     """Joins the process group that torchrun describes (nccl on GPUs, gloo on CPUs); -> False outside torchrun."""
     if is_distributed() or int(os.environ.get("WORLD_SIZE", 1)) < 2:
         return is_distributed()
+    # Its functions keep the group that exists at their import as a default argument, beyond the end of the group.
+    import torch.distributed.nn.functional  # noqa: F401
+
     backend = "nccl" if device.type == "cuda" else "gloo"
     torch_dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
     return True
 
 
 def stop() -> None:
+    """Leaves the process group and ends its threads.
+
+    A wrapped model holds the group as well, and lies in a cycle with its loop: unless that is collected, gloo's threads
+    outlive this call, and one that drops a tensor while the interpreter goes down aborts the process.
+    """
     if is_distributed():
+        gc.collect()
         torch_dist.destroy_process_group()
 
 

@@ -13,13 +13,14 @@ from segkit.engine import checkpoint
 from tests.tiny import TinyBackbone, sections
 
 
-def torchrun(processes: int, folder, *words: str) -> subprocess.CompletedProcess:
+SEGKIT = ("-m", "segkit.cli.main")
+
+
+def torchrun(processes: int, folder, *words: str, program: tuple[str, ...] = SEGKIT) -> subprocess.CompletedProcess:
     """Runs the segkit command on that many processes of this machine."""
     env = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*command, "-m", "segkit.cli.main", *words], cwd=folder, env=env, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, *program, *words], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -74,6 +75,20 @@ def test_two_processes_resume(runs):
     torchrun(2, runs, "train", "run2.py", "--resume", "--device", "cpu", "--cfg-options", f"loop.steps={before + 2}")
     assert records(runs / path)[-1]["step"] == before + 2
     assert len(checkpoint.read(runs / path / "last.pt")["rng"]) == 2
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed by Linux alone")
+def test_no_thread_of_the_group_outlives_a_run(tmp_path):
+    """One that drops a tensor while the interpreter goes down aborts the process, once in many runs."""
+    (tmp_path / "run.py").write_text(dump(sections()))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import glob, sys\nfrom segkit.cli.main import main\ncode = main()\n"
+        "names = [open(path).read().strip() for path in glob.glob('/proc/self/task/*/comm')]\n"
+        "left = [name for name in names if 'gloo' in name]\n"
+        "sys.exit(f'left: {left}' if left else code)\n"
+    )
+    torchrun(2, tmp_path, "train", "run.py", "--device", "cpu", program=(str(program),))
 
 
 def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
