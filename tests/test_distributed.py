@@ -12,7 +12,6 @@ from segkit.config import dump
 from segkit.engine import checkpoint
 from tests.tiny import TinyBackbone, sections
 
-
 SEGKIT = ("-m", "segkit.cli.main")
 
 
