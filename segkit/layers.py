@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
+from segkit.ops.resized_conv import conv_of_resized
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -83,6 +84,15 @@ class ConvBNReLU(nn.Module):
         """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
         return self.act(self.bn(self.conv(x)))
 
+    def joining(self, maps: list[Tensor], *, like: Tensor, align_corners: bool = False) -> Tensor:
+        """The same of several maps, each resized bilinearly to the size of `like` and joined along the channels: float
+        [B,C_i,h_i,w_i] -> float [B,channels,h,w]. The large maps are not made where there is a cheaper way. For odd
+        kernels of stride, dilation and groups 1."""
+        if len(maps) == 1 and maps[0].shape[-2:] == like.shape[-2:]:
+            return self(maps[0])
+        conv, size = self.conv, tuple(like.shape[-2:])
+        return self.act(self.bn(conv_of_resized(maps, conv.weight, size, bias=conv.bias, align_corners=align_corners)))
+
 
 class DeformableConv2d(nn.Module):
     """A convolution without bias whose taps are moved by offsets that a second convolution gives, Dai et al., ICCV
@@ -149,36 +159,38 @@ class ImagePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float [B,in_channels,h,w] -> float [B,channels,h,w], equal at all positions."""
-        return self.project(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+        return self.vector(x).expand(-1, -1, *x.shape[-2:])
+
+    def vector(self, x: Tensor) -> Tensor:
+        """float [B,in_channels,h,w] -> float [B,channels,1,1], what all positions get."""
+        return self.project(x.mean((2, 3), keepdim=True))
 
 
 class PyramidPooling(nn.Module):
-    """Means over grids of bins x bins cells, each reduced by a 1x1 convolution and resized to the map (PSPNet, section
-    3.2): [B,in_channels,h,w] -> one [B,channels,h,w] per grid.
+    """Means over grids of bins x bins cells, each reduced by a 1x1 convolution (PSPNet, section 3.2):
+    [B,in_channels,h,w] -> one [B,channels,bins,bins] per grid. What joins them resizes them: `ConvBNReLU.joining`.
 
     norm_single: whether the grid of one cell is normalised; without it a batch of one can be trained; act: whether the
     1x1 convolutions have a ReLU.
     """
 
     def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6), *,
-                 align_corners: bool = False, norm_single: bool = True, act: bool = True):  # fmt: skip
+                 norm_single: bool = True, act: bool = True):  # fmt: skip
         super().__init__()
         self.bins = tuple(bins)
-        self.align_corners = align_corners
         self.projects = nn.ModuleList(
             ConvBNReLU(in_channels, channels, 1, norm=norm_single or size != 1, act=act) for size in self.bins
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """float [B,in_channels,h,w] -> list of float [B,channels,h,w], in the order of bins."""
-        pooled = [F.adaptive_avg_pool2d(x, size) for size in self.bins]
-        reduced = [project(cells) for project, cells in zip(self.projects, pooled)]
-        return [resize(cells, like=x, align_corners=self.align_corners) for cells in reduced]
+        """float [B,in_channels,h,w] -> list of float [B,channels,bins[i],bins[i]], in the order of bins."""
+        return [project(F.adaptive_avg_pool2d(x, size)) for project, size in zip(self.projects, self.bins)]
 
 
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: a 1x1 convolution, one 3x3 per rate and the image's mean, side by side
-    (DeepLabv3, section 3.3): [B,in_channels,h,w] -> [B,channels * (len(rates) + 2),h,w], in the order mean, 1x1, rates.
+    (DeepLabv3, section 3.3): [B,in_channels,h,w] -> len(rates) + 2 maps in the order mean [B,channels,1,1], 1x1, rates
+    [B,channels,h,w]. What joins them spreads the mean: `ConvBNReLU.joining`.
 
     separable: the 3x3 convolutions are depthwise separable (DeepLabv3+, section 3.1); depthwise_norm is theirs.
     """
@@ -197,9 +209,9 @@ class ASPP(nn.Module):
             dilated = [ConvBNReLU(in_channels, channels, 3, dilation=rate) for rate in rates]
         self.dilated = nn.ModuleList(dilated)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels * (len(rates) + 2),h,w]."""
-        return torch.cat([self.image_pool(x), self.pointwise(x), *(conv(x) for conv in self.dilated)], dim=1)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """float [B,in_channels,h,w] -> float [B,channels,1,1] and len(rates) + 1 times [B,channels,h,w]."""
+        return [self.image_pool.vector(x), self.pointwise(x), *(conv(x) for conv in self.dilated)]
 
 
 class SCSE(nn.Module):

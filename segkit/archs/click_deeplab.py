@@ -43,7 +43,8 @@ class ClickDeepLabHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w] and embedding [B,channels / 2,h,w] at the
         early map's size."""
         low = self.low(features[self.low_level])
-        deep = self.dropout(self.fuse(self.aspp(self.deep(features[-1]))))
+        deep = self.deep(features[-1])
+        deep = self.dropout(self.fuse.joining(self.aspp(deep), like=deep))
         deep = resize(deep, like=low, align_corners=self.align_corners)
         embedding = self.embed(self.decoder(self.joined(torch.cat([deep, low], dim=1))))
         return {"logits": self.classifier(embedding), "embedding": embedding}

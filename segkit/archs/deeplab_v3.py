@@ -29,6 +29,7 @@ class DeepLabV3Head(nn.Module):
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
-        fused = self.fuse_dropout(self.fuse(self.aspp(features[self.level])))
+        x = features[self.level]
+        fused = self.fuse_dropout(self.fuse.joining(self.aspp(x), like=x))
         embedding = self.dropout(self.convs(fused))
         return {"logits": self.classifier(embedding), "embedding": embedding}

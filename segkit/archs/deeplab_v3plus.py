@@ -44,7 +44,7 @@ class DeepLabV3PlusHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] and embedding [B,channels,h,w]
         at the early map's size."""
         low = self.low(features[self.low_level])
-        fused = self.fuse_convs(self.fuse_dropout(self.fuse(self.aspp(features[-1]))))
+        fused = self.fuse_convs(self.fuse_dropout(self.fuse.joining(self.aspp(features[-1]), like=features[-1])))
         joined = torch.cat([resize(fused, like=low, align_corners=self.align_corners), low], dim=1)
         embedding = self.dropout(self.refine(joined))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -47,7 +47,7 @@ class FastSCNN(nn.Module):
         )
         self.deep = bottlenecks(widths[2], stages)
         width = stages[-1][1]
-        self.pools = PyramidPooling(width, width // len(bins), bins, align_corners=align_corners)
+        self.pools = PyramidPooling(width, width // len(bins), bins)
         self.fuse = ConvBNReLU(width + width // len(bins) * len(bins), channels, out_kernel)
         self.spread = ConvBNReLU(channels, channels, groups=channels)
         self.low = ConvBNReLU(channels, channels, 1, act=False)
@@ -59,7 +59,7 @@ class FastSCNN(nn.Module):
         x = self.stem(image)
         shallow = self.down(x if stem_add is None else x + stem_add)
         x = self.deep(shallow)
-        deep = self.fuse(torch.cat([x, *self.pools(x)], dim=1))
+        deep = self.fuse.joining([x, *self.pools(x)], like=x, align_corners=self.align_corners)
         spread = self.spread(resize(deep, like=shallow, align_corners=self.align_corners))
         return [shallow, deep, torch.relu(self.high(shallow) + self.low(spread))]
 

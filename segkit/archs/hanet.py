@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ASPP, ConvBNReLU, at_level, resize
+from segkit.layers import ASPP, ConvBNReLU, at_level
+from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 
 
@@ -105,11 +106,11 @@ class HANetHead(nn.Module):
         deep = features[-1]
         places = row_places(window, size, rows=self.rows, batch=len(deep)).to(deep.device, non_blocking=True)
         deep = self._attend(0, features[-2], deep, places)
-        pyramid = self._attend(1, deep, self.aspp(deep), places)
+        pyramid = self._attend(1, deep, joined(self.aspp(deep), deep.shape[-2:]), places)
         fused = self._attend(2, pyramid, self.fuse(pyramid), places)
         low = self.low(features[-4])
-        joined = torch.cat([low, resize(fused, like=low, align_corners=self.align_corners)], dim=1)
-        embedding = self._attend(3, joined, self.refine(joined), places)
+        both = joined([low, fused], low.shape[-2:], align_corners=self.align_corners)
+        embedding = self._attend(3, both, self.refine(both), places)
         return {"logits": self._attend(4, embedding, self.classifier(embedding), places), "embedding": embedding}
 
     def _attend(self, place: int, below: Tensor, x: Tensor, places: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class ICNet(nn.Module):
         x = encoder.act1(encoder.bn1(encoder.conv1(_half(image))))
         middle = encoder.layer2(encoder.layer1(encoder.maxpool(x)))
         x = encoder.layer4(encoder.layer3(_half(middle)))
-        deep = self.fuse(torch.cat([*self.pools(x), x], dim=1))
+        deep = self.fuse.joining([*self.pools(x), x], like=x)
         return [light, self.project_half(middle), self.project_quarter(deep)]
 
 

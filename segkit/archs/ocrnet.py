@@ -47,17 +47,14 @@ class OCRHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits and coarse.logits [B,K,h,w], embedding
         [B,channels,h,w]."""
-        deep = self._join(features, self.levels)
-        early = deep if self.coarse_levels == self.levels else self._join(features, self.coarse_levels)
-        coarse = self.coarse_classifier(self.dropout(self.coarse_conv(early)))
-        x = self.reduce(deep)
+        coarse = self.coarse_classifier(self.dropout(self._join(self.coarse_conv, features, self.coarse_levels)))
+        x = self._join(self.reduce, features, self.levels)
         guide = resize(coarse, like=x, align_corners=self.align_corners)
         related = self.relation(x, region_vectors(guide, x))
         embedding = self.dropout(self.fuse(torch.cat([related, x], dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding, "coarse.logits": coarse}
 
-    def _join(self, features: list[Tensor], levels: tuple[int, ...]) -> Tensor:
-        first = features[levels[0]]
-        if len(levels) == 1:
-            return first
-        return torch.cat([resize(features[i], like=first, align_corners=self.align_corners) for i in levels], dim=1)
+    def _join(self, conv: ConvBNReLU, features: list[Tensor], levels: tuple[int, ...]) -> Tensor:
+        """-> float [B,channels of conv,h,w], of the first level's size."""
+        maps = [features[i] for i in levels]
+        return conv.joining(maps, like=maps[0], align_corners=self.align_corners)

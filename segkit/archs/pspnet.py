@@ -1,6 +1,5 @@
 """Pyramid Scene Parsing Network, Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105."""
 
-import torch
 from torch import Tensor, nn
 
 from segkit.layers import ConvBNReLU, PyramidPooling, at_level
@@ -24,7 +23,8 @@ class PSPHead(nn.Module):
         self.level = level
         deep = at_level(in_channels, level)
         width = pool_channels or deep // len(bins)
-        self.pools = PyramidPooling(deep, width, bins, align_corners=align_corners, norm_single=norm_single)
+        self.align_corners = align_corners
+        self.pools = PyramidPooling(deep, width, bins, norm_single=norm_single)
         self.fuse = ConvBNReLU(deep + width * len(bins), channels, fuse_kernel)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, classifier_kernel, padding=classifier_kernel // 2)
@@ -32,5 +32,5 @@ class PSPHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
         x = features[self.level]
-        embedding = self.dropout(self.fuse(torch.cat([x, *self.pools(x)], dim=1)))
+        embedding = self.dropout(self.fuse.joining([x, *self.pools(x)], like=x, align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, PyramidPooling, at_level, in_float32, resize
+from segkit.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
 from segkit.registry import HEADS
 
 
@@ -53,7 +53,7 @@ class SFHead(nn.Module):
         self.num_levels = num_levels
         self.align_corners = align_corners
         *shallow, deep = in_channels[-num_levels:]
-        self.pools = PyramidPooling(deep, channels, bins, align_corners=align_corners, act=False)
+        self.pools = PyramidPooling(deep, channels, bins, act=False)
         self.reduce = ConvBNReLU(deep + len(bins) * channels, channels, 1)
         self.dropout = nn.Dropout2d(dropout)
         self.laterals = nn.ModuleList(ConvBNReLU(width, channels, 1, bias=True) for width in shallow)
@@ -72,14 +72,13 @@ class SFHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w] and
         with deep supervision level<i>.logits, h and w those of the finest map that takes part."""
         *shallow, deep = features[-self.num_levels :]
-        x = self.dropout(self.reduce(torch.cat([*self.pools(deep), deep], dim=1)))
+        x = self.dropout(self.reduce.joining([*self.pools(deep), deep], like=deep, align_corners=self.align_corners))
         maps, sums = [x], []
         for lateral, align, output, low in reversed([*zip(self.laterals, self.align, self.outputs, shallow)]):
             low = lateral(low)
             x = low + align(low, x)
             sums.insert(0, x)
             maps.insert(0, output(x))
-        maps = [resize(m, like=maps[0], align_corners=self.align_corners) for m in maps]
-        embedding = self.fuse(torch.cat(maps, dim=1))
+        embedding = self.fuse.joining(maps, like=maps[0], align_corners=self.align_corners)
         levels = {f"level{i}.logits": head(x) for i, (head, x) in enumerate(zip(self.level_heads, sums))}
         return {"logits": self.classifier(embedding), "embedding": embedding, **levels}

@@ -1,6 +1,5 @@
 """Unified Perceptual Parsing (UPerNet), Xiao et al., ECCV 2018, https://arxiv.org/abs/1807.10221."""
 
-import torch
 from torch import Tensor, nn
 
 from segkit.layers import ConvBNReLU, PyramidPooling, at_level, resize
@@ -23,7 +22,7 @@ class UPerHead(nn.Module):
         self.num_levels = num_levels
         self.align_corners = align_corners
         *shallow, deep = in_channels[-num_levels:]
-        self.pools = PyramidPooling(deep, channels, bins, align_corners=align_corners)
+        self.pools = PyramidPooling(deep, channels, bins)
         self.fuse = ConvBNReLU(deep + len(bins) * channels, channels)
         self.laterals = nn.ModuleList(ConvBNReLU(width, channels, 1) for width in shallow)
         self.outputs = nn.ModuleList(ConvBNReLU(channels, channels) for _ in shallow)
@@ -34,15 +33,15 @@ class UPerHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
         the finest map's size."""
-        embedding = self.dropout(self.merge(self._pyramid(features[-self.num_levels :])))
+        maps = self._pyramid(features[-self.num_levels :])
+        embedding = self.dropout(self.merge.joining(maps, like=maps[0], align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
-    def _pyramid(self, features: list[Tensor]) -> Tensor:
-        """-> float [B,num_levels * channels,h,w], all levels at the finest map's size."""
+    def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        """-> float [B,channels,h_i,w_i] for each level, the finest first."""
         *shallow, deep = features
         maps = [lateral(x) for lateral, x in zip(self.laterals, shallow)]
-        maps.append(self.fuse(torch.cat([deep, *self.pools(deep)], dim=1)))
+        maps.append(self.fuse.joining([deep, *self.pools(deep)], like=deep, align_corners=self.align_corners))
         for i in reversed(range(len(shallow))):
             maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], align_corners=self.align_corners)
-        maps = [*(output(x) for output, x in zip(self.outputs, maps)), maps[-1]]
-        return torch.cat([resize(x, like=maps[0], align_corners=self.align_corners) for x in maps], dim=1)
+        return [*(output(x) for output, x in zip(self.outputs, maps)), maps[-1]]

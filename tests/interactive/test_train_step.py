@@ -79,9 +79,11 @@ def test_step_is_the_published_one(step):
     assert len(names) == len(gradients)
     ours = np.array([gradients[keys.rename(key)[0]] for key in names])
     theirs = stored[f"{name}/grad_norm"]
-    # sums over all pixels that nearly cancel carry float32's noise: the learnt scale's is the largest, 6e-4
+    # sums over all pixels that nearly cancel carry float32's noise: the learnt scale's, 0.0086, moves by 6e-4 to 2.3e-3
+    # with the processor and its threads
     off = np.abs(ours - theirs)
-    assert (off <= 2e-2 * theirs + 2e-3).all() and np.median(off / (theirs + 1e-9)) < 1e-3
+    noise = np.array([4e-3 if key.endswith(".scale") else 1e-3 for key in names])
+    assert (off <= 2e-2 * theirs + noise).all() and np.median(off / (theirs + 1e-9)) < 1e-3
     # Adam's first step is the learning rate wherever there is a gradient: a tenth of it in the encoder
     large = theirs > 1e-4
     ours = np.array([moved[keys.rename(key)[0]] for key in names])

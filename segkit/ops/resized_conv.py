@@ -1,0 +1,77 @@
+"""A convolution of feature maps that are resized to one size and joined, without the large maps it would read.
+
+Convolution and bilinear resizing are linear: each tap of the kernel multiplies the small map, and its product is
+resized and moved to its place afterwards. Both steps along an axis are one matrix. A map that is enlarged r times costs
+1 / r^2 of the convolution of the enlarged one, and two thin products of matrices besides.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int], *, bias: Tensor | None = None,
+                    align_corners: bool = False) -> Tensor:  # fmt: skip
+    """conv2d of the maps, each resized bilinearly to size and joined along the channels; stride 1, zeros around.
+
+    maps: float [B,C_i,h_i,w_i]; weight: float [C_out,sum of C_i,k,m], k and m odd; size: (H, W); bias: float [C_out]
+    -> float [B,C_out,H,W].
+    Equal to the plain form up to the order of sums. Maps that are not much smaller than the result take the plain form;
+    on the meta device all do, so that what is counted there are the operations that papers count.
+    """
+    parts = weight.split([x.shape[1] for x in maps], dim=1)
+    is_small = [not x.is_meta and _is_cheaper(x.shape[2:], part.shape, size) for x, part in zip(maps, parts)]
+    large = [i for i, small in enumerate(is_small) if not small]
+    small = [i for i, small in enumerate(is_small) if small]
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    if not small:
+        return F.conv2d(joined(maps, size, align_corners=align_corners), weight, bias, padding=padding)
+    result = _of_small([maps[i] for i in small], [parts[i] for i in small], size, align_corners)
+    if not large:
+        return result if bias is None else result + bias.view(-1, 1, 1)
+    kernel = parts[large[0]] if len(large) == 1 else torch.cat([parts[i] for i in large], dim=1)
+    others = joined([maps[i] for i in large], size, align_corners=align_corners)
+    return F.conv2d(others, kernel, bias, padding=padding) + result
+
+
+def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, int]) -> bool:
+    """Compares the multiplications per output channel of both forms."""
+    (h, w), (_, channels, k, m), (rows, columns) = small, kernel, size
+    products, along_width, along_height = k * m * channels * h * w, k * h * columns * m * w, rows * columns * k * h
+    return products + along_width + along_height < k * m * channels * rows * columns
+
+
+def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """maps: float [B,C_i,h_i,w_i] -> float [B,sum of C_i,H,W], each resized bilinearly to size."""
+    resized = [
+        x if tuple(x.shape[2:]) == tuple(size)
+        else F.interpolate(x, size, mode="bilinear", align_corners=align_corners) for x in maps
+    ]  # fmt: skip
+    return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
+
+
+def _of_small(maps: Sequence[Tensor], weights: Sequence[Tensor], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Products at the size of the maps, then along the width, then along the height, for all maps at once."""
+    rows, columns = size
+    lines, matrices = [], []
+    for x, weight in zip(maps, weights):
+        (batch, channels, h, w), (width, _, k, m) = x.shape, weight.shape
+        points = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        along_width = _placed(w, columns, m, align_corners, x).permute(1, 2, 0).reshape(columns, w * m)
+        for taps in weight.unbind(2):
+            products = points @ taps.permute(1, 2, 0).reshape(channels, m * width)
+            line = torch.matmul(along_width, products.view(batch * h, w * m, width))
+            lines.append(line.view(batch, h, columns * width))
+        matrices.append(_placed(h, rows, k, align_corners, x).permute(1, 0, 2).reshape(rows, k * h))
+    result = torch.matmul(torch.cat(matrices, dim=1), torch.cat(lines, dim=1))
+    return result.view(batch, rows, columns, width).permute(0, 3, 1, 2)
+
+
+def _placed(small: int, large: int, taps: int, align_corners: bool, like: Tensor) -> Tensor:
+    """-> [taps,large,small]: bilinear resizing of an axis, followed by a step of tap - taps // 2 with zeros outside."""
+    ones = torch.eye(small, device=like.device, dtype=like.dtype).unsqueeze(1)
+    resized = F.interpolate(ones, large, mode="linear", align_corners=align_corners).squeeze(1).t()
+    around = F.pad(resized, (0, 0, taps // 2, taps // 2))
+    return torch.stack([around[i : i + large] for i in range(taps)])
