@@ -6,8 +6,8 @@
 Peers: segmentation_models_pytorch for U-Net and DeepLabv3+ (pip install --no-deps --target FOLDER
 segmentation_models_pytorch, then PYTHONPATH=FOLDER), for the others the plain nets of benchmarks/arch_peers.py; at
 equal encoder, stride, auxiliary heads and precision, which the equal count of parameters shows. Both sides in one
-process, in turns, best of the repeats after one to warm up; peak memory of a step in a fresh process for each side,
-beyond what is held before it. Ratios are peer / ours: above 1 ours is faster or smaller.
+process, in turns, best of the repeats after one to warm up; peak memory in fresh processes, the least of three for each
+side, beyond what is held before. Ratios are peer / ours: above 1 ours is faster or smaller.
 """
 
 import argparse
@@ -197,7 +197,8 @@ def main() -> None:
         for what, (ours, theirs) in times(name, args).items():
             if args.device == "cpu":
                 command = [sys.executable, __file__, "--only", name, *options, "--peak"]
-                memory = [float(subprocess.check_output([*command, str(side), what])) for side in (0, 1)]
+                memory = [min(float(subprocess.check_output([*command, str(side), what])) for _ in range(3))
+                          for side in (0, 1)]  # fmt: skip
             else:  # the device counts its own memory, and a process of its own takes long to start
                 memory = [peak(name, side, what, args) for side in (0, 1)]
             speed = [f"{args.batch / seconds:.2f}" for seconds in (ours, theirs)]

@@ -35,7 +35,8 @@ class UpBlock(nn.Module):
         x = F.interpolate(x, scale_factor=2, mode=self.upsample)[..., : size[0], : size[1]]
         if skip is not None:
             x = self.gate_in(torch.cat([x, skip], dim=1))
-        return self.gate_out(self.conv2(self.conv1(x)))
+        x = self.conv1(x)  # step by step: the joined map, the largest of all, is free before the next convolution
+        return self.gate_out(self.conv2(x))
 
 
 @HEADS.register

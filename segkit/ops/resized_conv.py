@@ -21,24 +21,28 @@ def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int
     Equal to the plain form up to the order of sums. Maps that are not much smaller than the result take the plain form;
     on the meta device all do, so that what is counted there are the operations that papers count.
     """
-    parts = weight.split([x.shape[1] for x in maps], dim=1)
-    is_small = [not x.is_meta and _is_cheaper(x.shape[2:], part.shape, size) for x, part in zip(maps, parts)]
-    large = [i for i, small in enumerate(is_small) if not small]
-    small = [i for i, small in enumerate(is_small) if small]
-    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    if not small:
-        return F.conv2d(joined(maps, size, align_corners=align_corners), weight, bias, padding=padding)
-    result = _of_small([maps[i] for i in small], [parts[i] for i in small], size, align_corners)
+    runs: list[tuple[bool, list[Tensor]]] = []  # small ones singly, neighbours of the other kind together
+    for x in maps:
+        is_small = not x.is_meta and _is_cheaper(x.shape, weight.shape, size)
+        if runs and not is_small and not runs[-1][0]:
+            runs[-1][1].append(x)
+        else:
+            runs.append((is_small, [x]))
+    parts = weight.split([sum(x.shape[1] for x in run) for _, run in runs], dim=1)
+    small = [(run[0], part) for (is_small, run), part in zip(runs, parts) if is_small]
+    large = [(run, part) for (is_small, run), part in zip(runs, parts) if not is_small]
+    result = _of_small(small, size, align_corners) if small else None
     if not large:
         return result if bias is None else result + bias.view(-1, 1, 1)
-    kernel = parts[large[0]] if len(large) == 1 else torch.cat([parts[i] for i in large], dim=1)
-    others = joined([maps[i] for i in large], size, align_corners=align_corners)
-    return F.conv2d(others, kernel, bias, padding=padding) + result
+    others = joined([x for run, _ in large for x in run], size, align_corners=align_corners)
+    kernel = large[0][1] if len(large) == 1 else torch.cat([part for _, part in large], dim=1)
+    convolved = F.conv2d(others, kernel, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2))
+    return convolved if result is None else convolved + result
 
 
 def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, int]) -> bool:
-    """Compares the multiplications per output channel of both forms."""
-    (h, w), (_, channels, k, m), (rows, columns) = small, kernel, size
+    """Compares the multiplications per output channel of both forms. small, kernel: shapes of a map and the weight."""
+    (_, channels, h, w), (_, _, k, m), (rows, columns) = small, kernel, size
     products, along_width, along_height = k * m * channels * h * w, k * h * columns * m * w, rows * columns * k * h
     return products + along_width + along_height < k * m * channels * rows * columns
 
@@ -52,16 +56,17 @@ def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool
     return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
 
 
-def _of_small(maps: Sequence[Tensor], weights: Sequence[Tensor], size: tuple[int, int], align_corners: bool) -> Tensor:
+def _of_small(pairs: list[tuple[Tensor, Tensor]], size: tuple[int, int], align_corners: bool) -> Tensor:
     """Products at the size of the maps, then along the width, then along the height, for all maps at once."""
     rows, columns = size
     lines, matrices = [], []
-    for x, weight in zip(maps, weights):
+    for x, weight in pairs:
         (batch, channels, h, w), (width, _, k, m) = x.shape, weight.shape
         points = x.permute(0, 2, 3, 1).reshape(-1, channels)
         along_width = _placed(w, columns, m, align_corners, x).permute(1, 2, 0).reshape(columns, w * m)
         for taps in weight.unbind(2):
-            products = points @ taps.permute(1, 2, 0).reshape(channels, m * width)
+            # one product for each tap: what autograd keeps of it is the weight itself, not a copy in another order
+            products = torch.stack([points @ tap.t() for tap in taps.unbind(2)], dim=1)
             line = torch.matmul(along_width, products.view(batch * h, w * m, width))
             lines.append(line.view(batch, h, columns * width))
         matrices.append(_placed(h, rows, k, align_corners, x).permute(1, 0, 2).reshape(rows, k * h))
