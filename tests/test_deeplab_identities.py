@@ -92,6 +92,11 @@ def test_deeplab_v1_on_a_resnet_has_the_published_cost():
     assert gmac("deeplab_v1_r101", 513) == pytest.approx(182.5, rel=0.01)
 
 
+def test_deeplab_v3plus_on_xception_has_the_published_cost():
+    """54.17 in the table of the authors' released models, whose crops are 513 x 513."""
+    assert gmac("deeplabv3plus_xception65", 513) == pytest.approx(54.17, rel=0.01)
+
+
 @torch.no_grad()
 def test_the_pyramid_is_the_sum_of_its_rates():
     head, x = DeepLabV2Head((3, 4), 2, rates=(1, 3)), torch.randn(1, 4, 9, 8)

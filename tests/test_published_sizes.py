@@ -26,6 +26,14 @@ WHOLE = {
     "SMP's DeepLabV3+": ("deeplabv3plus_r50", 19, [*of_smp(ASPP3P), R50], 26_682_211, None),
     "SMP's U-Net, one class": ("unet_r34", 1, [], 24_436_369, None),
     "Fast-SCNN without auxiliary heads": ("fast_scnn", 19, ["model.aux=[]"], 1_399_939, None),
+    # SegmenTron counts 1,153,283: see the class for the 15,488 between them
+    "Fast-SCNN, 1x1 after the pools": (
+        "fast_scnn",
+        19,
+        ["model.aux=[]", "model.backbone.out_kernel=1"],
+        1_153_283 - 15_488,
+        None,
+    ),
     "ESPNet p2 q3 in the authors' code": ("espnet_p2_q3", 20, ["model.backbone.image_in_first=True"], 203_189, None),
 }
 """Name -> config, classes, options, trainable parameters, 1e9 multiply-additions of a 512 x 512 image."""

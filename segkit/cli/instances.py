@@ -94,8 +94,11 @@ def _content(path: Path) -> dict:
     from segkit.data.coco_json import read_coco
     from segkit.data.instances_coco import file_name
 
-    coco = read_coco(path)
-    images = [dict(id=image["id"], file_name=file_name(image)) for image in coco.images]
+    coco, images = read_coco(path), []
+    for image in coco.images:
+        if not (image.get("file_name") or image.get("coco_url")):
+            raise ConfigError(f"--annotations {path}: image {image['id']} has no file_name to find it by; add it")
+        images.append(dict(id=image["id"], file_name=file_name(image)))
     return dict(images=images, categories=coco.categories)
 
 

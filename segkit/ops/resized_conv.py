@@ -62,21 +62,22 @@ def _of_small(pairs: list[tuple[Tensor, Tensor]], size: tuple[int, int], align_c
     lines, matrices = [], []
     for x, weight in pairs:
         (batch, channels, h, w), (width, _, k, m) = x.shape, weight.shape
-        points = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        along_width = _placed(w, columns, m, align_corners, x).permute(1, 2, 0).reshape(columns, w * m)
-        for taps in weight.unbind(2):
-            # one product for each tap: what autograd keeps of it is the weight itself, not a copy in another order
-            products = torch.stack([points @ tap.t() for tap in taps.unbind(2)], dim=1)
-            line = torch.matmul(along_width, products.view(batch * h, w * m, width))
-            lines.append(line.view(batch, h, columns * width))
-        matrices.append(_placed(h, rows, k, align_corners, x).permute(1, 0, 2).reshape(rows, k * h))
+        points = x.permute(0, 2, 3, 1).reshape(1, -1, channels)
+        # What autograd keeps is a view of the weight, not a copy in another order.
+        products = torch.matmul(points, weight.flatten(2).permute(2, 1, 0)).view(k, m, batch * h, w * width)
+        products = products.transpose(1, 2).reshape(k * batch * h, m * w, width)
+        along_width = _placed(w, columns, m, align_corners, x)
+        is_square = (h, rows, k) == (w, columns, m)
+        matrices.append(along_width if is_square else _placed(h, rows, k, align_corners, x))
+        lines += torch.matmul(along_width, products).view(k, batch, h, columns * width).unbind(0)
     result = torch.matmul(torch.cat(matrices, dim=1), torch.cat(lines, dim=1))
     return result.view(batch, rows, columns, width).permute(0, 3, 1, 2)
 
 
 def _placed(small: int, large: int, taps: int, align_corners: bool, like: Tensor) -> Tensor:
-    """-> [taps,large,small]: bilinear resizing of an axis, followed by a step of tap - taps // 2 with zeros outside."""
+    """-> [large,taps * small]: for each tap, bilinear resizing of an axis followed by a step of tap - taps // 2 with
+    zeros outside."""
     ones = torch.eye(small, device=like.device, dtype=like.dtype).unsqueeze(1)
     resized = F.interpolate(ones, large, mode="linear", align_corners=align_corners).squeeze(1).t()
     around = F.pad(resized, (0, 0, taps // 2, taps // 2))
-    return torch.stack([around[i : i + large] for i in range(taps)])
+    return torch.cat([around[i : i + large] for i in range(taps)], dim=1)

@@ -3,6 +3,7 @@
 from tests.arch_rows.row import R18, Row
 
 LITE = ("model.backbone.pretrained=None",)
+XCEPTION = ("model.backbone.name='xception41'", "model.backbone.pretrained=None", "model.head.channels=32")
 NARROW = ("model.backbone.channels=[4,8,16,24,32]",)
 UNET18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=[32,24,16,16,8]")
 
@@ -13,6 +14,7 @@ ROWS = {
     "deeplabv3_r50_paper": Row(39_067_251, 15_539_987, small=(*R18, "model.backbone.dilations=[[2,4]]")),
     "deeplabv3plus_r50": Row(43_589_878, 17_697_923, 176.2, small=R18),
     "deeplabv3plus_r50_paper": Row(26_714_851, 3_187_587, small=R18),
+    "deeplabv3plus_xception65": Row(41_054_899, 3_187_587, small=XCEPTION),
     "deeplabv3plus_efficientnet-lite0": Row(3_866_435, 907_587, small=(*LITE, "model.head.channels=32")),
     "unet_r34": Row(24_437_819, 3_153_147, 31.6, classes=11, small=UNET18),
     # segmentation_models counts 24,551,810: 195 of them belong to a gate that is never used.

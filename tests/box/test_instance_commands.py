@@ -72,6 +72,9 @@ def test_annotations_that_do_not_fit(tmp_path):
         instances.Results((), str(file))
     with pytest.raises(ConfigError, match="list no image of this name"):
         results.add(tmp_path / "one.png", "one", dict(masks=[], scores=[], labels=[], boxes=[]))
+    file.write_text(json.dumps(dict(images=[dict(id=7)], categories=[dict(id=1, name="cat")])))
+    with pytest.raises(ConfigError, match="image 7 has no file_name"):
+        instances.Results(("cat",), str(file))
 
 
 def test_ids_of_lvis_whose_images_have_an_address_alone(tmp_path):
