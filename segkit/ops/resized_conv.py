@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PASS = 400
+"""Multiplications for each value of a result that take about as long as one more passage over it."""
+
 
 def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int], *, bias: Tensor | None = None,
                     align_corners: bool = False) -> Tensor:  # fmt: skip
@@ -41,10 +44,11 @@ def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int
 
 
 def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, int]) -> bool:
-    """Compares the multiplications per output channel of both forms. small, kernel: shapes of a map and the weight."""
+    """Compares the multiplications for one value of the result. small, kernel: shapes of a map and the weight."""
     (_, channels, h, w), (_, _, k, m), (rows, columns) = small, kernel, size
-    products, along_width, along_height = k * m * channels * h * w, k * h * columns * m * w, rows * columns * k * h
-    return products + along_width + along_height < k * m * channels * rows * columns
+    share, plain = h * w / (rows * columns), k * m * channels
+    cost = share * plain + k * m * w * h / rows + k * h
+    return cost < plain / 2 and plain - cost > PASS
 
 
 def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
