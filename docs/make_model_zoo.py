@@ -40,8 +40,8 @@ Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the
   `tests/test_archs.py`.
 - *GMAC*: 1e9 multiply-additions of one 512x512 image in evaluation, without auxiliary heads and operations that are no
   convolution or matrix product, in the form that papers count. The published ones are held within 1%. What runs is
-  less where maps of several sizes are joined before a convolution (`segkit/ops/resized_conv.py`: PSPNet, UPerNet, SFNet,
-  OCRNet on HRNet).
+  less where maps of several sizes are joined before a convolution (`segkit/ops/resized_conv.py`: PSPNet, UPerNet,
+  SFNet, OCRNet on HRNet).
 - *published score*: mIoU in percent on the validation split at one scale unless said, as the source reports it; nothing
   of this column was trained here. "paper": quoted, not looked up again. What was trained here is in
   [results.md](results.md).
