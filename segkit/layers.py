@@ -58,6 +58,18 @@ def gaussian_xavier_(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
+class JoiningConv2d(nn.Conv2d):
+    """nn.Conv2d that also takes several maps, each resized bilinearly to one size and joined along the channels: then
+    the kernel is odd, stride, dilation and groups are 1."""
+
+    def forward(self, x: Tensor | list[Tensor], size: tuple[int, int] | None = None,
+                align_corners: bool = False) -> Tensor:  # fmt: skip
+        """x: float [B,in_channels,h,w]; or with size, (H, W), a list of float [B,C_i,h_i,w_i]."""
+        if size is None:
+            return super().forward(x)
+        return conv_of_resized(x, self.weight, size, bias=self.bias, align_corners=align_corners)
+
+
 class ConvBNReLU(nn.Module):
     """Convolution, batch normalisation, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
 
@@ -73,7 +85,7 @@ class ConvBNReLU(nn.Module):
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
             padding = (rows // 2 * dilation, columns // 2 * dilation)
-        self.conv = nn.Conv2d(
+        self.conv = JoiningConv2d(
             in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=bias or not norm
         )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
@@ -90,8 +102,7 @@ class ConvBNReLU(nn.Module):
         kernels of stride, dilation and groups 1."""
         if len(maps) == 1 and maps[0].shape[-2:] == like.shape[-2:]:
             return self(maps[0])
-        conv, size = self.conv, tuple(like.shape[-2:])
-        return self.act(self.bn(conv_of_resized(maps, conv.weight, size, bias=conv.bias, align_corners=align_corners)))
+        return self.act(self.bn(self.conv(maps, tuple(like.shape[-2:]), align_corners)))
 
 
 class DeformableConv2d(nn.Module):

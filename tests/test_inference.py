@@ -117,13 +117,14 @@ def test_batches_of_unequal_images_are_scored_without_their_padding():
         assert torch.equal(alone["labels"], prediction["labels"]) and alone["labels"].shape == meta["size"]
 
 
-def test_folded_normalisations_give_the_same_scores_in_fewer_layers():
-    """timm's normalisations of this encoder hold their activations too."""
+@pytest.mark.parametrize("head", ["FCNHead", "PSPHead"])
+def test_folded_normalisations_give_the_same_scores_in_fewer_layers(head):
+    """timm's normalisations of this encoder hold their activations too; PSPNet's head joins maps of several sizes."""
     model = build_model(
         dict(
             num_classes=3,
             backbone=dict(type="Timm", name="tf_efficientnet_lite0"),
-            head=dict(type="FCNHead", channels=16, level=-1),
+            head=dict(type=head, channels=16, level=-1),
         )
     )
     for module in model.modules():

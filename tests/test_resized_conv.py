@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.layers import ConvBNReLU
-from segkit.ops.resized_conv import conv_of_resized
+from segkit.ops.resized_conv import conv_of_resized, joined
 
 SIZE = (24, 28)
 SHAPES = ((3, 24, 28), (120, 12, 14), (500, 5, 3), (450, 1, 1), (4, 23, 27))
@@ -57,6 +57,12 @@ def test_bf16_is_as_near_as_the_plain_form():
         found = conv_of_resized(maps, weight, SIZE, bias=bias), plain(maps, weight, bias, False)
     errors = [(result - exact).square().mean().sqrt() / exact.std() for result in found]
     assert errors[0] < 2 * errors[1] < 0.02
+
+
+def test_one_cell_is_spread_as_it_is():
+    """Autocast resizes in float32, and all that is joined with the result would become float32 too."""
+    cell = torch.randn(2, 3, 1, 1)
+    assert torch.equal(joined([cell], (4, 5)), cell.expand(-1, -1, 4, 5))
 
 
 def multiplications(make, device: str) -> float:

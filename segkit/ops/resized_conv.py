@@ -36,7 +36,7 @@ def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int
     large = [(run, part) for (is_small, run), part in zip(runs, parts) if not is_small]
     result = _of_small(small, size, align_corners) if small else None
     if not large:
-        return result if bias is None else result + bias.view(-1, 1, 1)
+        return result if bias is None else result + bias.to(result.dtype).view(-1, 1, 1)
     others = joined([x for run, _ in large for x in run], size, align_corners=align_corners)
     kernel = large[0][1] if len(large) == 1 else torch.cat([part for _, part in large], dim=1)
     convolved = F.conv2d(others, kernel, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2))
@@ -53,11 +53,16 @@ def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, in
 
 def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """maps: float [B,C_i,h_i,w_i] -> float [B,sum of C_i,H,W], each resized bilinearly to size."""
-    resized = [
-        x if tuple(x.shape[2:]) == tuple(size)
-        else F.interpolate(x, size, mode="bilinear", align_corners=align_corners) for x in maps
-    ]  # fmt: skip
+    resized = [_resized(x, tuple(size), align_corners) for x in maps]
     return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
+
+
+def _resized(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    if tuple(x.shape[2:]) == size:
+        return x
+    if tuple(x.shape[2:]) == (1, 1):  # the same everywhere; autocast would make it float32, and all that it joins
+        return x.expand(-1, -1, *size)
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def _of_small(pairs: list[tuple[Tensor, Tensor]], size: tuple[int, int], align_corners: bool) -> Tensor:
