@@ -158,6 +158,7 @@ def test_two_steps_are_the_published_ones(method):
     np.testing.assert_allclose(losses, PUBLISHED[f"{method}/losses"], rtol=1e-4)
     final = model.state_dict()
     sums = [float(final[name].abs().sum()) for name in PUBLISHED["names"]]
-    np.testing.assert_allclose(sums, PUBLISHED[f"{method}/abs_sums"], rtol=1e-4)
+    # biases that start at 0 are sums of near-cancelling gradients: 1.4e-6 between processors
+    np.testing.assert_allclose(sums, PUBLISHED[f"{method}/abs_sums"], rtol=1e-4, atol=5e-6)
     for name, value in part(f"{method}/step1_final/").items():
         torch.testing.assert_close(final[name], value, rtol=1e-4, atol=1e-5)
