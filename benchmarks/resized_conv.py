@@ -50,10 +50,8 @@ def seconds(name: str, args: argparse.Namespace) -> dict[str, list[float]]:
     width, kernel, shapes = LAYERS[name]
     side = max(side for _, side in shapes)
     memory = torch.channels_last if args.channels_last else torch.contiguous_format
-    make = dict(device=args.device, requires_grad=True)
-    maps = [torch.randn(args.batch, c, s, s, **make).to(memory_format=memory) for c, s in shapes]
-    weight = torch.randn(width, sum(c for c, _ in shapes), kernel, kernel, **make).to(memory_format=memory)
-    leaves = [x.detach().requires_grad_() for x in (*maps, weight)]
+    sizes = [*((args.batch, c, s, s) for c, s in shapes), (width, sum(c for c, _ in shapes), kernel, kernel)]
+    leaves = [torch.randn(one, device=args.device).to(memory_format=memory).requires_grad_() for one in sizes]
 
     def run(form: Callable) -> Tensor:
         with torch.autocast(args.device, torch.bfloat16, enabled=args.amp):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
 from segkit.ops.resized_conv import conv_of_resized
+from segkit.ops.resizing import resize as resize  # the name under which heads know it
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -30,18 +31,6 @@ def at_level(values: tuple[int, ...], level: int) -> int:
             f"level {level}: the backbone gives {len(values)} feature maps; levels count from -1, the deepest"
         )
     return values[level]
-
-
-def resize(x: Tensor, *, like: Tensor | None = None, size: tuple[int, int] | None = None, align_corners: bool = False,
-           mode: str = "bilinear") -> Tensor:  # fmt: skip
-    """x: float [B,C,h,w] -> [B,C,H,W], H and W those of `like` or of `size`; mode: "bilinear" or "nearest".
-
-    Returns x itself where it has that size already.
-    """
-    height_width = tuple(size if like is None else like.shape[-2:])
-    if tuple(x.shape[-2:]) == height_width:
-        return x
-    return F.interpolate(x, height_width, mode=mode, align_corners=None if mode == "nearest" else align_corners)
 
 
 def gaussian_xavier_(module: nn.Module) -> None:
@@ -100,8 +89,6 @@ class ConvBNReLU(nn.Module):
         """The same of several maps, each resized bilinearly to the size of `like` and joined along the channels: float
         [B,C_i,h_i,w_i] -> float [B,channels,h,w]. The large maps are not made where there is a cheaper way. For odd
         kernels of stride, dilation and groups 1."""
-        if len(maps) == 1 and maps[0].shape[-2:] == like.shape[-2:]:
-            return self(maps[0])
         return self.act(self.bn(self.conv(maps, tuple(like.shape[-2:]), align_corners)))
 
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.attention_layers import SelfAttention2d, project
-from segkit.layers import at_level, resize
+from segkit.layers import at_level
+from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 
 
@@ -57,9 +58,8 @@ class ClickOCRHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w] and embedding [B,C,h,w] at the first
         level's size, and with ocr_width coarse.logits [B,K,h,w]."""
-        first = features[self.levels[0]]
-        maps = [resize(features[i], like=first, align_corners=self.align_corners) for i in self.levels]
-        x = self.joined(torch.cat(maps, dim=1))
+        maps = [features[i] for i in self.levels]
+        x = self.joined(joined(maps, maps[0].shape[-2:], align_corners=self.align_corners))
         if not self.has_context:
             embedding = self.dropout(self.last_conv(x))
             return {"logits": self.classifier(embedding), "embedding": embedding}

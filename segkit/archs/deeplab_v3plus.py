@@ -1,10 +1,10 @@
 """Encoder-Decoder with Atrous Separable Convolution (DeepLabv3+), Chen et al., ECCV 2018,
 https://arxiv.org/abs/1802.02611."""
 
-import torch
 from torch import Tensor, nn
 
-from segkit.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level, resize
+from segkit.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
+from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 
 
@@ -45,6 +45,6 @@ class DeepLabV3PlusHead(nn.Module):
         at the early map's size."""
         low = self.low(features[self.low_level])
         fused = self.fuse_convs(self.fuse_dropout(self.fuse.joining(self.aspp(features[-1]), like=features[-1])))
-        joined = torch.cat([resize(fused, like=low, align_corners=self.align_corners), low], dim=1)
-        embedding = self.dropout(self.refine(joined))
+        both = joined([fused, low], low.shape[-2:], align_corners=self.align_corners)
+        embedding = self.dropout(self.refine(both))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, DepthwiseSeparable, at_level, resize
+from segkit.layers import ConvBNReLU, DepthwiseSeparable, at_level
+from segkit.ops.resized_conv import joined
 from segkit.registry import NECKS
 
 
@@ -32,5 +33,5 @@ class JPU(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> the same, but the last float [B,channels[-1],h,w] at the
         size of the third from the end."""
         maps = [conv(x) for conv, x in zip(self.reduce, features[-3:])]
-        joint = torch.cat([resize(x, like=maps[0], align_corners=self.align_corners) for x in maps], dim=1)
+        joint = joined(maps, maps[0].shape[-2:], align_corners=self.align_corners)
         return [*features[:-1], torch.cat([conv(joint) for conv in self.dilated], dim=1)]

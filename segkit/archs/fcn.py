@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.layers import ConvBNReLU, at_level
+from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 
 
@@ -34,9 +35,8 @@ class FCNHead(nn.Module):
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
-        first = features[self.levels[0]]
-        chosen = [resize(features[level], like=first, align_corners=self.align_corners) for level in self.levels]
-        x = chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=1)
+        chosen = [features[level] for level in self.levels]
+        x = joined(chosen, chosen[0].shape[-2:], align_corners=self.align_corners)
         embedding = self.convs(x)
         if self.merge is not None:
             embedding = self.merge(torch.cat([x, embedding], dim=1))

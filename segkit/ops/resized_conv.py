@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.ops.resizing import resize
+
 PASS = 400
 """Multiplications for each value of a result that take about as long as one more passage over it."""
 
@@ -24,9 +26,12 @@ def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int
     Equal to the plain form up to the order of sums. Maps that are not much smaller than the result take the plain form;
     on the meta device all do, so that what is counted there are the operations that papers count.
     """
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    smallness = [not x.is_meta and _is_cheaper(x.shape, weight.shape, size) for x in maps]
+    if not any(smallness):
+        return F.conv2d(joined(maps, size, align_corners=align_corners), weight, bias, padding=padding)
     runs: list[tuple[bool, list[Tensor]]] = []  # small ones singly, neighbours of the other kind together
-    for x in maps:
-        is_small = not x.is_meta and _is_cheaper(x.shape, weight.shape, size)
+    for is_small, x in zip(smallness, maps):
         if runs and not is_small and not runs[-1][0]:
             runs[-1][1].append(x)
         else:
@@ -34,13 +39,12 @@ def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int
     parts = weight.split([sum(x.shape[1] for x in run) for _, run in runs], dim=1)
     small = [(run[0], part) for (is_small, run), part in zip(runs, parts) if is_small]
     large = [(run, part) for (is_small, run), part in zip(runs, parts) if not is_small]
-    result = _of_small(small, size, align_corners) if small else None
+    result = _of_small(small, size, align_corners)
     if not large:
         return result if bias is None else result + bias.to(result.dtype).view(-1, 1, 1)
     others = joined([x for run, _ in large for x in run], size, align_corners=align_corners)
     kernel = large[0][1] if len(large) == 1 else torch.cat([part for _, part in large], dim=1)
-    convolved = F.conv2d(others, kernel, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2))
-    return convolved if result is None else convolved + result
+    return F.conv2d(others, kernel, bias, padding=padding) + result
 
 
 def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, int]) -> bool:
@@ -53,16 +57,12 @@ def _is_cheaper(small: Sequence[int], kernel: Sequence[int], size: tuple[int, in
 
 def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """maps: float [B,C_i,h_i,w_i] -> float [B,sum of C_i,H,W], each resized bilinearly to size."""
-    resized = [_resized(x, tuple(size), align_corners) for x in maps]
+    # One cell is the same everywhere; resized under autocast it would be float32, and so all that it joins.
+    resized = [
+        x.expand(-1, -1, *size) if tuple(x.shape[2:]) == (1, 1) else resize(x, size=size, align_corners=align_corners)
+        for x in maps
+    ]
     return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
-
-
-def _resized(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    if tuple(x.shape[2:]) == size:
-        return x
-    if tuple(x.shape[2:]) == (1, 1):  # the same everywhere; autocast would make it float32, and all that it joins
-        return x.expand(-1, -1, *size)
-    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def _of_small(pairs: list[tuple[Tensor, Tensor]], size: tuple[int, int], align_corners: bool) -> Tensor:
