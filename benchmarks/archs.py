@@ -26,11 +26,10 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from arch_peers import PEERS  # noqa: E402
 
-from segkit.api import without_pretrained  # noqa: E402
-from segkit.build import build_model  # noqa: E402
 from segkit.config import load_config  # noqa: E402
 from segkit.criterion import build_criterion  # noqa: E402
 from segkit.inference import whole  # noqa: E402
+from segkit.registry import build_model, without_start_weights  # noqa: E402
 
 MODELS = Path(__file__).parents[1] / "configs/_base_/models"
 CLASSES = 19
@@ -59,7 +58,7 @@ class Ours(nn.Module):
         self.fold_norms = fold_norms
         config, options = OURS[name]
         cfg = load_config(MODELS / f"{config}.py", [f"num_classes={CLASSES}", *options])
-        self.model = build_model(without_pretrained(cfg["model"]))
+        self.model = build_model(without_start_weights(cfg["model"]))
         rows = [row for row in cfg["losses"] if row["on"] != "aux0.logits" or self.model.aux]
         self.criterion = build_criterion(rows, self.model.align_corners)
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from segkit.ops.box_projection import box_projection
-from segkit.ops.level_set import box_areas, region_energy
-from segkit.ops.local_consistency import local_affinity, local_consistency
-from segkit.ops.structure import structure_maps
+from segkit.ops.instances.box_projection import box_projection
+from segkit.ops.instances.level_set import box_areas, region_energy
+from segkit.ops.instances.local_consistency import local_affinity, local_consistency
+from segkit.ops.instances.structure_maps import structure_maps
 
 ITERATIONS = 10
 

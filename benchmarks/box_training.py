@@ -17,11 +17,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from segkit.api import build_runner, without_pretrained
-from segkit.build import build_model
+from segkit.api import build_runner
 from segkit.config import load_config
 from segkit.criterion import build_criterion
 from segkit.engine.optim import build_optimizer
+from segkit.registry import build_model, without_start_weights
 
 CONFIGS = Path(__file__).parents[1] / "configs/box_supervised"
 CASES = {
@@ -61,7 +61,7 @@ def measure(name: str, amp: bool, args: argparse.Namespace) -> tuple[float, floa
     path, images, size = CASES[name]
     cfg = load_config(CONFIGS / path)
     torch.manual_seed(0)
-    model = build_model(without_pretrained(cfg["model"])).to(args.device, memory_format=torch.channels_last).train()
+    model = build_model(without_start_weights(cfg["model"])).to(args.device, memory_format=torch.channels_last).train()
     runner, criterion = build_runner(cfg), build_criterion(cfg["losses"], model.align_corners).to(args.device)
     optimizer = build_optimizer(cfg["optimizer"], model)
     batch = batch_of(images, size, args.objects, model.num_classes, args.device)

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import torch
 
-from segkit.data.class_orders import TASKS
-from segkit.data.class_plan import make_plan
-from segkit.data.class_selection import classes_of_images, select_images
 from segkit.data.dataset import Dataset
-from segkit.data.masks import read_mask
+from segkit.data.files.masks import read_mask
+from segkit.data.incremental.orders import TASKS
+from segkit.data.incremental.plan import make_plan
+from segkit.data.incremental.selection import classes_of_images, select_images
 
 SETTING = "overlapped"
 ROUNDS = 3

@@ -25,14 +25,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segkit.data.click_coco import COCOClicks
-from segkit.data.click_coco_lvis import COCOLVISClicks
-from segkit.data.click_sampling import SampleClicks
-from segkit.data.click_transforms import UntilObject
-from segkit.data.color import BrightnessContrast, ChannelShift
-from segkit.data.crops import RandomCrop, RandomScaleCrop
-from segkit.data.packing import hierarchy, pack_masks
-from segkit.data.transforms import Flip, Pad, RandomScale, apply
+from segkit.data.interactive.coco import COCOClicks
+from segkit.data.interactive.coco_lvis import COCOLVISClicks
+from segkit.data.interactive.packing import hierarchy, pack_masks
+from segkit.data.interactive.sampling import SampleClicks
+from segkit.data.interactive.until_object import UntilObject
+from segkit.data.transforms.color import BrightnessContrast, ChannelShift
+from segkit.data.transforms.crops import RandomCrop, RandomScaleCrop
+from segkit.data.transforms.sizes import Flip, Pad, RandomScale, apply
 from segkit.types import ClickObject, Sample
 
 INSTANCES, FILES, READS = 16, 40, 100

@@ -19,12 +19,11 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from segkit import growing_head
-from segkit.api import without_pretrained
-from segkit.build import build_model
 from segkit.config import load_config
 from segkit.criterion import build_criterion
 from segkit.engine.optim import build_optimizer
+from segkit.models import growing_segmentor
+from segkit.registry import build_model, without_start_weights
 
 CONFIG = Path(__file__).parents[1] / "configs/incremental/camvid/mib_7-4.py"
 
@@ -79,11 +78,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     cfg = load_config(args.config)
-    teacher = build_model({**without_pretrained(cfg["model"]), "num_classes": args.classes[0] + 1})
+    teacher = build_model({**without_start_weights(cfg["model"]), "num_classes": args.classes[0] + 1})
     teacher = teacher.to(args.device, memory_format=torch.channels_last).eval()
     student = copy.deepcopy(teacher).train()
-    growing_head.grow(student, args.classes[1])
-    growing_head.init_balanced(student)
+    growing_segmentor.grow(student, args.classes[1])
+    growing_segmentor.init_balanced(student)
     student.to(args.device)
     other = copy.deepcopy(student)
     calls = {

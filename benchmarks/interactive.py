@@ -24,14 +24,13 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import interactive_peers as peer  # noqa: E402
 
-from segkit.api import without_pretrained  # noqa: E402
-from segkit.build import build_model  # noqa: E402
-from segkit.click_settings import ClickInference  # noqa: E402
 from segkit.config import load_config  # noqa: E402
 from segkit.criterion import build_criterion  # noqa: E402
 from segkit.engine.optim import build_optimizer  # noqa: E402
+from segkit.registry import build_model, without_start_weights  # noqa: E402
 from segkit.runners.interactive.runner import Interactive  # noqa: E402
 from segkit.runners.interactive.simulate import simulate  # noqa: E402
+from segkit.settings import ClickInference  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / "configs/_base_/models/ritm_hrnet18s.py"
 ROUNDS = 3
@@ -73,7 +72,7 @@ def train(args: argparse.Namespace) -> None:
     batch = batch_of(tuple(args.size), args.batch, args.device)
     steps = {}
     for name in ("segkit", "segkit, not channels last", "published structure"):
-        model = build_model(without_pretrained(cfg["model"])).to(args.device).train()
+        model = build_model(without_start_weights(cfg["model"])).to(args.device).train()
         if name == "segkit" and cfg["loop"]["channels_last"]:
             model = model.to(memory_format=torch.channels_last)
         optimizer, criterion = build_optimizer(cfg["optimizer"], model), build_criterion(cfg["losses"], True)
@@ -119,7 +118,7 @@ def plain_step(model, batch, optimizer, criterion) -> Callable:
 
 def evaluate(args: argparse.Namespace) -> None:
     cfg = load_config(CONFIG, ["num_classes=1"])
-    plain_model = build_model(without_pretrained(cfg["model"])).to(args.device).eval()
+    plain_model = build_model(without_start_weights(cfg["model"])).to(args.device).eval()
     layout = torch.channels_last if cfg["loop"]["channels_last"] else torch.preserve_format
     model = copy.deepcopy(plain_model).to(memory_format=layout)
     size = tuple(args.size) if len(args.size) == 2 else (args.size[0], args.size[0])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def disk_maps(clicks: Tensor, size: tuple[int, int], radius: float) -> Tensor:
-    """As segkit.ops.click_maps.disk_maps, by B * 2P whole maps of squared distances."""
+    """As segkit.ops.interactive.click_maps.disk_maps, by B * 2P whole maps of squared distances."""
     batch, rows = clicks.shape[:2]
     points = clicks.reshape(-1, 3)[:, :2]
     invalid = points.amax(1) < 0

@@ -21,9 +21,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segkit.data.color import Photometric
-from segkit.data.crops import RandomScaleCrop
-from segkit.data.transforms import Flip, apply
+from segkit.data.transforms.color import Photometric
+from segkit.data.transforms.crops import RandomScaleCrop
+from segkit.data.transforms.sizes import Flip, apply
 
 CROP, LOW, HIGH, IGNORE = 512, 0.5, 2.0, 255
 Pair = tuple[str, str]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from segkit.viz import write_file  # noqa: E402
-from segkit.viz_plots import COLOURS  # noqa: E402
+from segkit.viz.draw import write_file  # noqa: E402
+from segkit.viz.plots import COLOURS  # noqa: E402
 
 
 class Row(NamedTuple):

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from segkit.build import build, build_model
-from segkit.click_settings import ClickInference
 from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint
-from segkit.registry import RUNNERS, TRANSFORMS, ConfigError, did_you_mean
+from segkit.registry import RUNNERS, TRANSFORMS, ConfigError, build, build_model, did_you_mean, without_start_weights
 from segkit.runners.base import Runner
 from segkit.runners.interactive.predictor import ClickPredictor
-from segkit.schema import InferenceSettings, check
+from segkit.schema import check
+from segkit.settings import ClickInference, InferenceSettings
 from segkit.types import Prediction, Sample
 
 __all__ = ["build_model", "build_runner", "click_predictor", "load_config", "load_model", "predict"]
@@ -41,7 +40,7 @@ def load_model(config: str | Path | dict | None, path: str | Path, device: str |
     """
     content = checkpoint.read_any(path)
     cfg = resolve(config, content, path, options)
-    model = build_model(without_pretrained(cfg["model"]))
+    model = build_model(without_start_weights(cfg["model"]))
     checkpoint.load_fitting(model, content.get("ema", content["model"]), path)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
@@ -68,14 +67,6 @@ def resolve(config: str | Path | dict | None, content: dict, path: str | Path, o
         set_option(cfg, cfg.origins, option)
     check(cfg)
     return cfg
-
-
-def without_pretrained(model: dict) -> dict:
-    """The section `model` without start weights: those of the checkpoint replace them anyway."""
-    backbone = model.get("backbone")
-    if isinstance(backbone, dict) and backbone.get("pretrained"):
-        return {**model, "backbone": {**backbone, "pretrained": None}}
-    return model
 
 
 @torch.inference_mode()

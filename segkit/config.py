@@ -250,3 +250,20 @@ def dump(cfg: dict) -> str:
 
     parts = [f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def merged(values: Any, new: Any) -> Any:
+    """-> values with new over them: dicts merge, all else replaces, another `type` starts afresh."""
+    both = isinstance(values, dict) and isinstance(new, dict)
+    if not both or new.get("type", values.get("type")) != values.get("type"):
+        return copy.deepcopy(new)
+    return {**values, **{key: merged(values.get(key), value) for key, value in new.items()}}
+
+
+def plain_values(value: Any) -> Any:
+    """Dicts, lists and scalars only, so that the file reads back without executing code."""
+    if isinstance(value, dict):
+        return {plain_values(key): plain_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain_values(inner) for inner in value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -7,9 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.build import build
-from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, did_you_mean
-from segkit.schema import RowSettings, WeightSettings
+from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, build, did_you_mean
+from segkit.settings import RowSettings, WeightSettings
 from segkit.types import Batch, Outputs
 
 ROW_KEYS = ("on", "target", "weight", "at", "name")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
-from segkit.schema import InferenceSettings, TTASettings
+from segkit.settings import InferenceSettings, TTASettings
 
 Predict = Callable[..., Tensor]
 """(image [B,C,H,W], window=None) -> logits float32 [B,K,H,W]"""

@@ -2,8 +2,12 @@
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
 
 
 class ConfigError(ValueError):
@@ -70,9 +74,8 @@ class Registry:
         for location in self._locations:
             module = importlib.import_module(location)
             if hasattr(module, "__path__"):
-                for info in sorted(pkgutil.iter_modules(module.__path__), key=lambda info: info.name):
-                    if not info.ispkg:
-                        importlib.import_module(f"{location}.{info.name}")
+                for info in sorted(pkgutil.walk_packages(module.__path__, f"{location}."), key=lambda info: info.name):
+                    importlib.import_module(info.name)
 
 
 class TorchOptimizers(Registry):
@@ -92,8 +95,7 @@ class TorchOptimizers(Registry):
                     self._classes[name] = cls
 
 
-MODELS = Registry("model", "segkit.segmentor", "segkit.click_segmentor", "segkit.click_stages", "segkit.growing_head",
-                  "segkit.multi_scale_segmentor")  # fmt: skip
+MODELS = Registry("model", "segkit.models")
 BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
 NECKS = Registry("neck", "segkit.archs")
 HEADS = Registry("head", "segkit.archs")
@@ -106,5 +108,69 @@ SAMPLERS = Registry("sampler", "segkit.data")
 METRICS = Registry("metric", "segkit.metrics")
 OPTIMIZERS = TorchOptimizers("optimizer")
 SCHEDULES = Registry("schedule", "segkit.engine.schedules")
-HOOKS = Registry("hook", "segkit.engine")
-RUNNERS = Registry("runner", "segkit.runners", "segkit.runners.interactive.runner", "segkit.runners.incremental.runner")
+HOOKS = Registry("hook", "segkit.engine", "segkit.runners")
+RUNNERS = Registry("runner", "segkit.runners")
+
+
+PARTS_OF_MODEL = ("backbone", "neck", "head", "aux")
+
+
+def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
+    """cfg: dict(type=..., own arguments); supplied: arguments segkit itself gives, passed where the constructor has
+    them -> the object. An error of the constructor is a ConfigError at the config path `at`."""
+    own = {key: value for key, value in cfg.items() if key != "type"}
+    cls = kind.get(cfg.get("type"), f"{at}.type")
+    for key, registry in getattr(cls, "parts", {}).items():
+        own[key] = _build_part(own.get(key), registry, f"{at}.{key}")
+        if own[key] is None:
+            del own[key]
+    parameters = inspect.signature(cls).parameters
+    own |= {key: value for key, value in supplied.items() if key in parameters}
+    try:
+        return cls(**own)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{at}: {cls.__name__} cannot be built: {error}") from error
+
+
+def _build_part(value: Any, kind: Registry, at: str) -> Any:
+    if isinstance(value, list | tuple):
+        return [_build_part(inner, kind, f"{at}.{i}") for i, inner in enumerate(value)]
+    if kind is MODELS and value is not None:
+        return build_model(value, at)
+    return build(value, kind, at) if isinstance(value, dict) else value
+
+
+def build_model(cfg: dict, at: str = "model") -> nn.Module:
+    """cfg: the section `model` -> the model, with its heads fitted to the backbone's channels."""
+    own = {key: value for key, value in cfg.items() if key not in PARTS_OF_MODEL and key != "type"}
+    named = {"type": cfg.get("type", "Segmentor"), **own}
+    if "backbone" not in cfg:
+        return build(named, MODELS, at)
+    supplied = {key: own[key] for key in ("num_classes",) if key in own}
+    supplied["align_corners"] = own.get("align_corners", False)
+    backbone = build(cfg["backbone"], BACKBONES, f"{at}.backbone")
+    below = backbone
+    parts: dict[str, Any] = {"backbone": backbone}
+    if cfg.get("neck") is not None:
+        below = build(cfg["neck"], NECKS, f"{at}.neck", **supplied, **_shape_of(backbone))
+        parts["neck"] = below
+    if cfg.get("head") is not None:
+        parts["head"] = build(cfg["head"], HEADS, f"{at}.head", **supplied, **_shape_of(below))
+    parts["aux"] = tuple(
+        build(head, HEADS, f"{at}.aux.{i}", **supplied, **_shape_of(below)) for i, head in enumerate(cfg.get("aux", ()))
+    )
+    return build(named, MODELS, at, **parts)
+
+
+def _shape_of(features: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {"in_channels": tuple(features.channels), "strides": tuple(features.strides)}
+
+
+def without_start_weights(model: dict) -> dict:
+    """The section `model` with an encoder of random weights, for models whose weights come from a checkpoint."""
+    backbone = model.get("backbone")
+    if isinstance(backbone, dict) and backbone.get("pretrained"):
+        return {**model, "backbone": {**backbone, "pretrained": None}}
+    return model

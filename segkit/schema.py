@@ -2,133 +2,23 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from segkit import registry as reg
-from segkit.click_settings import ClickInference, ZoomSettings
 from segkit.config import SECTIONS, Config
 from segkit.registry import ConfigError, Registry, did_you_mean
-
-
-@dataclass
-class TrainSettings:
-    """Section `train`: data the model learns from. batch_size is per process; prefetch is in batches per worker."""
-
-    dataset: dict
-    transforms: list = field(default_factory=list)
-    batch_size: int = 4
-    workers: int = 2
-    sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
-    prefetch: int = 2
-
-
-@dataclass
-class EvalSettings:
-    """Sections `val` and `test`: data that is scored at its original size; transforms touch the image alone."""
-
-    dataset: dict
-    transforms: list = field(default_factory=list)
-    batch_size: int = 1
-    workers: int = 2
-
-
-@dataclass
-class ScoredSettings(EvalSettings):
-    """Section `test`, or one of its named sets. inference: values of this set over those of section `inference`."""
-
-    inference: dict = field(default_factory=dict)
-
-
-@dataclass
-class LoopSettings:
-    """Section `loop`. Give steps or epochs; eval_every and save_every are in steps, 0 = at the end only;
-    keep: numbered checkpoints kept beside last.pt and best.pt; accumulate: batches per optimizer step;
-    clip: largest gradient norm, 0 = off; amp: "off", "bf16" or "fp16"; ema: decay, 0 = off."""
-
-    steps: int = 0
-    epochs: int = 0
-    accumulate: int = 1
-    clip: float = 0.0
-    amp: str = "off"
-    ema: float = 0.0
-    sync_bn: bool = False
-    channels_last: bool = False
-    compile: bool = False
-    seed: int = 0
-    log_every: int = 50
-    eval_every: int = 0
-    save_every: int = 500
-    keep: int = 0
-    monitor: str = "mIoU"
-    better: str = "higher"
-    deterministic: bool = False
-
-
-@dataclass
-class InferenceSettings:
-    """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
-    tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1;
-    pad_divisor: images are padded at the right and bottom to a multiple of it, with the model's mean; fold_norms: a
-    copy of the model answers that has its normalisations in its convolutions: fewer passes, equal but for rounding."""
-
-    mode: str = "whole"
-    crop: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
-    tta: dict | None = None
-    threshold: float = 0.5
-    pad_divisor: int = 1
-    fold_norms: bool = False
-    refiners: list = field(default_factory=list)
-    clicks: dict = field(default_factory=dict)
-
-
-@dataclass
-class TTASettings:
-    """inference.tta: image scales and whether each is also seen mirrored."""
-
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = True
-
-
-@dataclass
-class InitSettings:
-    """Section `init`: weights to start from. drop: key prefixes left at their fresh values; map: a key map's name."""
-
-    path: str
-    drop: list = field(default_factory=list)
-    map: str | None = None
-
-
-@dataclass
-class WarmupSettings:
-    """schedule.warmup: the rate rises linearly from factor * lr over that many steps."""
-
-    steps: int
-    factor: float = 0.001
-
-
-@dataclass
-class RowSettings:
-    """One row of `losses` beside the loss's own arguments. on: name(s) or pattern of Outputs; target: name(s) of the
-    Batch; weight: a number or dict(value=1.0, warmup=steps, start=0.0); at: "image" or "native"; name: in the log."""
-
-    type: str
-    on: Any = "logits"
-    target: Any = None
-    weight: Any = 1.0
-    at: str = "image"
-    name: str | None = None
-
-
-@dataclass
-class WeightSettings:
-    """losses[].weight as a dict: rises linearly from start to value over warmup steps, then stays."""
-
-    value: float = 1.0
-    warmup: int = 0
-    start: float = 0.0
-
+from segkit.settings import (
+    ClickInference,
+    EvalSettings,
+    InferenceSettings,
+    InitSettings,
+    LoopSettings,
+    ScoredSettings,
+    TrainSettings,
+    TTASettings,
+    WarmupSettings,
+    ZoomSettings,
+)
 
 SUPPLIED_TO_HEADS = ("in_channels", "num_classes", "align_corners", "strides")
 """Arguments of heads and necks that segkit fills in from the model."""

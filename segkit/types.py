@@ -65,3 +65,32 @@ class Stage:
 
     name: str = ""
     overrides: dict = field(default_factory=dict)
+
+
+class Found(NamedTuple):
+    """The best score first: scores float32 [n]; labels int64 [n]; masks bool [n,H,W]; boxes float32 [n,4] x0, y0, x1,
+    y1 around each mask, x1 and y1 exclusive, 0 for an empty one."""
+
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor
+    boxes: Tensor
+
+
+IGNORE = 255
+"""Label of pixels that are neither trained nor scored."""
+
+
+CLICK_IGNORE = -1.0
+"""The same in float masks (click targets), whose 0..1 leaves no room for 255."""
+
+
+def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
+    """num_classes distinct colours, up to 256: the bit pattern of the VOC development kit (VOCcode/VOClabelcolormap).
+
+    Bits 0, 3, 6 of the index become the highest bits of red, bits 1, 4, 7 of green, bits 2, 5 of blue.
+    """
+    rows = []
+    for index in range(num_classes):
+        rows.append(tuple(sum((index >> 3 * bit + c & 1) << 7 - bit for bit in range(8)) for c in range(3)))
+    return tuple(rows)

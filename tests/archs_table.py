@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from segkit.build import build_model
 from segkit.config import load_config
+from segkit.registry import build_model
 from segkit.schema import check
 from tests import arch_rows
 from tests.arch_rows.row import Row

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.build import build_model
 from segkit.config import load_config
 from segkit.convert.keymap import load_map
+from segkit.registry import build_model
 
 ROOT = Path(__file__).parents[1]
 TOLERANCE = 3e-5

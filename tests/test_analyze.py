@@ -10,7 +10,7 @@ import torch
 
 from segkit.cli import analyze, train
 from segkit.config import dump, load_config
-from segkit.data.shapes import Shapes
+from segkit.data.semantic.shapes import Shapes
 from segkit.data.statistics import class_statistics
 from tests import tiny
 

@@ -8,7 +8,7 @@ from segkit.archs.deeplab_v3plus import DeepLabV3PlusHead
 from segkit.archs.fcn import FCNHead
 from segkit.archs.unet import UNetHead
 from segkit.archs.unet_original import UNet
-from segkit.layers import ASPP, SCSE, ConvBNReLU, DepthwiseSeparable, PyramidPooling, resize
+from segkit.models.layers import ASPP, SCSE, ConvBNReLU, DepthwiseSeparable, PyramidPooling, resize
 from tests.archs_table import build
 
 

@@ -19,9 +19,9 @@ from segkit.archs.pointrend import PointRendHead, cell_centres, choose_points, s
 from segkit.archs.semfpn import SemFPNHead
 from segkit.archs.upernet import UPerHead
 from segkit.convert.keymap import load_map
-from segkit.layers import resize
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.losses.point_rend import AtPoints, labels_at
+from segkit.models.layers import resize
 from tests.archs_table import build
 
 

@@ -18,8 +18,8 @@ from segkit.archs.nonlocal_net import NonLocalBlock
 from segkit.archs.ocnet import ASPOCHead, ObjectContext, OCHead, PyramidOCHead
 from segkit.archs.ocrnet import region_vectors
 from segkit.archs.psanet import PointwiseAttention, PSAHead, by_position
-from segkit.attention_layers import SelfAttention2d, attend, pool_points
 from segkit.backbones.hrnet import FUSE_UPSAMPLES, HRModule, HRNet
+from segkit.models.attention_layers import SelfAttention2d, attend, pool_points
 from segkit.registry import ConfigError
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segkit.cli import browse
-from segkit.data.shapes import PALETTE, Shapes
+from segkit.data.semantic.shapes import PALETTE, Shapes
 from segkit.registry import ConfigError
 
 CONFIG = """

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segkit.api import without_pretrained
-from segkit.build import build_model
 from segkit.config import dump, load_config
+from segkit.registry import build_model, without_start_weights
 from segkit.schema import check
 
 ROOT = Path(__file__).parents[1] / "configs"
@@ -27,7 +26,7 @@ def test_whole_configs(path):
     assert {"model", "losses", "train", "optimizer", "loop"} <= cfg.keys(), f"{name(path)} trains nothing"
     assert len(path.read_text().splitlines()) <= 45
     with torch.device("meta"):
-        model = build_model(without_pretrained(cfg["model"]))
+        model = build_model(without_start_weights(cfg["model"]))
     assert sum(p.numel() for p in model.parameters()) > 0
 
 

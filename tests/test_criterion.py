@@ -7,7 +7,7 @@ from torch import nn
 
 from segkit.criterion import Criterion, Row, build_criterion
 from segkit.registry import ConfigError
-from segkit.schema import RowSettings
+from segkit.settings import RowSettings
 
 
 class Mean(nn.Module):

@@ -15,16 +15,15 @@ from segkit.archs.hanet import HANetHead, HeightAttention, row_places
 from segkit.archs.parsenet import L2Norm, ParseNetHead
 from segkit.backbones.timm_densenet import TimmDenseNet
 from segkit.backbones.vgg_dilated import VGG16Dilated
-from segkit.build import build_model
 from segkit.convert.keymap import load_map
 from segkit.criterion import build_criterion
-from segkit.data.changes import crop, resize
-from segkit.data.crops import RandomCrop, RandomScaleCrop
 from segkit.data.loader import collate_train
+from segkit.data.transforms.crops import RandomCrop, RandomScaleCrop
+from segkit.data.transforms.operations import crop, resize
 from segkit.inference import slide, whole
 from segkit.losses.coarse_labels import OnCoarseLabels, coarse_labels
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.registry import ConfigError
+from segkit.registry import ConfigError, build_model
 from tests.archs_table import build
 
 

@@ -124,8 +124,8 @@ def test_clicks_on_two_processes(tmp_path):
 
 def test_instances_on_two_processes(tmp_path):
     """One image a process, of which four of six hold no object: no process waits for the other; each is scored once."""
-    from tests.box.test_box_runner import sections as box_sections
     from tests.data.layouts import write_image
+    from tests.instances.test_box_runner import sections as box_sections
 
     boxes = {0: [8, 8, 30, 20], 3: [20, 10, 25, 40]}
     truth = [

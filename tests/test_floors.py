@@ -7,22 +7,39 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
-FLOORS = {
-    "registry": 0, "types": 0, "dist": 0,
-    "config": 1, "schema": 1, "click_settings": 1, "layers": 1, "attention_layers": 1, "ops": 1,
-    "backbones": 2, "archs": 2, "refiners": 2, "losses": 2, "metrics": 2, "data": 2, "convert": 2,
-    "viz": 2, "viz_plots": 2, "viz_clicks": 2,
-    "build": 3, "segmentor": 3, "click_segmentor": 3, "growing_head": 3, "criterion": 3, "inference": 3,
-    "click_stages": 3, "multi_scale_segmentor": 3, "engine": 4, "runners": 5, "api": 6, "cli": 7,
-}  # fmt: skip
-ALONE = {"backbones", "archs", "refiners", "losses", "metrics", "data", "convert"}
+FLOORS = (
+    ("registry", "types", "dist", "files", "settings"),
+    ("config", "ops"),
+    ("schema", "ops.interactive", "ops.incremental", "ops.instances", "data.dataset"),
+    ("models", "data.files"),
+    ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data", "data.transforms"),
+    ("losses.incremental", "losses.instances", "convert.maps", "viz", "criterion", "inference", "data.semantic"),
+    ("data.interactive", "data.incremental", "data.instances"),
+    ("data.prepare", "engine"),
+    ("runners",),
+    ("runners.interactive", "runners.incremental", "runners.instances"),
+    ("api",),
+    ("cli",),
+)
+"""Rooms, the lowest floor first: a room imports lower floors alone. A room is a folder, or a file that stands alone."""
+
+FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+KINDS = {"backbones", "archs", "refiners", "losses", "metrics", "data", "convert"}
+"""Kinds of parts that never import each other, on whatever floor: configs bring them together."""
+
+MOST_FILES = {"segkit": 11, "segkit/data": 8, "segkit/ops": 12}
+"""Modules at the roots that everything meets in; what one task needs lies in its wing."""
+
 LONG_FUNCTIONS = 70
 
 
 def room(module: str) -> str:
-    """segkit.archs.fcn -> archs."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+    """segkit.archs.fcn -> archs, segkit.data.dataset -> data.dataset (a floor of its own), segkit -> ""."""
+    own = module.removeprefix("segkit").removeprefix(".")
+    if own in FLOOR_OF or not own:
+        return own
+    is_folder = (ROOT / module.replace(".", "/")).is_dir()
+    return own if is_folder else own.rpartition(".")[0]
 
 
 def module_of(path: Path) -> str:
@@ -49,15 +66,22 @@ def test_imports_go_down_the_floors(path):
     own = room(module_of(path))
     if not own or path.name == "__init__.py":
         return
-    assert own in FLOORS, f"{own}: give it a floor in tests/test_floors.py"
+    assert own in FLOOR_OF, f"{own}: give it a floor in tests/test_floors.py"
     for module in imports(path):
         other = room(module)
-        if not other:
+        if not other or own == other:
             continue
-        if own == other:
-            continue
-        is_lower = FLOORS[other] < FLOORS[own] or (FLOORS[other] == FLOORS[own] and other not in ALONE)
-        assert is_lower, f"{module_of(path)} (floor {FLOORS[own]}) imports {module} (floor {FLOORS[other]})"
+        assert FLOOR_OF[other] < FLOOR_OF[own], (
+            f"{module_of(path)} (floor {FLOOR_OF[own]}) imports {module} (floor {FLOOR_OF[other]})"
+        )
+        kinds = {own.split(".")[0], other.split(".")[0]}
+        assert len(kinds & KINDS) < 2, f"{module_of(path)} imports {module}: kinds of parts meet in configs alone"
+
+
+@pytest.mark.parametrize("folder", MOST_FILES)
+def test_roots_stay_small(folder):
+    found = sorted(path.name for path in (ROOT / folder).glob("*.py"))
+    assert len(found) <= MOST_FILES[folder], f"{folder}: {len(found)} modules; what one task needs goes to its wing"
 
 
 def test_no_arch_imports_another_arch():
@@ -86,7 +110,7 @@ def test_no_import_cycle():
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_sizes(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 300, f"{path.name}: more than 300 lines"
+    assert len(text.splitlines()) <= 400, f"{path.name}: more than 400 lines; about 300 read well"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             length = node.end_lineno - node.lineno + 1

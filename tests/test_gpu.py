@@ -13,15 +13,15 @@ from segkit.cli import train as train_command
 from segkit.engine import checkpoint
 from segkit.engine.hooks import Checkpoint, Log
 from segkit.engine.loop import Loop
-from segkit.ops import next_click
-from segkit.ops.distance import exact_distance
-from segkit.ops.next_click import next_training_clicks
-from segkit.ops.spanning_tree import edge_weights, spanning_edges
-from segkit.ops.structure import structure_maps
+from segkit.ops.instances.spanning_tree import edge_weights, spanning_edges
+from segkit.ops.instances.structure_maps import structure_maps
+from segkit.ops.interactive import next_click
+from segkit.ops.interactive.distance import exact_distance
+from segkit.ops.interactive.next_click import next_training_clicks
 from segkit.runners.semantic import Semantic
 from tests.archs_table import ROWS
-from tests.box.test_box_runner import METHODS
-from tests.box.test_box_runner import sections as box_sections
+from tests.instances.test_box_runner import METHODS
+from tests.instances.test_box_runner import sections as box_sections
 from tests.losses.cases import CASES
 from tests.test_archs import NAMES, inputs, small
 from tests.tiny import sections

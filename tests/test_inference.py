@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from segkit.api import build_runner
-from segkit.build import build_model
 from segkit.inference import at_size, build_score, padded, slide, to_labels, tta, whole
-from segkit.registry import ConfigError
-from segkit.schema import InferenceSettings
+from segkit.registry import ConfigError, build_model
+from segkit.settings import InferenceSettings
 
 
 class Position(nn.Module):

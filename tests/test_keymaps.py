@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from segkit.convert.choice import choose
+from segkit.convert.find_map import choose
 from segkit.convert.keymap import KeyMap, all_maps, load_map
 from segkit.convert.maps.smp import map_first, pool_first
-from segkit.layers import resize
+from segkit.models.layers import resize
 from segkit.registry import ConfigError
 from tests.archs_table import build
 from tests.oracles import fixture

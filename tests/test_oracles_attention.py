@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from segkit.backbones.hrnet import HRNet
 from segkit.backbones.timm_dilated import TimmDilated
-from segkit.build import build_model
 from segkit.config import load_config
 from segkit.convert.keymap import load_map
-from segkit.layers import resize
+from segkit.models.layers import resize
+from segkit.registry import build_model
 from tests.oracles import ROOT, TOLERANCE, error, fixture, image, reference_model, weights_of
 
 INPUTS = {"A": (0, (128, 160)), "B": (1, (97, 131)), "C": (1, (97, 131)), "L": (5, (312, 328))}

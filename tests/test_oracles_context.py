@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import resize
+from segkit.models.layers import resize
 from tests.oracles import TOLERANCE, error, fixture, image, reference_model
 
 INPUTS = {"A": (0, (128, 160)), "B": (1, (97, 131)), "C": (1, (97, 131)), "L": (5, (312, 328))}
@@ -86,9 +86,9 @@ def test_point_rend_refines_the_points_the_reference_refines():
 
 @pytest.mark.parametrize("model, config", [("upernet_r50", "upernet_r50"), ("dmnet_r50-d8", "dmnet_r50")])
 def test_names_without_reference_outputs_match_one_to_one(model, config):
-    from segkit.build import build_model
     from segkit.config import load_config
     from segkit.convert.keymap import load_map
+    from segkit.registry import build_model
     from tests.oracles import ROOT
 
     content, _ = fixture("mmseg", model)

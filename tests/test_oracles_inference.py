@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from segkit.archs.fcn import FCNHead
 from segkit.convert.keymap import load_map
 from segkit.inference import Predict, at_size, build_score, padded, slide, to_labels, to_probabilities, tta, whole
+from segkit.models.segmentor import Segmentor
 from segkit.runners.semantic import Semantic
-from segkit.schema import InferenceSettings
-from segkit.segmentor import Segmentor
+from segkit.settings import InferenceSettings
 from tests.oracles import TOLERANCE, error, fixture, image, threads, weights_of
 
 SIZE = (100, 133)

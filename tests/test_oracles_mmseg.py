@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segkit.layers import resize
+from segkit.models.layers import resize
 from tests.oracles import TOLERANCE, error, fixture, image, reference_model
 
 INPUTS = {"A": (0, (128, 160)), "B": (1, (97, 131)), "C": (1, (97, 131)), "L": (5, (312, 328))}

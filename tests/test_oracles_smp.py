@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segkit.layers import resize
+from segkit.models.layers import resize
 from tests.oracles import TOLERANCE, error, fixture, image, reference_model
 
 PAPER = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from segkit import api
 from segkit.cli.main import main
 from segkit.config import dump
-from segkit.convert.choice import NoFit, choose, family
+from segkit.convert.find_map import NoFit, choose, family
 from segkit.convert.keymap import load_map
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.setup import initialise

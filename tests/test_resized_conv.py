@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 from segkit.ops.resized_conv import conv_of_resized, joined
 
 SIZE = (24, 28)

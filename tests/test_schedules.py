@@ -7,7 +7,7 @@ import torch
 
 from segkit.engine.schedules import Constant, Cosine, Cyclic, LearningRate, MultiStep, OneCycle, Poly, Step
 from segkit.registry import ConfigError
-from segkit.schema import WarmupSettings
+from segkit.settings import WarmupSettings
 
 
 def test_poly_is_the_published_one():

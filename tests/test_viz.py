@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit import viz, viz_plots
+from segkit.viz import draw, plots
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 PALETTE = (RED, GREEN, BLUE)
 
 
 def test_default_palette_begins_as_pascal_and_never_repeats():
-    palette = viz.default_palette(300)
+    palette = draw.default_palette(300)
     assert palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
     assert palette[20] == (0, 64, 128)  # tvmonitor; 20 = 0b010100: bit 2 -> blue 128, bit 4 -> green 64
     assert palette[15] == (192, 128, 128)  # person
@@ -22,33 +22,33 @@ def test_default_palette_begins_as_pascal_and_never_repeats():
 
 
 def test_colorize_by_hand():
-    picture = viz.colorize(np.array([[0, 1], [2, 255]], np.uint8), PALETTE)
-    assert picture.tolist() == [[list(RED), list(GREEN)], [list(BLUE), list(viz.IGNORED)]]
-    other = viz.colorize(np.array([[-1, 1]], np.int16), PALETTE, ignore=-1)
-    assert other.tolist() == [[list(viz.IGNORED), list(GREEN)]]
+    picture = draw.colorize(np.array([[0, 1], [2, 255]], np.uint8), PALETTE)
+    assert picture.tolist() == [[list(RED), list(GREEN)], [list(BLUE), list(draw.IGNORED)]]
+    other = draw.colorize(np.array([[-1, 1]], np.int16), PALETTE, ignore=-1)
+    assert other.tolist() == [[list(draw.IGNORED), list(GREEN)]]
 
 
 @pytest.mark.parametrize("label", [3, -2])
 def test_a_label_without_colour_is_named(label):
     with pytest.raises(ValueError, match=f"label {label} has no colour: the palette has 3"):
-        viz.colorize(np.array([[0, label]]), PALETTE)
+        draw.colorize(np.array([[0, label]]), PALETTE)
 
 
 def test_overlay_mixes_and_leaves_ignored_pixels():
     image = np.full((1, 3, 3), 100, np.uint8)
-    picture = viz.overlay(image, np.array([[0, 2, 255]]), PALETTE, alpha=0.25)
+    picture = draw.overlay(image, np.array([[0, 2, 255]]), PALETTE, alpha=0.25)
     assert picture.tolist() == [[[125, 75, 75], [75, 75, 125], [100, 100, 100]]]
     assert (image == 100).all()
     with pytest.raises(ValueError, match="resize one of them"):
-        viz.overlay(image, np.zeros((2, 3), int), PALETTE)
+        draw.overlay(image, np.zeros((2, 3), int), PALETTE)
 
 
 def test_to_rgb():
-    assert viz.to_rgb(np.array([[7]], np.uint8)).tolist() == [[[7, 7, 7]]]
-    assert viz.to_rgb(np.array([[[1, 2]]], np.uint8)).tolist() == [[[1, 1, 1]]]
-    assert viz.to_rgb(np.array([[[1, 2, 3, 4, 5]]], np.uint8)).tolist() == [[[1, 2, 3]]]
-    assert viz.to_rgb(np.array([[[1.4, 2.6, 255]]], np.float32)).tolist() == [[[1, 3, 255]]]
-    wide = viz.to_rgb(np.array([[0, 1000, 4000]], np.uint16))
+    assert draw.to_rgb(np.array([[7]], np.uint8)).tolist() == [[[7, 7, 7]]]
+    assert draw.to_rgb(np.array([[[1, 2]]], np.uint8)).tolist() == [[[1, 1, 1]]]
+    assert draw.to_rgb(np.array([[[1, 2, 3, 4, 5]]], np.uint8)).tolist() == [[[1, 2, 3]]]
+    assert draw.to_rgb(np.array([[[1.4, 2.6, 255]]], np.float32)).tolist() == [[[1, 3, 255]]]
+    wide = draw.to_rgb(np.array([[0, 1000, 4000]], np.uint16))
     assert wide[0, :, 0].tolist() == [0, 64, 255]
 
 
@@ -58,7 +58,7 @@ def test_draw_instances_on_a_large_image():
     masks[0, 100:200, 100:200] = 1
     masks[1, 300:350, 300:380] = 1
     boxes = np.array([[100, 100, 200, 200], [300, 300, 380, 350]], np.float32)
-    picture = viz.draw_instances(image, masks, [0, 2], boxes, [0.931, 0.5], ("a", "b", "c"), PALETTE)
+    picture = draw.draw_instances(image, masks, [0, 2], boxes, [0.931, 0.5], ("a", "b", "c"), PALETTE)
     assert picture.shape == image.shape and (image == 0).all()
     assert picture[150, 150].tolist() == [100, 0, 0]  # inside: half the colour
     assert picture[150, 100].tolist() == list(RED) and picture[199, 199].tolist() == list(RED)  # outline and box
@@ -66,8 +66,8 @@ def test_draw_instances_on_a_large_image():
     assert picture[325, 340].tolist() == [0, 0, 100]
     assert picture[97, 101].tolist() == list(RED)  # the tag stands on the box
     tag = picture[100 - 16 : 100, 100:150]
-    assert (tag == viz.PAPER).all(2).any()  # white letters on a dark colour
-    unscored = viz.draw_instances(image, masks, [0, 2], boxes, None, ("a", "b", "c"), PALETTE)
+    assert (tag == draw.PAPER).all(2).any()  # white letters on a dark colour
+    unscored = draw.draw_instances(image, masks, [0, 2], boxes, None, ("a", "b", "c"), PALETTE)
     assert not np.array_equal(picture, unscored)
 
 
@@ -77,13 +77,13 @@ def test_draw_instances_enlarges_small_images_and_takes_run_lengths():
     mask[10:30, 20:60] = 1
     rle = mask_utils.encode(np.asfortranarray(mask))
     image = np.full((40, 80, 3), 50, np.uint8)
-    picture = viz.draw_instances(image, [rle], np.array([1]))
+    picture = draw.draw_instances(image, [rle], np.array([1]))
     assert picture.shape == (160, 320, 3)  # 320 / 80 = 4
     # without a palette the colours of default_palette, its black left out: 0 -> (128, 0, 0), 1 -> (0, 128, 0)
     assert picture[80, 160].tolist() == [25, 25 + 64, 25]
     assert picture[20, 20].tolist() == [50, 50, 50]
-    assert np.array_equal(picture, viz.draw_instances(image, mask[None], [1]))
-    assert np.array_equal(viz.draw_instances(picture, None, []), picture)
+    assert np.array_equal(picture, draw.draw_instances(image, mask[None], [1]))
+    assert np.array_equal(draw.draw_instances(picture, None, []), picture)
 
 
 def test_draw_clicks():
@@ -91,76 +91,78 @@ def test_draw_clicks():
     mask[200:, :] = 1
     # the second positive and the first negative click are empty; (-3, 7) is a click
     clicks = np.array([[300, 100, 0], [-1, -1, -1], [-1, -1, -1], [100, 250, 1]], np.float32)
-    picture = viz.draw_clicks(np.zeros((400, 400, 3), np.uint8), mask, clicks)
-    assert picture[300, 100].tolist() == list(viz.PAPER) and picture[297, 100].tolist() == list(viz.PAPER)  # a plus
-    assert picture[100, 250].tolist() == list(viz.PAPER) and picture[97, 250].tolist() == list(viz.NEGATIVE)  # a minus
-    assert picture[303, 103].tolist() == list(viz.POSITIVE)  # the disc of radius 400 / 60 beside the plus
-    assert picture[350, 350].tolist() == [c // 2 for c in viz.CHOSEN] and picture[50, 50].tolist() == [0, 0, 0]
+    picture = draw.draw_clicks(np.zeros((400, 400, 3), np.uint8), mask, clicks)
+    assert picture[300, 100].tolist() == list(draw.PAPER) and picture[297, 100].tolist() == list(draw.PAPER)  # a plus
+    assert picture[100, 250].tolist() == list(draw.PAPER) and picture[97, 250].tolist() == list(
+        draw.NEGATIVE
+    )  # a minus
+    assert picture[303, 103].tolist() == list(draw.POSITIVE)  # the disc of radius 400 / 60 beside the plus
+    assert picture[350, 350].tolist() == [c // 2 for c in draw.CHOSEN] and picture[50, 50].tolist() == [0, 0, 0]
     assert (picture[0, 0] == 0).all()  # empty clicks draw nothing
-    partly_outside = viz.draw_clicks(np.zeros((60, 60, 3), np.uint8), None, np.array([[-1, 30, 0], [-1, -1, -1]]))
-    assert partly_outside[0, 30].tolist() == list(viz.PAPER)
+    partly_outside = draw.draw_clicks(np.zeros((60, 60, 3), np.uint8), None, np.array([[-1, 30, 0], [-1, -1, -1]]))
+    assert partly_outside[0, 30].tolist() == list(draw.PAPER)
 
 
 def test_legend_shows_every_colour_in_lines_that_fit():
     names = [f"class {i}" for i in range(30)]
     palette = tuple((i * 8, 255 - i * 8, 7) for i in range(30))
-    picture = viz.legend(names, palette, width=300)
+    picture = draw.legend(names, palette, width=300)
     assert picture.shape[1] == 300 and picture.dtype == np.uint8
     colours = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
     assert set(palette) <= colours
     assert (picture[:, -2:] == 255).all()  # nothing is cut at the right
-    assert viz.legend(names[:2], palette, width=300).shape[0] < picture.shape[0]
+    assert draw.legend(names[:2], palette, width=300).shape[0] < picture.shape[0]
 
 
 def test_grid_places_images_under_their_titles():
     a, b = np.full((20, 40, 3), RED, np.uint8), np.full((20, 40, 3), GREEN, np.uint8)
-    picture = viz.grid([[a, b], [b, a]], titles=("left", "right"), captions=("one", "two"), cell=200)
+    picture = draw.grid([[a, b], [b, a]], titles=("left", "right"), captions=("one", "two"), cell=200)
     # gap 6, cells of 200 x 100, letters of 13, head 26, foot 23
     assert picture.shape == (26 + 2 * (100 + 23) + 6, 6 + 2 * 206, 3)
     assert picture[26 + 50, 6 + 100].tolist() == list(RED) and picture[26 + 50, 212 + 100].tolist() == list(GREEN)
     assert picture[26 + 123 + 50, 6 + 100].tolist() == list(GREEN)
     assert picture[26, 6].tolist() == list(RED) and picture[25, 6].tolist() == [255, 255, 255]
     assert (picture[:26] < 100).any() and (picture[26 + 100 : 26 + 123] < 150).any()  # letters
-    with_legend = viz.grid([[a, b], [b, a]], classes=("x", "y", "z"), palette=PALETTE, cell=200)
+    with_legend = draw.grid([[a, b], [b, a]], classes=("x", "y", "z"), palette=PALETTE, cell=200)
     assert (with_legend[-40:] == BLUE).all(2).any()
 
 
 def test_grid_fits_images_of_other_sizes_and_grey_ones():
     tall, grey = np.full((100, 50, 3), RED, np.uint8), np.full((100, 100), 9, np.uint8)
-    picture = viz.grid([[grey, tall], [grey]], cell=100)
+    picture = draw.grid([[grey, tall], [grey]], cell=100)
     assert picture.shape == (6 + 2 * 106 + 6, 6 + 2 * 106, 3)
     assert picture[56, 112 + 50].tolist() == list(RED)
     assert picture[56, 112 + 20].tolist() == [255, 255, 255]  # the tall one keeps its shape
     assert picture[56, 50].tolist() == [9, 9, 9] and picture[106 + 56, 112 + 50].tolist() == [255, 255, 255]
     with pytest.raises(ValueError, match="at least one image"):
-        viz.grid([])
+        draw.grid([])
 
 
 def test_long_captions_lose_their_beginning():
-    font = viz.letters(14)
-    text = viz.shortened("a/very/long/path/to/some/image_000123.png", font, 120)
+    font = draw.letters(14)
+    text = draw.shortened("a/very/long/path/to/some/image_000123.png", font, 120)
     assert text.startswith("...") and text.endswith("0123.png") and font.getlength(text) <= 120
-    assert viz.shortened("short", font, 120) == "short"
+    assert draw.shortened("short", font, 120) == "short"
 
 
 def test_save_png_makes_folders_and_keeps_colours(tmp_path):
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0] = RED
-    path = viz.save_png(tmp_path / "new" / "ä.png", image)
+    path = draw.save_png(tmp_path / "new" / "ä.png", image)
     assert np.array(Image.open(path)).tolist() == image.tolist()
     deep = np.array([[0, 60000]], np.uint16)
-    assert np.array_equal(cv2.imread(str(viz.save_png(tmp_path / "deep.png", deep)), cv2.IMREAD_UNCHANGED), deep)
+    assert np.array_equal(cv2.imread(str(draw.save_png(tmp_path / "deep.png", deep)), cv2.IMREAD_UNCHANGED), deep)
     assert [file.name for file in tmp_path.rglob("*.part")] == []
     with pytest.raises(ValueError, match=r"x\.png: a PNG holds uint8 or uint16, not float64"):
-        viz.save_png(tmp_path / "x.png", np.zeros((2, 2)))
+        draw.save_png(tmp_path / "x.png", np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(
     "save",
     [
-        lambda path: viz.save_png(path, np.zeros((2, 2), np.uint8)),
-        lambda path: viz.save_label_png(path, np.zeros((2, 2), np.uint8), PALETTE),
-        lambda path: viz_plots.bars({"a": 1.0}, path),
+        lambda path: draw.save_png(path, np.zeros((2, 2), np.uint8)),
+        lambda path: draw.save_label_png(path, np.zeros((2, 2), np.uint8), PALETTE),
+        lambda path: plots.bars({"a": 1.0}, path),
     ],
 )
 def test_a_file_that_cannot_be_written_is_named(save, tmp_path):
@@ -171,13 +173,13 @@ def test_a_file_that_cannot_be_written_is_named(save, tmp_path):
 
 def test_save_label_png_holds_labels_and_palette(tmp_path):
     labels = np.array([[0, 1, 2], [255, 1, 0]], np.int64)
-    path = viz.save_label_png(tmp_path / "labels.png", labels, PALETTE)
+    path = draw.save_label_png(tmp_path / "labels.png", labels, PALETTE)
     picture = Image.open(path)
     assert picture.mode == "P" and np.array(picture).tolist() == labels.tolist()
     assert np.array(picture.convert("RGB"))[0].tolist() == [list(c) for c in PALETTE]
-    assert tuple(np.array(picture.convert("RGB"))[1, 0]) == viz.IGNORED
+    assert tuple(np.array(picture.convert("RGB"))[1, 0]) == draw.IGNORED
     with pytest.raises(ValueError, match=r"0\.\.300.*uint16"):
-        viz.save_label_png(tmp_path / "labels.png", np.array([[0, 300]]), PALETTE)
+        draw.save_label_png(tmp_path / "labels.png", np.array([[0, 300]]), PALETTE)
 
 
 def read(path) -> np.ndarray:
@@ -186,17 +188,17 @@ def read(path) -> np.ndarray:
 
 def test_confusion_plot_is_normalised_by_row(tmp_path):
     matrix = np.array([[990, 10, 0], [0, 5, 5], [0, 0, 0]])
-    picture = read(viz_plots.confusion_plot(matrix, ("a", "b", "c"), tmp_path / "c.png"))
+    picture = read(plots.confusion_plot(matrix, ("a", "b", "c"), tmp_path / "c.png"))
     # the cells of "99 %" (dark blue) and of the empty row (grey) cover about a tenth and three tenths of the axes
     dark = (picture[..., 2] > picture[..., 0] + 60) & (picture[..., 0] < 30)
     grey = (picture == 0xCC).all(2)
     assert grey.sum() == pytest.approx(3 * 0.95 * dark.sum(), rel=0.25)
     with pytest.raises(ValueError, match="for 2 classes"):
-        viz_plots.confusion_plot(matrix, ("a", "b"), tmp_path / "c.png")
+        plots.confusion_plot(matrix, ("a", "b"), tmp_path / "c.png")
 
 
 def test_confusion_plot_of_many_classes(tmp_path):
-    picture = read(viz_plots.confusion_plot(np.eye(150), [f"c{i}" for i in range(150)], tmp_path / "c.png"))
+    picture = read(plots.confusion_plot(np.eye(150), [f"c{i}" for i in range(150)], tmp_path / "c.png"))
     assert max(picture.shape) < 2000
 
 
@@ -208,22 +210,22 @@ def bar_lengths(picture: np.ndarray) -> list[int]:
 
 
 def test_bars_are_as_long_as_their_values(tmp_path):
-    path = viz_plots.bars({"x": 80.0, "gone": float("nan"), "y": 20.0, "none": None}, tmp_path / "b.png", title="IoU")
+    path = plots.bars({"x": 80.0, "gone": float("nan"), "y": 20.0, "none": None}, tmp_path / "b.png", title="IoU")
     first, second = bar_lengths(read(path))
     assert first / second == pytest.approx(4, rel=0.03)
     with pytest.raises(ValueError, match="no values"):
-        viz_plots.bars({}, tmp_path / "b.png")
+        plots.bars({}, tmp_path / "b.png")
 
 
 def test_curves_draw_a_panel_per_group(tmp_path):
     line = [(step, float(step)) for step in range(10)]
-    one = read(viz_plots.curves({"loss/ce": line, "loss/dice": line}, tmp_path / "one.png"))
-    three = read(viz_plots.curves({"loss/ce": line, "lr": line, "mIoU": line}, tmp_path / "three.png"))
-    four = read(viz_plots.curves(dict.fromkeys("abcd", line), tmp_path / "four.png"))
+    one = read(plots.curves({"loss/ce": line, "loss/dice": line}, tmp_path / "one.png"))
+    three = read(plots.curves({"loss/ce": line, "lr": line, "mIoU": line}, tmp_path / "three.png"))
+    four = read(plots.curves(dict.fromkeys("abcd", line), tmp_path / "four.png"))
     assert three.shape[1] == pytest.approx(3 * one.shape[1], abs=4) and three.shape[0] == one.shape[0]
     assert four.shape[0] == pytest.approx(2 * one.shape[0], abs=2) and four.shape[1] == three.shape[1]
     with pytest.raises(ValueError, match="no records"):
-        viz_plots.curves({}, tmp_path / "none.png")
+        plots.curves({}, tmp_path / "none.png")
 
 
 def test_smoothing_keeps_straight_lines_and_gaps():
@@ -235,8 +237,8 @@ def test_smoothing_keeps_straight_lines_and_gaps():
             self.lines.append(np.asarray(y))
 
     axes, steps = Axes(), np.arange(200.0)
-    viz_plots._curve(axes, np.stack([steps, 3 * steps], 1), "k", "line")
+    plots._curve(axes, np.stack([steps, 3 * steps], 1), "k", "line")
     assert np.allclose(axes.lines[1], 3 * steps)
     values = np.where(steps == 100, np.nan, 1.0)
-    viz_plots._curve(axes, np.stack([steps, values], 1), "k", "gap")
+    plots._curve(axes, np.stack([steps, values], 1), "k", "gap")
     assert np.isnan(axes.lines[3][100]) and np.allclose(np.delete(axes.lines[3], 100), 1)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 
 
 class Bottleneck(nn.Module):

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import DeformableConv2d
+from segkit.models.layers import DeformableConv2d
 
 
 class Unit(nn.Module):

@@ -3,7 +3,7 @@ https://arxiv.org/abs/1412.7062, section 3 (DeepLab-LargeFOV)."""
 
 from torch import nn
 
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 
 
 def large_fov(in_channels: int, channels: int, *, rate: int, dropout: float) -> nn.Sequential:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import resize
-from segkit.ops.deformable_attention import cell_centers, deformable_attention, sine_positions
+from segkit.models.layers import resize
+from segkit.ops.instances.deformable_attention import cell_centers, deformable_attention, sine_positions
 
 LEVELS = 3
 """Deep maps that attend to each other: strides 32, 16 and 8."""

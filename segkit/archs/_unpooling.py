@@ -4,7 +4,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 
 NUM_CONVS = (2, 2, 3, 3, 3)
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.attention_layers import SelfAttention2d, project, start_at_zero
-from segkit.layers import ConvBNReLU, at_level
+from segkit.models.attention_layers import SelfAttention2d, project, start_at_zero
+from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
 
 

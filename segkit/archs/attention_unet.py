@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, resize
+from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
 
 NORMALISE = {"sigmoid": torch.sigmoid, "softmax": lambda x: x.flatten(2).softmax(dim=2).view_as(x)}

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._predicted_filter import convolve_each
-from segkit.layers import ConvBNReLU, ImagePool, at_level
+from segkit.models.layers import ConvBNReLU, ImagePool, at_level
 from segkit.registry import HEADS
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._encoding import Encoding
-from segkit.layers import ConvBNReLU, ImagePool, at_level
+from segkit.models.layers import ConvBNReLU, ImagePool, at_level
 from segkit.registry import HEADS
 
 

@@ -6,7 +6,7 @@ Its DeepLabv3+ networks (https://arxiv.org/abs/1802.02611), whose decoder and pr
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level, resize
+from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level, resize
 from segkit.registry import HEADS
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.attention_layers import SelfAttention2d, project
-from segkit.layers import at_level
+from segkit.models.attention_layers import SelfAttention2d, project
+from segkit.models.layers import at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 

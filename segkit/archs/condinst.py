@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
-from segkit.layers import ConvBNReLU
-from segkit.ops.aligned import aligned_bilinear
-from segkit.ops.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
-from segkit.ops.fcos import Places, assign_places, boxes_at, places_of
-from segkit.ops.query_results import Found
-from segkit.ops.whole_masks import at_original
+from segkit.models.layers import ConvBNReLU
+from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
+from segkit.ops.instances.fcos import Places, assign_places, boxes_at, places_of
+from segkit.ops.instances.query_results import at_original
+from segkit.ops.resizing import aligned_bilinear
 from segkit.registry import HEADS
-from segkit.types import Outputs
+from segkit.types import Found, Outputs
 
 CHUNK = 64
 """Masks that are brought to the size of the file at a time."""

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, DepthwiseSeparable, per_channel, resize
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, DepthwiseSeparable, per_channel, resize
 from segkit.registry import BACKBONES
 
 CONTEXT = ((1, 32, 1, 1), (6, 32, 1, 1), (6, 48, 3, 2), (6, 64, 3, 2), (6, 96, 2, 1), (6, 128, 2, 1))

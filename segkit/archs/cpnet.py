@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, at_level
+from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
 
 

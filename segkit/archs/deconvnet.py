@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
 
 SIDE = 224

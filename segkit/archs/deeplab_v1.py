@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
 
 

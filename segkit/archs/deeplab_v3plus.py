@@ -3,7 +3,7 @@ https://arxiv.org/abs/1802.02611."""
 
 from torch import Tensor, nn
 
-from segkit.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
+from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._predicted_filter import convolve_each
-from segkit.layers import ConvBNReLU, at_level
+from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
 
 

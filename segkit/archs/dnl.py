@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.attention_layers import BlockFCN, attend, project
-from segkit.layers import ConvBNReLU
+from segkit.models.attention_layers import BlockFCN, attend, project
+from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
 
 

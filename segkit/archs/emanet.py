@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.dist import all_reduce_sum, world_size
-from segkit.layers import ConvBNReLU, at_level, in_float32
+from segkit.models.layers import ConvBNReLU, at_level, in_float32
 from segkit.registry import HEADS
 
 

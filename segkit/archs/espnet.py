@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import per_channel
+from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, HEADS
 
 CITYSCAPES_MEAN = (72.3923111, 82.90893555, 73.15840149)

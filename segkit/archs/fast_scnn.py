@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
-from segkit.layers import (
+from segkit.models.layers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ConvBNReLU,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, DepthwiseSeparable, at_level
+from segkit.models.layers import ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import NECKS
 

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import NECKS
 
 

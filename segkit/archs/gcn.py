@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
-from segkit.layers import at_level, resize
+from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
 
 

@@ -4,7 +4,7 @@ https://arxiv.org/abs/1904.11492."""
 import torch
 from torch import Tensor, nn
 
-from segkit.attention_layers import BlockFCN
+from segkit.models.attention_layers import BlockFCN
 from segkit.registry import HEADS
 
 

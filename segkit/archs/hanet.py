@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ASPP, ConvBNReLU, at_level
+from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 

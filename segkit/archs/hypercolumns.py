@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import at_level, resize
+from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
 
 

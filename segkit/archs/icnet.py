@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, PyramidPooling, per_channel, resize
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, PyramidPooling, per_channel, resize
 from segkit.registry import BACKBONES, NECKS
 
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.attention_layers import SelfAttention2d, project
-from segkit.layers import ConvBNReLU, at_level
+from segkit.models.attention_layers import SelfAttention2d, project
+from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
 
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._msdeform_decoder import LEVELS, PixelDecoder, feed_forward
-from segkit.layers import at_level, resize
-from segkit.ops.deformable_attention import sine_positions
-from segkit.ops.query_results import Found, best_queries
-from segkit.ops.whole_masks import at_original
+from segkit.models.layers import at_level, resize
+from segkit.ops.instances.deformable_attention import sine_positions
+from segkit.ops.instances.query_results import at_original, best_queries
 from segkit.registry import HEADS
-from segkit.types import Outputs
+from segkit.types import Found, Outputs
 
 
 class DecoderLayer(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import at_level
+from segkit.models.layers import at_level
 from segkit.registry import HEADS
 
 SLOPE = 0.01

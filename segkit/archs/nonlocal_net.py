@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from segkit.attention_layers import BlockFCN, SelfAttention2d, project
-from segkit.layers import ConvBNReLU
+from segkit.models.attention_layers import BlockFCN, SelfAttention2d, project
+from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
 
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.attention_layers import attend, start_at_zero
-from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.models.attention_layers import attend, start_at_zero
+from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.attention_layers import SelfAttention2d, project
-from segkit.layers import ConvBNReLU, at_level, resize
+from segkit.models.attention_layers import SelfAttention2d, project
+from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
 
 

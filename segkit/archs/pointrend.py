@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import at_level, resize
+from segkit.models.layers import at_level, resize
 from segkit.ops.averaging import full_precision
 from segkit.registry import HEADS
 

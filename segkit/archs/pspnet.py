@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, PyramidPooling, at_level
+from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level
 from segkit.registry import HEADS
 
 

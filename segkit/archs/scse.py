@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segkit.layers import SCSE
+from segkit.models.layers import SCSE
 from segkit.registry import NECKS
 
 

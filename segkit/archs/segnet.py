@@ -4,7 +4,7 @@ https://arxiv.org/abs/1511.00561."""
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
 from segkit.registry import BACKBONES, HEADS
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, resize
+from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
 
 

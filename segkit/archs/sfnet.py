@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
+from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
 from segkit.registry import HEADS
 
 

@@ -8,13 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
-from segkit.layers import resize
-from segkit.ops.cell_results import CellRules, best_cells
-from segkit.ops.matrix_nms import points_nms
-from segkit.ops.query_results import Found, mask_boxes
-from segkit.ops.whole_masks import at_original
+from segkit.models.layers import resize
+from segkit.ops.instances.cell_results import CellRules, best_cells
+from segkit.ops.instances.matrix_nms import points_nms
+from segkit.ops.instances.query_results import at_original, mask_boxes
 from segkit.registry import HEADS
-from segkit.types import Outputs
+from segkit.types import Found, Outputs
 
 
 def with_places(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import SCSE, ConvBNReLU
+from segkit.models.layers import SCSE, ConvBNReLU
 from segkit.registry import HEADS
 
 ATTENTION = {"scse": SCSE}

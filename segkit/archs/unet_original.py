@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
 
 

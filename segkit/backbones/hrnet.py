@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_weights
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
 from segkit.registry import BACKBONES, ConfigError
 
 

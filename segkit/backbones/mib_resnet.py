@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_file, read_weights
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
 from segkit.ops.in_place_abn import in_place_scale
 from segkit.registry import BACKBONES, ConfigError
 

@@ -3,7 +3,7 @@ https://arxiv.org/abs/1505.04597."""
 
 from torch import Tensor, nn
 
-from segkit.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU
 from segkit.registry import BACKBONES
 
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import LITE_NORMALISATION, LITE_PACKAGES, load_encoder, read_weights
-from segkit.layers import per_channel
+from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, ConfigError, did_you_mean
 
 STEMS = ("act1", "bn1", "stem_1", "stem", "patch_embed", "model.patch_embed", "features_norm0", "features_2",
@@ -185,10 +185,21 @@ def _dilate_fully(encoder: nn.Module, strides: tuple[int, ...]) -> None:
     for i, name in enumerate(encoder.feature_info.module_name()):
         if i and strides[i] == strides[i - 1]:
             dilation *= 2
-            for module in encoder.get_submodule(name).modules():
-                if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-                    module.dilation = (dilation, dilation)
-                    module.padding = tuple(side // 2 * dilation for side in module.kernel_size)
+            dilate(encoder.get_submodule(name), dilation)
+
+
+def dilate(module: nn.Module, dilation: int, only: str = "") -> None:
+    """Dilates the convolutions inside a module that are wider than 1x1, their padding with them.
+
+    Args:
+        module: a stage or a block.
+        dilation: of both axes.
+        only: dilates convolutions of this name alone, as `named_modules` gives it; "" dilates all.
+    """
+    for name, inner in module.named_modules():
+        if isinstance(inner, nn.Conv2d) and max(inner.kernel_size) > 1 and only in ("", name):
+            inner.dilation = (dilation, dilation)
+            inner.padding = tuple(side // 2 * dilation for side in inner.kernel_size)
 
 
 def _read_stem(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, bool]:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.timm import Timm
-from segkit.layers import DeformableConv2d
+from segkit.models.layers import DeformableConv2d
 from segkit.registry import BACKBONES, ConfigError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from segkit.backbones.timm import Timm
+from segkit.backbones.timm import Timm, dilate
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -35,7 +35,7 @@ class TimmDilated(Timm):
             if not isinstance(blocks, nn.Sequential):
                 raise ConfigError(f"backbone.name = '{name}': its stages are no rows of blocks that can be dilated")
             for block, own in zip(blocks, _of_blocks(dilation, len(blocks), contract_dilation)):
-                _dilate(block, own, only)
+                dilate(block, own, only)
 
 
 def _of_blocks(dilation: int | tuple[int, ...], number: int, is_contracted: bool) -> tuple[int, ...]:
@@ -44,10 +44,3 @@ def _of_blocks(dilation: int | tuple[int, ...], number: int, is_contracted: bool
     if len(dilation) != number:
         raise ConfigError(f"backbone.dilations: {tuple(dilation)} for a stage of {number} blocks; give one for each")
     return tuple(dilation)
-
-
-def _dilate(block: nn.Module, dilation: int, only: str) -> None:
-    for name, module in block.named_modules():
-        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1 and only in ("", name):
-            module.dilation = (dilation, dilation)
-            module.padding = tuple(side // 2 * dilation for side in module.kernel_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from segkit.backbones.timm import Timm
+from segkit.backbones.timm import Timm, dilate
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -35,7 +35,7 @@ class TimmUnpooled(Timm):
             self.encoder.maxpool = _identity_conv(self.channels[0])
         else:
             self.encoder.maxpool = nn.Identity()
-            _dilate(self.encoder.layer1)
+            dilate(self.encoder.layer1, 2)
         self.strides = (self.strides[0], *(stride // 2 for stride in self.strides[1:]))
         self.divisor, _ = self._find_divisor(name, in_channels)
         del self._probe
@@ -47,9 +47,3 @@ def _identity_conv(channels: int) -> nn.Conv2d:
         nn.init.dirac_(conv.weight)
         nn.init.zeros_(conv.bias)
     return conv
-
-
-def _dilate(stage: nn.Module) -> None:
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-            module.dilation = module.padding = (2, 2)

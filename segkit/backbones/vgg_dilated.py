@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.backbones.vgg import VGG16
-from segkit.layers import IMAGENET_MEAN, IMAGENET_STD
+from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from segkit.registry import BACKBONES
 
 

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from segkit.cli import clicks, common
 from segkit.config import Config
+from segkit.files import write_whole
 from segkit.registry import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -44,7 +44,7 @@ def _classes(args: argparse.Namespace) -> int:
     from segkit.config import load_config
     from segkit.data.statistics import class_statistics
     from segkit.schema import check
-    from segkit.viz_plots import bars
+    from segkit.viz.plots import bars
 
     if args.workers < 0:
         raise ConfigError(f"--workers {args.workers}: the number of processes is 0 or more")
@@ -111,6 +111,4 @@ def _ignored(statistics: Any) -> str:
 
 
 def _write(path: Path, content: dict) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(draft, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")

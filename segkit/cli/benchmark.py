@@ -25,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 def _benchmark(args: argparse.Namespace) -> int:
     import torch
 
-    from segkit.build import build_model
     from segkit.engine.setup import pick_device
+    from segkit.registry import build_model
 
     cfg = common.load_checked(args.config, args.cfg_options)
     device = pick_device(args.device)

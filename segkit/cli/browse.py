@@ -27,12 +27,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _browse(args: argparse.Namespace) -> int:
     cfg = common.load_checked(args.config, args.cfg_options)
-    from segkit import viz
+    from segkit.viz import draw
 
     if args.count < 1 or args.cell < 32:
         raise ConfigError("--count is at least 1 and --cell at least 32")
     dataset, items = _items(cfg, args.split)
-    palette = tuple(dataset.palette) or viz.default_palette(len(dataset.classes))
+    palette = tuple(dataset.palette) or draw.default_palette(len(dataset.classes))
     indices = np.linspace(0, len(dataset) - 1, min(args.count, len(dataset))).round().astype(int)
     rows, captions = [], []
     for position, index in enumerate(indices):
@@ -42,9 +42,9 @@ def _browse(args: argparse.Namespace) -> int:
         rows.append([before["image"], drawn(before, dataset.classes, palette),
                      after["image"], drawn(after, dataset.classes, palette)])  # fmt: skip
         captions.append(f"{before['meta']['path']}   {_size(before)} -> {_size(after)}")
-    sheet = viz.grid(rows, TITLES, captions, dataset.classes, palette, args.cell)
+    sheet = draw.grid(rows, TITLES, captions, dataset.classes, palette, args.cell)
     try:
-        print(viz.save_png(args.out, sheet))
+        print(draw.save_png(args.out, sheet))
     except OSError as error:
         raise ConfigError(f"--out: {error}") from error
     return 0
@@ -80,19 +80,19 @@ def drawn(sample: Sample, classes: tuple[str, ...], palette: tuple) -> np.ndarra
 
     -> uint8 [H,W,3], small images enlarged where names are written.
     """
-    from segkit import viz
+    from segkit.viz import draw
 
     image = _under_labels(sample)
     mask = sample.get("mask")
     if mask is not None and np.issubdtype(mask.dtype, np.floating):
-        return viz.draw_clicks(image, mask > 0.5, sample.get("clicks", np.zeros((0, 3), np.float32)))
+        return draw.draw_clicks(image, mask > 0.5, sample.get("clicks", np.zeros((0, 3), np.float32)))
     try:
         if sample.get("boxes") is not None or sample.get("masks") is not None:
             labels = sample.get("labels", np.zeros(0, np.int64))
-            return viz.draw_instances(image, sample.get("masks"), labels, sample.get("boxes"), None, classes, palette)
+            return draw.draw_instances(image, sample.get("masks"), labels, sample.get("boxes"), None, classes, palette)
         if mask is None and sample.get("layers") is not None:
-            return viz.overlay(image, _top_object(sample["layers"]), viz.default_palette(256), ignore=0)
-        return image if mask is None else viz.overlay(image, mask, palette)
+            return draw.overlay(image, _top_object(sample["layers"]), draw.default_palette(256), ignore=0)
+        return image if mask is None else draw.overlay(image, mask, palette)
     except (ValueError, IndexError) as error:
         raise ConfigError(
             f"{sample['meta']['path']}: {error}; compare its labels with the data set's classes"
@@ -103,9 +103,9 @@ def _under_labels(sample: Sample) -> np.ndarray:
     """-> uint8 [H,W,3]: the image at the size of its labels, which in evaluation is the original one."""
     import cv2
 
-    from segkit import viz
+    from segkit.viz import draw
 
-    image = viz.to_rgb(sample["image"])
+    image = draw.to_rgb(sample["image"])
     labels = sample.get("mask")
     if labels is None and isinstance(sample.get("masks"), np.ndarray) and len(sample["masks"]):
         labels = sample["masks"][0]

@@ -19,7 +19,7 @@ def is_scored(scores: dict) -> bool:
 def report(scores: dict[str, dict], picture: Path, *, method: str, model: str) -> None:
     """scores: name of each test set -> its scores; prints what NoC found, draws the curves of all sets in one picture.
     method: how masks are refined, the table's first column; model: its name, above the table."""
-    from segkit.viz_plots import click_curves
+    from segkit.viz.plots import click_curves
 
     sets = {name: result for name, result in scores.items() if is_scored(result)}
     for name, result in sets.items():
@@ -43,7 +43,7 @@ def add_arguments(arguments: argparse.ArgumentParser) -> None:
 
 def compare(args: argparse.Namespace) -> int:
     """Runs beside each other: mIoU@k in one plot and one table, and the clicks that each object needed in each run."""
-    from segkit.viz_plots import click_curves
+    from segkit.viz.plots import click_curves
 
     runs = _read(args.files)
     first = next(iter(runs.values()))

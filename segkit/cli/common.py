@@ -29,9 +29,9 @@ def load_checked(path: str, options: list[str]) -> Config:
 
 def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Runs a command; an error of the user's input is one message on stderr and exit code 2, without a traceback."""
-    from segkit.data.dataset import DataError
     from segkit.engine.checkpoint import CheckpointError
     from segkit.engine.loop import NonFiniteLoss
+    from segkit.files import DataError
 
     try:
         return main(args)

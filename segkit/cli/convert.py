@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from segkit.convert.choice import family
+    from segkit.convert.find_map import family
     from segkit.convert.keymap import all_maps
 
     if args.list:
@@ -42,14 +42,13 @@ def _convert(args: argparse.Namespace) -> int:
         return _convert_described(args)
     if not (args.file and args.out and args.config) or args.target:
         raise ConfigError("give FILE OUT [--from MAP] --config CONFIG, or CHECKPOINT OUT --to FORM, or --list")
-    from segkit.api import without_pretrained
-    from segkit.build import build_model
     from segkit.engine import checkpoint
+    from segkit.registry import build_model, without_start_weights
 
     maps = family(args.source) if args.source else None
     cfg = common.load_checked(args.config, args.cfg_options)
     weights, meta = _read(args.file)
-    model = build_model(without_pretrained(cfg["model"]))
+    model = build_model(without_start_weights(cfg["model"]))
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     keymap = _choose(shapes, model, maps)
     print(keymap.check(shapes, model.state_dict()))
@@ -61,7 +60,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _choose(shapes: dict, model, maps: dict | None):
     """The map a user names outright is checked as it is: it says itself what does not match."""
-    from segkit.convert.choice import choose
+    from segkit.convert.find_map import choose
 
     return next(iter(maps.values())) if maps is not None and len(maps) == 1 else choose(shapes, model, maps)[1]
 
@@ -95,10 +94,10 @@ def _export(args: argparse.Namespace) -> int:
 def content_of(model, cfg: dict, meta: dict) -> dict:
     """What a checkpoint of weights alone holds; classes and palette where the published file names them."""
     from segkit import __version__
+    from segkit.config import plain_values
     from segkit.convert.published import described
-    from segkit.engine.loop import plain
 
-    content = {"model": model.state_dict(), "config": plain(dict(cfg)), "segkit_version": __version__}
+    content = {"model": model.state_dict(), "config": plain_values(dict(cfg)), "segkit_version": __version__}
     return content | described(meta)
 
 

@@ -91,8 +91,8 @@ class Results:
 
 
 def _content(path: Path) -> dict:
-    from segkit.data.coco_json import read_coco
-    from segkit.data.instances_coco import file_name
+    from segkit.data.files.coco_json import read_coco
+    from segkit.data.instances.coco import file_name
 
     coco, images = read_coco(path), []
     for image in coco.images:
@@ -104,11 +104,11 @@ def _content(path: Path) -> dict:
 
 def picture(image: np.ndarray, prediction: Prediction, model: Any, *, score: float) -> np.ndarray:
     """image: [H,W,C]; model: with its classes and palette -> uint8 [sH,sW,3], instances of at least this score."""
-    from segkit import viz
-    from segkit.engine.instance_pictures import found_in
+    from segkit.runners.instances.pictures import found_in
+    from segkit.viz import draw
 
     found = found_in(prediction, score)
-    return viz.draw_instances(
+    return draw.draw_instances(
         image, found.masks, found.labels, boxes=found.boxes, scores=found.scores, classes=model.classes or (),
         palette=[tuple(color) for color in model.palette or ()],
     )  # fmt: skip

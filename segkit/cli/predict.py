@@ -53,17 +53,18 @@ def find_images(paths: list[str]) -> list[Path]:
 def _predict(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segkit import api, viz
+    from segkit import api
     from segkit.cli.test import with_switches
-    from segkit.data.reading import read_image
+    from segkit.data.files.images import read_image
     from segkit.engine.setup import pick_device
+    from segkit.viz import draw
 
     images = find_images(args.paths)
     config = None if args.config.lower() == "none" else args.config
     model = api.load_model(config, args.checkpoint, pick_device(args.device), tuple(args.cfg_options))
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
-    palette = [tuple(color) for color in model.palette] if model.palette else viz.default_palette(model.num_classes)
+    palette = [tuple(color) for color in model.palette] if model.palette else draw.default_palette(model.num_classes)
     out = Path(args.out)
     names = _names(images)
     results = instances.Results(tuple(model.classes or ()), args.annotations)
@@ -74,11 +75,11 @@ def _predict(args: argparse.Namespace) -> int:
         has_instances = "masks" in prediction
         if has_instances:
             results.add(path, names[path], prediction)
-            drawn = instances.picture(viz.to_rgb(image), prediction, model, score=args.score)
+            drawn = instances.picture(draw.to_rgb(image), prediction, model, score=args.score)
         else:
-            viz.save_label_png(out / "labels" / f"{names[path]}.png", prediction["labels"], palette)
-            drawn = viz.overlay(viz.to_rgb(image), prediction["labels"], palette)
-        viz.save_png(out / "overlays" / f"{names[path]}.png", drawn)
+            draw.save_label_png(out / "labels" / f"{names[path]}.png", prediction["labels"], palette)
+            drawn = draw.overlay(draw.to_rgb(image), prediction["labels"], palette)
+        draw.save_png(out / "overlays" / f"{names[path]}.png", drawn)
     found = results.save(out / "results.json") if has_instances else out / "labels"
     print(f"{len(images)} images: {found}, {out}/overlays")
     return 0

@@ -20,7 +20,7 @@ def preflight(cfg: Config, limit: int, stage: int | None = None, *, resumes: boo
     """limit: masks read per section, 0 = all; stage: that the run begins with, None for its first; resumes: the run
     goes on from a checkpoint of its own. Prints a report per section; -> 2 where one has errors, else 0. All processes
     of a run call it, and the first one prints."""
-    from segkit.data.dataset import DataError
+    from segkit.files import DataError
 
     code = 0
     own = _first_sections(cfg, stage, resumes)
@@ -60,8 +60,8 @@ def _report(cfg: dict, section: str, *, limit: int, width: Any, metrics: Sequenc
 def unscorable(dataset: Any, rows: Sequence[dict]) -> list[str]:
     """rows: of section metrics -> why those for instances cannot score the data set's annotations, which else shows at
     the first evaluation."""
-    from segkit.data.dataset import DataError
     from segkit.engine.setup import build_metrics
+    from segkit.files import DataError
 
     if not rows or not hasattr(type(dataset), "annotations"):  # reading them may fail
         return []

@@ -51,10 +51,10 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _prepare_split(args: argparse.Namespace, split: str) -> Path:
-    from segkit.data import prepare_lists
     from segkit.data.dataset import resolve_root
-    from segkit.data.prepare_coco_lvis import prepare
-    from segkit.data.prepare_voc_instances import prepare_voc_instances
+    from segkit.data.prepare import lists
+    from segkit.data.prepare.coco_lvis import prepare
+    from segkit.data.prepare.voc_instances import prepare_voc_instances
 
     if args.dataset == "coco_lvis":
         coco, lvis = resolve_root(args.coco, "coco"), resolve_root(args.lvis, "lvis")
@@ -62,9 +62,9 @@ def _prepare_split(args: argparse.Namespace, split: str) -> Path:
         return prepare(coco, lvis, out, split=split, overlap=args.overlap, processes=args.jobs)
     root = resolve_root(args.root, FOLDERS[args.dataset])
     makers = {
-        "openimages": prepare_lists.prepare_open_images,
-        "ade20k": prepare_lists.prepare_ade20k,
-        "sbd": prepare_lists.prepare_sbd,
+        "openimages": lists.prepare_open_images,
+        "ade20k": lists.prepare_ade20k,
+        "sbd": lists.prepare_sbd,
         "voc_instances": partial(prepare_voc_instances, sbd=None if args.sbd is None else Path(args.sbd).expanduser()),
     }
     return makers[args.dataset](root, split=split, processes=args.jobs)

@@ -7,7 +7,7 @@ from typing import Any
 
 from segkit.cli import common, instances
 from segkit.cli.preflight import needed_sections
-from segkit.config import Config
+from segkit.config import Config, merged
 from segkit.registry import ConfigError
 
 
@@ -89,14 +89,7 @@ def chosen(parts: dict[str, dict], names: list[str] | None) -> dict[str, dict]:
 
 def of_set(cfg: Config, part: dict) -> dict:
     """The config with `inference` of a test set over the section `inference`."""
-    return {**cfg, "inference": _merged(cfg["inference"], part.get("inference") or {})}
-
-
-def _merged(values: dict, new: dict) -> dict:
-    """Dicts merge, all else replaces."""
-    both = {key: _merged(values[key], value) for key, value in new.items()
-            if isinstance(value, dict) and isinstance(values.get(key), dict)}  # fmt: skip
-    return {**values, **new, **both}
+    return {**cfg, "inference": merged(cfg["inference"], part.get("inference") or {})}
 
 
 def with_switches(cfg: Config, *, tta: bool, slide: bool) -> dict:

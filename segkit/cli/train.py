@@ -53,11 +53,10 @@ def _train(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
     from segkit import dist
     from segkit.api import build_runner
-    from segkit.build import build
     from segkit.engine import checkpoint
     from segkit.engine.hooks import standard_hooks
     from segkit.engine.loop import Loop
-    from segkit.registry import HOOKS
+    from segkit.registry import HOOKS, build
 
     common.resolve_losses(cfg)
     own = tuple(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ())))

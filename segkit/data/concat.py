@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.data.dataset import IGNORE, DataError, Dataset
+from segkit.data.dataset import Dataset
+from segkit.files import DataError
 from segkit.registry import DATASETS
-from segkit.types import Sample
+from segkit.types import IGNORE, Sample
 
 
 class Chain(Sequence):

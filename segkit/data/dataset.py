@@ -5,17 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.files import DataError
 from segkit.types import Sample
-
-IGNORE = 255
-"""Label of pixels that are neither trained nor scored."""
-
-CLICK_IGNORE = -1.0
-"""The same in float masks (click targets), whose 0..1 leaves no room for 255."""
-
-
-class DataError(ValueError):
-    """A file of the data set that cannot be used. The message names the file and the way out."""
 
 
 def resolve_root(root: str | None, folder: str) -> Path:

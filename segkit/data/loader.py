@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.data.dataset import CLICK_IGNORE, IGNORE, Dataset
+from segkit.data.dataset import Dataset
 from segkit.data.samplers import Sampler, batches, shard
-from segkit.types import Batch, Sample
+from segkit.types import CLICK_IGNORE, IGNORE, Batch, Sample
 
 LISTS = ("boxes", "labels", "crowd")
 SIZES = ("size", "valid", "whole")

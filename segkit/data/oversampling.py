@@ -8,10 +8,11 @@ from bisect import bisect_right
 
 import numpy as np
 
-from segkit.data.dataset import DataError, Dataset
-from segkit.data.mask_scan import ignore_of, scan
+from segkit.data.dataset import Dataset
+from segkit.data.files.mask_scan import ignore_of, scan
 from segkit.data.samplers import Sampler, Shuffle
 from segkit.data.statistics import ClassStatistics, class_statistics, count_labels
+from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
 
 STREAM = 0x0BA1A7CE

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.dataset import IGNORE, DataError, Dataset
-from segkit.data.labels import LabelError
+from segkit.data.dataset import Dataset
+from segkit.data.files.labels import LabelError
+from segkit.files import DataError
+from segkit.types import IGNORE
 
 MOST_NAMED = 3
 """Files named per kind of error; the rest is counted."""

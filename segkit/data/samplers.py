@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segkit.data.dataset import DataError, Dataset
+from segkit.data.dataset import Dataset
+from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
 
 

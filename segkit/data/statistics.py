@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.dataset import DataError, Dataset
-from segkit.data.mask_scan import ignore_of, scan
+from segkit.data.dataset import Dataset
+from segkit.data.files.mask_scan import ignore_of, scan
+from segkit.files import DataError
 from segkit.ops.class_balance import balanced_alpha, effective_number, enet_log, median_frequency
 from segkit.registry import LOSSES, ConfigError, did_you_mean
 

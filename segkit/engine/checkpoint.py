@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit.convert import ritm_file
-from segkit.convert.choice import NoFit, choose
+from segkit.convert.find_map import NoFit, choose
 from segkit.convert.keymap import KeyMap
+from segkit.convert.official import read_official
 from segkit.convert.published import STATE_KEYS, described, read_published
+from segkit.files import whole_file
 from segkit.registry import ConfigError, did_you_mean
 
 
@@ -26,24 +27,21 @@ class UnknownObjects(CheckpointError):
 def save(path: str | Path, content: dict[str, Any]) -> None:
     """Writes the file under a temporary name and renames it: a failure leaves the old file as it is."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remedy = "free space or choose another --work-dir"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            from safetensors.torch import save_file
+        with whole_file(path, remedy, CheckpointError) as draft:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import save_file
 
-            tensors = {k: v.contiguous() for k, v in content["model"].items()}
-            save_file(tensors, temporary, metadata=_text_only(content))
-        else:
-            with open(temporary, "wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not saved ({error}); free space or choose another --work-dir") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+                tensors = {k: v.contiguous() for k, v in content["model"].items()}
+                save_file(tensors, draft, metadata=_text_only(content))
+            else:
+                with open(draft, "wb") as file:
+                    torch.save(content, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+    except RuntimeError as error:  # torch's own writer says so when the disk is full
+        raise CheckpointError(f"{path}: cannot be written ({error}); {remedy}") from error
 
 
 def _text_only(content: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +54,7 @@ def _text_only(content: dict[str, Any]) -> dict[str, str]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (as ritm_file has it),
+    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (see convert/official.py),
     from .pt, .pth or .safetensors, on the CPU.
 
     Raises CheckpointError for a missing or damaged file and for one that would need to execute code.
@@ -78,11 +76,12 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]})") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path}: is no checkpoint, or was cut off while it was written") from error
-    if ritm_file.is_official(content):
-        try:
-            return ritm_file.read_official(content)
-        except ConfigError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+    try:
+        official = read_official(content)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if official is not None:
+        return official
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
     return content if "model" in content else {"model": _state_dict_of(content, path), **described(content)}
@@ -144,7 +143,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
 
 def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
     """As load_weights, also for weights by the names of another project: the key map that matches them with the model
-    one to one is found and applied (segkit.convert.choice). -> a line that counts what was done, and names the map."""
+    one to one is found and applied (segkit.convert.find_map). -> a line that counts what was done, and names the map."""
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
     source = {key: tuple(value.shape) for key, value in weights.items()}
     as_it_is = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)
@@ -180,10 +179,9 @@ def copy(source: Path, target: Path) -> None:
     """A second name for the same bytes where the file system can, else a copy; atomic either way."""
     import shutil
 
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with whole_file(target, "free space or choose another --work-dir", CheckpointError) as draft:
+        draft.unlink(missing_ok=True)
+        try:
+            os.link(source, draft)
+        except OSError:
+            shutil.copyfile(source, draft)

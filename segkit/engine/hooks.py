@@ -187,14 +187,14 @@ class Visualise(Hook):
                 self._rows.append(shown(prediction, batch, i))
 
     def after_eval(self, loop: Any, scores: dict) -> None:
-        from segkit import viz
+        from segkit.viz import draw
 
         rows, self._rows = self._rows, []
         if not rows or not dist.is_main():
             return
         dataset = loop.val[0]
         picture = comparison(rows, dataset.palette, dataset.classes)
-        viz.save_png(stage_folder(loop) / "pictures" / f"val_{loop.step:07d}.png", picture)
+        draw.save_png(stage_folder(loop) / "pictures" / f"val_{loop.step:07d}.png", picture)
         for hook in loop.hooks:
             if isinstance(hook, Log) and hook.writer() is not None:
                 hook.writer().add_image("val", picture, loop.step, dataformats="HWC")

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from segkit import __version__, dist
-from segkit.build import build_model
+from segkit.config import plain_values
 from segkit.criterion import build_criterion
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import checkpoint, setup
 from segkit.engine.evaluate import evaluate
-from segkit.engine.fitting import fit_to_labels
+from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.optim import Ema, all_finite, build_optimizer
 from segkit.engine.schedules import LearningRate
-from segkit.registry import SCHEDULES, ConfigError
-from segkit.schema import LoopSettings, WarmupSettings
+from segkit.registry import SCHEDULES, ConfigError, build_model
+from segkit.settings import LoopSettings, WarmupSettings
 from segkit.types import Batch, Stage
 
 
@@ -207,7 +207,7 @@ class Loop:
             model=self.raw_model.state_dict(), optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
             criterion=self.criterion.state_dict(), runner=self.runner.state_dict(), step=self.step,
             stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()),
-            config=plain(self.stage_cfg), classes=list(self.dataset.classes),
+            config=plain_values(self.stage_cfg), classes=list(self.dataset.classes),
             palette=[list(color) for color in self.dataset.palette], segkit_version=__version__,
         )  # fmt: skip
         return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
@@ -269,15 +269,6 @@ class Loop:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-def plain(value: Any) -> Any:
-    """Dicts, lists and scalars only, so that the file reads back without executing code."""
-    if isinstance(value, dict):
-        return {plain(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(plain(inner) for inner in value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _rng_state() -> dict[str, Tensor]:

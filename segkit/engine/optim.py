@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segkit.build import build
-from segkit.registry import OPTIMIZERS, ConfigError
+from segkit.registry import OPTIMIZERS, ConfigError, build
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 KINDS = ("norm", "bias")

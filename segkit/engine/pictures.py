@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from segkit import dist, viz
+from segkit import dist
 from segkit.types import Batch, Prediction
+from segkit.viz import draw
 
 
 def shown(prediction: Prediction, batch: Batch, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,11 +33,11 @@ def comparison(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], palette: t
 
     cells = []
     for image, truth, labels in rows:
-        plain = viz.to_rgb(image)
+        plain = draw.to_rgb(image)
         if plain.shape[:2] != truth.shape:
             plain = cv2.resize(plain, truth.shape[::-1], interpolation=cv2.INTER_AREA)
-        cells.append([plain, viz.overlay(plain, truth, palette), viz.overlay(plain, labels, palette)])
-    return viz.grid(cells, titles=("image", "truth", "prediction"), classes=classes, palette=palette)
+        cells.append([plain, draw.overlay(plain, truth, palette), draw.overlay(plain, labels, palette)])
+    return draw.grid(cells, titles=("image", "truth", "prediction"), classes=classes, palette=palette)
 
 
 class Show:
@@ -68,7 +69,7 @@ class Show:
 
     def _write(self, name: str, rows: list[tuple]) -> Path:
         picture = comparison(rows, self.dataset.palette, self.dataset.classes)
-        return viz.save_png(self.folder / f"{name}.png", picture)
+        return draw.save_png(self.folder / f"{name}.png", picture)
 
 
 def file_name(image_id: object) -> str:
@@ -77,11 +78,11 @@ def file_name(image_id: object) -> str:
 
 
 def _plots(folder: Path, metrics: list, dataset: Any, scores: dict) -> None:
-    from segkit import viz_plots
+    from segkit.viz import plots
 
     for metric in metrics:
         if hasattr(metric, "matrix"):
-            viz_plots.confusion_plot(metric.matrix(), dataset.classes, folder / "confusion.png")
+            plots.confusion_plot(metric.matrix(), dataset.classes, folder / "confusion.png")
     if "per_class" in scores:
         values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
-        viz_plots.bars(values, folder / "iou_per_class.png", title="IoU per class (%)")
+        plots.bars(values, folder / "iou_per_class.png", title="IoU per class (%)")

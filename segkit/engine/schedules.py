@@ -5,7 +5,7 @@ import math
 from torch.optim import Optimizer
 
 from segkit.registry import SCHEDULES, ConfigError
-from segkit.schema import WarmupSettings
+from segkit.settings import WarmupSettings
 
 
 class Schedule:

@@ -9,13 +9,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segkit import dist
-from segkit.build import build
 from segkit.data.dataset import Dataset
 from segkit.data.loader import EvalItems, TrainItems, eval_loader
 from segkit.data.samplers import Sampler
 from segkit.engine import checkpoint
-from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError
-from segkit.schema import InitSettings, LoopSettings, ScoredSettings, TrainSettings
+from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build
+from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

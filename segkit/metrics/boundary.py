@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from segkit.dist import all_reduce_sum
-from segkit.ops.pixel_pairs import PixelPairs, labelled_images
-from segkit.ops.scores import class_scores, mean_of, percent
+from segkit.metrics._pixel_pairs import PixelPairs, labelled_images
+from segkit.metrics._scores import class_scores, mean_of, percent
 from segkit.registry import METRICS
 from segkit.types import Batch, Prediction
 

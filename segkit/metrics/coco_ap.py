@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.ops.rle_results import RleResults, coco_evaluation, index_of, mean_of_known
+from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

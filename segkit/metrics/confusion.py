@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from segkit.dist import all_reduce_sum
-from segkit.ops.pixel_pairs import PixelPairs
-from segkit.ops.scores import SCORES, class_indices, class_scores, mean_of, percent
+from segkit.metrics._pixel_pairs import PixelPairs
+from segkit.metrics._scores import SCORES, class_indices, class_scores, mean_of, percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

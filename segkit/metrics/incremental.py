@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from segkit.metrics._scores import mean_of, percent
 from segkit.metrics.confusion import Confusion
-from segkit.ops.scores import mean_of, percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

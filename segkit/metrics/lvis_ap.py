@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.ops.rle_results import RleResults, index_of, mean_of_known
+from segkit.metrics._rle_results import RleResults, index_of, mean_of_known
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

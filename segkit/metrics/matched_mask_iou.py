@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.ops.rle_results import RleResults
+from segkit.metrics._rle_results import RleResults
 from segkit.registry import METRICS
 from segkit.types import Batch, Prediction
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from segkit.dist import all_reduce_sum
-from segkit.ops.pixel_pairs import labelled_images
-from segkit.ops.reductions import ABSENT, ALL_SCORES, reduce_scores
-from segkit.ops.scores import percent
+from segkit.metrics._pixel_pairs import labelled_images
+from segkit.metrics._reductions import ABSENT, ALL_SCORES, reduce_scores
+from segkit.metrics._scores import percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from segkit.dist import gather_objects
-from segkit.ops.reductions import exact_mean
-from segkit.ops.scores import percent
+from segkit.metrics._reductions import exact_mean
+from segkit.metrics._scores import percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from segkit.dist import gather_objects
-from segkit.ops.pixel_pairs import PixelPairs
-from segkit.ops.reductions import ABSENT, ALL_SCORES, REDUCTIONS, counts_of_matrix, exact_mean, reduce_scores
-from segkit.ops.scores import percent
+from segkit.metrics._pixel_pairs import PixelPairs
+from segkit.metrics._reductions import ABSENT, ALL_SCORES, REDUCTIONS, counts_of_matrix, exact_mean, reduce_scores
+from segkit.metrics._scores import percent
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, Prediction
 

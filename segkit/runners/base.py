@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from segkit.engine.pictures import Show
-from segkit.schema import InferenceSettings
+from segkit.settings import InferenceSettings
 from segkit.types import Batch, Outputs, Prediction, Stage
 
 
@@ -64,3 +64,10 @@ class Runner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what state_dict gave."""
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel and torch.compile."""
+    while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    return model

@@ -1,4 +1,4 @@
-"""Rows of the models that answer with instances; their contract is tests/test_instance_archs.py."""
+"""Rows of the models that answer with instances; their contract is tests/instances/test_instance_archs.py."""
 
 from tests.arch_rows.row import Row
 

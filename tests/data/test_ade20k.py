@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from segkit.data.ade20k import ADE20K
-from segkit.data.dataset import DataError
-from segkit.data.labels import LabelError
+from segkit.data.files.labels import LabelError
+from segkit.data.semantic.ade20k import ADE20K
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.data.camvid import CamVid
-from segkit.data.dataset import DataError
-from segkit.data.labels import LabelError
+from segkit.data.files.labels import LabelError
+from segkit.data.semantic.camvid import CamVid
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 HISTOGRAM_VAL = [

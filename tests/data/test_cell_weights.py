@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from segkit.criterion import build_criterion
-from segkit.data.cell_weights import CellWeights
 from segkit.data.loader import collate_train
+from segkit.data.transforms.cell_weights import CellWeights
 from segkit.registry import ConfigError
 from tests.data.samples import rng
 

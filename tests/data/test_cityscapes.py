@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from segkit.data.cityscapes import CLASSES, Cityscapes, id_table
-from segkit.data.dataset import DataError
-from segkit.data.labels import LabelError
+from segkit.data.files.labels import LabelError
+from segkit.data.semantic.cityscapes import CLASSES, Cityscapes, id_table
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from segkit.data.coco_stuff import COCOStuff, raw_table
-from segkit.data.dataset import DataError
-from segkit.data.labels import LabelError
+from segkit.data.files.labels import LabelError
+from segkit.data.semantic.coco_stuff import COCOStuff, raw_table
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 

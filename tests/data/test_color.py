@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segkit.data.color import (
+from segkit.data.transforms.color import (
     JPEG,
     Blur,
     BrightnessContrast,
@@ -19,7 +19,7 @@ from segkit.data.color import (
     map_values,
     turn_colours,
 )
-from segkit.data.transforms import Pad
+from segkit.data.transforms.sizes import Pad
 from segkit.registry import ConfigError
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segkit.data.changes import crop, pad, resize, resized_crop
-from segkit.data.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomScaleCrop, is_mixed
-from segkit.data.dataset import DataError
-from segkit.data.transforms import RandomScale
+from segkit.data.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomScaleCrop, is_mixed
+from segkit.data.transforms.operations import crop, pad, resize, resized_crop
+from segkit.data.transforms.sizes import RandomScale
+from segkit.files import DataError
 
 
 def rng(seed=0):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from segkit.data.distort import Elastic, ElasticNoise, RandomAffine, RandomRotate, affine, displace, rotation
-from segkit.data.erase import CutOut, RandomErasing
-from segkit.data.geometry import boxes_of
-from segkit.data.transforms import Pad
+from segkit.data.transforms.erasing import CutOut, RandomErasing
+from segkit.data.transforms.geometry import boxes_of
+from segkit.data.transforms.sizes import Pad
+from segkit.data.transforms.warps import Elastic, ElasticNoise, RandomAffine, RandomRotate, affine, displace, rotation
 from segkit.registry import ConfigError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.data.dataset import DataError
-from segkit.data.folder import Folder
-from segkit.data.labels import LabelError
+from segkit.data.files.labels import LabelError
+from segkit.data.semantic.folder import Folder
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 RNG = np.random.default_rng(0)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.data.dataset import DataError, Dataset
-from segkit.data.labels import LabelError
+from segkit.data.dataset import Dataset
+from segkit.data.files.labels import LabelError
 from segkit.data.loader import EvalItems, TrainItems, collate_train, eval_loader, train_loader
 from segkit.data.samplers import InOrder, Shuffle, batches, shard
+from segkit.files import DataError
 
 
 class Numbers(Dataset):

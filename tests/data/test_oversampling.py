@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from segkit.data.dataset import DataError
-from segkit.data.focus import FocusCrop, draw_start
 from segkit.data.loader import TrainItems
 from segkit.data.oversampling import Centroids, ClassBalanced, ClassUniform, RepeatFactor, image_weights, repeat_factors
 from segkit.data.samplers import Shuffle
+from segkit.data.transforms.crops import FocusCrop, draw_start
+from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
 from segkit.types import Sample
 from tests.data.made import Made, holding

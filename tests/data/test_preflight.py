@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from segkit.data.dataset import Dataset
-from segkit.data.folder import Folder
 from segkit.data.preflight import check_dataset
-from segkit.data.shapes import Shapes
+from segkit.data.semantic.folder import Folder
+from segkit.data.semantic.shapes import Shapes
 from segkit.types import Sample
 from tests.data.layouts import rows, write_image, write_mask
 
@@ -184,7 +184,7 @@ def test_embedded_set_passes(instances):
 
 
 def test_real_set_takes_few_lines(real_data):
-    from segkit.data.camvid import CamVid
+    from segkit.data.semantic.camvid import CamVid
 
     if not (real_data / "camvid").is_dir():
         pytest.skip("no camvid folder in SEGKIT_DATA")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.dataset import DataError
-from segkit.data.labels import ColorTable, LabelError, LabelTable, as_color, default_palette
-from segkit.data.masks import read_colors, read_mask
-from segkit.data.reading import read_image
+from segkit.data.files.images import read_image
+from segkit.data.files.labels import ColorTable, LabelError, LabelTable, as_color
+from segkit.data.files.masks import read_colors, read_mask
+from segkit.files import DataError
+from segkit.types import default_palette
 
 RNG_SEED = 5
 

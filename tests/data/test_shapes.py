@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from segkit.data.dataset import DataError
-from segkit.data.shapes import LARGEST_REACH, OBJECTS, PALETTE, RADIUS, Shapes, _ground, _paint_objects
-from segkit.data.textures import checks, clouds, disk, dots, square, star, stripes, turned
+from segkit.data.semantic.shapes import LARGEST_REACH, OBJECTS, PALETTE, RADIUS, Shapes, _ground, _paint_objects
+from segkit.data.semantic.textures import checks, clouds, disk, dots, square, star, stripes, turned
+from segkit.files import DataError
 from segkit.registry import DATASETS
 
 

@@ -11,10 +11,10 @@ import pytest
 from segkit import dist
 from segkit.config import Config
 from segkit.criterion import build_criterion
-from segkit.data import mask_scan
-from segkit.data.camvid import CamVid
-from segkit.data.dataset import DataError, Dataset
-from segkit.data.mask_scan import cache_folder, key, plain
+from segkit.data.dataset import Dataset
+from segkit.data.files import mask_scan
+from segkit.data.files.mask_scan import cache_folder, key, plain
+from segkit.data.semantic.camvid import CamVid
 from segkit.data.statistics import (
     LAWS,
     CountClasses,
@@ -23,6 +23,7 @@ from segkit.data.statistics import (
     count_labels,
     resolve_class_weights,
 )
+from segkit.files import DataError
 from segkit.registry import ConfigError
 from tests.data.made import Made
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segkit.data.changes import crop, nearest_index, resize
-from segkit.data.geometry import boxes_of
-from segkit.data.transforms import Flip, Pad, RandomResize, RandomScale, RandomShortSide, Resize, Rot90, apply
+from segkit.data.transforms.geometry import boxes_of
+from segkit.data.transforms.operations import crop, nearest_index, resize
+from segkit.data.transforms.sizes import Flip, Pad, RandomResize, RandomScale, RandomShortSide, Resize, Rot90, apply
 from segkit.registry import ConfigError
 from tests.data.samples import make_sample, rng
 

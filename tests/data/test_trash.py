@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from segkit.data.dataset import DataError
-from segkit.data.trash import CLASSES, Trash
+from segkit.data.semantic.trash import CLASSES, Trash
+from segkit.files import DataError
 from tests.data.layouts import write_image
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from segkit.data.dataset import DataError
-from segkit.data.voc import VOC
+from segkit.data.semantic.voc import VOC
+from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.build import build
-from segkit.data import mask_scan
-from segkit.data.camvid import CamVid
-from segkit.data.class_orders import ALIASES, TASKS
-from segkit.data.class_plan import ClassPlan, label_table, make_plan, remap_table
-from segkit.data.class_selection import balanced_images, classes_of_images, read_lists, select_images, values_of
-from segkit.data.class_steps import ClassSteps
-from segkit.data.dataset import DataError, Dataset
-from segkit.registry import DATASETS, ConfigError
+from segkit.data.dataset import Dataset
+from segkit.data.files import mask_scan
+from segkit.data.incremental.class_steps import ClassSteps
+from segkit.data.incremental.orders import ALIASES, TASKS
+from segkit.data.incremental.plan import ClassPlan, label_table, make_plan, remap_table
+from segkit.data.incremental.selection import balanced_images, classes_of_images, read_lists, select_images, values_of
+from segkit.data.semantic.camvid import CamVid
+from segkit.files import DataError
+from segkit.registry import DATASETS, ConfigError, build
 
 STORED = np.load(Path(__file__).parents[1] / "fixtures/mib/class_steps.npz")
 VOC_NAMES = ("background", *(f"voc{i}" for i in range(1, 21)))

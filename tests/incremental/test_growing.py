@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.build import build_model
 from segkit.config import load_config
 from segkit.engine import checkpoint
-from segkit.growing_head import (
+from segkit.models.growing_segmentor import (
     GrowingSegmentor,
     StepClassifier,
     add_background,
@@ -24,9 +23,9 @@ from segkit.growing_head import (
     sizes_in,
     sizes_of,
 )
-from segkit.registry import ConfigError
+from segkit.models.segmentor import Segmentor
+from segkit.registry import ConfigError, build_model
 from segkit.schema import check
-from segkit.segmentor import Segmentor
 from tests.arch_rows.row import SIZES
 from tests.archs_table import ROWS, build
 

@@ -19,7 +19,7 @@ from segkit.metrics.incremental import (
     summary,
 )
 from segkit.registry import ConfigError
-from segkit.viz_plots import steps_plot
+from segkit.viz.plots import steps_plot
 
 STORED = np.load(Path(__file__).parents[1] / "fixtures/mib/metrics.npz")
 CASES = ("voc_all", "voc_absent_in_gt_but_predicted", "perfect", "ade_like_no_bg_in_gt")

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from segkit.archs.mib_deeplab import MiBDeepLabHead, window_means
 from segkit.backbones.mib_resnet import ABNResNet
-from segkit.build import build_model
 from segkit.cli.convert import main as convert
 from segkit.config import load_config
 from segkit.convert.keymap import export, load_map
 from segkit.engine import checkpoint
-from segkit.growing_head import sizes_of
-from segkit.layers import resize
+from segkit.models.growing_segmentor import sizes_of
+from segkit.models.layers import resize
 from segkit.ops.in_place_abn import EPS, in_place_scale, in_place_weight
-from segkit.registry import ConfigError
+from segkit.registry import ConfigError, build_model
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests/fixtures/mib"

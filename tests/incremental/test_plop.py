@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.losses.incremental_kd import OldClassKD
-from segkit.losses.plop import LocalPOD, PseudoLabelCE
-from segkit.ops.local_pod import local_pod
-from segkit.ops.pseudo_labels import entropy, entropy_histogram, median_thresholds, pseudo_labels
+from segkit.losses.incremental.incremental_kd import OldClassKD
+from segkit.losses.incremental.plop import LocalPOD, PseudoLabelCE
+from segkit.ops.incremental.local_pod import local_pod
+from segkit.ops.incremental.pseudo_labels import entropy, entropy_histogram, median_thresholds, pseudo_labels
 
 with np.load(Path(__file__).parents[1] / "fixtures/mib/plop.npz") as arrays:
     PUBLISHED = {name: torch.from_numpy(arrays[name]) for name in arrays.files}

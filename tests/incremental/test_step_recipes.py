@@ -10,9 +10,9 @@ import pytest
 from segkit.api import build_runner
 from segkit.cli.main import main
 from segkit.config import dump, load_config
-from segkit.data.class_steps import ClassSteps
-from segkit.data.crops import RandomResizedCrop
+from segkit.data.incremental.class_steps import ClassSteps
 from segkit.data.statistics import class_statistics
+from segkit.data.transforms.crops import RandomResizedCrop
 from segkit.engine.setup import build_dataset
 from tests.incremental.test_step_runs import PLAIN, config, loop_of
 

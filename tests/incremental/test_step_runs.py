@@ -11,7 +11,7 @@ from segkit.api import build_runner, load_model
 from segkit.engine import checkpoint
 from segkit.engine.hooks import standard_hooks
 from segkit.engine.loop import Loop
-from segkit.growing_head import sizes_of
+from segkit.models.growing_segmentor import sizes_of
 from segkit.registry import ConfigError
 from segkit.schema import check
 from tests.test_loop import CPU, Record

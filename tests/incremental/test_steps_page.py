@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from segkit.api import build_runner, load_model
-from segkit.build import build_model
 from segkit.cli.main import main
 from segkit.config import load_config
-from segkit.data.class_orders import ALIASES, TASKS
+from segkit.data.incremental.orders import ALIASES, TASKS
 from segkit.engine import checkpoint
-from segkit.growing_head import sizes_of
+from segkit.models.growing_segmentor import sizes_of
+from segkit.registry import build_model
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/incremental.md").read_text()

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from segkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.losses.icarl import ICaRLDistillation
-from segkit.losses.incremental_kd import FeatureMSE, OldClassKD
-from segkit.losses.unbiased import UnbiasedCE, UnbiasedKD
+from segkit.losses.incremental.icarl import ICaRLDistillation
+from segkit.losses.incremental.incremental_kd import FeatureMSE, OldClassKD
+from segkit.losses.incremental.unbiased import UnbiasedCE, UnbiasedKD
 from segkit.runners.incremental.regularisers import EWC, PI, RW
 
 with np.load(Path(__file__).parents[1] / "fixtures/mib/trainer_tiny.npz") as arrays:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.ops.click_maps import clicks_of_group, disk_maps, distance_maps
+from segkit.ops.interactive.click_maps import clicks_of_group, disk_maps, distance_maps
 
 FILE = Path(__file__).parents[1] / "fixtures" / "ritm" / "dist_maps.npz"
 

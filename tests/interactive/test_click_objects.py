@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segkit.build import build
-from segkit.data.click_objects import (
+from segkit.data.interactive.objects import (
     background,
     large_objects,
     object_areas,
@@ -15,9 +14,9 @@ from segkit.data.click_objects import (
     used_layers,
     without_objects,
 )
-from segkit.data.click_transforms import UntilObject
-from segkit.data.crops import RandomCrop, RandomScaleCrop
-from segkit.registry import TRANSFORMS, ConfigError
+from segkit.data.interactive.until_object import UntilObject
+from segkit.data.transforms.crops import RandomCrop, RandomScaleCrop
+from segkit.registry import TRANSFORMS, ConfigError, build
 from segkit.schema import check
 from segkit.types import ClickObject
 from tests.interactive.made import box, make_sample

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from segkit.data.click_samplers import ByScore, Uniform
-from segkit.data.dataset import DataError
-from segkit.data.plain_pickle import load_plain
+from segkit.data.files.plain_pickle import load_plain
+from segkit.data.interactive.samplers import ByScore, Uniform
+from segkit.files import DataError
 from segkit.registry import SAMPLERS
 
 

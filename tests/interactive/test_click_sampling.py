@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.data.click_choice import choose
-from segkit.data.click_regions import border_ring, central, count_law, draw_by_depth, draw_number, eroded
-from segkit.data.click_sampling import SampleClicks
+from segkit.data.interactive.choice import choose
+from segkit.data.interactive.regions import border_ring, central, count_law, draw_by_depth, draw_number, eroded
+from segkit.data.interactive.sampling import SampleClicks
 from segkit.registry import ConfigError
 from tests.interactive.made import box, make_sample
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from segkit.api import build_runner
-from segkit.build import build_model
 from segkit.criterion import build_criterion
 from segkit.engine import checkpoint
 from segkit.engine.hooks import standard_hooks
 from segkit.engine.loop import Loop
-from segkit.registry import ConfigError
-from segkit.runners.interactive.runner import Interactive, bare
+from segkit.registry import ConfigError, build_model
+from segkit.runners.base import bare
+from segkit.runners.interactive.runner import Interactive
 from tests.test_loop import CPU, Record
 
 LOSSES = [dict(type="NormalizedFocal", on="logits", target="mask")]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.ops.distance import edt, edt_5x5, exact_distance
-from segkit.ops.next_click import add_clicks, draw_pixel, error_regions, next_training_clicks
+from segkit.ops.interactive.distance import edt, edt_5x5, exact_distance
+from segkit.ops.interactive.next_click import add_clicks, draw_pixel, error_regions, next_training_clicks
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/ritm/train_click.npz"
 
@@ -42,7 +42,7 @@ def test_the_transform_by_tensors_is_exact(shape):
 def test_chunks_change_nothing(monkeypatch):
     masks = torch.from_numpy(blobs(1, (2, 30, 50)))
     whole = exact_distance(masks)
-    monkeypatch.setattr("segkit.ops.distance.CHUNK", 30 * 30 * 7)
+    monkeypatch.setattr("segkit.ops.interactive.distance.CHUNK", 30 * 30 * 7)
     assert torch.equal(exact_distance(masks), whole)
 
 

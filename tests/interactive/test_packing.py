@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.data.packing import box_iou_1d, hierarchy, masks_overlap, pack_masks
+from segkit.data.interactive.packing import box_iou_1d, hierarchy, masks_overlap, pack_masks
 from segkit.runners.interactive.zoom import Box, expand
 from tests.interactive.made import box
 

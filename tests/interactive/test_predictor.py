@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.api import click_predictor
-from segkit.click_settings import ClickInference, ZoomSettings
+from segkit.models.segmentor import Segmentor
 from segkit.registry import ConfigError
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.predictor import Advance, Session, click_rows
@@ -23,7 +23,7 @@ from segkit.runners.interactive.zoom import (
     whole,
 )
 from segkit.schema import check
-from segkit.segmentor import Segmentor
+from segkit.settings import ClickInference, ZoomSettings
 from tests.interactive.doubles import Echo, drawn
 
 ZOOM = ZoomSettings()

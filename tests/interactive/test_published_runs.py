@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from segkit.api import load_model
-from segkit.click_settings import ClickInference
 from segkit.runners.interactive.brs import Objective
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.predictor import Advance, Session
 from segkit.runners.interactive.simulate import simulate
+from segkit.settings import ClickInference
 from tests.interactive.doubles import drawn
-from tests.ritm import FIXTURES, TINY, model_of
+from tests.interactive.ritm import FIXTURES, TINY, model_of
 
 NOC = json.loads((FIXTURES / "noc_networks.json").read_text())
 BRS = json.loads((FIXTURES / "brs.json").read_text())

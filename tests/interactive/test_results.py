@@ -9,16 +9,16 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
-from segkit import viz, viz_clicks, viz_plots
 from segkit.cli.main import main
 from segkit.config import dump
 from segkit.data.dataset import Dataset
-from segkit.engine.click_pictures import ShowClicks
 from segkit.engine.hooks import Checkpoint
 from segkit.engine.pictures import shown
 from segkit.metrics import noc_table
 from segkit.registry import HOOKS, ConfigError
 from segkit.runners.base import Runner
+from segkit.runners.interactive.pictures import ShowClicks
+from segkit.viz import clicks, draw, plots
 from tests.tiny import sections
 
 NUM_ITEMS = 9
@@ -156,30 +156,30 @@ def test_pictures_begin_with_the_worst(run, capsys):
     assert wide.shape[0] > 1.7 * small.shape[0] and wide.shape[1] > 1.5 * small.shape[1]
 
 
-def click_run(number: int = 2, **changes) -> viz_clicks.ClickRun:
+def click_run(number: int = 2, **changes) -> clicks.ClickRun:
     data, one = Squares(), answer(number, keep_masks=True)
-    run = viz_clicks.ClickRun("a", data.image(0), data.mask(0), one["clicks"], one["ious"], one["masks"])
+    run = clicks.ClickRun("a", data.image(0), data.mask(0), one["clicks"], one["ious"], one["masks"])
     return run._replace(**changes)
 
 
 def test_a_step_shows_mask_and_clicks():
     grey = np.full((100, 200, 3), 90, np.uint8)
-    picture = viz_clicks.numbered_clicks(grey, np.float32([[10, 20, 1], [39, 79, 0]]), 2.0)
+    picture = clicks.numbered_clicks(grey, np.float32([[10, 20, 1], [39, 79, 0]]), 2.0)
     # beside the number: 2 * (20 + .5) across, 2 * (10 + .5) down, 4 pixels to the left
-    assert picture[21, 37].tolist() == list(viz.POSITIVE) and picture[79, 155].tolist() == list(viz.NEGATIVE)
+    assert picture[21, 37].tolist() == list(draw.POSITIVE) and picture[79, 155].tolist() == list(draw.NEGATIVE)
     assert (grey == 90).all() and picture[50, 5].tolist() == [90, 90, 90]
     # the square of 12 x 12 pixels is 120 x 120 in a cell; after the first of three clicks its upper third is tinted
-    scene = viz_clicks._scene(click_run(), 0, 320)
-    tinted = (200 * 0.45 + np.array(viz.CHOSEN) * 0.55).astype(np.uint8)
+    scene = clicks._scene(click_run(), 0, 320)
+    tinted = (200 * 0.45 + np.array(draw.CHOSEN) * 0.55).astype(np.uint8)
     assert scene.shape == (240, 320, 3)
     assert scene[90, 170].tolist() == tinted.tolist() and scene[120, 170].tolist() == [200, 200, 200]
-    assert scene[60, 140].tolist() == list(viz_clicks.TRUTH)
+    assert scene[60, 140].tolist() == list(clicks.TRUTH)
 
 
 def test_pictures_without_the_mask_of_every_click():
-    whole, last = (viz_clicks.steps(click_run()), viz_clicks.steps(click_run(masks=[answer(2, False)["labels"]])))
+    whole, last = (clicks.steps(click_run()), clicks.steps(click_run(masks=[answer(2, False)["labels"]])))
     assert last.shape[1] < whole.shape[1] and last.shape[0] == whole.shape[0]
-    assert viz_clicks.overview([click_run(), click_run(8)]).std() > 5
+    assert clicks.overview([click_run(), click_run(8)]).std() > 5
 
 
 def test_click_targets_are_drawn_in_training_too():
@@ -241,11 +241,11 @@ def test_files_without_clicks(content, told, tmp_path, capsys):
 
 def test_no_curve_to_draw(tmp_path):
     with pytest.raises(ValueError, match="no curves to draw"):
-        viz_plots.click_curves({"a": []}, tmp_path / "a.png")
+        plots.click_curves({"a": []}, tmp_path / "a.png")
 
 
 def test_a_real_model_from_its_clicks_to_pictures_and_back(tmp_path, capsys):
-    from segkit.build import build_model
+    from segkit.registry import build_model
 
     cfg = sections()
     cfg["model"] = dict(

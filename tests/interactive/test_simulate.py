@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.click_settings import ClickInference
 from segkit.runners.interactive.clicker import mask_iou
 from segkit.runners.interactive.predictor import Advance, Session
 from segkit.runners.interactive.simulate import Item, simulate
+from segkit.settings import ClickInference
 from tests.interactive.doubles import SHAPES, Echo, drawn
 
 RUNS = json.loads((Path(__file__).parents[1] / "fixtures" / "ritm" / "noc_stub.json").read_text())["configs"]

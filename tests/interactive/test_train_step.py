@@ -9,11 +9,11 @@ import torch
 from segkit.config import load_config
 from segkit.criterion import build_criterion
 from segkit.engine.optim import build_optimizer
-from segkit.layers import resize
-from segkit.ops.next_click import error_regions
+from segkit.models.layers import resize
+from segkit.ops.interactive.next_click import error_regions
 from segkit.runners.interactive import runner as interactive
 from tests.archs_table import MODELS
-from tests.ritm import FIXTURES, load_map, model_of
+from tests.interactive.ritm import FIXTURES, load_map, model_of
 
 FILE = FIXTURES / "train_step.npz"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.ops.histogram import joint_histogram, joint_histogram_of_tensors
+from segkit.metrics._histogram import joint_histogram, joint_histogram_of_tensors
 
 
 def slow(rows, columns, num_columns: int) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from segkit.metrics._pixel_pairs import PixelPairs
+from segkit.metrics._reductions import REDUCTIONS, counts_of_matrix, reduce_scores
 from segkit.metrics.multi_label import MultiLabel
 from segkit.metrics.samplewise import Samplewise
-from segkit.ops.pixel_pairs import PixelPairs
-from segkit.ops.reductions import REDUCTIONS, counts_of_matrix, reduce_scores
 from segkit.registry import ConfigError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "metrics"

@@ -10,20 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit import dist, growing_head
-from segkit.data.class_plan import BACKGROUND, make_plan
+from segkit import dist
+from segkit.config import merged
+from segkit.data.incremental.plan import BACKGROUND, make_plan
 from segkit.data.loader import to_device, train_loader
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import setup
+from segkit.models import growing_segmentor
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
-from segkit.runners.incremental.early import check_growth, check_later, check_penalty
+from segkit.runners.incremental.checks import check_growth, check_later, check_penalty
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
 from segkit.runners.incremental.scores import StepScores
-from segkit.runners.incremental.steps import grown_names, load_before, merged, parameters_before, step_sections
+from segkit.runners.incremental.steps import grown_names, load_before, parameters_before, step_sections
 from segkit.runners.semantic import Semantic
 from segkit.types import Batch, Outputs, Stage
 
-INITS = {"balanced": growing_head.init_balanced, "random": growing_head.init_random}
+INITS = {"balanced": growing_segmentor.init_balanced, "random": growing_segmentor.init_random}
 TEACHER = "teacher."
 
 
@@ -105,7 +107,7 @@ class Incremental(Semantic):
         self.teacher, content = load_before(loop.cfg["model"], self.plan, self.step, path)
         student = copy.deepcopy(self.teacher)
         self.teacher.requires_grad_(False)
-        growing_head.grow(student, len(self.plan.steps[self.step]))
+        growing_segmentor.grow(student, len(self.plan.steps[self.step]))
         self._old = parameters_before(student)
         INITS[self.init](student)
         self._saved = grown_names(content.get("runner", {}).get("regulariser"))

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segkit import dist, viz_plots
+from segkit import dist
 from segkit.engine.hooks import Hook
 from segkit.metrics.incremental import step_record, steps_table, summary
+from segkit.viz import plots
 
 FILE = "scores.json"
 """A step's record in its folder; metrics.json there is what the test command writes."""
@@ -37,7 +38,7 @@ class StepScores(Hook):
         write(loop.work_dir / "metrics.json", result)
         print(steps_table(result["steps"]), flush=True)
         (loop.work_dir / "pictures").mkdir(exist_ok=True)
-        viz_plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
+        plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
 
 
 def read(path: Path, step: int) -> dict | None:

@@ -1,27 +1,17 @@
 """What changes from one class step to the next: the sections of the config, the model and the names of its weights."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from segkit.build import build_model
-from segkit.data.class_plan import ClassPlan
+from segkit.data.incremental.plan import ClassPlan
 from segkit.engine import checkpoint
-from segkit.growing_head import StepClassifier, add_background, sizes_in
-from segkit.registry import ConfigError
+from segkit.models.growing_segmentor import StepClassifier, add_background, sizes_in
+from segkit.registry import ConfigError, build_model, without_start_weights
 
 PLAIN_MODELS = (None, "Segmentor", "GrowingSegmentor")
-
-
-def merged(values: Any, new: Any) -> Any:
-    """-> values with new over them: dicts merge, all else replaces, another `type` starts afresh."""
-    both = isinstance(values, dict) and isinstance(new, dict)
-    if not both or new.get("type", values.get("type")) != values.get("type"):
-        return copy.deepcopy(new)
-    return {**values, **{key: merged(values.get(key), value) for key, value in new.items()}}
 
 
 def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict) -> dict:
@@ -35,7 +25,7 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict) -> dict:
 
     model = model_section(cfg["model"], plan, step)
     # a later step begins with a checkpoint, whose encoder's start weights need not be there any more
-    model = without_weights(model) if step else model
+    model = without_start_weights(model) if step else model
     sections: dict[str, Any] = {"train": wrapped(cfg["train"], "train"), "model": model}
     for name in ("val", "test"):
         section = cfg.get(name)
@@ -75,17 +65,11 @@ def load_before(model: dict, plan: ClassPlan, step: int, path: Path) -> tuple[nn
             f"{path}: its classifiers have {list(found)} outputs, those of step {step - 1} have {list(wanted)}; "
             "it is of another task or another step"
         )
-    built = build_model(without_weights(before))
+    built = build_model(without_start_weights(before))
     checkpoint.load_weights(built, weights, path)
     if lacks_background:
         add_background(built)
     return built.eval(), content
-
-
-def without_weights(model: dict) -> dict:
-    """The section without start weights of its encoder: a checkpoint follows."""
-    backbone = model["backbone"]
-    return {**model, "backbone": {**backbone, "pretrained": None}} if backbone.get("pretrained") else model
 
 
 def _compare_classes(names: list | None, plan: ClassPlan, step: int, path: Path) -> None:

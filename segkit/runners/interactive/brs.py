@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.click_settings import ClickInference
-from segkit.layers import resize
+from segkit.models.layers import resize
 from segkit.registry import ConfigError
 from segkit.runners.interactive.clicker import Click
+from segkit.settings import ClickInference
 
 WEIGHT = 1e-3
 SHIFT_WEIGHT = 10.0

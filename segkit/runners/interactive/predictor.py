@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.click_settings import ClickInference, ZoomSettings
-from segkit.layers import resize
+from segkit.models.layers import resize
 from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
 from segkit.runners.interactive.brs import Inputs, Memory, Refinement
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.zoom import Box, View, boxes_above, choose_box, view_of, wants_second_pass, whole
+from segkit.settings import ClickInference, ZoomSettings
 
 
 class Session:

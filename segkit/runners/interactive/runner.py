@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.click_settings import ClickInference
-from segkit.engine.click_pictures import ShowClicks
-from segkit.ops.next_click import add_clicks, next_training_clicks
+from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
-from segkit.runners.base import Runner
+from segkit.runners.base import Runner, bare
+from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
+from segkit.settings import ClickInference
 from segkit.types import Batch, Outputs, Prediction
 
 
@@ -86,10 +86,3 @@ class Interactive(Runner):
         """Pictures of every click; predictions keep the mask after each from now on."""
         self._keep_masks = True
         return ShowClicks(folder, dataset, count)
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel and torch.compile."""
-    while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
-    return model

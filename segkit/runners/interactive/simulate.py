@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.click_settings import ClickInference
 from segkit.runners.interactive.clicker import mask_iou, next_click
 from segkit.runners.interactive.predictor import Advance, Session
+from segkit.settings import ClickInference
 from segkit.types import Prediction
 
 __all__ = ["ClickInference", "simulate"]

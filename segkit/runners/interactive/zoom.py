@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segkit.click_settings import ZoomSettings
-from segkit.layers import resize
+from segkit.models.layers import resize
 from segkit.runners.interactive.clicker import Click
+from segkit.settings import ZoomSettings
 
 
 class Box(NamedTuple):

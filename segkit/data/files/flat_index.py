@@ -1,0 +1,141 @@
+"""An index of many records in two flat arrays instead of Python objects: a million of them cost their bytes alone, once
+per machine. Large ones lie in a file that every process maps."""
+
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segkit.files import DataError, whole_file
+
+END = b"segkit index 1\n\0"
+"""Last 16 bytes of an index file, written last of all."""
+
+SMALL = 8 << 20
+"""An index made from source files of fewer bytes stays in memory and writes no file."""
+
+
+class FlatIndex(Sequence):
+    """n records of bytes. offsets: int64 [n+1], where each begins in blob, uint8 [bytes]; path: the file both are
+    mapped from, None for arrays in memory. It is pickled as its path, so that spawned workers map the file too."""
+
+    def __init__(self, offsets: np.ndarray, blob: np.ndarray, path: str | None = None):
+        self._offsets, self._blob, self._path = offsets, blob, path
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> bytes:
+        place = range(len(self))[index]
+        return self._blob[self._offsets[place] : self._offsets[place + 1]].tobytes()
+
+    def __reduce__(self):
+        return (FlatIndex, (self._offsets, self._blob)) if self._path is None else (open_index, (self._path,))
+
+
+def in_memory(records: Iterable[bytes]) -> FlatIndex:
+    """-> the index of a few records."""
+    parts = list(records)
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return FlatIndex(offsets, np.frombuffer(b"".join(parts), np.uint8))
+
+
+def open_index(path: str | Path) -> FlatIndex:
+    """Maps an index file; ValueError where it is not whole."""
+    content = np.memmap(path, np.uint8, "r")
+    tail = content[-24:].tobytes()
+    count = int.from_bytes(tail[:8], "little")
+    size = 8 * (count + 1)
+    if tail[8:] != END or len(content) < size + 24:
+        raise ValueError(f"{path}: no whole index")
+    offsets = np.frombuffer(content, np.int64, count + 1, len(content) - 24 - size)
+    return FlatIndex(offsets, content, str(path))
+
+
+def write_index(path: Path, records: Iterable[bytes]) -> None:
+    """Writes records as they come, under another name first: the file is whole or absent."""
+    offsets = array("q", [0])
+    with whole_file(path, "set SEGKIT_CACHE to another folder") as draft, open(draft, "wb") as file:
+        for record in records:
+            file.write(record)
+            offsets.append(offsets[-1] + len(record))
+        file.write(b"\0" * (-offsets[-1] % 8))  # int64 values begin at multiples of 8
+        file.write(offsets.tobytes())
+        file.write((len(offsets) - 1).to_bytes(8, "little") + END)
+
+
+def index_folder() -> Path:
+    """$SEGKIT_CACHE/index, or work_dirs/index where the variable is not set."""
+    return Path(os.environ.get("SEGKIT_CACHE", "work_dirs")).expanduser() / "index"
+
+
+def cached_index(
+    sources: Sequence[Path], about: str, make: Callable[[], Iterator[bytes]], *, keep: bool = False
+) -> FlatIndex:
+    """sources: the files the records come from; about: what is made of them, with its options; make: reads them;
+    keep: it reads more than the sources, so that its records are worth a file in any case.
+
+    Small sources are read anew each time. Large ones are read once by a process of its own, whose memory is given back,
+    and then mapped from a file named after the sources' places, sizes and times, and `about`. Processes that start
+    together wait for the first one.
+    """
+    stats = []
+    for path in sources:
+        try:
+            stats.append([str(Path(path).resolve()), os.stat(path).st_size, os.stat(path).st_mtime_ns])
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}; check root and split") from error
+    if not keep and sum(size for _, size, _ in stats) < SMALL:
+        return in_memory(make())
+    name = hashlib.sha256(json.dumps([about, stats]).encode()).hexdigest()[:20]
+    path = index_folder() / f"{name}.index"
+    opened = _opened(path)
+    return _made(path, make) if opened is None else opened
+
+
+def _opened(path: Path) -> FlatIndex | None:
+    try:
+        return open_index(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); set SEGKIT_CACHE to another folder") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (opened := _opened(path)) is not None:
+            return opened
+        error = _in_a_process(lambda: write_index(path, make()))
+        if error:
+            raise DataError(error)
+        return open_index(path)
+
+
+def _in_a_process(job: Callable[[], None]) -> str:
+    """Runs job in a fork, which gives its memory back at its end -> the message of its error, "" without one."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        text = ""
+        try:
+            job()
+        except BaseException as error:  # the message is all that can leave this process
+            text = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        os.write(write, text.encode()[:60_000])
+        os._exit(0 if not text else 1)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        text = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    return text or ("" if status == 0 else f"the process that reads the annotations was ended (status {status})")

@@ -1,0 +1,148 @@
+"""Image files -> arrays. Every failure names the file and the way out.
+
+Pixels are taken as they are stored: an EXIF orientation is ignored, in images as in masks, because label files carry
+none and the two must agree. Nothing here knows of data sets, so that every reader can use it.
+"""
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segkit.files import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
+"""What a reader takes for an image, in lower case."""
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"
+JPEG_START = b"\xff\xd8\xff"
+JPEG_END = b"\xff\xd9"
+AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+AS_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+MAX_16_TO_8 = 257.0
+"""65535 / 255."""
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The file's content; DataError where it is missing, unreadable or empty."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; check the path and its rights") from error
+    if not content:
+        raise DataError(f"{path}: the file is empty (0 bytes); restore it, or take it out of the data set")
+    return content
+
+
+def check_complete(content: bytes, path: str | Path) -> None:
+    """DataError for a PNG or JPEG that breaks off: decoders fill what is missing with grey and only warn."""
+    if content.startswith(PNG_START):
+        is_complete = content.rfind(PNG_END) >= 0
+    elif content.startswith(JPEG_START):
+        # some cameras append zeros or a second picture; then only a decoder can tell
+        is_complete = content.rstrip(b"\0").endswith(JPEG_END) or _decodes_whole(content)
+    else:
+        return
+    if not is_complete:
+        raise DataError(f"{path}: the file breaks off after {len(content)} bytes; copy or download it again")
+
+
+def _decodes_whole(content: bytes) -> bool:
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except (OSError, SyntaxError):
+        return False
+    return True
+
+
+def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
+    """content: an image file; flags: of cv2.imread -> the array as cv2 gives it (BGR where colour)."""
+    check_complete(content, path)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"{path}: cannot be decoded ({error.err}); export it again as PNG or JPEG") from error
+    if image is None:
+        raise DataError(
+            f"{path}: cannot be decoded: a damaged file, or no image; copy it again, or export it as PNG or JPEG"
+        )
+    return image
+
+
+def load_array(path: str | Path) -> np.ndarray:
+    """The array of a .npy file; objects are refused because they would run code."""
+    try:
+        return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: no readable .npy array ({error}); save it again with numpy.save") from error
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """-> uint8 or float32 [H,W,channels].
+
+    3 channels are RGB from any picture file: grey is repeated, transparency dropped; 16 bits become float32 in 0..255,
+    the range the models' means are in. Another number of channels is read as stored (.npy with channels last, TIFF,
+    grey or RGBA pictures), uint8 stays and everything else becomes float32 with its values unchanged; so do .npy
+    and floating-point files of 3 channels. A file with another number of channels is an error.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".npy":
+        image = load_array(path)
+    elif channels == 3:
+        image = _rgb(decode(read_bytes(path), AS_COLOR, path))
+    elif suffix in (".tif", ".tiff") and channels not in (1, 4):
+        image = _tiff(path)
+    else:
+        image = decode(read_bytes(path), AS_STORED, path)
+        if channels == 4 and image.ndim == 3 and image.shape[2] == 4:
+            image = image[:, :, [2, 1, 0, 3]]
+    return _with_channels(image, channels, path)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """cv2's BGR -> RGB; uint16 -> float32 in 0..255."""
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image.astype(np.float32) / np.float32(MAX_16_TO_8) if image.dtype == np.uint16 else image
+
+
+def _tiff(path: str | Path) -> np.ndarray:
+    """-> [H,W,C] of a TIFF with any number of channels, stored interleaved, as planes or as pages."""
+    try:
+        import tifffile
+    except ImportError as error:
+        raise DataError(f"{path}: TIFF files of 2, 5 or more channels need tifffile: pip install tifffile") from error
+    try:
+        with tifffile.TiffFile(io.BytesIO(read_bytes(path))) as file:
+            series = file.series[0]
+            image, axes = series.asarray(), series.axes
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be decoded as TIFF ({error}); export it again, or save it as .npy") from error
+    # the axis that is neither Y nor X counts channels: S samples, or the pages of a stack
+    return np.moveaxis(image, 0, -1) if image.ndim == 3 and axes.endswith("YX") else image
+
+
+def _with_channels(image: np.ndarray, channels: int, path: str | Path) -> np.ndarray:
+    """Checks the shape, adds the channel axis of [H,W] and settles the dtype."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] != channels:
+        shape = "x".join(str(size) for size in image.shape)
+        hint = ""
+        if image.ndim == 3 and image.shape[0] == channels:
+            hint = "; it has its channels first: save it as [H,W,C]"
+        elif image.ndim == 3:
+            hint = f"; set channels={image.shape[2]} if all files are like this"
+        raise DataError(f"{path}: an array of {shape} where [H,W,{channels}] is expected{hint}")
+    if image.dtype.kind not in "uifb":
+        raise DataError(f"{path}: values of type {image.dtype}; save numbers, uint8 or float32")
+    return np.ascontiguousarray(image, dtype=np.uint8 if image.dtype in (np.uint8, bool) else np.float32)

@@ -1,0 +1,106 @@
+"""Label files -> raw labels or colours: index and palette images, colour-coded images, arrays."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segkit.data.files.images import AS_STORED, JPEG_START, PNG_START, check_complete, decode, load_array, read_bytes
+from segkit.files import DataError
+
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg", ".jpeg")
+"""What a reader takes for a mask. JPEG is among them to be named in an error instead of being overlooked."""
+
+GREY_STEP = {1: 255, 2: 85, 4: 17}
+"""By these factors decoders stretch grey PNGs of 1, 2 and 4 bits to 0..255; labels are wanted as stored."""
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """-> the raw labels, integer [H,W]: grey images of 1 to 16 bits, indices of palette images, integer .npy and TIFF.
+
+    Colour images whose three channels are equal count as grey. Other colours are an error: see read_colors.
+    """
+    if str(path).lower().endswith(".npy"):
+        mask = load_array(path)
+        mask = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
+        if mask.ndim != 2 or mask.dtype.kind not in "uib":
+            raise DataError(f"{path}: {mask.dtype} array of {mask.shape}; a mask is an integer array [H,W]")
+        return mask.astype(np.uint8) if mask.dtype == bool else mask
+    content = read_bytes(path)
+    _refuse_jpeg(content, path)
+    if content.startswith(PNG_START) and content[25] != 3:
+        mask = decode(content, AS_STORED, path)
+        if content[25] == 0 and content[24] < 8:
+            mask = mask // GREY_STEP[content[24]]
+    elif content[:4] in (b"II*\0", b"MM\0*"):
+        mask = decode(content, AS_STORED, path) if not _has_palette(content, path) else _indices(content, path)
+    else:
+        mask = _indices(content, path)
+    if mask.ndim == 3:
+        return _equal_channels(mask, path)
+    if mask.dtype.kind not in "ui":
+        raise DataError(f"{path}: {mask.dtype} values; a mask holds whole numbers: save it as 8- or 16-bit PNG")
+    return mask
+
+
+def read_colors(path: str | Path) -> np.ndarray:
+    """-> uint8 [H,W,3] RGB of a colour-coded mask; palette images give their palette's colours."""
+    content = read_bytes(path)
+    _refuse_jpeg(content, path)
+    mask = decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
+    return cv2.cvtColor(mask, cv2.COLOR_BGR2RGB)
+
+
+def _refuse_jpeg(content: bytes, path: str | Path) -> None:
+    if content.startswith(JPEG_START):
+        raise DataError(f"{path}: a JPEG mask: its compression alters labels at every edge; export masks as PNG")
+
+
+def _open(content: bytes, path: str | Path):
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(content))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be decoded as an image ({error}); export the mask as PNG") from error
+
+
+def _has_palette(content: bytes, path: str | Path) -> bool:
+    try:
+        return _open(content, path).mode == "P"
+    except DataError:  # of a kind only cv2 reads, which has no palette
+        return False
+
+
+def _indices(content: bytes, path: str | Path) -> np.ndarray:
+    """Decodes by PIL, which keeps the indices of palette images where cv2 expands them to colours."""
+    check_complete(content, path)
+    image = _open(content, path)
+    try:
+        array = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); copy it again, or export it as PNG") from error
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
+    first = mask[:, :, 0]
+    differs = (mask[:, :, 1] != first) | (mask[:, :, min(2, mask.shape[2] - 1)] != first)
+    if differs.any():
+        y, x = (int(place[0]) for place in np.nonzero(differs))
+        raise DataError(
+            f"{path}: a colour-coded mask (three different channels first at x={x}, y={y}); "
+            "set color_masks=True and give each class its colour in palette"
+        )
+    return np.ascontiguousarray(first)
+
+
+def values_of(labels: np.ndarray, place: str = "") -> list[int]:
+    """labels: integer [H,W] -> its values other than 0, ascending; DataError for negative ones."""
+    low = int(labels.min(initial=0))
+    if low < 0:
+        raise DataError(f"{place}: label {low}; instances are numbered from 1, 0 is the background")
+    if labels.max(initial=0) >= 1 << 16:
+        return [value for value in np.unique(labels).tolist() if value]
+    return (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist()

@@ -1,0 +1,134 @@
+"""Which images a step of a class-incremental task sees. n images; classes by their numbers, the background as 0."""
+
+from pathlib import Path
+
+import numpy as np
+
+from segkit.data.dataset import Dataset
+from segkit.data.files.mask_scan import ignore_of, scan
+from segkit.data.incremental.plan import ClassPlan
+from segkit.files import DataError
+
+EXCLUSIVE = ("disjoint", "sequential")
+"""Settings in which an image that shows a class of a later step waits for it."""
+
+BALANCE_WEIGHT = 120.0
+"""What the published procedure gives to the share of a class's images that its step still lacks."""
+
+WORD = 8
+
+
+def values_of(mask: np.ndarray) -> np.ndarray:
+    """mask: integer [H,W] -> its values, ascending. Labels lie in regions: of bytes, words of 8 pixels that equal the
+    word before are passed over, which leaves one in six to look at."""
+    if mask.dtype != np.uint8 or mask.size < WORD:
+        return np.unique(mask)
+    pixels = np.ascontiguousarray(mask).reshape(-1)
+    words = pixels[: pixels.size // WORD * WORD].view(np.uint64)
+    is_last = np.append(words[1:] != words[:-1], True)
+    count = np.bincount(words[is_last].view(np.uint8), minlength=256)
+    count[pixels[words.size * WORD :]] += 1
+    return np.flatnonzero(count)
+
+
+class PresentClasses:
+    """mask integer [H,W] -> the classes it holds, in order. DataError for a label beyond K - 1."""
+
+    def __init__(self, num_classes: int, ignore: int):
+        self.num_classes, self.ignore = num_classes, ignore
+
+    def __call__(self, mask: np.ndarray) -> list[int]:
+        found = [value for value in values_of(mask).tolist() if value != self.ignore]
+        beyond = [value for value in found if not 0 <= value < self.num_classes]
+        if beyond:
+            raise DataError(f"label {beyond[0]}, and classes are 0..{self.num_classes - 1}; it is outside the task")
+        return found
+
+
+def classes_of_images(dataset: Dataset, plan: ClassPlan, *, workers: int = 0) -> np.ndarray:
+    """-> bool [n, K]: whether an image holds a pixel of the class; column 0 stays False: no rule asks for it.
+
+    One pass over the masks serves all steps and is remembered while no mask changes, see segkit.data.files.mask_scan.
+    DataError names a mask with a label outside the classes.
+    """
+    measure = PresentClasses(len(dataset.classes), ignore_of(dataset))
+    present = [classes or [] for classes in scan(dataset, measure, "present", workers=workers)]
+    table = np.zeros((len(present), len(plan.names)), bool)
+    rows = np.repeat(np.arange(len(present)), [len(classes) for classes in present])
+    columns = np.array([label for classes in present for label in classes], np.int64)
+    table[rows, plan.numbers()[columns]] = True
+    table[:, 0] = False
+    return table
+
+
+def select_images(present: np.ndarray, plan: ClassPlan, *, part: str = "train", setting: str = "disjoint",
+                  convention: str = "official") -> list[np.ndarray]:  # fmt: skip
+    """present: bool [n, K] -> for each step the indices of its images, int64, in the order of the data set.
+
+    One pixel of a class is enough. Training: an image that shows a class of the step; "disjoint" and "sequential" take
+    it only where it shows none of a later step; "balanced" is `balanced_images`. Validation asks for the step's own
+    classes and testing for any class seen so far, both under the overlapped rule; convention "csseg" has no validation
+    of its own (it is its testing) and filters test images by the setting, too.
+    """
+    if part == "train" and setting == "balanced":
+        return balanced_images(present, plan)
+    is_exclusive = setting in EXCLUSIVE and (part == "train" or convention == "csseg")
+    wants_seen = part == "test" or (part == "val" and convention == "csseg")
+    chosen = []
+    for step, classes in enumerate(plan.steps):
+        wanted = plan.old(step) + classes if wants_seen else classes
+        taken = present[:, list(wanted)].any(1)
+        if is_exclusive:
+            taken &= ~present[:, list(plan.later(step))].any(1)
+        chosen.append(np.flatnonzero(taken))
+    return chosen
+
+
+def balanced_images(present: np.ndarray, plan: ClassPlan) -> list[np.ndarray]:
+    """present: bool [n, K] -> for each step the indices of its images; every image with a class is in exactly one.
+
+    The procedure by which the lists of ADE20K were made (ADE-Split.ipynb of fcdl94/MiB). Images come in the order in
+    which they first appear when the classes 1, 2, ... are gone through. Each class j of an image scores
+    120 (1 - given_j / total_j) + (sum of the totals of the image's classes) / total_j, the image goes to the step of
+    the highest, the first of equals, and counts as given to every class of that step it shows. It depends on the
+    class order, which was drawn without a seed: the published lists themselves are read with `read_lists`.
+    """
+    totals = present.sum(0)
+    step_of = {number: step for step, classes in enumerate(plan.steps) for number in classes}
+    given = np.zeros(present.shape[1])
+    taken: list[list[int]] = [[] for _ in plan.steps]
+    first = np.where(present.any(1), present.argmax(1), present.shape[1])
+    for image in np.argsort(first, kind="stable")[: int(present.any(1).sum())]:
+        classes = np.flatnonzero(present[image])
+        own = totals[classes]
+        # The published form of the second term, so that ties fall alike.
+        score = (1.0 - given[classes] / own) * BALANCE_WEIGHT + 1.0 / (own / own.sum())
+        step = step_of[int(classes[score.argmax()])]
+        taken[step].append(int(image))
+        given[[number for number in classes.tolist() if step_of[number] == step]] += 1
+    return [np.array(sorted(images), np.int64) for images in taken]
+
+
+def read_lists(folder: str | Path, num_steps: int, num_images: int) -> list[np.ndarray]:
+    """folder: with train-0.npy, train-1.npy, ... as fcdl94/MiB ships them in data/ade/TASK -> the indices of each step.
+
+    An index is a rank in the data set's order (ADE20K: the sorted training images; VOC: the lines of train_aug.txt).
+    Order and content stay as they are in the file. DataError where a file is missing or does not fit the data set.
+    """
+    lists = []
+    for step in range(num_steps):
+        path = Path(folder).expanduser() / f"train-{step}.npy"
+        try:
+            indices = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            advice = f"the task has {num_steps} steps, each with a train-STEP.npy in this folder"
+            raise DataError(f"{path}: no list of images ({error}); {advice}") from error
+        if indices.ndim != 1 or indices.dtype.kind not in "ui" or not len(indices):
+            raise DataError(f"{path}: {indices.dtype} {indices.shape}; a list of whole numbers is expected")
+        if indices.min() < 0 or indices.max() >= num_images:
+            found = f"image {int(indices.max())}, and the data set has {num_images}"
+            raise DataError(f"{path}: {found}; is it the training split, whole?")
+        if len(np.unique(indices)) < len(indices):
+            raise DataError(f"{path}: an image is listed twice")
+        lists.append(indices.astype(np.int64))
+    return lists

@@ -1,0 +1,136 @@
+"""The user's own images with masks of objects to click on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from segkit.data.dataset import resolve_root
+from segkit.data.files.images import IMAGE_SUFFIXES
+from segkit.data.files.masks import MASK_SUFFIXES, read_mask, values_of
+from segkit.data.files.pairs import list_files, some
+from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, as_target, no_object, one_layer
+from segkit.data.interactive.grabcut import by_grey, channels
+from segkit.data.interactive.targets import Targets, find_targets
+from segkit.files import DataError
+from segkit.registry import DATASETS
+from segkit.types import ClickObject
+
+LAYOUT = "expected images/NAME.jpg with masks/NAME.png, or masks/NAME_1.png, NAME_2.png ..."
+
+
+class _FolderFiles:
+    """Images and the masks of each: NAME.* and NAME_<n>.*, in the order of n."""
+
+    def __init__(self, root: str, images: str, masks: str):
+        place = resolve_root(root, "")
+        self.images = list_files(place / images, IMAGE_SUFFIXES, LAYOUT)
+        self.masks: dict[str, list[str]] = {name: [] for name in self.images}
+        self.place = place / masks
+        lost = []
+        for name, path in sorted(
+            list_files(self.place, MASK_SUFFIXES, LAYOUT).items(), key=lambda item: _order(item[0])
+        ):
+            stem, _, number = name.rpartition("_")
+            own = name if name in self.masks else stem if number.isdigit() and stem in self.masks else None
+            if own is None:
+                lost.append(path)
+            else:
+                self.masks[own].append(path)
+        self.notes = (f"{len(lost)} masks have no image of their name: {some(lost, 3)}",) if lost else ()
+        empty = [self.images[name] for name, paths in self.masks.items() if not paths]
+        if empty or not self.images:
+            what = f"{len(empty)} of {len(self.images)} images have no mask: {some(empty)}" if empty else "no images"
+            raise DataError(f"{place}: {what}; {LAYOUT}")
+
+
+def _order(name: str) -> tuple[str, int]:
+    """a_2 goes before a_10."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if number.isdigit() else (name, -1)
+
+
+@DATASETS.register
+class FolderClicks(ClickTraining):
+    """root/images/NAME.* with root/masks/NAME.* or NAME_1.*, NAME_2.* ...: training on one's own objects.
+
+    Each mask is one object: above 128 (first channel) object, 128 ignored, below background; masks may overlap.
+    instances: each value of a mask other than 0 is an object; void: a value that is ignored, None for none.
+    """
+
+    def __init__(self, root: str, *, images: str = "images", masks: str = "masks", instances: bool = False,
+                 void: int | None = None):  # fmt: skip
+        self._files = _FolderFiles(root, images, masks)
+        self._are_instances, self._void = instances, void
+        self.ids, self.notes = list(self._files.images), self._files.notes
+
+    def path(self, index: int) -> str:
+        return self._files.images[self.ids[index]]
+
+    def mask_path(self, index: int) -> str:
+        return self._files.masks[self.ids[index]][0]
+
+    def packed(self, index: int, rng: np.random.Generator) -> Packed:
+        """-> the objects of all masks of the image, each mask in layers of its own; empty masks give none."""
+        layers, objects, ignored = [], {}, []
+        for path in self._files.masks[self.ids[index]]:
+            own = self._read(path)
+            if layers and own.layers.shape[:2] != layers[0].shape[:2]:
+                height, width = own.layers.shape[:2]
+                raise DataError(f"{path}: {width}x{height} pixels, unlike the image's other masks")
+            below = sum(one.shape[2] for one in layers)
+            for one in own.objects.values():
+                objects[len(objects) + 1] = ClickObject(below + one.layer, one.value)
+            ignored += [(below + layer, value) for layer, value in own.ignored]
+            layers.append(own.layers)
+        return Packed(np.concatenate(layers, axis=2), objects, ignored)
+
+    def _read(self, path: str) -> Packed:
+        if self._are_instances:
+            return one_layer(read_mask(path), () if self._void is None else (self._void,), place=path)
+        target = by_grey(channels(path))
+        layer = np.where(target < 0, 2, target).astype(np.uint8)
+        objects = {1: ClickObject(0, 1)} if (target == 1).any() else {}
+        return Packed(layer[..., None], objects, [(0, 2)] if (target < 0).any() else [])
+
+
+@DATASETS.register
+class FolderClicksEval(ClickEvaluation):
+    """The same files with one item per object: evaluation on one's own objects. Arguments as of FolderClicks."""
+
+    def __init__(self, root: str, *, images: str = "images", masks: str = "masks", instances: bool = False,
+                 void: int | None = None):  # fmt: skip
+        files = _FolderFiles(root, images, masks)
+        self._are_instances, self.notes = instances, files.notes
+        self._void = () if void is None else (void,)
+        self._images = {path: files.images[name] for name, paths in files.masks.items() for path in paths}
+        self._below = files.place
+        if instances:
+            sources = [Path(path).parent for path in self._images]
+            find = sorted({*sources, files.place})
+            self._targets = find_targets(list(self._images), self._values, sources=find, about=f"folder {self._void}")
+        else:
+            self._targets = Targets([(path, [1]) for path in self._images])
+        self.ids = [self._id(index) for index in range(len(self._targets))]
+
+    def _values(self, path: str) -> list[int]:
+        return [value for value in values_of(read_mask(path), path) if value not in self._void]
+
+    def _id(self, index: int) -> str:
+        name = Path(self._targets.name(index)).relative_to(self._below).with_suffix("").as_posix()
+        return f"{name}:{self._targets.value(index)}" if self._are_instances else name
+
+    def path(self, index: int) -> str:
+        return self._images[self._targets.name(index)]
+
+    def mask_path(self, index: int) -> str:
+        return self._targets.name(index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """-> int8 [H,W] of 0, 1 and -1."""
+        path = self.mask_path(index)
+        if self._are_instances:
+            return as_target(read_mask(path), self._targets.value(index), self._void, place=path)
+        target = by_grey(channels(path))
+        if not (target == 1).any():
+            raise no_object(path)
+        return target

@@ -1,0 +1,108 @@
+"""LVIS v1, Gupta, Dollar, Girshick, CVPR 2019, https://www.lvisdataset.org: training with clicks."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from segkit.data.dataset import resolve_root
+from segkit.data.files.coco_json import draw, read_coco
+from segkit.data.files.flat_index import cached_index
+from segkit.data.files.lvis import lvis_file
+from segkit.data.files.pairs import choose_split
+from segkit.data.interactive.base import ClickTraining, Packed, in_layers
+from segkit.data.interactive.coco import Names
+from segkit.files import DataError
+from segkit.registry import DATASETS
+from segkit.types import ClickObject
+
+MOST_COVERED = 0.5
+
+
+def name_of(image: dict) -> str:
+    """The name without suffix of an image of the file."""
+    return PurePosixPath(image.get("coco_url") or image["file_name"]).stem
+
+
+def filled(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
+    """A list of polygons -> bool [H,W]: corners rounded to pixels, each polygon filled with its outline. RLE too."""
+    if isinstance(segmentation, dict):
+        return draw(segmentation, *size)
+    mask = np.zeros(size, np.uint8)
+    for polygon in segmentation:
+        corners = np.round(np.asarray(polygon, np.float64).reshape(-1, 2)).astype(np.int32)
+        cv2.fillPoly(mask, [corners], 1)
+    return mask.astype(bool)
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """-> per image with annotations: a line with [name, height, width], a line with [annotation id, segmentation] of
+    each."""
+    lvis = read_coco(path)
+    for image in lvis.images:
+        rows = [[entry["id"], entry["segmentation"]] for entry in lvis.annotations[image["id"]]]
+        if rows:
+            head = [name_of(image), image["height"], image["width"]]
+            yield json.dumps(head).encode() + b"\n" + json.dumps(rows).encode()
+
+
+def without_covered(masks: Sequence[np.ndarray], order: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+    """masks: bool [H,W] each; order: of drawing -> (int32 [H,W]: n + 1 where mask n lies, later over earlier, and the
+    numbers drawn). One is left out where more than half of it is covered already, or it would cover more than half of
+    what is to be seen of an earlier one."""
+    drawn, kept = np.zeros(masks[0].shape, np.int32), []
+    areas = np.zeros(len(masks) + 1, np.int64)
+    for number in order:
+        mask = masks[number]
+        area = int(np.count_nonzero(mask))
+        if area == 0:
+            continue
+        below = np.bincount(drawn[mask], minlength=len(areas))
+        covered = [below[1:].sum() / area, *(below[one] / areas[one] for one in np.flatnonzero(below[1:]) + 1)]
+        if max(covered) > MOST_COVERED:
+            continue
+        areas -= np.where(np.arange(len(areas)) > 0, below, 0)
+        areas[number + 1] = area
+        drawn[mask] = number + 1
+        kept.append(number)
+    return drawn, kept
+
+
+@DATASETS.register
+class LVISClicks(ClickTraining):
+    """The objects of LVIS v1, 100,170 train or 19,809 val images: <split>/lvis_<split>.json (or lvis_v1_<split>.json),
+    <split>/images/NAME.jpg by the names of their COCO addresses. Objects lie in one layer, drawn in random order."""
+
+    folder = "lvis"
+
+    def __init__(self, root: str | None = None, split: str = "train"):
+        choose_split(split, ("train", "val"), "LVISClicks")
+        place = resolve_root(root, self.folder)
+        self._file, self._images = lvis_file(place, split), place / split / "images"
+        self._index = cached_index([self._file], "lvis polygons", partial(records, self._file))
+        if not len(self._index):
+            raise DataError(f"{self._file}: no image has an object")
+        self.ids = Names(np.array([json.loads(record.partition(b"\n")[0])[0] for record in self._index]))
+
+    def path(self, index: int) -> str:
+        return str(self._images / f"{self.ids[index]}.jpg")
+
+    def mask_path(self, index: int) -> str:
+        return f"{self._file}, image {self.ids[index]}"
+
+    def packed(self, index: int, rng: np.random.Generator) -> Packed:
+        """-> the image's objects by annotation id; what is drawn over what is rng's choice."""
+        head, _, rows = self._index[index].partition(b"\n")
+        _, *size = json.loads(head)
+        numbers, segmentations = zip(*json.loads(rows))
+        try:
+            masks = [filled(segmentation, tuple(size)) for segmentation in segmentations]
+        except (TypeError, ValueError, KeyError, IndexError, cv2.error) as error:
+            raise DataError(f"{self.mask_path(index)}: a segmentation cannot be drawn ({error})") from error
+        drawn, kept = without_covered(masks, rng.permutation(len(masks)).tolist())
+        layers, places = in_layers(drawn.astype(np.uint16), [number + 1 for number in kept])
+        objects = {numbers[number]: ClickObject(*place) for number, place in zip(kept, places)}
+        return Packed(layers, objects, [])

@@ -1,0 +1,43 @@
+"""The embedded data set as objects to click on: those of Shapes, one by one."""
+
+import numpy as np
+
+from segkit.data.dataset import Dataset
+from segkit.data.semantic.shapes import Shapes
+from segkit.registry import DATASETS
+from segkit.types import ClickObject, Sample
+
+CLASSES, PALETTE = ("background", "object"), ((0, 0, 0), (230, 159, 0))
+
+
+@DATASETS.register
+class ShapesClicks(Dataset):
+    """Arguments as of Shapes. Of split "train" a sample holds all objects of an image (`layers`, `objects`); of "val"
+    and "test" it is one object of an image, as `mask` int8 [H,W] of 0 and 1: object i mod n of image i."""
+
+    folder, classes, palette, ignore = "shapes", CLASSES, PALETTE, -1
+
+    def __init__(self, split: str = "train", length: int | None = None, *, size: tuple[int, int] = (96, 96),
+                 seed: int = 0, cache: bool = False):  # fmt: skip
+        self.shapes = Shapes(split, length, size=size, seed=seed, cache=cache)
+        self.ids = self.shapes.ids
+        self.is_training = split == "train"
+
+    def path(self, index: int) -> str:
+        return self.shapes.path(index)
+
+    def image(self, index: int) -> np.ndarray:
+        """-> uint8 [H,W,3] RGB."""
+        return self.shapes.image(index)
+
+    def sample(self, index: int, rng: np.random.Generator | None = None) -> Sample:
+        """-> image, meta and either layers uint8 [H,W,1], objects and ignored, or mask. rng is not used."""
+        drawn = self.shapes.sample(index)
+        masks, sample = drawn["masks"], Sample(image=drawn["image"], meta=drawn["meta"])
+        if not self.is_training:
+            return Sample(**sample, mask=masks[index % len(masks)].astype(np.int8))
+        layer = np.zeros(masks.shape[1:], np.uint8)
+        for value, mask in enumerate(masks, start=1):
+            layer[mask > 0] = value
+        objects = {value: ClickObject(0, value) for value in range(1, len(masks) + 1)}
+        return Sample(**sample, layers=layer[..., None], objects=objects, ignored=[])

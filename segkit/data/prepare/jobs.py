@@ -1,0 +1,99 @@
+"""Long conversions of data sets: many processes, a progress bar, and a journal from which a broken run goes on."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from segkit.files import DataError, write_whole
+
+Work = Callable[[str], Any]
+"""Name of a job -> its result, which JSON can hold. It runs in another process."""
+
+_work: list[Work] = []
+"""What this process does, set once at its start; results alone travel between processes."""
+
+
+class Journal:
+    """The finished jobs of a conversion, one line of JSON each, kept beside its result until that is written.
+
+    about: the conversion with its options; a journal of other options is an error, because half of the result would
+    follow them.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        self.path = path
+        self.done: dict[str, Any] = {}
+        header = json.dumps(about, sort_keys=True)
+        lines = self._read()
+        if lines and lines[0] != header:
+            raise DataError(f"{path}: begun with other options ({lines[0]}); use them again, or remove the file")
+        for line in lines[1:]:
+            name, result = json.loads(line)
+            self.done[name] = result
+        # written anew: a line that broke off must not run into the next one
+        rows = [header, *(json.dumps([name, result]) for name, result in self.done.items())]
+        write_whole(path, ("\n".join(rows) + "\n").encode())
+        self._file = open(path, "a")  # noqa: SIM115
+
+    def _read(self) -> list[str]:
+        """-> the whole lines; the last one of a killed run may have broken off."""
+        if not self.path.is_file():
+            return []
+        return self.path.read_text(errors="replace").split("\n")[:-1]
+
+    def add(self, name: str, result: Any) -> None:
+        """Notes a finished job at once."""
+        self.done[name] = result
+        self._file.write(json.dumps([name, result]) + "\n")
+        self._file.flush()
+
+    def close(self, *, is_finished: bool) -> None:
+        """Ends the journal; of a finished conversion it is removed."""
+        self._file.close()
+        if is_finished:
+            self.path.unlink(missing_ok=True)
+
+
+def run_jobs(names: Sequence[str], work: Work, journal: Journal, *, processes: int, label: str) -> dict[str, Any]:
+    """Does work(name) for every name the journal does not hold -> {name: result} in the order of names.
+
+    An error ends all processes and is raised; what is finished stays in the journal.
+    """
+    from tqdm import tqdm
+
+    known = set(names)
+    left = [name for name in names if name not in journal.done]
+    bar = tqdm(total=len(known), initial=len(known) - len(left), desc=label, unit="item", disable=None)
+    try:
+        for name, result in _results(left, work, processes):
+            journal.add(name, result)
+            bar.update()
+    finally:
+        bar.close()
+    return {name: journal.done[name] for name in names}
+
+
+def _results(names: Sequence[str], work: Work, processes: int) -> Iterator[tuple[str, Any]]:
+    import multiprocessing
+
+    if processes <= 1 or len(names) < 2:
+        yield from ((name, work(name)) for name in names)
+        return
+    # forked processes inherit `work` and the index it reads, without a copy
+    with multiprocessing.get_context("fork").Pool(processes, _start, (work,)) as pool:
+        yield from pool.imap_unordered(_do, names, chunksize=max(1, min(16, len(names) // (4 * processes))))
+
+
+def _start(work: Work) -> None:
+    # Ctrl-C reaches every process of a terminal; the main one decides when the others end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    _work[:] = [work]
+
+
+def _do(name: str) -> tuple[str, Any]:
+    return name, _work[0](name)

@@ -1,0 +1,124 @@
+"""Pascal VOC 2012, Everingham et al., IJCV 2015, and SBD, Hariharan et al., ICCV 2011.
+
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012 and http://home.bharathh.info/pubs/codes/SBD
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from segkit.data.dataset import resolve_root
+from segkit.data.files.images import read_bytes
+from segkit.data.files.labels import LabelTable
+from segkit.data.files.pairs import FilePairs, choose_split, read_list, some
+from segkit.files import DataError
+from segkit.registry import DATASETS
+from segkit.types import default_palette
+
+LAYOUT = "VOC expects JPEGImages, SegmentationClass and ImageSets/Segmentation/*.txt below root (VOCdevkit/VOC2012)"
+SPLITS = ("train", "val", "trainval", "test", "train_aug")
+AUG_LISTS = ("train_aug.txt", "trainaug.txt", "trainaug_id.txt")
+CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+@DATASETS.register
+class VOC(FilePairs):
+    """Photographs with 20 object classes and background; 1,464 train, 1,449 val, 2,913 trainval images; 255 is ignored.
+
+    split: "train", "val", "trainval", "test" (no public labels) or "train_aug": train and SBD without val, 10,582
+    images. Its names come from ImageSets/Segmentation/train_aug.txt (or trainaug.txt) where there is one, else they are
+    all of SegmentationClassAug except val. Its masks are SegmentationClassAug/NAME.png; without that folder,
+    SegmentationClass and then cls/NAME.mat of sbd, the folder benchmark_RELEASE/dataset of the official SBD download.
+    """
+
+    folder = "VOCdevkit/VOC2012"
+    classes = CLASSES
+    palette = default_palette(21)
+
+    def __init__(self, root: str | None = None, split: str = "train", *, sbd: str | None = None):
+        choose_split(split, SPLITS, "VOC")
+        place = resolve_root(root, self.folder)
+        self.labels = LabelTable(self.classes, source="VOC")
+        sbd_folder = None if sbd is None else Path(sbd).expanduser()
+        if split == "train_aug":
+            names = augmented_names(place, sbd_folder)
+        else:
+            names = split_list(place, split)
+        masks = mask_files(place, sbd_folder if split == "train_aug" else None, is_augmented=split == "train_aug")
+        pairs: dict[str, str | None] = dict.fromkeys(names)
+        if split != "test":
+            pairs = {name: masks.get(name) for name in names}
+            missing = [name for name, path in pairs.items() if path is None]
+            if missing:
+                raise DataError(f"{place}: {len(missing)} of {len(names)} masks are missing: {some(missing)}; {LAYOUT}")
+        images = [str(place / "JPEGImages" / f"{name}.jpg") for name in names]
+        self._check_images(place, names)
+        self.keep(names, images, [pairs[name] for name in names], place)
+
+    def _check_images(self, place: Path, names: list[str]) -> None:
+        there = stems(place / "JPEGImages", ".jpg")
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise DataError(f"{place / 'JPEGImages'}: {len(missing)} images are missing: {some(missing)}; {LAYOUT}")
+
+    def mask(self, index: int) -> np.ndarray:
+        """-> uint8 [H,W]: class indices and IGNORE."""
+        path = self._masks[index]
+        if path is not None and path.endswith(".mat"):
+            return self.labels.apply(read_sbd(path), path)
+        return super().mask(index)
+
+
+def stems(folder: Path, suffix: str) -> dict[str, str]:
+    """{name without suffix: path} of the files of one folder; {} where it is missing."""
+    if not folder.is_dir():
+        return {}
+    return {
+        path.name.removesuffix(suffix): str(path) for path in sorted(folder.iterdir()) if path.name.endswith(suffix)
+    }
+
+
+def split_list(root: Path, split: str) -> list[str]:
+    """Names of a split; lines may also be paths such as /JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png."""
+    lines = read_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", LAYOUT)
+    return [Path(line.split()[0]).stem for line in lines]
+
+
+def augmented_names(root: Path, sbd: Path | None) -> list[str]:
+    """Names of train_aug: from a list, or train and everything SBD labels, without val."""
+    for name in AUG_LISTS:
+        if (root / "ImageSets" / "Segmentation" / name).is_file():
+            return split_list(root, name.removesuffix(".txt"))
+    labelled = stems(root / "SegmentationClassAug", ".png") or ({} if sbd is None else stems(sbd / "cls", ".mat"))
+    if not labelled:
+        raise DataError(
+            f"{root}: train_aug needs SegmentationClassAug/*.png and best ImageSets/Segmentation/train_aug.txt, or the "
+            "official SBD download: sbd='.../benchmark_RELEASE/dataset', which holds cls/*.mat"
+        )
+    val = set(split_list(root, "val"))
+    return [name for name in sorted({*labelled, *split_list(root, "train")}) if name not in val]
+
+
+def mask_files(root: Path, sbd: Path | None, *, is_augmented: bool) -> dict[str, str]:
+    """{name: mask}. VOC's own masks go before SBD's, whose outlines are coarser; SegmentationClassAug before both."""
+    found = {} if sbd is None else stems(sbd / "cls", ".mat")
+    found |= stems(root / "SegmentationClass", ".png")
+    return found | stems(root / "SegmentationClassAug", ".png") if is_augmented else found
+
+
+def read_sbd(path: str) -> np.ndarray:
+    """cls/NAME.mat -> uint8 [H,W], background 0 and classes 1..20; nothing is ignored at outlines."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        truth = loadmat(io.BytesIO(read_bytes(path)))["GTcls"]
+        return np.asarray(truth[0, 0]["Segmentation"], np.uint8)
+    except (MatReadError, KeyError, IndexError, ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: no SBD label file ({error}); unpack the download again") from error

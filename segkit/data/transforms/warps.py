@@ -1,0 +1,196 @@
+"""Rotation, affine and elastic deformation: transforms that move pixels off the grid. The size of the image stays.
+
+Images are sampled bilinearly, labels at the nearest pixel centre; what comes from outside is `fill` in the image,
+`ignore` in the mask (-1 instead of 255 in float masks) and nothing in layers and masks. Boxes are recomputed from the
+masks where there are any, else they enclose the moved outline. Only the valid part of a padded image moves.
+"""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from segkit.data.transforms.geometry import Change, Size, by_channels, fill_values, image_size, move, valid_size, within
+from segkit.data.transforms.operations import Fill
+from segkit.data.transforms.sizes import as_range, as_size
+from segkit.registry import TRANSFORMS, ConfigError
+from segkit.types import IGNORE, Sample
+
+Sampler = Callable[[np.ndarray, int, tuple[float, ...]], np.ndarray]
+"""(array [H,W] or [H,W,c], OpenCV interpolation, value outside per channel) -> array of the same size."""
+
+
+def _warp(sample: Sample, sampler: Sampler, points: Callable, *, fill: Fill, ignore: int) -> Sample:
+    """Applies a sampler of pixels and its inverse, a mover of points, to all keys of the sample."""
+    valid = valid_size(sample)
+
+    def warp_image(image: np.ndarray) -> np.ndarray:
+        values = fill_values(fill, image.shape[2])
+        return by_channels(lambda part, of: sampler(part, cv2.INTER_LINEAR, tuple(values[of])), image)
+
+    def warp_labels(labels: np.ndarray, outside: float) -> np.ndarray:
+        return within(valid, lambda part: sampler(part, cv2.INTER_NEAREST, (outside,)), labels)
+
+    change = Change(
+        image=lambda image: within(valid, warp_image, image),
+        labels=warp_labels,
+        points=points,
+        size=image_size(sample),
+        valid=valid,
+        keeps_axes=False,
+    )
+    return move(sample, change, ignore=ignore)
+
+
+def affine(sample: Sample, matrix: np.ndarray, *, fill: Fill = 0, ignore: int = IGNORE) -> Sample:
+    """matrix: float [2,3], takes a point (x, y, 1) of the image, in continuous pixels, to its new place."""
+    # OpenCV counts pixel centres as whole numbers, half a pixel less than continuous coordinates.
+    centred = matrix.copy()
+    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    inverse = cv2.invertAffineTransform(centred)
+
+    def sampler(array: np.ndarray, how: int, outside: tuple[float, ...]) -> np.ndarray:
+        flags = how | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(array, inverse, array.shape[1::-1], flags=flags, borderValue=outside)
+
+    return _warp(sample, sampler, lambda points: points @ matrix[:, :2].T + matrix[:, 2], fill=fill, ignore=ignore)
+
+
+def rotation(size: Size, degrees: float, *, scale: float = 1.0, shift: Sequence[float] = (0, 0)) -> np.ndarray:
+    """-> float64 [2,3]: counter-clockwise turn about the centre of (height, width), then scale, then shift (x, y)."""
+    height, width = size
+    cos, sin = scale * np.cos(np.deg2rad(degrees)), scale * np.sin(np.deg2rad(degrees))
+    # y points down, so a turn that looks counter-clockwise has the sine's sign swapped.
+    linear = np.array([[cos, sin], [-sin, cos]])
+    centre = np.array([width / 2, height / 2])
+    return np.concatenate([linear, (centre - linear @ centre + shift)[:, None]], axis=1)
+
+
+def displace(sample: Sample, field: np.ndarray, *, fill: Fill = 0, ignore: int = IGNORE) -> Sample:
+    """field: float32 [h,w,2] (x, y) for the valid part: output pixel q shows the image at q + field[q]."""
+    height, width = field.shape[:2]
+    map_x = np.arange(width, dtype=np.float32) + field[:, :, 0]
+    map_y = np.arange(height, dtype=np.float32)[:, None] + field[:, :, 1]
+
+    def sampler(array: np.ndarray, how: int, outside: tuple[float, ...]) -> np.ndarray:
+        return cv2.remap(array, map_x, map_y, how, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+
+    return _warp(sample, sampler, lambda points: _displaced(points, field), fill=fill, ignore=ignore)
+
+
+def _displaced(points: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """points: float64 [n,2] x,y -> where they go: solves q + field(q) = p by repeated q = p - field(q)."""
+    if not len(points):
+        return points
+    moved = points
+    for _ in range(20):
+        x, y = (moved - 0.5).astype(np.float32).T
+        shift = cv2.remap(field, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = points - shift.reshape(-1, 2)
+    return moved
+
+
+@TRANSFORMS.register
+class RandomRotate:
+    """With probability p rotates about the image's centre by an angle uniform in [-degrees, degrees] or [low, high].
+
+    Positive is counter-clockwise. The size stays: corners leave, the rest is `fill` and `ignore`.
+    """
+
+    def __init__(
+        self, degrees: float | Sequence[float] = 10.0, p: float = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
+    ):
+        self.low, self.high = (-degrees, degrees) if np.ndim(degrees) == 0 else degrees
+        if self.low > self.high:
+            raise ConfigError(f"RandomRotate.degrees = {degrees}: a number >= 0, or (low, high)")
+        self.p, self.fill, self.ignore = p, fill, ignore
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """-> the rotated sample, or the given one."""
+        if rng.random() >= self.p:
+            return sample
+        matrix = rotation(valid_size(sample), rng.uniform(self.low, self.high))
+        return affine(sample, matrix, fill=self.fill, ignore=self.ignore)
+
+
+@TRANSFORMS.register
+class RandomAffine:
+    """With probability p rotates, scales and shifts about the image's centre in one interpolation.
+
+    degrees: angle uniform in [-degrees, degrees], counter-clockwise; scale: range of the factor; shift: in x and y
+    uniform in [-shift, shift] of the width and the height. degrees=3, shift=.03, p=.75 is RITM's for SBD.
+    """
+
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        shift: float = 0.0,
+        p: float = 0.5,
+        *,
+        fill: Fill = 0,
+        ignore: int = IGNORE,
+    ):
+        self.scale = as_range(*scale, "RandomAffine.scale")
+        self.degrees, self.shift, self.p, self.fill, self.ignore = degrees, shift, p, fill, ignore
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """-> the moved sample, or the given one."""
+        if rng.random() >= self.p:
+            return sample
+        height, width = size = valid_size(sample)
+        degrees, scale = rng.uniform(-self.degrees, self.degrees), rng.uniform(*self.scale)
+        shift = rng.uniform(-self.shift, self.shift, 2) * (width, height)
+        return affine(sample, rotation(size, degrees, scale=scale, shift=shift), fill=self.fill, ignore=self.ignore)
+
+
+@TRANSFORMS.register
+class Elastic:
+    """With probability p displaces pixels smoothly by random vectors on a coarse grid.
+
+    U-Net, Ronneberger et al., MICCAI 2015, section 3.1: vectors from a Gaussian of standard deviation `sigma` pixels
+    on a grid of 3 x 3, displacements between them bicubic. grid: (rows, columns) of cells, each vector stands at its
+    cell's centre; alpha: factor of all vectors.
+    """
+
+    def __init__(
+        self,
+        sigma: float = 10.0,
+        grid: int | Sequence[int] = 3,
+        alpha: float = 1.0,
+        p: float = 0.5,
+        *,
+        fill: Fill = 0,
+        ignore: int = IGNORE,
+    ):
+        self.grid = as_size(grid, "Elastic.grid")
+        self.sigma, self.alpha, self.p, self.fill, self.ignore = sigma, alpha, p, fill, ignore
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """-> the deformed sample, or the given one."""
+        if rng.random() >= self.p:
+            return sample
+        vectors = rng.normal(0, self.alpha * self.sigma, (*self.grid, 2)).astype(np.float32)
+        field = cv2.resize(vectors, valid_size(sample)[::-1], interpolation=cv2.INTER_CUBIC)
+        return displace(sample, field, fill=self.fill, ignore=self.ignore)
+
+
+@TRANSFORMS.register
+class ElasticNoise:
+    """With probability p displaces each pixel by uniform noise in [-alpha, alpha] pixels, blurred over sigma pixels.
+
+    Simard et al., ICDAR 2003, section 2 (without its normalisation of the field); the blur is Gaussian.
+    """
+
+    def __init__(
+        self, alpha: float = 200.0, sigma: float = 10.0, p: float = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
+    ):
+        self.alpha, self.sigma, self.p, self.fill, self.ignore = alpha, sigma, p, fill, ignore
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """-> the deformed sample, or the given one."""
+        if rng.random() >= self.p:
+            return sample
+        noise = rng.uniform(-self.alpha, self.alpha, (*valid_size(sample), 2)).astype(np.float32)
+        field = cv2.GaussianBlur(noise, (0, 0), self.sigma, borderType=cv2.BORDER_REFLECT)
+        return displace(sample, field, fill=self.fill, ignore=self.ignore)

@@ -1,0 +1,64 @@
+"""iCaRL's distillation by sigmoids (LwF-MC). Rebuffi et al., iCaRL, CVPR 2017,
+https://arxiv.org/abs/1611.07725, eq. 1, in the two forms of MiB's code.
+
+B batch, K classes of the step before, C with those of this step, H W image. Step 0 is BinaryCrossEntropy with
+sum_classes=True and average="all".
+"""
+
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, full_precision
+from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
+from segkit.ops.incremental.teacher_binary import teacher_and_label_binary, teacher_binary
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class ICaRLDistillation(nn.Module):
+    """Binary cross entropy of the first K logits to the teacher's sigmoids, summed over classes, averaged over pixels.
+
+    iCaRL, eq. 1, second sum. LwF-MC is this with row weight 10 beside BinaryCrossEntropy on all classes
+    (sum_classes=True, average="all"). The teacher gets no gradient. average: "all" divides by all pixels (the published
+    form), "valid" by those whose label is not `ignore`, "global" by the valid ones of all processes; without a target
+    all pixels are valid.
+    """
+
+    def __init__(self, average: str = "all", ignore: int = 255):
+        super().__init__()
+        self.average, self.ignore = checked_average(average), ignore
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
+        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] or None -> float
+        []."""
+        num_old_classes(logits, teacher_logits, needs_new=False)
+        values = teacher_binary(full_precision(logits), teacher_logits)
+        return labelled_mean(values, target, pixel_weight=None, average=self.average, ignore=self.ignore)
+
+
+@LOSSES.register
+class ICaRLDisjoint(nn.Module):
+    """One binary cross entropy of all C logits, summed over classes, averaged over pixels: the target is the teacher's
+    sigmoid for old classes and one-hot for the new.
+
+    iCaRL, eq. 1; `--icarl_disjoint` of MiB's code. background: the target of the background is the label's and not the
+    teacher's (`--icarl_bkg`). The teacher gets no gradient. keep_void: pixels labelled `ignore` are distilled too, with
+    target 0 for all new classes, and for the background where `background` (the published form); else they take no
+    part. average: "all" divides by all pixels (the published form), "valid" by those that take part, "global" by those
+    of all processes.
+    """
+
+    def __init__(self, background: bool = False, keep_void: bool = True, average: str = "all", ignore: int = 255):
+        super().__init__()
+        self.background, self.keep_void = background, keep_void
+        self.average, self.ignore = checked_average(average), ignore
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] -> float []."""
+        num_old_classes(logits, teacher_logits, needs_new=False)
+        logits = full_precision(logits)
+        label = target.long().masked_fill(
+            target == self.ignore, logits.shape[1]
+        )  # no class, whatever number `ignore` is
+        values = teacher_and_label_binary(logits, teacher_logits, label, first=int(self.background))
+        void = None if self.keep_void else target
+        return labelled_mean(values, void, pixel_weight=None, average=self.average, ignore=self.ignore)

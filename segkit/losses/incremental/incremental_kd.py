@@ -1,0 +1,61 @@
+"""Distillation of the model of the step before. B batch, K classes of that model, C of the student, H W image."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.ops.averaging import checked_average, full_precision
+from segkit.ops.incremental.merged_softmax import merged_distillation
+from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class OldClassKD(nn.Module):
+    """-(1/K) sum_c q_c log p_c with q = softmax(alpha teacher) and p the softmax of the student's first K logits.
+
+    Li and Hoiem, Learning without Forgetting, ECCV 2016, https://arxiv.org/abs/1606.09282, eq. 2, in the form that MiB
+    compares with (LwF) and that ILT adds to its feature term; both with row weight 100. A cross entropy: it does not
+    end at 0. alpha multiplies the teacher's logits only. The teacher gets no gradient. average: "all" divides by all
+    pixels (the published form), "valid" by those whose label is not `ignore`, "global" by the valid ones of all
+    processes; without a target all pixels are valid.
+    """
+
+    def __init__(self, alpha: float = 1.0, average: str = "all", ignore: int = 255):
+        super().__init__()
+        self.alpha, self.average, self.ignore = alpha, checked_average(average), ignore
+
+    def forward(
+        self,
+        logits: Tensor,
+        teacher_logits: Tensor,
+        target: Tensor | None = None,
+        pixel_weight: Tensor | None = None,
+    ) -> Tensor:
+        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] or None;
+        pixel_weight: float [B,H,W] or None, multiplies the loss of each pixel and leaves the divisor alone -> float
+        []."""
+        values = self.pixels(logits, teacher_logits)
+        own = dict(pixel_weight=pixel_weight, average=self.average, ignore=self.ignore)
+        return labelled_mean(values, target, **own)
+
+    def pixels(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """The loss of each pixel float [B,H,W]."""
+        num_old_classes(logits, teacher_logits, needs_new=False)
+        return merged_distillation(full_precision(logits), teacher_logits, alpha=self.alpha, merges_new=False)
+
+
+@LOSSES.register
+class FeatureMSE(nn.Module):
+    """(f - f_teacher)^2, averaged over all elements: the student keeps the features of the step before.
+
+    Michieli and Zanuttigh, Incremental Learning Techniques for Semantic Segmentation (ILT), ICCV Workshops 2019,
+    https://arxiv.org/abs/1907.13372, eq. 5; row weight 100, on the backbone's last features, at="native". The teacher
+    gets no gradient.
+    """
+
+    def forward(self, features: Tensor, teacher_features: Tensor) -> Tensor:
+        """features, teacher_features: float [B,C,h,w] -> float []. ValueError where their shapes differ."""
+        if features.shape != teacher_features.shape:
+            raise ValueError(f"features {tuple(features.shape)}, the teacher's {tuple(teacher_features.shape)}")
+        features = full_precision(features)
+        return F.mse_loss(features, teacher_features.detach().to(features.dtype))

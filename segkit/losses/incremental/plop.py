@@ -1,0 +1,128 @@
+"""Pseudo labels from the step before and distillation of pooled features. Douillard et al., PLOP, CVPR 2021,
+https://arxiv.org/abs/2011.11390.
+
+B batch, K classes of the step before with the background, C classes with those of this step, H W image, h w features.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit import dist
+from segkit.ops.averaging import checked_average, float_vector, full_precision
+from segkit.ops.incremental.local_pod import local_pod
+from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
+from segkit.ops.incremental.pseudo_labels import entropy_histogram, median_thresholds, pseudo_labels
+from segkit.registry import LOSSES
+
+
+@LOSSES.register
+class PseudoLabelCE(nn.Module):
+    """-f log p_y, where labels of earlier classes and the background are the teacher's class where its entropy is below
+    that class's threshold and take no part elsewhere; f is the accepted share of them in the image.
+
+    PLOP, section 3.3, eq. 7 to 9. The thresholds are medians over the training images: `observe` takes each batch of a
+    pass over them, `finish` ends it, both before the step's training; they are part of the state. thresholds: K numbers
+    in place of such a pass. floor: least threshold. published_median: the authors' search for the median, which sums
+    bin numbers for counts. ignore: label that takes no part. average: "all" divides by all pixels (the authors'),
+    "valid" by those with a label after the replacement, "global" by those of all processes.
+    """
+
+    def __init__(
+        self,
+        thresholds: list[float] | None = None,
+        floor: float = 0.001,
+        published_median: bool = False,
+        average: str = "all",
+        ignore: int = 255,
+    ):
+        super().__init__()
+        self.register_buffer("thresholds", float_vector(thresholds or []), persistent=False)
+        self.floor, self.published_median = floor, published_median
+        self.average, self.ignore = checked_average(average), ignore
+        self._histogram: Tensor | None = None
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
+        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] -> float [], 0 where
+        nothing is valid. ValueError where the thresholds are not those of K classes."""
+        num_old = num_old_classes(logits, teacher_logits, needs_new=False)
+        if len(self.thresholds) != num_old:
+            raise ValueError(
+                f"PseudoLabelCE has thresholds of {len(self.thresholds)} classes, the teacher knows {num_old}: "
+                "observe() every training batch and finish() before the step, or give `thresholds`"
+            )
+        logits, teacher_logits = full_precision(logits), full_precision(teacher_logits.detach())
+        own = dict(num_classes=logits.shape[1], ignore=self.ignore)
+        labels, share = pseudo_labels(teacher_logits, target, self.thresholds, **own)
+        values = F.cross_entropy(logits, labels, ignore_index=self.ignore, reduction="none")
+        weight = share.to(values.dtype).view(-1, 1, 1).expand_as(values)
+        return labelled_mean(values, labels, pixel_weight=weight, average=self.average, ignore=self.ignore)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the thresholds are known."""
+        return len(self.thresholds) > 0
+
+    @torch.no_grad()
+    def observe(self, teacher_logits: Tensor, target: Tensor, num_classes: int) -> None:
+        """Counts a batch. teacher_logits: float [B,K,H,W] at the size of the labels; target: int64 [B,H,W];
+        num_classes: C."""
+        counts = entropy_histogram(full_precision(teacher_logits), target, num_classes)
+        self._histogram = counts if self._histogram is None else self._histogram + counts
+
+    def finish(self) -> None:
+        """Sets the thresholds from what all processes observed and forgets it."""
+        if self._histogram is None:
+            raise ValueError("PseudoLabelCE: finish() without a batch observed")
+        counts = dist.all_reduce_sum(self._histogram)
+        values = median_thresholds(counts, floor=self.floor, published=self.published_median)
+        self.thresholds, self._histogram = values.to(self.thresholds.device), None
+
+    def get_extra_state(self) -> dict:
+        """The thresholds, as many as there are old classes."""
+        return {"thresholds": self.thresholds}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.thresholds = state["thresholds"].to(self.thresholds.device)
+
+
+@LOSSES.register
+class LocalPOD(nn.Module):
+    """sqrt(C / N) / L sum_l factor_l |pod(x_l^2) - pod(t_l^2)|, over L maps x of the student and t of the teacher: pod
+    are the means of rows and columns in the cells of grids, N = C - K.
+
+    PLOP, eq. 4 to 6; the squares and the schedule sqrt(C / N) are the authors' code. The first pair of maps are the
+    logits, whose new classes are added to the background, and which have a factor of their own; the others are features
+    before their activation. The norm is over channels and cells, averaged over the batch. The teacher gets no gradient.
+    A row is `on=["logits", "teacher.logits", "features.0", "teacher.features.0", ...], at="native"`.
+    """
+
+    def __init__(self, factor: float = 0.01, logits_factor: float = 0.0005, scales: tuple[int, ...] = (1, 2, 4)):
+        super().__init__()
+        self.factor, self.logits_factor, self.scales = factor, logits_factor, tuple(scales)
+        if not self.scales or min(self.scales) != 1:
+            raise ValueError(f"scales = {scales}: grids of s x s cells, 1 among them, as finer ones may not fit a map")
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor, *features: Tensor) -> Tensor:
+        """logits: float [B,C,h,w]; teacher_logits: float [B,K,h,w], K < C; features: float [B,C_l,h_l,w_l], pairs of
+        the student's and the teacher's -> float []. ValueError where a map has no partner of its shape."""
+        num_old, num_classes = num_old_classes(logits, teacher_logits, needs_new=True), logits.shape[1]
+        logits = full_precision(logits)
+        background = logits[:, :1] + logits[:, num_old:].sum(1, keepdim=True)
+        merged = torch.cat([background, logits[:, 1:num_old]], 1)
+        total = self.logits_factor * self._distance(merged, teacher_logits)
+        if len(features) % 2:
+            raise ValueError(f"LocalPOD takes pairs of a student's and a teacher's map, and got {len(features)} maps")
+        for own, teachers in zip(features[::2], features[1::2]):
+            total = total + self.factor * self._distance(full_precision(own), teachers)
+        schedule = math.sqrt(num_classes / (num_classes - num_old))
+        return total * (schedule / (1 + len(features) // 2))
+
+    def _distance(self, own: Tensor, teachers: Tensor) -> Tensor:
+        """As pooling is linear, the difference is pooled once."""
+        if own.shape != teachers.shape:
+            raise ValueError(f"a student's map {tuple(own.shape)} beside a teacher's {tuple(teachers.shape)}")
+        difference = own.square() - teachers.detach().to(own.dtype).square()
+        return torch.linalg.vector_norm(local_pod(difference, self.scales), dim=1).mean()

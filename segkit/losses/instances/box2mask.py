@@ -1,0 +1,156 @@
+"""Box2Mask-T: masks of queries learnt from boxes by level sets. Li et al., TPAMI 2024,
+https://arxiv.org/abs/2212.01579. B images, L prediction sets (before the first decoder layer and after each), Q
+queries, K classes, n instances, H W image, h w masks."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segkit.losses.instances.box_level_set import level_set
+from segkit.losses.instances.warm_up import WarmUp
+from segkit.ops.averaging import full_precision, zero_of
+from segkit.ops.instances.box_projection import box_projection
+from segkit.ops.instances.local_consistency import local_affinity, movements
+from segkit.ops.instances.matching import box_costs, class_costs, hungarian
+from segkit.ops.instances.query_losses import query_class_loss
+from segkit.ops.instances.structure_maps import image_index, structure_maps
+from segkit.ops.resizing import resize
+from segkit.registry import LOSSES
+
+
+class Matched(NamedTuple):
+    """Matched queries of all sets, in the order of images, then sets, then queries: masks float [n,h,w] probabilities;
+    boxes float [n,h,w], box masks with soft edges; sets int64 [n], the set of each; counts: of each image;
+    num_sets: L."""
+
+    masks: Tensor
+    boxes: Tensor
+    sets: Tensor
+    counts: list[int]
+    num_sets: int
+
+
+@LOSSES.register
+class Box2Mask(nn.Module):
+    """For each prediction set: matching, then cross entropy of all queries and, of the matched ones, the mean of box
+    projection, level-set energies on image and filtered masks, and local consistency (section 3 of the paper). Sets are
+    added up.
+
+    A Mask2Former head's row: on=["class_logits", "mask_logits", "level_features", "image"], target=["boxes", "labels",
+    "masks"], at="native". category, projection, image, feature, consistency: weights; no_object: class weight of
+    queries without an object; class_cost, box_cost: of the matching; length: of the contour in every energy (the
+    authors' code has none); iterations: rounds of local consistency, 1 for what weights published before April 2023
+    were trained with; side: of the square maps that trees and local consistency are taken on; projection_steps: steps
+    with the projection alone.
+    """
+
+    supervision = "boxes"
+
+    def __init__(
+        self,
+        category: float = 2.0,
+        no_object: float = 0.1,
+        projection: float = 5.0,
+        image: float = 0.05,
+        feature: float = 5.0,
+        consistency: float = 0.2,
+        length: float = 0.0,
+        iterations: int = 10,
+        side: int = 96,
+        class_cost: float = 2.0,
+        box_cost: float = 5.0,
+        projection_steps: int = 0,
+    ):
+        super().__init__()
+        self.category, self.no_object, self.projection = category, no_object, projection
+        self.image, self.feature, self.consistency, self.length = image, feature, consistency, length
+        self.iterations, self.side = iterations, side
+        self.class_cost, self.box_cost = class_cost, box_cost
+        self.warm_up = WarmUp(projection_steps, is_linear=False)
+
+    def forward(
+        self,
+        class_logits: Sequence[Tensor],
+        mask_logits: Sequence[Tensor],
+        level_features: Tensor,
+        image: Tensor,
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        masks: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """class_logits: L of float [B,Q,K+1], the last class being no object; mask_logits: L of float [B,Q,h,w];
+        level_features: float [B,C,h,w]; image: float [B,3,H,W], normalised; boxes: B of float [n,4], not read (the
+        masks are the boxes); labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []:
+        category, projection, level_set; without a match the last two are 0 with a graph."""
+        matches = self.match(class_logits, mask_logits, labels, masks)
+        category = [query_class_loss(*parts, labels, self.no_object) for parts in zip(class_logits, matches)]
+        matched = gather_matched(mask_logits, masks, matches)
+        projection = self.projection * box_projection(matched.masks, matched.boxes)
+        image = resize(full_precision(image), size=matched.masks.shape[1:])
+        energies = self.energies(matched, image, level_features)
+        numbers = torch.zeros(len(matches), device=image.device)
+        shares = 1 / numbers.index_add(0, matched.sets, torch.ones_like(energies))[matched.sets]  # means, set by set
+        level_set_term = (energies * shares).sum() + self.movement(matched, image)
+        nothing = zero_of(level_features) if not len(matched.masks) else 0
+        return {
+            "category": self.category * torch.stack(category).sum(),
+            "projection": (projection * shares).sum(),
+            "level_set": level_set_term * self.warm_up() + nothing,
+        }
+
+    @torch.no_grad()
+    def match(
+        self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
+    ) -> list[list[tuple[Tensor, Tensor]]]:
+        """-> for each set and image the matched (queries, objects), int64 on the host."""
+        costs = [
+            self.class_cost * class_costs(classes[i], labels[i]) + self.box_cost * box_costs(maps[i], masks[i])
+            for classes, maps in zip(class_logits, mask_logits)
+            for i in range(len(labels))
+        ]
+        pairs = hungarian(costs)
+        return [pairs[i : i + len(labels)] for i in range(0, len(pairs), max(len(labels), 1))]
+
+    def energies(self, matched: Matched, image: Tensor, features: Tensor) -> Tensor:
+        """image: float [B,3,h,w] -> float32 [n], the weighted level-set energies."""
+        index = image_index(matched.counts, image.device)
+        energy = self.image * level_set(matched.masks, matched.boxes, image, index=index, length=self.length)
+        if not self.feature:
+            return energy
+        side = (self.side, self.side)
+        small = [resize(full_precision(maps), size=side) for maps in (matched.masks, image, features)]
+        target = resize(structure_maps(*small, matched.counts), size=image.shape[2:])
+        return energy + self.feature * level_set(matched.masks, matched.boxes, target, length=self.length)
+
+    def movement(self, matched: Matched, image: Tensor) -> Tensor:
+        """image: float [B,3,h,w] -> float32 [], the weighted local consistency of the sets: each set's movement over
+        the area of its boxes, added up."""
+        if not self.consistency or not len(matched.masks):
+            return zero_of(matched.masks)
+        small, boxes, image = (
+            resize(maps, size=(self.side, self.side)) for maps in (matched.masks, matched.boxes, image)
+        )
+        moved = movements(small, boxes, local_affinity(image), matched.counts, iterations=self.iterations)
+        sums = moved.new_zeros(2, matched.num_sets).index_add(1, matched.sets, torch.stack([moved, boxes.sum((1, 2))]))
+        return self.consistency * (sums[0] / sums[1].clamp_min(1)).sum()
+
+
+def gather_matched(
+    mask_logits: Sequence[Tensor], masks: list[Tensor], matches: list[list[tuple[Tensor, Tensor]]]
+) -> Matched:
+    """mask_logits: L of float [B,Q,h,w]; masks: B of uint8 [n,H,W]; matches: for each set and image (queries, objects)
+    -> the matched queries; other masks take no part."""
+    size, device = tuple(mask_logits[0].shape[2:]), mask_logits[0].device
+    logits, known, sets, counts = [], [], [], []
+    for i, mask in enumerate(masks):
+        small = resize(mask.float(), size=size) if len(mask) else mask.new_zeros(0, *size, dtype=torch.float32)
+        for k, maps in enumerate(mask_logits):
+            queries, objects = (part.to(device, non_blocking=True) for part in matches[k][i])
+            logits.append(full_precision(maps[i][queries]))
+            known.append(small[objects])
+            sets += [k] * len(queries)
+        counts.append(sum(len(one[i][0]) for one in matches))
+    sets = torch.tensor(sets, dtype=torch.int64).to(device, non_blocking=True)
+    return Matched(torch.cat(logits).sigmoid(), torch.cat(known), sets, counts, len(mask_logits))

@@ -1,0 +1,134 @@
+"""Spanning trees of images rooted at the upper left pixel, with pointers to every second, fourth, ... ancestor.
+
+B images, V = h w vertices (y w + x), E edges as in spanning_tree.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.ops.instances.spanning_tree import edge_weights, grid_edges, spanning_edges
+
+SLOTS = 4
+"""Neighbours of a pixel: above, left, right, below; slot s of one end of an edge is slot 3 - s of the other."""
+
+
+class Jump(NamedTuple):
+    """Steps of 2^k edges towards the root, from the places first, first + 1, ..., V - 1.
+
+    ancestor: int64 [V - first], where they lead to, never falling; starts: int64 [places led to], how many of these
+    steps end before each place (only where the host knows `first`; elsewhere None, first is 0 and a step beyond the
+    root stays where it is).
+    """
+
+    first: int
+    ancestor: Tensor
+    starts: Tensor | None
+
+
+class Tree(NamedTuple):
+    """order: int64 [V], vertex at each place, breadth first from the root; parent: int64 [V], place of each place's
+    parent, the root's being its own; jumps: of 1, 2, 4, ... edges."""
+
+    order: Tensor
+    parent: Tensor
+    jumps: list[Jump]
+
+
+def image_trees(guide: Tensor) -> list[Tree]:
+    """guide: float [B,C,h,w] -> B minimum spanning trees on its device."""
+    size = (guide.shape[2], guide.shape[3])
+    chosen = spanning_edges(edge_weights(guide), size)
+    if guide.device.type == "cpu":
+        return [_tree_on_host(row.numpy(), size) for row in chosen]
+    return root_trees(chosen, size)
+
+
+def _tree_on_host(chosen: np.ndarray, size: tuple[int, int]) -> Tree:
+    """chosen: bool [E] -> the tree, searched by scipy; jumps end with the tree's depth."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
+    number = size[0] * size[1]
+    edges = grid_edges(*size)[chosen]
+    graph = csr_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(number, number))
+    order, before = breadth_first_order(graph, 0, directed=False)
+    place = np.empty(number, np.int64)
+    place[order] = np.arange(number)
+    parent = np.concatenate([[0], place[before[order[1:]]]])
+    ancestor, first, jumps = parent[1:], 1, []
+    while len(ancestor):
+        led_to = np.arange(ancestor[-1] + 1)
+        jumps.append(Jump(first, torch.from_numpy(ancestor), torch.from_numpy(np.searchsorted(ancestor, led_to))))
+        beyond = int(np.searchsorted(ancestor, first))  # from here on the ancestor has one too
+        ancestor, first = ancestor[ancestor[beyond:] - first], first + beyond
+    return Tree(torch.from_numpy(order.astype(np.int64)), torch.from_numpy(parent), jumps)
+
+
+def root_trees(chosen: Tensor, size: tuple[int, int]) -> list[Tree]:
+    """chosen: bool [B,E] -> B trees, all at once on any device, no value read on the host."""
+    batch, vertices = len(chosen), size[0] * size[1]
+    distance, parent = _tour(chosen, size)
+    num_jumps = max(1, math.ceil(math.log2(max(vertices, 2))))
+    own = torch.arange(batch * vertices, device=chosen.device)
+    depth, pointer = (parent != own).long(), parent
+    for _ in range(num_jumps):
+        depth, pointer = depth + depth[pointer], pointer[pointer]
+    # by depth, then as the tour meets them: children stand in the order of their parents
+    key = depth * (SLOTS * vertices + 1) - distance
+    order = key.view(batch, vertices).argsort(1)
+    place = torch.empty_like(order).scatter_(1, order, torch.arange(vertices, device=order.device).expand_as(order))
+    up = place.gather(1, parent.view(batch, vertices).gather(1, order) % vertices)
+    depth = depth.view(batch, vertices).gather(1, order)
+    return [_tree_of_pointers(*parts, num_jumps) for parts in zip(order, up, depth)]
+
+
+def _tree_of_pointers(order: Tensor, parent: Tensor, depth: Tensor, num_jumps: int) -> Tree:
+    own, pointer, jumps = torch.arange(len(order), device=order.device), parent, []
+    for k in range(num_jumps):
+        jumps.append(Jump(0, torch.where(depth < 2**k, own, pointer), None))
+        pointer = pointer[pointer]
+    return Tree(order, parent, jumps)
+
+
+def _tour(chosen: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """chosen: bool [B,E] -> steps to the end of the walk around each tree from where it first meets the vertex
+    int64 [B V], and its parent int64 [B V] (of all images together; the root's its own).
+
+    Each edge is two arcs. After an arc comes the next one around the vertex that it leads to; the first arc of the
+    root ends the walk. The steps from each arc to the end are counted by doubling pointers.
+    """
+    (batch, _), (height, width), device = chosen.shape, size, chosen.device
+    split = (height - 1) * width
+    below = chosen[:, :split].view(batch, height - 1, width)
+    right = chosen[:, split:].view(batch, height, width - 1)
+    has = torch.zeros(batch, height, width, SLOTS, dtype=torch.bool, device=device)
+    has[:, 1:, :, 0], has[:, :, 1:, 1], has[:, :, :-1, 2], has[:, :-1, :, 3] = below, right, right, below
+    has = has.view(-1, SLOTS)
+    own = torch.arange(len(has), device=device)
+    slot = torch.arange(SLOTS, device=device)
+    # a slot without an edge points to its own vertex
+    leads_to = torch.where(
+        has, own.unsqueeze(1) + torch.tensor([-width, -1, 1, width], device=device), own.unsqueeze(1)
+    )
+    following = slot.expand_as(has)
+    for step in (3, 2, 1):
+        candidate = (slot + step) % SLOTS
+        following = torch.where(has[:, candidate], candidate, following)
+    opposite = leads_to * SLOTS + (SLOTS - 1 - slot)
+    arc = own.unsqueeze(1) * SLOTS + slot
+    after = leads_to * SLOTS + following.flatten()[opposite]
+    start = torch.arange(batch, device=device) * (height * width)
+    start = (start * SLOTS + has[start].long().argmax(1)).repeat_interleave(height * width).unsqueeze(1)
+    pointer = torch.where(has & (after != start), after, arc).flatten()
+    steps = (pointer != arc.flatten()).long()
+    for _ in range(math.ceil(math.log2(max(2 * height * width, 2)))):
+        steps, pointer = steps + steps[pointer], pointer[pointer]
+    steps = steps.view_as(arc)
+    is_up = has & (steps < steps.flatten()[opposite])
+    parent = torch.where(is_up, leads_to, 0).sum(1) + torch.where(is_up.any(1), 0, own)
+    met = torch.where(is_up, steps.flatten()[opposite], 0).sum(1)
+    return met, parent

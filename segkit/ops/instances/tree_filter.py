@@ -1,0 +1,119 @@
+"""Filter along the spanning tree of an image: every pixel becomes a mean of all, near ones on the tree count most.
+
+Song et al., Learnable Tree Filter, NeurIPS 2019, eq. 3 and 4, https://arxiv.org/abs/1909.12513.
+B images, n instances in the order of their images, C channels, h w map, V = h w vertices.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segkit.ops.averaging import full_precision
+from segkit.ops.instances.rooted_tree import Jump, Tree
+
+
+def tree_filter(masks: Tensor, guide: Tensor, trees: Sequence[Tree], counts: Sequence[int], *, sigma: float) -> Tensor:
+    """masks: float [n,h,w] in the order of their images; guide: float [B,C,h,w]; trees: B of rooted_tree.image_trees;
+    counts: B numbers of instances that add up to n -> float32 [n,h,w].
+
+    out_i = sum_j K_ij x_j / sum_j K_ij, where K_ij is the product along the tree's path from i to j of
+    exp(-|e_a - e_b|^2 / sigma) over its edges ab, e the guide. The gradient reaches masks and guide; detach a guide
+    that is to get none. Published: sigma = 0.02 with the (detached) image, 1 with learnt features.
+    """
+    masks, guide = full_precision(masks), full_precision(guide)
+    parts = zip(masks.flatten(1).split(tuple(counts)), guide.flatten(2), trees)
+    filtered = [_Filter.apply(part, edge_similarity(one, tree, sigma), tree) for part, one, tree in parts]
+    return torch.cat(filtered).view_as(masks)
+
+
+def edge_similarity(guide: Tensor, tree: Tree, sigma: float) -> Tensor:
+    """guide: float [C,V] -> float [V], exp(-|e_v - e_parent|^2 / sigma) at each place of the tree, 0 at its root."""
+    guide = guide[:, tree.order]
+    distance = (guide[:, 1:] - guide[:, tree.parent[1:]]).square().sum(0)
+    return F.pad(torch.exp(-distance / sigma), (1, 0))
+
+
+class _Filter(torch.autograd.Function):
+    """K is symmetric: the gradient to x is K applied to g / (K 1), g being that to the output.
+
+    The gradient to an edge's similarity is a sum over pairs of pixels on both sides of it. With S_v, the sum over v's
+    subtree, and A_v, that over the whole tree, a pair meets as S_v of one and A_parent - w_v S_v of the other.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, similarity: Tensor, tree: Tree) -> Tensor:
+        """x: float [n,V]; similarity: float [V] -> float [n,V]."""
+        ones = x.new_ones(1, x.shape[1])
+        below, whole = _sums(torch.cat([x, ones])[:, tree.order].T, similarity, tree)
+        ctx.tree = tree
+        is_learnt = ctx.needs_input_grad[1]
+        ctx.save_for_backward(similarity, whole if is_learnt else whole[:, -1:], below if is_learnt else None)
+        return _on_grid(whole[:, :-1] / whole[:, -1:], tree)
+
+    @staticmethod
+    def backward(ctx, to_output: Tensor):
+        """to_output: float [n,V] -> gradients to x [n,V] and to similarity [V]."""
+        similarity, whole, below = ctx.saved_tensors
+        tree = ctx.tree
+        scaled = to_output[:, tree.order].T / whole[:, -1:]
+        if below is None:
+            return _on_grid(_sums(scaled, similarity, tree)[1], tree), None, None
+        to_divisor = -(scaled * whole[:, :-1]).sum(1, keepdim=True) / whole[:, -1:]
+        below_g, whole_g = _sums(torch.cat([scaled, to_divisor], 1), similarity, tree)
+        pairs = below_g * (whole[tree.parent] - similarity.unsqueeze(1) * below)
+        pairs += below * (whole_g[tree.parent] - similarity.unsqueeze(1) * below_g)
+        return _on_grid(whole_g[:, :-1], tree), pairs.sum(1), None
+
+
+def _on_grid(rows: Tensor, tree: Tree) -> Tensor:
+    """rows: [V,n] by place -> [n,V] by vertex."""
+    return torch.empty_like(rows).index_copy_(0, tree.order, rows).T
+
+
+def _sums(rows: Tensor, similarity: Tensor, tree: Tree) -> tuple[Tensor, Tensor]:
+    """rows: float [V,n] by place; similarity: float [V] -> S and A, the K-weighted sums over each place's subtree and
+    over the whole tree, float [V,n].
+
+    Pointer doubling: a step adds what lies 2^k edges further down (then up), with the product of the similarities on
+    the way, so log2(depth) steps do for both passes.
+    """
+    below, ways = rows.clone(memory_format=torch.contiguous_format), _products(similarity, tree)
+    for way, jump in zip(ways, tree.jumps):
+        _add_descendants(below, way, jump)
+    whole = below * (1 - similarity.square()).unsqueeze(1)
+    for way, jump in zip(ways, tree.jumps):
+        _add_ancestors(whole, way, jump)
+    return below, whole
+
+
+def _products(similarity: Tensor, tree: Tree) -> list[Tensor]:
+    """-> for each jump float [V - first], the product of the similarities on its way; 0 for one beyond the root."""
+    ways: list[Tensor] = []
+    for before, jump in zip([None, *tree.jumps], tree.jumps):
+        if before is None:
+            ways.append(similarity[jump.first :])
+        else:
+            skipped = jump.first - before.first
+            ways.append(ways[-1][skipped:] * ways[-1][before.ancestor[skipped:] - before.first])
+    return ways
+
+
+def _add_descendants(sums: Tensor, way: Tensor, jump: Jump) -> None:
+    """sums: [V,n]; adds to each place those of its descendants at the end of the jump."""
+    if jump.starts is None:
+        sums.index_add_(0, jump.ancestor, sums * way.unsqueeze(1))
+    else:  # a bag of consecutive places: several times faster on a CPU than index_add_, and summed in order
+        places = torch.arange(jump.first, len(sums))
+        bags = F.embedding_bag(places, sums, jump.starts, mode="sum", per_sample_weights=way)
+        sums[: len(bags)] += bags
+
+
+def _add_ancestors(sums: Tensor, way: Tensor, jump: Jump) -> None:
+    """sums: [V,n]; adds to each place that of its ancestor at the end of the jump."""
+    if jump.starts is None:
+        sums.addcmul_(sums.index_select(0, jump.ancestor), way.unsqueeze(1))
+    else:
+        one_each = torch.arange(len(way))
+        sums[jump.first :] += F.embedding_bag(jump.ancestor, sums, one_each, mode="sum", per_sample_weights=way)

@@ -1,0 +1,285 @@
+"""Pictures of labels, instances and clicks over images, and grids of them.
+
+Legend: H W image, K classes, n objects, P clicks per sign. Pictures are uint8 [H,W,3] RGB, palettes K rows of (r, g, b)
+in 0..255. Every function returns a new array. Plots of numbers are in viz_plots.py.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segkit.files import write_whole
+from segkit.types import default_palette
+
+Palette = Sequence[tuple[int, int, int]]
+
+IGNORED = (224, 224, 224)
+"""Colour of ignored pixels: black is the background of many palettes."""
+INK, PAPER, FAINT = (34, 34, 34), (255, 255, 255), (110, 110, 110)
+POSITIVE, NEGATIVE, CHOSEN = (0, 158, 115), (213, 94, 0), (86, 180, 233)
+"""Clicks and the chosen object, told apart by colour-blind people too (Okabe and Ito, Color Universal Design, 2008)."""
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """image: uint8 or any numeric [H,W] or [H,W,C] -> uint8 [H,W,3].
+
+    Of more than three channels the first three are shown, of fewer the first; values outside 0..255 are stretched from
+    their own range.
+    """
+    image = image[..., None] if image.ndim == 2 else image
+    image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    if image.dtype != np.uint8:
+        image = np.nan_to_num(image.astype(np.float32))
+        low, high = float(image.min()), float(image.max())
+        if low < 0 or high > 255:
+            image = (image - low) * (255 / max(high - low, 1e-12))
+        image = np.rint(image).astype(np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def colorize(labels: np.ndarray, palette: Palette, ignore: int = 255) -> np.ndarray:
+    """labels: integer [H,W], 0..K-1 or `ignore` -> uint8 [H,W,3], ignored pixels in light grey."""
+    num_classes = len(palette)
+    kept = labels != ignore
+    indices = np.where(kept, labels, num_classes).astype(np.int64)
+    bad = kept & ((indices < 0) | (indices >= num_classes))
+    if bad.any():
+        raise ValueError(f"label {labels[bad][0]} has no colour: the palette has {num_classes} and ignore is {ignore}")
+    return np.array([*palette, IGNORED], np.uint8)[indices]
+
+
+def overlay(
+    image: np.ndarray, labels: np.ndarray, palette: Palette, alpha: float = 0.5, ignore: int = 255
+) -> np.ndarray:
+    """image: [H,W,C]; labels: integer [H,W]; alpha: share of the label's colour -> uint8 [H,W,3].
+
+    Ignored pixels show the image.
+    """
+    picture = to_rgb(image)
+    if picture.shape[:2] != labels.shape:
+        raise ValueError(f"labels {labels.shape} do not lie on an image {picture.shape[:2]}; resize one of them")
+    mixed = cv2.addWeighted(colorize(labels, palette, ignore), alpha, picture, 1 - alpha, 0)
+    return np.where((labels != ignore)[..., None], mixed, picture)
+
+
+def draw_instances(
+    image: np.ndarray,
+    masks: np.ndarray | Sequence | None,
+    labels: Sequence[int],
+    boxes: np.ndarray | None = None,
+    scores: Sequence[float] | None = None,
+    classes: Sequence[str] = (),
+    palette: Palette = (),
+) -> np.ndarray:
+    """Objects in their classes' colours with outline, box and a tag "class 93" (score in percent) -> uint8 [sH,sW,3].
+
+    s is 1, or the whole factor that enlarges a small image until names can be read on it (longer side 320 and more).
+    masks: uint8 [n,H,W], n COCO run-length codes, or None; labels: n indices into classes and palette (numbers and
+    default_palette without); boxes: float [n,4] x0, y0, x1, y1, exclusive; scores: n of 0..1.
+    """
+    scale = -(-320 // max(image.shape[:2]))
+    picture = _enlarged(to_rgb(image), scale)
+    palette = palette or default_palette(int(max(labels, default=0)) + 2)[1:]
+    masks = [] if masks is None else [_enlarged(decoded(mask), scale) for mask in masks]
+    for mask, label in zip(masks, labels):
+        colour = np.array(palette[int(label)], np.uint8)
+        picture[mask] = (picture[mask] // 2 + colour // 2).astype(np.uint8)
+    thickness = max(1, round(min(picture.shape[:2]) / 180))
+    for mask, label in zip(masks, labels):
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, _plain(palette[int(label)]), thickness)
+    tags = []
+    for i, box in enumerate([] if boxes is None else boxes):
+        x0, y0, x1, y1 = (round(scale * float(value)) for value in box)
+        colour = _plain(palette[int(labels[i])])
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, thickness)
+        name = classes[int(labels[i])] if len(classes) else str(int(labels[i]))
+        tags.append((x0, y0, name if scores is None else f"{name} {100 * float(scores[i]):.0f}", colour))
+    return _tagged(picture, tags)
+
+
+def draw_clicks(image: np.ndarray, mask: np.ndarray | None, clicks: np.ndarray) -> np.ndarray:
+    """The chosen object tinted, positive clicks as green "+" discs, negative as orange "-" discs -> uint8 [H,W,3].
+
+    mask: uint8 or bool [H,W] or None; clicks: float [2P,3] y, x, order in pixels, the first P positive, the last P
+    negative, empty where max(y, x) < 0.
+    """
+    picture = to_rgb(image).copy()
+    if mask is not None:
+        chosen = np.asarray(mask) > 0
+        picture[chosen] = (picture[chosen] // 2 + np.array(CHOSEN, np.uint8) // 2).astype(np.uint8)
+        outlines, _ = cv2.findContours(chosen.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, PAPER, max(1, round(min(picture.shape[:2]) / 300)))
+    radius = max(3, round(min(picture.shape[:2]) / 60))
+    for i, (y, x, _) in enumerate(np.asarray(clicks, float)):
+        if max(y, x) < 0:
+            continue
+        is_positive = i < len(clicks) // 2
+        center, arm = (round(x), round(y)), max(1, round(radius * 0.55))
+        cv2.circle(picture, center, radius + 1, PAPER, -1, cv2.LINE_AA)
+        cv2.circle(picture, center, radius, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)
+        width = max(1, radius // 3)
+        cv2.line(picture, (center[0] - arm, center[1]), (center[0] + arm, center[1]), PAPER, width)
+        if is_positive:
+            cv2.line(picture, (center[0], center[1] - arm), (center[0], center[1] + arm), PAPER, width)
+    return picture
+
+
+def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int = 14) -> np.ndarray:
+    """A swatch and name per class in lines of `width` pixels; text: letter size in pixels -> uint8 [H,width,3]."""
+    font, line, x, y = letters(text), round(text * 1.7), text // 2, 0
+    places = []
+    for name in classes:
+        needed = round(text * 1.4 + font.getlength(name))
+        if x > text // 2 and x + needed > width:
+            x, y = text // 2, y + line
+        places.append((x, y))
+        x += needed + text
+    sheet, draw = drawing(np.full((y + line, width, 3), PAPER, np.uint8))
+    for (x, y), name, colour in zip(places, classes, palette):
+        box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
+        draw.rectangle(box, fill=_plain(colour), outline=FAINT)
+        draw.text((x + round(text * 1.4), y + line // 2), name, fill=INK, font=font, anchor="lm")
+    return np.array(sheet)
+
+
+def grid(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str] = (),
+    captions: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    palette: Palette = (),
+    cell: int = 320,
+) -> np.ndarray:
+    """Images in rows and columns on white with their names -> uint8 [H,W,3].
+
+    rows: R rows of images [H,W,C] of any size, scaled to cells whose longer side is `cell` pixels; titles: one per
+    column, above it; captions: one per row, below it; classes and palette: a legend at the bottom.
+    """
+    images = [[to_rgb(image) for image in row] for row in rows]
+    if not any(images):
+        raise ValueError("a grid needs at least one image")
+    text, gap = max(13, cell // 20), max(6, cell // 40)
+    aspect = np.median([image.shape[0] / image.shape[1] for row in images for image in row])
+    height, width = max(1, round(cell * min(1, aspect))), max(1, round(cell / max(1, aspect)))
+    columns = max(len(row) for row in images)
+    head, foot = (text * 2 if titles else gap), (round(text * 1.8) if captions else gap)
+    total = columns * (width + gap) + gap
+    sheet = np.full((head + len(images) * (height + foot), total, 3), PAPER, np.uint8)
+    for r, row in enumerate(images):
+        for c, image in enumerate(row):
+            y, x = head + r * (height + foot), gap + c * (width + gap)
+            sheet[y : y + height, x : x + width] = _fitted(image, height, width)
+    drawn, draw = drawing(sheet)
+    for c, title in enumerate(titles):
+        place = (gap + c * (width + gap) + width // 2, head // 2)
+        draw.text(place, shortened(title, letters(text), width), fill=INK, font=letters(text), anchor="mm")
+    small = letters(round(text * 0.85))
+    for r, caption in enumerate(captions):
+        place = (gap, head + (r + 1) * height + r * foot + foot // 2)
+        draw.text(place, shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
+    keys = [legend(classes, palette, total, text)] if len(classes) else []
+    return np.concatenate([np.array(drawn), *keys, np.full((gap, total, 3), PAPER, np.uint8)])
+
+
+def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
+    """image: uint8 or uint16, [H,W] or [H,W,3] RGB -> the path; makes folders; the file is whole or absent."""
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path}: a PNG holds uint8 or uint16, not {image.dtype}; convert it first")
+    encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1]
+    return write_file(Path(path), encoded.tobytes())
+
+
+def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette) -> Path:
+    """labels: integer [H,W] in 0..255 -> the path of a PNG that holds the labels and their palette."""
+    from PIL import Image
+
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
+        range_of = f"{labels.min()}..{labels.max()}"
+        raise ValueError(f"{path}: a palette PNG holds 0..255, not {range_of}; use save_png(labels.astype('uint16'))")
+    picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8)).convert("P")
+    colours = np.full((256, 3), IGNORED, np.uint8)
+    colours[: len(palette[:256])] = palette[:256]
+    picture.putpalette(colours.tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return write_file(Path(path), file.getvalue())
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Writes a picture that is whole or absent. Raises OSError with the path and the reason."""
+    return write_whole(path, content, error_type=OSError)
+
+
+def letters(size: int):
+    """-> Pillow's built-in font at this letter size in pixels."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def drawing(picture: np.ndarray) -> tuple:
+    """picture: uint8 [H,W,3] -> (Pillow's copy of it, what draws on the copy); np.array(copy) gives it back."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture)
+    return image, ImageDraw.Draw(image)
+
+
+def _tagged(picture: np.ndarray, tags: list[tuple]) -> np.ndarray:
+    """tags: (x, y, text, colour) -> the picture with each text on its colour, its lower left corner at x, y."""
+    size = max(12, round(min(picture.shape[:2]) / 28))
+    font = letters(size)
+    drawn, draw = drawing(picture)
+    for x, y, text, colour in tags:
+        wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
+        x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
+        draw.rectangle((x, y, x + wide, y + high), fill=colour)
+        # brightness as Rec. 601 weighs it decides whether letters are dark or light
+        is_bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+        draw.text((x + size // 4, y + high // 2), text, fill=INK if is_bright else PAPER, font=font, anchor="lm")
+    return np.array(drawn)
+
+
+def _fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """image: uint8 [H,W,3] -> uint8 [height,width,3], scaled with its shape kept and centred on white."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    # enlarged pixels stay sharp, so that the edges of labels are seen as they are
+    image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    cell = np.full((height, width, 3), PAPER, np.uint8)
+    y, x = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    cell[y : y + image.shape[0], x : x + image.shape[1]] = image
+    return cell
+
+
+def shortened(text: str, font, width: int) -> str:
+    """The text, or as much of its end as fits the width behind three dots: the end of a path tells most."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength("..." + text) > width:
+        text = text[1:]
+    return "..." + text
+
+
+def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
+    """image: [H,W] or [H,W,3] -> a copy [scale*H,scale*W,...]."""
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def decoded(mask: object) -> np.ndarray:
+    """mask: [H,W] or a COCO run-length code -> bool [H,W]."""
+    if isinstance(mask, dict):
+        from pycocotools.mask import decode
+
+        mask = decode(mask)
+    return np.asarray(mask) > 0
+
+
+def _plain(colour: Sequence[int]) -> tuple[int, ...]:
+    """The colour as Python integers, which OpenCV and Pillow insist on."""
+    return tuple(int(value) for value in colour)
