@@ -1,7 +1,7 @@
 """The systems of benchmarks/archs.py as plain PyTorch writes them: layers one after the other, torchvision's or timm's
 encoder, all scores resized to the image before the loss. Peers of segmentation_models_pytorch where it is installed.
 
-Each takes normalised float images [B,3,H,W] and returns the scores of the head and, in training, of the auxiliary one,
+Each takes normalized float images [B,3,H,W] and returns the scores of the head and, in training, of the auxiliary one,
 at the image's size.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def conv_bn(inner: int, out: int, kernel: int = 3, dilation: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, normalisation, ReLU."""
+    """Convolution, normalization, ReLU."""
     padding = kernel // 2 * dilation
     conv = nn.Conv2d(inner, out, kernel, padding=padding, dilation=dilation, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())

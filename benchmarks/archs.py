@@ -34,11 +34,19 @@ from segkit.registry import build_model, without_start_weights  # noqa: E402
 MODELS = Path(__file__).parents[1] / "configs/_base_/models"
 CLASSES = 19
 SMP_FORM = (
-    "model.head.channels=256", "model.head.fuse_kernel=1", "model.head.dropout=0.0", "model.head.fuse_dropout=0.5",
-    "model.align_corners=True", "model.head.num_fuse_convs=1", "model.head.num_convs=1",
-    "model.head.depthwise_norm=False", "model.backbone.name='resnet50'", "model.backbone.output_stride=16",
-    "model.backbone.contract_dilation=False", "model.aux=[]",
-)  # fmt: skip
+    "model.head.channels=256",
+    "model.head.fuse_kernel=1",
+    "model.head.dropout=0.0",
+    "model.head.fuse_dropout=0.5",
+    "model.align_corners=True",
+    "model.head.num_fuse_convs=1",
+    "model.head.num_convs=1",
+    "model.head.depthwise_norm=False",
+    "model.backbone.name='resnet50'",
+    "model.backbone.output_stride=16",
+    "model.backbone.contract_dilation=False",
+    "model.aux=[]",
+)
 OURS: dict[str, tuple[str, tuple[str, ...]]] = {
     "deeplabv3plus_r50": ("deeplabv3plus_r50", ()),
     "deeplabv3plus_r50_smp": ("deeplabv3plus_r50", SMP_FORM),
@@ -51,7 +59,7 @@ OURS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class Ours(nn.Module):
-    """A system of segkit; the image is normalised inside."""
+    """A system of segkit; the image is normalized inside."""
 
     def __init__(self, name: str, fold_norms: bool):
         super().__init__()
@@ -72,7 +80,7 @@ class Ours(nn.Module):
 
 
 class Theirs(nn.Module):
-    """A peer, behind the same normalisation; its losses are torch's own, 1 for the head and 0.4 for the other."""
+    """A peer, behind the same normalization; its losses are torch's own, 1 for the head and 0.4 for the other."""
 
     def __init__(self, name: str, fold_norms: bool):
         super().__init__()
@@ -196,8 +204,10 @@ def main() -> None:
         for what, (ours, theirs) in times(name, args).items():
             if args.device == "cpu":
                 command = [sys.executable, __file__, "--only", name, *options, "--peak"]
-                memory = [min(float(subprocess.check_output([*command, str(side), what])) for _ in range(3))
-                          for side in (0, 1)]  # fmt: skip
+                memory = [
+                    min(float(subprocess.check_output([*command, str(side), what])) for _ in range(3))
+                    for side in (0, 1)
+                ]
             else:  # the device counts its own memory, and a process of its own takes long to start
                 memory = [peak(name, side, what, args) for side in (0, 1)]
             speed = [f"{args.batch / seconds:.2f}" for seconds in (ours, theirs)]

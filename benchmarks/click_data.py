@@ -9,7 +9,7 @@ workers, after each has read samples all over the set; beside it the same with a
 published way to hold the annotations, a dict of dicts.
 speed: photographs and instances of $SEGKIT_DATA/coco_mini with made-up parts and stuff, about 16 masks an image. Peers
 decode all layers and remove stuff object by object, as the published reader does; the pipeline is scaling by .75 to
-1.4, flip, crop of 320x480, colour, points; one thread, process time, peers take turns, the best round counts.
+1.4, flip, crop of 320x480, color, points; one thread, process time, peers take turns, the best round counts.
 """
 
 import argparse
@@ -186,7 +186,7 @@ class Plain(COCOLVISClicks):
         objects = {n: ClickObject(*places[n], one["parent"], tuple(one["children"])) for n, one in nodes.items()}
         stuff = range(entry["num_instance_masks"], len(places))
         if rng.random() < self.stuff_prob:
-            objects |= {n: ClickObject(*places[n], is_stuff=True) for n in stuff}
+            objects |= {n: ClickObject(*places[n]) for n in stuff}
         else:
             for n in stuff:
                 layer, value = places[n]
@@ -226,9 +226,9 @@ def speed(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         masks = make_small(Path(folder))
         ours, plain = COCOLVISClicks(folder, stuff_prob=0.3), Plain(folder, stuff_prob=0.3)
-        colour = [BrightnessContrast((-0.25, 0.25), (-0.15, 0.4), p=0.75), ChannelShift(10, p=0.75)]
-        fused = [RandomScaleCrop((320, 480), 0.75, 1.4, centred=True), Flip(), *colour]
-        apart = [RandomScale(0.75, 1.4), Flip(), Pad((320, 480), centred=True), RandomCrop((320, 480)), *colour]
+        color = [BrightnessContrast((-0.25, 0.25), (-0.15, 0.4), p=0.75), ChannelShift(10, p=0.75)]
+        fused = [RandomScaleCrop((320, 480), 0.75, 1.4, centred=True), Flip(), *color]
+        apart = [RandomScale(0.75, 1.4), Flip(), Pad((320, 480), centred=True), RandomCrop((320, 480)), *color]
         ends = [UntilObject(fused), SampleClicks()], [UntilObject(apart), SampleClicks()]
         runs = {
             "reader": lambda i, rng: ours.sample(i, rng),

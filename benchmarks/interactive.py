@@ -150,14 +150,14 @@ class Published(torch.nn.Module):
         super().__init__()
         self.model, self.has_previous, self.align_corners = model, True, True
 
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        return self.model.normalise(image)
+    def normalize(self, image: torch.Tensor) -> torch.Tensor:
+        return self.model.normalize(image)
 
     def guidance(self, clicks, size, previous=None) -> torch.Tensor:
         return peer.guidance(clicks, size, previous)
 
-    def run(self, normalised: torch.Tensor, guidance: torch.Tensor) -> dict:
-        image, stem_add = self.model.guide(normalised, guidance)
+    def run(self, normalized: torch.Tensor, guidance: torch.Tensor) -> dict:
+        image, stem_add = self.model.guide(normalized, guidance)
         logits, coarse = peer.head_outputs(self.model.head, self.model.backbone(image, stem_add))
         full = [peer.F.interpolate(o, image.shape[-2:], mode="bilinear", align_corners=True) for o in (logits, coarse)]
         return {"logits": full[0], "coarse.logits": full[1]}

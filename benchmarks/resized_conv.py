@@ -66,8 +66,10 @@ def seconds(name: str, args: argparse.Namespace) -> dict[str, list[float]]:
 
     best = {}
     for what, call in (("forward", forward), ("with gradients", both_ways)):
-        found = [[timed(lambda: call(form), args.device) for form in (conv_of_resized, plain)]  # noqa: B023
-                 for _ in range(args.repeats + 1)]  # fmt: skip
+        found = [
+            [timed(lambda: call(form), args.device) for form in (conv_of_resized, plain)]  # noqa: B023
+            for _ in range(args.repeats + 1)
+        ]
         best[what] = [min(row[i] for row in found[1:]) for i in (0, 1)]
     return best
 

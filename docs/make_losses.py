@@ -126,10 +126,10 @@ def plot(name: str) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(7, 2.4), constrained_layout=True)
     for (own, title), style in zip(PLOTS[name], ("-", "--")):
-        for label, colour in ((1, "tab:blue"), (0, "tab:red")):
+        for label, color in ((1, "tab:blue"), (0, "tab:red")):
             xs, values, gradients = curve(name, own, label)
-            axes[0].plot(xs, values, style, color=colour, label=f"{title}, label {label}")
-            axes[1].plot(xs, gradients, style, color=colour)
+            axes[0].plot(xs, values, style, color=color, label=f"{title}, label {label}")
+            axes[1].plot(xs, gradients, style, color=color)
     axes[0].set_title(f"{name}: value", fontsize=9)
     axes[1].set_title("gradient", fontsize=9)
     axes[0].legend(fontsize=6)

@@ -117,9 +117,16 @@ def page(counted: dict[str, str]) -> str:
     for name, entry in ROWS.items():
         row = CONTRACT[name]
         score = f"{entry.scores} ({entry.source})" if entry.scores else "-"
-        cells = (entry.system, citation(name), f"[{name}](../configs/_base_/models/{name}.py)",
-                 f"{row.total:,} ({row.classes})", counted[name] if row.gmac is None else shown(row.gmac), score,
-                 checkpoints(name), parity(name, outputs))  # fmt: skip
+        cells = (
+            entry.system,
+            citation(name),
+            f"[{name}](../configs/_base_/models/{name}.py)",
+            f"{row.total:,} ({row.classes})",
+            counted[name] if row.gmac is None else shown(row.gmac),
+            score,
+            checkpoints(name),
+            parity(name, outputs),
+        )
         rows.append(f"| {' | '.join(cell.replace('|', '') for cell in cells)} |")
     without = [entry.system for entry in ROWS.values() if entry.parity == NO_CODE]
     note = f"No parity, since no public code can be trusted: {', '.join(without)}."

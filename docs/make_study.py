@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from segkit.viz.draw import write_file  # noqa: E402
-from segkit.viz.plots import COLOURS  # noqa: E402
+from segkit.viz.plots import COLORS  # noqa: E402
 
 
 class Row(NamedTuple):
@@ -51,8 +51,15 @@ def table() -> str:
     head = ("system", "steps", "M parameters", "GMAC", "s / step", "val mIoU", "test mIoU", "pixel accuracy", "rare")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in ROWS:
-        numbers = (f"{row.parameters:.2f}", f"{row.gmac:.2f}", f"{row.seconds:.1f}", f"{row.val:.2f}",
-                   f"**{row.test:.2f}**", f"{row.accuracy:.2f}", " / ".join(map(str, row.rare)))  # fmt: skip
+        numbers = (
+            f"{row.parameters:.2f}",
+            f"{row.gmac:.2f}",
+            f"{row.seconds:.1f}",
+            f"{row.val:.2f}",
+            f"**{row.test:.2f}**",
+            f"{row.accuracy:.2f}",
+            " / ".join(map(str, row.rare)),
+        )
         lines.append(f"| {row.name} | {row.steps} | " + " | ".join(numbers) + " |")
     return "\n".join(lines)
 
@@ -66,8 +73,8 @@ def plot(path: Path) -> None:
     for place, (label, field) in enumerate(panels, 1):
         axes = figure.add_subplot(1, 2, place)
         for number, row in enumerate(ROWS):
-            marker = "o" if number < len(COLOURS) else "s"
-            axes.plot(getattr(row, field), row.test, marker, color=COLOURS[number % len(COLOURS)], label=row.name)
+            marker = "o" if number < len(COLORS) else "s"
+            axes.plot(getattr(row, field), row.test, marker, color=COLORS[number % len(COLORS)], label=row.name)
         axes.set_xlabel(label)
         axes.set_ylabel("mIoU, CamVid test")
         axes.grid(color="#dddddd", linewidth=0.6)

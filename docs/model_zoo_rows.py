@@ -34,8 +34,16 @@ class Entry:
     paper: str = ""
 
 
-def mmseg(system: str, cityscapes: str, ade20k: str = "", voc: str = "", *, key_map: str = "mmseg_attention",
-          more: tuple[str, ...] = (), paper: str = "") -> Entry:  # fmt: skip
+def mmseg(
+    system: str,
+    cityscapes: str,
+    ade20k: str = "",
+    voc: str = "",
+    *,
+    key_map: str = "mmseg_attention",
+    more: tuple[str, ...] = (),
+    paper: str = "",
+) -> Entry:
     """A row with the scores of mmsegmentation: Cityscapes 80k steps, ADE20K 160k, VOC 2012 aug 40k."""
     sets = (("Cityscapes", cityscapes), ("ADE20K", ade20k), ("VOC", voc))
     scores = ", ".join(f"{name} {score}" for name, score in sets if score)
@@ -50,13 +58,22 @@ ROWS: dict[str, Entry] = {
     "fcn8s_vgg16": Entry("FCN-8s", "VOC test 62.2", "paper"),
     "hypercolumns_vgg16": Entry("Hypercolumns", parity=NO_CODE),
     "hypercolumns_unet": Entry("Hypercolumns on U-Net", parity=NO_CODE, paper="segkit.archs.hypercolumns"),
-    "deconvnet": Entry("DeconvNet: the network and its 224 crops, without the stage of proposals", "VOC test 72.5",
-                       "paper, with 50 proposals an image, CRF and FCN-8s", paper="segkit.archs.deconvnet"),
+    "deconvnet": Entry(
+        "DeconvNet: the network and its 224 crops, without the stage of proposals",
+        "VOC test 72.5",
+        "paper, with 50 proposals an image, CRF and FCN-8s",
+        paper="segkit.archs.deconvnet",
+    ),
     "segnet": Entry("SegNet", "CamVid 60.1", "paper"),
     "unet_original": Entry("U-Net", paper="segkit.archs.unet_original"),
     "unet_padded": Entry("U-Net, padded", paper="segkit.archs.unet_original"),
-    "unet_s5-d16": Entry("U-Net S5-D16", "Cityscapes 69.10 (160k)", MMSEG.replace(", R50", ""), ("mmseg_unet",),
-                         paper="segkit.archs.unet_original"),
+    "unet_s5-d16": Entry(
+        "U-Net S5-D16",
+        "Cityscapes 69.10 (160k)",
+        MMSEG.replace(", R50", ""),
+        ("mmseg_unet",),
+        paper="segkit.archs.unet_original",
+    ),
     "unet_r34": Entry("U-Net on ResNet-34", maps=("smp_unet", "smp_unet_depth4")),
     "unet_r34_scse": Entry("U-Net with scSE", maps=("smp_unet",), paper=SCSE),
     "unet_r34_unpooled": Entry("U-Net, a dilated convolution for the max pooling"),
@@ -85,22 +102,27 @@ ROWS: dict[str, Entry] = {
     "denseaspp_densenet121": Entry("DenseASPP on DenseNet-121", maps=("denseaspp",)),
     "denseaspp_densenet161": Entry("DenseASPP", "Cityscapes 79.9", "README of DenseASPP", ("denseaspp",)),
     "hanet_r101": Entry("HANet", "Cityscapes test 80.9", "README of HANet"),
-    "deeplabv3_r50": mmseg("DeepLabv3", "79.32", "42.66", "77.68", key_map="mmseg",
-                           more=("smp_deeplabv3", "torchvision_deeplabv3")),
+    "deeplabv3_r50": mmseg(
+        "DeepLabv3", "79.32", "42.66", "77.68", key_map="mmseg", more=("smp_deeplabv3", "torchvision_deeplabv3")
+    ),
     "deeplabv3_r50_paper": Entry("DeepLabv3, the paper's form with multi-grid"),
     "deeplabv3plus_r50": mmseg("DeepLabv3+", "80.09", "43.95", "76.81", key_map="mmseg", more=("smp_deeplabv3plus",)),
-    "deeplabv3plus_xception65": Entry("DeepLabv3+, the paper's form on Xception-65", "VOC val 79.79, test 87.8",
-                                      "paper"),
+    "deeplabv3plus_xception65": Entry(
+        "DeepLabv3+, the paper's form on Xception-65", "VOC val 79.79, test 87.8", "paper"
+    ),
     "deeplabv3plus_r50_paper": Entry("DeepLabv3+, the paper's head on ResNet-50"),
     "deeplabv3plus_efficientnet-lite0": Entry("DeepLabv3+ on EfficientNet-Lite0"),
     "pspnet_r50": mmseg("PSPNet", "78.55", "42.48", "77.29", key_map="mmseg", more=("smp_pspnet", "semseg_psp")),
     "encnet_r50": mmseg("EncNet", "77.94", "40.10", key_map="mmseg_context"),
-    "fastfcn_r50": mmseg("FastFCN (JPU), EncNet's head", "77.97", "42.50", key_map="mmseg_context",
-                         paper="segkit.archs.fastfcn"),
-    "fastfcn_psp_r50": mmseg("FastFCN (JPU), PSPNet's head", "79.26", "42.63", key_map="mmseg_context",
-                             paper="segkit.archs.fastfcn"),
-    "fastfcn_deeplabv3_r50": mmseg("FastFCN (JPU), DeepLabv3's head", "79.12", "43.58", key_map="mmseg_context",
-                                   paper="segkit.archs.fastfcn"),
+    "fastfcn_r50": mmseg(
+        "FastFCN (JPU), EncNet's head", "77.97", "42.50", key_map="mmseg_context", paper="segkit.archs.fastfcn"
+    ),
+    "fastfcn_psp_r50": mmseg(
+        "FastFCN (JPU), PSPNet's head", "79.26", "42.63", key_map="mmseg_context", paper="segkit.archs.fastfcn"
+    ),
+    "fastfcn_deeplabv3_r50": mmseg(
+        "FastFCN (JPU), DeepLabv3's head", "79.12", "43.58", key_map="mmseg_context", paper="segkit.archs.fastfcn"
+    ),
     "dmnet_r50": mmseg("DMNet", "79.07", "43.15", key_map="mmseg_context"),
     "apcnet_r50": mmseg("APCNet", "78.96", "43.40", key_map="mmseg_context"),
     "cacnet_r50": Entry("CaC-Net", "ADE20K 46.12 (R101)", "paper", parity=NO_CODE),
@@ -115,12 +137,22 @@ ROWS: dict[str, Entry] = {
     "cfnet_r50": Entry("Co-occurrent features (CFNet)", "ADE20K 44.89 (R101)", "paper"),
     "ann_r50": mmseg("ANN", "77.34", "41.74", "76.56", key_map="mmseg_ann"),
     "emanet_r50": mmseg("EMANet", "77.59"),
-    "ocrnet_r50": Entry("OCRNet on ResNet", "Cityscapes 80.09 (R101, 40k)", MMSEG.replace(", R50", ""),
-                        ("mmseg_attention",)),
-    "ocrnet_hr18": Entry("OCRNet on HRNet", "Cityscapes 78.57, ADE20K 39.32, VOC 74.98", MMSEG.replace("R50", "W18"),
-                         ("mmseg_hrnet", "hrnet_ocr")),
-    "fcn_hr18": Entry("HRNet", "Cityscapes 78.65, ADE20K 36.79, VOC 72.90", MMSEG.replace("R50", "W18"),
-                      ("mmseg_hrnet", "hrnet"), paper="segkit.backbones.hrnet"),
+    "ocrnet_r50": Entry(
+        "OCRNet on ResNet", "Cityscapes 80.09 (R101, 40k)", MMSEG.replace(", R50", ""), ("mmseg_attention",)
+    ),
+    "ocrnet_hr18": Entry(
+        "OCRNet on HRNet",
+        "Cityscapes 78.57, ADE20K 39.32, VOC 74.98",
+        MMSEG.replace("R50", "W18"),
+        ("mmseg_hrnet", "hrnet_ocr"),
+    ),
+    "fcn_hr18": Entry(
+        "HRNet",
+        "Cityscapes 78.65, ADE20K 36.79, VOC 72.90",
+        MMSEG.replace("R50", "W18"),
+        ("mmseg_hrnet", "hrnet"),
+        paper="segkit.backbones.hrnet",
+    ),
     "nonlocal_r50": mmseg("NonLocal", "78.01", "42.03", "76.65"),
     "gcnet_r50": mmseg("GCNet", "78.48", "42.37", "76.24"),
     "dnl_r50": mmseg("DNL", "79.33", "41.87"),
@@ -128,31 +160,50 @@ ROWS: dict[str, Entry] = {
     "isanet_r50": mmseg("ISANet", "78.68", "42.59", "76.20"),
     # points and real time
     "pointrend_r50": mmseg("PointRend", "76.47", "37.64", key_map="mmseg_pointrend"),
-    "icnet_r50": mmseg("ICNet", "76.29 (160k, from ImageNet weights)", key_map="mmseg_icnet",
-                       paper="segkit.archs.icnet"),
-    "fast_scnn": Entry("Fast-SCNN", "Cityscapes 70.96 (160k)", MMSEG.replace(", R50", ""), ("mmseg_fast_scnn",),
-                       paper="segkit.archs.fast_scnn"),
+    "icnet_r50": mmseg(
+        "ICNet", "76.29 (160k, from ImageNet weights)", key_map="mmseg_icnet", paper="segkit.archs.icnet"
+    ),
+    "fast_scnn": Entry(
+        "Fast-SCNN",
+        "Cityscapes 70.96 (160k)",
+        MMSEG.replace(", R50", ""),
+        ("mmseg_fast_scnn",),
+        paper="segkit.archs.fast_scnn",
+    ),
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),
-    "espnet": Entry("ESPNet", "Cityscapes test 60.34, CamVid 55.64", "README of ESPNet", ("espnet",),
-                    paper="segkit.archs.espnet"),
-    "espnet_p2_q3": Entry("ESPNet, the released weights", maps=("espnet",), paper="segkit.archs.espnet",
-                          parity="names; the released weights label CamVid's streets"),
+    "espnet": Entry(
+        "ESPNet", "Cityscapes test 60.34, CamVid 55.64", "README of ESPNet", ("espnet",), paper="segkit.archs.espnet"
+    ),
+    "espnet_p2_q3": Entry(
+        "ESPNet, the released weights",
+        maps=("espnet",),
+        paper="segkit.archs.espnet",
+        parity="names; the released weights label CamVid's streets",
+    ),
     "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
     # classes in steps
     "mib_r101_os16": Entry("MiB", maps=("mib", "csseg"), parity="outputs (MiB)", paper=MIB),
     # clicks
-    **{name: Entry(f"RITM, {title}", maps=("ritm",), parity="outputs (RITM)") for name, title in {
-        "ritm_hrnet18s": "HRNet-18s", "ritm_hrnet18": "HRNet-18", "ritm_hrnet32": "HRNet-32",
-        "ritm_r34": "ResNet-34", "ritm_r50": "ResNet-50", "ritm_r101": "ResNet-101",
-    }.items()},
+    **{
+        name: Entry(f"RITM, {title}", maps=("ritm",), parity="outputs (RITM)")
+        for name, title in {
+            "ritm_hrnet18s": "HRNet-18s",
+            "ritm_hrnet18": "HRNet-18",
+            "ritm_hrnet32": "HRNet-32",
+            "ritm_r34": "ResNet-34",
+            "ritm_r50": "ResNet-50",
+            "ritm_r101": "ResNet-101",
+        }.items()
+    },
     # instances
     "boxlevelset_r50": Entry("BoxLevelSet", maps=("boxlevelset",), parity="outputs (BoxLevelSet)", paper=LEVEL_SET),
-    "boxlevelset_r101_dcn": Entry("BoxLevelSet on ResNet-101 with deformable convolutions", maps=("boxlevelset",),
-                                  parity="names", paper=LEVEL_SET),
+    "boxlevelset_r101_dcn": Entry(
+        "BoxLevelSet on ResNet-101 with deformable convolutions", maps=("boxlevelset",), parity="names", paper=LEVEL_SET
+    ),
     "box2mask_r50": Entry("Box2Mask-T", maps=("box2mask",), parity="outputs (Box2Mask)", paper=BOX2MASK),
     "box2mask_swin_t": Entry("Box2Mask-T on Swin-T", maps=("box2mask",), parity="names", paper=BOX2MASK),
     "box2mask_swin_l": Entry("Box2Mask-T on Swin-L", maps=("box2mask",), parity="names", paper=BOX2MASK),
     "box2mask_c_r50": Entry("Box2Mask-C", paper=BOX2MASK),
     "boxinst_r50": Entry("BoxInst", maps=("boxinst",), parity="names", paper=BOXINST),
     "discobox_r50": Entry("DiscoBox", paper=DISCOBOX),
-}  # fmt: skip
+}

@@ -28,8 +28,12 @@ def build_runner(cfg: dict) -> Runner:
     return runner
 
 
-def load_model(config: str | Path | dict | None, path: str | Path, device: str | torch.device = "cpu",
-               options: tuple[str, ...] = ()) -> nn.Module:  # fmt: skip
+def load_model(
+    config: str | Path | dict | None,
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    options: tuple[str, ...] = (),
+) -> nn.Module:
     """A trained model in evaluation mode.
 
     config: a config file, loaded sections, or None for the config inside the checkpoint; path: .pt, .pth or

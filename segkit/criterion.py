@@ -125,8 +125,14 @@ def _collect(terms: dict[str, Tensor], label: str, loss: Tensor | dict[str, Tens
         terms[name] = value * factor
 
 
-def build_criterion(rows: list[dict], align_corners: bool = False, *, weighting: dict | None = None,
-                    epoch_steps: int = 1, at: str = "losses") -> Criterion:  # fmt: skip
+def build_criterion(
+    rows: list[dict],
+    align_corners: bool = False,
+    *,
+    weighting: dict | None = None,
+    epoch_steps: int = 1,
+    at: str = "losses",
+) -> Criterion:
     """Sections `losses` and `weighting` -> Criterion. A weighting weighs the terms of rows without a pattern."""
     built = []
     for i, row in enumerate(rows):

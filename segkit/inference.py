@@ -17,7 +17,7 @@ Score = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 def whole(model: nn.Module, *, fold_norms: bool = False) -> Predict:
-    """The model on the image at once, its logits resized to the image; fold_norms: by a copy without normalisations."""
+    """The model on the image at once, its logits resized to the image; fold_norms: by a copy without normalizations."""
 
     def predict(image: Tensor, window: list | None = None) -> Tensor:
         def run(network: nn.Module) -> Tensor:

@@ -63,7 +63,7 @@ class InferenceSettings:
     """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
     tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1;
     pad_divisor: images are padded at the right and bottom to a multiple of it, with the model's mean; fold_norms: a
-    copy of the model answers that has its normalisations in its convolutions: fewer passes, equal but for rounding."""
+    copy of the model answers that has its normalizations in its convolutions: fewer passes, equal but for rounding."""
 
     mode: str = "whole"
     crop: tuple[int, int] | None = None
@@ -147,7 +147,7 @@ class ClickInference:
     for all (f-BRS 8, RGB-BRS and DistMap-BRS 5); stale_roi: reproduces the published zoom's fault (an emptied mask
     leaves the old box in use for the result); brs: None, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C",
     refined from the click after `brs_after` on, with at most `brs_evaluations` passes per click, until the mask
-    changes by less than `brs_min_change` (of IoU). fold_norms: without brs, normalisations are folded into
+    changes by less than `brs_min_change` (of IoU). fold_norms: without brs, normalizations are folded into
     convolutions, which answers the same, up to rounding, sooner.
     An object is clicked until its IoU is target_iou, at least min_clicks and at most max_clicks times; threshold:
     probability above which a pixel is the object's; keep_masks: whether the mask after each click is kept.

@@ -1,46 +1,77 @@
-"""The dictionaries that travel through segkit. Shape legend: B batch, C channels, K classes, H W image, n objects,
-P clicks per sign, L layers."""
+"""The dictionaries and small records that travel through segkit.
 
+Shape legend: B batch, C channels, K classes, H W image, H0 W0 image as stored, h w features, n objects, P clicks per
+sign, L layers.
+"""
+
+import inspect
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
+import numpy as np
 from torch import Tensor
 
-Outputs = dict[str, Tensor]
-"""Named outputs of a model: "logits" float [B,K,h,w] at the head's stride, "aux0.logits", "edge", "embedding", ..."""
+IGNORE = 255
+"""Label of pixels that are neither trained nor scored."""
 
-Prediction = dict[str, Any]
-"""One image's result: "labels" uint8/int16 [H0,W0]; on request "probabilities" float [K,H0,W0];
-instances: "masks" as RLE, "scores", "labels", "boxes"."""
+CLICK_IGNORE = -1.0
+"""The same in float masks (click targets), whose 0..1 leaves no room for 255."""
+
+Color: TypeAlias = tuple[int, int, int]
+"""Red, green, blue in 0..255."""
+
+RLE: TypeAlias = dict
+"""A mask run-length encoded as pycocotools has it: size (H, W) and counts."""
+
+Outputs: TypeAlias = dict[str, Tensor]
+"""Named outputs of a model: "logits" float [B,K,h,w] at the head's stride, "aux0.logits", "edge", "embedding", ...
+Instance heads also give lists, one tensor for each level or prediction set."""
+
+
+class Meta(TypedDict, total=False):
+    """What is known of an image beside its pixels.
+
+    id, path: name and file; size: (H0, W0) as stored; valid: (h, w) of the image in its padding; whole: (H, W) of the
+    scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold.
+    """
+
+    id: str
+    path: str
+    size: tuple[int, int]
+    valid: tuple[int, int]
+    whole: tuple[int, int]
+    focus: tuple[int, int]
 
 
 class ClickObject(NamedTuple):
-    """One object of a sample to click on. layer, value: where `layers` hold its pixels; parent, children: ids of the
-    object it is a part of and of its parts; is_stuff: a region without instances (sky, road)."""
+    """One object of a sample to click on.
+
+    layer, value: where the sample's `layers` hold its pixels; parent, children: ids of the object it is a part of and
+    of its parts.
+    """
 
     layer: int
     value: int
     parent: int | None = None
     children: tuple[int, ...] = ()
-    is_stuff: bool = False
 
 
 class Sample(TypedDict, total=False):
     """One item before collation; arrays are numpy."""
 
-    image: Any  # uint8 or float32 [H,W,C], RGB
-    mask: Any  # uint8 or int16 [H,W], ignore = 255; float32 with ignore = -1 for click targets
-    boxes: Any  # float32 [n,4] x0,y0,x1,y1 in pixels, x1 and y1 exclusive
-    labels: Any  # int64 [n]
-    masks: Any  # uint8 [n,H,W] or list of n RLE
-    crowd: Any  # bool [n]
-    layers: Any  # uint8 [H,W,L]: packed instance layers
-    objects: dict  # id -> ClickObject
-    ignored: list  # (layer, value) of regions that are neither object nor background
-    pixel_weight: Any  # float32 [H,W]: of each pixel in the loss
-    clicks: Any  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
-    window: Any  # int [4] y0,x0,y1,x1: place of the crop in the image
-    meta: dict  # id, path, size=(H0,W0), valid=(h,w); whole=(H,W): of the image that window is a place in
+    image: np.ndarray  # uint8 or float32 [H,W,C], RGB
+    mask: np.ndarray  # uint8 or int16 [H,W], ignore = 255; float32 with ignore = -1 for click targets
+    boxes: np.ndarray  # float32 [n,4] x0,y0,x1,y1 in pixels, x1 and y1 exclusive
+    labels: np.ndarray  # int64 [n]
+    masks: np.ndarray | list[RLE]  # uint8 [n,H,W] or list of n RLE
+    crowd: np.ndarray  # bool [n]
+    layers: np.ndarray  # uint8 [H,W,L]: packed instance layers
+    objects: dict[int, ClickObject]  # by id
+    ignored: list[tuple[int, int]]  # (layer, value) of regions that are neither object nor background
+    pixel_weight: np.ndarray  # float32 [H,W]: of each pixel in the loss
+    clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
+    window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
+    meta: Meta
 
 
 class Batch(TypedDict, total=False):
@@ -54,22 +85,46 @@ class Batch(TypedDict, total=False):
     crowd: list[Tensor]
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
+    previous: Tensor  # float32 [B,1,H,W]: mask of the click before
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale
-    meta: list[dict]
+    meta: list[Meta]
 
 
-@dataclass
-class Stage:
-    """One training of a run; most runs have a single one. name: also its folder, "" for the run's own folder;
-    overrides: sections that replace the config's."""
+class SemanticPrediction(TypedDict):
+    """The label map of an image at its original size."""
 
-    name: str = ""
-    overrides: dict = field(default_factory=dict)
+    labels: Tensor  # uint8 or int16 [H0,W0]
+    probabilities: NotRequired[Tensor]  # float32 [K,H0,W0]
+
+
+class InstancePrediction(TypedDict):
+    """The instances found in an image, the best score first, at the image's original size."""
+
+    masks: list[RLE]
+    scores: Tensor  # float32 [n]
+    labels: Tensor  # int64 [n]
+    boxes: Tensor  # float32 [n,4] x0, y0, x1, y1, x1 and y1 exclusive
+
+
+class ClickPrediction(TypedDict):
+    """How clicks found an object, and the last mask at the image's original size."""
+
+    labels: np.ndarray  # uint8 [H0,W0]: 1 is the object
+    clicks: np.ndarray  # float32 [n,3] y, x, is_positive
+    ious: np.ndarray  # float32 [n] in 0..1, after each click
+    seconds: float  # of all clicks
+    masks: NotRequired[list[RLE]]  # after each click
+
+
+Prediction: TypeAlias = SemanticPrediction | InstancePrediction | ClickPrediction
 
 
 class Found(NamedTuple):
-    """The best score first: scores float32 [n]; labels int64 [n]; masks bool [n,H,W]; boxes float32 [n,4] x0, y0, x1,
-    y1 around each mask, x1 and y1 exclusive, 0 for an empty one."""
+    """Instances found in an image, the best score first.
+
+    scores: float32 [n]; labels: int64 [n]; masks: bool [n,H,W]; boxes: float32 [n,4] x0, y0, x1, y1 around each mask,
+    x1 and y1 exclusive, 0 for an empty one.
+    """
 
     scores: Tensor
     labels: Tensor
@@ -77,20 +132,45 @@ class Found(NamedTuple):
     boxes: Tensor
 
 
-IGNORE = 255
-"""Label of pixels that are neither trained nor scored."""
+@dataclass
+class Stage:
+    """One training of a run; most runs have a single one.
+
+    name: also the stage's folder, "" for the run's own folder; overrides: sections that replace the config's.
+    """
+
+    name: str = ""
+    overrides: dict = field(default_factory=dict)
 
 
-CLICK_IGNORE = -1.0
-"""The same in float masks (click targets), whose 0..1 leaves no room for 255."""
+class WithArguments:
+    """Base of classes whose repr shows the constructor's arguments, as far as they are attributes of the same name."""
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = vars(self).get(name, parameter.default)
+            if name in vars(self) and (parameter.default is parameter.empty or not _equal(value, parameter.default)):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """num_classes distinct colours, up to 256: the bit pattern of the VOC development kit (VOCcode/VOClabelcolormap).
+def _equal(value: object, default: object) -> bool:
+    """Whether a value is the default; arrays, which have no single answer, are never."""
+    return isinstance(value, type(default)) and not isinstance(value, np.ndarray | Tensor) and value == default
 
-    Bits 0, 3, 6 of the index become the highest bits of red, bits 1, 4, 7 of green, bits 2, 5 of blue.
+
+def default_palette(num_classes: int) -> tuple[Color, ...]:
+    """The PASCAL VOC color map: different colors, black first.
+
+    Bits 0, 3, 6 of an index become the highest bits of red, bits 1, 4, 7 of green, bits 2, 5 of blue (VOCcode/
+    VOClabelcolormap of the development kit).
+
+    Args:
+        num_classes: how many colors, below 2 ** 24.
     """
     rows = []
     for index in range(num_classes):
-        rows.append(tuple(sum((index >> 3 * bit + c & 1) << 7 - bit for bit in range(8)) for c in range(3)))
+        red, green, blue = (sum((index >> 3 * bit + c & 1) << 7 - bit for bit in range(8)) for c in range(3))
+        rows.append((red, green, blue))
     return tuple(rows)

@@ -15,13 +15,20 @@ CONTEXT = {
     "dmnet_r50": dict(total=53_175_942, head=27_283_987, gmac=195.7, small=NARROW),
     "apcnet_r50": dict(total=56_357_560, head=30_465_605, gmac=204.3, small=NARROW),
     "pointrend_r50": dict(
-        total=28_715_119, head=1_843_471,
+        total=28_715_119,
+        head=1_843_471,
         small=(*R18, "model.neck.channels=32", "model.head.channels=32", "model.head.num_points=64"),
     ),
     "icnet_r50": dict(
-        total=47_827_833, head=150_163, gmac=15.4,
-        small=("model.backbone.encoder='resnet18'", "model.backbone.pretrained=None",
-               "model.backbone.pool_channels=32", "model.head.channels=32"),
+        total=47_827_833,
+        head=150_163,
+        gmac=15.4,
+        small=(
+            "model.backbone.encoder='resnet18'",
+            "model.backbone.pretrained=None",
+            "model.backbone.pool_channels=32",
+            "model.head.channels=32",
+        ),
     ),
     "fast_scnn": dict(total=1_456_617, head=38_547, gmac=0.906),
     # Published for 1024 x 2048: 6.74, eight times this.
@@ -30,4 +37,4 @@ CONTEXT = {
     # 203,189 in the authors' code; the released weights lack 20 * 3 * 9 of them.
     "espnet_p2_q3": dict(total=202_649, head=20_240, classes=20),
     "espnet_c": dict(total=349_449, head=5_120, classes=20),
-}  # fmt: skip
+}

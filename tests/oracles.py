@@ -72,7 +72,7 @@ def _weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def reference_model(config: str, key_map: str, names: dict, options: tuple[str, ...]) -> nn.Module:
-    """A model of configs/_base_/models with the reference's weights, in eval; its input is normalised already."""
+    """A model of configs/_base_/models with the reference's weights, in eval; its input is normalized already."""
     path = ROOT / "configs/_base_/models" / f"{config}.py"
     cfg = load_config(path, ["model.backbone.pretrained=None"] * _is_timm(path) + list(options))
     with torch.device("meta"):

@@ -196,8 +196,16 @@ def test_the_code_gates_channels_of_both_halves():
 
 @torch.no_grad()
 def test_the_prior_slides_over_larger_images():
-    model = build("cpnet_r50", 5, ("model.backbone.name='resnet18'", "model.backbone.pretrained=None",
-                                   "model.head.channels=16", "model.head.grid=[8,8]")).eval()  # fmt: skip
+    model = build(
+        "cpnet_r50",
+        5,
+        (
+            "model.backbone.name='resnet18'",
+            "model.backbone.pretrained=None",
+            "model.head.channels=16",
+            "model.head.grid=[8,8]",
+        ),
+    ).eval()
     image = torch.randint(0, 256, (1, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
     predict = slide(whole(model), (64, 64), stride=(64, 32))
     left, right = (whole(model)(image[..., start : start + 64]) for start in (0, 32))

@@ -58,8 +58,11 @@ def test_pyramid_points_are_110_and_start_with_the_mean():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("block", [NonLocalBlock(8), GlobalContext(8), DisentangledBlock(8), CrissCrossAttention(8),
-                                   ChannelAttention()], ids=lambda block: type(block).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "block",
+    [NonLocalBlock(8), GlobalContext(8), DisentangledBlock(8), CrissCrossAttention(8), ChannelAttention()],
+    ids=lambda block: type(block).__name__,
+)
 def test_blocks_start_as_the_identity_and_do_not_stay_it(block):
     x = torch.randn(2, 8, 5, 7)
     assert torch.equal(block.eval()(x), x)
@@ -248,7 +251,7 @@ def test_object_context_of_parts_is_that_of_each_rectangle_alone():
 
 def test_object_context_heads_have_the_sizes_worked_by_hand():
     def conv(before, after, kernel, extra):
-        """extra: numbers per output channel: bias 1, normalisation 2."""
+        """extra: numbers per output channel: bias 1, normalization 2."""
         return before * after * kernel**2 + extra * after
 
     reduce, classify = conv(2048, 512, 3, 3), conv(512, 19, 1, 1)

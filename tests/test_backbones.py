@@ -127,7 +127,7 @@ def test_the_package_is_mapped_tensor_by_tensor():
 
 @torch.no_grad()
 def test_package_weights_see_photographs_as_in_training(real_data):
-    """Every normalisation holds the means its inputs had on ImageNet: other photographs give nearly the same, where
+    """Every normalization holds the means its inputs had on ImageNet: other photographs give nearly the same, where
     each tensor is in its place and the image has the scale it was trained with (0..255 as it is gives 2.5)."""
     import cv2
 

@@ -105,5 +105,5 @@ def test_click_targets_layers_and_labels_without_a_class():
     picture = browse.drawn(dict(image=image, layers=layers, meta=meta), (), ())
     assert picture[7, 7].tolist() == [94, 30, 30] and picture[2, 2].tolist() == [30, 94, 30]
     assert picture[20, 20].tolist() == [60, 60, 60]
-    with pytest.raises(ConfigError, match=r"a\.png: label 9 has no colour"):
+    with pytest.raises(ConfigError, match=r"a\.png: label 9 has no color"):
         browse.drawn(dict(image=image, mask=np.full((400, 400), 9, np.uint8), meta=meta), (), PALETTE)

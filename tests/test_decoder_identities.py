@@ -63,10 +63,10 @@ def test_attention_gate():
     assert ((weights > 0) & (weights < 1)).all()
     gate.psi.bias.fill_(100.0)
     assert torch.allclose(gate(x, coarse), gate.out(x))
-    shared = AttentionGate(4, 6, factor=1, normalise="softmax").weights(x, coarse)
+    shared = AttentionGate(4, 6, factor=1, normalize="softmax").weights(x, coarse)
     assert torch.allclose(shared.sum((2, 3)), torch.ones(2, 1))
     with pytest.raises(ValueError, match="'sigmoid', 'softmax'"):
-        AttentionGate(4, 6, normalise="tanh")
+        AttentionGate(4, 6, normalize="tanh")
 
 
 @torch.no_grad()
@@ -126,8 +126,9 @@ def test_unpooling_puts_maxima_back_where_they_were():
     back = unpool(pooled, index, (7, 9))
     assert torch.equal(back[back != 0], x[back != 0])
     assert (back != 0).sum() == pooled.numel()
-    assert torch.equal(back[..., :6, :8], F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2,
-                                                         output_size=(7, 9))[..., :6, :8])  # fmt: skip
+    assert torch.equal(
+        back[..., :6, :8], F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=(7, 9))[..., :6, :8]
+    )
     encoder = PoolingEncoder(3, (64, 128, 256, 512, 512))
     assert sum(p.numel() for p in encoder.parameters() if p.dim() == 4) == 14_710_464
 
@@ -163,8 +164,10 @@ def test_neighbours_decide_on_a_pixel():
         for y, x in ((0, 0), (2, 3), (3, 1)):
             heard = [
                 scores[0, (k * 3 + i) * 3 + j, y + i - 1, x + j - 1]
-                for i in range(3) for j in range(3) if 0 <= y + i - 1 < 4 and 0 <= x + j - 1 < 5
-            ]  # fmt: skip
+                for i in range(3)
+                for j in range(3)
+                if 0 <= y + i - 1 < 4 and 0 <= x + j - 1 < 5
+            ]
             assert ours[0, k, y, x] == pytest.approx(float(sum(heard) / len(heard)), abs=1e-5)
 
 

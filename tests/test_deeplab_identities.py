@@ -106,8 +106,14 @@ def test_the_pyramid_is_the_sum_of_its_rates():
     assert all(len([m for m in branch.modules() if isinstance(m, nn.Conv2d)]) == 3 for branch in vgg.branches)
 
 
-SCALED = dict(num_classes=3, type="MultiScaleSegmentor", backbone=dict(type="VGG16Dilated", **NARROW),
-              head=dict(type="LargeFOVHead", channels=6), align_corners=True, attention_channels=8)  # fmt: skip
+SCALED = dict(
+    num_classes=3,
+    type="MultiScaleSegmentor",
+    backbone=dict(type="VGG16Dilated", **NARROW),
+    head=dict(type="LargeFOVHead", channels=6),
+    align_corners=True,
+    attention_channels=8,
+)
 
 
 def scaled(**own) -> nn.Module:
@@ -136,7 +142,7 @@ def test_attention_to_scale_weighs_the_scores_of_the_scales():
         model.attention.scores.bias.copy_(torch.eye(3)[i] * 1e4)
         assert torch.equal(model(image)["logits"], scores[:, i])
     # A scale is the network on the resized image, and nothing else.
-    half = F.interpolate(model.normalise(image), (33, 49), mode="bilinear", align_corners=True)
+    half = F.interpolate(model.normalize(image), (33, 49), mode="bilinear", align_corners=True)
     alone = model.head(model.backbone(half), image=half)["logits"]
     assert torch.equal(alone, outputs["scale2.logits"])
 
@@ -219,16 +225,18 @@ def norm_of(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_parsenet_needs_its_normalisation_where_channels_differ():
-    heads = [ParseNetHead((3,), 2, channels=6, rate=1, normalise=flag, local_scale=1, context_scale=1).eval()
-             for flag in (True, False)]  # fmt: skip
+def test_parsenet_needs_its_normalization_where_channels_differ():
+    heads = [
+        ParseNetHead((3,), 2, channels=6, rate=1, normalize=flag, local_scale=1, context_scale=1).eval()
+        for flag in (True, False)
+    ]
     heads[1].load_state_dict(heads[0].state_dict(), strict=False)
     x = torch.randn(1, 3, 5, 5).abs()
     assert not torch.allclose(heads[0]([x])["logits"], heads[1]([x])["logits"], atol=1e-3)
     for head in heads:
         for layer in head.convs[0], head.convs[2]:
             nn.init.zeros_(layer.conv.bias)
-    # A hundredfold feature gives the same directions, and a hundredfold unnormalised score.
+    # A hundredfold feature gives the same directions, and a hundredfold unnormalized score.
     first, large = (heads[0]([x * factor])["logits"] for factor in (1, 100))
     assert torch.allclose(first, large, atol=1e-5)
     bias = heads[1].classifier.bias.view(-1, 1, 1)
@@ -261,8 +269,10 @@ def test_the_dilated_densenet_keeps_its_eighth():
 
 
 def test_the_row_of_dilations_sees_127_cells():
-    blocks = [DenseAtrous(1 + i, 1, hidden=2, dilation=rate, dropout=0.0, norm_first=i > 0).eval()
-              for i, rate in enumerate((3, 6, 12, 18, 24))]  # fmt: skip
+    blocks = [
+        DenseAtrous(1 + i, 1, hidden=2, dilation=rate, dropout=0.0, norm_first=i > 0).eval()
+        for i, rate in enumerate((3, 6, 12, 18, 24))
+    ]
     for block in blocks:
         block.norm2 = nn.Identity()
         if block.norm1 is not None:
@@ -302,16 +312,23 @@ def published_denseaspp(growth: int, stem: int, blocks: tuple[int, ...], hidden:
         if i:
             norm(f"ASPP_{rate}.norm.1", width)
         norm(f"ASPP_{rate}.norm.2", hidden)
-        shapes |= {f"ASPP_{rate}.conv.1.weight": (hidden, width, 1, 1), f"ASPP_{rate}.conv.1.bias": (hidden,),
-                   f"ASPP_{rate}.conv.2.weight": (out, hidden, 3, 3), f"ASPP_{rate}.conv.2.bias": (out,)}  # fmt: skip
+        shapes |= {
+            f"ASPP_{rate}.conv.1.weight": (hidden, width, 1, 1),
+            f"ASPP_{rate}.conv.1.bias": (hidden,),
+            f"ASPP_{rate}.conv.2.weight": (out, hidden, 3, 3),
+            f"ASPP_{rate}.conv.2.bias": (out,),
+        }
         width += out
     return shapes | {"classification.1.weight": (19, width, 1, 1), "classification.1.bias": (19,)}
 
 
-@pytest.mark.parametrize("name, form", [
-    ("denseaspp_densenet121", (32, 64, (6, 12, 24, 16), 128, 64)),
-    ("denseaspp_densenet161", (48, 96, (6, 12, 36, 24), 512, 128)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, form",
+    [
+        ("denseaspp_densenet121", (32, 64, (6, 12, 24, 16), 128, 64)),
+        ("denseaspp_densenet161", (48, 96, (6, 12, 36, 24), 512, 128)),
+    ],
+)
 def test_published_denseaspp_names_match_one_to_one(name, form):
     own = build(name, 19, device="meta").state_dict()
     published = published_denseaspp(*form)

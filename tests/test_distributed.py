@@ -129,10 +129,17 @@ def test_instances_on_two_processes(tmp_path):
 
     boxes = {0: [8, 8, 30, 20], 3: [20, 10, 25, 40]}
     truth = [
-        dict(id=i + 1, image_id=i, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0,
-             segmentation=[[box[0], box[1], box[0] + box[2], box[1], box[0], box[1] + box[3]]])
+        dict(
+            id=i + 1,
+            image_id=i,
+            category_id=1,
+            bbox=box,
+            area=box[2] * box[3],
+            iscrowd=0,
+            segmentation=[[box[0], box[1], box[0] + box[2], box[1], box[0], box[1] + box[3]]],
+        )
         for i, box in boxes.items()
-    ]  # fmt: skip
+    ]
     images = [dict(id=i, file_name=f"{i}.png", height=64, width=64) for i in range(6)]
     for i in range(6):
         write_image(tmp_path / f"{i}.png", (64, 64))
@@ -147,7 +154,18 @@ def test_instances_on_two_processes(tmp_path):
     torchrun(2, tmp_path, "train", "boxes.py", "--device", "cpu")
     assert records(tmp_path / "work_dirs/boxes")[-1]["step"] == 6
     for n in (1, 2):
-        torchrun(n, tmp_path, "test", "none", "work_dirs/boxes/last.pt", "--split", "val", "--out", f"{n}.json",
-                 "--device", "cpu")  # fmt: skip
+        torchrun(
+            n,
+            tmp_path,
+            "test",
+            "none",
+            "work_dirs/boxes/last.pt",
+            "--split",
+            "val",
+            "--out",
+            f"{n}.json",
+            "--device",
+            "cpu",
+        )
     one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
     assert one["segm"] == two["segm"] and one["matched"] == two["matched"] and one["images"] == 6

@@ -118,8 +118,14 @@ def test_next_training_clicks(monkeypatch):
 def test_quickstart_begins_like_on_the_cpu(runner, tmp_path):
     """The first logged losses of both devices; then bf16 and fp16 with tests of what was trained."""
     config, first = str(QUICKSTART / f"{runner}.py"), []
-    short = ["loop.steps=3", "loop.log_every=1", "loop.eval_every=3", "loop.save_every=3", "val.dataset.length=20",
-             "test.dataset.length=20"]  # fmt: skip
+    short = [
+        "loop.steps=3",
+        "loop.log_every=1",
+        "loop.eval_every=3",
+        "loop.save_every=3",
+        "val.dataset.length=20",
+        "test.dataset.length=20",
+    ]
     # the rounds of clicks are drawn by the device
     short += {"incremental": ["runner.later.loop.steps=2"], "interactive": ["runner.iterations=0"]}.get(runner, [])
     for name, device, amp in (("a", "cpu", "off"), ("b", "cuda", "off"), ("c", "cuda", "bf16"), ("d", "cuda", "fp16")):

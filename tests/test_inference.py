@@ -117,8 +117,8 @@ def test_batches_of_unequal_images_are_scored_without_their_padding():
 
 
 @pytest.mark.parametrize("head", ["FCNHead", "PSPHead"])
-def test_folded_normalisations_give_the_same_scores_in_fewer_layers(head):
-    """timm's normalisations of this encoder hold their activations too; PSPNet's head joins maps of several sizes."""
+def test_folded_normalizations_give_the_same_scores_in_fewer_layers(head):
+    """timm's normalizations of this encoder hold their activations too; PSPNet's head joins maps of several sizes."""
     model = build_model(
         dict(
             num_classes=3,

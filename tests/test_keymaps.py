@@ -34,9 +34,12 @@ def test_names_match_one_to_one(row):
 
 TORCHVISION = {
     "torchvision_fcn": ("fcn_resnet50", "fcn_r50", ("model.head.num_convs=1", "model.head.concat_input=False")),
-    "torchvision_deeplabv3": ("deeplabv3_resnet50", "deeplabv3_r50",
-                              ("model.head.channels=256", "model.head.fuse_kernel=1", "model.head.num_convs=1")),
-}  # fmt: skip
+    "torchvision_deeplabv3": (
+        "deeplabv3_resnet50",
+        "deeplabv3_r50",
+        ("model.head.channels=256", "model.head.fuse_kernel=1", "model.head.num_convs=1"),
+    ),
+}
 
 
 @pytest.mark.slow

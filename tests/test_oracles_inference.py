@@ -25,14 +25,20 @@ MARGIN = 1e-4
 GREY = 0.8
 """The recorded views were resized as uint8: half a grey level of rounding, a quarter by weights of eleven bits."""
 
-SLIDES = [((64, 64), (43, 43)), ((64, 80), (32, 50)), ((128, 128), (85, 85)), ((64, 200), (40, 100)),
-          ((50, 50), (50, 50))]  # fmt: skip
+SLIDES = [
+    ((64, 64), (43, 43)),
+    ((64, 80), (32, 50)),
+    ((128, 128), (85, 85)),
+    ((64, 200), (40, 100)),
+    ((50, 50), (50, 50)),
+]
 
 VIEWS = {
     "whole": InferenceSettings(pad_divisor=32, tta=dict(scales=(0.75, 1.0, 1.25), flip=True)),
-    "slide": InferenceSettings(mode="slide", crop=(64, 64), stride=(43, 43), pad_divisor=32,
-                               tta=dict(scales=(1.0, 1.6), flip=True)),
-}  # fmt: skip
+    "slide": InferenceSettings(
+        mode="slide", crop=(64, 64), stride=(43, 43), pad_divisor=32, tta=dict(scales=(1.0, 1.6), flip=True)
+    ),
+}
 """Record of test-time augmentation -> our settings."""
 
 SEEN = {"whole": [(75, 100), (100, 133), (125, 166)], "slide": [(100, 133), (160, 213)]}
@@ -96,7 +102,7 @@ def stored() -> tuple[dict, dict[str, np.ndarray]]:
 
 @lru_cache
 def model(channels: int = 5, is_raw: bool = False) -> Segmentor:
-    """The reference's model; is_raw: its input is an image in 0..255, otherwise it is normalised already."""
+    """The reference's model; is_raw: its input is an image in 0..255, otherwise it is normalized already."""
     backbone = ResNetV1c18(MEAN, STD) if is_raw else ResNetV1c18((0.0,) * 3, (1.0,) * 3)
     head = FCNHead(backbone.channels, channels, channels=32, num_convs=1, concat_input=False)
     net = Segmentor(max(channels, 2), backbone, head)
@@ -244,7 +250,7 @@ class Recorded:
 @torch.inference_mode()
 @pytest.mark.parametrize("record", VIEWS)
 def test_augmented_views(record):
-    """Each view's logits, padded to 32 with the mean colour and cut, mirrored back and resized; their mean softmax."""
+    """Each view's logits, padded to 32 with the mean color and cut, mirrored back and resized; their mean softmax."""
     settings = VIEWS[record]
     predict = Recorded(record, inner(model(is_raw=True), settings))
     mean = tta(predict, settings.tta["scales"], flip=True)(photo(), SIZE)

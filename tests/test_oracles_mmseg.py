@@ -32,9 +32,12 @@ def test_outputs_are_mmsegmentations(model):
         x = image(*INPUTS[case])
         features = net.backbone(x)
         logits = net.head(features)["logits"]
-        ours = {"decode_head": logits, "decode_head.crop": logits,
-                "final": resize(logits, like=x, align_corners=case == "C"),
-                "auxiliary_head": net.aux[0](features)["logits"]}  # fmt: skip
+        ours = {
+            "decode_head": logits,
+            "decode_head.crop": logits,
+            "final": resize(logits, like=x, align_corners=case == "C"),
+            "auxiliary_head": net.aux[0](features)["logits"],
+        }
         names = [name for name in stored if name.startswith(f"{case}/")]
         assert len(names) >= 3
         for name in names:

@@ -24,25 +24,36 @@ SMALL, WIDE = (128, 160), (608, 624)
 MODELS = {
     "unet_resnet34": ("unet_r34", "smp_unet", "num_classes=11"),
     "unet_resnet34_decoder_attention_type-scse": ("unet_r34_scse", "smp_unet", "num_classes=11"),
-    "unet_resnet34_decoder_interpolation-bilinear":
-        ("unet_r34", "smp_unet", "num_classes=11 model.head.upsample='bilinear'"),
+    "unet_resnet34_decoder_interpolation-bilinear": (
+        "unet_r34",
+        "smp_unet",
+        "num_classes=11 model.head.upsample='bilinear'",
+    ),
     "unet_resnet34_decoder_use_norm-False": ("unet_r34", "smp_unet", "num_classes=11 model.head.norm=False"),
-    "unet_resnet34_encoder_depth-4_decoder_channels":
-        ("unet_r34", "smp_unet_depth4",
-         "num_classes=11 model.head.channels=[256,128,64,32] model.backbone.out_indices=[0,1,2,3]"),
+    "unet_resnet34_encoder_depth-4_decoder_channels": (
+        "unet_r34",
+        "smp_unet_depth4",
+        "num_classes=11 model.head.channels=[256,128,64,32] model.backbone.out_indices=[0,1,2,3]",
+    ),
     "unet_resnet50": ("unet_r34", "smp_unet", "num_classes=11 model.backbone.name='resnet50'"),
     "unet_resnet34_aux_params": ("unet_r34", "smp_unet", "num_classes=11"),
     "deeplabv3_resnet50": ("deeplabv3_r50", "smp_deeplabv3", f"{ASPP3} model.aux=[]"),
-    "deeplabv3_resnet50_encoder_output_stride-16":
-        ("deeplabv3_r50", "smp_deeplabv3", f"{ASPP3} model.aux=[] model.backbone.output_stride=16"),
+    "deeplabv3_resnet50_encoder_output_stride-16": (
+        "deeplabv3_r50",
+        "smp_deeplabv3",
+        f"{ASPP3} model.aux=[] model.backbone.output_stride=16",
+    ),
     "deeplabv3plus_resnet34": ("deeplabv3plus_r50", "smp_deeplabv3plus", f"{ASPP3P} model.backbone.name='resnet34'"),
     "deeplabv3plus_resnet50": ("deeplabv3plus_r50", "smp_deeplabv3plus", f"{ASPP3P} model.backbone.name='resnet50'"),
     "pan_resnet50": ("pan_r50", "smp_pan", "num_classes=11"),
     "fpn_resnet34": ("fpn_r50", "smp_fpn", "num_classes=11 model.backbone.name='resnet34'"),
-    "fpn_resnet34_decoder_merge_policy-cat":
-        ("fpn_r50", "smp_fpn_cat", "num_classes=11 model.backbone.name='resnet34' model.head.concat=True"),
+    "fpn_resnet34_decoder_merge_policy-cat": (
+        "fpn_r50",
+        "smp_fpn_cat",
+        "num_classes=11 model.backbone.name='resnet34' model.head.concat=True",
+    ),
     "pspnet_resnet34": ("pspnet_r50", "smp_pspnet", PSP),
-}  # fmt: skip
+}
 """Fixture -> config, key map, what differs from the config."""
 
 QUICK = {"fpn_resnet34", "unet_resnet34_decoder_attention_type-scse", "deeplabv3plus_resnet34"}

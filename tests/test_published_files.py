@@ -28,7 +28,7 @@ def shapes_of(weights: dict[str, Tensor]) -> Shapes:
 
 
 def conv_bn(names: tuple[str, str], out: int, inner: int, kernel: int = 1, bias: bool = False) -> Shapes:
-    """A convolution and a normalisation behind it, by their published names."""
+    """A convolution and a normalization behind it, by their published names."""
     conv, norm = names
     shapes: Shapes = {f"{conv}.weight": (out, inner, kernel, kernel), f"{norm}.num_batches_tracked": ()}
     shapes |= {f"{norm}.{part}": (out,) for part in ("weight", "bias", "running_mean", "running_var")}
@@ -114,8 +114,10 @@ def test_the_command_takes_a_project_or_finds_the_map(tmp_path, smp_file, capsys
     for words in (["--from", "smp"], []):
         assert main(["convert", str(path), str(tmp_path / "o.pt"), "--config", str(tmp_path / "own.py"), *words]) == 0
         assert f"segmentation_models, Unet: {len(weights)} tensors matched" in capsys.readouterr().out
-    assert main(["convert", str(path), str(tmp_path / "o.pt"), "--config", str(tmp_path / "own.py"),
-                 "--from", "mmseg"]) == 2  # fmt: skip
+    assert (
+        main(["convert", str(path), str(tmp_path / "o.pt"), "--config", str(tmp_path / "own.py"), "--from", "mmseg"])
+        == 2
+    )
     assert "no key map matches" in capsys.readouterr().err
 
 
@@ -160,9 +162,13 @@ def ocr_head(width: int) -> Shapes:
     return shapes | conv_bn((f"{block}.0", f"{block}.1.0"), 512, 1024)
 
 
-@pytest.mark.parametrize("config, head, key_map", [
-    ("fcn_hr18", hrnet_head, "hrnet"), ("ocrnet_hr18", ocr_head, "hrnet_ocr"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, head, key_map",
+    [
+        ("fcn_hr18", hrnet_head, "hrnet"),
+        ("ocrnet_hr18", ocr_head, "hrnet_ocr"),
+    ],
+)
 def test_files_of_the_authors_of_hrnet(config, head, key_map):
     net = build(config, 19, ("model.backbone.pretrained=None",), device="meta")
     names = shapes_of(net.backbone.state_dict()) | head(18)
@@ -170,9 +176,12 @@ def test_files_of_the_authors_of_hrnet(config, head, key_map):
     assert choose(published, net)[0] == key_map
 
 
-def test_a_bias_before_a_normalisation_moves_its_mean():
-    own = {"last_layer.0.weight": torch.ones(2, 2, 1, 1), "last_layer.0.bias": torch.tensor([1.0, 2.0]),
-           "last_layer.1.running_mean": torch.tensor([5.0, 5.0])}  # fmt: skip
+def test_a_bias_before_a_normalization_moves_its_mean():
+    own = {
+        "last_layer.0.weight": torch.ones(2, 2, 1, 1),
+        "last_layer.0.bias": torch.tensor([1.0, 2.0]),
+        "last_layer.1.running_mean": torch.tensor([5.0, 5.0]),
+    }
     renamed = load_map("hrnet").apply(own)
     assert list(renamed) == ["head.convs.0.conv.weight", "head.convs.0.bn.running_mean"]
     assert renamed["head.convs.0.bn.running_mean"].tolist() == [4.0, 3.0]
@@ -199,8 +208,13 @@ def in_semseg(name: str) -> str:
 
 @pytest.mark.parametrize("system", ["psp", "psa"])
 def test_files_of_semseg(system):
-    options = ("model.backbone.name='resnet50'", "model.backbone.deep_stem=64", "model.backbone.pretrained=None",
-               "model.backbone.contract_dilation=False", "model.align_corners=True")  # fmt: skip
+    options = (
+        "model.backbone.name='resnet50'",
+        "model.backbone.deep_stem=64",
+        "model.backbone.pretrained=None",
+        "model.backbone.contract_dilation=False",
+        "model.align_corners=True",
+    )
     net = build({"psp": "pspnet_r50", "psa": "psanet_r50"}[system], 19, options, device="meta")
     encoder = shapes_of(net.backbone.encoder.state_dict())
     stem = {in_semseg(name) if not name.startswith("layer") else name: shape for name, shape in encoder.items()}
@@ -210,12 +224,13 @@ def test_files_of_semseg(system):
 
 @pytest.mark.skipif("SEGKIT_DATA" not in os.environ, reason="SEGKIT_DATA names no folder with weights")
 def test_the_released_espnet_loads_as_it_is():
-    """A file of a torch whose normalisations had no counters."""
+    """A file of a torch whose normalizations had no counters."""
     path = Path(os.environ["SEGKIT_DATA"]) / "weights/espnet_p2_q3_cityscapes.pth"
     if not path.exists():
         pytest.skip(f"{path} is not there")
     cfg = sections()
-    cfg["model"] = dict(num_classes=20, head=dict(type="ESPHead"),
-                        backbone=dict(type="ESPNet", blocks=(2, 3), image_in_first=False))  # fmt: skip
+    cfg["model"] = dict(
+        num_classes=20, head=dict(type="ESPHead"), backbone=dict(type="ESPNet", blocks=(2, 3), image_in_first=False)
+    )
     model = api.load_model(cfg, path)
     assert model.backbone.stem[1].bn.num_batches_tracked == 0

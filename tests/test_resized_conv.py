@@ -88,5 +88,5 @@ def test_a_block_joins_as_it_convolves():
     maps = [x.detach().float() for x in tensors((3, 3))[0][:4]]
     large = torch.cat([F.interpolate(x, SIZE, mode="bilinear") for x in maps], dim=1)
     with torch.no_grad():
-        torch.testing.assert_close(block.joining(maps, like=maps[0]), block(large), rtol=1e-4, atol=1e-4)
-        assert torch.equal(block.joining([large], like=large), block(large))
+        torch.testing.assert_close(block.over_concat(maps, like=maps[0]), block(large), rtol=1e-4, atol=1e-4)
+        assert torch.equal(block.over_concat([large], like=large), block(large))

@@ -29,8 +29,8 @@ def test_colorize_by_hand():
 
 
 @pytest.mark.parametrize("label", [3, -2])
-def test_a_label_without_colour_is_named(label):
-    with pytest.raises(ValueError, match=f"label {label} has no colour: the palette has 3"):
+def test_a_label_without_color_is_named(label):
+    with pytest.raises(ValueError, match=f"label {label} has no color: the palette has 3"):
         draw.colorize(np.array([[0, label]]), PALETTE)
 
 
@@ -60,13 +60,13 @@ def test_draw_instances_on_a_large_image():
     boxes = np.array([[100, 100, 200, 200], [300, 300, 380, 350]], np.float32)
     picture = draw.draw_instances(image, masks, [0, 2], boxes, [0.931, 0.5], ("a", "b", "c"), PALETTE)
     assert picture.shape == image.shape and (image == 0).all()
-    assert picture[150, 150].tolist() == [100, 0, 0]  # inside: half the colour
+    assert picture[150, 150].tolist() == [100, 0, 0]  # inside: half the color
     assert picture[150, 100].tolist() == list(RED) and picture[199, 199].tolist() == list(RED)  # outline and box
     assert picture[150, 202].tolist() == [0, 0, 0]  # x1 is exclusive
     assert picture[325, 340].tolist() == [0, 0, 100]
     assert picture[97, 101].tolist() == list(RED)  # the tag stands on the box
     tag = picture[100 - 16 : 100, 100:150]
-    assert (tag == draw.PAPER).all(2).any()  # white letters on a dark colour
+    assert (tag == draw.PAPER).all(2).any()  # white letters on a dark color
     unscored = draw.draw_instances(image, masks, [0, 2], boxes, None, ("a", "b", "c"), PALETTE)
     assert not np.array_equal(picture, unscored)
 
@@ -79,7 +79,7 @@ def test_draw_instances_enlarges_small_images_and_takes_run_lengths():
     image = np.full((40, 80, 3), 50, np.uint8)
     picture = draw.draw_instances(image, [rle], np.array([1]))
     assert picture.shape == (160, 320, 3)  # 320 / 80 = 4
-    # without a palette the colours of default_palette, its black left out: 0 -> (128, 0, 0), 1 -> (0, 128, 0)
+    # without a palette the colors of default_palette, its black left out: 0 -> (128, 0, 0), 1 -> (0, 128, 0)
     assert picture[80, 160].tolist() == [25, 25 + 64, 25]
     assert picture[20, 20].tolist() == [50, 50, 50]
     assert np.array_equal(picture, draw.draw_instances(image, mask[None], [1]))
@@ -103,13 +103,13 @@ def test_draw_clicks():
     assert partly_outside[0, 30].tolist() == list(draw.PAPER)
 
 
-def test_legend_shows_every_colour_in_lines_that_fit():
+def test_legend_shows_every_color_in_lines_that_fit():
     names = [f"class {i}" for i in range(30)]
     palette = tuple((i * 8, 255 - i * 8, 7) for i in range(30))
     picture = draw.legend(names, palette, width=300)
     assert picture.shape[1] == 300 and picture.dtype == np.uint8
-    colours = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
-    assert set(palette) <= colours
+    colors = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
+    assert set(palette) <= colors
     assert (picture[:, -2:] == 255).all()  # nothing is cut at the right
     assert draw.legend(names[:2], palette, width=300).shape[0] < picture.shape[0]
 
@@ -145,7 +145,7 @@ def test_long_captions_lose_their_beginning():
     assert draw.shortened("short", font, 120) == "short"
 
 
-def test_save_png_makes_folders_and_keeps_colours(tmp_path):
+def test_save_png_makes_folders_and_keeps_colors(tmp_path):
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0] = RED
     path = draw.save_png(tmp_path / "new" / "ä.png", image)
@@ -186,7 +186,7 @@ def read(path) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
 
 
-def test_confusion_plot_is_normalised_by_row(tmp_path):
+def test_confusion_plot_is_normalized_by_row(tmp_path):
     matrix = np.array([[990, 10, 0], [0, 5, 5], [0, 0, 0]])
     picture = read(plots.confusion_plot(matrix, ("a", "b", "c"), tmp_path / "c.png"))
     # the cells of "99 %" (dark blue) and of the empty row (grey) cover about a tenth and three tenths of the axes
@@ -203,7 +203,7 @@ def test_confusion_plot_of_many_classes(tmp_path):
 
 
 def bar_lengths(picture: np.ndarray) -> list[int]:
-    """Longest run of bar-coloured pixels of each bar from the top down."""
+    """Longest run of bar-colored pixels of each bar from the top down."""
     blue = (picture == (0x00, 0x72, 0xB2)).all(2).sum(1)
     starts = np.flatnonzero((blue[1:] > 0) & (blue[:-1] == 0)) + 1
     return [int(blue[start + 3]) for start in starts]

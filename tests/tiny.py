@@ -38,13 +38,19 @@ def sections(**loop) -> dict:
     """The sections of a run of seconds on the embedded data set."""
     data = dict(type="Shapes", size=(32, 32), length=12)
     return dict(
-        model=dict(num_classes=6, backbone=dict(type="tests.tiny:TinyBackbone"), head=dict(type="tests.tiny:TinyHead"),
-                   aux=[dict(type="tests.tiny:TinyHead")]),
-        losses=[dict(type="CrossEntropy", on="logits", target="mask"),
-                dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4)],
+        model=dict(
+            num_classes=6,
+            backbone=dict(type="tests.tiny:TinyBackbone"),
+            head=dict(type="tests.tiny:TinyHead"),
+            aux=[dict(type="tests.tiny:TinyHead")],
+        ),
+        losses=[
+            dict(type="CrossEntropy", on="logits", target="mask"),
+            dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+        ],
         train=dict(batch_size=2, workers=0, dataset=dict(**data, split="train"), transforms=[dict(type="Flip")]),
         val=dict(batch_size=1, workers=0, dataset=dict(**{**data, "length": 5}, split="val")),
         optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4, groups=[dict(kind="norm", decay=0.0)]),
         schedule=dict(type="Poly"),
         loop=dict(steps=6, log_every=2, save_every=3, **loop),
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""Comparison of losses (table 2): HRNet-18 with OCR, no previous mask, the normalised focal loss."""
+"""Comparison of losses (table 2): HRNet-18 with OCR, no previous mask, the normalized focal loss."""
 
 _base_ = [
     "../_base_/models/ritm_hrnet18.py",

@@ -29,5 +29,4 @@ test = dict(batch_size=20, workers=0, dataset=dict(type="ShapesInstances", split
 metrics = [dict(type="CocoAP"), dict(type="MatchedMaskIoU")]
 optimizer = dict(type="AdamW", lr=3e-3, weight_decay=1e-2)
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(steps=300, channels_last=True, clip=10.0, log_every=25, eval_every=150, save_every=150,
-            monitor="segm.AP50")  # fmt: skip
+loop = dict(steps=300, channels_last=True, clip=10.0, log_every=25, eval_every=150, save_every=150, monitor="segm.AP50")

@@ -21,5 +21,6 @@ inference = dict(clicks=dict(zoom=None, flip=False, max_clicks=10))
 metrics = [dict(type="NoC", limits=(10,))]
 optimizer = dict(type="AdamW", lr=6e-3, weight_decay=1e-2)
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(steps=500, channels_last=True, log_every=50, eval_every=250, save_every=250, monitor="NoC@90",
-            better="lower")  # fmt: skip
+loop = dict(
+    steps=500, channels_last=True, log_every=50, eval_every=250, save_every=250, monitor="NoC@90", better="lower"
+)

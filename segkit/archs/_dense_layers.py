@@ -7,10 +7,9 @@ from segkit.models.layers import DeformableConv2d
 
 
 class Unit(nn.Module):
-    """Convolution without bias, group normalisation where groups are given, ReLU. Keys: conv.*, norm.*."""
+    """Convolution without bias, group normalization where groups are given, ReLU. Keys: conv.*, norm.*."""
 
-    def __init__(self, in_channels: int, channels: int, groups: int = 0, *, kernel: int = 3,
-                 deformable: bool = False):  # fmt: skip
+    def __init__(self, in_channels: int, channels: int, groups: int = 0, *, kernel: int = 3, deformable: bool = False):
         super().__init__()
         if deformable:
             self.conv = DeformableConv2d(in_channels, channels, kernel, modulated=True)

@@ -10,6 +10,8 @@ def large_fov(in_channels: int, channels: int, *, rate: int, dropout: float) -> 
     """fc6 (3x3, dilated by rate) and fc7 (1x1), each with a bias, a ReLU and dropout of elements:
     float [B,in_channels,h,w] -> float [B,channels,h,w]."""
     return nn.Sequential(
-        ConvBNReLU(in_channels, channels, 3, dilation=rate, norm=False), nn.Dropout(dropout),
-        ConvBNReLU(channels, channels, 1, norm=False), nn.Dropout(dropout),
-    )  # fmt: skip
+        ConvBNReLU(in_channels, channels, 3, dilation=rate, norm=False),
+        nn.Dropout(dropout),
+        ConvBNReLU(channels, channels, 1, norm=False),
+        nn.Dropout(dropout),
+    )

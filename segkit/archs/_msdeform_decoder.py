@@ -18,7 +18,7 @@ LEVELS = 3
 
 
 class ConvNorm(nn.Module):
-    """Convolution and group normalisation of 32 groups. Keys: conv.*, norm.*."""
+    """Convolution and group normalization of 32 groups. Keys: conv.*, norm.*."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int = 1, *, bias: bool = False):
         super().__init__()
@@ -73,7 +73,7 @@ class DeformableAttention(nn.Module):
 
 
 class DeformableLayer(nn.Module):
-    """Attention, then two linear layers, each added to what it read and normalised afterwards."""
+    """Attention, then two linear layers, each added to what it read and normalized afterwards."""
 
     def __init__(self, channels: int, heads: int, points: int, inner: int):
         super().__init__()
@@ -91,8 +91,9 @@ class PixelDecoder(nn.Module):
     """The four deepest maps of a backbone -> three memories (strides 32, 16, 8) and the map that masks are made of
     (stride 4). channels: of all of them; layers, heads, points, inner: of the deformable attention."""
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int, *, layers: int, heads: int, points: int,
-                 inner: int):  # fmt: skip
+    def __init__(
+        self, in_channels: tuple[int, ...], channels: int, *, layers: int, heads: int, points: int, inner: int
+    ):
         super().__init__()
         shallow, *deep = in_channels
         self.inputs = nn.ModuleList(ConvNorm(width, channels, bias=True) for width in reversed(deep))
@@ -108,9 +109,11 @@ class PixelDecoder(nn.Module):
         maps = [project(x) for project, x in zip(self.inputs, reversed(deep))]
         sizes = [tuple(x.shape[2:]) for x in maps]
         positions = torch.cat(
-            [sine_positions(size, maps[0].shape[1], maps[0].device) + own
-             for size, own in zip(sizes, self.level_embedding)]
-        )  # fmt: skip
+            [
+                sine_positions(size, maps[0].shape[1], maps[0].device) + own
+                for size, own in zip(sizes, self.level_embedding)
+            ]
+        )
         x = torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
         for layer in self.layers:
             x = layer(x, positions, sizes)

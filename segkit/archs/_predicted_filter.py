@@ -11,7 +11,10 @@ def convolve_each(x: Tensor, kernels: Tensor, *, dilation: int = 1) -> Tensor:
     groups, size = x.shape[0] * x.shape[1], kernels.shape[-1]
     # One group per image and channel: all images in one convolution.
     filtered = F.conv2d(
-        x.reshape(1, groups, *x.shape[-2:]), kernels.reshape(groups, 1, size, size).to(x.dtype),
-        padding=size // 2 * dilation, dilation=dilation, groups=groups,
-    )  # fmt: skip
+        x.reshape(1, groups, *x.shape[-2:]),
+        kernels.reshape(groups, 1, size, size).to(x.dtype),
+        padding=size // 2 * dilation,
+        dilation=dilation,
+        groups=groups,
+    )
     return filtered.reshape(x.shape)

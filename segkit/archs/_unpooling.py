@@ -10,7 +10,7 @@ NUM_CONVS = (2, 2, 3, 3, 3)
 
 
 class PoolingEncoder(nn.Module):
-    """Five stages of 3x3 convolutions with normalisation, each followed by pooling: [B,in_channels,H,W] ->
+    """Five stages of 3x3 convolutions with normalization, each followed by pooling: [B,in_channels,H,W] ->
     [B,channels[-1],H / 32,W / 32], rounded up, and per stage the places of its maxima and its size."""
 
     def __init__(self, in_channels: int, channels: tuple[int, ...]):

@@ -17,24 +17,41 @@ class ANNHead(nn.Module):
     whose means are the points; low_level: the map that answers in the fusion.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 attention_channels: int = 256, bins: tuple[int, ...] = (1, 3, 6, 8), dropout: float = 0.1,
-                 level: int = -1, low_level: int = -2):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        attention_channels: int = 256,
+        bins: tuple[int, ...] = (1, 3, 6, 8),
+        dropout: float = 0.1,
+        level: int = -1,
+        low_level: int = -2,
+    ):
         super().__init__()
         self.level, self.low_level = level, low_level
         high, low = at_level(in_channels, level), at_level(in_channels, low_level)
         inner, scale = attention_channels, attention_channels**-0.5
         self.fusion = SelfAttention2d(
-            project(high, inner), project(low, inner), project(low, inner, norm=False), _out(inner, high), scale=scale,
-            bins=bins
-        )  # fmt: skip
+            project(high, inner),
+            project(low, inner),
+            project(low, inner, norm=False),
+            _out(inner, high),
+            scale=scale,
+            bins=bins,
+        )
         self.fusion_merge = ConvBNReLU(2 * high, high, 1, act=False)
         self.fusion_dropout = nn.Dropout2d(dropout)
         self.reduce = ConvBNReLU(high, channels)
         self.context = SelfAttention2d(
-            project(channels, inner), None, project(channels, inner, norm=False), _out(inner, channels), scale=scale,
-            bins=bins
-        )  # fmt: skip
+            project(channels, inner),
+            None,
+            project(channels, inner, norm=False),
+            _out(inner, channels),
+            scale=scale,
+            bins=bins,
+        )
         self.context_merge = ConvBNReLU(2 * channels, channels, 1)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)

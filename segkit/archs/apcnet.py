@@ -37,8 +37,16 @@ class AdaptiveContext(nn.Module):
 class APCHead(nn.Module):
     """Adaptive contexts of several region sizes beside the deepest map. Figure 2. sizes: regions a side."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 sizes: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        sizes: tuple[int, ...] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         deep = at_level(in_channels, level)

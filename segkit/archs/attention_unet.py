@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
 
-NORMALISE = {"sigmoid": torch.sigmoid, "softmax": lambda x: x.flatten(2).softmax(dim=2).view_as(x)}
+NORMALIZE = {"sigmoid": torch.sigmoid, "softmax": lambda x: x.flatten(2).softmax(dim=2).view_as(x)}
 
 
 class AttentionGate(nn.Module):
@@ -18,17 +18,24 @@ class AttentionGate(nn.Module):
     [B,in_channels,h,w] -> the same.
 
     gate_channels: of the coarser map; channels: that both are compared in, None for half of in_channels; factor: cells
-    of the skipped map per weight and side; normalise: "sigmoid" (each weight for itself) or "softmax" (over positions).
+    of the skipped map per weight and side; normalize: "sigmoid" (each weight for itself) or "softmax" (over positions).
     """
 
-    def __init__(self, in_channels: int, gate_channels: int, *, channels: int | None = None, factor: int = 2,
-                 normalise: str = "sigmoid"):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        gate_channels: int,
+        *,
+        channels: int | None = None,
+        factor: int = 2,
+        normalize: str = "sigmoid",
+    ):
         super().__init__()
-        if normalise not in NORMALISE:
-            raise ValueError(f"normalise = {normalise!r}: choose one of {', '.join(map(repr, NORMALISE))}")
+        if normalize not in NORMALIZE:
+            raise ValueError(f"normalize = {normalize!r}: choose one of {', '.join(map(repr, NORMALIZE))}")
         channels = channels or max(in_channels // 2, 1)
         self.factor = factor
-        self.normalise = normalise
+        self.normalize = normalize
         self.theta = nn.Conv2d(in_channels, channels, factor, factor, bias=False)
         self.phi = nn.Conv2d(gate_channels, channels, 1)
         self.psi = nn.Conv2d(channels, 1, 1)
@@ -41,7 +48,7 @@ class AttentionGate(nn.Module):
         theta = self.theta(F.pad(x, (0, right, 0, bottom)) if bottom or right else x)
         coarse = self.psi(F.relu(theta + resize(self.phi(gate), like=theta)))
         size = (height + bottom, width + right)
-        return resize(NORMALISE[self.normalise](coarse), size=size)[..., :height, :width]
+        return resize(NORMALIZE[self.normalize](coarse), size=size)[..., :height, :width]
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         """x: float [B,in_channels,h,w]; gate: float [B,gate_channels,h',w'] -> float [B,in_channels,h,w]."""
@@ -51,9 +58,9 @@ class AttentionGate(nn.Module):
 class GatedUp(nn.Module):
     """Doubles the size, joins the gated map of that size where there is one, two convolutions."""
 
-    def __init__(self, in_channels: int, skip_channels: int, channels: int, *, normalise: str):
+    def __init__(self, in_channels: int, skip_channels: int, channels: int, *, normalize: str):
         super().__init__()
-        self.gate = AttentionGate(skip_channels, in_channels, normalise=normalise) if skip_channels else None
+        self.gate = AttentionGate(skip_channels, in_channels, normalize=normalize) if skip_channels else None
         self.conv1 = ConvBNReLU(in_channels + skip_channels, channels)
         self.conv2 = ConvBNReLU(channels, channels)
 
@@ -71,15 +78,22 @@ class AttentionUNetHead(nn.Module):
     """A U-Net's way up on any encoder, with a gate on every map that joins; the map that doubles is the gate's signal.
 
     channels: of the blocks, deep to shallow; fewer blocks than the encoder has strides leave the result at that
-    fraction of the image; normalise: of the gates, as AttentionGate has it. The paper's nets are three-dimensional and
+    fraction of the image; normalize: of the gates, as AttentionGate has it. The paper's nets are three-dimensional and
     have losses on every level besides: here auxiliary heads do that. No published weights: no parity is measured.
     """
 
     needs = ("size",)
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
-                 channels: tuple[int, ...] = (256, 128, 64, 32, 16), normalise: str = "sigmoid",
-                 dropout: float = 0.0):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        strides: tuple[int, ...],
+        *,
+        channels: tuple[int, ...] = (256, 128, 64, 32, 16),
+        normalize: str = "sigmoid",
+        dropout: float = 0.0,
+    ):
         super().__init__()
         doublings = int(math.log2(strides[-1]))
         if len(channels) > doublings:
@@ -91,7 +105,7 @@ class AttentionUNetHead(nn.Module):
         self.skips = tuple(max((i for i, s in enumerate(strides) if s == own), default=None) for own in self.strides)
         widths = (in_channels[-1], *channels)
         self.blocks = nn.ModuleList(
-            GatedUp(width, 0 if skip is None else in_channels[skip], out, normalise=normalise)
+            GatedUp(width, 0 if skip is None else in_channels[skip], out, normalize=normalize)
             for width, skip, out in zip(widths, self.skips, channels)
         )
         self.dropout = nn.Dropout2d(dropout)

@@ -14,7 +14,7 @@ class ContextAdaptiveConvolution(nn.Module):
     (section 3, figure 2): [B,channels,h,w] -> the same.
 
     size: of the kernel's side; rates: dilations at which the one kernel is applied, its answers' sigmoids are summed;
-    norm: whether the predicted kernels are normalised.
+    norm: whether the predicted kernels are normalized.
     """
 
     def __init__(self, channels: int, size: int = 3, *, rates: tuple[int, ...] = (1, 3, 5), norm: bool = True):
@@ -46,9 +46,18 @@ class CaCHead(nn.Module):
     Section 3. kernel, rates, norm: of ContextAdaptiveConvolution. No code of the authors is public: no parity.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, kernel: int = 3,
-                 rates: tuple[int, ...] = (1, 3, 5), norm: bool = True, dropout: float = 0.1,
-                 level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        kernel: int = 3,
+        rates: tuple[int, ...] = (1, 3, 5),
+        norm: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         self.reduce = ConvBNReLU(at_level(in_channels, level), channels)

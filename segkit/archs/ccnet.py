@@ -52,7 +52,24 @@ class CCHead(BlockFCN):
     reduction, recurrence: of the attention; the rest as in BlockFCN.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, reduction: int = 8,
-                 recurrence: int = 2, concat_input: bool = True, dropout: float = 0.1, level: int = -1):  # fmt: skip
-        super().__init__(in_channels, num_classes, CrissCrossAttention(channels, reduction, recurrence),
-                         channels=channels, concat_input=concat_input, dropout=dropout, level=level)  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        reduction: int = 8,
+        recurrence: int = 2,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
+        super().__init__(
+            in_channels,
+            num_classes,
+            CrissCrossAttention(channels, reduction, recurrence),
+            channels=channels,
+            concat_input=concat_input,
+            dropout=dropout,
+            level=level,
+        )

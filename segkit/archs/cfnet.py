@@ -65,8 +65,18 @@ class CFHead(nn.Module):
     the encoding. Output "presence" is for the loss ClassPresence.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, num_heads: int = 8,
-                 num_mix: int = 1, num_codes: int = 32, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        num_heads: int = 8,
+        num_mix: int = 1,
+        num_codes: int = 32,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         width = 2 * channels

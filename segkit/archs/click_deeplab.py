@@ -21,9 +21,18 @@ class ClickDeepLabHead(nn.Module):
 
     scale_points = {"A": ("deep",), "B": ("joined",), "C": ("decoder",)}
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
-                 rates: tuple[int, ...] = (12, 24, 36), low_level: int = -4, low_channels: int = 32,
-                 dropout: float = 0.5, align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        rates: tuple[int, ...] = (12, 24, 36),
+        low_level: int = -4,
+        low_channels: int = 32,
+        dropout: float = 0.5,
+        align_corners: bool = True,
+    ):
         super().__init__()
         self.low_level = low_level
         self.align_corners = align_corners
@@ -33,9 +42,7 @@ class ClickDeepLabHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.low = ConvBNReLU(at_level(in_channels, low_level), low_channels, 1)
         # the authors put nothing behind the decoder's last convolution: the next one is depthwise
-        self.decoder = nn.Sequential(
-            *_separables(channels + low_channels, channels), nn.Conv2d(channels, channels, 1)
-        )  # fmt: skip
+        self.decoder = nn.Sequential(*_separables(channels + low_channels, channels), nn.Conv2d(channels, channels, 1))
         self.embed = nn.Sequential(*_separables(channels, channels // 2))
         self.classifier = nn.Conv2d(channels // 2, num_classes, 1)
 
@@ -44,7 +51,7 @@ class ClickDeepLabHead(nn.Module):
         early map's size."""
         low = self.low(features[self.low_level])
         deep = self.deep(features[-1])
-        deep = self.dropout(self.fuse.joining(self.aspp(deep), like=deep))
+        deep = self.dropout(self.fuse.over_concat(self.aspp(deep), like=deep))
         deep = resize(deep, like=low, align_corners=self.align_corners)
         embedding = self.embed(self.decoder(self.joined(torch.cat([deep, low], dim=1))))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -29,9 +29,16 @@ class ClickOCRHead(nn.Module):
 
     scale_points = {"A": ("joined",), "B": ("joined",), "C": ("dropout",)}
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, ocr_width: int = 64,
-                 levels: tuple[int, ...] = (-4, -3, -2, -1), dropout: float = 0.05,
-                 align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        ocr_width: int = 64,
+        levels: tuple[int, ...] = (-4, -3, -2, -1),
+        dropout: float = 0.05,
+        align_corners: bool = True,
+    ):
         super().__init__()
         self.levels = tuple(levels)
         self.align_corners = align_corners
@@ -44,9 +51,12 @@ class ClickOCRHead(nn.Module):
             self.coarse_classifier = nn.Conv2d(width, num_classes, 1)
             self.embed = _conv(width, channels, kernel=3)
             self.relation = SelfAttention2d(
-                project(channels, ocr_width, 2), project(channels, ocr_width, 2), project(channels, ocr_width),
-                project(ocr_width, channels), scale=ocr_width**-0.5
-            )  # fmt: skip
+                project(channels, ocr_width, 2),
+                project(channels, ocr_width, 2),
+                project(channels, ocr_width),
+                project(ocr_width, channels),
+                scale=ocr_width**-0.5,
+            )
             self.fuse = project(2 * channels, channels)
         else:
             channels = width
@@ -89,13 +99,13 @@ class ClickOCRHead(nn.Module):
 
 
 def _conv(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
-    """The authors give these convolutions a bias in spite of the normalisation."""
+    """The authors give these convolutions a bias in spite of the normalization."""
     conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def _unused(module: nn.Module, x: Tensor) -> Tensor:
-    """0, float [], that hangs on the module's parameters: its normalisations see x, nothing else comes of it, and the
+    """0, float [], that hangs on the module's parameters: its normalizations see x, nothing else comes of it, and the
     gradients are the exact zeros that a softmax over one class gives."""
     with torch.no_grad():
         module(x)

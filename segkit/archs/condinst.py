@@ -54,10 +54,25 @@ class CondInstHead(nn.Module):
     needs = ("image",)
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...], channels: int = 256,
-                 depth: int = 4, groups: int = 32, mask_channels: int = 128, mask_depth: int = 4,
-                 mask_features: int = 16, inner: int = 8, masks_per_image: int = 64, score_threshold: float = 0.05,
-                 candidates: int = 2000, iou: float = 0.5, limit: int = 2000):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        strides: tuple[int, ...],
+        channels: int = 256,
+        depth: int = 4,
+        groups: int = 32,
+        mask_channels: int = 128,
+        mask_depth: int = 4,
+        mask_features: int = 16,
+        inner: int = 8,
+        masks_per_image: int = 64,
+        score_threshold: float = 0.05,
+        candidates: int = 2000,
+        iou: float = 0.5,
+        limit: int = 2000,
+    ):
         super().__init__()
         if len(in_channels) < 3 or len(set(in_channels)) != 1:
             raise ValueError(f"maps of {in_channels} channels: three or more of one width; use the neck FPN")
@@ -76,7 +91,7 @@ class CondInstHead(nn.Module):
         self.masks = MaskBranch(tuple(in_channels[:3]), mask_channels, mask_depth, mask_features)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
-        """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalised -> lists with one entry per map:
+        """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalized -> lists with one entry per map:
         "categories" float [B,K,h_i,w_i] logits, "distances" float32 [B,4,h_i,w_i] to the left, top, right and bottom
         side in strides, "centerness" float [B,1,h_i,w_i] logits, "controllers" float [B,parameters,h_i,w_i];
         "mask_features" float [B,mask_features,h_0,w_0]; "image" as it came."""
@@ -114,8 +129,14 @@ class CondInstHead(nn.Module):
     def _masks(self, features: Tensor, controllers: Tensor, places: Places, index: Tensor) -> Tensor:
         """features: float [C,h,w]; controllers: float [N,parameters]; index: int64 [n] -> float32 [n,2 h,2 w]."""
         # offsets are measured in the size of objects that a map is for, eight strides
-        return dynamic_masks(features, controllers[index], places.points[index], 8 * places.strides[index],
-                             stride=self.strides[0], inner=self.inner)  # fmt: skip
+        return dynamic_masks(
+            features,
+            controllers[index],
+            places.points[index],
+            8 * places.strides[index],
+            stride=self.strides[0],
+            inner=self.inner,
+        )
 
     @torch.no_grad()
     def instances(self, outputs: Outputs, meta: list[dict]) -> list[Found]:
@@ -133,10 +154,11 @@ class CondInstHead(nn.Module):
             scores = scores * flat["centerness"][i, index, 0].sigmoid()
             kept = _suppress(boxes, scores, labels, self.iou)[: self.limit]
             masks = [
-                self._at_original(self._masks(outputs["mask_features"][i], flat["controllers"][i], places, part),
-                                  size, facts)
+                self._at_original(
+                    self._masks(outputs["mask_features"][i], flat["controllers"][i], places, part), size, facts
+                )
                 for part in index[kept].split(CHUNK)
-            ]  # fmt: skip
+            ]
             factor = boxes.new_tensor([facts["size"][1] / width, facts["size"][0] / height] * 2)
             found.append(Found(scores[kept], labels[kept], torch.cat(masks), boxes[kept] * factor))
         return found

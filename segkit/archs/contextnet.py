@@ -27,9 +27,18 @@ class ContextNet(nn.Module):
     strides = (8, 8)
     stem_channels, stem_stride = 32, 2
 
-    def __init__(self, in_channels: int = 3, channels: int = 128, *, reduction: int = 4, dilation: int = 4,
-                 context: tuple[tuple[int, int, int, int], ...] = CONTEXT, align_corners: bool = False,
-                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: int = 128,
+        *,
+        reduction: int = 4,
+        dilation: int = 4,
+        context: tuple[tuple[int, int, int, int], ...] = CONTEXT,
+        align_corners: bool = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.reduction, self.align_corners = reduction, align_corners
@@ -60,5 +69,5 @@ class ContextNet(nn.Module):
 
 
 def _biased(channels: int) -> nn.Sequential:
-    """A 1x1 convolution with a bias before its normalisation, as the published count has it."""
+    """A 1x1 convolution with a bias before its normalization, as the published count has it."""
     return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))

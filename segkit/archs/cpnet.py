@@ -9,7 +9,7 @@ from segkit.registry import HEADS
 
 
 class Aggregation(nn.Module):
-    """A 3x3 convolution, then depthwise columns upon rows beside rows upon columns, summed and normalised (section 3.3,
+    """A 3x3 convolution, then depthwise columns upon rows beside rows upon columns, summed and normalized (section 3.3,
     figure 5): [B,in_channels,h,w] -> [B,channels,h,w]. size: of the columns and rows."""
 
     def __init__(self, in_channels: int, channels: int, size: int = 11):
@@ -41,8 +41,18 @@ class CPHead(nn.Module):
     of that size. size: of the aggregation. Output "prior" is for the loss Affinity (section 3.2).
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *, channels: int = 512,
-                 grid: tuple[int, int] = (64, 64), size: int = 11, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        strides: tuple[int, ...],
+        *,
+        channels: int = 512,
+        grid: tuple[int, int] = (64, 64),
+        size: int = 11,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level, self.grid = level, tuple(grid)
         self.stride = at_level(strides, level)

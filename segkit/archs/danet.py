@@ -50,8 +50,16 @@ class DAHead(nn.Module):
     channels: of both branches; position_channels: that positions are compared by, None for an eighth.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 position_channels: int | None = None, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        position_channels: int | None = None,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         width = at_level(in_channels, level)

@@ -16,7 +16,7 @@ class DeconvNet(nn.Module):
     """VGG-16 down to one cell of 4096 channels and its mirror image back up, unpooling by the places of the maxima
     (section 3, figure 2): [B,in_channels,H,W] -> one map [B,channels[0],H,W]. FCNHead with num_convs=0 completes it.
 
-    It is made for crops of 224 x 224. Other images are padded at the right and bottom with zeros (the mean colour) to
+    It is made for crops of 224 x 224. Other images are padded at the right and bottom with zeros (the mean color) to
     at least that and to a multiple of 32, and the map is cropped. The paper runs it on fifty object proposals per image
     and puts their scores together (section 4.4): that stage, the two-stage training and the ensemble with FCN-8s are
     left out. channels: of the five stages; hidden: of fc6 and fc7; mean, std: in 0..255. Weights are random.
@@ -26,9 +26,15 @@ class DeconvNet(nn.Module):
     stem_stride = 1
     strides = (1,)
 
-    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512), *,
-                 hidden: int = 4096, mean: tuple[float, ...] = IMAGENET_MEAN,
-                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        *,
+        hidden: int = 4096,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.stem_channels = channels[0]

@@ -22,10 +22,19 @@ class LargeFOVHead(nn.Module):
 
     needs = ("image",)
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
-                 channels: int = 1024, rate: int = 12, mean_pool: bool = True, side_channels: int = 0,
-                 image_channels: int = 3,
-                 dropout: float = 0.5):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        strides: tuple[int, ...],
+        *,
+        channels: int = 1024,
+        rate: int = 12,
+        mean_pool: bool = True,
+        side_channels: int = 0,
+        image_channels: int = 3,
+        dropout: float = 0.5,
+    ):
         super().__init__()
         if side_channels and len(in_channels) != 5:
             raise ValueError("side_channels: the five maps of VGG16Dilated are wanted")
@@ -34,14 +43,18 @@ class LargeFOVHead(nn.Module):
         self.sides = nn.ModuleList()
         if side_channels:
             for width, stride in zip((image_channels, *in_channels[:4]), (1, *strides[:4])):
-                self.sides.append(nn.Sequential(
-                    ConvBNReLU(width, side_channels, 3, stride=strides[-1] // stride, norm=False), nn.Dropout(dropout),
-                    ConvBNReLU(side_channels, side_channels, 1, norm=False), nn.Dropout(dropout),
-                ))  # fmt: skip
+                self.sides.append(
+                    nn.Sequential(
+                        ConvBNReLU(width, side_channels, 3, stride=strides[-1] // stride, norm=False),
+                        nn.Dropout(dropout),
+                        ConvBNReLU(side_channels, side_channels, 1, norm=False),
+                        nn.Dropout(dropout),
+                    )
+                )
         self.classifier = nn.Conv2d(channels + len(self.sides) * side_channels, num_classes, 1)
 
     def forward(self, features: list[Tensor], image: Tensor) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,image_channels,H,W], normalised -> logits
+        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,image_channels,H,W], normalized -> logits
         [B,num_classes,h,w], embedding [B,channels + 5 * side_channels,h,w]."""
         x = features[-1]
         if self.mean_pool:

@@ -10,7 +10,7 @@ from segkit.registry import HEADS
 @HEADS.register
 class DeepLabV2Head(nn.Module):
     """Scores of the last map under several dilations, added up (section 3.2, figures 4 and 7): ASPP without a 1x1
-    branch and without normalisation. Scores at several image scales are the model's business (MultiScaleSegmentor), the
+    branch and without normalization. Scores at several image scales are the model's business (MultiScaleSegmentor), the
     dense CRF is not part of it.
 
     rates: of the 3x3 convolutions (ASPP-L; 2, 4, 8, 12 are ASPP-S, (12,) is LargeFOV); hidden: 0 on a ResNet, where
@@ -20,8 +20,15 @@ class DeepLabV2Head(nn.Module):
 
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, rates: tuple[int, ...] = (6, 12, 18, 24),
-                 hidden: int = 0, dropout: float = 0.5):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        rates: tuple[int, ...] = (6, 12, 18, 24),
+        hidden: int = 0,
+        dropout: float = 0.5,
+    ):
         super().__init__()
         self.branches = nn.ModuleList()
         for rate in rates:

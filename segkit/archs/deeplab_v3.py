@@ -15,9 +15,19 @@ class DeepLabV3Head(nn.Module):
     fuse_dropout=0.5 and dropout=0. fuse_dropout: after the fusing convolution; num_convs: 3x3 convolutions after it.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 rates: tuple[int, ...] = (12, 24, 36), fuse_kernel: int = 3, fuse_dropout: float = 0.0,
-                 num_convs: int = 0, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        rates: tuple[int, ...] = (12, 24, 36),
+        fuse_kernel: int = 3,
+        fuse_dropout: float = 0.0,
+        num_convs: int = 0,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         self.aspp = ASPP(at_level(in_channels, level), channels, rates)
@@ -30,6 +40,6 @@ class DeepLabV3Head(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
         x = features[self.level]
-        fused = self.fuse_dropout(self.fuse.joining(self.aspp(x), like=x))
+        fused = self.fuse_dropout(self.fuse.over_concat(self.aspp(x), like=x))
         embedding = self.dropout(self.convs(fused))
         return {"logits": self.classifier(embedding), "embedding": embedding}

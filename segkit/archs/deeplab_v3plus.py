@@ -19,10 +19,23 @@ class DeepLabV3PlusHead(nn.Module):
     convolutions after the concatenation, num_fuse_convs: before it.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 rates: tuple[int, ...] = (12, 24, 36), low_level: int = -4, low_channels: int = 48,
-                 fuse_kernel: int = 3, fuse_dropout: float = 0.0, num_fuse_convs: int = 0, num_convs: int = 2,
-                 depthwise_norm: bool = True, dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        rates: tuple[int, ...] = (12, 24, 36),
+        low_level: int = -4,
+        low_channels: int = 48,
+        fuse_kernel: int = 3,
+        fuse_dropout: float = 0.0,
+        num_fuse_convs: int = 0,
+        num_convs: int = 2,
+        depthwise_norm: bool = True,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.low_level = low_level
         self.align_corners = align_corners
@@ -44,7 +57,7 @@ class DeepLabV3PlusHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] and embedding [B,channels,h,w]
         at the early map's size."""
         low = self.low(features[self.low_level])
-        fused = self.fuse_convs(self.fuse_dropout(self.fuse.joining(self.aspp(features[-1]), like=features[-1])))
+        fused = self.fuse_convs(self.fuse_dropout(self.fuse.over_concat(self.aspp(features[-1]), like=features[-1])))
         both = joined([fused, low], low.shape[-2:], align_corners=self.align_corners)
         embedding = self.dropout(self.refine(both))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -8,12 +8,13 @@ from segkit.registry import HEADS
 
 
 class DenseAtrous(nn.Module):
-    """A 1x1 convolution to hidden channels and a dilated 3x3 one, both with biases, each behind a normalisation and a
-    ReLU: [B,in_channels,h,w] -> [B,channels,h,w]. norm_first: whether the input is normalised; the first of
-    a row has it normalised already."""
+    """A 1x1 convolution to hidden channels and a dilated 3x3 one, both with biases, each behind a normalization and a
+    ReLU: [B,in_channels,h,w] -> [B,channels,h,w]. norm_first: whether the input is normalized; the first of
+    a row has it normalized already."""
 
-    def __init__(self, in_channels: int, channels: int, *, hidden: int, dilation: int, dropout: float,
-                 norm_first: bool):  # fmt: skip
+    def __init__(
+        self, in_channels: int, channels: int, *, hidden: int, dilation: int, dropout: float, norm_first: bool
+    ):
         super().__init__()
         # Slow statistics, as in the authors' code.
         self.norm1 = nn.BatchNorm2d(in_channels, momentum=0.0003) if norm_first else nn.Identity()
@@ -31,15 +32,24 @@ class DenseAtrous(nn.Module):
 @HEADS.register
 class DenseASPPHead(nn.Module):
     """Dilated convolutions in a row, each of which sees the input and the results of all before it (section 3).
-    The last transition and the last normalisation of the DenseNet are here.
+    The last transition and the last normalization of the DenseNet are here.
 
     rates: of the row (paper: 3, 6, 12, 18, 24); hidden, channels: of each convolution, 128 and 64 on
     DenseNet-121, 512 and 128 on DenseNet-161; the transition halves the channels; row_dropout: of channels behind each
     convolution, dropout: before the classifier.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, rates: tuple[int, ...] = (3, 6, 12, 18, 24),
-                 hidden: int = 128, channels: int = 64, row_dropout: float = 0.1, dropout: float = 0.1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        rates: tuple[int, ...] = (3, 6, 12, 18, 24),
+        hidden: int = 128,
+        channels: int = 64,
+        row_dropout: float = 0.1,
+        dropout: float = 0.1,
+    ):
         super().__init__()
         width = in_channels[-1] // 2
         self.transition = nn.Sequential(
@@ -47,10 +57,11 @@ class DenseASPPHead(nn.Module):
         )
         self.norm = nn.BatchNorm2d(width)
         self.row = nn.ModuleList(
-            DenseAtrous(width + i * channels, channels, hidden=hidden, dilation=rate, dropout=row_dropout,
-                        norm_first=i > 0)
+            DenseAtrous(
+                width + i * channels, channels, hidden=hidden, dilation=rate, dropout=row_dropout, norm_first=i > 0
+            )
             for i, rate in enumerate(rates)
-        )  # fmt: skip
+        )
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(width + len(rates) * channels, num_classes, 1)
 

@@ -34,8 +34,16 @@ class DynamicFilter(nn.Module):
 class DMHead(nn.Module):
     """Dynamic filters of several sizes beside the deepest map. Section 3.1, figure 2. sizes: of the kernels."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 sizes: tuple[int, ...] = (1, 3, 5, 7), dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        sizes: tuple[int, ...] = (1, 3, 5, 7),
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         deep = at_level(in_channels, level)

@@ -42,8 +42,24 @@ class DNLHead(BlockFCN):
     reduction, temperature: of the block; the rest as in BlockFCN.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, reduction: int = 2,
-                 temperature: float = 0.05, concat_input: bool = True, dropout: float = 0.1,
-                 level: int = -1):  # fmt: skip
-        super().__init__(in_channels, num_classes, DisentangledBlock(channels, reduction, temperature),
-                         channels=channels, concat_input=concat_input, dropout=dropout, level=level)  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        reduction: int = 2,
+        temperature: float = 0.05,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
+        super().__init__(
+            in_channels,
+            num_classes,
+            DisentangledBlock(channels, reduction, temperature),
+            channels=channels,
+            concat_input=concat_input,
+            dropout=dropout,
+            level=level,
+        )

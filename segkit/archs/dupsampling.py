@@ -30,9 +30,20 @@ class DUpsamplingHead(nn.Module):
     classifier = None
     is_fitted: Tensor
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
-                 channels: int = 256, low_level: int = -4, low_channels: int = 48, ratio: int | None = None,
-                 fit_images: int = 256, dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        strides: tuple[int, ...],
+        *,
+        channels: int = 256,
+        low_level: int = -4,
+        low_channels: int = 48,
+        ratio: int | None = None,
+        fit_images: int = 256,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.fit_images = fit_images
         self.low_level = low_level
@@ -43,7 +54,7 @@ class DUpsamplingHead(nn.Module):
         self.fuse = nn.Sequential(
             ConvBNReLU(in_channels[-1] + low_channels, channels), ConvBNReLU(channels, channels), nn.Dropout2d(dropout)
         )
-        # What the autoencoder codes may be negative: no normalisation, no ReLU.
+        # What the autoencoder codes may be negative: no normalization, no ReLU.
         self.code = nn.Conv2d(channels, channels, 1)
         self.up = nn.Conv2d(channels, num_classes * self.ratio**2, 1, bias=False)
         self.temperature = nn.Parameter(torch.ones(()))

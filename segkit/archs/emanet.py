@@ -65,9 +65,20 @@ class EMAHead(nn.Module):
     concat_input: whether one more convolution sees the head's input beside the result.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
-                 attention_channels: int = 512, num_bases: int = 64, steps: int = 3, momentum: float = 0.1,
-                 concat_input: bool = True, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        attention_channels: int = 512,
+        num_bases: int = 64,
+        steps: int = 3,
+        momentum: float = 0.1,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         width = at_level(in_channels, level)

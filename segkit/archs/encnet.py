@@ -16,8 +16,16 @@ class EncHead(nn.Module):
     Section 2, figure 2. num_codes: K of the paper, 32. Output "presence" is for the loss ClassPresence (section 2.2).
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, num_codes: int = 32,
-                 dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        num_codes: int = 32,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         self.fuse = ConvBNReLU(at_level(in_channels, level), channels)

@@ -14,7 +14,7 @@ CITYSCAPES_STD = tuple(255 * std for std in (45.3192215, 46.15289307, 44.9148330
 
 
 class NormPReLU(nn.Module):
-    """Batch normalisation and a ReLU with a learnt slope per channel: [B,C,h,w] -> [B,C,h,w]."""
+    """Batch normalization and a ReLU with a learnt slope per channel: [B,C,h,w] -> [B,C,h,w]."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -30,7 +30,7 @@ class ESP(nn.Module):
     """Reduce to a fifth of the channels, filter at five dilations, add up from the second on, so that no grid shows,
     concatenate (section 3.1, figure 1): [B,in_channels,h,w] -> [B,channels,h',w'].
 
-    stride: 2 reduces by a 3x3 convolution, 1 by a 1x1; is_residual: the input is added before the normalisation.
+    stride: 2 reduces by a 3x3 convolution, 1 by a 1x1; is_residual: the input is added before the normalization.
     """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, is_residual: bool = False):
@@ -68,8 +68,15 @@ class ESPNet(nn.Module):
     strides = (2, 4, 8)
     stem_channels, stem_stride = 16, 2
 
-    def __init__(self, in_channels: int = 3, blocks: tuple[int, int] = (2, 8), *, image_in_first: bool = True,
-                 mean: tuple[float, ...] = CITYSCAPES_MEAN, std: tuple[float, ...] = CITYSCAPES_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        blocks: tuple[int, int] = (2, 8),
+        *,
+        image_in_first: bool = True,
+        mean: tuple[float, ...] = CITYSCAPES_MEAN,
+        std: tuple[float, ...] = CITYSCAPES_STD,
+    ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         first, second, third = self.stem_channels + in_channels, 2 * 64 + in_channels, 2 * 128

@@ -69,8 +69,16 @@ class ExFuseHead(nn.Module):
     needs = ("size",)
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, kernel: int = 7, num_levels: int = 4,
-                 side: int = 3, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        kernel: int = 7,
+        num_levels: int = 4,
+        side: int = 3,
+        align_corners: bool = False,
+    ):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.align_corners = align_corners

@@ -27,16 +27,25 @@ class FastSCNN(nn.Module):
     bottlenecks; channels: of the deep and of the joined map; out_kernel: of the convolution after pyramid pooling,
     3 in mmsegmentation's benchmark, 1 in other code; mean, std: in 0..255. SegmenTron's net counts 15,488 parameters
     more than this one with out_kernel=1: its fusion has a 1x1 convolution where table 1 has a depthwise 3x3 (128 * 128
-    for 128 * 9), and 256 biases before normalisations.
+    for 128 * 9), and 256 biases before normalizations.
     """
 
     order = "RGB"
     strides = (8, 32, 8)
 
-    def __init__(self, in_channels: int = 3, channels: int = 128, *, widths: tuple[int, ...] = (32, 48, 64),
-                 stages: tuple[tuple[int, int, int, int], ...] = ((6, 64, 3, 2), (6, 96, 3, 2), (6, 128, 3, 1)),
-                 bins: tuple[int, ...] = (1, 2, 3, 6), out_kernel: int = 3, align_corners: bool = False,
-                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: int = 128,
+        *,
+        widths: tuple[int, ...] = (32, 48, 64),
+        stages: tuple[tuple[int, int, int, int], ...] = ((6, 64, 3, 2), (6, 96, 3, 2), (6, 128, 3, 1)),
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        out_kernel: int = 3,
+        align_corners: bool = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.align_corners = align_corners
@@ -61,7 +70,7 @@ class FastSCNN(nn.Module):
         x = self.stem(image)
         shallow = self.down(x if stem_add is None else x + stem_add)
         x = self.deep(shallow)
-        deep = self.fuse.joining([x, *self.pools(x)], like=x, align_corners=self.align_corners)
+        deep = self.fuse.over_concat([x, *self.pools(x)], like=x, align_corners=self.align_corners)
         spread = self.spread(resize(deep, like=shallow, align_corners=self.align_corners))
         return [shallow, deep, torch.relu(self.high(shallow) + self.low(spread))]
 
@@ -71,8 +80,17 @@ class SeparableFCNHead(nn.Module):
     """Depthwise separable convolutions and a classifier on one map (section 3.2.4). depthwise_act: whether a ReLU
     stands between the two convolutions of a separable one; level: counted from the end."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 128, num_convs: int = 2,
-                 depthwise_act: bool = False, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 128,
+        num_convs: int = 2,
+        depthwise_act: bool = False,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         widths = [at_level(in_channels, level)] + [channels] * num_convs

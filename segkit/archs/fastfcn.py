@@ -17,8 +17,15 @@ class JPU(nn.Module):
     PSP, DeepLabV3).
     """
 
-    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 512,
-                 dilations: tuple[int, ...] = (1, 2, 4, 8), align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        *,
+        channels: int = 512,
+        dilations: tuple[int, ...] = (1, 2, 4, 8),
+        align_corners: bool = False,
+    ):
         super().__init__()
         at_level(in_channels, -3)
         self.align_corners = align_corners

@@ -18,9 +18,19 @@ class FCNHead(nn.Module):
     beside the result; dropout: share of channels dropped before the classifier.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, level: int | tuple[int, ...] = -1,
-                 channels: int = 256, num_convs: int = 1, kernel: int = 3, concat_input: bool = False,
-                 dropout: float = 0.1, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        level: int | tuple[int, ...] = -1,
+        channels: int = 256,
+        num_convs: int = 1,
+        kernel: int = 3,
+        concat_input: bool = False,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.levels = (level,) if isinstance(level, int) else tuple(level)
         self.align_corners = align_corners

@@ -26,9 +26,16 @@ class FCNSkipHead(nn.Module):
     needs = ("size",)
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, num_skips: int = 2,
-                 learned_up: bool = False, skip_scales: tuple[float, float] = (1.0, 1.0),
-                 zero_init: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        num_skips: int = 2,
+        learned_up: bool = False,
+        skip_scales: tuple[float, float] = (1.0, 1.0),
+        zero_init: bool = True,
+    ):
         super().__init__()
         if num_skips not in (0, 1, 2):
             raise ValueError(f"num_skips = {num_skips}: 0, 1 or 2")

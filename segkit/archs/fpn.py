@@ -18,9 +18,17 @@ class FPN(nn.Module):
     the second on.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 256,
-                 num_levels: int = 4, output_convs: bool = True, extra_levels: int = 0,
-                 extra_convs: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        *,
+        channels: int = 256,
+        num_levels: int = 4,
+        output_convs: bool = True,
+        extra_levels: int = 0,
+        extra_convs: bool = False,
+    ):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels, self.extra_levels = num_levels, extra_levels

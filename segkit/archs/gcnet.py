@@ -20,9 +20,11 @@ class GlobalContext(nn.Module):
         inner = int(channels * ratio)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.transform = nn.Sequential(
-            nn.Conv2d(channels, inner, 1), nn.LayerNorm([inner, 1, 1]), nn.ReLU(inplace=True),
-            nn.Conv2d(inner, channels, 1)
-        )  # fmt: skip
+            nn.Conv2d(channels, inner, 1),
+            nn.LayerNorm([inner, 1, 1]),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inner, channels, 1),
+        )
         nn.init.zeros_(self.transform[-1].weight)
         nn.init.zeros_(self.transform[-1].bias)
 
@@ -40,7 +42,23 @@ class GCHead(BlockFCN):
     ratio: of the channels inside the block; the rest as in BlockFCN.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, ratio: float = 0.25,
-                 concat_input: bool = True, dropout: float = 0.1, level: int = -1):  # fmt: skip
-        super().__init__(in_channels, num_classes, GlobalContext(channels, ratio), channels=channels,
-                         concat_input=concat_input, dropout=dropout, level=level)  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        ratio: float = 0.25,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
+        super().__init__(
+            in_channels,
+            num_classes,
+            GlobalContext(channels, ratio),
+            channels=channels,
+            concat_input=concat_input,
+            dropout=dropout,
+            level=level,
+        )

@@ -18,8 +18,17 @@ class HeightAttention(nn.Module):
     standard deviation of the position in training; dropout: of the pooled channels; use_max: rows pool maxima.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, rows: int = 16, reduction: int = 64, noise: float = 0.5,
-                 dropout: float = 0.1, use_max: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        rows: int = 16,
+        reduction: int = 64,
+        noise: float = 0.5,
+        dropout: float = 0.1,
+        use_max: bool = False,
+    ):
         super().__init__()
         self.rows, self.noise = rows, noise
         self.pool = F.adaptive_max_pool2d if use_max else F.adaptive_avg_pool2d
@@ -60,9 +69,7 @@ def row_places(window: list | None, size: tuple[int, int], *, rows: int, batch: 
     places = []
     for y0, _, y1, _, height, _ in ([float(value) for value in one] for one in window):
         starts = [i * size[0] // rows for i in range(rows)]
-        places.append(
-            [min(int((y0 + y) * rows / height), rows - 1) if y < y1 - y0 else rows for y in starts]
-        )  # fmt: skip
+        places.append([min(int((y0 + y) * rows / height), rows - 1) if y < y1 - y0 else rows for y in starts])
     return torch.tensor(places)
 
 
@@ -78,10 +85,21 @@ class HANetHead(nn.Module):
 
     needs = ("window", "size")
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
-                 rates: tuple[int, ...] = (12, 24, 36), low_channels: int = 48,
-                 places: tuple[int, ...] = (0, 1, 2, 3), rows: int = 16, reduction: int = 64, noise: float = 0.5,
-                 attention_dropout: float = 0.1, align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        rates: tuple[int, ...] = (12, 24, 36),
+        low_channels: int = 48,
+        places: tuple[int, ...] = (0, 1, 2, 3),
+        rows: int = 16,
+        reduction: int = 64,
+        noise: float = 0.5,
+        attention_dropout: float = 0.1,
+        align_corners: bool = True,
+    ):
         super().__init__()
         self.rows, self.align_corners = rows, align_corners
         deep, wide = in_channels[-1], (len(rates) + 2) * channels
@@ -90,15 +108,23 @@ class HANetHead(nn.Module):
         self.low = ConvBNReLU(at_level(in_channels, -4), low_channels, 1)
         self.refine = nn.Sequential(ConvBNReLU(channels + low_channels, channels), ConvBNReLU(channels, channels))
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        bridges = ((at_level(in_channels, -2), deep), (deep, wide), (wide, channels),
-                   (channels + low_channels, channels), (channels, num_classes))  # fmt: skip
+        bridges = (
+            (at_level(in_channels, -2), deep),
+            (deep, wide),
+            (wide, channels),
+            (channels + low_channels, channels),
+            (channels, num_classes),
+        )
         if not set(places) <= set(range(len(bridges))):
             raise ValueError(f"places = {places}: of 0 to {len(bridges) - 1}")
-        self.attention = nn.ModuleDict({
-            str(i): HeightAttention(*bridges[i], rows=rows, reduction=reduction, noise=noise, dropout=attention_dropout,
-                                    use_max=i == 4)
-            for i in sorted(places)
-        })  # fmt: skip
+        self.attention = nn.ModuleDict(
+            {
+                str(i): HeightAttention(
+                    *bridges[i], rows=rows, reduction=reduction, noise=noise, dropout=attention_dropout, use_max=i == 4
+                )
+                for i in sorted(places)
+            }
+        )
 
     def forward(self, features: list[Tensor], window: list | None, size: tuple[int, int]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i]; window, size: as for row_places -> logits [B,num_classes,h,w],

@@ -23,8 +23,15 @@ class HypercolumnHead(nn.Module):
 
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, levels: tuple[int, ...] = (-4, -2, -1),
-                 grid: int = 1, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        levels: tuple[int, ...] = (-4, -2, -1),
+        grid: int = 1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.levels = tuple(levels)
         self.grid = grid

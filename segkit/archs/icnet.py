@@ -24,10 +24,18 @@ class ICNet(nn.Module):
     strides = (8, 16, 32)
     stem_channels, stem_stride = 32, 2
 
-    def __init__(self, in_channels: int = 3, encoder: str = "resnet50c", *, pretrained: bool | None = False,
-                 channels: tuple[int, ...] = (64, 256, 256), pool_channels: int = 512,
-                 bins: tuple[int, ...] = (1, 2, 3, 6), mean: tuple[float, ...] = IMAGENET_MEAN,
-                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        encoder: str = "resnet50c",
+        *,
+        pretrained: bool | None = False,
+        channels: tuple[int, ...] = (64, 256, 256),
+        pool_channels: int = 512,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         import timm
 
@@ -60,7 +68,7 @@ class ICNet(nn.Module):
         x = encoder.act1(encoder.bn1(encoder.conv1(_half(image))))
         middle = encoder.layer2(encoder.layer1(encoder.maxpool(x)))
         x = encoder.layer4(encoder.layer3(_half(middle)))
-        deep = self.fuse.joining([*self.pools(x), x], like=x)
+        deep = self.fuse.over_concat([*self.pools(x), x], like=x)
         return [light, self.project_half(middle), self.project_quarter(deep)]
 
 

@@ -19,9 +19,17 @@ class ISAHead(nn.Module):
     authors' code.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 attention_channels: int = 256, window: tuple[int, int] = (8, 8), dropout: float = 0.1,
-                 level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        attention_channels: int = 256,
+        window: tuple[int, int] = (8, 8),
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         self.window = tuple(window)

@@ -17,7 +17,7 @@ from segkit.types import Found, Outputs
 
 class DecoderLayer(nn.Module):
     """Queries look at a memory where their masks are, then at each other (figure 2 right), each step added to what it
-    read and normalised afterwards."""
+    read and normalized afterwards."""
 
     def __init__(self, channels: int, heads: int, inner: int):
         super().__init__()
@@ -60,29 +60,53 @@ class Mask2FormerHead(nn.Module):
     needs = ("image",)
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256, num_queries: int = 100,
-                 encoder_layers: int = 6, encoder_inner: int = 1024, points: int = 4, layers: int = 9,
-                 inner: int = 2048, heads: int = 8, level_features: int = 0, limit: int = 100):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        num_queries: int = 100,
+        encoder_layers: int = 6,
+        encoder_inner: int = 1024,
+        points: int = 4,
+        layers: int = 9,
+        inner: int = 2048,
+        heads: int = 8,
+        level_features: int = 0,
+        limit: int = 100,
+    ):
         super().__init__()
         at_level(in_channels, -LEVELS - 1)
         self.limit = limit
-        self.pixels = PixelDecoder(tuple(in_channels[-LEVELS - 1 :]), channels, layers=encoder_layers, heads=heads,
-                                   points=points, inner=encoder_inner)  # fmt: skip
+        self.pixels = PixelDecoder(
+            tuple(in_channels[-LEVELS - 1 :]),
+            channels,
+            layers=encoder_layers,
+            heads=heads,
+            points=points,
+            inner=encoder_inner,
+        )
         self.query_features = nn.Parameter(torch.randn(num_queries, channels))
         self.query_embedding = nn.Parameter(torch.randn(num_queries, channels))
         self.level_embedding = nn.Parameter(torch.randn(LEVELS, channels))
         self.layers = nn.ModuleList(DecoderLayer(channels, heads, inner) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         self.classes = nn.Linear(channels, num_classes + 1)
-        self.masks = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(),
-                                   nn.Linear(channels, channels))  # fmt: skip
+        self.masks = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+        )
         self.bottom = nn.Conv2d(channels, level_features, 3, padding=1) if level_features else None
         for parameter in self.layers.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,3,H,W], normalised -> "class_logits", list of
+        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,3,H,W], normalized -> "class_logits", list of
         L float [B,Q,K+1], the last class being no object; "mask_logits", list of L float [B,Q,h,w] at the finest
         map's size; "level_features" float [B,level_features,h,w]; "image" as it came."""
         memories, mask_features = self.pixels(features[-LEVELS - 1 :])

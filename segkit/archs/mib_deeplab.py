@@ -12,9 +12,9 @@ SLOPE = 0.01
 
 @HEADS.register
 class MiBDeepLabHead(nn.Module):
-    """Atrous spatial pyramid pooling with one normalisation over all branches, and the image's mean added at the end.
+    """Atrous spatial pyramid pooling with one normalization over all branches, and the image's mean added at the end.
 
-    The branches have no normalisation of their own; after each normalisation comes a leaky ReLU of slope 0.01. In
+    The branches have no normalization of their own; after each normalization comes a leaky ReLU of slope 0.01. In
     training the image branch is the mean of the whole map; in evaluation the mean of a window of `pooling` cells
     around each position, which is the same where the map is no larger than the window.
     channels: of the embedding; hidden: of each branch; rates: 6, 12, 18 at output stride 16, 12, 24, 32 at 8;
@@ -22,9 +22,17 @@ class MiBDeepLabHead(nn.Module):
     Keys are the published ones.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256, hidden: int = 256,
-                 rates: tuple[int, ...] = (6, 12, 18), pooling: int | tuple[int, int] | None = 32,
-                 level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        hidden: int = 256,
+        rates: tuple[int, ...] = (6, 12, 18),
+        pooling: int | tuple[int, int] | None = 32,
+        level: int = -1,
+    ):
         super().__init__()
         deep = at_level(in_channels, level)
         self.level = level

@@ -10,7 +10,7 @@ from segkit.registry import HEADS
 class NonLocalBlock(SelfAttention2d):
     """x + W(attention over all positions), embedded Gaussian (section 3.2, eq. 4 and 6): [B,channels,h,w] -> the same.
 
-    reduction: the compared and gathered maps have channels / reduction channels. The normalisation after W starts at
+    reduction: the compared and gathered maps have channels / reduction channels. The normalization after W starts at
     scale 0 (section 4.1), so that the block starts as the identity.
     """
 
@@ -33,7 +33,23 @@ class NonLocalHead(BlockFCN):
     reduction: of the channels inside the block; the rest as in BlockFCN.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, reduction: int = 2,
-                 concat_input: bool = True, dropout: float = 0.1, level: int = -1):  # fmt: skip
-        super().__init__(in_channels, num_classes, NonLocalBlock(channels, reduction), channels=channels,
-                         concat_input=concat_input, dropout=dropout, level=level)  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        reduction: int = 2,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
+        super().__init__(
+            in_channels,
+            num_classes,
+            NonLocalBlock(channels, reduction),
+            channels=channels,
+            concat_input=concat_input,
+            dropout=dropout,
+            level=level,
+        )

@@ -17,8 +17,7 @@ class ObjectContext(nn.Module):
     cells; parts: a side is cut into so many, and positions see those of their own rectangle alone.
     """
 
-    def __init__(self, in_channels: int, compared: int, gathered: int, channels: int, *, pool: int = 1,
-                 parts: int = 1):  # fmt: skip
+    def __init__(self, in_channels: int, compared: int, gathered: int, channels: int, *, pool: int = 1, parts: int = 1):
         super().__init__()
         self.query = _conv_bn_relu(in_channels, compared, 1)
         self.value = nn.Conv2d(in_channels, gathered, 1)
@@ -68,8 +67,15 @@ class _OCHead(nn.Module):
 class OCHead(_OCHead):
     """Base-OC: the object context of the whole map beside the map (section 3.3, figure 2b)."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512, dropout: float = 0.05,
-                 level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        dropout: float = 0.05,
+        level: int = -1,
+    ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
         self.context = ObjectContext(channels, channels // 2, channels // 2, channels)
         self.fuse = _conv_bn_relu(2 * channels, channels, 1)
@@ -84,8 +90,16 @@ class PyramidOCHead(_OCHead):
     """Pyramid-OC: object contexts within the rectangles of four grids beside the map, widened to the same number of
     channels (section 3.3, figure 2c). parts: rectangles a side, per grid."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 parts: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.05, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        parts: tuple[int, ...] = (1, 2, 3, 6),
+        dropout: float = 0.05,
+        level: int = -1,
+    ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
         # The authors' pyramid gathers all channels, their base form half of them.
         self.contexts = nn.ModuleList(
@@ -104,15 +118,24 @@ class ASPOCHead(_OCHead):
     """ASP-OC: an atrous pyramid whose image mean is replaced by an object context at half size (section 3.3, figure
     2d). branch_channels: of each branch, None for half of channels; rates: of the dilated branches."""
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 branch_channels: int | None = None, rates: tuple[int, ...] = (12, 24, 36), dropout: float = 0.1,
-                 level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        branch_channels: int | None = None,
+        rates: tuple[int, ...] = (12, 24, 36),
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
         width = branch_channels or channels // 2
         self.context = nn.Sequential(
-            _conv_bn_relu(channels, width, 3), ObjectContext(width, width // 2, width, width, pool=2),
-            _conv_bn_relu(width, width, 1)
-        )  # fmt: skip
+            _conv_bn_relu(channels, width, 3),
+            ObjectContext(width, width // 2, width, width, pool=2),
+            _conv_bn_relu(width, width, 1),
+        )
         self.pointwise = ConvBNReLU(channels, width, 1)
         self.dilated = nn.ModuleList(ConvBNReLU(channels, width, dilation=rate) for rate in rates)
         self.fuse = ConvBNReLU((len(rates) + 2) * width, channels, 1)
@@ -123,6 +146,6 @@ class ASPOCHead(_OCHead):
 
 
 def _conv_bn_relu(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
-    """With a bias before the normalisation, as in the published weights (leaky ReLU 0.01 there, ReLU in the paper)."""
+    """With a bias before the normalization, as in the published weights (leaky ReLU 0.01 there, ReLU in the paper)."""
     conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

@@ -25,10 +25,20 @@ class OCRHead(nn.Module):
     coarse_channels, coarse_kernel: of the coarse part's convolution.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 relation_channels: int = 256, levels: tuple[int, ...] = (-1,), coarse_levels: tuple[int, ...] = (-2,),
-                 coarse_channels: int = 256, coarse_kernel: int = 3, dropout: float = 0.1,
-                 align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        relation_channels: int = 256,
+        levels: tuple[int, ...] = (-1,),
+        coarse_levels: tuple[int, ...] = (-2,),
+        coarse_channels: int = 256,
+        coarse_kernel: int = 3,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.levels, self.coarse_levels = tuple(levels), tuple(coarse_levels)
         self.align_corners = align_corners
@@ -37,9 +47,12 @@ class OCRHead(nn.Module):
         self.coarse_classifier = nn.Conv2d(coarse_channels, num_classes, 1)
         self.reduce = ConvBNReLU(width, channels)
         self.relation = SelfAttention2d(
-            project(channels, relation_channels, 2), project(channels, relation_channels, 2),
-            project(channels, relation_channels), project(relation_channels, channels), scale=relation_channels**-0.5
-        )  # fmt: skip
+            project(channels, relation_channels, 2),
+            project(channels, relation_channels, 2),
+            project(channels, relation_channels),
+            project(relation_channels, channels),
+            scale=relation_channels**-0.5,
+        )
         self.fuse = ConvBNReLU(2 * channels, channels, 1)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
@@ -57,4 +70,4 @@ class OCRHead(nn.Module):
     def _join(self, conv: ConvBNReLU, features: list[Tensor], levels: tuple[int, ...]) -> Tensor:
         """-> float [B,channels of conv,h,w], of the first level's size."""
         maps = [features[i] for i in levels]
-        return conv.joining(maps, like=maps[0], align_corners=self.align_corners)
+        return conv.over_concat(maps, like=maps[0], align_corners=self.align_corners)

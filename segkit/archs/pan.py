@@ -62,8 +62,17 @@ class PANHead(nn.Module):
     map; num_levels: how many of the backbone's maps take part, counted from the deepest; kernel: of the classifier.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 32, num_levels: int = 4,
-                 kernel: int = 3, dropout: float = 0.0, align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 32,
+        num_levels: int = 4,
+        kernel: int = 3,
+        dropout: float = 0.0,
+        align_corners: bool = True,
+    ):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels = num_levels

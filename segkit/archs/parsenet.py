@@ -27,17 +27,27 @@ class ParseNetHead(nn.Module):
 
     late: False concatenates local feature and context before the classifier (section 3.2, early fusion), True
     classifies each and adds the scores; the latter is two layers, of which none is the classifier: it cannot grow.
-    normalise: without it the larger of the two drowns the other (section 3.3); local_scale, context_scale: factors of
-    the two normalisations at the start, those of a released net (the paper starts both at 10). rate: dilation of fc6.
+    normalize: without it the larger of the two drowns the other (section 3.3); local_scale, context_scale: factors of
+    the two normalizations at the start, those of a released net (the paper starts both at 10). rate: dilation of fc6.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 1024, rate: int = 12,
-                 late: bool = False, normalise: bool = True, local_scale: float = 50.0, context_scale: float = 10.0,
-                 dropout: float = 0.5):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 1024,
+        rate: int = 12,
+        late: bool = False,
+        normalize: bool = True,
+        local_scale: float = 50.0,
+        context_scale: float = 10.0,
+        dropout: float = 0.5,
+    ):
         super().__init__()
         self.convs = large_fov(in_channels[-1], channels, rate=rate, dropout=dropout)
-        self.local_norm = L2Norm(channels, local_scale) if normalise else nn.Identity()
-        self.context_norm = L2Norm(channels, context_scale) if normalise else nn.Identity()
+        self.local_norm = L2Norm(channels, local_scale) if normalize else nn.Identity()
+        self.context_norm = L2Norm(channels, context_scale) if normalize else nn.Identity()
         self.classifier = None if late else nn.Conv2d(2 * channels, num_classes, 1)
         self.late = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for _ in range(2 * late))
 

@@ -25,10 +25,24 @@ class PointRendHead(nn.Module):
 
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...],
-                 coarse: str = "SemFPNHead", coarse_channels: int = 128, channels: int = 256, num_layers: int = 3,
-                 level: int = -4, num_points: int = 2048, oversample: float = 3.0, importance: float = 0.75,
-                 subdivisions: int = 2, subdivision_points: int = 8196, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        strides: tuple[int, ...],
+        coarse: str = "SemFPNHead",
+        coarse_channels: int = 128,
+        channels: int = 256,
+        num_layers: int = 3,
+        level: int = -4,
+        num_points: int = 2048,
+        oversample: float = 3.0,
+        importance: float = 0.75,
+        subdivisions: int = 2,
+        subdivision_points: int = 8196,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.level = level
         self.num_points, self.oversample, self.importance = num_points, oversample, importance
@@ -102,8 +116,15 @@ def cell_centres(index: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([(index % width + 0.5) / width, (index // width + 0.5) / height], dim=2)
 
 
-def choose_points(coarse: Tensor, num_points: int, oversample: float, importance: float, *,
-                  align_corners: bool = False, generator: torch.Generator | None = None) -> Tensor:  # fmt: skip
+def choose_points(
+    coarse: Tensor,
+    num_points: int,
+    oversample: float,
+    importance: float,
+    *,
+    align_corners: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Section 3.3: of oversample * num_points uniform places the least certain importance * num_points, the rest
     uniform anew. coarse: float [B,K,h,w] -> places float32 [B,num_points,2].
 

@@ -76,9 +76,19 @@ class PSAHead(nn.Module):
     mmsegmentation's weights are trained with 1.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 mask_size: tuple[int, int] = (97, 97), shrink: int = 2, expand_padding: int = 1,
-                 dropout: float = 0.1, level: int = -1, align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        mask_size: tuple[int, int] = (97, 97),
+        shrink: int = 2,
+        expand_padding: int = 1,
+        dropout: float = 0.1,
+        level: int = -1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         if not all(side % 2 for side in mask_size):
             raise ValueError(f"mask_size = {mask_size}: both sides are odd, the middle is the position itself")

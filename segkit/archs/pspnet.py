@@ -12,13 +12,24 @@ class PSPHead(nn.Module):
 
     Section 3.2, figure 3. pool_channels: of each grid, None for 1/n of the map's channels with n grids (section 3.2);
     fuse_kernel: of the convolution over the concatenation; classifier_kernel: of the last one (paper: 3 and 1);
-    norm_single: whether the grid of a single cell is normalised, which a batch of one cannot be trained with.
+    norm_single: whether the grid of a single cell is normalized, which a batch of one cannot be trained with.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 bins: tuple[int, ...] = (1, 2, 3, 6), pool_channels: int | None = None, fuse_kernel: int = 3,
-                 classifier_kernel: int = 1, norm_single: bool = True, dropout: float = 0.1, level: int = -1,
-                 align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        pool_channels: int | None = None,
+        fuse_kernel: int = 3,
+        classifier_kernel: int = 1,
+        norm_single: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.level = level
         deep = at_level(in_channels, level)
@@ -32,5 +43,5 @@ class PSPHead(nn.Module):
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
         x = features[self.level]
-        embedding = self.dropout(self.fuse.joining([x, *self.pools(x)], like=x, align_corners=self.align_corners))
+        embedding = self.dropout(self.fuse.over_concat([x, *self.pools(x)], like=x, align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}

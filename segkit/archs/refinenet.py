@@ -8,7 +8,7 @@ from segkit.registry import HEADS
 
 
 def conv3x3(in_channels: int, channels: int, *, bias: bool = False) -> nn.Conv2d:
-    """The only convolution of these blocks: they have no normalisation."""
+    """The only convolution of these blocks: they have no normalization."""
     return nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
 
 
@@ -76,8 +76,16 @@ class RefineNetHead(nn.Module):
     the classifier.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
-                 deep_channels: int = 512, dropout: float = 0.5, align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        deep_channels: int = 512,
+        dropout: float = 0.5,
+        align_corners: bool = True,
+    ):
         super().__init__()
         at_level(in_channels, -4)
         self.align_corners = align_corners

@@ -36,9 +36,17 @@ class SAHead(nn.Module):
     the blocks' widths open: no parity.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 attention_channels: int = 64, levels: tuple[int, ...] = (-3, -2, -1), dropout: float = 0.1,
-                 align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        attention_channels: int = 64,
+        levels: tuple[int, ...] = (-3, -2, -1),
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.levels = tuple(levels)
         self.align_corners = align_corners
@@ -55,8 +63,9 @@ class SAHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] at the size of the first of the
         levels, embedding [B,C,h,w] and presence [B,num_classes], logits of each class's presence."""
         attended = [block(features[level]) for block, level in zip(self.blocks, self.levels)]
-        maps = [resize(x, like=attended[0], align_corners=self.align_corners)
-                for x in (*attended, self.plain(features[-1]))]  # fmt: skip
+        maps = [
+            resize(x, like=attended[0], align_corners=self.align_corners) for x in (*attended, self.plain(features[-1]))
+        ]
         embedding = self.dropout(torch.cat(maps, dim=1))
         presence = self.presence(torch.cat([x.mean((2, 3)) for x in attended], dim=1))
         return {"logits": self.classifier(embedding), "embedding": embedding, "presence": presence}

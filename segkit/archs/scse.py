@@ -14,8 +14,9 @@ class SCSEGates(nn.Module):
     reduction, combine: of the blocks, see SCSE.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, reduction: int = 2,
-                 combine: str = "max"):  # fmt: skip
+    def __init__(
+        self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, reduction: int = 2, combine: str = "max"
+    ):
         super().__init__()
         self.channels, self.strides = tuple(in_channels), tuple(strides)
         self.gates = nn.ModuleList(SCSE(width, reduction, combine) for width in in_channels)

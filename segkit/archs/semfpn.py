@@ -12,14 +12,23 @@ class SemFPNHead(nn.Module):
     """Every map of a pyramid is brought to the finest one's size by steps of one 3x3 convolution and twice the size,
     and their sum is classified (section 3, figure 3).
 
-    strides: of the maps, each a power of two times the first; groups: of the normalisation, 0 for batch normalisation.
+    strides: of the maps, each a power of two times the first; groups: of the normalization, 0 for batch normalization.
     The paper has groups=32, as segmentation_models (there with concat=False or True: the maps side by side instead of
     their sum); the default is the form of mmsegmentation's benchmark.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...],
-                 channels: int = 128, groups: int = 0, concat: bool = False, dropout: float = 0.1,
-                 align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        strides: tuple[int, ...],
+        channels: int = 128,
+        groups: int = 0,
+        concat: bool = False,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.align_corners = align_corners
         self.concat = concat

@@ -45,9 +45,18 @@ class SFHead(nn.Module):
     deep_supervision: the sum at every finer level is classified too, as "level0.logits" (the finest), ...
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 256,
-                 bins: tuple[int, ...] = (1, 2, 3, 6), num_levels: int = 4, deep_supervision: bool = False,
-                 dropout: float = 0.1, align_corners: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        num_levels: int = 4,
+        deep_supervision: bool = False,
+        dropout: float = 0.1,
+        align_corners: bool = True,
+    ):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels = num_levels
@@ -72,13 +81,14 @@ class SFHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w] and
         with deep supervision level<i>.logits, h and w those of the finest map that takes part."""
         *shallow, deep = features[-self.num_levels :]
-        x = self.dropout(self.reduce.joining([*self.pools(deep), deep], like=deep, align_corners=self.align_corners))
+        pooled = [*self.pools(deep), deep]
+        x = self.dropout(self.reduce.over_concat(pooled, like=deep, align_corners=self.align_corners))
         maps, sums = [x], []
         for lateral, align, output, low in reversed([*zip(self.laterals, self.align, self.outputs, shallow)]):
             low = lateral(low)
             x = low + align(low, x)
             sums.insert(0, x)
             maps.insert(0, output(x))
-        embedding = self.fuse.joining(maps, like=maps[0], align_corners=self.align_corners)
+        embedding = self.fuse.over_concat(maps, like=maps[0], align_corners=self.align_corners)
         levels = {f"level{i}.logits": head(x) for i, (head, x) in enumerate(zip(self.level_heads, sums))}
         return {"logits": self.classifier(embedding), "embedding": embedding, **levels}

@@ -26,11 +26,12 @@ def with_places(x: Tensor) -> Tensor:
 
 class MaskFeatures(nn.Module):
     """All maps but the last of a pyramid at the finest one's size, added up (section 3.3.2 of SOLOv2); the deepest of
-    them sees its places. groups: of every normalisation; 0 for none, as in BoxLevelSet's code, which then ends in a
+    them sees its places. groups: of every normalization; 0 for none, as in BoxLevelSet's code, which then ends in a
     plain convolution."""
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int, out_channels: int, *, groups: int,
-                 deformable: bool):  # fmt: skip
+    def __init__(
+        self, in_channels: tuple[int, ...], channels: int, out_channels: int, *, groups: int, deformable: bool
+    ):
         super().__init__()
         deepest = len(in_channels) - 1
         self.paths = nn.ModuleList(
@@ -63,7 +64,7 @@ class SOLOv2Head(nn.Module):
 
     channels, depth, groups: of the towers; grids: cells a side, one per map; kernel_channels: D, None for channels;
     kernel_conv: side of the convolution that makes them; mask_channels: inside of the mask features, None for channels;
-    mask_groups: of their normalisation, 0 for none; deformable: whether towers and mask features have modulated
+    mask_groups: of their normalization, 0 for none; deformable: whether towers and mask features have modulated
     deformable convolutions; level_features: channels of the features that BoxLevelSet's energies compare, 0 for a head
     that has none. SOLOv2 itself has channels=512, kernel_channels=256, kernel_conv=3, mask_channels=128,
     mask_groups=32. Rules of inference, as CellRules has them: score_threshold, mask_threshold, candidates, keep_score,
@@ -73,13 +74,30 @@ class SOLOv2Head(nn.Module):
     needs = ("image",)
     classifier = None
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, strides: tuple[int, ...], channels: int = 256,
-                 depth: int = 4, grids: tuple[int, ...] = (40, 36, 24, 16, 12), groups: int = 32,
-                 kernel_channels: int | None = None, kernel_conv: int = 1, mask_channels: int | None = None,
-                 mask_groups: int = 0, deformable: bool = False, level_features: int = 5,
-                 score_threshold: float = 0.05, mask_threshold: float = 0.5, candidates: int = 500,
-                 keep_score: float = 0.025, limit: int = 100, decay: str = "gaussian",
-                 sigma: float = 2.0):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        strides: tuple[int, ...],
+        channels: int = 256,
+        depth: int = 4,
+        grids: tuple[int, ...] = (40, 36, 24, 16, 12),
+        groups: int = 32,
+        kernel_channels: int | None = None,
+        kernel_conv: int = 1,
+        mask_channels: int | None = None,
+        mask_groups: int = 0,
+        deformable: bool = False,
+        level_features: int = 5,
+        score_threshold: float = 0.05,
+        mask_threshold: float = 0.5,
+        candidates: int = 500,
+        keep_score: float = 0.025,
+        limit: int = 100,
+        decay: str = "gaussian",
+        sigma: float = 2.0,
+    ):
         super().__init__()
         if len(grids) != len(in_channels) or len(grids) < 3 or len(set(in_channels)) != 1:
             raise ValueError(
@@ -101,12 +119,13 @@ class SOLOv2Head(nn.Module):
         self.categories, self.kernels = plain(channels, num_classes), plain(channels, size, kernel_conv)
         # a prior of 0.01 for every class (focal loss, section 3.3)
         nn.init.constant_(self.categories.bias, -math.log(99))
-        self.masks = MaskFeatures(tuple(in_channels[:-1]), mask_channels or channels, size, groups=mask_groups,
-                                  deformable=deformable)  # fmt: skip
+        self.masks = MaskFeatures(
+            tuple(in_channels[:-1]), mask_channels or channels, size, groups=mask_groups, deformable=deformable
+        )
         self.bottom = plain(size, level_features) if level_features else None
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
-        """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalised -> "categories" and "kernels", lists of
+        """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalized -> "categories" and "kernels", lists of
         float [B,K,S,S] and [B,D,S,S]; "mask_features" float [B,D,h_0,w_0]; "level_features" float
         [B,level_features,h_0,w_0]; "image" as it came."""
         first, *middle, last = features

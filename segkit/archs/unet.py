@@ -17,9 +17,16 @@ ATTENTION = {"scse": SCSE}
 class UpBlock(nn.Module):
     """Doubles the size, joins the encoder's map of that size where there is one, two convolutions."""
 
-    def __init__(self, in_channels: int, skip_channels: int, channels: int, *,
-                 gate: Callable[[int], nn.Module] = nn.Identity, upsample: str = "nearest",
-                 norm: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        skip_channels: int,
+        channels: int,
+        *,
+        gate: Callable[[int], nn.Module] = nn.Identity,
+        upsample: str = "nearest",
+        norm: bool = True,
+    ):
         super().__init__()
         width = in_channels + skip_channels
         self.upsample = upsample
@@ -47,15 +54,26 @@ class UNetHead(nn.Module):
     channels: of the blocks, deep to shallow; fewer blocks than the encoder has strides leave the result at that
     fraction of the image. A stride the encoder has no map for is passed without one. attention: None or "scse", on
     each block's input (where a map joins) and output; reduction, combine: of scSE, see SCSE (segmentation_models has 16
-    and "sum", the authors' code 2 and "max"); upsample: "nearest" or "bilinear"; norm: batch normalisation.
+    and "sum", the authors' code 2 and "max"); upsample: "nearest" or "bilinear"; norm: batch normalization.
     """
 
     needs = ("size",)
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, strides: tuple[int, ...], *,
-                 channels: tuple[int, ...] = (256, 128, 64, 32, 16), attention: str | None = None,
-                 reduction: int = 16, combine: str = "sum", upsample: str = "nearest", norm: bool = True,
-                 kernel: int = 3, dropout: float = 0.0):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        strides: tuple[int, ...],
+        *,
+        channels: tuple[int, ...] = (256, 128, 64, 32, 16),
+        attention: str | None = None,
+        reduction: int = 16,
+        combine: str = "sum",
+        upsample: str = "nearest",
+        norm: bool = True,
+        kernel: int = 3,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         if attention is not None and attention not in ATTENTION:
             raise ValueError(f"attention = {attention!r}: choose None or one of {', '.join(map(repr, ATTENTION))}")

@@ -39,16 +39,25 @@ class UNet(nn.Module):
     padding: "zero" keeps sizes and gives every map (strides 16 to 1 with five levels; an image is padded at the right
     and bottom to a multiple of the deepest stride and the maps cropped). "none" is the paper's own: convolutions eat
     a border, 572 x 572 becomes 388 x 388, one map. "mirror" continues the image by its mirror image first (section 2,
-    the overlap-tile strategy), so that the one map covers the image. norm: batch normalisation (the paper has none);
+    the overlap-tile strategy), so that the one map covers the image. norm: batch normalization (the paper has none);
     learned_up: transposed convolutions (the paper's) or bilinear and 1x1; dropout: at the end of the contracting path;
     mean, std: in 0..255.
     """
 
     order = "RGB"
 
-    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 1024), *,
-                 padding: str = "zero", norm: bool = True, learned_up: bool = True, dropout: float = 0.0,
-                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        *,
+        padding: str = "zero",
+        norm: bool = True,
+        learned_up: bool = True,
+        dropout: float = 0.0,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         if padding not in ("zero", "none", "mirror"):
             raise ValueError(f"padding = {padding!r}: choose 'zero', 'none' or 'mirror'")

@@ -14,9 +14,17 @@ class UPerHead(nn.Module):
     pooling grids; num_levels: how many of the backbone's maps take part, counted from the deepest.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, *, channels: int = 512,
-                 bins: tuple[int, ...] = (1, 2, 3, 6), num_levels: int = 4, dropout: float = 0.1,
-                 align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        num_levels: int = 4,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels = num_levels
@@ -34,14 +42,14 @@ class UPerHead(nn.Module):
         """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
         the finest map's size."""
         maps = self._pyramid(features[-self.num_levels :])
-        embedding = self.dropout(self.merge.joining(maps, like=maps[0], align_corners=self.align_corners))
+        embedding = self.dropout(self.merge.over_concat(maps, like=maps[0], align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
     def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
         """-> float [B,channels,h_i,w_i] for each level, the finest first."""
         *shallow, deep = features
         maps = [lateral(x) for lateral, x in zip(self.laterals, shallow)]
-        maps.append(self.fuse.joining([deep, *self.pools(deep)], like=deep, align_corners=self.align_corners))
+        maps.append(self.fuse.over_concat([deep, *self.pools(deep)], like=deep, align_corners=self.align_corners))
         for i in reversed(range(len(shallow))):
             maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], align_corners=self.align_corners)
         return [*(output(x) for output, x in zip(self.outputs, maps)), maps[-1]]

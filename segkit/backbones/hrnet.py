@@ -31,7 +31,7 @@ PUBLISHED_DEPTHS = {((1, 3, 2), 2): "_small_v2"}
 
 
 class Residual(nn.Module):
-    """Convolutions with normalisation, a shortcut around them and a ReLU: [B,in_channels,h,w] -> [B,widths[-1],h,w].
+    """Convolutions with normalization, a shortcut around them and a ReLU: [B,in_channels,h,w] -> [B,widths[-1],h,w].
 
     widths, kernels: of each convolution. Keys conv1, bn1, ..., downsample.0 and .1 where the width changes.
     """
@@ -49,7 +49,7 @@ class Residual(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         for i in range(1, self.num_convs + 1):
             x = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x))
-            # in place: the backward pass of a normalisation needs its input, not this output
+            # in place: the backward pass of a normalization needs its input, not this output
             x = F.relu(x.add_(shortcut) if i == self.num_convs else x, inplace=True)
         return x
 
@@ -95,16 +95,24 @@ class HRNet(nn.Module):
     and depth or the name of one of timm's ("hrnet_w18.ms_in1k"), both fetched from the hub, or a source as of Timm;
     num_modules: of the stages with two, three and four branches; num_blocks: residual blocks of the first stage and of
     every branch of a module ((1, 3, 2) and 2: "small v2"); fuse_upsample: one of FUSE_UPSAMPLES; norm_eval: batch
-    normalisations stay in eval; mean, std: in 0..255.
+    normalizations stay in eval; mean, std: in 0..255.
     """
 
     order = "RGB"
 
-    def __init__(self, width: int = 18, in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
-                 num_modules: tuple[int, int, int] = (1, 4, 3), num_blocks: int = 4, fuse_upsample: str = "bilinear",
-                 norm_eval: bool = False, mean: tuple[float, ...] = IMAGENET_MEAN,
-                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        width: int = 18,
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        num_modules: tuple[int, int, int] = (1, 4, 3),
+        num_blocks: int = 4,
+        fuse_upsample: str = "bilinear",
+        norm_eval: bool = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         if fuse_upsample not in FUSE_UPSAMPLES:
             raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: choose one of {', '.join(FUSE_UPSAMPLES)}")
@@ -134,21 +142,24 @@ class HRNet(nn.Module):
             load_encoder(self, weights, in_channels, "backbone.pretrained")
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W], normalised; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after
+        """image: float [B,in_channels,H,W], normalized; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after
         the first convolution -> four maps of strides 4 to 32."""
         x = F.relu(self.bn1(self.conv1(image)), inplace=True)
         if stem_add is not None:
             x = x + stem_add
         maps = [self.layer1(F.relu(self.bn2(self.conv2(x)), inplace=True))]
-        for transition, stage in ((self.transition1, self.stage2), (self.transition2, self.stage3),
-                                  (self.transition3, self.stage4)):  # fmt: skip
+        for transition, stage in (
+            (self.transition1, self.stage2),
+            (self.transition2, self.stage3),
+            (self.transition3, self.stage4),
+        ):
             # A new branch starts from the last of those before it; the others go on, changed at most in width.
             sources = [*maps, maps[-1]]
             maps = stage([layer(x) for layer, x in zip(transition, sources[: len(transition)])])
         return maps
 
     def train(self, mode: bool = True) -> "HRNet":
-        """As nn.Module.train, but with norm_eval batch normalisations stay in eval."""
+        """As nn.Module.train, but with norm_eval batch normalizations stay in eval."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():

@@ -1,4 +1,4 @@
-"""ResNet with activated batch normalisation: of In-Place ABN, Rota Bulo et al., CVPR 2018,
+"""ResNet with activated batch normalization: of In-Place ABN, Rota Bulo et al., CVPR 2018,
 https://arxiv.org/abs/1712.02616, in the form MiB trains, Cermelli et al., CVPR 2020, https://arxiv.org/abs/2002.00718."""
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from segkit.ops.in_place_abn import in_place_scale
 from segkit.registry import BACKBONES, ConfigError
 
 SLOPE = 0.01
-"""Of the leaky ReLU after every normalisation and every sum."""
+"""Of the leaky ReLU after every normalization and every sum."""
 
 BLOCKS: dict[int, tuple[int, ...]] = {
     18: (2, 2, 2, 2),
@@ -31,7 +31,7 @@ DILATIONS = {16: (1, 1, 1, 2), 8: (1, 1, 2, 4)}
 
 
 class ABNBlock(nn.Module):
-    """Convolutions with normalisation, leaky ReLUs between them, a shortcut and one after the sum:
+    """Convolutions with normalization, leaky ReLUs between them, a shortcut and one after the sum:
     [B,in_channels,h,w] -> [B,widths[-1],h / stride,w / stride].
 
     widths: of two 3x3 convolutions, or of 1x1, 3x3 and 1x1; the first 3x3 has the stride, all 3x3 the dilation.
@@ -66,22 +66,30 @@ class ABNBlock(nn.Module):
 
 @BACKBONES.register
 class ABNResNet(nn.Module):
-    """ResNet-18 to 152 whose normalisations are followed by a leaky ReLU of slope 0.01: [B,in_channels,H,W] -> the maps
+    """ResNet-18 to 152 whose normalizations are followed by a leaky ReLU of slope 0.01: [B,in_channels,H,W] -> the maps
     of four stages. Keys are the published ones (mod1 to mod5).
 
     output_stride: 16 or 8. pretrained: None or False for random weights; a file of the published form, with a name of
     any ending, "package.module:function" or a function that returns a state dict. in_place: whether these weights are
     of in-place ABN, which scales by |weight| + 1e-5, as the published ones are; they are converted.
-    norm_eval: normalisations stay in eval; mean, std: in 0..255.
+    norm_eval: normalizations stay in eval; mean, std: in 0..255.
     """
 
     order = "RGB"
     stem_channels, stem_stride = 64, 2
 
-    def __init__(self, depth: int = 101, in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, output_stride: int = 16,
-                 in_place: bool = True, norm_eval: bool = False, mean: tuple[float, ...] = IMAGENET_MEAN,
-                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        depth: int = 101,
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        output_stride: int = 16,
+        in_place: bool = True,
+        norm_eval: bool = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         for name, value, known in (("depth", depth, BLOCKS), ("output_stride", output_stride, DILATIONS)):
             if value not in known:
@@ -111,7 +119,7 @@ class ABNResNet(nn.Module):
             load_encoder(self, _published(pretrained, self, in_place), in_channels, "backbone.pretrained")
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W], normalised; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after the
+        """image: float [B,in_channels,H,W], normalized; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after the
         first activation -> four maps."""
         x = F.leaky_relu(self.mod1(image), SLOPE, inplace=True)
         if stem_add is not None:
@@ -124,7 +132,7 @@ class ABNResNet(nn.Module):
         return features
 
     def train(self, mode: bool = True) -> "ABNResNet":
-        """As nn.Module.train, but with norm_eval normalisations stay in eval."""
+        """As nn.Module.train, but with norm_eval normalizations stay in eval."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():
@@ -134,7 +142,7 @@ class ABNResNet(nn.Module):
 
 
 def _published(source: bool | str | Path | Callable[[], dict], encoder: nn.Module, in_place: bool) -> dict[str, Tensor]:
-    """-> weights by the encoder's names, the scale of normalisations as plain batch normalisation has it."""
+    """-> weights by the encoder's names, the scale of normalizations as plain batch normalization has it."""
     if source is True:
         raise ConfigError("backbone.pretrained = True: nobody hosts these weights as a package; give the file's path")
     is_file = isinstance(source, str | Path) and Path(source).is_file()

@@ -17,8 +17,14 @@ class PlainEncoder(nn.Module):
     order = "RGB"
     stem_stride = 2
 
-    def __init__(self, channels: tuple[int, ...] = (24, 48, 96, 128), in_channels: int = 3, *,
-                 mean: float = 127.5, std: float = 64.0):  # fmt: skip
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (24, 48, 96, 128),
+        in_channels: int = 3,
+        *,
+        mean: float = 127.5,
+        std: float = 64.0,
+    ):
         super().__init__()
         self.channels = tuple(channels)
         self.strides = tuple(2 ** (i + 1) for i in range(len(channels)))

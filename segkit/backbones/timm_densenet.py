@@ -13,18 +13,27 @@ from segkit.registry import BACKBONES, ConfigError
 @BACKBONES.register
 class TimmDenseNet(Timm):
     """A DenseNet without the pooling of its last transitions, whose blocks behind them are dilated, and without its
-    last normalisation: [B,in_channels,H,W] -> maps of the stem and of the four blocks (strides 2, 4, 8, 8, 8 with two
+    last normalization: [B,in_channels,H,W] -> maps of the stem and of the four blocks (strides 2, 4, 8, 8, 8 with two
     dilations), rounded up.
 
     dilations: of the last blocks, one or two of them. The other arguments are Timm's.
     """
 
-    def __init__(self, name: str = "densenet121", in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *,
-                 dilations: tuple[int, ...] = (2, 4), frozen_stages: int = 0, norm_eval: bool = False,
-                 mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None):  # fmt: skip
-        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval,
-                         mean=mean, std=std)  # fmt: skip
+    def __init__(
+        self,
+        name: str = "densenet121",
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        dilations: tuple[int, ...] = (2, 4),
+        frozen_stages: int = 0,
+        norm_eval: bool = False,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__(
+            name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval, mean=mean, std=std
+        )
         parts = dict(self.encoder.named_children())
         if "features_transition3" not in parts or not 0 < len(dilations) < 3:
             raise ConfigError(f"backbone.name = '{name}': a DenseNet of timm is wanted, and one or two dilations")

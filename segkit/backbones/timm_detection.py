@@ -1,4 +1,4 @@
-"""A ResNet of timm in the forms that detectors train: normalisations that stay as they are, and deformable
+"""A ResNet of timm in the forms that detectors train: normalizations that stay as they are, and deformable
 convolutions, https://github.com/open-mmlab/mmdetection."""
 
 from collections.abc import Callable
@@ -16,19 +16,38 @@ from segkit.registry import BACKBONES, ConfigError
 class TimmDetection(Timm):
     """As Timm at output stride 32: [B,in_channels,H,W] -> the same list of maps.
 
-    norm_eval: batch normalisations stay in eval; train_norms: whether their scales and biases are trained;
+    norm_eval: batch normalizations stay in eval; train_norms: whether their scales and biases are trained;
     deformable_stages: in how many stages, counted from the deepest, the 3x3 convolutions are deformable (Dai et al.,
     ICCV 2017; 3 in the networks called DCN), modulated: as DeformableConv2d. Pretrained weights are of the encoder
     without offsets, which start at 0. The other arguments are Timm's.
     """
 
-    def __init__(self, name: str, in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, frozen_stages: int = 0,
-                 norm_eval: bool = True, train_norms: bool = True, deformable_stages: int = 0, modulated: bool = False,
-                 drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
-                 std: tuple[float, ...] | None = None):  # fmt: skip
-        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval,
-                         drop_path_rate=drop_path_rate, mean=mean, std=std)  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        frozen_stages: int = 0,
+        norm_eval: bool = True,
+        train_norms: bool = True,
+        deformable_stages: int = 0,
+        modulated: bool = False,
+        drop_path_rate: float = 0.0,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__(
+            name,
+            32,
+            in_channels,
+            pretrained,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            drop_path_rate=drop_path_rate,
+            mean=mean,
+            std=std,
+        )
         stages = self.encoder.feature_info.module_name()
         if not 0 <= deformable_stages < len(stages):
             raise ConfigError(f"backbone.deformable_stages = {deformable_stages}: there are {len(stages) - 1} stages")
@@ -46,8 +65,15 @@ class TimmDetection(Timm):
 
 def _deformable(conv: nn.Conv2d, modulated: bool) -> DeformableConv2d:
     """The same convolution with offsets. A bottleneck's conv2 is the 3x3 one; a basic block's is its second."""
-    new = DeformableConv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=conv.stride[0],
-                           padding=conv.padding[0], dilation=conv.dilation[0], modulated=modulated)  # fmt: skip
+    new = DeformableConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size[0],
+        stride=conv.stride[0],
+        padding=conv.padding[0],
+        dilation=conv.dilation[0],
+        modulated=modulated,
+    )
     new.weight = conv.weight
     new.requires_grad_(conv.weight.requires_grad)
     return new

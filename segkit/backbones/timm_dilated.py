@@ -21,14 +21,35 @@ class TimmDilated(Timm):
     only: dilates convolutions of this name alone ("conv2" in SFNet's ResNets). The other arguments are Timm's.
     """
 
-    def __init__(self, name: str, dilations: tuple[int | tuple[int, ...], ...] = (2, 4), in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, output_stride: int = 32,
-                 contract_dilation: bool = True, only: str = "", deep_stem: int = 0, frozen_stages: int = 0,
-                 norm_eval: bool = False, drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
-                 std: tuple[float, ...] | None = None):  # fmt: skip
-        super().__init__(name, output_stride, in_channels, pretrained, deep_stem=deep_stem,
-                         frozen_stages=frozen_stages, norm_eval=norm_eval, drop_path_rate=drop_path_rate, mean=mean,
-                         std=std)  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        dilations: tuple[int | tuple[int, ...], ...] = (2, 4),
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        output_stride: int = 32,
+        contract_dilation: bool = True,
+        only: str = "",
+        deep_stem: int = 0,
+        frozen_stages: int = 0,
+        norm_eval: bool = False,
+        drop_path_rate: float = 0.0,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__(
+            name,
+            output_stride,
+            in_channels,
+            pretrained,
+            deep_stem=deep_stem,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            drop_path_rate=drop_path_rate,
+            mean=mean,
+            std=std,
+        )
         stages = self.encoder.feature_info.module_name()[-len(dilations) :]
         for path, dilation in zip(stages, dilations):
             blocks = dict(self.encoder.named_modules()).get(path)

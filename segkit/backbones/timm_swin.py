@@ -68,17 +68,32 @@ def _regions(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, i
 
 @BACKBONES.register
 class TimmSwin(Timm):
-    """A Swin Transformer of timm with a normalisation behind each of its four maps: [B,in_channels,H,W] -> as Timm.
+    """A Swin Transformer of timm with a normalization behind each of its four maps: [B,in_channels,H,W] -> as Timm.
 
     The arguments are Timm's.
     """
 
-    def __init__(self, name: str, in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, frozen_stages: int = 0,
-                 drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
-                 std: tuple[float, ...] | None = None):  # fmt: skip
-        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages,
-                         drop_path_rate=drop_path_rate, mean=mean, std=std)  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        frozen_stages: int = 0,
+        drop_path_rate: float = 0.0,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__(
+            name,
+            32,
+            in_channels,
+            pretrained,
+            frozen_stages=frozen_stages,
+            drop_path_rate=drop_path_rate,
+            mean=mean,
+            std=std,
+        )
         stages = [module for module in self.encoder.modules() if hasattr(module, "blocks")]
         if not stages or not hasattr(stages[0].blocks[0], "target_shift_size"):
             raise ConfigError(f"backbone.name = '{name}': is no Swin Transformer of the first version")

@@ -21,12 +21,30 @@ class TimmUnpooled(Timm):
     pooling. The other arguments are Timm's.
     """
 
-    def __init__(self, name: str, instead: str = "conv", in_channels: int = 3,
-                 pretrained: bool | str | Path | Callable[[], dict] | None = None, *, frozen_stages: int = 0,
-                 norm_eval: bool = False, drop_path_rate: float = 0.0, mean: tuple[float, ...] | None = None,
-                 std: tuple[float, ...] | None = None):  # fmt: skip
-        super().__init__(name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval,
-                         drop_path_rate=drop_path_rate, mean=mean, std=std)  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        instead: str = "conv",
+        in_channels: int = 3,
+        pretrained: bool | str | Path | Callable[[], dict] | None = None,
+        *,
+        frozen_stages: int = 0,
+        norm_eval: bool = False,
+        drop_path_rate: float = 0.0,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__(
+            name,
+            32,
+            in_channels,
+            pretrained,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            drop_path_rate=drop_path_rate,
+            mean=mean,
+            std=std,
+        )
         if instead not in ("conv", "dilate"):
             raise ConfigError(f"backbone.instead = '{instead}': 'conv' or 'dilate'")
         if not isinstance(getattr(self.encoder, "maxpool", None), nn.MaxPool2d):

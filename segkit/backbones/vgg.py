@@ -23,9 +23,18 @@ class VGG16(nn.Module):
     order = "RGB"
     stem_stride = 1
 
-    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512), *,
-                 hidden: int = 4096, padding: int = 1, dropout: float = 0.5, pretrained: bool | None = False,
-                 mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        *,
+        hidden: int = 4096,
+        padding: int = 1,
+        dropout: float = 0.5,
+        pretrained: bool | None = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__()
         if padding not in (1, 100):
             raise ValueError(f"padding = {padding}: 1, or FCN's 100")
@@ -46,9 +55,11 @@ class VGG16(nn.Module):
         self.fc = None
         if hidden:
             self.fc = nn.Sequential(
-                ConvBNReLU(width, hidden, 7, padding=3 if padding == 1 else 0, norm=False), nn.Dropout(dropout),
-                ConvBNReLU(hidden, hidden, 1, norm=False), nn.Dropout(dropout),
-            )  # fmt: skip
+                ConvBNReLU(width, hidden, 7, padding=3 if padding == 1 else 0, norm=False),
+                nn.Dropout(dropout),
+                ConvBNReLU(hidden, hidden, 1, norm=False),
+                nn.Dropout(dropout),
+            )
         if pretrained and not torch.empty(0).is_meta:
             self._load(in_channels)
 

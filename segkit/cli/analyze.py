@@ -54,8 +54,10 @@ def _classes(args: argparse.Namespace) -> int:
     folder = common.work_folder(args.out, args.config)
     statistics = class_statistics(dataset, workers=args.workers, refresh=args.refresh)
     about = summary(statistics)
-    print(f"{type(dataset).__name__}, {args.split}: {statistics.num_images:,} masks, "
-          f"{int(statistics.pixels.sum()):,} labelled pixels")  # fmt: skip
+    print(
+        f"{type(dataset).__name__}, {args.split}: {statistics.num_images:,} masks, "
+        f"{int(statistics.pixels.sum()):,} labelled pixels"
+    )
     print("\n".join(table(about)))
     print(_ignored(statistics))
     picture, numbers = folder / f"classes_{args.split}.png", folder / f"classes_{args.split}.json"
@@ -106,8 +108,10 @@ def table(about: dict) -> list[str]:
 def _ignored(statistics: Any) -> str:
     everything = int(statistics.pixels.sum()) + statistics.ignored
     share = 100 * statistics.ignored / max(everything, 1)
-    return (f"ignored: {statistics.ignored:,} pixels, {share:.2f} % of all, in {statistics.images_with_ignored:,} of "
-            f"{statistics.num_images:,} images")  # fmt: skip
+    return (
+        f"ignored: {statistics.ignored:,} pixels, {share:.2f} % of all, in {statistics.images_with_ignored:,} of "
+        f"{statistics.num_images:,} images"
+    )
 
 
 def _write(path: Path, content: dict) -> None:

@@ -39,8 +39,14 @@ def _browse(args: argparse.Namespace) -> int:
         # the data set's own random choices are those that the augmented sample starts from
         before = dataset.sample(int(index), np.random.default_rng([items.seed, position]))
         after = items[(position, int(index))]
-        rows.append([before["image"], drawn(before, dataset.classes, palette),
-                     after["image"], drawn(after, dataset.classes, palette)])  # fmt: skip
+        rows.append(
+            [
+                before["image"],
+                drawn(before, dataset.classes, palette),
+                after["image"],
+                drawn(after, dataset.classes, palette),
+            ]
+        )
         captions.append(f"{before['meta']['path']}   {_size(before)} -> {_size(after)}")
     sheet = draw.grid(rows, TITLES, captions, dataset.classes, palette, args.cell)
     try:

@@ -11,11 +11,22 @@ from segkit.config import Config
 from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check
 
 LISTS = {
-    "models": reg.MODELS, "backbones": reg.BACKBONES, "necks": reg.NECKS, "heads": reg.HEADS, "losses": reg.LOSSES,
-    "datasets": reg.DATASETS, "transforms": reg.TRANSFORMS, "samplers": reg.SAMPLERS, "metrics": reg.METRICS,
-    "optimizers": reg.OPTIMIZERS, "schedules": reg.SCHEDULES, "runners": reg.RUNNERS, "hooks": reg.HOOKS,
-    "refiners": reg.REFINERS, "weightings": reg.WEIGHTINGS,
-}  # fmt: skip
+    "models": reg.MODELS,
+    "backbones": reg.BACKBONES,
+    "necks": reg.NECKS,
+    "heads": reg.HEADS,
+    "losses": reg.LOSSES,
+    "datasets": reg.DATASETS,
+    "transforms": reg.TRANSFORMS,
+    "samplers": reg.SAMPLERS,
+    "metrics": reg.METRICS,
+    "optimizers": reg.OPTIMIZERS,
+    "schedules": reg.SCHEDULES,
+    "runners": reg.RUNNERS,
+    "hooks": reg.HOOKS,
+    "refiners": reg.REFINERS,
+    "weightings": reg.WEIGHTINGS,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,9 +10,12 @@ from segkit.registry import ConfigError
 from segkit.types import Prediction
 
 HEADINGS = {
-    "segm": "masks", "bbox": "boxes", "VOC": "masks, one IoU each", "filled": "filled predicted boxes as masks",
+    "segm": "masks",
+    "bbox": "boxes",
+    "VOC": "masks, one IoU each",
+    "filled": "filled predicted boxes as masks",
     "matched": "masks of objects whose box is found",
-}  # fmt: skip
+}
 """Of the sections that metrics of instances have in the scores."""
 
 
@@ -79,9 +82,14 @@ class Results:
         for mask, score, label, (x0, y0, x1, y1) in zip(prediction["masks"], scores, labels, boxes, strict=True):
             code = dict(size=[int(side) for side in mask["size"]], counts=mask["counts"].decode("ascii"))
             self.entries.append(
-                dict(image_id=image, category_id=self.categories.get(label, label + 1), score=round(score, 6),
-                     bbox=[round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)], segmentation=code)
-            )  # fmt: skip
+                dict(
+                    image_id=image,
+                    category_id=self.categories.get(label, label + 1),
+                    score=round(score, 6),
+                    bbox=[round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+                    segmentation=code,
+                )
+            )
 
     def save(self, path: Path) -> Path:
         """Writes the list -> its path."""
@@ -109,6 +117,11 @@ def picture(image: np.ndarray, prediction: Prediction, model: Any, *, score: flo
 
     found = found_in(prediction, score)
     return draw.draw_instances(
-        image, found.masks, found.labels, boxes=found.boxes, scores=found.scores, classes=model.classes or (),
+        image,
+        found.masks,
+        found.labels,
+        boxes=found.boxes,
+        scores=found.scores,
+        classes=model.classes or (),
         palette=[tuple(color) for color in model.palette or ()],
-    )  # fmt: skip
+    )

@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar="DIR",
         help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json",
     )
-    arguments.add_argument("--annotations", metavar="JSON",
-                           help="of instances: a COCO file that gives results.json its ids")  # fmt: skip
+    arguments.add_argument(
+        "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"
+    )
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
     arguments.add_argument("--tta", action="store_true")
     arguments.add_argument("--slide", action="store_true")

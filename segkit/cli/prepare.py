@@ -36,9 +36,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--split", nargs="+", help="train and val by default; sbd: val")
     arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; all cores by default")
     arguments.add_argument(
-        "--overlap", type=float, default=0.70,
+        "--overlap",
+        type=float,
+        default=0.70,
         help="coco_lvis: IoU above which an LVIS mask replaces COCO's; .70 in the published code, .80 in its paper",
-    )  # fmt: skip
+    )
     return common.run(_prepare, arguments.parse_args(argv))
 
 

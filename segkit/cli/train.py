@@ -14,10 +14,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = common.parser("train", __doc__ or "")
     arguments.add_argument("config", help="a .py or .yaml config file")
     arguments.add_argument("--work-dir", help="the run's folder; default work_dirs/<config name>")
-    arguments.add_argument("--resume", nargs="?", const="last", metavar="FILE",
-                           help="go on from the folder's last.pt, or from a checkpoint")  # fmt: skip
-    arguments.add_argument("--from-step", type=int, metavar="K",
-                           help="class steps: begin with step K, from the checkpoint of step K - 1")  # fmt: skip
+    arguments.add_argument(
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="FILE",
+        help="go on from the folder's last.pt, or from a checkpoint",
+    )
+    arguments.add_argument(
+        "--from-step", type=int, metavar="K", help="class steps: begin with step K, from the checkpoint of step K - 1"
+    )
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     arguments.add_argument("--check", action="store_true", help="check config and data, train nothing")
     common.add_options(arguments)
@@ -79,8 +85,10 @@ def _fit(args: argparse.Namespace, cfg: Config, folder: Path, device) -> int:
         return 130
     if dist.is_main():
         last = folder / loop.stage.name
-        print(f"done: {last}/last.pt" + (f", best {loop.settings.monitor} {loop.best:.2f} in {last}/best.pt"
-                                           if loop.best is not None else ""))  # fmt: skip
+        print(
+            f"done: {last}/last.pt"
+            + (f", best {loop.settings.monitor} {loop.best:.2f} in {last}/best.pt" if loop.best is not None else "")
+        )
     return 0
 
 
@@ -111,10 +119,14 @@ def _say_start(loop, path: Path | None) -> None:
     names = [part.get("type", "") for part in (model.get("backbone") or {}, model.get("head") or {})]
     amp, batch = loop.settings.amp, loop.data_settings.batch_size
     print(f"segkit {__version__}: {' + '.join(filter(None, names)) or model.get('type')}, {parameters:,} parameters")
-    print(f"data: {type(loop.dataset).__name__}, {len(loop.dataset):,} images to train on"
-          + (f", {len(loop.val[0]):,} to validate" if loop.val else ""))  # fmt: skip
-    print(f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
-          f"amp {amp}, {loop.device}")  # fmt: skip
+    print(
+        f"data: {type(loop.dataset).__name__}, {len(loop.dataset):,} images to train on"
+        + (f", {len(loop.val[0]):,} to validate" if loop.val else "")
+    )
+    print(
+        f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
+        f"amp {amp}, {loop.device}"
+    )
     if loop.init_report:
         print(f"init: {loop.init_report}")
     if path is not None:

@@ -41,8 +41,9 @@ def family(name: str) -> dict[str, KeyMap]:
     return found or {name: load_map(name)}
 
 
-def try_maps(source: dict[str, tuple[int, ...]], model: nn.Module, maps: Mapping[str, KeyMap],
-             drop: tuple[str, ...] = ()) -> list[Trial]:  # fmt: skip
+def try_maps(
+    source: dict[str, tuple[int, ...]], model: nn.Module, maps: Mapping[str, KeyMap], drop: tuple[str, ...] = ()
+) -> list[Trial]:
     """source: name -> shape of the file; drop: prefixes of the model's names that need no partner -> each map that
     declares to be for such a model (`needs`), in order of the differences that it leaves, fewest first."""
     own = model.state_dict()
@@ -54,8 +55,12 @@ def try_maps(source: dict[str, tuple[int, ...]], model: nn.Module, maps: Mapping
     return sorted(trials, key=lambda trial: trial.differences)
 
 
-def choose(source: dict[str, tuple[int, ...]], model: nn.Module, maps: Mapping[str, KeyMap] | None = None,
-           drop: tuple[str, ...] = ()) -> tuple[str, KeyMap]:  # fmt: skip
+def choose(
+    source: dict[str, tuple[int, ...]],
+    model: nn.Module,
+    maps: Mapping[str, KeyMap] | None = None,
+    drop: tuple[str, ...] = (),
+) -> tuple[str, KeyMap]:
     """-> the map that fits and its name; of several that do the same, the first by name. maps: those to choose from,
     all but the `by_name` ones where it is None; the rest as try_maps.
 

@@ -50,7 +50,7 @@ class KeyMap:
         return name, edits
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """weights: by the source's names -> by segkit's, edited; the counters of normalisations, which files of torch
+        """weights: by the source's names -> by segkit's, edited; the counters of normalizations, which files of torch
         before 0.4.1 lack, are 0. Raises ConfigError where two become one."""
         renamed: dict[str, Tensor] = {}
         origin: dict[str, str] = {}

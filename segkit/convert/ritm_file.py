@@ -13,10 +13,16 @@ SOURCE = "ritm"
 CLASSES = ("background", "object")
 
 COMMON: dict[str, Any] = {
-    "use_rgb_conv": True, "conv_extend": False, "use_leaky_relu": False, "use_disks": False, "norm_radius": 260,
-    "clicks_groups": None, "with_prev_mask": False, "binary_prev_mask": False,
+    "use_rgb_conv": True,
+    "conv_extend": False,
+    "use_leaky_relu": False,
+    "use_disks": False,
+    "norm_radius": 260,
+    "clicks_groups": None,
+    "with_prev_mask": False,
+    "binary_prev_mask": False,
     "norm_mean_std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}  # fmt: skip
+}
 """Arguments of both families and their defaults, which hold where an old file does not name them."""
 
 HRNET: dict[str, Any] = {"width": 48, "ocr_width": 256, "small": False}
@@ -115,7 +121,7 @@ def _values(params: Any, defaults: dict[str, Any]) -> dict[str, Any]:
 
 def _check_norm(name: str, value: Any) -> None:
     if value is not None and not str(value).rpartition(".")[2].endswith(("BatchNorm2d", "SyncBatchNorm")):
-        raise ConfigError(f"params.{name} = {value!r}: only batch normalisation is known")
+        raise ConfigError(f"params.{name} = {value!r}: only batch normalization is known")
 
 
 def _guidance(values: dict[str, Any]) -> dict[str, Any]:

@@ -121,15 +121,31 @@ class _Batches:
         return self.make()
 
 
-def train_loader(items: TrainItems, sampler: Sampler, *, batch_size: int, workers: int, prefetch: int = 2,
-                 start: int = 0, rank: int = 0, world_size: int = 1, pin: bool = False) -> Iterator[Batch]:  # fmt: skip
+def train_loader(
+    items: TrainItems,
+    sampler: Sampler,
+    *,
+    batch_size: int,
+    workers: int,
+    prefetch: int = 2,
+    start: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin: bool = False,
+) -> Iterator[Batch]:
     """Endless batches from batch number `start` on, equal for any number of workers."""
     keys = _Batches(lambda: batches(sampler, batch_size, start=start, rank=rank, world_size=world_size))
     ignore = getattr(items.dataset, "ignore", IGNORE)
     loader = DataLoader(
-        items, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(ignore), worker_init_fn=_start_worker,
-        pin_memory=pin, prefetch_factor=prefetch if workers else None, generator=torch.Generator(),
-    )  # fmt: skip
+        items,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=_Collate(ignore),
+        worker_init_fn=_start_worker,
+        pin_memory=pin,
+        prefetch_factor=prefetch if workers else None,
+        generator=torch.Generator(),
+    )
     return iter(loader)
 
 
@@ -143,13 +159,21 @@ class _Collate:
         return collate_train(samples, self.ignore)
 
 
-def eval_loader(items: EvalItems, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1,
-                pin: bool = False) -> DataLoader:  # fmt: skip
+def eval_loader(
+    items: EvalItems, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1, pin: bool = False
+) -> DataLoader:
     """Batches over this process's share of the data set; no image is repeated or left out over all processes."""
     indices = shard(len(items.dataset), rank, world_size)
     keys = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    return DataLoader(items, batch_sampler=keys, num_workers=workers, collate_fn=collate_eval, pin_memory=pin,
-                      worker_init_fn=_start_worker, generator=torch.Generator())  # fmt: skip
+    return DataLoader(
+        items,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=collate_eval,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),
+    )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

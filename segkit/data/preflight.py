@@ -87,7 +87,7 @@ def _check_classes(dataset: Dataset, num_classes: int, report: Report) -> None:
             "set num_classes to the number of classes, or name all classes"
         )
     if len(dataset.palette) != len(dataset.classes):
-        report.warnings.append(f"{len(dataset.palette)} colours for {len(dataset.classes)} classes: give one per class")
+        report.warnings.append(f"{len(dataset.palette)} colors for {len(dataset.classes)} classes: give one per class")
     twice = [name for name, count in Counter(dataset.classes).items() if count > 1]
     if twice:
         report.errors.append(f"classes: the name '{twice[0]}' stands twice; scores are named by class")

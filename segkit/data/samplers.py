@@ -87,8 +87,9 @@ class AspectGrouped(Sampler):
         return np.resize(indices, (count, self._batch))
 
 
-def batches(sampler: Sampler, batch_size: int, *, start: int = 0, rank: int = 0,
-            world_size: int = 1) -> Iterator[list[tuple[int, int]]]:  # fmt: skip
+def batches(
+    sampler: Sampler, batch_size: int, *, start: int = 0, rank: int = 0, world_size: int = 1
+) -> Iterator[list[tuple[int, int]]]:
     """Endless batches of (position, index) for one process, from batch number `start` on.
 
     Step s of the whole run holds the positions s * G to (s + 1) * G - 1 with G = batch_size * world_size; each process

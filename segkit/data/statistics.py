@@ -110,8 +110,16 @@ def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = Fals
         pixels_of_images[labels] += sum(counts) + ignored
         present.append(labels)
     without = [row[2] for row in rows if row]
-    return ClassStatistics(tuple(dataset.classes), pixels, images, pixels_of_images, sum(without),
-                           sum(n > 0 for n in without), len(without), present)  # fmt: skip
+    return ClassStatistics(
+        tuple(dataset.classes),
+        pixels,
+        images,
+        pixels_of_images,
+        sum(without),
+        sum(n > 0 for n in without),
+        len(without),
+        present,
+    )
 
 
 def asks_for_statistics(rows: list, at: str = "losses") -> bool:

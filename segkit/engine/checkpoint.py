@@ -54,7 +54,7 @@ def _text_only(content: dict[str, Any]) -> dict[str, str]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (see convert/official.py),
+    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (convert/official.py),
     from .pt, .pth or .safetensors, on the CPU.
 
     Raises CheckpointError for a missing or damaged file and for one that would need to execute code.
@@ -143,7 +143,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
 
 def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
     """As load_weights, also for weights by the names of another project: the key map that matches them with the model
-    one to one is found and applied (segkit.convert.find_map). -> a line that counts what was done, and names the map."""
+    one to one is found and applied (convert/find_map.py). -> a line that counts what was done, and names the map."""
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
     source = {key: tuple(value.shape) for key, value in weights.items()}
     as_it_is = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)

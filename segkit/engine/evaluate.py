@@ -21,8 +21,17 @@ def flat_scores(scores: dict) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def evaluate(runner: Any, model: nn.Module, data: tuple[Any, Any], metrics: list, *, device: torch.device,
-             dtype: torch.dtype = torch.float32, hooks: tuple = (), loop: Any = None) -> dict:  # fmt: skip
+def evaluate(
+    runner: Any,
+    model: nn.Module,
+    data: tuple[Any, Any],
+    metrics: list,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    hooks: tuple = (),
+    loop: Any = None,
+) -> dict:
     """data: (data set, loader of this process's share); dtype: of autocast, float32 = off.
 
     -> the metrics' results merged, those of a metric with `section` under that key, with "images" and

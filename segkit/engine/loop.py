@@ -36,8 +36,9 @@ class Loop:
     stage: number of the stage to begin with.
     """
 
-    def __init__(self, cfg: dict, runner: Any, *, work_dir: Path, device: torch.device, hooks: tuple = (),
-                 stage: int = 0):  # fmt: skip
+    def __init__(
+        self, cfg: dict, runner: Any, *, work_dir: Path, device: torch.device, hooks: tuple = (), stage: int = 0
+    ):
         self.cfg, self.runner, self.hooks = cfg, runner, hooks
         self.work_dir, self.device = work_dir, device
         self.stage_number, self.step = stage, 0
@@ -69,9 +70,11 @@ class Loop:
             model = model.to(memory_format=torch.channels_last)
         self.raw_model = model.to(self.device)
         self.criterion = build_criterion(
-            cfg["losses"], model.align_corners, weighting=cfg.get("weighting"),
+            cfg["losses"],
+            model.align_corners,
+            weighting=cfg.get("weighting"),
             epoch_steps=max(len(self.dataset) // self.images_per_step, 1),
-        ).to(self.device)  # fmt: skip
+        ).to(self.device)
         self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion)
         self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
         self.model = setup.wrap(self.raw_model, settings, self.device)
@@ -158,8 +161,16 @@ class Loop:
         """Scores of the validation set, on every process; hooks see each batch and the result."""
         if self.val is None:
             raise ConfigError("val: this section is missing; add it or set loop.eval_every = 0")
-        scores = evaluate(self.runner, self.eval_model, self.val, self.metrics, device=self.device,
-                          dtype=self.amp_dtype, hooks=self.hooks, loop=self)  # fmt: skip
+        scores = evaluate(
+            self.runner,
+            self.eval_model,
+            self.val,
+            self.metrics,
+            device=self.device,
+            dtype=self.amp_dtype,
+            hooks=self.hooks,
+            loop=self,
+        )
         for hook in self.hooks:
             hook.after_eval(self, scores)
         return scores
@@ -204,12 +215,20 @@ class Loop:
                 f"a weight is not finite after step {self.step}; not saved. Lower optimizer.lr or set loop.clip"
             )
         state = dict(
-            model=self.raw_model.state_dict(), optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
-            criterion=self.criterion.state_dict(), runner=self.runner.state_dict(), step=self.step,
-            stage=self.stage_number, best=self.best, rng=dist.gather_objects(_rng_state()),
-            config=plain_values(self.stage_cfg), classes=list(self.dataset.classes),
-            palette=[list(color) for color in self.dataset.palette], segkit_version=__version__,
-        )  # fmt: skip
+            model=self.raw_model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            criterion=self.criterion.state_dict(),
+            runner=self.runner.state_dict(),
+            step=self.step,
+            stage=self.stage_number,
+            best=self.best,
+            rng=dist.gather_objects(_rng_state()),
+            config=plain_values(self.stage_cfg),
+            classes=list(self.dataset.classes),
+            palette=[list(color) for color in self.dataset.palette],
+            segkit_version=__version__,
+        )
         return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
 
     def load_state_dict(self, state: dict[str, Any], path: str | Path) -> None:
@@ -236,10 +255,16 @@ class Loop:
 
     def _batches(self) -> Any:
         return train_loader(
-            self.items, self.sampler, batch_size=self.data_settings.batch_size, workers=self.data_settings.workers,
-            prefetch=self.data_settings.prefetch, start=self.step * self.settings.accumulate, rank=dist.rank(),
-            world_size=dist.world_size(), pin=self.device.type == "cuda",
-        )  # fmt: skip
+            self.items,
+            self.sampler,
+            batch_size=self.data_settings.batch_size,
+            workers=self.data_settings.workers,
+            prefetch=self.data_settings.prefetch,
+            start=self.step * self.settings.accumulate,
+            rank=dist.rank(),
+            world_size=dist.world_size(),
+            pin=self.device.type == "cuda",
+        )
 
     def _total_steps(self) -> int:
         settings = self.settings

@@ -79,8 +79,9 @@ class Cyclic(Schedule):
     momentum_low: momentum at the peak of the rate (None: not cycled).
     """
 
-    def __init__(self, max_factor: float = 10.0, half_cycle: int = 2000, decay: float = 1.0,
-                 momentum_low: float | None = None):  # fmt: skip
+    def __init__(
+        self, max_factor: float = 10.0, half_cycle: int = 2000, decay: float = 1.0, momentum_low: float | None = None
+    ):
         self.max_factor, self.half_cycle, self.decay, self.momentum_low = max_factor, half_cycle, decay, momentum_low
 
     def _height(self, step: int) -> float:
@@ -101,8 +102,9 @@ class OneCycle(Schedule):
     Super-Convergence, Smith and Topin 2018. momentum_low: momentum at the peak (None: not cycled).
     """
 
-    def __init__(self, rise: float = 0.3, div_factor: float = 25.0, final_div: float = 1e4,
-                 momentum_low: float | None = None):  # fmt: skip
+    def __init__(
+        self, rise: float = 0.3, div_factor: float = 25.0, final_div: float = 1e4, momentum_low: float | None = None
+    ):
         self.rise, self.div_factor, self.final_div, self.momentum_low = rise, div_factor, final_div, momentum_low
 
     def _at(self, start: float, peak: float, end: float, place: float) -> float:

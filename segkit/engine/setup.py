@@ -60,8 +60,14 @@ def build_evaluation(cfg: dict, at: str, device: torch.device) -> tuple[Dataset,
     settings = ScoredSettings(**cfg)
     dataset = build_dataset(settings.dataset, f"{at}.dataset")
     items = EvalItems(dataset, build_transforms(settings.transforms, f"{at}.transforms"))
-    loader = eval_loader(items, batch_size=settings.batch_size, workers=settings.workers, rank=dist.rank(),
-                         world_size=dist.world_size(), pin=device.type == "cuda")  # fmt: skip
+    loader = eval_loader(
+        items,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        rank=dist.rank(),
+        world_size=dist.world_size(),
+        pin=device.type == "cuda",
+    )
     return dataset, loader
 
 

@@ -1,4 +1,4 @@
-"""Normalised focal loss of interactive segmentation. Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et
+"""Normalized focal loss of interactive segmentation. Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et
 al., arXiv 2102.06583, section 3.3. B batch, K channels, H W image."""
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ class NormalizedFocal(nn.Module):
     """-alpha_t m (1 - p_t)^gamma log p_t, p_t = 1 - |t - s(x)|, with m = n / sum of (1 - p_t)^gamma over the n valid
     pixels of the sample and channel: the factors of a sample have mean 1, so its total gradient does not fade.
 
-    alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere. max_mult: upper bound of the normalised factor, None for
+    alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere. max_mult: upper bound of the normalized factor, None for
     none (RITM writes -1). detach: no gradient through m. ignore: -1 in click targets. sum_pixels: sum over the pixels
     of a sample in place of their mean. Reduction: mean over a sample's valid pixels, then over samples; a sample
     without valid pixels adds 0 and is counted.

@@ -88,8 +88,9 @@ class IncrementalIoU:
         )
 
 
-def incremental_scores(matrix: np.ndarray, classes: Sequence[str], *, sizes: Sequence[int],
-                       epsilon: float = EPSILON) -> dict:  # fmt: skip
+def incremental_scores(
+    matrix: np.ndarray, classes: Sequence[str], *, sizes: Sequence[int], epsilon: float = EPSILON
+) -> dict:
     """matrix: int64 [K,K], rows = truth -> what IncrementalIoU.compute returns."""
     scores = published_scores(matrix, epsilon)
     ends = np.cumsum(sizes)

@@ -33,8 +33,16 @@ def header(limit: int = 20, model: str | None = None) -> str:
     return (f"Eval results for model: {model}\n" if model else "") + f"{line}\n{titles}\n{line}"
 
 
-def row(method: str, dataset: str, *, noc: Mapping[str, float | None], at_limit: Mapping[str, int],
-        seconds_per_click: float | None, seconds: float, limit: int = 20) -> str:  # fmt: skip
+def row(
+    method: str,
+    dataset: str,
+    *,
+    noc: Mapping[str, float | None],
+    at_limit: Mapping[str, int],
+    seconds_per_click: float | None,
+    seconds: float,
+    limit: int = 20,
+) -> str:
     """One line of the table. noc, at_limit: mean clicks and objects at the limit by threshold in percent ("85"); what
     is missing is a "?"; thresholds without a column are appended."""
     cells = [f"{method:^13}", f"{dataset:^11}"]
@@ -55,9 +63,16 @@ def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20,
     for dataset, result in scores.items():
         at = result["limits"][str(limit)]
         lines.append(
-            row(method, dataset, noc=at["NoC"], at_limit=at[f">={limit}"], limit=limit, seconds=result["seconds"],
-                seconds_per_click=result["seconds_per_click"])
-        )  # fmt: skip
+            row(
+                method,
+                dataset,
+                noc=at["NoC"],
+                at_limit=at[f">={limit}"],
+                limit=limit,
+                seconds=result["seconds"],
+                seconds_per_click=result["seconds_per_click"],
+            )
+        )
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ def pool_points(x: Tensor, bins: tuple[int, ...]) -> Tensor:
 
 
 def project(in_channels: int, channels: int, num_convs: int = 1, *, norm: bool = True) -> nn.Module:
-    """1x1 convolutions to what is compared or gathered: num_convs with normalisation and ReLU, or with norm=False a
+    """1x1 convolutions to what is compared or gathered: num_convs with normalization and ReLU, or with norm=False a
     single one with a bias and nothing after it."""
     if not norm:
         return nn.Conv2d(in_channels, channels, 1)
@@ -50,8 +50,16 @@ class SelfAttention2d(nn.Module):
     D ** -0.5 in most papers; bins: keys and values are first averaged over grids of these numbers of cells a side.
     """
 
-    def __init__(self, query: nn.Module, key: nn.Module | None, value: nn.Module, out: nn.Module | None = None, *,
-                 scale: float = 1.0, bins: tuple[int, ...] = ()):  # fmt: skip
+    def __init__(
+        self,
+        query: nn.Module,
+        key: nn.Module | None,
+        value: nn.Module,
+        out: nn.Module | None = None,
+        *,
+        scale: float = 1.0,
+        bins: tuple[int, ...] = (),
+    ):
         super().__init__()
         self.query, self.key, self.value = query, key, value
         self.out = nn.Identity() if out is None else out
@@ -81,8 +89,17 @@ class BlockFCN(nn.Module):
     whether the third convolution is there; dropout: share of channels dropped before the classifier.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, block: nn.Module, *, channels: int = 512,
-                 concat_input: bool = True, dropout: float = 0.1, level: int = -1):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        block: nn.Module,
+        *,
+        channels: int = 512,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        level: int = -1,
+    ):
         super().__init__()
         self.level = level
         width = at_level(in_channels, level)

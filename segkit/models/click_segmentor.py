@@ -25,7 +25,7 @@ class DMF(nn.Module):
         )
 
     def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, None]:
-        """image: float [B,3,H,W], normalised; guidance: float [B,G,H,W] -> what the backbone reads, nothing to add."""
+        """image: float [B,3,H,W], normalized; guidance: float [B,G,H,W] -> what the backbone reads, nothing to add."""
         return self.layers(torch.cat([image, guidance], dim=1)), None
 
 
@@ -81,11 +81,26 @@ class ClickSegmentor(Segmentor):
     layers.gaussian_xavier_, as the published networks do, instead of by its own law. num_classes is 1: object or not.
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Module, head: nn.Module, *, neck: nn.Module | None = None,
-                 aux: tuple[nn.Module, ...] = (), align_corners: bool = True, scheme: str = "Conv1S",
-                 encoding: str = "disks", radius: float = 5.0, norm_radius: float = 260.0, previous_mask: bool = True,
-                 binary_previous: bool = False, groups: tuple[float, ...] = (), guidance_channels: int | None = None,
-                 leaky: bool = True, xavier: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        neck: nn.Module | None = None,
+        aux: tuple[nn.Module, ...] = (),
+        align_corners: bool = True,
+        scheme: str = "Conv1S",
+        encoding: str = "disks",
+        radius: float = 5.0,
+        norm_radius: float = 260.0,
+        previous_mask: bool = True,
+        binary_previous: bool = False,
+        groups: tuple[float, ...] = (),
+        guidance_channels: int | None = None,
+        leaky: bool = True,
+        xavier: bool = False,
+    ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if num_classes != 1:
             raise ConfigError(f"model.num_classes = {num_classes}: a click model tells one object from the rest, set 1")
@@ -123,22 +138,23 @@ class ClickSegmentor(Segmentor):
             return distance_maps(clicks, size, radius if self.groups else self.norm_radius)
         return disk_maps(clicks, size, radius)
 
-    def features(self, normalised: Tensor, guidance: Tensor) -> list[Tensor]:
-        """normalised: float [B,3,H,W]; guidance: float [B,G,H,W] -> the backbone's feature maps."""
-        image, stem_add = self.guide(normalised, guidance)
+    def features(self, normalized: Tensor, guidance: Tensor) -> list[Tensor]:
+        """normalized: float [B,3,H,W]; guidance: float [B,G,H,W] -> the backbone's feature maps."""
+        image, stem_add = self.guide(normalized, guidance)
         if stem_add is not None and self.extra_channels:
             stem_add = F.pad(stem_add, (0, 0, 0, 0, 0, self.extra_channels))
         return self.backbone(image, stem_add)
 
-    def run(self, normalised: Tensor, guidance: Tensor, window: list | None = None) -> Outputs:
+    def run(self, normalized: Tensor, guidance: Tensor, window: list | None = None) -> Outputs:
         """As features -> Outputs of the head, and in training of the aux."""
-        return self.outputs_of(self.features(normalised, guidance), normalised, window)
+        return self.outputs_of(self.features(normalized, guidance), normalized, window)
 
-    def forward(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None,
-                window: list | None = None) -> Outputs:  # fmt: skip
+    def forward(
+        self, image: Tensor, clicks: Tensor, previous: Tensor | None = None, window: list | None = None
+    ) -> Outputs:
         """image: uint8, or float in 0..255, RGB [B,3,H,W]; clicks: float [B,2P,3] of y, x, order, the first P positive,
         a row empty iff max(y, x) < 0; previous: float [B,1,H,W] probabilities -> "logits" float [B,1,h,w], ..."""
-        return self.run(self.normalise(image), self.guidance(clicks, tuple(image.shape[-2:]), previous), window)
+        return self.run(self.normalize(image), self.guidance(clicks, tuple(image.shape[-2:]), previous), window)
 
     def probabilities(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None) -> Tensor:
         """As forward -> float32 [B,1,H,W], at the image's size."""

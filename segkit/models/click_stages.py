@@ -47,8 +47,9 @@ class ClickStages(nn.Module):
             own = counts == count
             stage = self.stage(count)
             given = previous[own] if previous is not None else None
-            logits[own] = resize(stage(image[own], clicks[own], given)["logits"].float(), like=image,
-                                 align_corners=stage.align_corners)  # fmt: skip
+            logits[own] = resize(
+                stage(image[own], clicks[own], given)["logits"].float(), like=image, align_corners=stage.align_corners
+            )
         return {"logits": logits}
 
     def probabilities(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None) -> Tensor:

@@ -51,10 +51,19 @@ class StepClassifier(nn.Module):
     def add(self, num_new: int) -> None:
         """Adds a step with num_new outputs and the random weights of a fresh convolution."""
         first = self.steps[0]
-        self.steps.append(nn.Conv2d(
-            first.in_channels, num_new, first.kernel_size, first.stride, first.padding, first.dilation,
-            bias=first.bias is not None, device=first.weight.device, dtype=first.weight.dtype
-        ))  # fmt: skip
+        self.steps.append(
+            nn.Conv2d(
+                first.in_channels,
+                num_new,
+                first.kernel_size,
+                first.stride,
+                first.padding,
+                first.dilation,
+                bias=first.bias is not None,
+                device=first.weight.device,
+                dtype=first.weight.dtype,
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """float [B,C,h,w] -> float [B,K + N,h',w'], the steps in order."""
@@ -170,9 +179,17 @@ class GrowingSegmentor(Segmentor):
     """A Segmentor after some steps of class-incremental learning. num_classes: outputs of step 0; grown: those that
     each later step added. A checkpoint of step t is read by a config with its `grown`, as every command does it."""
 
-    def __init__(self, num_classes: int, backbone: nn.Module, head: nn.Module, *, neck: nn.Module | None = None,
-                 aux: tuple[nn.Module, ...] = (), align_corners: bool = False,
-                 grown: tuple[int, ...] = ()):  # fmt: skip
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        neck: nn.Module | None = None,
+        aux: tuple[nn.Module, ...] = (),
+        align_corners: bool = False,
+        grown: tuple[int, ...] = (),
+    ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         for num_new in grown:
             grow(self, num_new)

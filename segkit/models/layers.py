@@ -34,7 +34,7 @@ def at_level(values: tuple[int, ...], level: int) -> int:
 
 
 def gaussian_xavier_(module: nn.Module) -> None:
-    """Fresh values in place for all convolutions, linear layers and batch normalisations of a module: normal weights
+    """Fresh values in place for all convolutions, linear layers and batch normalizations of a module: normal weights
     of variance 2 / mean(fan in, fan out), biases 0, scales 1. Twice the variance of Glorot and Bengio (2010, eq. 12):
     the law of RITM's published code. Other parameters stay."""
     for part in module.modules():
@@ -51,8 +51,9 @@ class JoiningConv2d(nn.Conv2d):
     """nn.Conv2d that also takes several maps, each resized bilinearly to one size and joined along the channels: then
     the kernel is odd, stride, dilation and groups are 1."""
 
-    def forward(self, x: Tensor | list[Tensor], size: tuple[int, int] | None = None,
-                align_corners: bool = False) -> Tensor:  # fmt: skip
+    def forward(
+        self, x: Tensor | list[Tensor], size: tuple[int, int] | None = None, align_corners: bool = False
+    ) -> Tensor:
         """x: float [B,in_channels,h,w]; or with size, (H, W), a list of float [B,C_i,h_i,w_i]."""
         if size is None:
             return super().forward(x)
@@ -60,16 +61,27 @@ class JoiningConv2d(nn.Conv2d):
 
 
 class ConvBNReLU(nn.Module):
-    """Convolution, batch normalisation, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
+    """Convolution, batch normalization, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
 
     kernel: its side, or (rows, columns); padding: None keeps the size at stride 1; norm=False gives the convolution a
-    bias and no normalisation; act=False leaves out the ReLU; bias=True keeps a bias before the normalisation, which
+    bias and no normalization; act=False leaves out the ReLU; bias=True keeps a bias before the normalization, which
     changes no result but is part of some published nets. Keys: conv.*, bn.*.
     """
 
-    def __init__(self, in_channels: int, channels: int, kernel: int | tuple[int, int] = 3, *, stride: int = 1,
-                 dilation: int = 1, groups: int = 1, padding: int | tuple[int, int] | None = None, norm: bool = True,
-                 act: bool = True, bias: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int | tuple[int, int] = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        padding: int | tuple[int, int] | None = None,
+        norm: bool = True,
+        act: bool = True,
+        bias: bool = False,
+    ):
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
@@ -85,7 +97,7 @@ class ConvBNReLU(nn.Module):
         """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
         return self.act(self.bn(self.conv(x)))
 
-    def joining(self, maps: list[Tensor], *, like: Tensor, align_corners: bool = False) -> Tensor:
+    def over_concat(self, maps: list[Tensor], *, like: Tensor, align_corners: bool = False) -> Tensor:
         """The same of several maps, each resized bilinearly to the size of `like` and joined along the channels: float
         [B,C_i,h_i,w_i] -> float [B,channels,h,w]. The large maps are not made where there is a cheaper way. For odd
         kernels of stride, dilation and groups 1."""
@@ -98,8 +110,17 @@ class DeformableConv2d(nn.Module):
     [B,in_channels,h,w] -> [B,channels,h',w']. Offsets start at 0. Keys: weight, conv_offset.*.
     """
 
-    def __init__(self, in_channels: int, channels: int, kernel: int = 3, *, stride: int = 1, padding: int | None = None,
-                 dilation: int = 1, modulated: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        modulated: bool = False,
+    ):
         super().__init__()
         self.stride, self.dilation = stride, dilation
         self.taps, self.modulated = kernel * kernel, modulated
@@ -118,28 +139,50 @@ class DeformableConv2d(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # places of taps need single precision
             x, moves = full_precision(x), full_precision(moves)
             return deform_conv2d(
-                x, moves[:, : 2 * self.taps].contiguous(), self.weight,
-                stride=self.stride, padding=self.padding, dilation=self.dilation,
+                x,
+                moves[:, : 2 * self.taps].contiguous(),
+                self.weight,
+                stride=self.stride,
+                padding=self.padding,
+                dilation=self.dilation,
                 mask=moves[:, 2 * self.taps :].sigmoid() if self.modulated else None,
-            )  # fmt: skip
+            )
 
 
 class DepthwiseSeparable(nn.Module):
     """A convolution per channel, then one over channels: [B,in_channels,h,w] -> [B,channels,h',w'].
 
-    depthwise_norm, depthwise_act: whether the first of the two has its own normalisation and ReLU; without the
-    normalisation it has no bias either, since the next convolution follows at once. Keys: depthwise.*, pointwise.*.
+    depthwise_norm, depthwise_act: whether the first of the two has its own normalization and ReLU; without the
+    normalization it has no bias either, since the next convolution follows at once. Keys: depthwise.*, pointwise.*.
     """
 
-    def __init__(self, in_channels: int, channels: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1,
-                 depthwise_norm: bool = True, depthwise_act: bool = True, act: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        depthwise_norm: bool = True,
+        depthwise_act: bool = True,
+        act: bool = True,
+    ):
         super().__init__()
         if depthwise_norm:
-            self.depthwise = ConvBNReLU(in_channels, in_channels, kernel, stride=stride, dilation=dilation,
-                                        groups=in_channels, act=depthwise_act)  # fmt: skip
+            self.depthwise = ConvBNReLU(
+                in_channels,
+                in_channels,
+                kernel,
+                stride=stride,
+                dilation=dilation,
+                groups=in_channels,
+                act=depthwise_act,
+            )
         else:
-            self.depthwise = nn.Conv2d(in_channels, in_channels, kernel, stride, kernel // 2 * dilation, dilation,
-                                       in_channels, bias=False)  # fmt: skip
+            self.depthwise = nn.Conv2d(
+                in_channels, in_channels, kernel, stride, kernel // 2 * dilation, dilation, in_channels, bias=False
+            )
         self.pointwise = ConvBNReLU(in_channels, channels, 1, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,14 +209,21 @@ class ImagePool(nn.Module):
 
 class PyramidPooling(nn.Module):
     """Means over grids of bins x bins cells, each reduced by a 1x1 convolution (PSPNet, section 3.2):
-    [B,in_channels,h,w] -> one [B,channels,bins,bins] per grid. What joins them resizes them: `ConvBNReLU.joining`.
+    [B,in_channels,h,w] -> one [B,channels,bins,bins] per grid. What joins them resizes them: `ConvBNReLU.over_concat`.
 
-    norm_single: whether the grid of one cell is normalised; without it a batch of one can be trained; act: whether the
+    norm_single: whether the grid of one cell is normalized; without it a batch of one can be trained; act: whether the
     1x1 convolutions have a ReLU.
     """
 
-    def __init__(self, in_channels: int, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6), *,
-                 norm_single: bool = True, act: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        *,
+        norm_single: bool = True,
+        act: bool = True,
+    ):
         super().__init__()
         self.bins = tuple(bins)
         self.projects = nn.ModuleList(
@@ -188,13 +238,20 @@ class PyramidPooling(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: a 1x1 convolution, one 3x3 per rate and the image's mean, side by side
     (DeepLabv3, section 3.3): [B,in_channels,h,w] -> len(rates) + 2 maps in the order mean [B,channels,1,1], 1x1, rates
-    [B,channels,h,w]. What joins them spreads the mean: `ConvBNReLU.joining`.
+    [B,channels,h,w]. What joins them spreads the mean: `ConvBNReLU.over_concat`.
 
     separable: the 3x3 convolutions are depthwise separable (DeepLabv3+, section 3.1); depthwise_norm is theirs.
     """
 
-    def __init__(self, in_channels: int, channels: int, rates: tuple[int, ...] = (12, 24, 36), *,
-                 separable: bool = False, depthwise_norm: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        rates: tuple[int, ...] = (12, 24, 36),
+        *,
+        separable: bool = False,
+        depthwise_norm: bool = True,
+    ):
         super().__init__()
         self.image_pool = ImagePool(in_channels, channels)
         self.pointwise = ConvBNReLU(in_channels, channels, 1)

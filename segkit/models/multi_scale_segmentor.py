@@ -39,10 +39,20 @@ class MultiScaleSegmentor(Segmentor):
     section 3.3. The dense CRF is not part of the model.
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Module, head: nn.Module, *, neck: nn.Module | None = None,
-                 aux: tuple[nn.Module, ...] = (), align_corners: bool = False,
-                 scales: tuple[float, ...] = (1.0, 0.75, 0.5), merge: str = "attention",
-                 attention_channels: int = 512, attention_dropout: float = 0.5):  # fmt: skip
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        neck: nn.Module | None = None,
+        aux: tuple[nn.Module, ...] = (),
+        align_corners: bool = False,
+        scales: tuple[float, ...] = (1.0, 0.75, 0.5),
+        merge: str = "attention",
+        attention_channels: int = 512,
+        attention_dropout: float = 0.5,
+    ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if merge not in MERGES:
             raise ConfigError(f"model.merge = {merge!r}: it is one of {', '.join(map(repr, MERGES))}")
@@ -65,8 +75,8 @@ class MultiScaleSegmentor(Segmentor):
     def forward(self, image: Tensor, window: list | None = None) -> Outputs:
         """image: [B,C,H,W]; window: as Segmentor's -> "logits" float [B,K,h,w] of the finest scale's size and
         "scale<i>.<name>", the Outputs at each scale."""
-        normalised = self.normalise(image)
-        outputs = [self._at_scale(normalised, window, scale) for scale in self.scales]
+        normalized = self.normalize(image)
+        outputs = [self._at_scale(normalized, window, scale) for scale in self.scales]
         fine = outputs[self.finest]["logits"]
         scores = torch.stack(
             [resize(one["logits"], like=fine, align_corners=self.align_corners) for one in outputs], dim=1
@@ -74,9 +84,9 @@ class MultiScaleSegmentor(Segmentor):
         named = {f"scale{i}.{name}": value for i, one in enumerate(outputs) for name, value in one.items()}
         return {"logits": self.merge(scores, self._weights(outputs)), **named}
 
-    def _at_scale(self, normalised: Tensor, window: list | None, scale: float) -> Outputs:
-        size = tuple(max(int(side * scale + 0.5), 1) for side in normalised.shape[-2:])
-        scaled = resize(normalised, size=size, align_corners=self.align_corners)
+    def _at_scale(self, normalized: Tensor, window: list | None, scale: float) -> Outputs:
+        size = tuple(max(int(side * scale + 0.5), 1) for side in normalized.shape[-2:])
+        scaled = resize(normalized, size=size, align_corners=self.align_corners)
         if window is not None and scale != 1:
             window = [tuple(float(value) * scale for value in one) for one in window]
         return self.outputs_of(self.backbone(scaled), scaled, window)

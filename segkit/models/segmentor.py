@@ -9,14 +9,22 @@ from segkit.types import Outputs
 
 @MODELS.register
 class Segmentor(nn.Module):
-    """Normalises the image, runs backbone, neck and head, and in training the auxiliary heads.
+    """Normalizes the image, runs backbone, neck and head, and in training the auxiliary heads.
 
     num_classes: K; align_corners: how every resize of predictions is done; the other arguments are built modules.
     The image is uint8, or float in 0..255, RGB [B,C,H,W]; mean and standard deviation are the backbone's.
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Module, head: nn.Module, *, neck: nn.Module | None = None,
-                 aux: tuple[nn.Module, ...] = (), align_corners: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        neck: nn.Module | None = None,
+        aux: tuple[nn.Module, ...] = (),
+        align_corners: bool = False,
+    ):
         super().__init__()
         self.num_classes = num_classes
         self.align_corners = align_corners
@@ -29,7 +37,7 @@ class Segmentor(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1), persistent=False)
         self.is_reversed = backbone.order == "BGR"
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """uint8 or float [B,C,H,W] in 0..255 -> float32 [B,C,H,W], channels in the backbone's order."""
         if image.shape[1] != self.mean.shape[1]:
             raise ValueError(
@@ -46,13 +54,13 @@ class Segmentor(nn.Module):
         window: per image y0, x0, y1, x1 of the crop and H, W of the whole image at its scale, for heads
         that need to know their place.
         """
-        normalised = self.normalise(image)
-        return self.outputs_of(self.backbone(normalised), normalised, window)
+        normalized = self.normalize(image)
+        return self.outputs_of(self.backbone(normalized), normalized, window)
 
-    def outputs_of(self, features: list[Tensor], normalised: Tensor, window: list | None = None) -> Outputs:
-        """features: of the backbone; normalised: float [B,C,H,W], the image they are of -> Outputs of the head, and of
+    def outputs_of(self, features: list[Tensor], normalized: Tensor, window: list | None = None) -> Outputs:
+        """features: of the backbone; normalized: float [B,C,H,W], the image they are of -> Outputs of the head, and of
         the auxiliary heads in training."""
-        extra = {"image": normalised, "window": window, "size": normalised.shape[-2:]}
+        extra = {"image": normalized, "window": window, "size": normalized.shape[-2:]}
         if self.neck is not None:
             features = self.neck(features)
         outputs = self.head(features, **{name: extra[name] for name in getattr(self.head, "needs", ())})

@@ -1,4 +1,4 @@
-"""Batch normalisations of a trained network as part of the convolutions before them: the same answers in fewer passes.
+"""Batch normalizations of a trained network as part of the convolutions before them: the same answers in fewer passes.
 
 Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, https://arxiv.org/abs/1712.05877, section 3.2.
 """
@@ -16,11 +16,11 @@ _COPIES: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def folded(model: nn.Module, run: Callable[[nn.Module], Tensor]) -> nn.Module:
-    """A copy of the model in which every convolution that feeds a batch normalisation does the work of both, kept for
+    """A copy of the model in which every convolution that feeds a batch normalization does the work of both, kept for
     the next call until a tensor of the model changes.
 
     model: in evaluation mode; run: one forward pass of the model it is given -> its output. Where a convolution's
-    output has other readers than the normalisation the copy's output differs by more than a hundredth of its deviation:
+    output has other readers than the normalization the copy's output differs by more than a hundredth of its deviation:
     then the model itself is returned. In exact arithmetic both outputs are equal.
     """
     version = _version(model)
@@ -59,7 +59,7 @@ def _checked(model: nn.Module, run: Callable[[nn.Module], Tensor]) -> nn.Module 
 
 
 def _pairs(model: nn.Module, run: Callable[[], Tensor]) -> tuple[list[tuple[nn.Conv2d, _BatchNorm]], Tensor]:
-    """-> (convolution, the normalisation its output goes to) of all that were called once, and the run's output."""
+    """-> (convolution, the normalization its output goes to) of all that were called once, and the run's output."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
     calls: dict[int, int] = {}
@@ -85,14 +85,14 @@ def _pairs(model: nn.Module, run: Callable[[], Tensor]) -> tuple[list[tuple[nn.C
 
 
 def _rest(norm: _BatchNorm) -> nn.Module:
-    """What a normalisation does besides: timm's have an activation in them."""
+    """What a normalization does besides: timm's have an activation in them."""
     parts = [getattr(norm, name, None) for name in ("drop", "act")]
     parts = [part for part in parts if isinstance(part, nn.Module) and not isinstance(part, nn.Identity)]
     return nn.Sequential(*parts) if parts else nn.Identity()
 
 
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
-    """Scales the convolution's outputs and moves its bias as the normalisation does."""
+    """Scales the convolution's outputs and moves its bias as the normalization does."""
     scale = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight

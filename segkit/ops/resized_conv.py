@@ -17,8 +17,14 @@ PASS = 400
 """Multiplications for each value of a result that take about as long as one more passage over it."""
 
 
-def conv_of_resized(maps: Sequence[Tensor], weight: Tensor, size: tuple[int, int], *, bias: Tensor | None = None,
-                    align_corners: bool = False) -> Tensor:  # fmt: skip
+def conv_of_resized(
+    maps: Sequence[Tensor],
+    weight: Tensor,
+    size: tuple[int, int],
+    *,
+    bias: Tensor | None = None,
+    align_corners: bool = False,
+) -> Tensor:
     """conv2d of the maps, each resized bilinearly to size and joined along the channels; stride 1, zeros around.
 
     maps: float [B,C_i,h_i,w_i]; weight: float [C_out,sum of C_i,k,m], k and m odd; size: (H, W); bias: float [C_out]

@@ -4,8 +4,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def resize(x: Tensor, *, like: Tensor | None = None, size: tuple[int, int] | None = None, align_corners: bool = False,
-           mode: str = "bilinear") -> Tensor:  # fmt: skip
+def resize(
+    x: Tensor,
+    *,
+    like: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+    align_corners: bool = False,
+    mode: str = "bilinear",
+) -> Tensor:
     """Resizes maps.
 
     Args:

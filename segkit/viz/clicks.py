@@ -53,8 +53,8 @@ def numbered_clicks(picture: np.ndarray, clicks: np.ndarray, scale: float = 1.0)
         center = ((x + 0.5) * scale, (y + 0.5) * scale)
         is_last = number == len(clicks)
         ring = (radius + (2 if is_last else 1), INK if is_last else PAPER)
-        for r, colour in (ring, (radius, POSITIVE if is_positive > 0.5 else NEGATIVE)):
-            draw.ellipse((center[0] - r, center[1] - r, center[0] + r, center[1] + r), fill=colour)
+        for r, color in (ring, (radius, POSITIVE if is_positive > 0.5 else NEGATIVE)):
+            draw.ellipse((center[0] - r, center[1] - r, center[0] + r, center[1] + r), fill=color)
         draw.text(center, str(number), fill=PAPER, font=font, anchor="mm")
     return np.array(image)
 

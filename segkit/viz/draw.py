@@ -18,10 +18,10 @@ from segkit.types import default_palette
 Palette = Sequence[tuple[int, int, int]]
 
 IGNORED = (224, 224, 224)
-"""Colour of ignored pixels: black is the background of many palettes."""
+"""Color of ignored pixels: black is the background of many palettes."""
 INK, PAPER, FAINT = (34, 34, 34), (255, 255, 255), (110, 110, 110)
 POSITIVE, NEGATIVE, CHOSEN = (0, 158, 115), (213, 94, 0), (86, 180, 233)
-"""Clicks and the chosen object, told apart by colour-blind people too (Okabe and Ito, Color Universal Design, 2008)."""
+"""Clicks and the chosen object, told apart by color-blind people too (Okabe and Ito, Color Universal Design, 2008)."""
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -48,14 +48,14 @@ def colorize(labels: np.ndarray, palette: Palette, ignore: int = 255) -> np.ndar
     indices = np.where(kept, labels, num_classes).astype(np.int64)
     bad = kept & ((indices < 0) | (indices >= num_classes))
     if bad.any():
-        raise ValueError(f"label {labels[bad][0]} has no colour: the palette has {num_classes} and ignore is {ignore}")
+        raise ValueError(f"label {labels[bad][0]} has no color: the palette has {num_classes} and ignore is {ignore}")
     return np.array([*palette, IGNORED], np.uint8)[indices]
 
 
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Palette, alpha: float = 0.5, ignore: int = 255
 ) -> np.ndarray:
-    """image: [H,W,C]; labels: integer [H,W]; alpha: share of the label's colour -> uint8 [H,W,3].
+    """image: [H,W,C]; labels: integer [H,W]; alpha: share of the label's color -> uint8 [H,W,3].
 
     Ignored pixels show the image.
     """
@@ -75,7 +75,7 @@ def draw_instances(
     classes: Sequence[str] = (),
     palette: Palette = (),
 ) -> np.ndarray:
-    """Objects in their classes' colours with outline, box and a tag "class 93" (score in percent) -> uint8 [sH,sW,3].
+    """Objects in their classes' colors with outline, box and a tag "class 93" (score in percent) -> uint8 [sH,sW,3].
 
     s is 1, or the whole factor that enlarges a small image until names can be read on it (longer side 320 and more).
     masks: uint8 [n,H,W], n COCO run-length codes, or None; labels: n indices into classes and palette (numbers and
@@ -86,8 +86,8 @@ def draw_instances(
     palette = palette or default_palette(int(max(labels, default=0)) + 2)[1:]
     masks = [] if masks is None else [_enlarged(decoded(mask), scale) for mask in masks]
     for mask, label in zip(masks, labels):
-        colour = np.array(palette[int(label)], np.uint8)
-        picture[mask] = (picture[mask] // 2 + colour // 2).astype(np.uint8)
+        color = np.array(palette[int(label)], np.uint8)
+        picture[mask] = (picture[mask] // 2 + color // 2).astype(np.uint8)
     thickness = max(1, round(min(picture.shape[:2]) / 180))
     for mask, label in zip(masks, labels):
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -95,10 +95,10 @@ def draw_instances(
     tags = []
     for i, box in enumerate([] if boxes is None else boxes):
         x0, y0, x1, y1 = (round(scale * float(value)) for value in box)
-        colour = _plain(palette[int(labels[i])])
-        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, thickness)
+        color = _plain(palette[int(labels[i])])
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color, thickness)
         name = classes[int(labels[i])] if len(classes) else str(int(labels[i]))
-        tags.append((x0, y0, name if scores is None else f"{name} {100 * float(scores[i]):.0f}", colour))
+        tags.append((x0, y0, name if scores is None else f"{name} {100 * float(scores[i]):.0f}", color))
     return _tagged(picture, tags)
 
 
@@ -140,9 +140,9 @@ def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int
         places.append((x, y))
         x += needed + text
     sheet, draw = drawing(np.full((y + line, width, 3), PAPER, np.uint8))
-    for (x, y), name, colour in zip(places, classes, palette):
+    for (x, y), name, color in zip(places, classes, palette):
         box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
-        draw.rectangle(box, fill=_plain(colour), outline=FAINT)
+        draw.rectangle(box, fill=_plain(color), outline=FAINT)
         draw.text((x + round(text * 1.4), y + line // 2), name, fill=INK, font=font, anchor="lm")
     return np.array(sheet)
 
@@ -202,9 +202,9 @@ def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette
         range_of = f"{labels.min()}..{labels.max()}"
         raise ValueError(f"{path}: a palette PNG holds 0..255, not {range_of}; use save_png(labels.astype('uint16'))")
     picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8)).convert("P")
-    colours = np.full((256, 3), IGNORED, np.uint8)
-    colours[: len(palette[:256])] = palette[:256]
-    picture.putpalette(colours.tobytes())
+    colors = np.full((256, 3), IGNORED, np.uint8)
+    colors[: len(palette[:256])] = palette[:256]
+    picture.putpalette(colors.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG")
     return write_file(Path(path), file.getvalue())
@@ -231,16 +231,16 @@ def drawing(picture: np.ndarray) -> tuple:
 
 
 def _tagged(picture: np.ndarray, tags: list[tuple]) -> np.ndarray:
-    """tags: (x, y, text, colour) -> the picture with each text on its colour, its lower left corner at x, y."""
+    """tags: (x, y, text, color) -> the picture with each text on its color, its lower left corner at x, y."""
     size = max(12, round(min(picture.shape[:2]) / 28))
     font = letters(size)
     drawn, draw = drawing(picture)
-    for x, y, text, colour in tags:
+    for x, y, text, color in tags:
         wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
         x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
-        draw.rectangle((x, y, x + wide, y + high), fill=colour)
+        draw.rectangle((x, y, x + wide, y + high), fill=color)
         # brightness as Rec. 601 weighs it decides whether letters are dark or light
-        is_bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+        is_bright = np.dot(color, (0.299, 0.587, 0.114)) > 140
         draw.text((x + size // 4, y + high // 2), text, fill=INK if is_bright else PAPER, font=font, anchor="lm")
     return np.array(drawn)
 
@@ -280,6 +280,6 @@ def decoded(mask: object) -> np.ndarray:
     return np.asarray(mask) > 0
 
 
-def _plain(colour: Sequence[int]) -> tuple[int, ...]:
-    """The colour as Python integers, which OpenCV and Pillow insist on."""
-    return tuple(int(value) for value in colour)
+def _plain(color: Sequence[int]) -> tuple[int, ...]:
+    """The color as Python integers, which OpenCV and Pillow insist on."""
+    return tuple(int(value) for value in color)

@@ -1,7 +1,7 @@
 """Plots of numbers as PNG files: training curves, confusion matrices, bars. matplotlib is imported when one is drawn.
 
-Figures are objects of their own (no pyplot), so plotting needs no display and leaves no state behind. Colours are those
-of Okabe and Ito (Color Universal Design, 2008), which colour-blind people tell apart.
+Figures are objects of their own (no pyplot), so plotting needs no display and leaves no state behind. Colors are those
+of Okabe and Ito (Color Universal Design, 2008), which color-blind people tell apart.
 """
 
 import io
@@ -13,7 +13,7 @@ import numpy as np
 
 from segkit.viz.draw import write_file
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 MOST_READABLE = 30
 """Classes up to which the cells of a confusion matrix carry their values."""
 SMOOTHED_FROM = 100
@@ -37,7 +37,7 @@ def curves(records: Mapping[str, Sequence[tuple[float, float]]], path: str | os.
     for place, (group, series) in enumerate(groups.items(), 1):
         axes = figure.add_subplot(-(-len(groups) // columns), columns, place)
         for number, (name, points) in enumerate(series.items()):
-            _curve(axes, points, COLOURS[number % len(COLOURS)], name)
+            _curve(axes, points, COLORS[number % len(COLORS)], name)
         axes.set_title(group, fontsize=11)
         axes.set_xlabel(xlabel, fontsize=9)
         if len(series) > 1:
@@ -91,9 +91,7 @@ def bars(values: Mapping[str, float], path: str | os.PathLike, title: str = "") 
     numbers = np.array([np.nan if value is None else value for value in values.values()], float)
     figure = _figure(6.4, 0.9 + 0.28 * len(numbers))
     axes = figure.add_subplot()
-    axes.barh(
-        range(len(numbers)), np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0), color=COLOURS[0], height=0.7
-    )
+    axes.barh(range(len(numbers)), np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0), color=COLORS[0], height=0.7)
     for row, value in enumerate(numbers):
         text = f"{value:.1f}" if np.isfinite(value) else "absent"
         place = max(value, 0) if np.isfinite(value) else 0
@@ -121,7 +119,7 @@ def click_curves(
     for number, (name, values) in enumerate(curves.items()):
         numbers = np.array([np.nan if value is None else value for value in values], float)
         points = np.stack([np.arange(1, len(numbers) + 1), numbers], 1)
-        style = dict(color=COLOURS[number % len(COLOURS)], linestyle=("-", "--", ":")[number // len(COLOURS) % 3])
+        style = dict(color=COLORS[number % len(COLORS)], linestyle=("-", "--", ":")[number // len(COLORS) % 3])
         axes.plot(*points.T, linewidth=1.6, marker="o" if len(points) <= 30 else "", ms=3, label=name, **style)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("clicks", fontsize=9)
@@ -153,9 +151,9 @@ def steps_plot(steps: Sequence[Mapping], path: str | os.PathLike, title: str = "
     figure = _figure(max(4.6, 2.4 + 0.62 * len(steps)), 3.0 + height)
     upper, lower = figure.subplots(2, height_ratios=[2.2, height])
     numbers = [step["step"] for step in steps]
-    for name, colour in zip(("old", "new", "all"), COLOURS):
+    for name, color in zip(("old", "new", "all"), COLORS):
         means = [np.nan if step[f"mIoU_{name}"] is None else step[f"mIoU_{name}"] for step in steps]
-        _curve(upper, np.column_stack([numbers, means]), colour, name)
+        _curve(upper, np.column_stack([numbers, means]), color, name)
     upper.set(ylabel="mIoU", ylim=(0, 100), xticks=numbers)
     upper.set_title(title, fontsize=11, loc="left")
     upper.legend(fontsize=8, frameon=False, ncols=3)
@@ -192,13 +190,13 @@ def _class_cells(axes, values: np.ndarray, known: np.ndarray, classes: Sequence[
     axes.spines[:].set_visible(False)
 
 
-def _curve(axes, points: np.ndarray, colour: str, name: str) -> None:
+def _curve(axes, points: np.ndarray, color: str, name: str) -> None:
     """points: float [n,2] step, value; long ones are drawn faintly with their moving mean above."""
     steps, values = points[:, 0], points[:, 1]
     if len(points) < SMOOTHED_FROM:
-        axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if len(points) < 20 else "", ms=3, label=name)
+        axes.plot(steps, values, color=color, linewidth=1.6, marker="o" if len(points) < 20 else "", ms=3, label=name)
         return
-    axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
+    axes.plot(steps, values, color=color, linewidth=0.7, alpha=0.3)
     # the window shrinks on both sides alike towards the ends, so that a straight line stays one
     place = np.arange(len(values))
     half = np.minimum(np.minimum(place, place[::-1]), len(values) // 25)
@@ -207,7 +205,7 @@ def _curve(axes, points: np.ndarray, colour: str, name: str) -> None:
     count = np.concatenate([[0], np.cumsum(kept)])
     first, last = place - half, place + half + 1
     mean = (total[last] - total[first]) / np.maximum(count[last] - count[first], 1)
-    axes.plot(steps, np.where(kept, mean, np.nan), color=colour, linewidth=1.8, label=name)
+    axes.plot(steps, np.where(kept, mean, np.nan), color=color, linewidth=1.8, label=name)
 
 
 def _tidy(axes) -> None:

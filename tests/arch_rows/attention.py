@@ -23,7 +23,8 @@ ROWS = {
     "ocnet_r50_pyramid": Row(43_487_110, 15_230_483, small=R18),
     # On ResNet-101 the published 55,516,294 and 12,996,902.
     "ocrnet_r50": Row(36_524_166, 12_996_902, small=(*R18, "model.head.relation_channels=16")),
-    "ocrnet_hr18": Row(12_080_036, 2_517_776, 53.3,
-                       small=(*HR4, "model.head.channels=32", "model.head.coarse_channels=60")),
+    "ocrnet_hr18": Row(
+        12_080_036, 2_517_776, 53.3, small=(*HR4, "model.head.channels=32", "model.head.coarse_channels=60")
+    ),
     "fcn_hr18": Row(9_640_849, 78_589, 18.4, small=(*HR4, "model.head.channels=60")),
-}  # fmt: skip
+}

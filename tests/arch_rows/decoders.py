@@ -24,10 +24,11 @@ ROWS = {
     "segnet": Row(29_449_355, 6_347, classes=11, small=VGG),
     "deconvnet": Row(251_805_653, 1_365, classes=21, small=FULL, sizes=((224, 224), (65, 97))),
     "hypercolumns_vgg16": Row(134_360_021, 99_477, classes=21, small=(*FULL, "model.backbone.pretrained=None")),
-    "hypercolumns_unet": Row(31_592_021, 554_453, classes=21,
-                             small=("model.backbone.channels=[4,8,16,24,32]", "model.head.channels=8")),
+    "hypercolumns_unet": Row(
+        31_592_021, 554_453, classes=21, small=("model.backbone.channels=[4,8,16,24,32]", "model.head.channels=8")
+    ),
     "exfuse_r101": Row(85_060_358, 42_560_198, classes=21, small=R18),
     "dupsampling_r50": Row(30_401_729, 6_874_465, classes=21, small=NARROW),
     # As unet_r34 with four blocks, and 36,928 more in the convolution that replaces the pooling.
     "unet_r34_unpooled": Row(24_450_923, 3_129_323, classes=11, small=(*R18, "model.head.channels=[32,24,16,8]")),
-}  # fmt: skip
+}

@@ -16,10 +16,11 @@ ROWS = {
     # DeepLab-LargeFOV with twice 1,024 factors and as many more weights per class; late fusion has 21 more biases.
     "parsenet_vgg16": Row(20_528_981, 5_814_293, classes=21, small=FOV),
     "parsenet_vgg16_late": Row(20_529_002, 5_814_314, classes=21, small=FOV),
-    "attention_to_scale_vgg16": Row(20_505_429 + 14_157_827, 5_790_741, classes=21, branch="scale0.",
-                                    small=(*FOV, "model.attention_channels=16")),
+    "attention_to_scale_vgg16": Row(
+        20_505_429 + 14_157_827, 5_790_741, classes=21, branch="scale0.", small=(*FOV, "model.attention_channels=16")
+    ),
     "denseaspp_densenet121": Row(8_280_851, 1_329_043, 38.6, small=(*DENSE, "model.head.hidden=16")),
     "denseaspp_densenet161": Row(35_395_427, 8_927_843, 154.9, small=(*DENSE, "model.head.hidden=16")),
     # Of the head the published 605,703 are attention.
     "hanet_r101": Row(64_802_637, 17_449_338, small=R18),
-}  # fmt: skip
+}

@@ -4,12 +4,25 @@ from tests.arch_rows.row import Row
 
 R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None")
 SOLO = (*R18, "model.neck.channels=32", "model.head.channels=32", "model.head.depth=1", "model.head.grids=[8,6,4,3,2]")
-QUERIES = ("model.backbone.pretrained=None", "model.head.channels=32", "model.head.num_queries=6", "model.head.heads=2",
-           "model.head.encoder_layers=1", "model.head.encoder_inner=32", "model.head.layers=2",
-           "model.head.inner=32")  # fmt: skip
+QUERIES = (
+    "model.backbone.pretrained=None",
+    "model.head.channels=32",
+    "model.head.num_queries=6",
+    "model.head.heads=2",
+    "model.head.encoder_layers=1",
+    "model.head.encoder_inner=32",
+    "model.head.layers=2",
+    "model.head.inner=32",
+)
 DISCO = (*SOLO, "model.head.kernel_channels=32", "model.head.mask_channels=32")
-CONDINST = (*R18, "model.neck.channels=32", "model.head.channels=64", "model.head.depth=1", "model.head.mask_depth=1",
-            "model.head.mask_channels=8")  # fmt: skip
+CONDINST = (
+    *R18,
+    "model.neck.channels=32",
+    "model.head.channels=64",
+    "model.head.depth=1",
+    "model.head.mask_depth=1",
+    "model.head.mask_channels=8",
+)
 
 ROWS = {
     # published: 35.8153, 57.0281, 43.9726, 47.4239, 215.4731 and 34.0855 million that are trained

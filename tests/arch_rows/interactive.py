@@ -5,8 +5,13 @@ from torch import Tensor
 
 from tests.arch_rows.row import Row
 
-HR4 = ("model.backbone.width=4", "model.backbone.num_modules=[1,1,1]", "model.backbone.num_blocks=1",
-       "model.backbone.pretrained=None", "model.head.ocr_width=8")  # fmt: skip
+HR4 = (
+    "model.backbone.width=4",
+    "model.backbone.num_modules=[1,1,1]",
+    "model.backbone.num_blocks=1",
+    "model.backbone.pretrained=None",
+    "model.head.ocr_width=8",
+)
 R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=16")
 R26 = ("model.backbone.name='resnet26t'", "model.guidance_channels=32", *R18[1:])
 """Of a deep stem of 64 channels, half of which see the clicks: as 64 of 128 in the nets themselves."""

@@ -20,8 +20,8 @@ class Row:
     small: options that make the model quick without changing its kind; sizes: image sizes it declares to take;
     branch: before the names of the outputs that are the head's own, "" for those without a branch;
     inputs: the arguments of the model for an image; is_map: whether it answers with one map of logits (instances have
-    the contract of tests/instances/test_instance_archs.py); no_compile, no_export: why torch.compile or torch.export cannot take
-    it, "" where they can."""
+    the contract of tests/instances/test_instance_archs.py); no_compile, no_export: why torch.compile or torch.export
+    cannot take it, "" where they can."""
 
     total: int
     head: int

@@ -17,7 +17,7 @@ from segkit.data.transforms.color import (
     Grayscale,
     Photometric,
     map_values,
-    turn_colours,
+    turn_colors,
 )
 from segkit.data.transforms.sizes import Pad
 from segkit.registry import ConfigError
@@ -27,7 +27,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-COLOURS = np.concatenate(
+COLORS = np.concatenate(
     [
         np.stack(np.meshgrid([0, 1, 127, 254, 255], [0, 64, 255], [0, 200, 255]), axis=-1).reshape(-1, 3),
         rng(7).integers(0, 256, (155, 3)),
@@ -51,21 +51,21 @@ def slow_law(image, shift=0.0, first=1.0, saturation=1.0, degrees=0.0, last=1.0)
 def test_photometric_is_the_law_in_real_numbers(shift, contrast, saturation, degrees, is_first):
     """uint8 within one level (half of rounding, and float32), float32 within .01; strips end anywhere."""
     first, last = (contrast, 1.0) if is_first else (1.0, contrast)
-    slow = slow_law(COLOURS, shift, first, saturation, degrees, last).reshape(100, 2, 3)
-    image = COLOURS.reshape(100, 2, 3)  # 100 rows: three strips of 32 and a part of one
+    slow = slow_law(COLORS, shift, first, saturation, degrees, last).reshape(100, 2, 3)
+    image = COLORS.reshape(100, 2, 3)  # 100 rows: three strips of 32 and a part of one
 
     def before(values):
         return np.clip(values + shift, 0, 255) * first
 
-    assert np.abs(turn_colours(image, before, saturation, degrees, last) - slow).max() <= 0.51
-    exact = turn_colours(image.astype(np.float32), before, saturation, degrees, last)
+    assert np.abs(turn_colors(image, before, saturation, degrees, last) - slow).max() <= 0.51
+    exact = turn_colors(image.astype(np.float32), before, saturation, degrees, last)
     assert exact.dtype == np.float32 and np.abs(exact - slow).max() < 0.01
 
 
 @pytest.mark.parametrize("dtype, most", [(np.uint8, 0.51), (np.float32, 0.01)])
 def test_photometric_draws_its_numbers_in_order(dtype, most):
     """The transform's own draws, repeated here, give the slow law's image for every combination of the four steps."""
-    image, seen = COLOURS.reshape(20, 10, 3), set()
+    image, seen = COLORS.reshape(20, 10, 3), set()
     for seed in range(80):
         generator = rng(seed)
         does, is_first = generator.random(4) < 0.5, generator.random() < 0.5
@@ -75,7 +75,7 @@ def test_photometric_draws_its_numbers_in_order(dtype, most):
         saturation = generator.uniform(0.5, 1.5) if does[2] else 1.0
         degrees = 2 * generator.uniform(-18, 18) if does[3] else 0.0
         first, last = (contrast, 1.0) if is_first else (1.0, contrast)
-        slow = slow_law(COLOURS, shift, first, saturation, degrees, last).reshape(20, 10, 3)
+        slow = slow_law(COLORS, shift, first, saturation, degrees, last).reshape(20, 10, 3)
         changed = Photometric()(dict(image=image.astype(dtype)), rng(seed))["image"]
         assert changed.dtype == dtype and np.abs(changed - slow).max() <= most
     assert len(seen) >= 14
@@ -84,14 +84,14 @@ def test_photometric_draws_its_numbers_in_order(dtype, most):
 def test_hues_by_hand():
     """Red turned by 36 degrees is 255, 153, 0 (36 / 60 of green); by -36 it is 255, 0, 153."""
     red = np.array([[[255, 0, 0]]], np.uint8)
-    assert turn_colours(red, lambda v: v, 1.0, 36.0, 1.0).tolist() == [[[255, 153, 0]]]
-    assert turn_colours(red, lambda v: v, 1.0, -36.0, 1.0).tolist() == [[[255, 0, 153]]]
+    assert turn_colors(red, lambda v: v, 1.0, 36.0, 1.0).tolist() == [[[255, 153, 0]]]
+    assert turn_colors(red, lambda v: v, 1.0, -36.0, 1.0).tolist() == [[[255, 0, 153]]]
     pale = np.array([[[200, 100, 150]]], np.uint8)
-    assert turn_colours(pale, lambda v: v, 1.5, 0.0, 1.0).tolist() == [[[200, 50, 125]]]
-    assert turn_colours(pale, lambda v: v, 3.0, 0.0, 1.0).tolist() == [[[200, 0, 100]]]  # saturation 1.5 ends at 1
+    assert turn_colors(pale, lambda v: v, 1.5, 0.0, 1.0).tolist() == [[[200, 50, 125]]]
+    assert turn_colors(pale, lambda v: v, 3.0, 0.0, 1.0).tolist() == [[[200, 0, 100]]]  # saturation 1.5 ends at 1
 
 
-def test_photometric_without_colours_takes_any_channels():
+def test_photometric_without_colors_takes_any_channels():
     image = rng().integers(0, 256, (9, 8, 7), dtype=np.uint8)
     transform = Photometric(saturation=(1, 1), hue=0, p=1.0)
     assert transform(dict(image=image), rng())["image"].shape == (9, 8, 7)
@@ -164,7 +164,7 @@ def test_blur_is_a_gaussian():
     assert (Blur(1.5, 1.5, 1.0)(dict(image=np.full((9, 9, 3), 77, np.uint8)), rng())["image"] == 77).all()
 
 
-def test_jpeg_loses_more_at_lower_quality_and_keeps_the_colours():
+def test_jpeg_loses_more_at_lower_quality_and_keeps_the_colors():
     noise = rng().integers(0, 80, (64, 64, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(noise, (0, 0), 3) + np.array([150, 60, 0], np.uint8)  # a swap of red and blue would show
     errors = [

@@ -128,7 +128,7 @@ def test_sixteen_bit_and_palette_masks(tmp_path):
     assert folder.mask(0)[0, :3].tolist() == [0, 1, 1] and folder.mask(1)[0, :3].tolist() == [1, 0, 1]
 
 
-def test_colour_coded_masks(tmp_path):
+def test_color_coded_masks(tmp_path):
     make(tmp_path)
     colors = np.zeros((6, 8, 3), np.uint8)
     colors[0, 0], colors[0, 1] = (255, 0, 0), (255, 255, 255)
@@ -140,11 +140,11 @@ def test_colour_coded_masks(tmp_path):
         Folder(str(tmp_path), TWO, label_map={(0, 0, 0): 0, (255, 0, 0): "cell", "255,255,255": None}),
     ):
         assert folder.mask(0)[0, :3].tolist() == [1, 255, 0]
-    with pytest.raises(LabelError, match=r"a\.png: the colour \(255, 255, 255\) at x=1, y=0"):
+    with pytest.raises(LabelError, match=r"a\.png: the color \(255, 255, 255\) at x=1, y=0"):
         Folder(str(tmp_path), TWO, palette=palette, color_masks=True).mask(0)
-    with pytest.raises(DataError, match="colour-coded mask"):
+    with pytest.raises(DataError, match="color-coded mask"):
         Folder(str(tmp_path), TWO, palette=palette).mask(0)
-    with pytest.raises(DataError, match="name the colours"):
+    with pytest.raises(DataError, match="name the colors"):
         Folder(str(tmp_path), TWO, color_masks=True)
 
 
@@ -167,7 +167,7 @@ def test_mask_of_another_size(tmp_path):
 
 def test_palette_is_checked(tmp_path):
     make(tmp_path)
-    with pytest.raises(DataError, match="1 colours for 2 classes"):
+    with pytest.raises(DataError, match="1 colors for 2 classes"):
         Folder(str(tmp_path), TWO, palette=[(0, 0, 0)])
     with pytest.raises(DataError, match=r"palette\[1\]"):
         Folder(str(tmp_path), TWO, palette=[(0, 0, 0), (0, 0, 300)])

@@ -105,7 +105,7 @@ def test_class_lists(tmp_path):
     assert "2 classes, the model 5" in error
     data.classes, data.palette = ("a", "a"), ((0, 0, 0),)
     report = check_dataset(data, 2)
-    assert "the name 'a' stands twice" in report.errors[0] and "1 colours for 2 classes" in report.warnings[0]
+    assert "the name 'a' stands twice" in report.errors[0] and "1 colors for 2 classes" in report.warnings[0]
 
 
 def test_labels_beyond_the_model_of_any_data_set():

@@ -220,13 +220,13 @@ def _grey_png(labels: np.ndarray, bits: int) -> bytes:
 
 def test_masks_that_cannot_be_labels(tmp_path, picture):
     cv2.imwrite(str(tmp_path / "a.jpg"), picture[:, :, 0])
-    cv2.imwrite(str(tmp_path / "colour.png"), picture)
+    cv2.imwrite(str(tmp_path / "color.png"), picture)
     np.save(tmp_path / "float.npy", np.zeros((3, 3)))
     content = cv2.imencode(".png", picture[:, :, 0])[1].tobytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     for name, words in {
         "a.jpg": "a JPEG mask",
-        "colour.png": "colour-coded mask.*x=0, y=0.*color_masks=True",
+        "color.png": "color-coded mask.*x=0, y=0.*color_masks=True",
         "float.npy": "integer array",
         "cut.png": "breaks off",
     }.items():
@@ -299,19 +299,19 @@ def test_label_error_survives_a_worker_process():
     assert (str(error), error.path, error.values) == ("text", "m.png", (3,))
 
 
-def test_colours_to_classes(tmp_path):
+def test_colors_to_classes(tmp_path):
     table = ColorTable(["a", "b"], [(10, 20, 30), (30, 20, 10)], {"#ffffff": "ignore", (0, 0, 0): "b"})
     colors = np.array([[[10, 20, 30], [30, 20, 10], [255, 255, 255], [0, 0, 0]]], np.uint8)
     Image.fromarray(colors).save(tmp_path / "m.png")
     assert table.apply(read_colors(tmp_path / "m.png"), "m.png").tolist() == [[0, 1, 255, 1]]
     colors[0, 2] = 1, 2, 3
-    with pytest.raises(LabelError, match=r"m\.png: the colour \(1, 2, 3\) at x=2, y=0 belongs to no class"):
+    with pytest.raises(LabelError, match=r"m\.png: the color \(1, 2, 3\) at x=2, y=0 belongs to no class"):
         table.apply(colors, "m.png")
     with pytest.raises(DataError, match="stands for two classes"):
         ColorTable(["a", "b"], [(1, 2, 3), (1, 2, 3)])
 
 
-def test_colour_spellings():
+def test_color_spellings():
     assert as_color("#0a141e") == as_color("10, 20, 30") == as_color([10, 20, 30]) == (10, 20, 30)
     assert (
         as_color(3) is None and as_color("road") is None and as_color((1, 2)) is None and as_color((1, 2, 256)) is None
@@ -321,7 +321,12 @@ def test_colour_spellings():
 def test_default_palette_is_that_of_voc():
     palette = default_palette(256)
     assert len(set(palette)) == 256
-    # VOC's labels: aeroplane, bicycle, potted plant, tv/monitor, and 255, the outline's colour
+    # VOC's labels: aeroplane, bicycle, potted plant, tv/monitor, and 255, the outline's color
     assert [palette[i] for i in (0, 1, 2, 16, 20, 255)] == [
-        (0, 0, 0), (128, 0, 0), (0, 128, 0), (0, 64, 0), (0, 64, 128), (224, 224, 192)
-    ]  # fmt: skip
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (0, 64, 0),
+        (0, 64, 128),
+        (224, 224, 192),
+    ]

@@ -1,4 +1,4 @@
-"""The embedded data set: exact labels, reproducible images, and classes that a pixel's colour does not give away."""
+"""The embedded data set: exact labels, reproducible images, and classes that a pixel's color does not give away."""
 
 import numpy as np
 import pytest
@@ -160,7 +160,7 @@ def test_ground_and_objects_are_drawn_on_the_given_canvas():
     assert clouds(40, 30, 8.0, rng).shape == (40, 30)
 
 
-def colour_code(image: np.ndarray, bits: int) -> np.ndarray:
+def color_code(image: np.ndarray, bits: int) -> np.ndarray:
     """uint8 [H,W,3] -> int64 [H,W]: the highest bits of r, g, b as one number."""
     r, g, b = (image[..., c].astype(np.int64) >> (8 - bits) for c in range(3))
     return (r << 2 * bits) | (g << bits) | b
@@ -168,8 +168,8 @@ def colour_code(image: np.ndarray, bits: int) -> np.ndarray:
 
 @pytest.mark.parametrize("bits", [3, 4])
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
-def test_a_classifier_of_pixels_colours_fails(bits, power):
-    """Bayes by colour histogram, with classes weighed by their frequency to -power: mIoU stays far below 40.
+def test_a_classifier_of_pixels_colors_fails(bits, power):
+    """Bayes by color histogram, with classes weighed by their frequency to -power: mIoU stays far below 40.
 
     Measured 12 to 14 on 200 images, where a small U-Net reaches 90.
     """
@@ -177,21 +177,21 @@ def test_a_classifier_of_pixels_colours_fails(bits, power):
     counts = np.zeros(size)
     for index in range(len(train)):
         sample = train.sample(index)
-        counts += np.bincount((colour_code(sample["image"], bits) * 6 + sample["mask"]).ravel(), minlength=size)
+        counts += np.bincount((color_code(sample["image"], bits) * 6 + sample["mask"]).ravel(), minlength=size)
     counts = counts.reshape(-1, 6)
     share = counts.sum(0) / counts.sum()
-    answer = ((counts + share) * share**-power).argmax(1)  # unseen colours fall back to the class' share
+    answer = ((counts + share) * share**-power).argmax(1)  # unseen colors fall back to the class' share
     confusion = np.zeros((6, 6))
     for index in range(len(val)):
         sample = val.sample(index)
-        np.add.at(confusion, (sample["mask"], answer[colour_code(sample["image"], bits)]), 1)
+        np.add.at(confusion, (sample["mask"], answer[color_code(sample["image"], bits)]), 1)
     hits = np.diag(confusion)
     iou = 100 * hits / (confusion.sum(0) + confusion.sum(1) - hits)
     assert iou.mean() < 25
 
 
-def test_no_class_has_a_colour_of_its_own():
-    """The mean colour and its spread over objects are those of the ground, within what chance allows."""
+def test_no_class_has_a_color_of_its_own():
+    """The mean color and its spread over objects are those of the ground, within what chance allows."""
     means = {label: [] for label in range(6)}
     dataset = Shapes(length=400, size=(64, 64))
     for index in range(len(dataset)):

@@ -220,8 +220,9 @@ def test_only_the_first_process_of_several_reads_the_masks(is_main, passes, monk
     def barrier():
         arrived.append(len(passes))
         if not is_main:  # what the first process does in the meantime
-            mask_scan._cached(data, CountClasses(3, 255), cache_folder() / f"{key(data, 'classes')}.json",
-                              workers=0, refresh=False)  # fmt: skip
+            mask_scan._cached(
+                data, CountClasses(3, 255), cache_folder() / f"{key(data, 'classes')}.json", workers=0, refresh=False
+            )
 
     monkeypatch.setattr(dist, "is_distributed", lambda: True)
     monkeypatch.setattr(dist, "is_main", lambda: is_main)

@@ -232,8 +232,15 @@ def test_heads_that_cannot_grow_say_so():
 
 def test_a_config_of_a_later_step():
     path = Path(__file__).parents[2] / "configs/_base_/models/deeplabv3_r50.py"
-    own = ["num_classes=3", "model.type=GrowingSegmentor", "model.grown=[2,1]", "model.backbone.name='resnet18'",
-           "model.backbone.pretrained=None", "model.head.channels=8", "model.aux.0.channels=8"]  # fmt: skip
+    own = [
+        "num_classes=3",
+        "model.type=GrowingSegmentor",
+        "model.grown=[2,1]",
+        "model.backbone.name='resnet18'",
+        "model.backbone.pretrained=None",
+        "model.head.channels=8",
+        "model.aux.0.channels=8",
+    ]
     cfg = load_config(path, own)
     check(cfg)
     model = build_model(cfg["model"])

@@ -56,14 +56,16 @@ def test_published_scores(case):
 
 
 # Background, two base classes, two of step 1, one of step 2: diagonals over row and column sums.
-MATRIX = np.array([
-    [8, 1, 0, 1, 0, 0],
-    [2, 6, 0, 0, 0, 0],
-    [0, 0, 4, 0, 0, 0],
-    [1, 0, 0, 3, 0, 0],
-    [0, 0, 0, 0, 0, 0],
-    [4, 0, 0, 0, 0, 0],
-])  # fmt: skip
+MATRIX = np.array(
+    [
+        [8, 1, 0, 1, 0, 0],
+        [2, 6, 0, 0, 0, 0],
+        [0, 0, 4, 0, 0, 0],
+        [1, 0, 0, 3, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+        [4, 0, 0, 0, 0, 0],
+    ]
+)
 NAMES = ("background", "a", "b", "c", "d", "e")
 
 
@@ -113,11 +115,16 @@ def record(step: int, sizes: tuple[int, ...], **iou: float | None) -> dict:
     mean = lambda part: float(np.nanmean(part)) if np.isfinite(part).any() else None  # noqa: E731
     new = np.concatenate([np.zeros(0), *groups[1:]])
     scores = {
-        "mIoU_old": mean(groups[0]), "mIoU_new": mean(new), "mIoU_all": mean(values[1:]),
-        "mIoU_old_with_background": mean(values[: sizes[0]]), "mIoU_all_with_background": mean(values),
-        "hIoU": harmonic_mean(mean(groups[0]), mean(new)), "mIoU_steps": [mean(part) for part in groups],
-        "sizes": list(sizes), "per_class": {name: {"IoU": value} for name, value in iou.items()},
-    }  # fmt: skip
+        "mIoU_old": mean(groups[0]),
+        "mIoU_new": mean(new),
+        "mIoU_all": mean(values[1:]),
+        "mIoU_old_with_background": mean(values[: sizes[0]]),
+        "mIoU_all_with_background": mean(values),
+        "hIoU": harmonic_mean(mean(groups[0]), mean(new)),
+        "mIoU_steps": [mean(part) for part in groups],
+        "sizes": list(sizes),
+        "per_class": {name: {"IoU": value} for name, value in iou.items()},
+    }
     return step_record(step, scores)
 
 

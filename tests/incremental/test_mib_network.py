@@ -83,7 +83,7 @@ def test_forward_is_the_published_one(norm, key_map):
         for name, part in parts.items():
             assert error(part, STORED[f"{norm}/eval/{name}"], STORED[f"{norm}/eval/{name}_std"]) < 2e-4, name
         assert error(outputs["logits"], STORED[f"{norm}/eval/logits_lowres"]) < 2e-4
-        # the image branch normalises two numbers, one of each image, which magnifies rounding: in float64, which is the
+        # the image branch normalizes two numbers, one of each image, which magnifies rounding: in float64, which is the
         # same on any processor, the stored float32 numbers turn out to be 2.05e-3 and 2.22e-3 off
         model.double().train()
         logits = model.head(model.backbone(x.double()))["logits"]
@@ -120,7 +120,7 @@ def test_window_means_by_hand():
     assert window_means(x, (5, 5)).flatten().tolist() == [4.5] * 4
 
 
-def test_in_place_normalisation_is_that_of_the_converted_scale():
+def test_in_place_normalization_is_that_of_the_converted_scale():
     x, stored_weight = torch.from_numpy(STORED["iabn_layer/x"]).requires_grad_(), STORED["iabn_layer/weight"]
     assert (stored_weight < 0).any()
     norm = nn.BatchNorm2d(4)
@@ -185,15 +185,31 @@ def test_parameter_count():
 
 
 def test_convert_command_both_ways(tmp_path, capsys):
-    small = ["num_classes=3", "model.type=GrowingSegmentor", "model.grown=[2]", "model.backbone.depth=18",
-             "model.head.hidden=4", "model.head.channels=4"]  # fmt: skip
+    small = [
+        "num_classes=3",
+        "model.type=GrowingSegmentor",
+        "model.grown=[2]",
+        "model.backbone.depth=18",
+        "model.head.hidden=4",
+        "model.head.channels=4",
+    ]
     model = build_model(load_config(CONFIG, small)["model"])
     checkpoint.save(tmp_path / "own.pt", {"model": model.state_dict()})
     assert convert([str(tmp_path / "own.pt"), str(tmp_path / "mib.pth"), "--to", "mib"]) == 0
     file = torch.load(tmp_path / "mib.pth", weights_only=True)
     assert "module.body.mod2.block1.convs.conv1.weight" in file["model_state"]
-    done = convert([str(tmp_path / "mib.pth"), str(tmp_path / "back.pt"), "--from", "mib", "--config", str(CONFIG),
-                    "--cfg-options", *small])  # fmt: skip
+    done = convert(
+        [
+            str(tmp_path / "mib.pth"),
+            str(tmp_path / "back.pt"),
+            "--from",
+            "mib",
+            "--config",
+            str(CONFIG),
+            "--cfg-options",
+            *small,
+        ]
+    )
     assert done == 0, capsys.readouterr()
     back = checkpoint.read(tmp_path / "back.pt")["model"]
     assert all(torch.allclose(back[name], value, atol=1e-6) for name, value in model.state_dict().items())

@@ -23,11 +23,23 @@ PAGE = (ROOT / "docs/incremental.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)
 CONFIGS = {re.match(r"# (\S+)\n", text)[1]: text for kind, text in BLOCKS if kind == "python" and text[0] == "#"}
 SNIPPET = next(text for kind, text in BLOCKS if kind == "python" and "add_classes(" in text)
-COMMANDS = [line.removeprefix("python tools/") for kind, text in BLOCKS if not kind
-            for line in text.splitlines() if line.startswith("python tools/")]  # fmt: skip
+COMMANDS = [
+    line.removeprefix("python tools/")
+    for kind, text in BLOCKS
+    if not kind
+    for line in text.splitlines()
+    if line.startswith("python tools/")
+]
 MODEL = ["model.backbone.name=resnet18", "model.backbone.pretrained=none", "model.head.channels=[8,8,8,8,8]"]
-SMALL = [*MODEL, "crop_size=(32,32)", "loop.steps=2", "train.batch_size=2", "train.workers=0", "val.workers=0",
-         "test.workers=0"]  # fmt: skip
+SMALL = [
+    *MODEL,
+    "crop_size=(32,32)",
+    "loop.steps=2",
+    "train.batch_size=2",
+    "train.workers=0",
+    "val.workers=0",
+    "test.workers=0",
+]
 
 
 def pictures(folder: Path, values: tuple[int, ...]) -> None:
@@ -97,8 +109,13 @@ def test_the_tutorial(place):
 @pytest.mark.slow
 def test_the_quickstart(place):
     command = next(command for command in COMMANDS if "quickstart" in command)
-    few = ["loop.steps=2", "runner.later.loop.steps=2", "train.batch_size=4", "train.dataset.length=200",
-           "val.dataset.length=20"]  # fmt: skip
+    few = [
+        "loop.steps=2",
+        "runner.later.loop.steps=2",
+        "train.batch_size=4",
+        "train.dataset.length=200",
+        "val.dataset.length=20",
+    ]
     assert main(["train", *shlex.split(command)[1:], "--cfg-options", *few]) == 0
     assert (place / "work_dirs/incremental/pictures/steps.png").is_file()
 

@@ -45,27 +45,41 @@ def with_head(name: str, **runner) -> dict:
     return cfg
 
 
-@pytest.mark.parametrize(("cfg", "message"), [
-    (with_head("Fixed"), "Fixed.*cannot grow"),
-    (with_head("Unbiased"), "no bias to balance"),
-    (config([dict(MIB[0], on=["logits", "teacher.logit"])]), r"losses\.0\.on = 'teacher\.logit'.*mean 'logits'"),
-    (config([*MIB, dict(type="FeatureMSE", on=["features.9", "teacher.features.9"], at="native")]),
-     r"losses\.2\.on = 'features\.9': there is no such output.*features\.0"),
-    (config(later=dict(loop=dict(stepz=3))), "stepz.*did you mean 'steps'"),
-    (config(later=dict(optimizer=dict(lrr=1))), "lrr"),
-    (config(later=dict(optimiser=dict(lr=1))), r"runner\.later\.optimiser: no such section; did you mean 'optimizer'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        (with_head("Fixed"), "Fixed.*cannot grow"),
+        (with_head("Unbiased"), "no bias to balance"),
+        (config([dict(MIB[0], on=["logits", "teacher.logit"])]), r"losses\.0\.on = 'teacher\.logit'.*mean 'logits'"),
+        (
+            config([*MIB, dict(type="FeatureMSE", on=["features.9", "teacher.features.9"], at="native")]),
+            r"losses\.2\.on = 'features\.9': there is no such output.*features\.0",
+        ),
+        (config(later=dict(loop=dict(stepz=3))), "stepz.*did you mean 'steps'"),
+        (config(later=dict(optimizer=dict(lrr=1))), "lrr"),
+        (
+            config(later=dict(optimiser=dict(lr=1))),
+            r"runner\.later\.optimiser: no such section; did you mean 'optimizer'",
+        ),
+    ],
+)
 def test_what_only_a_later_step_would_meet(cfg, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         loop_of(cfg, tmp_path)
     assert build_runner(with_head("Unbiased", init="random")).stages(with_head("Unbiased", init="random"))
 
 
-@pytest.mark.parametrize(("regulariser", "message"), [
-    (dict(type="EWC", importence=3), r"regulariser\.importence: EWC takes no such argument; did you mean 'importance'"),
-    (dict(importance=3), r"regulariser\.type = None; there are EWC"),
-    (dict(type="ECW"), "did you mean 'EWC'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("regulariser", "message"),
+    [
+        (
+            dict(type="EWC", importence=3),
+            r"regulariser\.importence: EWC takes no such argument; did you mean 'importance'",
+        ),
+        (dict(importance=3), r"regulariser\.type = None; there are EWC"),
+        (dict(type="ECW"), "did you mean 'EWC'"),
+    ],
+)
 def test_regulariser(regulariser, message):
     with pytest.raises(ConfigError, match=message):
         build_runner(config(regulariser=regulariser))

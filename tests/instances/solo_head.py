@@ -19,8 +19,12 @@ def shapes() -> dict[str, tuple[int, ...]]:
         for i in range(DEPTH):
             names[f"{branch}_convs.{i}.conv.weight"] = (WIDTH, WIDTH if i else inputs, 3, 3)
             names[f"{branch}_convs.{i}.gn.weight"] = names[f"{branch}_convs.{i}.gn.bias"] = (WIDTH,)
-    for name, shape in (("solo_cate", (CLASSES, WIDTH, 3, 3)), ("solo_kernel", (WIDTH, WIDTH, 1, 1)),
-                        ("solo_mask", (WIDTH, WIDTH, 1, 1)), ("levelset_bottom", (5, WIDTH, 3, 3))):  # fmt: skip
+    for name, shape in (
+        ("solo_cate", (CLASSES, WIDTH, 3, 3)),
+        ("solo_kernel", (WIDTH, WIDTH, 1, 1)),
+        ("solo_mask", (WIDTH, WIDTH, 1, 1)),
+        ("levelset_bottom", (5, WIDTH, 3, 3)),
+    ):
         names[f"{name}.weight"], names[f"{name}.bias"] = shape, shape[:1]
     return names
 

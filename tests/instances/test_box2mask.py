@@ -63,8 +63,11 @@ def test_losses_and_gradients_of_a_set_are_the_published_ones(known, k):
 
 def test_parts_of_the_level_set_are_the_published_ones(known):
     made = outputs(known, [0])
-    for key, own in {"img_lst_x0.05": dict(feature=0.0, consistency=0.0), "feat_lst_x5": dict(image=0.0,
-    consistency=0.0), "lcm_x0.2": dict(image=0.0, feature=0.0)}.items():  # fmt: skip
+    for key, own in {
+        "img_lst_x0.05": dict(feature=0.0, consistency=0.0),
+        "feat_lst_x5": dict(image=0.0, consistency=0.0),
+        "lcm_x0.2": dict(image=0.0, feature=0.0),
+    }.items():
         value = Box2Mask(**own)(*made, known["img"], *targets(known))["level_set"]
         assert value.item() == pytest.approx(known[f"L0_{key}"].item(), rel=1e-6)
     matches = Box2Mask().match(made[0], made[1], *targets(known)[1:])

@@ -13,7 +13,7 @@ META = [dict(size=(64, 80), valid=(32, 40)), dict(size=(32, 48), valid=(32, 48))
 
 def inputs(counts=(2, 1)):
     rng = torch.Generator().manual_seed(0)
-    # alike neighbours exist: colours change slowly over the image
+    # alike neighbours exist: colors change slowly over the image
     coarse = 60 + 12 * torch.rand(2, 3, 3, 4, generator=rng)
     image = torch.nn.functional.interpolate(coarse, size=(32, 48), mode="bilinear")
     image[0, :, :, 40:] = 0

@@ -21,12 +21,19 @@ BLOCKS_50, BLOCKS_101 = 6, 23
 CLASSES = {"coco": 80, "voc": 20, "isaid": 15}
 OF_CLASSES = r"^(bbox_head\.solo_cate|bbox_head\.conv_cls|panoptic_head\.cls_embed)\."
 LISTS = {
-    "boxlevelset_r50": "boxlevelset_r50", "boxlevelset_r101": "boxlevelset_r50",
-    "boxlevelset_r101_dcn": "boxlevelset_r101_dcn", "box2mask_c_r50": "boxlevelset_r50",
-    "box2mask_c_r101": "boxlevelset_r50", "box2mask_c_r101_dcn": "boxlevelset_r101_dcn",
-    "box2mask_t_r50": "box2mask_r50", "box2mask_t_r101": "box2mask_r50", "box2mask_t_swin_t": "box2mask_swin_t",
-    "box2mask_t_swin_l": "box2mask_swin_l", "boxinst_r50": "boxinst_r50", "boxinst_r101": "boxinst_r50",
-}  # fmt: skip
+    "boxlevelset_r50": "boxlevelset_r50",
+    "boxlevelset_r101": "boxlevelset_r50",
+    "boxlevelset_r101_dcn": "boxlevelset_r101_dcn",
+    "box2mask_c_r50": "boxlevelset_r50",
+    "box2mask_c_r101": "boxlevelset_r50",
+    "box2mask_c_r101_dcn": "boxlevelset_r101_dcn",
+    "box2mask_t_r50": "box2mask_r50",
+    "box2mask_t_r101": "box2mask_r50",
+    "box2mask_t_swin_t": "box2mask_swin_t",
+    "box2mask_t_swin_l": "box2mask_swin_l",
+    "boxinst_r50": "boxinst_r50",
+    "boxinst_r101": "boxinst_r50",
+}
 
 
 def expected(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
@@ -62,8 +69,10 @@ def test_names_of_every_published_config_match_one_to_one(path):
     assert f"{len(state)} tensors matched" in load_map(key_map).check(shapes, state)
 
 
-@pytest.mark.parametrize("system", ["boxlevelset/boxlevelset_r101_3x_voc", "box2mask/box2mask_t_swin_t_50e_coco",
-                                    "boxinst/boxinst_r101_3x_coco"])  # fmt: skip
+@pytest.mark.parametrize(
+    "system",
+    ["boxlevelset/boxlevelset_r101_3x_voc", "box2mask/box2mask_t_swin_t_50e_coco", "boxinst/boxinst_r101_3x_coco"],
+)
 def test_a_file_in_the_published_form_is_read_and_renamed(system, tmp_path):
     """As mmcv saves: weights beside what it knows of the run and the optimizer. The tensors are views of one number."""
     path = CONFIGS / f"{system}.py"

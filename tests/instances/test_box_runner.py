@@ -22,34 +22,104 @@ from tests.archs_table import ROWS
 
 BOX_CONFIGS = Path(__file__).parents[2] / "configs/box_supervised"
 SOLO = dict(type="SOLOv2Head", channels=16, depth=1, grids=(6, 4, 3), groups=4, level_features=2)
-QUERIES = dict(type="Mask2FormerHead", channels=32, num_queries=5, encoder_layers=1, encoder_inner=16, layers=1,
-               inner=16, heads=2, level_features=1)  # fmt: skip
-CONDINST = dict(type="CondInstHead", channels=16, depth=1, groups=4, mask_channels=8, mask_depth=1, mask_features=4,
-                inner=4)  # fmt: skip
+QUERIES = dict(
+    type="Mask2FormerHead",
+    channels=32,
+    num_queries=5,
+    encoder_layers=1,
+    encoder_inner=16,
+    layers=1,
+    inner=16,
+    heads=2,
+    level_features=1,
+)
+CONDINST = dict(
+    type="CondInstHead", channels=16, depth=1, groups=4, mask_channels=8, mask_depth=1, mask_features=4, inner=4
+)
 TARGETS = ["boxes", "labels", "masks"]
 LEVELS = dict(ranges=((1, 40), (30, 60), (50, 200)), strides=(2, 4, 4))
-FCOS = dict(type="FCOS", on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native",
-            strides=(4, 8, 16))  # fmt: skip
+FCOS = dict(
+    type="FCOS",
+    on=["categories", "distances", "centerness"],
+    target=["boxes", "labels"],
+    at="native",
+    strides=(4, 8, 16),
+)
 METHODS = {
-    "BoxLevelSet": (SOLO, [dict(type="BoxLevelSet", target=TARGETS, at="native", **LEVELS,
-                                on=["categories", "kernels", "mask_features", "level_features", "image"])]),
-    "Box2Mask": (QUERIES, [dict(type="Box2Mask", target=TARGETS, at="native", side=16,
-                                on=["class_logits", "mask_logits", "level_features", "image"])]),
-    "DiscoBox": ({**SOLO, "level_features": 0},
-                 [dict(type="DiscoBox", target=TARGETS, at="native", **LEVELS,
-                       on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features",
-                           "image"])]),
-    "BoxInst": (CONDINST, [FCOS, dict(type="BoxInst", on=["mask_logits", "objects"], target=["image", "boxes", "meta"],
-                                      at="native", stride=2)]),
-    "SOLOv2Masks": ({**SOLO, "level_features": 0},
-                    [dict(type="SOLOv2Masks", on=["categories", "kernels", "mask_features", "image"], target=TARGETS,
-                          at="native", **LEVELS)]),
-    "Mask2FormerMasks": ({**QUERIES, "level_features": 0},
-                         [dict(type="Mask2FormerMasks", on=["class_logits", "mask_logits"], target=["labels", "masks"],
-                               at="native", points=40)]),
-    "CondInstMasks": (CONDINST, [FCOS, dict(type="CondInstMasks", on=["mask_logits", "objects"], target="masks",
-                                            at="native", stride=2)]),
-}  # fmt: skip
+    "BoxLevelSet": (
+        SOLO,
+        [
+            dict(
+                type="BoxLevelSet",
+                target=TARGETS,
+                at="native",
+                **LEVELS,
+                on=["categories", "kernels", "mask_features", "level_features", "image"],
+            )
+        ],
+    ),
+    "Box2Mask": (
+        QUERIES,
+        [
+            dict(
+                type="Box2Mask",
+                target=TARGETS,
+                at="native",
+                side=16,
+                on=["class_logits", "mask_logits", "level_features", "image"],
+            )
+        ],
+    ),
+    "DiscoBox": (
+        {**SOLO, "level_features": 0},
+        [
+            dict(
+                type="DiscoBox",
+                target=TARGETS,
+                at="native",
+                **LEVELS,
+                on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features", "image"],
+            )
+        ],
+    ),
+    "BoxInst": (
+        CONDINST,
+        [
+            FCOS,
+            dict(
+                type="BoxInst", on=["mask_logits", "objects"], target=["image", "boxes", "meta"], at="native", stride=2
+            ),
+        ],
+    ),
+    "SOLOv2Masks": (
+        {**SOLO, "level_features": 0},
+        [
+            dict(
+                type="SOLOv2Masks",
+                on=["categories", "kernels", "mask_features", "image"],
+                target=TARGETS,
+                at="native",
+                **LEVELS,
+            )
+        ],
+    ),
+    "Mask2FormerMasks": (
+        {**QUERIES, "level_features": 0},
+        [
+            dict(
+                type="Mask2FormerMasks",
+                on=["class_logits", "mask_logits"],
+                target=["labels", "masks"],
+                at="native",
+                points=40,
+            )
+        ],
+    ),
+    "CondInstMasks": (
+        CONDINST,
+        [FCOS, dict(type="CondInstMasks", on=["mask_logits", "objects"], target="masks", at="native", stride=2)],
+    ),
+}
 
 
 def sections(method: str, **loop) -> dict:
@@ -63,13 +133,18 @@ def sections(method: str, **loop) -> dict:
         runner |= dict(teacher_decay=0.9, teacher_start=1)
     data = dict(type="ShapesInstances", size=(64, 64), boxes_only=not method.endswith("Masks"))
     cfg = dict(
-        model=model, losses=losses, runner=runner,
-        train=dict(batch_size=2, workers=0, dataset=dict(**data, split="train", length=4),
-                   transforms=[dict(type="BoxMasks")]),
+        model=model,
+        losses=losses,
+        runner=runner,
+        train=dict(
+            batch_size=2, workers=0, dataset=dict(**data, split="train", length=4), transforms=[dict(type="BoxMasks")]
+        ),
         val=dict(batch_size=2, workers=0, dataset=dict(**data, split="val", length=3)),
-        metrics=[dict(type="CocoAP"), dict(type="MatchedMaskIoU")], optimizer=dict(type="AdamW", lr=2e-3),
-        schedule=dict(type="Constant"), loop=dict(steps=4, save_every=2, monitor="segm.AP", **loop),
-    )  # fmt: skip
+        metrics=[dict(type="CocoAP"), dict(type="MatchedMaskIoU")],
+        optimizer=dict(type="AdamW", lr=2e-3),
+        schedule=dict(type="Constant"),
+        loop=dict(steps=4, save_every=2, monitor="segm.AP", **loop),
+    )
     check(cfg)
     return cfg
 
@@ -82,10 +157,13 @@ def empty_batch(size: tuple[int, int] = (64, 64)) -> dict:
     """Two images without an object, the second smaller."""
     meta = [dict(id="a", path="a", size=size, valid=size), dict(id="b", path="b", size=(40, 50), valid=(40, 50))]
     return dict(
-        image=torch.full((2, 3, *size), 90, dtype=torch.uint8), meta=meta, boxes=[torch.zeros(0, 4)] * 2,
-        labels=[torch.zeros(0, dtype=torch.int64)] * 2, crowd=[torch.zeros(0, dtype=torch.bool)] * 2,
+        image=torch.full((2, 3, *size), 90, dtype=torch.uint8),
+        meta=meta,
+        boxes=[torch.zeros(0, 4)] * 2,
+        labels=[torch.zeros(0, dtype=torch.int64)] * 2,
+        crowd=[torch.zeros(0, dtype=torch.bool)] * 2,
         masks=[torch.zeros(0, *one["valid"], dtype=torch.uint8) for one in meta],
-    )  # fmt: skip
+    )
 
 
 def batches(loop: Loop) -> list[dict]:
@@ -160,7 +238,7 @@ def test_evaluation_gives_sections_of_scores_and_alone_or_together_the_same(meth
         assert all(tuple(mask["size"]) == (30, 20) for mask in one["masks"])
 
 
-def test_padding_has_the_colour_asked_for_and_losses_see_black():
+def test_padding_has_the_color_asked_for_and_losses_see_black():
     seen = {}
 
     class Network(torch.nn.Module):
@@ -189,8 +267,12 @@ def test_padding_has_the_colour_asked_for_and_losses_see_black():
 
 
 def test_crowds_are_left_out():
-    batch = dict(crowd=[torch.tensor([False, True, False])], boxes=[torch.arange(12.0).view(3, 4)],
-                 labels=[torch.tensor([4, 5, 6])], masks=[["a", "b", "c"]])  # fmt: skip
+    batch = dict(
+        crowd=[torch.tensor([False, True, False])],
+        boxes=[torch.arange(12.0).view(3, 4)],
+        labels=[torch.tensor([4, 5, 6])],
+        masks=[["a", "b", "c"]],
+    )
     left = without_crowds(batch)
     assert left["labels"][0].tolist() == [4, 6] and left["masks"] == [["a", "c"]]
     assert left["boxes"][0][1].tolist() == [8, 9, 10, 11] and without_crowds(dict(boxes=[])) == {}
@@ -259,9 +341,11 @@ def test_shapes_as_instances_are_scored_perfect_by_their_own_masks():
 
 
 PUBLISHED = {
-    "boxlevelset_r50": "boxlevelset/boxlevelset_r50_3x_coco", "box2mask_r50": "box2mask/box2mask_t_r50_50e_coco",
-    "boxinst_r50": "boxinst/boxinst_r50_1x_coco", "discobox_r50": "discobox/discobox_r50_3x_coco",
-}  # fmt: skip
+    "boxlevelset_r50": "boxlevelset/boxlevelset_r50_3x_coco",
+    "box2mask_r50": "box2mask/box2mask_t_r50_50e_coco",
+    "boxinst_r50": "boxinst/boxinst_r50_1x_coco",
+    "discobox_r50": "discobox/discobox_r50_3x_coco",
+}
 """Model -> a config of the published tables."""
 
 
@@ -281,10 +365,13 @@ def test_published_configs_take_a_step(name):
     assert all(torch.isfinite(value) for value in terms.values()) and sum(terms.values()) > 0
 
 
-@pytest.mark.parametrize(("method", "boxes_only", "message"), [
-    ("BoxLevelSet", False, "learns from boxes, and train.dataset gives outlines as masks: set boxes_only=True"),
-    ("SOLOv2Masks", True, "learns from masks, and train.dataset gives filled boxes as masks: set boxes_only=False"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "boxes_only", "message"),
+    [
+        ("BoxLevelSet", False, "learns from boxes, and train.dataset gives outlines as masks: set boxes_only=True"),
+        ("SOLOv2Masks", True, "learns from masks, and train.dataset gives filled boxes as masks: set boxes_only=False"),
+    ],
+)
 def test_outlines_never_teach_what_learns_from_boxes(method, boxes_only, message, tmp_path):
     cfg = sections(method)
     cfg["train"]["dataset"]["boxes_only"] = boxes_only

@@ -1,4 +1,4 @@
-"""BoxInst's colours, pairs and enlargement against published numbers and by hand."""
+"""BoxInst's colors, pairs and enlargement against published numbers and by hand."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_enlargement_is_the_published_one():
     assert aligned_bilinear(ramp, 1) is ramp
 
 
-def test_colours_are_the_published_ones():
+def test_colors_are_the_published_ones():
     known = load("boxinst")
     lab = rgb_to_lab(known["rgb_u8"])
     assert off(lab, known["lab"]) < 1e-7

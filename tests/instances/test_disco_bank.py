@@ -19,10 +19,11 @@ def objects(angles, labels=None, ratios=None, masks=None) -> Objects:
     number = len(angles)
     features = torch.stack([angles.cos(), angles.sin()], 1)[:, :, None, None].expand(-1, -1, 2, 2)
     return Objects(
-        torch.zeros(number, dtype=torch.int64) if labels is None else torch.tensor(labels), 3 * features,
+        torch.zeros(number, dtype=torch.int64) if labels is None else torch.tensor(labels),
+        3 * features,
         LEFT.expand(number, 2, 2) if masks is None else masks,
         torch.ones(number) if ratios is None else torch.tensor(ratios),
-    )  # fmt: skip
+    )
 
 
 def filled(*rows: Objects, classes: int = 2, **own) -> ObjectBank:

@@ -52,9 +52,12 @@ def batch_of(objects: int) -> dict:
     meta = [dict(size=(64, 96), valid=(64, 96))] * 2
     labels = torch.tensor([2, 0])[:objects]
     return {
-        "image": images((64, 96), 2), "boxes": [boxes, boxes[:0]], "labels": [labels, labels[:0]],
-        "masks": [masks, masks[:0]], "meta": meta,
-    }  # fmt: skip
+        "image": images((64, 96), 2),
+        "boxes": [boxes, boxes[:0]],
+        "labels": [labels, labels[:0]],
+        "masks": [masks, masks[:0]],
+        "meta": meta,
+    }
 
 
 def losses(name: str, model: nn.Module, batch: dict) -> dict[str, Tensor]:

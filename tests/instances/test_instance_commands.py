@@ -35,8 +35,10 @@ def test_test_prints_tables_and_writes_sections(run, capsys):
     assert "segm (masks)" in printed and "VOC (" in printed and "filled (" in printed and "striped disk" in printed
     assert (run / "work" / "growth.png").exists()
     assert sorted(file.name for file in (run / "show").iterdir()) == [
-        "overview.png", "val_000000.png", "val_000001.png",
-    ]  # fmt: skip
+        "overview.png",
+        "val_000000.png",
+        "val_000001.png",
+    ]
 
 
 def test_predict_writes_results_and_overlays(run):
@@ -51,8 +53,10 @@ def test_predict_writes_results_and_overlays(run):
         assert 0 <= one["score"] <= 1 and len(one["bbox"]) == 4
     names = ["dotted square", "checked star", "striped star", "checked disk", "striped disk"]
     file = run / "ids.json"
-    content = dict(images=[dict(id=77, file_name="a/one.png")],
-                   categories=[dict(id=10 * i, name=name) for i, name in enumerate(names, 1)])  # fmt: skip
+    content = dict(
+        images=[dict(id=77, file_name="a/one.png")],
+        categories=[dict(id=10 * i, name=name) for i, name in enumerate(names, 1)],
+    )
     file.write_text(json.dumps(content))
     assert predict.main([*common, "--out", str(run / "again"), "--annotations", str(file)]) == 0
     again = json.loads((run / "again" / "results.json").read_text())
@@ -89,11 +93,22 @@ def test_ids_of_lvis_whose_images_have_an_address_alone(tmp_path):
 
 
 def test_tables_show_unknown_values_and_classes():
-    scores = dict(segm={"AP": 12.5, "AP50": None, "per_class": {"cat": {"AP": 20.0}, "dog": {"AP": None}}},
-                  matched={"recall": 50.0, "objects": 4}, images=3)  # fmt: skip
+    scores = dict(
+        segm={"AP": 12.5, "AP50": None, "per_class": {"cat": {"AP": 20.0}, "dog": {"AP": None}}},
+        matched={"recall": 50.0, "objects": 4},
+        images=3,
+    )
     assert instances.tables(scores) == [
-        "cat    20.00", "dog        -", "",
-        "segm (masks)", "      AP    AP50", "   12.50       -", "",
-        "matched (masks of objects whose box is found)", "  recall  objects", "   50.00        4", "",
-    ]  # fmt: skip
+        "cat    20.00",
+        "dog        -",
+        "",
+        "segm (masks)",
+        "      AP    AP50",
+        "   12.50       -",
+        "",
+        "matched (masks of objects whose box is found)",
+        "  recall  objects",
+        "   50.00        4",
+        "",
+    ]
     assert instances.tables(dict(mIoU=3.0)) == []

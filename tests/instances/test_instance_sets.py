@@ -101,8 +101,13 @@ def test_training_with_boxes_never_looks_at_segmentations(tmp_path, outline, mon
     def fail(*_, **__):
         raise AssertionError("an outline is read")
 
-    for place in ("segkit.data.files.coco_json.to_rle", "segkit.data.files.coco_json.draw", "segkit.data.instances.base.as_rle",
-                  "segkit.data.instances.coco.mask_records", "pycocotools.mask.frPyObjects"):  # fmt: skip
+    for place in (
+        "segkit.data.files.coco_json.to_rle",
+        "segkit.data.files.coco_json.draw",
+        "segkit.data.instances.base.as_rle",
+        "segkit.data.instances.coco.mask_records",
+        "pycocotools.mask.frPyObjects",
+    ):
         monkeypatch.setattr(place, fail)
     transforms = [BoxMasks(), RandomShortSide([40, 50], long=90), Flip(), Pad(divisor=32)]
     samples = [TrainItems(dataset, transforms, 3)[(5, 0)] for dataset in keep]
@@ -119,8 +124,11 @@ def test_masks_where_they_are_asked_for(tmp_path):
     assert abs(int(masks[0].sum()) - 200) <= 20 and masks[0, 3, 3] and not masks[0, 20, 20] and masks[2].all()
     moved = Resize((80, 96))(sample, rng())
     assert moved["masks"].shape == (3, 80, 96) and moved["boxes"][0].tolist() == [4, 4, 44, 44]
-    for outline, message in ((None, "no segmentation; set boxes_only"), ([["x"] * 6], "cannot be drawn"),
-                             (dict(size=[4, 4], counts=[0, 16]), "mask of 4x4 pixels for an image")):  # fmt: skip
+    for outline, message in (
+        (None, "no segmentation; set boxes_only"),
+        ([["x"] * 6], "cannot be drawn"),
+        (dict(size=[4, 4], counts=[0, 16]), "mask of 4x4 pixels for an image"),
+    ):
         write_coco(tmp_path, [entry(1, 10, [2, 2, 20, 20], segmentation=outline)])
         with pytest.raises(DataError, match=f"annotation 1.*{message}"):
             COCOInstances(tmp_path, boxes_only=False).sample(0, rng())
@@ -223,8 +231,14 @@ def test_annotations_score_the_truth_as_perfect(tmp_path):
 
 def test_lvis_finds_images_by_their_address(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGKIT_DATA", str(tmp_path))
-    image = dict(id=5, height=40, width=48, coco_url="http://images.cocodataset.org/val2017/000005.jpg",
-                 neg_category_ids=[3], not_exhaustive_category_ids=[])  # fmt: skip
+    image = dict(
+        id=5,
+        height=40,
+        width=48,
+        coco_url="http://images.cocodataset.org/val2017/000005.jpg",
+        neg_category_ids=[3],
+        not_exhaustive_category_ids=[],
+    )
     categories = [dict(id=7, name="cat", frequency="f"), dict(id=3, name="dog", frequency="r")]
     (tmp_path / "lvis").mkdir()
     content = dict(images=[image], categories=categories, annotations=[entry(1, 5, [2, 2, 20, 20])])

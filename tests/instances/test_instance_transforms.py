@@ -15,8 +15,12 @@ def rng(seed=0):
 
 
 def test_box_masks_are_rounded_half_to_even_with_both_ends():
-    sample = dict(image=np.zeros((20, 20, 3), np.uint8), boxes=np.array([[1.5, 2.5, 6.5, 7.4], [15, 16, 20, 20]]),
-                  labels=np.array([0, 1]), meta={})  # fmt: skip
+    sample = dict(
+        image=np.zeros((20, 20, 3), np.uint8),
+        boxes=np.array([[1.5, 2.5, 6.5, 7.4], [15, 16, 20, 20]]),
+        labels=np.array([0, 1]),
+        meta={},
+    )
     masks = BoxMasks()(sample, rng())["masks"]
     wanted = np.zeros((2, 20, 20), np.uint8)
     wanted[0, 2:8, 2:7] = 1
@@ -32,8 +36,13 @@ def test_box_masks_are_rounded_half_to_even_with_both_ends():
 def test_boxes_of_masks_drop_what_is_gone():
     masks = np.zeros((3, 9, 9), np.uint8)
     masks[0, 2:4, 5:8], masks[2, 8, 8] = 1, 1
-    sample = dict(image=np.zeros((9, 9, 3), np.uint8), masks=masks, boxes=np.zeros((3, 4), np.float32),
-                  labels=np.array([4, 5, 6]), crowd=np.array([False, True, False]))  # fmt: skip
+    sample = dict(
+        image=np.zeros((9, 9, 3), np.uint8),
+        masks=masks,
+        boxes=np.zeros((3, 4), np.float32),
+        labels=np.array([4, 5, 6]),
+        crowd=np.array([False, True, False]),
+    )
     left = BoxesOfMasks()(sample, rng())
     np.testing.assert_array_equal(left["boxes"], [[5, 2, 8, 4], [8, 8, 9, 9]])
     assert left["labels"].tolist() == [4, 6] and left["masks"].shape == (2, 9, 9) and not left["crowd"].any()

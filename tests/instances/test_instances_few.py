@@ -6,8 +6,8 @@ import pytest
 from segkit.data.instances.coco import COCOInstances
 from segkit.data.instances.few import FewInstances
 from segkit.files import DataError
-from tests.interactive.test_click_readers import cache  # noqa: F401
 from tests.instances.test_instance_sets import entry, rng, write_coco
+from tests.interactive.test_click_readers import cache  # noqa: F401
 
 ENTRIES = [
     entry(1, 10, [2, 2, 6, 6]),

@@ -132,8 +132,15 @@ def test_dynamic_masks_are_networks_of_their_own():
     places, reach = torch.tensor([[20.0, 12.0], [4.0, 36.0]]), torch.tensor([64.0, 128.0])
     made = dynamic_masks(features, parameters, places, reach, stride=8, inner=inner)
     for i in range(count):
-        x = torch.stack([(places[i, 0] - (torch.arange(6) * 8 + 4)).expand(5, 6),
-                         (places[i, 1] - (torch.arange(5) * 8 + 4)).unsqueeze(1).expand(5, 6)]) / reach[i]  # fmt: skip
+        x = (
+            torch.stack(
+                [
+                    (places[i, 0] - (torch.arange(6) * 8 + 4)).expand(5, 6),
+                    (places[i, 1] - (torch.arange(5) * 8 + 4)).unsqueeze(1).expand(5, 6),
+                ]
+            )
+            / reach[i]
+        )
         x = torch.cat([x, features]).unsqueeze(0)
         w1, w2, w3, b1, b2, b3 = parameters[i].split(parameter_counts(4, inner))
         x = F.conv2d(x, w1.view(inner, 6, 1, 1), b1).relu()
@@ -187,12 +194,19 @@ def test_fcos_losses_by_hand():
 
 @torch.no_grad()
 def test_a_detector_finds_the_object_its_maps_say():
-    head = CondInstHead((32,) * 5, 2, strides=(8, 16, 32, 64, 128), channels=32, depth=1, mask_channels=8,
-                        mask_depth=1, mask_features=2).eval()  # fmt: skip
+    head = CondInstHead(
+        (32,) * 5, 2, strides=(8, 16, 32, 64, 128), channels=32, depth=1, mask_channels=8, mask_depth=1, mask_features=2
+    ).eval()
     sizes = [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
-    outputs = {name: [torch.full((1, channels, *size), value) for size in sizes]
-               for name, channels, value in (("categories", 2, -20.0), ("distances", 4, 0.0), ("centerness", 1, 0.0),
-                                             ("controllers", sum(parameter_counts(2, 8)), 0.0))}  # fmt: skip
+    outputs = {
+        name: [torch.full((1, channels, *size), value) for size in sizes]
+        for name, channels, value in (
+            ("categories", 2, -20.0),
+            ("distances", 4, 0.0),
+            ("centerness", 1, 0.0),
+            ("controllers", sum(parameter_counts(2, 8)), 0.0),
+        )
+    }
     outputs |= {"mask_features": torch.zeros(1, 2, 8, 8), "image": torch.zeros(1, 3, 64, 64)}
     outputs["categories"][0][0, 1, 3, 4] = 2.0  # at x 36, y 28
     outputs["categories"][0][0, 1, 3, 5] = 1.0  # its worse neighbour's box is the same: suppressed
@@ -235,8 +249,20 @@ def test_masks_of_the_file_by_hand():
 def test_heads_that_learn_from_masks_have_no_level_features():
     image, sizes = torch.zeros(1, 3, 64, 64), [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
     features = [rand(1, 32, *size) for size in sizes]
-    solo = SOLOv2Head((32,) * 5, 2, strides=(4, 8, 16, 32, 64), channels=64, depth=1, grids=(5, 4, 3, 2, 2), groups=2,
-                      kernel_channels=16, kernel_conv=3, mask_channels=8, mask_groups=4, level_features=0)  # fmt: skip
+    solo = SOLOv2Head(
+        (32,) * 5,
+        2,
+        strides=(4, 8, 16, 32, 64),
+        channels=64,
+        depth=1,
+        grids=(5, 4, 3, 2, 2),
+        groups=2,
+        kernel_channels=16,
+        kernel_conv=3,
+        mask_channels=8,
+        mask_groups=4,
+        level_features=0,
+    )
     outputs = solo(features, image)
     assert "level_features" not in outputs and solo.kernels.weight.shape == (16, 64, 3, 3)
     assert outputs["mask_features"].shape == (1, 16, 16, 16) and (outputs["mask_features"] >= 0).all()

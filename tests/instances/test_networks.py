@@ -18,9 +18,13 @@ from tests.instances.solo_head import shapes
 from tests.oracles import reference_model, weights_of
 
 MAPS = {
-    "boxlevelset_r50": "boxlevelset", "boxlevelset_r101_dcn": "boxlevelset", "box2mask_r50": "box2mask",
-    "box2mask_swin_t": "box2mask", "box2mask_swin_l": "box2mask", "boxinst_r50": "boxinst",
-}  # fmt: skip
+    "boxlevelset_r50": "boxlevelset",
+    "boxlevelset_r101_dcn": "boxlevelset",
+    "box2mask_r50": "box2mask",
+    "box2mask_swin_t": "box2mask",
+    "box2mask_swin_l": "box2mask",
+    "boxinst_r50": "boxinst",
+}
 SMALL = (8, 6, 4, 3, 2)
 
 
@@ -82,8 +86,17 @@ def test_box2mask_is_the_published_one():
 def small_head():
     """The published small head's inputs and outputs, the head, and ours."""
     known = load("boxsolov2_small") | load("boxsolov2_small_outputs")
-    head = SOLOv2Head((16,) * 5, 5, strides=(4, 8, 16, 32, 64), channels=32, depth=2, grids=SMALL, score_threshold=0.3,
-                      mask_threshold=0.5, limit=20)  # fmt: skip
+    head = SOLOv2Head(
+        (16,) * 5,
+        5,
+        strides=(4, 8, 16, 32, 64),
+        channels=32,
+        depth=2,
+        grids=SMALL,
+        score_threshold=0.3,
+        mask_threshold=0.5,
+        limit=20,
+    )
     key_map = load_map("boxlevelset")
     by_name = {key_map.rename(f"bbox_head.{name}")[0]: value for name, value in weights_of(shapes()).items()}
     head.load_state_dict({name.removeprefix("head."): value for name, value in by_name.items()})

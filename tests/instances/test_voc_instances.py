@@ -13,8 +13,8 @@ from segkit.data.transforms.geometry import dense_masks
 from segkit.files import DataError
 from segkit.metrics.voc_ap import VocAP
 from tests.data.layouts import write_image, write_mask
-from tests.interactive.test_click_readers import write_inst
 from tests.instances.test_instance_sets import perfect, rng
+from tests.interactive.test_click_readers import write_inst
 
 
 @pytest.fixture

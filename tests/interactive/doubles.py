@@ -16,7 +16,7 @@ SHAPES = (
 
 
 def drawn(index: int) -> tuple[Tensor, np.ndarray]:
-    """-> uint8 [3,H,W] and the object's mask int8 [H,W], ignored -1: an ellipse with a bite, in two colours, and a
+    """-> uint8 [3,H,W] and the object's mask int8 [H,W], ignored -1: an ellipse with a bite, in two colors, and a
     distractor; every second image has an ignored ring."""
     height, width, (cy, cx, a, b) = SHAPES[index]
     y, x = np.mgrid[:height, :width].astype(np.float64)
@@ -37,8 +37,8 @@ def drawn(index: int) -> tuple[Tensor, np.ndarray]:
 
 
 class Echo(nn.Module):
-    """Around each click, pixels of its colour: logits 6 (positive - negative) - 2 + previous, where a click's map is
-    exp(-d2 / (2 (reach max(h, w))^2) - c2 / .03) with the squared distances in place and in colour.
+    """Around each click, pixels of its color: logits 6 (positive - negative) - 2 + previous, where a click's map is
+    exp(-d2 / (2 (reach max(h, w))^2) - c2 / .03) with the squared distances in place and in color.
 
     Guidance carries the clicks themselves: channel 0 the previous mask, channel 1 the rows, one value per pixel.
     """
@@ -51,7 +51,7 @@ class Echo(nn.Module):
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.forwards: list[tuple[int, ...]] = []
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         return image.float() / 255
 
     def guidance(self, clicks: Tensor, size: tuple[int, int], previous: Tensor | None = None) -> Tensor:
@@ -64,12 +64,12 @@ class Echo(nn.Module):
             planes[b, 1].flatten()[1 : 1 + rows.numel()] = rows.flatten()
         return planes
 
-    def run(self, normalised: Tensor, guidance: Tensor) -> dict[str, Tensor]:
-        self.forwards.append(tuple(normalised.shape))
-        assert normalised.shape[-2:] == guidance.shape[-2:]
+    def run(self, normalized: Tensor, guidance: Tensor) -> dict[str, Tensor]:
+        self.forwards.append(tuple(normalized.shape))
+        assert normalized.shape[-2:] == guidance.shape[-2:]
         rows = int(guidance[0, 1, 0, 0])
         clicks = guidance[:, 1].flatten(1)[:, 1 : 1 + 3 * rows].view(-1, rows, 3)
-        logits = [self._one(*one) for one in zip(normalised.double(), clicks.tolist(), guidance[:, :1].double())]
+        logits = [self._one(*one) for one in zip(normalized.double(), clicks.tolist(), guidance[:, :1].double())]
         return {"logits": torch.stack(logits).float()}
 
     def _one(self, image: Tensor, clicks: list, previous: Tensor) -> Tensor:
@@ -80,9 +80,9 @@ class Echo(nn.Module):
             if max(y, x) < 0:
                 continue
             iy, ix = min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)
-            colour = (image - image[:, iy, ix, None, None]).square_().sum(0).div_(-0.03).exp_()
+            color = (image - image[:, iy, ix, None, None]).square_().sum(0).div_(-0.03).exp_()
             spread = 2 * (self.reach * max(height, width)) ** 2
-            near = colour.mul_((-((rows - y) ** 2) / spread).exp()).mul_((-((columns - x) ** 2) / spread).exp())
+            near = color.mul_((-((rows - y) ** 2) / spread).exp()).mul_((-((columns - x) ** 2) / spread).exp())
             sign = int(j >= len(clicks) // 2)
             maps[sign] = torch.maximum(maps[sign], near)
         return (6 * (maps[0] - maps[1]) - 2.0 + previous[0])[None]

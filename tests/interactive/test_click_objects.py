@@ -36,8 +36,11 @@ class Counted:
 
 
 def test_masks_areas_and_background():
-    sample = make_sample([box(SIZE, 0, 0, 4, 5) + box(SIZE, 10, 10, 12, 13, 2), box(SIZE, 2, 0, 6, 5, 9)],
-                         {3: (0, 1), 8: (0, 2), 9: (0, 5)}, [(1, 9)])  # fmt: skip
+    sample = make_sample(
+        [box(SIZE, 0, 0, 4, 5) + box(SIZE, 10, 10, 12, 13, 2), box(SIZE, 2, 0, 6, 5, 9)],
+        {3: (0, 1), 8: (0, 2), 9: (0, 5)},
+        [(1, 9)],
+    )
     assert object_areas(sample) == {3: 20, 8: 6, 9: 0}
     mask = object_mask(sample, 3)
     assert mask.dtype == np.int8 and (mask == 1).sum() == 10 and (mask == -1).sum() == 20

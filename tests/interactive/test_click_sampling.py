@@ -117,8 +117,10 @@ def test_draws_follow_their_laws():
 
 def family():
     """Object 1 of 600 pixels with a part of 100 and one of 20 (below a tenth), object 4 apart."""
-    layers = [box(SIZE, 2, 2, 22, 32) + box(SIZE, 30, 5, 38, 20, 2),
-              box(SIZE, 4, 4, 14, 14) + box(SIZE, 15, 20, 17, 30, 2)]  # fmt: skip
+    layers = [
+        box(SIZE, 2, 2, 22, 32) + box(SIZE, 30, 5, 38, 20, 2),
+        box(SIZE, 4, 4, 14, 14) + box(SIZE, 15, 20, 17, 30, 2),
+    ]
     objects = {1: (0, 1, None, (2, 3)), 2: (1, 1, 1), 3: (1, 2, 1), 4: (0, 2)}
     return make_sample(layers, objects)
 
@@ -129,9 +131,14 @@ def test_hierarchy_chooses_parts_and_takes_parts_out():
     labels = [sample["layers"][..., one.layer] == one.value for one in sample["objects"].values()]
     whole, part, small, apart = labels
     wanted = {
-        "whole": whole, "without part": whole & ~part, "without small": whole & ~small,
-        "without both": whole & ~part & ~small, "part": part, "small": small, "apart": apart,
-    }  # fmt: skip
+        "whole": whole,
+        "without part": whole & ~part,
+        "without small": whole & ~small,
+        "without both": whole & ~part & ~small,
+        "part": part,
+        "small": small,
+        "apart": apart,
+    }
     seen = dict.fromkeys(wanted, 0)
     for _ in range(600):
         drawn = transform(sample, rng)
@@ -147,8 +154,15 @@ def test_hierarchy_chooses_parts_and_takes_parts_out():
         if name in ("part", "small"):
             assert (whole & ~wanted[name])[negative[:, 0], negative[:, 1]].any()
     # half are of the family, half of those go down to either part; of the rest 1/3 keeps all parts, 1/3 both off
-    shares = {"whole": 1 / 12, "without part": 1 / 24, "without small": 1 / 24, "without both": 1 / 12, "part": 1 / 8,
-              "small": 1 / 8, "apart": 1 / 2}  # fmt: skip
+    shares = {
+        "whole": 1 / 12,
+        "without part": 1 / 24,
+        "without small": 1 / 24,
+        "without both": 1 / 12,
+        "part": 1 / 8,
+        "small": 1 / 8,
+        "apart": 1 / 2,
+    }
     assert sum((seen[name] - 600 * share) ** 2 / (600 * share) for name, share in shares.items()) < 22.5
 
 

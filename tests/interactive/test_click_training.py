@@ -83,7 +83,7 @@ def test_every_parameter_learns_after_rounds(dtype):
         outputs = Interactive(iterations=2).forward(model, data, Fixed(2))
     sum(build_criterion(LOSSES)(outputs, data, 0).values()).backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # the bias of a convolution before a normalisation moves nothing
+    # the bias of a convolution before a normalization moves nothing
     assert [name for name in silent if not name.endswith("conv.bias")] == []
 
 
@@ -137,14 +137,21 @@ def test_the_bare_module_is_found_inside_its_wrappers():
 def sections() -> dict:
     data = dict(type="ShapesClicks", size=SIZE, length=8)
     return dict(
-        model=model_section(), losses=LOSSES, runner=dict(type="Interactive", iterations=2),
-        train=dict(batch_size=2, workers=0, dataset=dict(**data, split="train"),
-                   transforms=[dict(type="Flip"), dict(type="SampleClicks", max_points=6)]),
+        model=model_section(),
+        losses=LOSSES,
+        runner=dict(type="Interactive", iterations=2),
+        train=dict(
+            batch_size=2,
+            workers=0,
+            dataset=dict(**data, split="train"),
+            transforms=[dict(type="Flip"), dict(type="SampleClicks", max_points=6)],
+        ),
         val=dict(batch_size=4, workers=0, dataset=dict(**data, split="val")),
-        inference=dict(clicks=dict(zoom=None, flip=False, max_clicks=2)), metrics=[dict(type="NoC", limits=(2,))],
+        inference=dict(clicks=dict(zoom=None, flip=False, max_clicks=2)),
+        metrics=[dict(type="NoC", limits=(2,))],
         optimizer=dict(type="Adam", lr=1e-3),
         loop=dict(steps=4, log_every=2, save_every=2, eval_every=4, monitor="NoC@90", better="lower", ema=0.9),
-    )  # fmt: skip
+    )
 
 
 def test_a_run_broken_off_goes_on_bit_for_bit(tmp_path):

@@ -46,9 +46,14 @@ def test_an_official_file_loads_as_it_is(tiny):
     own = model.head.relation.query[1].conv.weight
     assert own.dtype == torch.float32 and torch.equal(own, stored.float())
     assert model.config["model"]["backbone"] == dict(
-        type="HRNet", width=4, num_modules=(1, 3, 2), num_blocks=2, fuse_upsample="bilinear_corners",
-        mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375),
-    )  # fmt: skip
+        type="HRNet",
+        width=4,
+        num_modules=(1, 3, 2),
+        num_blocks=2,
+        fuse_upsample="bilinear_corners",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+    )
     image, clicks, previous = inputs()
     found = model.probabilities(image, clicks, previous)
     assert found.shape == (2, 1, 96, 128) and found.isfinite().all()
@@ -111,17 +116,23 @@ def test_what_nobody_asked_for_may_be_unknown():
     assert model_section(config) == model_section(described(HRNET, width=18))
 
 
-@pytest.mark.parametrize("config, message", [
-    (described(HRNET, ocr_widht=48), r"params\.ocr_widht = 48: no such argument .* did you mean 'ocr_width'"),
-    (described(HRNET, pipeline="s2"), r"params\.pipeline = 's2': no such argument of RITM's networks; known are use"),
-    (described(HRNET, deeplab_ch=128), r"params\.deeplab_ch"),
-    (described("isegm.is_vit_model.ViT"), r"class = 'isegm\.is_vit_model\.ViT': is none of RITM's networks"),
-    (described(DEEPLAB, backbone="resnet18"), r"params\.backbone = 'resnet18': known are resnet34, resnet50"),
-    (described(HRNET, norm_layer="torch.nn.GroupNorm"), r"params\.norm_layer = 'torch\.nn\.GroupNorm': only batch"),
-    (described(HRNET, norm_mean_std=3), r"params\.norm_mean_std = 3: expected means"),
-    ({"class": HRNET, "params": {"width": 18}}, r"params\.width: holds no value"),
-    ({"class": HRNET, "params": [1]}, r"params: is a list"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (described(HRNET, ocr_widht=48), r"params\.ocr_widht = 48: no such argument .* did you mean 'ocr_width'"),
+        (
+            described(HRNET, pipeline="s2"),
+            r"params\.pipeline = 's2': no such argument of RITM's networks; known are use",
+        ),
+        (described(HRNET, deeplab_ch=128), r"params\.deeplab_ch"),
+        (described("isegm.is_vit_model.ViT"), r"class = 'isegm\.is_vit_model\.ViT': is none of RITM's networks"),
+        (described(DEEPLAB, backbone="resnet18"), r"params\.backbone = 'resnet18': known are resnet34, resnet50"),
+        (described(HRNET, norm_layer="torch.nn.GroupNorm"), r"params\.norm_layer = 'torch\.nn\.GroupNorm': only batch"),
+        (described(HRNET, norm_mean_std=3), r"params\.norm_mean_std = 3: expected means"),
+        ({"class": HRNET, "params": {"width": 18}}, r"params\.width: holds no value"),
+        ({"class": HRNET, "params": [1]}, r"params: is a list"),
+    ],
+)
 def test_what_is_unknown_or_damaged_is_said(config, message, write):
     with pytest.raises(checkpoint.CheckpointError, match=rf"official\.pth: config\.{message}"):
         checkpoint.read(write({"state_dict": {"w": torch.ones(1)}, "config": config}))
@@ -134,8 +145,13 @@ def test_files_of_others(tiny, tmp_path, write, capsys):
     (tmp_path / "cut.pth").write_bytes(TINY.read_bytes()[:500_000])
     assert main(["convert", str(tmp_path / "cut.pth"), str(tmp_path / "out.pt"), "--from", "ritm"]) == 2
     assert "cut.pth: is no checkpoint, or was cut off" in capsys.readouterr().err
-    other = write(tiny | {"config": tiny["config"] | {"params": tiny["config"]["params"] | described(
-        HRNET, with_prev_mask=False)["params"]}})  # fmt: skip
+    other = write(
+        tiny
+        | {
+            "config": tiny["config"]
+            | {"params": tiny["config"]["params"] | described(HRNET, with_prev_mask=False)["params"]}
+        }
+    )
     with pytest.raises(
         checkpoint.CheckpointError, match=r"official\.pth: does not fit this model.*1 have another shape"
     ):

@@ -1,4 +1,4 @@
-"""Normalisations folded into convolutions: equal answers, kept until a weight changes."""
+"""Normalizations folded into convolutions: equal answers, kept until a weight changes."""
 
 import torch
 from torch import nn
@@ -37,8 +37,14 @@ def test_folded_by_hand():
 
 @torch.no_grad()
 def test_folded_answers_the_same_with_groups_biases_and_no_affine():
-    model = network(nn.Conv2d(4, 8, 3, groups=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3, 2, 1),
-                    nn.BatchNorm2d(6, affine=False), nn.Conv2d(6, 3, 1))  # fmt: skip
+    model = network(
+        nn.Conv2d(4, 8, 3, groups=2, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3, 2, 1),
+        nn.BatchNorm2d(6, affine=False),
+        nn.Conv2d(6, 3, 1),
+    )
     image = torch.randn(2, 4, 20, 24)
     own = folded(model, ask(image))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in own.modules())
@@ -59,7 +65,7 @@ def test_kept_until_a_tensor_changes():
 
 
 class Read(nn.Module):
-    """A convolution whose output is also added to the normalised one."""
+    """A convolution whose output is also added to the normalized one."""
 
     def __init__(self):
         super().__init__()

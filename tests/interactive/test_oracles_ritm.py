@@ -70,8 +70,9 @@ def test_names_sizes_rates_and_operations_are_published(variant):
         model.eval().to("meta")(torch.empty(1, 3, 400, 400, device="meta"), clicks)
     assert counter.get_total_flops() + dead_work(model.head) == pytest.approx(expected["giga"] * 1e9, rel=1e-9)
     slow = {keys.rename(name)[0] for name in expected["slow"]}
-    rates = {id(p): group["lr"] for group in build_optimizer(cfg["optimizer"], model).param_groups
-             for p in group["params"]}  # fmt: skip
+    rates = {
+        id(p): group["lr"] for group in build_optimizer(cfg["optimizer"], model).param_groups for p in group["params"]
+    }
     ours = {name: rates[id(p)] for name, p in model.named_parameters()}
     assert ours == {name: 5e-4 * (0.1 if name in slow else 1.0) for name in ours}
 
@@ -127,8 +128,10 @@ def test_dilations_are_the_papers():
         with torch.device("meta"):
             encoder = Timm(name, 8).encoder
         for stage, (first, others) in zip((encoder.layer3, encoder.layer4), stages):
-            found = [[c.dilation[0] for c in block.modules() if isinstance(c, nn.Conv2d) and c.kernel_size == (3, 3)]
-                     for block in stage]  # fmt: skip
+            found = [
+                [c.dilation[0] for c in block.modules() if isinstance(c, nn.Conv2d) and c.kernel_size == (3, 3)]
+                for block in stage
+            ]
             assert found == [first, *[others] * (len(stage) - 1)]
             assert all(c.stride == (1, 1) for c in stage.modules() if isinstance(c, nn.Conv2d))
 
@@ -149,12 +152,18 @@ def test_clicks_enter_a_deep_stem_before_its_pool():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("head, features, widths", [
-    (ClickOCRHead((2, 3, 4, 5), 1, ocr_width=6), [(2, 8, 8), (3, 4, 4), (4, 2, 2), (5, 1, 1)], (14, 14, 12)),
-    (ClickOCRHead((2, 3, 4, 5), 1, ocr_width=0), [(2, 8, 8), (3, 4, 4), (4, 2, 2), (5, 1, 1)], (14, 14, 14)),
-    (ClickDeepLabHead((2, 3, 4, 5, 6), 1, channels=8), [(2, 9, 9), (3, 8, 8), (4, 4, 4), (5, 4, 4), (6, 4, 4)],
-     (6, 8 + 32, 8)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "head, features, widths",
+    [
+        (ClickOCRHead((2, 3, 4, 5), 1, ocr_width=6), [(2, 8, 8), (3, 4, 4), (4, 2, 2), (5, 1, 1)], (14, 14, 12)),
+        (ClickOCRHead((2, 3, 4, 5), 1, ocr_width=0), [(2, 8, 8), (3, 4, 4), (4, 2, 2), (5, 1, 1)], (14, 14, 14)),
+        (
+            ClickDeepLabHead((2, 3, 4, 5, 6), 1, channels=8),
+            [(2, 9, 9), (3, 8, 8), (4, 4, 4), (5, 4, 4), (6, 4, 4)],
+            (6, 8 + 32, 8),
+        ),
+    ],
+)
 def test_what_f_brs_scales(head, features, widths):
     head.eval()
     maps = [random(1, *shape) for shape in features]

@@ -48,8 +48,9 @@ def test_layers_hold_what_was_packed():
     rng = np.random.default_rng(0)
     masks = [box((24, 20), y, x, y + h, x + w).astype(bool) for y, x, h, w in rng.integers(0, 12, (20, 4))]
     layers, places = pack_masks(masks)
-    assert [np.array_equal(layers[layer] == value, mask) for (layer, value), mask in zip(places, masks)
-            if mask.any()].count(False) == 0  # fmt: skip
+    assert [
+        np.array_equal(layers[layer] == value, mask) for (layer, value), mask in zip(places, masks) if mask.any()
+    ].count(False) == 0
     assert len(set(places)) == 20
     dots = [np.arange(300).reshape(15, 20) == i for i in range(300)]
     layers, places = pack_masks(dots)
@@ -61,8 +62,10 @@ def test_layers_hold_what_was_packed():
 def test_equal_masks_and_chains():
     """Of equal masks the last is the whole; a chain of nested squares has one level more each."""
     mask = box((20, 20), 3, 3, 9, 9).astype(bool)
-    assert hierarchy([mask, mask]) == {0: dict(children=[], parent=1, node_level=1),
-                                       1: dict(children=[0], parent=None, node_level=0)}  # fmt: skip
+    assert hierarchy([mask, mask]) == {
+        0: dict(children=[], parent=1, node_level=1),
+        1: dict(children=[0], parent=None, node_level=0),
+    }
     nested = [box((20, 20), i, i, 20 - i, 20 - i).astype(bool) for i in (4, 0, 7)]
     assert [node["node_level"] for node in hierarchy(nested).values()] == [1, 0, 2]
     assert hierarchy([]) == {} and hierarchy([mask, np.zeros_like(mask)]) == {0: None, 1: None}

@@ -19,8 +19,13 @@ PAGE = (ROOT / "docs/interactive.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)
 CONFIGS = {re.match(r"# (\S+)\n", text)[1]: text for kind, text in BLOCKS if kind == "python" and text[0] == "#"}
 SNIPPET = next(text for kind, text in BLOCKS if kind == "python" and "click_predictor" in text)
-COMMANDS = [line.removeprefix("python tools/") for kind, text in BLOCKS if not kind
-            for line in text.splitlines() if line.startswith("python tools/")]  # fmt: skip
+COMMANDS = [
+    line.removeprefix("python tools/")
+    for kind, text in BLOCKS
+    if not kind
+    for line in text.splitlines()
+    if line.startswith("python tools/")
+]
 SMALL = "model.backbone.width=4 model.head.ocr_width=8 model.backbone.pretrained=none train.workers=0 val.workers=0"
 FEW = "inference.clicks.zoom=none inference.clicks.max_clicks=2"
 EXTRA = {

@@ -40,7 +40,7 @@ class Scripted(nn.Module):
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.answers, self.sizes, self.previous, self.clicks = list(answers), [], [], []
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         return image.float()
 
     def guidance(self, clicks: Tensor, size: tuple[int, int], previous: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ class Scripted(nn.Module):
         self.previous.append(previous)
         return previous
 
-    def run(self, normalised: Tensor, guidance: Tensor) -> dict[str, Tensor]:
-        self.sizes.append(tuple(normalised.shape[-2:]))
+    def run(self, normalized: Tensor, guidance: Tensor) -> dict[str, Tensor]:
+        self.sizes.append(tuple(normalized.shape[-2:]))
         answer = torch.as_tensor(self.answers.pop(0), dtype=torch.float32)
-        return {"logits": answer.expand(len(normalised), 1, *self.sizes[-1]).clone()}
+        return {"logits": answer.expand(len(normalized), 1, *self.sizes[-1]).clone()}
 
 
 def sigmoid(x: float) -> float:

@@ -20,8 +20,10 @@ PUBLISHED = {
     "hrnet18_iter_cocolvis": (28, 230, (200, 220), 30000, 1000, 0.05, 3, False),
     "hrnet18_baseline_cocolvis": (28, 230, (200, 220), 30000, 1000, 0.05, 0, False),
     "r34_baseline_cocolvis": (28, 160, (140, 155), 30000, 80, 0.0, 0, False),
-} | {f"hrnet18_{loss}_cocolvis": (28, 160, (140, 155), 30000, 80, 0.0, 0, False)
-     for loss in ("bce", "fl", "softiou", "nfl")}  # fmt: skip
+} | {
+    f"hrnet18_{loss}_cocolvis": (28, 160, (140, 155), 30000, 80, 0.0, 0, False)
+    for loss in ("bce", "fl", "softiou", "nfl")
+}
 for net in ("hrnet18", "r34"):
     PUBLISHED |= {
         f"{net}_baseline_coco": (28, 140, (120, 135), 30000, 1000, 0.05, 0, False),

@@ -23,8 +23,11 @@ SETTINGS = {
 
 
 QUICK = {"cvpr400": (1, 5), "fixed400": (1, 5), "cvpr400_clicklimit3": (5,), "cvpr400_noprev": (5,)}
-CASES = [pytest.param(name, index, marks=() if index in QUICK[name] else pytest.mark.slow)
-         for name in sorted(RUNS) for index in range(len(SHAPES))]  # fmt: skip
+CASES = [
+    pytest.param(name, index, marks=() if index in QUICK[name] else pytest.mark.slow)
+    for name in sorted(RUNS)
+    for index in range(len(SHAPES))
+]
 
 
 @pytest.mark.parametrize(("name", "index"), CASES)

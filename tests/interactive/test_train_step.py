@@ -50,8 +50,11 @@ def step(request, monkeypatch):
     model = model_of("hrnet18s_itermask")
     model.head.dropout.p = 0.0
     model.train()
-    batch = {"image": torch.from_numpy(stored["image"]).float() * 255, "clicks": given,
-             "mask": torch.from_numpy(stored["gt"])[:, 0].float()}  # fmt: skip
+    batch = {
+        "image": torch.from_numpy(stored["image"]).float() * 255,
+        "clicks": given,
+        "mask": torch.from_numpy(stored["gt"])[:, 0].float(),
+    }
     cfg = load_config(MODELS / "ritm_hrnet18s.py", ["num_classes=1"])
     optimizer = build_optimizer(cfg["optimizer"], model)
     criterion = build_criterion(cfg["losses"], model.align_corners)

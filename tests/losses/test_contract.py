@@ -58,7 +58,7 @@ def test_ignored_pixels_change_nothing(case):
 
 def test_gradient_is_that_of_the_value(case):
     if case.name == "NormalizedFocal" and case.own.get("detach", True):
-        pytest.skip("its normaliser is kept out of the gradient: see test_focal.py")
+        pytest.skip("its normalizer is kept out of the gradient: see test_focal.py")
     logits, rest = case.inputs(dtype=torch.float64)
     loss = case.build()
     logits = logits.requires_grad_()

@@ -1,4 +1,4 @@
-"""The focal losses' tails and the normaliser, by hand."""
+"""The focal losses' tails and the normalizer, by hand."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from segkit.losses.normalized_focal import NormalizedFocal
 
 
 def gradient(loss: torch.nn.Module, x: float, label: float) -> float:
-    """Of one pixel beside 15 undecided ones, which carry the normaliser."""
+    """Of one pixel beside 15 undecided ones, which carry the normalizer."""
     logits = torch.zeros(1, 1, 4, 4)
     logits[..., 0, 0] = x
     logits.requires_grad_()
@@ -34,7 +34,7 @@ def test_confident_hits_have_a_vanishing_gradient(loss):
         assert abs(gradient(loss, x, 1.0)) < 1e-12 and abs(gradient(loss, -x, 0.0)) < 1e-12
 
 
-def test_normalised_focal_by_hand():
+def test_normalized_focal_by_hand():
     """p = 0.5 and 0.8 on a positive and a negative, gamma 1: beta = 0.5 and 0.8, multiplier 2 / 1.3."""
     logits = torch.logit(torch.tensor([0.5, 0.8])).view(1, 1, 1, 2)
     target = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
@@ -45,12 +45,12 @@ def test_normalised_focal_by_hand():
     assert value == pytest.approx(clamped, rel=1e-5)
 
 
-def test_the_normaliser_has_no_gradient():
+def test_the_normalizer_has_no_gradient():
     """Equal to the focal loss's gradient times the fixed multiplier."""
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn((1, 1, 6, 6), generator=rng).requires_grad_()
     target = torch.randint(0, 2, (1, 1, 6, 6), generator=rng).float()
-    (normalised,) = torch.autograd.grad(NormalizedFocal(0.5)(logits, target), logits)
+    (normalized,) = torch.autograd.grad(NormalizedFocal(0.5)(logits, target), logits)
     (plain,) = torch.autograd.grad(BinaryFocal(2.0, 0.5)(logits, target), logits)
     error = (logits.sigmoid() - target).abs().detach()
-    torch.testing.assert_close(normalised, plain * 36 / error.square().sum())
+    torch.testing.assert_close(normalized, plain * 36 / error.square().sum())

@@ -30,9 +30,10 @@ def truth() -> dict:
     ]
     keys = ("category_id", "bbox", "segmentation", "iscrowd")
     return dict(
-        images=[dict(id="a", height=SIZE[0], width=SIZE[1])], categories=[dict(id=5, name="x"), dict(id=9, name="y")],
+        images=[dict(id="a", height=SIZE[0], width=SIZE[1])],
+        categories=[dict(id=5, name="x"), dict(id=9, name="y")],
         annotations=[dict(zip(keys, row)) | dict(id=i, image_id="a", area=50) for i, row in enumerate(rows)],
-    )  # fmt: skip
+    )
 
 
 def scored(*found: tuple[float, int, tuple, dict]) -> dict:

@@ -83,8 +83,12 @@ def test_counts_by_hand():
 def test_one_run_of_many_clicks_gives_every_limit():
     result = scored([item("a", [0.1, 0.2, 0.3, 0.95]), item("b", [0.96])], limits=(2, 5), thresholds=(0.9,))
     assert result["NoC@90"] == (2 + 1) / 2
-    assert result["limits"]["2"] == {"NoC": {"90": 1.5}, ">=2": {"90": 1}, "not_reached": {"90": 1},
-                                     "ended_early": {"90": 0}}  # fmt: skip
+    assert result["limits"]["2"] == {
+        "NoC": {"90": 1.5},
+        ">=2": {"90": 1},
+        "not_reached": {"90": 1},
+        "ended_early": {"90": 0},
+    }
     assert result["limits"]["5"]["NoC"]["90"] == (4 + 1) / 2 and result["limits"]["5"][">=5"]["90"] == 0
     assert len(result["mIoU@k"]["held"]) == 5
 

@@ -1,4 +1,4 @@
-"""Box2Mask-T on a ResNet-50 whose normalisations are not trained."""
+"""Box2Mask-T on a ResNet-50 whose normalizations are not trained."""
 
 from segkit.config import ref
 

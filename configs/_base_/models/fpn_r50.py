@@ -1,4 +1,4 @@
-"""Semantic FPN on a ResNet-50, in the form of segmentation_models: normalised by groups, no convolution on the sums."""
+"""Semantic FPN on a ResNet-50, in the form of segmentation_models: normalized by groups, no convolution on the sums."""
 
 from segkit.config import ref
 

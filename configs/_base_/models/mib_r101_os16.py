@@ -1,4 +1,4 @@
-"""The network of MiB: ResNet-101 with activated batch normalisation, output stride 16, and its own DeepLabv3 head.
+"""The network of MiB: ResNet-101 with activated batch normalization, output stride 16, and its own DeepLabv3 head.
 
 model.backbone.pretrained takes the published ImageNet weights, a file resnet101_iabn_sync.pth.tar.
 """

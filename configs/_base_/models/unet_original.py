@@ -1,4 +1,4 @@
-"""The U-Net of the paper: no normalisation, convolutions without padding, the image continued by its mirror image."""
+"""The U-Net of the paper: no normalization, convolutions without padding, the image continued by its mirror image."""
 
 from segkit.config import ref
 

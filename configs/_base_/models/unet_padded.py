@@ -1,4 +1,4 @@
-"""The U-Net of the paper with padding and batch normalisation."""
+"""The U-Net of the paper with padding and batch normalization."""
 
 from segkit.config import ref
 

@@ -1,5 +1,5 @@
 """Box2Mask-T on COCO, 50 epochs of batches of 16 (2 on each of 8 processes): AdamW, the backbone at a tenth of the
-rate, no decay of normalisations and of what the queries start from."""
+rate, no decay of normalizations and of what the queries start from."""
 
 runner = dict(type="BoxSupervised", padding=128)
 optimizer = dict(

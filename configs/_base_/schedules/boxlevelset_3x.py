@@ -1,4 +1,4 @@
-"""BoxLevelSet on COCO, 36 epochs of batches of 16 (2 on each of 8 processes): AdamW, no decay of normalisations."""
+"""BoxLevelSet on COCO, 36 epochs of batches of 16 (2 on each of 8 processes): AdamW, no decay of normalizations."""
 
 runner = dict(type="BoxSupervised")
 optimizer = dict(type="AdamW", lr=1e-4, weight_decay=0.1, groups=[dict(kind="norm", decay=0)])

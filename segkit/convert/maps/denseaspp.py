@@ -15,6 +15,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    # Written by a torch whose normalisations count no batches.
+    # Written by a torch whose normalizations count no batches.
     "denseaspp": KeyMap("DenseASPP", RULES, URL, score={"Cityscapes val mIoU": 79.9}),
 }

@@ -14,11 +14,11 @@ BIAS, MEAN = ".conv.bias", ".bn.running_mean"
 
 @dataclass(frozen=True)
 class BiasKeyMap(KeyMap):
-    """A KeyMap of files whose convolutions have a bias before a normalisation. There it only moves the running mean;
+    """A KeyMap of files whose convolutions have a bias before a normalization. There it only moves the running mean;
     here such convolutions have none."""
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As KeyMap.apply; a bias is subtracted from the running mean of the normalisation behind it."""
+        """As KeyMap.apply; a bias is subtracted from the running mean of the normalization behind it."""
         renamed = KeyMap.apply(self, weights)
         for name in [name for name in renamed if name.endswith(BIAS)]:
             mean = name.removesuffix(BIAS) + MEAN

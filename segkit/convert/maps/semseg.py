@@ -42,7 +42,9 @@ MAPS = {
     # Scores: validation of ADE20K, VOC 2012 and Cityscapes, ResNet-50, one scale.
     "semseg_psp": KeyMap("semseg, PSPNet", (*RESNET, *CLASSIFIERS, *PSP), URL),
     "semseg_psa": KeyMap(
-        "semseg, PSANet", (*RESNET, *CLASSIFIERS, *PSA), URL,
+        "semseg, PSANet",
+        (*RESNET, *CLASSIFIERS, *PSA),
+        URL,
         score={"ADE20K mIoU": 42.29, "VOC mIoU": 77.25, "Cityscapes mIoU": 77.45},
     ),
-}  # fmt: skip
+}

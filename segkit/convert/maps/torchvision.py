@@ -33,11 +33,15 @@ DEEPLABV3: tuple[Rule, ...] = (
 MAPS = {
     # Scores: COCO val2017, the 20 VOC classes, of weights COCO_WITH_VOC_LABELS_V1.
     "torchvision_fcn": KeyMap(
-        "torchvision fcn_resnet50", FCN, "https://download.pytorch.org/models/fcn_resnet50_coco-1167a1af.pth",
+        "torchvision fcn_resnet50",
+        FCN,
+        "https://download.pytorch.org/models/fcn_resnet50_coco-1167a1af.pth",
         score={"mIoU": 60.5},
     ),
     "torchvision_deeplabv3": KeyMap(
-        "torchvision deeplabv3_resnet50", DEEPLABV3,
-        "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth", score={"mIoU": 66.4},
+        "torchvision deeplabv3_resnet50",
+        DEEPLABV3,
+        "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+        score={"mIoU": 66.4},
     ),
-}  # fmt: skip
+}

@@ -62,7 +62,7 @@ def _decodes_whole(content: bytes) -> bool:
 
 
 def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
-    """content: an image file; flags: of cv2.imread -> the array as cv2 gives it (BGR where colour)."""
+    """content: an image file; flags: of cv2.imread -> the array as cv2 gives it (BGR where color)."""
     check_complete(content, path)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)

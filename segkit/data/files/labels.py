@@ -1,4 +1,4 @@
-"""Raw labels and colours of mask files -> class indices and IGNORE, by tables; and the colours classes are drawn in."""
+"""Raw labels and colors of mask files -> class indices and IGNORE, by tables; and the colors classes are drawn in."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +20,7 @@ Color = tuple[int, int, int]
 
 
 class LabelError(DataError):
-    """Labels beyond the classes. path: the mask; values: the raw values or colours nothing covers. A worker hands
+    """Labels beyond the classes. path: the mask; values: the raw values or colors nothing covers. A worker hands
     on the message alone."""
 
     def __init__(self, message: str, path: str = "", values: tuple = ()):
@@ -32,7 +32,7 @@ class LabelError(DataError):
 
 
 def as_color(value: object) -> Color | None:
-    """(r, g, b), "#rrggbb" or "r,g,b" -> (r, g, b) in 0..255; None for what is no colour."""
+    """(r, g, b), "#rrggbb" or "r,g,b" -> (r, g, b) in 0..255; None for what is no color."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("#") and len(text) == 7:
@@ -48,7 +48,7 @@ def raw_label(key: object) -> int:
     try:
         return int(key)
     except (TypeError, ValueError):
-        raise DataError(f"label_map: key {key!r} is neither a whole number nor a colour such as '#ff0000'") from None
+        raise DataError(f"label_map: key {key!r} is neither a whole number nor a color such as '#ff0000'") from None
 
 
 def class_index(target: object, classes: Sequence[str], key: object) -> int:
@@ -143,9 +143,9 @@ def _numbers(label_map: Mapping | None) -> dict[int, object]:
 
 
 class ColorTable:
-    """Colours -> class indices 0..K-1 and IGNORE, by one look-up per pixel in a table of all 2^24 colours.
+    """Colors -> class indices 0..K-1 and IGNORE, by one look-up per pixel in a table of all 2^24 colors.
 
-    palette: K colours of the classes; label_map: {colour: class index, class name or "ignore"} beside or instead.
+    palette: K colors of the classes; label_map: {color: class index, class name or "ignore"} beside or instead.
     """
 
     def __init__(self, classes: Sequence[str], palette: Sequence[Color], label_map: Mapping | None = None):
@@ -153,26 +153,24 @@ class ColorTable:
         if len(self.labels) < len(palette):
             twice = next(color for color in palette if list(palette).count(color) > 1)
             raise DataError(
-                f"palette: the colour {tuple(twice)} stands for two classes; colour-coded masks need distinct ones"
+                f"palette: the color {tuple(twice)} stands for two classes; color-coded masks need distinct ones"
             )
         for key, target in (label_map or {}).items():
             color = as_color(key)
             if color is None:
-                raise DataError(
-                    f"label_map: key {key!r} is no colour; with color_masks keys are '#rrggbb' or (r, g, b)"
-                )
+                raise DataError(f"label_map: key {key!r} is no color; with color_masks keys are '#rrggbb' or (r, g, b)")
             self.labels[color] = class_index(target, classes, key)
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """uint8 [2^24] by r + 256 g + 65536 b; made at the first mask, so that readers without colours pay nothing."""
+        """uint8 [2^24] by r + 256 g + 65536 b; made at the first mask, so that readers without colors pay nothing."""
         table = np.full(1 << 24, BAD, np.uint8)
         for (red, green, blue), label in self.labels.items():
             table[red | green << 8 | blue << 16] = label
         return table
 
     def apply(self, colors: np.ndarray, path: str | Path) -> np.ndarray:
-        """colors: uint8 [H,W,3] RGB of the file `path` -> uint8 [H,W]; LabelError names colours that nothing covers."""
+        """colors: uint8 [H,W,3] RGB of the file `path` -> uint8 [H,W]; LabelError names colors that nothing covers."""
         packed = cv2.cvtColor(colors, cv2.COLOR_RGB2RGBA).view("<u4")[:, :, 0] & 0xFFFFFF
         labels = self._table.take(packed)
         is_bad = labels == BAD
@@ -182,7 +180,7 @@ class ColorTable:
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
             color = tuple(int(part) for part in colors[y, x])
             raise LabelError(
-                f"{path}: the colour {color} at x={x}, y={y}{more} belongs to no class; correct palette, or "
+                f"{path}: the color {color} at x={x}, y={y}{more} belongs to no class; correct palette, or "
                 f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges stem from resizing",
                 str(path),
                 values,

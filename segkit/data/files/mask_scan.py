@@ -28,8 +28,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SEGKIT_CACHE", "work_dirs")).expanduser() / "statistics"
 
 
-def scan(dataset: Dataset, measure: Callable[[np.ndarray], Any], name: str, *, workers: int = 0,
-         refresh: bool = False) -> list:  # fmt: skip
+def scan(
+    dataset: Dataset, measure: Callable[[np.ndarray], Any], name: str, *, workers: int = 0, refresh: bool = False
+) -> list:
     """measure: mask integer [H,W] -> a value JSON can hold; name: of the measure with its arguments, for the file.
 
     -> one value per image, None for images without a mask, in the order of the data set for any number of workers.
@@ -144,6 +145,11 @@ def _measure_all(dataset: Dataset, measure: Callable, workers: int) -> list:
 
     if type(dataset).mask is Dataset.mask:
         raise DataError(f"{type(dataset).__name__} gives no class masks; statistics count the pixels of class masks")
-    loader = DataLoader(_Masks(dataset, measure), batch_size=None, num_workers=workers, collate_fn=_itself,
-                        worker_init_fn=_start_worker if workers else None)  # fmt: skip
+    loader = DataLoader(
+        _Masks(dataset, measure),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_itself,
+        worker_init_fn=_start_worker if workers else None,
+    )
     return list(tqdm(loader, "reading masks", len(dataset), unit="mask", disable=None, leave=False))

@@ -1,4 +1,4 @@
-"""Label files -> raw labels or colours: index and palette images, colour-coded images, arrays."""
+"""Label files -> raw labels or colors: index and palette images, color-coded images, arrays."""
 
 import io
 from pathlib import Path
@@ -19,7 +19,7 @@ GREY_STEP = {1: 255, 2: 85, 4: 17}
 def read_mask(path: str | Path) -> np.ndarray:
     """-> the raw labels, integer [H,W]: grey images of 1 to 16 bits, indices of palette images, integer .npy and TIFF.
 
-    Colour images whose three channels are equal count as grey. Other colours are an error: see read_colors.
+    Color images whose three channels are equal count as grey. Other colors are an error: see read_colors.
     """
     if str(path).lower().endswith(".npy"):
         mask = load_array(path)
@@ -45,7 +45,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def read_colors(path: str | Path) -> np.ndarray:
-    """-> uint8 [H,W,3] RGB of a colour-coded mask; palette images give their palette's colours."""
+    """-> uint8 [H,W,3] RGB of a color-coded mask; palette images give their palette's colors."""
     content = read_bytes(path)
     _refuse_jpeg(content, path)
     mask = decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
@@ -74,7 +74,7 @@ def _has_palette(content: bytes, path: str | Path) -> bool:
 
 
 def _indices(content: bytes, path: str | Path) -> np.ndarray:
-    """Decodes by PIL, which keeps the indices of palette images where cv2 expands them to colours."""
+    """Decodes by PIL, which keeps the indices of palette images where cv2 expands them to colors."""
     check_complete(content, path)
     image = _open(content, path)
     try:
@@ -90,8 +90,8 @@ def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
     if differs.any():
         y, x = (int(place[0]) for place in np.nonzero(differs))
         raise DataError(
-            f"{path}: a colour-coded mask (three different channels first at x={x}, y={y}); "
-            "set color_masks=True and give each class its colour in palette"
+            f"{path}: a color-coded mask (three different channels first at x={x}, y={y}); "
+            "set color_masks=True and give each class its color in palette"
         )
     return np.ascontiguousarray(first)
 

@@ -48,12 +48,26 @@ class ClassSteps(Dataset):
 
     parts = {"dataset": DATASETS}
 
-    def __init__(self, dataset: Dataset, task: str | None = None, step: int = 0, *,
-                 steps: Sequence[Sequence[int | str]] | None = None, setting: str = "overlapped", part: str = "train",
-                 convention: str = "official", background: str | int | None = BACKGROUND,
-                 order_seed: int | None = None, lists: str | None = None, workers: int | None = None):  # fmt: skip
-        rule = dict(part=check_choice(part, PARTS, "part"), setting=check_choice(setting, SETTINGS, "setting"),
-                    convention=check_choice(convention, CONVENTIONS, "convention"))  # fmt: skip
+    def __init__(
+        self,
+        dataset: Dataset,
+        task: str | None = None,
+        step: int = 0,
+        *,
+        steps: Sequence[Sequence[int | str]] | None = None,
+        setting: str = "overlapped",
+        part: str = "train",
+        convention: str = "official",
+        background: str | int | None = BACKGROUND,
+        order_seed: int | None = None,
+        lists: str | None = None,
+        workers: int | None = None,
+    ):
+        rule = dict(
+            part=check_choice(part, PARTS, "part"),
+            setting=check_choice(setting, SETTINGS, "setting"),
+            convention=check_choice(convention, CONVENTIONS, "convention"),
+        )
         self.dataset, self.step = dataset, step
         self.plan = make_plan(dataset, task, steps=steps, background=background, order_seed=order_seed)
         if not 0 <= step < len(self.plan.steps):

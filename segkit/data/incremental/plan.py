@@ -54,7 +54,7 @@ class ClassPlan:
         return tuple(self.names[number] for number in self.order(step))
 
     def colors(self, step: int) -> tuple[tuple[int, int, int], ...]:
-        """-> their colours."""
+        """-> their colors."""
         return tuple(self.palette[number] for number in self.order(step))
 
     def numbers(self) -> np.ndarray:
@@ -72,8 +72,14 @@ class ClassPlan:
         return table
 
 
-def make_plan(dataset: Dataset, task: str | None = None, *, steps: Sequence[Sequence[int | str]] | None = None,
-              background: str | int | None = BACKGROUND, order_seed: int | None = None) -> ClassPlan:  # fmt: skip
+def make_plan(
+    dataset: Dataset,
+    task: str | None = None,
+    *,
+    steps: Sequence[Sequence[int | str]] | None = None,
+    background: str | int | None = BACKGROUND,
+    order_seed: int | None = None,
+) -> ClassPlan:
     """task: a name of class_orders.TASKS, or steps: lists of class names or numbers, one list per step.
 
     background: name or index of the data set's background. None, or the default where no class has that name, adds a
@@ -104,8 +110,9 @@ def shuffled(steps: Steps, seed: int) -> Steps:
     return tuple(tuple(sorted(part.tolist())) for part in np.split(drawn, ends[:-1]))
 
 
-def remap_table(plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint",
-                convention: str = "official") -> np.ndarray:  # fmt: skip
+def remap_table(
+    plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint", convention: str = "official"
+) -> np.ndarray:
     """-> uint8 [256]: number of a class, or 255 for an ignored pixel -> rank among the model's outputs, or 255.
 
     convention "official" (fcdl94/MiB): in training every label but the step's own, 255 too, is background; in
@@ -128,8 +135,9 @@ def remap_table(plan: ClassPlan, step: int, *, part: str = "train", setting: str
     return table
 
 
-def label_table(plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint",
-                convention: str = "official") -> np.ndarray:  # fmt: skip
+def label_table(
+    plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint", convention: str = "official"
+) -> np.ndarray:
     """-> uint8 [256]: label of the data set (0..K-1 or 255) -> rank among the model's outputs, or 255."""
     return remap_table(plan, step, part=part, setting=setting, convention=convention)[plan.numbers()]
 

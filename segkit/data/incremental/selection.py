@@ -61,8 +61,14 @@ def classes_of_images(dataset: Dataset, plan: ClassPlan, *, workers: int = 0) ->
     return table
 
 
-def select_images(present: np.ndarray, plan: ClassPlan, *, part: str = "train", setting: str = "disjoint",
-                  convention: str = "official") -> list[np.ndarray]:  # fmt: skip
+def select_images(
+    present: np.ndarray,
+    plan: ClassPlan,
+    *,
+    part: str = "train",
+    setting: str = "disjoint",
+    convention: str = "official",
+) -> list[np.ndarray]:
     """present: bool [n, K] -> for each step the indices of its images, int64, in the order of the data set.
 
     One pixel of a class is enough. Training: an image that shows a class of the step; "disjoint" and "sequential" take

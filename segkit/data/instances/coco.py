@@ -99,9 +99,12 @@ class COCOInstances(Instances):
         path = place / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
         folder = place / split if images is None else Path(images)
         super().__init__(
-            coco_source(path.expanduser()), folder.expanduser(), classes=classes, filtered=filtered,
+            coco_source(path.expanduser()),
+            folder.expanduser(),
+            classes=classes,
+            filtered=filtered,
             boxes_only=boxes_only,
-        )  # fmt: skip
+        )
 
 
 @DATASETS.register

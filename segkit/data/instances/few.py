@@ -22,9 +22,10 @@ class FewInstances(Dataset):
         for one in truth["annotations"]:
             self._areas[str(one["image_id"])].append(one["area"])
         kept = [
-            index for index, name in enumerate(dataset.ids)
+            index
+            for index, name in enumerate(dataset.ids)
             if len(self._areas[name]) <= max_objects and max(self._areas[name], default=0) >= min_area
-        ][:count]  # fmt: skip
+        ][:count]
         if len(kept) < count:
             raise DataError(f"FewInstances: {len(kept)} images have such objects; ask for no more, or for smaller ones")
         self._dataset, self._kept, self._least = dataset, kept, min_area

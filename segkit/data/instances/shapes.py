@@ -18,8 +18,16 @@ class ShapesInstances(Dataset):
 
     folder = "shapes"
 
-    def __init__(self, split: str = "train", length: int | None = None, *, size: tuple[int, int] = (96, 96),
-                 seed: int = 0, cache: bool = False, boxes_only: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        split: str = "train",
+        length: int | None = None,
+        *,
+        size: tuple[int, int] = (96, 96),
+        seed: int = 0,
+        cache: bool = False,
+        boxes_only: bool = True,
+    ):
         self.shapes = Shapes(split, length, size=size, seed=seed, background=False, cache=cache)
         self.ids, self.classes, self.palette = self.shapes.ids, self.shapes.classes, self.shapes.palette
         self.boxes_only = boxes_only

@@ -74,5 +74,5 @@ class ADE20KClicks(ClickTraining):
         keeps_stuff = self.stuff_prob > 0 and rng.random() < self.stuff_prob
         values = [value for value in values_of(labels, path) if keeps_stuff or value not in stuff]
         packed, places = in_layers(labels, values)
-        objects = {v: ClickObject(*place, is_stuff=v in stuff) for v, place in zip(values, places)}
+        objects = {v: ClickObject(*place) for v, place in zip(values, places)}
         return Packed(packed, objects, [])

@@ -120,8 +120,14 @@ class COCOClicks(ClickTraining):
     Files: root/annotations/instances_<split>.json and root/<split>/, or any: annotations, images.
     """
 
-    def __init__(self, root: str | None = None, split: str = "train2017", *, annotations: str | None = None,
-                 images: str | None = None):  # fmt: skip
+    def __init__(
+        self,
+        root: str | None = None,
+        split: str = "train2017",
+        *,
+        annotations: str | None = None,
+        images: str | None = None,
+    ):
         self._files = _files(root, split, annotations, images)
         self.ids = Names(self._files.ids)
 
@@ -146,8 +152,14 @@ class COCOClicksEval(ClickEvaluation):
     """Every annotation of a COCO file that is no crowd, one item each, with the id "image_annotation"; files as of
     COCOClicks. Crowds of the image are not scored, except where the object lies."""
 
-    def __init__(self, root: str | None = None, split: str = "val2017", *, annotations: str | None = None,
-                 images: str | None = None):  # fmt: skip
+    def __init__(
+        self,
+        root: str | None = None,
+        split: str = "val2017",
+        *,
+        annotations: str | None = None,
+        images: str | None = None,
+    ):
         self._files = _files(root, split, annotations, images)
         objects = [self._files.head(number)["objects"] for number in range(len(self._files.index))]
         self._image = np.repeat(np.arange(len(objects)), [len(own) for own in objects])

@@ -98,8 +98,15 @@ class COCOLVISClicks(ClickTraining):
 
     folder = "COCO_LVIS"
 
-    def __init__(self, root: str | None = None, split: str = "train", *, stuff_prob: float = 0.0,
-                 allow_list: str | None = None, annotations: str = "hannotation.pickle"):  # fmt: skip
+    def __init__(
+        self,
+        root: str | None = None,
+        split: str = "train",
+        *,
+        stuff_prob: float = 0.0,
+        allow_list: str | None = None,
+        annotations: str = "hannotation.pickle",
+    ):
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
         self._place = resolve_root(root, self.folder) / split
         path = self._place / annotations
@@ -132,7 +139,7 @@ class COCOLVISClicks(ClickTraining):
             for number, (parent, children) in _family(parents[1:]).items()
         }
         if self.stuff_prob > 0 and rng.random() < self.stuff_prob:
-            objects |= {n: ClickObject(*places[n], is_stuff=True) for n in range(count, len(places))}
+            objects |= {n: ClickObject(*places[n]) for n in range(count, len(places))}
         return _decoded(pictures, places, objects, path)
 
 

@@ -57,8 +57,15 @@ class FolderClicks(ClickTraining):
     instances: each value of a mask other than 0 is an object; void: a value that is ignored, None for none.
     """
 
-    def __init__(self, root: str, *, images: str = "images", masks: str = "masks", instances: bool = False,
-                 void: int | None = None):  # fmt: skip
+    def __init__(
+        self,
+        root: str,
+        *,
+        images: str = "images",
+        masks: str = "masks",
+        instances: bool = False,
+        void: int | None = None,
+    ):
         self._files = _FolderFiles(root, images, masks)
         self._are_instances, self._void = instances, void
         self.ids, self.notes = list(self._files.images), self._files.notes
@@ -97,8 +104,15 @@ class FolderClicks(ClickTraining):
 class FolderClicksEval(ClickEvaluation):
     """The same files with one item per object: evaluation on one's own objects. Arguments as of FolderClicks."""
 
-    def __init__(self, root: str, *, images: str = "images", masks: str = "masks", instances: bool = False,
-                 void: int | None = None):  # fmt: skip
+    def __init__(
+        self,
+        root: str,
+        *,
+        images: str = "images",
+        masks: str = "masks",
+        instances: bool = False,
+        void: int | None = None,
+    ):
         files = _FolderFiles(root, images, masks)
         self._are_instances, self.notes = instances, files.notes
         self._void = () if void is None else (void,)

@@ -91,5 +91,5 @@ class COCOPanopticClicks(ClickTraining):
         _, own, stuff = json.loads(self._index[int(self._rows[index])])
         kept = own + stuff if self.stuff_prob > 0 and rng.random() < self.stuff_prob else own
         layers, places = in_layers(read_ids(self.mask_path(index)), kept)
-        objects = {one: ClickObject(*place, is_stuff=n >= len(own)) for n, (one, place) in enumerate(zip(kept, places))}
+        objects = {one: ClickObject(*place) for one, place in zip(kept, places)}
         return Packed(layers, objects, [])

@@ -92,10 +92,12 @@ class SampleClicks:
         choice = self.choose(sample, rng)
         sampled = Sample(**{key: sample[key] for key in sample if key not in PACKED})
         sampled["mask"] = choice.target.astype(np.float32)
-        sampled["clicks"] = np.concatenate([
-            self._rows(self._positive(choice, rng)),
-            self._rows(self._negative(sample, choice, rng)),
-        ])  # fmt: skip
+        sampled["clicks"] = np.concatenate(
+            [
+                self._rows(self._positive(choice, rng)),
+                self._rows(self._negative(sample, choice, rng)),
+            ]
+        )
         return sampled
 
     def choose(self, sample: Sample, rng: np.random.Generator) -> Choice:

@@ -17,8 +17,15 @@ class ShapesClicks(Dataset):
 
     folder, classes, palette, ignore = "shapes", CLASSES, PALETTE, -1
 
-    def __init__(self, split: str = "train", length: int | None = None, *, size: tuple[int, int] = (96, 96),
-                 seed: int = 0, cache: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        split: str = "train",
+        length: int | None = None,
+        *,
+        size: tuple[int, int] = (96, 96),
+        seed: int = 0,
+        cache: bool = False,
+    ):
         self.shapes = Shapes(split, length, size=size, seed=seed, cache=cache)
         self.ids = self.shapes.ids
         self.is_training = split == "train"

@@ -23,7 +23,7 @@ from segkit.registry import DATASETS
 from segkit.types import ClickObject, default_palette
 
 VOID = 255
-"""Palette index of outlines and hard regions; its colour's grey value is 220."""
+"""Palette index of outlines and hard regions; its color's grey value is 220."""
 
 SBD_LAYOUT = "expects img/NAME.jpg, inst/NAME.mat and train.txt, val.txt below root (benchmark_RELEASE/dataset)"
 
@@ -40,7 +40,7 @@ def _found(folder: Path, suffix: str, names: Sequence[str], layout: str) -> dict
 
 
 def equal_greys() -> np.ndarray:
-    """-> uint8 [256]: the lowest palette index whose colour has the same grey value."""
+    """-> uint8 [256]: the lowest palette index whose color has the same grey value."""
     colors = np.array(default_palette(256), np.uint8)[None]
     greys = cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)[0]
     return np.array([np.flatnonzero(greys == grey)[0] for grey in greys], np.uint8)
@@ -83,7 +83,7 @@ class VOCClicks(ClickTraining):
 class VOCClicksEval(ClickEvaluation):
     """Every object of VOC val, one item each: 1,449 images; outlines (255) are not scored.
 
-    merge_greys: the published list tells objects by the grey value of their colour, so that objects 1 and 16, 3 and 18,
+    merge_greys: the published list tells objects by the grey value of their color, so that objects 1 and 16, 3 and 18,
     6 and 21, 9 and 24 of one image are one (and 39 and 54, 42 and 57); True does the same. Published: 3,417 objects.
     """
 

@@ -15,13 +15,15 @@ from segkit.files import DataError, write_whole
 
 ROWS_PER_JOB = 20_000
 
-STUFF = frozenset(split_names(
-    """bridge, building, bush, cabinet, carpet, ceiling, couch, crosswalk, curtain, cushion, door, drape, drapery,
+STUFF = frozenset(
+    split_names(
+        """bridge, building, bush, cabinet, carpet, ceiling, couch, crosswalk, curtain, cushion, door, drape, drapery,
     earth, edifice, fence, fencing, field, floor, flooring, grass, ground, hay bale, hill, house, land, lounge, mantle,
     mount, mountain, pall, path, pavement, pole, river, road, route, rug, sand, sea, seat, shrub, sidewalk, sign,
     signboard, sky, skyscraper, snow, sofa, soil, span, stairs, steps, street lamp, streetlight, table, towel, tree,
     wall, water, wave, window, windowpane"""
-))  # fmt: skip
+    )
+)
 """Classes of ADE20K that RITM's training counts as stuff."""
 
 

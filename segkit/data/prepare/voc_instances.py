@@ -111,5 +111,6 @@ def as_coco(found: dict[str, dict]) -> dict:
         for entry in one["objects"]:
             annotations.append(dict(entry, id=len(annotations) + 1, image_id=number))
     categories = [dict(id=label, name=name) for label, name in enumerate(CLASSES) if label > 0]
-    return dict(info=dict(description="Pascal VOC 2012 and SBD"), images=images, categories=categories,
-                annotations=annotations)  # fmt: skip
+    return dict(
+        info=dict(description="Pascal VOC 2012 and SBD"), images=images, categories=categories, annotations=annotations
+    )

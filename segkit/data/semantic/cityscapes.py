@@ -16,7 +16,7 @@ NUM_IDS = 34
 
 
 class Row(NamedTuple):
-    """One evaluated class: its id in *_labelIds.png and its colour. Its place in CLASSES is its train id."""
+    """One evaluated class: its id in *_labelIds.png and its color. Its place in CLASSES is its train id."""
 
     name: str
     id: int

@@ -51,7 +51,7 @@ class COCOStuff(FilePairs):
     """118,287 train and 5,000 val images of COCO 2017 with 80 things and 91 stuff classes; 255 is ignored.
 
     split: "train" or "val". Masks are NAME_labelTrainIds.png (0..170) where an image has one, else the official
-    NAME.png (0..181, mapped). The set has no palette of its own: colours are default_palette's, from the second on.
+    NAME.png (0..181, mapped). The set has no palette of its own: colors are default_palette's, from the second on.
     """
 
     folder = "coco_stuff164k"

@@ -26,10 +26,10 @@ class Folder(FilePairs):
     root/images/train and root/masks/train, else root/train/images and root/train/masks; or the path
     of a list ending in .txt.
     images, masks: the folders' names; masks=None: images alone, to predict. mask_suffix: what a mask's name has after
-    the image's ("_mask"). palette: K colours (r, g, b) for pictures, and for masks where color_masks is set.
-    label_map: {raw label or colour: class index, class name or "ignore"}; labels it does not name stay.
+    the image's ("_mask"). palette: K colors (r, g, b) for pictures, and for masks where color_masks is set.
+    label_map: {raw label or color: class index, class name or "ignore"}; labels it does not name stay.
     reduce_zero_label: 0 is ignored, n becomes class n - 1. ignore: raw label(s) left out, None for none; labels that
-    reach the model are 0..K-1 and 255. color_masks: masks are colour-coded (also where label_map has colours).
+    reach the model are 0..K-1 and 255. color_masks: masks are color-coded (also where label_map has colors).
     channels: of the images; other than 3 reads .npy [H,W,C] and TIFF. skip_unlabelled: pass over images without a mask.
     """
 
@@ -54,7 +54,7 @@ class Folder(FilePairs):
         self.palette = default_palette(len(classes)) if palette is None else as_palette(palette, len(classes))
         self._colors = self._color_table(palette is not None, label_map, color_masks)
         if self._colors and reduce_zero_label:
-            raise DataError("reduce_zero_label: colours have no label 0; map the colour with label_map={...: 'ignore'}")
+            raise DataError("reduce_zero_label: colors have no label 0; map the color with label_map={...: 'ignore'}")
         is_numbers = self._colors is None
         self.labels = LabelTable(
             classes, label_map=label_map if is_numbers else None, reduce_zero_label=reduce_zero_label, ignore=ignore
@@ -73,7 +73,7 @@ class Folder(FilePairs):
         if not color_masks and not any(as_color(key) for key in label_map or ()):
             return None
         if not has_palette and not label_map:
-            raise DataError("color_masks=True: name the colours, by palette (one per class) or by label_map")
+            raise DataError("color_masks=True: name the colors, by palette (one per class) or by label_map")
         return ColorTable(self.classes, self.palette if has_palette else (), label_map)
 
     def _pair(
@@ -106,13 +106,13 @@ class Folder(FilePairs):
 
 
 def as_palette(palette: Sequence[Sequence[int]], num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Checks the number and range of a palette's colours; '#rrggbb' is a colour too."""
+    """Checks the number and range of a palette's colors; '#rrggbb' is a color too."""
     colors = tuple(as_color(tuple(color) if not isinstance(color, str) else color) for color in palette)
     if len(colors) != num_classes:
-        raise DataError(f"palette: {len(colors)} colours for {num_classes} classes; give one per class")
+        raise DataError(f"palette: {len(colors)} colors for {num_classes} classes; give one per class")
     if None in colors:
         raise DataError(
-            f"palette[{colors.index(None)}] = {palette[colors.index(None)]}: a colour is (r, g, b) in 0..255"
+            f"palette[{colors.index(None)}] = {palette[colors.index(None)]}: a color is (r, g, b) in 0..255"
         )
     return colors
 

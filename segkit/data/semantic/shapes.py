@@ -1,6 +1,6 @@
 """The embedded data set: textured objects of five classes on textured grounds, drawn from a seed.
 
-Colour tells nothing, since all surfaces draw theirs from one distribution; and since disks as well as stars are striped
+Color tells nothing, since all surfaces draw theirs from one distribution; and since disks as well as stars are striped
 or checked, neither shape nor texture alone tells those four apart. Lengths are shares of an image's short side,
 so that pictures look alike at every size.
 """
@@ -19,7 +19,7 @@ from segkit.data.semantic.textures import (
     star,
     stripes,
     turned,
-    two_colours,
+    two_colors,
 )
 from segkit.files import DataError
 from segkit.registry import DATASETS, did_you_mean
@@ -121,11 +121,11 @@ class Shapes(Dataset):
 
 
 PALETTE = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
-"""Colours that colour-blind people tell apart (Okabe and Ito, Color Universal Design, 2008), after black."""
+"""Colors that color-blind people tell apart (Okabe and Ito, Color Universal Design, 2008), after black."""
 
 
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """-> two colours float32 [3] of clearly different brightness; the same distribution for every surface."""
+def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """-> two colors float32 [3] of clearly different brightness; the same distribution for every surface."""
     while True:
         first, second = rng.uniform(20, 235, (2, 3)).astype(np.float32)
         if abs(first.mean() - second.mean()) > 50:
@@ -133,11 +133,11 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ground(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """-> float32 [H,W,3]: clouds of two colours."""
+    """-> float32 [H,W,3]: clouds of two colors."""
     short = min(size)
-    first, second = _colours(rng)
+    first, second = _colors(rng)
     pattern = clouds(*size, cell=short * rng.uniform(0.12, 0.3), rng=rng)
-    return two_colours(pattern, first, second, sharpness=rng.uniform(0.5, 1.5))
+    return two_colors(pattern, first, second, sharpness=rng.uniform(0.5, 1.5))
 
 
 def _paint_objects(canvas: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -160,7 +160,7 @@ def _paint_objects(canvas: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
         if any(np.count_nonzero(mask) < SMALLEST_VISIBLE * area for mask, area in zip(left, areas)):
             continue
         pattern = texture(*turned(*part.shape[:2], center, rng.uniform(0, 2 * np.pi)), short * rng.uniform(*PERIOD))
-        surface = two_colours(pattern, *_colours(rng), sharpness=2.5)
+        surface = two_colors(pattern, *_colors(rng), sharpness=2.5)
         # a pixel on the border is mixed by its covered share, as a camera does
         part += np.clip(0.5 - distance, 0, 1)[..., None] * (surface - part)
         masks = [*left, inside]

@@ -2,7 +2,7 @@
 
 Legend: H W image; v u coordinates of pixel centres in the object's own turned frame, in pixels.
 An outline maps (v, u, radius) to the distance to its border in pixels, float32 [H,W], negative inside (exact near
-straight borders). A texture maps (v, u, period) to float32 [H,W] in [-1,1], whose sign picks one of two colours.
+straight borders). A texture maps (v, u, period) to float32 [H,W] in [-1,1], whose sign picks one of two colors.
 """
 
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def clouds(height: int, width: int, cell: float, rng: np.random.Generator) -> np
     return np.clip(total, -1, 1)
 
 
-def two_colours(pattern: np.ndarray, first: np.ndarray, second: np.ndarray, sharpness: float) -> np.ndarray:
-    """pattern: float32 [H,W] in [-1,1]; colours: float32 [3] -> float32 [H,W,3], first where the pattern is below 0."""
+def two_colors(pattern: np.ndarray, first: np.ndarray, second: np.ndarray, sharpness: float) -> np.ndarray:
+    """pattern: float32 [H,W] in [-1,1]; colors: float32 [3] -> float32 [H,W,3], first where the pattern is below 0."""
     share = np.clip(pattern * np.float32(sharpness) + np.float32(0.5), 0, 1)[..., None]
     return first + share * (second - first)

@@ -21,8 +21,15 @@ class CellWeights:
     moves the weights; the loss reads them by target=["mask", "pixel_weight"].
     """
 
-    def __init__(self, border: float = 10.0, sigma: float = 5.0, *, class_weight: Sequence[float] | None = None,
-                 background: int = 0, ignore: int = IGNORE):  # fmt: skip
+    def __init__(
+        self,
+        border: float = 10.0,
+        sigma: float = 5.0,
+        *,
+        class_weight: Sequence[float] | None = None,
+        background: int = 0,
+        ignore: int = IGNORE,
+    ):
         if border < 0 or sigma <= 0:
             raise ConfigError(f"CellWeights.border = {border}, sigma = {sigma}: at least 0, and above 0")
         self.border, self.sigma, self.background, self.ignore = border, sigma, background, ignore

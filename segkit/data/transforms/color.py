@@ -1,7 +1,7 @@
 """Photometric transforms: they change the image alone, and of a padded one only the valid part.
 
 Values are 0..255, uint8 or float32, and stay what they are. uint8 images go through tables of 256 values and, where
-colours are turned, strip by strip through float32 HSV, so that one operation rounds once. Transforms that need colours
+colors are turned, strip by strip through float32 HSV, so that one operation rounds once. Transforms that need colors
 raise ConfigError on images whose number of channels is not 3 (RGB).
 """
 
@@ -19,7 +19,7 @@ STRIP = 32
 """Rows per strip: float buffers of a strip stay in the cache, those of a whole image do not (1.2 against 4 ms)."""
 
 
-def recolour(sample: Sample, function: Callable[[np.ndarray], np.ndarray]) -> Sample:
+def recolor(sample: Sample, function: Callable[[np.ndarray], np.ndarray]) -> Sample:
     """function: [h,w,C] -> same shape and dtype, not in place -> a new sample with the image's valid part changed."""
     changed = Sample(**sample)
     changed["image"] = within(valid_size(sample), function, sample["image"])
@@ -47,7 +47,7 @@ def map_values(image: np.ndarray, law: Callable[[np.ndarray], np.ndarray]) -> np
     return look_up(image, table)
 
 
-def turn_colours(image: np.ndarray, before: Callable, saturation: float, degrees: float, gain: float) -> np.ndarray:
+def turn_colors(image: np.ndarray, before: Callable, saturation: float, degrees: float, gain: float) -> np.ndarray:
     """Applies `before` (to 0..255), scales HSV saturation (cut at 1), turns the hue, then multiplies all by gain.
 
     image: uint8 or float32 [H,W,3]. Value is the largest of R, G, B and both steps leave it, so the gain acts on it.
@@ -87,7 +87,7 @@ class Photometric:
     """The photometric distortion of SSD (Liu et al., ECCV 2016) as mmsegmentation draws it.
 
     Each with probability p: brightness adds U(-brightness, brightness); contrast multiplies by U(contrast), before or
-    after the colours, evenly; saturation multiplies HSV's by U(saturation); hue adds U(-hue, hue) in OpenCV's units of
+    after the colors, evenly; saturation multiplies HSV's by U(saturation); hue adds U(-hue, hue) in OpenCV's units of
     2 degrees. Values are cut to 0..255 after each step and rounded once at the end, so the result is within a level of
     the same law in real numbers; mmsegmentation truncates to whole levels after each step and hue to 2 degrees.
     Images of any number of channels are taken where saturation=(1, 1) and hue=0.
@@ -107,7 +107,7 @@ class Photometric:
         self.needs_rgb = self.saturation != (1, 1) or hue != 0
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the sample with another image. ConfigError where colours are to change and there are not 3 channels."""
+        """-> the sample with another image. ConfigError where colors are to change and there are not 3 channels."""
         if self.needs_rgb:
             need_rgb(sample["image"], "Photometric", "set saturation=(1, 1) and hue=0 for other images")
         does, is_first = rng.random(4) < self.p, rng.random() < 0.5
@@ -121,10 +121,10 @@ class Photometric:
             return np.clip(values + shift, 0, 255) * gain
 
         if saturation != 1 or degrees != 0:
-            return recolour(sample, lambda image: turn_colours(image, before, saturation, degrees, last))
+            return recolor(sample, lambda image: turn_colors(image, before, saturation, degrees, last))
         if shift == 0 and contrast == 1:
             return sample
-        return recolour(sample, lambda image: map_values(image, lambda values: before(values) * last))
+        return recolor(sample, lambda image: map_values(image, lambda values: before(values) * last))
 
 
 @TRANSFORMS.register
@@ -147,7 +147,7 @@ class BrightnessContrast:
         if rng.random() >= self.p:
             return sample
         shift, factor = 255 * rng.uniform(*self.brightness), 1 + rng.uniform(*self.contrast)
-        return recolour(sample, lambda image: map_values(image, lambda values: values * factor + shift))
+        return recolor(sample, lambda image: map_values(image, lambda values: values * factor + shift))
 
 
 @TRANSFORMS.register
@@ -169,7 +169,7 @@ class ChannelShift:
             tables = np.clip(np.arange(256)[:, None] + shifts, 0, 255).astype(np.uint8)
             return by_channels(lambda part, of: cv2.LUT(part, np.ascontiguousarray(tables[None, :, of])), image)
 
-        return recolour(sample, shifted)
+        return recolor(sample, shifted)
 
 
 @TRANSFORMS.register
@@ -185,7 +185,7 @@ class Gamma:
         if rng.random() >= self.p:
             return sample
         gamma = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
-        return recolour(
+        return recolor(
             sample, lambda image: map_values(image, lambda values: 255 * (np.maximum(values, 0) / 255) ** gamma)
         )
 
@@ -202,7 +202,7 @@ class Grayscale:
         need_rgb(sample["image"], "Grayscale", "leave the transform out")
         if rng.random() >= self.p:
             return sample
-        return recolour(sample, lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+        return recolor(sample, lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
 
 
 @TRANSFORMS.register
@@ -218,7 +218,7 @@ class Blur:
         if rng.random() >= self.p:
             return sample
         sigma = rng.uniform(self.low, self.high)
-        return recolour(sample, lambda image: by_channels(lambda part, _: cv2.GaussianBlur(part, (0, 0), sigma), image))
+        return recolor(sample, lambda image: by_channels(lambda part, _: cv2.GaussianBlur(part, (0, 0), sigma), image))
 
 
 @TRANSFORMS.register
@@ -238,7 +238,7 @@ class JPEG:
         if rng.random() >= self.p:
             return sample
         quality = int(rng.integers(self.low, self.high + 1))
-        return recolour(sample, lambda image: compressed(image, quality))
+        return recolor(sample, lambda image: compressed(image, quality))
 
 
 def compressed(image: np.ndarray, quality: int) -> np.ndarray:

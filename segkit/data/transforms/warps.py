@@ -179,7 +179,7 @@ class Elastic:
 class ElasticNoise:
     """With probability p displaces each pixel by uniform noise in [-alpha, alpha] pixels, blurred over sigma pixels.
 
-    Simard et al., ICDAR 2003, section 2 (without its normalisation of the field); the blur is Gaussian.
+    Simard et al., ICDAR 2003, section 2 (without its normalization of the field); the blur is Gaussian.
     """
 
     def __init__(

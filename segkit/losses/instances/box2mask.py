@@ -81,7 +81,7 @@ class Box2Mask(nn.Module):
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
         """class_logits: L of float [B,Q,K+1], the last class being no object; mask_logits: L of float [B,Q,h,w];
-        level_features: float [B,C,h,w]; image: float [B,3,H,W], normalised; boxes: B of float [n,4], not read (the
+        level_features: float [B,C,h,w]; image: float [B,3,H,W], normalized; boxes: B of float [n,4], not read (the
         masks are the boxes); labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []:
         category, projection, level_set; without a match the last two are 0 with a graph."""
         matches = self.match(class_logits, mask_logits, labels, masks)

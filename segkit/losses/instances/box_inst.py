@@ -1,4 +1,4 @@
-"""BoxInst: masks learnt from boxes by projections and colours. Tian et al., CVPR 2021,
+"""BoxInst: masks learnt from boxes by projections and colors. Tian et al., CVPR 2021,
 https://arxiv.org/abs/2012.02310. B images, n instances in the order of their images, H W image, h w masks."""
 
 import torch
@@ -15,13 +15,13 @@ from segkit.registry import LOSSES
 @LOSSES.register
 class BoxInst(nn.Module):
     """mean P + warm_up sum over pairs of -log(p q + (1 - p)(1 - q)) / number of pairs, P the box projection; pairs
-    are a pixel of the box and one of its eight neighbours at distance 2 whose colour is like its own (eq. 3 and 8 of
+    are a pixel of the box and one of its eight neighbours at distance 2 whose color is like its own (eq. 3 and 8 of
     the paper).
 
     A row of a head that gives masks of chosen places: on=["mask_logits", "objects"], target=["image", "boxes", "meta"],
-    at="native". projection, pairwise: weights; similarity: smallest that makes colours alike; warm_up: steps over which
+    at="native". projection, pairwise: weights; similarity: smallest that makes colors alike; warm_up: steps over which
     the pairwise term comes in; stride: of the masks; bottom: rows at the bottom of the original image, where many
-    have a border, whose colours do not count.
+    have a border, whose colors do not count.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BoxInst(nn.Module):
         return {"projection": self.projection * projection, "pairwise": self.pairwise * self.warm_up() * pairs}
 
     def alike(self, image: Tensor, valid: Tensor) -> Tensor:
-        """image: [B,3,H,W] in 0..255; valid: bool [B,H,W] -> float32 [B,8,h,w], 1 for pairs of alike colours."""
+        """image: [B,3,H,W] in 0..255; valid: bool [B,H,W] -> float32 [B,8,h,w], 1 for pairs of alike colors."""
         first = self.stride // 2
         valid = valid[:, first :: self.stride, first :: self.stride]
         return (color_similarity(small_lab(image, stride=self.stride), valid) >= self.similarity).float()

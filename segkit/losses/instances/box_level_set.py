@@ -51,7 +51,7 @@ def level_set(
 @LOSSES.register
 class BoxLevelSet(nn.Module):
     """focal(categories) + mean over positives of projection P + image E(I) + feature E(filtered masks), with P the box
-    projection and E the level-set energy on the normalised image I and on the mask filtered along the trees of the
+    projection and E the level-set energy on the normalized image I and on the mask filtered along the trees of the
     image and of the level features (eq. 9 to 11 of the paper).
 
     A SOLO head's row: on=["categories", "kernels", "mask_features", "level_features", "image"], target=["boxes",
@@ -94,7 +94,7 @@ class BoxLevelSet(nn.Module):
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
         """categories: float [B,K,S,S] of each level, logits; kernels: float [B,D,S,S] of each; mask_features: float
-        [B,D,H/4,W/4]; level_features: float [B,5,H/4,W/4]; image: float [B,3,H,W], normalised; boxes: B of float [n,4];
+        [B,D,H/4,W/4]; level_features: float [B,5,H/4,W/4]; image: float [B,3,H,W], normalized; boxes: B of float [n,4];
         labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []: category, projection,
         level_set; without a positive the last two are 0 with a graph."""
         shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])

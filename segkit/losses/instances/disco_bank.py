@@ -39,8 +39,14 @@ class ObjectBank(nn.Module):
     classes of 100 objects with 256 channels and 7 x 7 cells take 201 MB once they are full.
     """
 
-    def __init__(self, size: int = 100, retrieved: int = 5, similarity: float = 0.7, overlap: float = 0.7,
-                 ratios: tuple[float, float] = (0.9, 1.2)):  # fmt: skip
+    def __init__(
+        self,
+        size: int = 100,
+        retrieved: int = 5,
+        similarity: float = 0.7,
+        overlap: float = 0.7,
+        ratios: tuple[float, float] = (0.9, 1.2),
+    ):
         super().__init__()
         if not 1 <= retrieved <= size:
             raise ValueError(f"retrieved = {retrieved}: between 1 and the {size} objects that a class holds")

@@ -86,7 +86,7 @@ class DiscoBox(nn.Module):
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
         """categories: float [B,K,S,S] of each level; kernels, teacher_kernels: float [B,D,S,S] of each; mask_features,
-        teacher_features: float [B,D,H/4,W/4]; image: float [B,3,H,W], normalised; boxes: B of float [n,4]; labels: B of
+        teacher_features: float [B,D,H/4,W/4]; image: float [B,3,H,W], normalized; boxes: B of float [n,4]; labels: B of
         int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []: category, projection, pseudo,
         correspondence; without a positive all but the first are 0 with a graph."""
         shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])
@@ -117,8 +117,15 @@ class DiscoBox(nn.Module):
             terms["correspondence"] = self.correspondence * is_ready * contrast
         return terms
 
-    def positives(self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], cells: list[Cells],
-                  image: Tensor, masks: list[Tensor], stride: int) -> Positives:  # fmt: skip
+    def positives(
+        self,
+        student: tuple[Tensor, Tensor],
+        teacher: tuple[Tensor, Tensor],
+        cells: list[Cells],
+        image: Tensor,
+        masks: list[Tensor],
+        stride: int,
+    ) -> Positives:
         """student, teacher: kernels float [B,D,S,S] of a level and mask features float [B,D,H/4,W/4]; cells: its
         flagged ones, of each image -> its Positives, one or more."""
         mask_size, counts = tuple(side // stride for side in image.shape[2:]), [len(one.cells) for one in cells]
@@ -134,8 +141,16 @@ class DiscoBox(nn.Module):
         owners = torch.cat([one.objects + start for one, start in zip(cells, starts)])
         return Positives(projection, dice, pseudo, owners)
 
-    def contrast(self, features: tuple[Tensor, Tensor], levels: list[Positives], boxes: list[Tensor],
-                 labels: list[Tensor], *, size: tuple[int, int], num_classes: int) -> Tensor:  # fmt: skip
+    def contrast(
+        self,
+        features: tuple[Tensor, Tensor],
+        levels: list[Positives],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        *,
+        size: tuple[int, int],
+        num_classes: int,
+    ) -> Tensor:
         """features: of student and teacher, float [B,D,H/4,W/4] -> float32 [], the correspondence term of the objects
         that have a positive, which the bank then takes up in training."""
         student, teacher = (box_features(maps, boxes, size, side=self.side) for maps in features)

@@ -29,8 +29,9 @@ class Mask2FormerMasks(nn.Module):
 
     supervision = "masks"
 
-    def __init__(self, category: float = 2.0, mask: float = 5.0, dice: float = 5.0, no_object: float = 0.1,
-                 points: int = 12544):  # fmt: skip
+    def __init__(
+        self, category: float = 2.0, mask: float = 5.0, dice: float = 5.0, no_object: float = 0.1, points: int = 12544
+    ):
         super().__init__()
         self.category, self.mask, self.dice, self.no_object = category, mask, dice, no_object
         self.points, self.calls = points, 0
@@ -42,8 +43,9 @@ class Mask2FormerMasks(nn.Module):
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.calls = state["calls"]
 
-    def forward(self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor],
-                masks: list[Tensor]) -> dict[str, Tensor]:  # fmt: skip
+    def forward(
+        self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
+    ) -> dict[str, Tensor]:
         """class_logits: L of float [B,Q,K+1], the last class being no object; mask_logits: L of float [B,Q,h,w];
         labels: B of int64 [n]; masks: B of uint8 [n,H,W] -> dict of float32 []: category, mask, dice; without a match
         the last two are 0 with a graph."""
@@ -67,8 +69,14 @@ class Mask2FormerMasks(nn.Module):
         return masks if self.points or not len(masks) else resize(masks, size=size)
 
     @torch.no_grad()
-    def match(self, class_logits: Sequence[Tensor], maps: Sequence[Tensor], labels: list[Tensor], known: list[Tensor],
-              generator: torch.Generator) -> list[list[tuple[Tensor, Tensor]]]:  # fmt: skip
+    def match(
+        self,
+        class_logits: Sequence[Tensor],
+        maps: Sequence[Tensor],
+        labels: list[Tensor],
+        known: list[Tensor],
+        generator: torch.Generator,
+    ) -> list[list[tuple[Tensor, Tensor]]]:
         """-> for each set and image the matched (queries, objects), int64 on the host."""
         costs = []
         for classes, logits in zip(class_logits, maps):
@@ -87,8 +95,9 @@ class Mask2FormerMasks(nn.Module):
         pairs = hungarian(costs)
         return [pairs[i : i + len(known)] for i in range(0, len(pairs), len(known))]
 
-    def _of_set(self, maps: Tensor, pairs: list[tuple[Tensor, Tensor]], known: list[Tensor],
-                generator: torch.Generator) -> tuple[Tensor, Tensor]:  # fmt: skip
+    def _of_set(
+        self, maps: Tensor, pairs: list[tuple[Tensor, Tensor]], known: list[Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """maps: float [B,Q,h,w] -> float32 [] each: cross entropy and Dice of the matched queries."""
         number, values = max(sum(len(queries) for queries, _ in pairs), 1), []
         for logits, truth, (queries, objects) in zip(maps, known, pairs):

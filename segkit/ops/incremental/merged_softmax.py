@@ -107,8 +107,9 @@ def _distil(logits: Tensor, teacher_logits: Tensor, alpha: float) -> tuple[Tenso
     return log_p.mul_(_softmax(teacher_logits, alpha)).sum(1, keepdim=True).div_(-num_old), background, every
 
 
-def _to_slope(grad: Tensor, teacher_logits: Tensor, background: Tensor, every: Tensor, to_value: Tensor,
-              *, alpha: float) -> None:  # fmt: skip
+def _to_slope(
+    grad: Tensor, teacher_logits: Tensor, background: Tensor, every: Tensor, to_value: Tensor, *, alpha: float
+) -> None:
     """grad: the logits, in whose place the gradient is put. With the log-sum-exps G of the merged background and D of
     all: exp(z - D) - q for old classes, and exp(z - G) (exp(G - D) - q_0) for the background and what it takes in."""
     num_old = teacher_logits.shape[1]

@@ -1,4 +1,4 @@
-"""Neighbours of like colour, and how far a mask treats them differently.
+"""Neighbours of like color, and how far a mask treats them differently.
 
 Tian et al., BoxInst, CVPR 2021, section 3.2, https://arxiv.org/abs/2012.02310.
 B images, n instances in the order of their images, H W image, h w mask. The eight neighbours at distance 2 stand from
@@ -107,7 +107,7 @@ WHITE = (0.95047, 1.0, 1.08883)
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
-    """image: uint8 [B,3,H,W] -> float32 [B,3,H,W], L in 0..100; in float64 inside: a small difference of colours is
+    """image: uint8 [B,3,H,W] -> float32 [B,3,H,W], L in 0..100; in float64 inside: a small difference of colors is
     what is asked of it."""
     value = image.double() / 255
     linear = torch.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)

@@ -1,4 +1,4 @@
-"""Masks diffused among neighbours of alike colour. Li et al., Box2Mask, TPAMI 2024, section 3.4 (local consistency
+"""Masks diffused among neighbours of alike color. Li et al., Box2Mask, TPAMI 2024, section 3.4 (local consistency
 module), https://arxiv.org/abs/2212.01579. B images, n instances in the order of their images, h w mask."""
 
 from collections.abc import Sequence

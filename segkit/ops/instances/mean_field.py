@@ -16,8 +16,8 @@ WINDOW = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
 def window_affinity(
     image: Tensor, *, weight: float = 2.0, color_width: float = 0.5, place_width: float = 30.0
 ) -> Tensor:
-    """image: float [B,C,h,w], normalised -> float32 [B,9,h,w], of each pixel and those of the 3 x 3 window around it,
-    itself included: weight exp(-|colour difference|^2 / 2 color_width^2 - distance^2 / 2 place_width^2); 0 outside."""
+    """image: float [B,C,h,w], normalized -> float32 [B,9,h,w], of each pixel and those of the 3 x 3 window around it,
+    itself included: weight exp(-|color difference|^2 / 2 color_width^2 - distance^2 / 2 place_width^2); 0 outside."""
     image = full_precision(image)
     affinity = image.new_zeros(len(image), len(WINDOW), *image.shape[2:])
     for k, shift in enumerate(WINDOW):

@@ -16,8 +16,9 @@ def at_places(maps: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(maps.unsqueeze(1), grid, align_corners=False)[:, 0, :, 0]
 
 
-def uncertain_places(logits: Tensor, points: int, generator: torch.Generator, *, oversample: float = 3.0,
-                     importance: float = 0.75) -> Tensor:  # fmt: skip
+def uncertain_places(
+    logits: Tensor, points: int, generator: torch.Generator, *, oversample: float = 3.0, importance: float = 0.75
+) -> Tensor:
     """logits: float [n,h,w] -> float [n,points,2], for each map: of oversample * points random places the importance *
     points whose logit is nearest to 0, the others anywhere."""
     count, device = len(logits), logits.device

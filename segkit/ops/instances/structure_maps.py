@@ -17,7 +17,7 @@ IMAGE_SIGMA, FEATURE_SIGMA = 0.02, 1.0
 
 
 def structure_maps(masks: Tensor, image: Tensor, features: Tensor, counts: Sequence[int]) -> Tensor:
-    """masks: float [n,h,w] probabilities; image: float [B,3,h,w], normalised; features: float [B,C,h,w]; counts: B
+    """masks: float [n,h,w] probabilities; image: float [B,3,h,w], normalized; features: float [B,C,h,w]; counts: B
     numbers of instances that add up to n -> float32 [n,2,h,w]: the masks filtered along the image's tree, and these
     filtered along the features' tree.
 

@@ -160,9 +160,7 @@ class PI(Regulariser):
     def state_dict(self) -> dict:
         """name, score: for the next step; delta, before, start (of parameters the step before has not): to resume."""
         start = {name: value for name, value in self.start.items() if name not in self.anchors}
-        return {
-            "name": self.name, "score": self.score(), "delta": self.delta, "before": self.before, "start": start
-        }  # fmt: skip
+        return {"name": self.name, "score": self.score(), "delta": self.delta, "before": self.before, "start": start}
 
     def load_state_dict(self, state: dict) -> None:
         """Takes back the state of the same step."""
@@ -224,9 +222,13 @@ class RW(Regulariser):
     def state_dict(self) -> dict:
         """name, fisher, score: for the next step; walked, before, count: to resume."""
         return {
-            "name": self.name, "fisher": self.fisher, "score": self.score(), "walked": self.walked,
-            "before": self.before, "count": self.count,
-        }  # fmt: skip
+            "name": self.name,
+            "fisher": self.fisher,
+            "score": self.score(),
+            "walked": self.walked,
+            "before": self.before,
+            "count": self.count,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         """Takes back the state of the same step."""

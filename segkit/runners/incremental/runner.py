@@ -45,11 +45,23 @@ class Incremental(Semantic):
 
     configs = {"losses": LOSSES}
 
-    def __init__(self, losses: list, task: str | None = None, *, steps: list | None = None,
-                 setting: str = "overlapped", convention: str = "official", background: str | int | None = BACKGROUND,
-                 order_seed: int | None = None, lists: str | None = None, init: str = "balanced",
-                 later: dict | None = None, regulariser: dict | None = None, start: str | None = None,
-                 probabilities: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        losses: list,
+        task: str | None = None,
+        *,
+        steps: list | None = None,
+        setting: str = "overlapped",
+        convention: str = "official",
+        background: str | int | None = BACKGROUND,
+        order_seed: int | None = None,
+        lists: str | None = None,
+        init: str = "balanced",
+        later: dict | None = None,
+        regulariser: dict | None = None,
+        start: str | None = None,
+        probabilities: bool = False,
+    ):
         super().__init__(probabilities)
         if init not in INITS:
             raise ConfigError(f"runner.init = {init!r}{did_you_mean(init, INITS)}; there are {', '.join(INITS)}")
@@ -167,8 +179,14 @@ class Incremental(Semantic):
         """Shows the teacher's answers to all training images, augmented as in the first epoch, to those losses."""
         loop, losses = self._loop, self._unobserved()
         data = loop.data_settings
-        images = train_loader(loop.items, loop.sampler, batch_size=data.batch_size, workers=data.workers,
-                              rank=dist.rank(), world_size=dist.world_size())  # fmt: skip
+        images = train_loader(
+            loop.items,
+            loop.sampler,
+            batch_size=data.batch_size,
+            workers=data.workers,
+            rank=dist.rank(),
+            world_size=dist.world_size(),
+        )
         for _ in range(-(-len(loop.dataset) // (data.batch_size * dist.world_size()))):
             batch = to_device(next(images), loop.device)
             logits = self.teacher(batch["image"])["logits"].float()

@@ -106,11 +106,11 @@ def write_sheet(folder: Path) -> Path:
     return draw.save_png(folder / "growth.png", draw.grid([columns], titles=titles, cell=columns[0].shape[0]))
 
 
-def _frame(picture: np.ndarray, box: np.ndarray, colour: tuple) -> None:
+def _frame(picture: np.ndarray, box: np.ndarray, color: tuple) -> None:
     import cv2
 
     x0, y0, x1, y1 = (int(value) for value in box)
-    cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), tuple(int(value) for value in colour), 1)
+    cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), tuple(int(value) for value in color), 1)
 
 
 def _same_size(picture: np.ndarray, side: int = 240) -> np.ndarray:

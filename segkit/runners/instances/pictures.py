@@ -100,9 +100,14 @@ class ShowInstances:
 
     def _drawn(self, image: np.ndarray, objects: Objects) -> np.ndarray:
         return draw.draw_instances(
-            image, objects.masks, objects.labels, boxes=objects.boxes, scores=objects.scores,
-            classes=self.dataset.classes, palette=self.dataset.palette,
-        )  # fmt: skip
+            image,
+            objects.masks,
+            objects.labels,
+            boxes=objects.boxes,
+            scores=objects.scores,
+            classes=self.dataset.classes,
+            palette=self.dataset.palette,
+        )
 
     def _write(self, name: str, rows: list, names: list[str]) -> Path:
         picture = draw.grid(rows, titles=("image", "truth", "prediction"), captions=names)

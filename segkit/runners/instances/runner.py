@@ -27,20 +27,27 @@ PER_OBJECT = ("boxes", "labels", "crowd", "masks")
 class BoxSupervised(Runner):
     """Trains heads of instances, those with `instances(outputs, meta)`; what teaches them are the criterion's rows.
 
-    padding: colour in 0..255 of pixels beyond an image, one value or one per channel; None is the model's mean, which
-    becomes 0 by the normalisation (BoxLevelSet, BoxInst, DiscoBox), Box2Mask has 128. divisor: what sides of a batch
+    padding: color in 0..255 of pixels beyond an image, one value or one per channel; None is the model's mean, which
+    becomes 0 by the normalization (BoxLevelSet, BoxInst, DiscoBox), Box2Mask has 128. divisor: what sides of a batch
     are multiples of. growth: validation images whose masks are drawn at every tenth of the run into growth.png, 0 for
     none. teacher_decay: of the moving average of the network whose outputs are there as "teacher.<name>" (DiscoBox,
     0.999), 0 for none; teacher_start: the step after which the average begins. Crowds teach nothing.
     """
 
-    def __init__(self, padding: float | Sequence[float] | None = None, divisor: int = 32, *, growth: int = 4,
-                 teacher_decay: float = 0.0, teacher_start: int = 0):  # fmt: skip
+    def __init__(
+        self,
+        padding: float | Sequence[float] | None = None,
+        divisor: int = 32,
+        *,
+        growth: int = 4,
+        teacher_decay: float = 0.0,
+        teacher_start: int = 0,
+    ):
         if divisor < 1:
             raise ConfigError(f"runner.divisor = {divisor}: a whole number from 1 on")
         values = [] if padding is None else np.ravel(padding).tolist()
         if any(not 0 <= value <= 255 for value in values):
-            raise ConfigError(f"runner.padding = {padding}: colours are in 0..255")
+            raise ConfigError(f"runner.padding = {padding}: colors are in 0..255")
         self.padding, self.divisor, self.growth = None if padding is None else values, divisor, growth
         self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
         self._student: nn.Module | None = None
@@ -91,7 +98,7 @@ class BoxSupervised(Runner):
 
     def _colored(self, network: nn.Module, image: Tensor, valid: Tensor | None) -> Tensor:
         """image: [B,3,H,W]; valid: bool [B,1,H,W], None where nothing is padded -> the image with the padding's
-        colour, float32 where there is padding."""
+        color, float32 where there is padding."""
         if valid is None:
             return image
         color = network.mean if self.padding is None else network.mean.new_tensor(self.padding).view(1, -1, 1, 1)

@@ -30,7 +30,7 @@ class Memory(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """One image as the network sees it. seen: float [1,3,h,w], normalised, or [2,3,h,w] with its mirrored copy;
+    """One image as the network sees it. seen: float [1,3,h,w], normalized, or [2,3,h,w] with its mirrored copy;
     guidance: float [1 or 2,G,h,w]; clicks: for each copy all that were made, in pixels of h w; is_new: whether the
     zoom has moved since the last click."""
 
@@ -90,7 +90,7 @@ class Objective:
 
 
 class InputFit:
-    """Variables added to the normalised image, or to the click maps of the guidance (from channel `first` on); they
+    """Variables added to the normalized image, or to the click maps of the guidance (from channel `first` on); they
     start afresh when the zoom moves."""
 
     def __init__(self, model: nn.Module, limit: int, is_image: bool):
@@ -213,9 +213,11 @@ class Refinement:
             start = torch.from_numpy(memory.optimum).to(inputs.seen.device, torch.float32)
             return predict(start)[0], memory
         objective = Objective(
-            predict, click_squares(inputs.clicks, size, inputs.seen.device),
-            threshold=self.settings.threshold, min_change=self.settings.brs_min_change,
-        )  # fmt: skip
+            predict,
+            click_squares(inputs.clicks, size, inputs.seen.device),
+            threshold=self.settings.threshold,
+            min_change=self.settings.brs_min_change,
+        )
         optimum = _minimise(objective, memory.optimum, self.settings.brs_evaluations)
         return objective.best, memory._replace(optimum=optimum)
 
@@ -223,9 +225,7 @@ class Refinement:
 def _minimise(objective: Objective, start: np.ndarray, evaluations: int) -> np.ndarray:
     from scipy.optimize import fmin_l_bfgs_b
 
-    return fmin_l_bfgs_b(
-        objective, start, m=20, factr=0, pgtol=1e-8, maxfun=evaluations, maxiter=2 * evaluations
-    )[0]  # fmt: skip
+    return fmin_l_bfgs_b(objective, start, m=20, factr=0, pgtol=1e-8, maxfun=evaluations, maxiter=2 * evaluations)[0]
 
 
 def click_squares(clicks: Sequence[Sequence[Click]], size: tuple[int, int], device: torch.device) -> Tensor:

@@ -56,11 +56,11 @@ class Session:
         return 0 if self.external is None else 1
 
     def look(self, view: View, place: Box, network: nn.Module, is_flipped: bool) -> None:
-        """Sets what the network sees, normalised, the mirrored copy beside it, and where the answer belongs."""
+        """Sets what the network sees, normalized, the mirrored copy beside it, and where the answer belongs."""
         self.place, self.is_new = place, view != self.view
         if self.is_new or network is not self.network:
             image = self.image if view.sizes == (self.size,) else view.apply(self.image.float())
-            self.seen = with_mirrored(network.normalise(image), is_flipped)
+            self.seen = with_mirrored(network.normalize(image), is_flipped)
         self.view, self.network = view, network
 
 
@@ -168,8 +168,9 @@ def advance(model: nn.Module, sessions: Sequence[Session], settings: ClickInfere
 def click_rows(clicks: Sequence[Sequence[tuple[Click, int]]], device: torch.device) -> Tensor:
     """Clicks with their orders, for each of B images -> float32 [B,2P,3] of y, x, order, positive ones first, empty
     rows -1; P is the largest number of one sign, at least 1."""
-    signs = [[[(c.y, c.x, order) for c, order in rows if c.is_positive == sign] for sign in (True, False)]
-             for rows in clicks]  # fmt: skip
+    signs = [
+        [[(c.y, c.x, order) for c, order in rows if c.is_positive == sign] for sign in (True, False)] for rows in clicks
+    ]
     most = max(1, max(len(rows) for pair in signs for rows in pair))
     table = np.full((len(clicks), 2, most, 3), -1.0, np.float32)
     for b, pair in enumerate(signs):
@@ -187,7 +188,7 @@ def stage_of(model: nn.Module, num_clicks: int) -> nn.Module:
 def check_takes_clicks(model: nn.Module, has_refinement: bool) -> None:
     """Raises ConfigError for a model without click input, and for a refinement of several stages."""
     network = stage_of(model, 1)
-    if not all(hasattr(network, name) for name in ("normalise", "guidance", "run", "has_previous")):
+    if not all(hasattr(network, name) for name in ("normalize", "guidance", "run", "has_previous")):
         raise ConfigError(
             f"{type(model).__name__} takes no clicks: set model.type = 'ClickSegmentor' and train it with "
             "runner = dict(type='Interactive')"

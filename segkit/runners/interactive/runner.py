@@ -51,8 +51,9 @@ class Interactive(Runner):
         return model(image, clicks, previous)
 
     @torch.no_grad()
-    def _rounds(self, model: nn.Module, pair: tuple[Tensor, Tensor], clicks: Tensor,
-                law: tuple[int, torch.Generator]) -> tuple[Tensor, Tensor]:  # fmt: skip
+    def _rounds(
+        self, model: nn.Module, pair: tuple[Tensor, Tensor], clicks: Tensor, law: tuple[int, torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
         """Without gradient and with the statistics of evaluation -> the clicks with one more for each round, and the
         probabilities that the last of them corrects."""
         (image, target), (rounds, generator), previous = pair, law, None

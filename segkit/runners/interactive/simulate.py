@@ -57,8 +57,9 @@ class Item:
         return result | ({"masks": self.masks} if settings.keep_masks else {})
 
 
-def simulate(model: nn.Module, images: Sequence[Tensor], masks: Sequence[Tensor | np.ndarray],
-             settings: ClickInference) -> list[Prediction]:  # fmt: skip
+def simulate(
+    model: nn.Module, images: Sequence[Tensor], masks: Sequence[Tensor | np.ndarray], settings: ClickInference
+) -> list[Prediction]:
     """Clicks many objects at once, each exactly as if it were alone; those that are found leave.
 
     images: uint8, or float in 0..255, RGB [3,H,W] each, of any sizes, on the model's device; masks: int [H,W] each,

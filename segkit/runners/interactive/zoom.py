@@ -74,8 +74,9 @@ def box_around(mask: Box, clicks: Sequence[Click], size: tuple[int, int], zoom: 
     return Box(max(0, box.top), min(size[0] - 1, box.bottom), max(0, box.left), min(size[1] - 1, box.right))
 
 
-def choose_box(stored: Box | None, mask: Box | None, clicks: Sequence[Click], size: tuple[int, int],
-               zoom: ZoomSettings) -> Box | None:  # fmt: skip
+def choose_box(
+    stored: Box | None, mask: Box | None, clicks: Sequence[Click], size: tuple[int, int], zoom: ZoomSettings
+) -> Box | None:
     """stored: the box in use; mask: that of the last predicted mask -> the box of the next pass, None for the whole
     image as it is. The stored one stays while it holds every positive click and is close to the one of the mask."""
     if len(clicks) <= zoom.skip:
