@@ -25,6 +25,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def is_main_process() -> bool:
+    """Returns whether torchrun calls this process the first, also outside of the process group's life."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def local_rank() -> int:
     """Index of this process on its machine, as torchrun sets it."""
     return int(os.environ.get("LOCAL_RANK", 0))

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -32,6 +32,7 @@ class Registry:
         self.kind = kind
         self._locations = locations
         self._classes: dict[str, type] = {}
+        self._aliases: dict[str, type] = {}
         self._is_loaded = False
 
     def register(self, cls: type) -> type:
@@ -41,6 +42,15 @@ class Registry:
             raise ValueError(f"{self.kind} '{cls.__name__}' is registered by {other.__module__} and {cls.__module__}")
         self._classes[cls.__name__] = cls
         return cls
+
+    def alias(self, name: str) -> Callable[[type], type]:
+        """Class decorator: the class is also known under this name, which lists leave out."""
+
+        def register(cls: type) -> type:
+            self._aliases[name] = cls
+            return cls
+
+        return register
 
     def names(self) -> list[str]:
         """Sorted names of all registered classes."""
@@ -54,6 +64,8 @@ class Registry:
         if ":" in name:
             return self._from_outside(name, at)
         self._load()
+        if name in self._aliases:
+            return self._aliases[name]
         if name not in self._classes:
             place = f"{at} = '{name}': " if at else ""
             hint = did_you_mean(name, self._classes) or f"; there are: {', '.join(sorted(self._classes))}"

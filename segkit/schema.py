@@ -1,7 +1,7 @@
 """The shape of a config: which section takes which registry, and a check of all of it before anything is built."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from segkit import registry as reg
@@ -89,6 +89,13 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
         lines = [f"{at}: {text}" + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
         raise ConfigError("\n".join(lines))
+
+
+def need_sections(cfg: Config, names: Iterable[str]) -> None:
+    """Raises ConfigError for a section that a command cannot do without."""
+    for name in names:
+        if not cfg.get(name):
+            raise ConfigError(f"{name}: this section is missing in {cfg.file or 'the config'}")
 
 
 def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Statistics of classes, and runs of clicks compared: python tools/analyze.py classes CONFIG | clicks A.json B.json."""
+"""Statistics of classes, and runs of clicks compared: segkit analyze classes CONFIG | clicks A.json B.json."""
 
 import argparse
 import json
@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _classes(args: argparse.Namespace) -> int:
+    from segkit.api import run_folder
     from segkit.config import load_config
     from segkit.data.statistics import class_statistics
     from segkit.schema import check
@@ -51,7 +52,7 @@ def _classes(args: argparse.Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options)
     check(cfg, needed=())
     dataset = _dataset(cfg, args.split)
-    folder = common.work_folder(args.out, args.config)
+    folder = run_folder(args.out, args.config)
     statistics = class_statistics(dataset, workers=args.workers, refresh=args.refresh)
     about = summary(statistics)
     print(

@@ -1,4 +1,4 @@
-"""What a config costs: python tools/benchmark.py CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
+"""What a config costs: segkit benchmark CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
 
 import argparse
 import resource
@@ -81,23 +81,20 @@ def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
     from pathlib import Path
 
     from segkit.api import build_runner
+    from segkit.engine.hooks import Hook
     from segkit.engine.loop import Loop
 
-    common.resolve_losses(cfg)
     warm = 3
     loop_cfg = {**cfg.get("loop", {}), "steps": warm + steps, "epochs": 0}
     schedule = {key: value for key, value in (cfg.get("schedule") or {"type": "Poly"}).items() if key != "warmup"}
     marks: list[float] = []
     data: list[float] = []
 
-    class Clock:
+    class Clock(Hook):
         def after_step(self, loop: Any, terms: dict) -> None:
             _synchronise(device)
             marks.append(time.perf_counter())
             data.append(loop.seconds["data"])
-
-        def after_stage(self, loop: Any) -> None:
-            pass
 
     with tempfile.TemporaryDirectory() as folder:
         timed = {**cfg, "loop": loop_cfg, "schedule": schedule, "val": None}

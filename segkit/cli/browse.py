@@ -1,4 +1,4 @@
-"""Shows samples before and after augmentation: python tools/browse_data.py CONFIG [--count 8] [--split val]."""
+"""Shows samples before and after augmentation: segkit browse CONFIG [--count 8] [--split val]."""
 
 import argparse
 from typing import Any

@@ -1,37 +1,44 @@
-"""What every command shares: options, errors as one sentence, the work folder."""
+"""What every command shares: options, errors as one sentence, the checkpoint and its config."""
 
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from segkit.config import Config, load_config
+from segkit.files import DataError
 from segkit.registry import ConfigError
 from segkit.schema import check
 
+CONFIG_SUFFIXES = (".py", ".yaml", ".yml")
+
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Returns the parser of a command, whose help begins with the description."""
     return argparse.ArgumentParser(prog=f"segkit {name}", description=description)
 
 
 def add_options(arguments: argparse.ArgumentParser) -> None:
+    """Adds --cfg-options."""
     arguments.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="a.b=value", help="values that win over the config file"
     )
 
 
 def load_checked(path: str, options: list[str]) -> Config:
-    """The config, loaded and checked against every constructor it names."""
+    """Loads a config and checks it against every constructor that it names."""
     cfg = load_config(path, options)
     check(cfg)
     return cfg
 
 
 def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Runs a command; an error of the user's input is one message on stderr and exit code 2, without a traceback."""
+    """Runs a command.
+
+    Returns:
+        The command's exit code; 2 for an error of the user's input, which is one message on stderr without a traceback.
+    """
     from segkit.engine.checkpoint import CheckpointError
     from segkit.engine.loop import NonFiniteLoss
-    from segkit.files import DataError
 
     try:
         return main(args)
@@ -43,8 +50,39 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         return 2
 
 
+def is_config(word: str) -> bool:
+    """Returns whether a word of the command line names a config: a .py, .yaml or .yml file, or a packaged one."""
+    return word.startswith("segkit:") or word.lower().endswith(CONFIG_SUFFIXES)
+
+
+def split_config(words: list[str], config: str | None) -> tuple[str | None, list[str]]:
+    """Separates a config from the words of a command that takes a checkpoint.
+
+    `segkit test CHECKPOINT --config FILE` and mmsegmentation's order, `tools/test.py CONFIG CHECKPOINT`, mean the same;
+    "none" in place of CONFIG is the config inside the checkpoint.
+
+    Args:
+        words: positional arguments.
+        config: value of --config.
+
+    Returns:
+        The config, None for the one inside the checkpoint; and the other words.
+    """
+    if len(words) > 1 and (words[0].lower() == "none" or is_config(words[0])):
+        first, *words = words
+        if config is not None:
+            raise ConfigError(f"--config {config}: the command names the config {first} as well; give one of them")
+        config = None if first.lower() == "none" else first
+    return config, words
+
+
 def data_section(cfg: Config, split: str) -> tuple[dict, str]:
-    """split: "train", "val" or "test" -> its section and config path; of several named test sets the first."""
+    """Returns a data section and its config path.
+
+    Args:
+        cfg: the config.
+        split: "train", "val" or "test"; of several named test sets the first is taken.
+    """
     section = cfg.get(split)
     if not section:
         raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")
@@ -52,26 +90,3 @@ def data_section(cfg: Config, split: str) -> tuple[dict, str]:
         return section, split
     name, section = next(iter(section.items()))
     return section, f"{split}.{name}"
-
-
-def resolve_losses(cfg: Config) -> None:
-    """Class weights named by a law become the numbers of the training masks, in place. A runner with losses of its own
-    trains on labels of its own, and resolves them stage by stage."""
-    from segkit.data.statistics import asks_for_statistics, resolve_class_weights
-    from segkit.engine.setup import build_dataset
-
-    if "losses" not in (cfg.get("runner") or {}) and asks_for_statistics(cfg["losses"]):
-        cfg["losses"] = resolve_class_weights(cfg["losses"], build_dataset(cfg["train"]["dataset"]))
-
-
-def work_folder(args_folder: str | None, config: str) -> Path:
-    """--work-dir, or work_dirs/<config name>; made and tried at once, so that a long run does not end in an error."""
-    folder = Path(args_folder) if args_folder else Path("work_dirs") / Path(config).stem
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"--work-dir {folder}: cannot be written ({error.strerror}); choose another") from error
-    return folder

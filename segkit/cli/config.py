@@ -1,4 +1,4 @@
-"""Prints a config with the origin of each value, or a registry: python tools/config.py CONFIG | --list heads."""
+"""Prints a config with the origin of each value, or a registry: segkit config CONFIG | --list heads [--show NAME]."""
 
 import argparse
 import dataclasses
@@ -67,8 +67,13 @@ def listing(registry: reg.Registry) -> str:
 
 
 def describe(cls: type) -> str:
-    """Name, arguments with defaults, and the whole text of a class."""
-    return f"{cls.__name__}{inspect.signature(cls)}\n\n{inspect.getdoc(cls) or ''}"
+    """Returns name, arguments and text of a class: each argument on a line of its own with type and default."""
+    lines = [cls.__name__]
+    for parameter in inspect.signature(cls).parameters.values():
+        annotation = "" if parameter.annotation is parameter.empty else inspect.formatannotation(parameter.annotation)
+        default = "(required)" if parameter.default is parameter.empty else f"= {parameter.default!r}"
+        lines.append("    " + f"{parameter.name}: {annotation} {default}".replace(":  ", " "))
+    return "\n".join(lines) + f"\n\n{inspect.getdoc(cls) or ''}"
 
 
 def values(cfg: Config, with_defaults: bool = True) -> list[tuple[str, Any, str]]:

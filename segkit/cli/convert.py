@@ -1,10 +1,10 @@
-"""Converts a published checkpoint: python tools/convert.py FILE OUT --from MAP --config CONFIG; --list: the maps.
+"""Converts a published checkpoint: segkit convert FILE OUT --from MAP --config CONFIG; --list: the maps.
 
 MAP may be a project that has several (mmseg, smp, torchvision, hrnet, semseg, espnet); without --from all are tried.
 
-Files that describe their network need no --config: python tools/convert.py FILE OUT --from ritm.
+Files that describe their network need no --config: segkit convert FILE OUT --from ritm.
 
-The way back, for the projects that have one: python tools/convert.py CHECKPOINT OUT --to FORM.
+The way back, for the projects that have one: segkit convert CHECKPOINT OUT --to FORM.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The console command `segkit`: train, test, predict, config and the other tools by name."""
 
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -17,7 +18,14 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: command and its arguments, sys.argv by default -> exit code."""
+    """Runs a command of segkit.
+
+    Args:
+        argv: the command and its arguments, sys.argv by default.
+
+    Returns:
+        The exit code.
+    """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: segkit COMMAND ...\n\n" + "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
@@ -32,7 +40,14 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"segkit: no command '{argv[0]}'{did_you_mean(argv[0], COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"segkit.cli.{argv[0]}").main(argv[1:])
+    try:
+        code = importlib.import_module(f"segkit.cli.{argv[0]}").main(argv[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # the reader, such as `head`, has what it wants; without this Python complains again when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Labels images, or finds the instances in them: python tools/predict.py CONFIG CHECKPOINT PATH... --out DIR.
+"""Labels images, or finds the instances in them: segkit predict CHECKPOINT PATH... --out DIR.
 
 PATH is an image, a folder or a glob.
 """
@@ -7,18 +7,19 @@ import argparse
 import glob
 from pathlib import Path
 
-from segkit.cli import common, instances
+from segkit.cli import common
 from segkit.registry import ConfigError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".npy"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code."""
+    """Runs `segkit predict`; returns the exit code."""
     arguments = common.parser("predict", __doc__ or "")
-    arguments.add_argument("config", help="a config file, or 'none' for the config inside the checkpoint")
-    arguments.add_argument("checkpoint")
-    arguments.add_argument("paths", nargs="+", metavar="PATH", help="images, folders and globs")
+    arguments.add_argument(
+        "words", nargs="+", metavar="CHECKPOINT PATH...", help="the checkpoint, then images, folders and globs"
+    )
+    arguments.add_argument("--config", help="a config file; default: the config inside the checkpoint")
     arguments.add_argument(
         "--out",
         required=True,
@@ -29,22 +30,33 @@ def main(argv: list[str] | None = None) -> int:
         "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"
     )
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
-    arguments.add_argument("--tta", action="store_true")
-    arguments.add_argument("--slide", action="store_true")
-    arguments.add_argument("--device")
+    arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
+    arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
+    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_options(arguments)
     return common.run(_predict, arguments.parse_args(argv))
 
 
 def find_images(paths: list[str]) -> list[Path]:
-    """Images, folders (with everything below) and globs -> files, each once, in the order named; none is an error."""
+    """Finds images.
+
+    Args:
+        paths: images, folders (with everything below them) and globs.
+
+    Returns:
+        Each file once, in the order named.
+
+    Raises:
+        ConfigError: a path holds no image.
+    """
     found: dict[Path, None] = {}
     for path in paths:
-        place = Path(path)
-        inside = (
-            sorted(place.rglob("*")) if place.is_dir() else [Path(p) for p in sorted(glob.glob(path, recursive=True))]
-        )
-        images = [file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file()]
+        folder = Path(path)
+        if folder.is_dir():
+            candidates = sorted(folder.rglob("*"))
+        else:
+            candidates = [Path(match) for match in sorted(glob.glob(path, recursive=True))]
+        images = [file for file in candidates if file.suffix.lower() in SUFFIXES and file.is_file()]
         if not images:
             raise ConfigError(f"{path}: no image there; images end in {', '.join(sorted(SUFFIXES))}")
         found |= dict.fromkeys(images)
@@ -55,34 +67,23 @@ def _predict(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from segkit import api
-    from segkit.cli.test import with_switches
     from segkit.data.files.images import read_image
     from segkit.engine.setup import pick_device
-    from segkit.viz import draw
 
-    images = find_images(args.paths)
-    config = None if args.config.lower() == "none" else args.config
-    model = api.load_model(config, args.checkpoint, pick_device(args.device), tuple(args.cfg_options))
-    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
+    config, (path, *paths) = common.split_config(args.words, args.config)
+    if not paths:
+        raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
+    images = find_images(paths)
+    model = api.load_model(config, path, pick_device(args.device), args.cfg_options)
+    model.config["inference"] = api.with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
-    palette = [tuple(color) for color in model.palette] if model.palette else draw.default_palette(model.num_classes)
-    out = Path(args.out)
-    names = _names(images)
-    results = instances.Results(tuple(model.classes or ()), args.annotations)
-    has_instances = False
-    for path in tqdm(images, unit="image", disable=None):
-        image = read_image(path)
-        prediction = api.predict(model, image, runner)
-        has_instances = "masks" in prediction
-        if has_instances:
-            results.add(path, names[path], prediction)
-            drawn = instances.picture(draw.to_rgb(image), prediction, model, score=args.score)
-        else:
-            draw.save_label_png(out / "labels" / f"{names[path]}.png", prediction["labels"], palette)
-            drawn = draw.overlay(draw.to_rgb(image), prediction["labels"], palette)
-        draw.save_png(out / "overlays" / f"{names[path]}.png", drawn)
-    found = results.save(out / "results.json") if has_instances else out / "labels"
-    print(f"{len(images)} images: {found}, {out}/overlays")
+    palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
+    out, names = Path(args.out), _names(images)
+    writer = runner.writer(out, tuple(model.classes or ()), palette, annotations=args.annotations, score=args.score)
+    for file in tqdm(images, unit="image", disable=None):
+        image = read_image(file)
+        writer.add(file, names[file], image, api.predict(model, image, runner))
+    print(f"{len(images)} images: {writer.close()}, {out}/overlays")
     return 0
 
 

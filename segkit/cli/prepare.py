@@ -1,4 +1,4 @@
-"""Converts data sets: python tools/prepare_data.py coco_lvis|openimages|ade20k|sbd for training with clicks,
+"""Converts data sets: segkit prepare coco_lvis|openimages|ade20k|sbd for training with clicks,
 voc_instances for training with boxes; an interrupted run goes on where it stopped."""
 
 import argparse

@@ -1,7 +1,8 @@
-"""Scores a model on a data set: prediction, metrics, hooks, one image after the other."""
+"""Scores a model on a data set: prediction, metrics, hooks, one batch after the other."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -9,33 +10,50 @@ from torch import nn
 from segkit import dist
 from segkit.data.loader import to_device
 
+if TYPE_CHECKING:
+    from segkit.engine.hooks import Hook
+    from segkit.engine.loop import Loop
+    from segkit.engine.setup import Evaluation
+    from segkit.runners.base import Runner
 
-def flat_scores(scores: dict) -> dict[str, float]:
-    """-> the numbers among the scores, those of sections as "section.name"; rows per class are left out."""
-    flat = {}
+
+def flat_scores(scores: dict[str, Any]) -> dict[str, float]:
+    """Returns the numbers among the scores, those of a section as "section.name"; rows of classes are left out."""
+    flat: dict[str, float] = {}
     for name, value in scores.items():
-        inner = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        inner = {f"{name}.{key}": score for key, score in value.items()} if isinstance(value, dict) else {name: value}
         if name != "per_class":
-            flat |= {key: one for key, one in inner.items() if isinstance(one, int | float)}
+            flat |= {key: score for key, score in inner.items() if isinstance(score, int | float)}
     return flat
 
 
 @torch.inference_mode()
 def evaluate(
-    runner: Any,
+    runner: "Runner",
     model: nn.Module,
-    data: tuple[Any, Any],
+    data: "Evaluation",
     metrics: list,
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
-    hooks: tuple = (),
-    loop: Any = None,
-) -> dict:
-    """data: (data set, loader of this process's share); dtype: of autocast, float32 = off.
+    hooks: "Sequence[Hook]" = (),
+    loop: "Loop | None" = None,
+) -> dict[str, Any]:
+    """Scores a model on all processes.
 
-    -> the metrics' results merged, those of a metric with `section` under that key, with "images" and
-    "images_per_second" (reading and scoring included), reduced over all processes.
+    Args:
+        runner: makes the predictions.
+        model: is set to evaluation mode meanwhile.
+        data: data set, and the loader of this process's share.
+        metrics: objects of section `metrics`.
+        device: of the batches.
+        dtype: of autocast; float32 means off.
+        hooks: see each batch.
+        loop: the training that runs, for the hooks.
+
+    Returns:
+        The results of the metrics merged, those of a metric with a `section` under that key; "images", and
+        "images_per_second", which includes reading and scoring; reduced over all processes.
     """
     dataset, loader = data
     for metric in metrics:
@@ -55,10 +73,9 @@ def evaluate(
         images += len(predictions)
     model.train(was_training)
     images = int(dist.all_reduce_sum(torch.tensor(images)))
-    scores: dict = {}
+    scores: dict[str, Any] = {}
     for metric in metrics:
-        section = getattr(metric, "section", None)
-        scores |= metric.compute() if section is None else {section: metric.compute()}
+        scores |= metric.compute() if metric.section is None else {metric.section: metric.compute()}
     scores["images"] = images
     scores["images_per_second"] = round(images / max(time.perf_counter() - start, 1e-9), 2)
     return scores

@@ -1,50 +1,130 @@
-"""The one training loop. What changes numbers stands here; what only observes is a hook."""
+"""The training loop of all runners. What changes numbers stands here; what only observes is a hook."""
 
 import contextlib
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from segkit import __version__, dist
 from segkit.config import plain_values
-from segkit.criterion import build_criterion
-from segkit.data.loader import to_device, train_loader
+from segkit.criterion import Criterion, build_criterion
+from segkit.data.dataset import Dataset
+from segkit.data.loader import TrainItems, to_device, train_loader
+from segkit.data.samplers import Sampler
+from segkit.data.statistics import resolve_class_weights
 from segkit.engine import checkpoint, setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.optim import Ema, all_finite, build_optimizer
 from segkit.engine.schedules import LearningRate
-from segkit.registry import SCHEDULES, ConfigError, build_model
-from segkit.settings import LoopSettings, WarmupSettings
+from segkit.registry import SCHEDULES, ConfigError, build, build_model
+from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
+
+if TYPE_CHECKING:
+    from segkit.engine.hooks import Hook
+    from segkit.models.segmentor import Segmentor
+    from segkit.runners.base import Runner
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss or weight that is NaN or infinite; the message names term, step and the files of the batch."""
 
 
+class Pending(NamedTuple):
+    """A step whose loss terms are still on the device."""
+
+    step: int
+    paths: list[str]
+    terms: dict[str, Tensor]
+
+
 class Loop:
     """Steps one model through the stages of a run.
 
-    cfg: checked sections; runner: what the model is fed; hooks: observers in their order; work_dir: the run's folder;
-    stage: number of the stage to begin with.
+    Args:
+        cfg: the checked sections.
+        runner: feeds the model and makes its predictions.
+        work_dir: the run's folder.
+        device: of model and batches.
+        hooks: observers in their order.
+        stage: number of the stage to begin with.
+        datasets: data sets that are built already, by the check before training.
+
+    Attributes:
+        stage, stage_cfg, stage_number: the stage that runs, its sections and its number.
+        step, total_steps: optimizer steps of the stage that are done, and all of them.
+        raw_model, model: the module that holds the weights; the same wrapped for training.
+        items, sampler, dataset: the training data.
+        val: data of the validation, None without one.
+        best: best value of loop.monitor so far, None before the first.
+        is_stopping: set to end the run after the current step.
+        seconds: time of the steps since the last line of the log ("all"), and the part spent waiting for data ("data");
+            validations, checkpoints and the start are not in it.
+        init_report: what section `init` loaded, one line.
     """
 
+    cfg: dict
+    runner: "Runner"
+    hooks: "tuple[Hook, ...]"
+    work_dir: Path
+    device: torch.device
+    datasets: setup.DataSets
+    stages: list[Stage]
+    stage_number: int
+    step: int
+    best: float | None
+    is_stopping: bool
+
+    stage: Stage
+    stage_cfg: dict
+    settings: LoopSettings
+    amp_dtype: torch.dtype
+    items: TrainItems
+    sampler: Sampler
+    data_settings: TrainSettings
+    dataset: Dataset
+    val: setup.Evaluation | None
+    metrics: list
+    init_report: str
+    raw_model: "Segmentor"
+    model: nn.Module
+    criterion: Criterion
+    optimizer: Optimizer
+    ema: Ema | None
+    scaler: torch.amp.GradScaler
+    total_steps: int
+    learning_rate: LearningRate
+    pending: list[Pending]
+    read: list[dict[str, float]]
+    seconds: dict[str, float]
+
     def __init__(
-        self, cfg: dict, runner: Any, *, work_dir: Path, device: torch.device, hooks: tuple = (), stage: int = 0
+        self,
+        cfg: dict,
+        runner: "Runner",
+        *,
+        work_dir: Path,
+        device: torch.device,
+        hooks: "Sequence[Hook]" = (),
+        stage: int = 0,
+        datasets: setup.DataSets | None = None,
     ):
-        self.cfg, self.runner, self.hooks = cfg, runner, hooks
+        self.cfg, self.runner, self.hooks = cfg, runner, tuple(hooks)
         self.work_dir, self.device = work_dir, device
+        self.datasets = datasets or setup.DataSets()
         self.stage_number, self.step = stage, 0
-        self.best: float | None = None
+        self.best = None
         self.is_stopping = False
-        self.stages = runner.stages(cfg)
+        self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
             raise ConfigError(f"--from-step {stage}: this run has the steps 0 to {len(self.stages) - 1}")
         self.begin(self.stages[stage])
@@ -54,11 +134,17 @@ class Loop:
         self.stage, self.stage_cfg = stage, self.cfg | stage.overrides
         cfg = self.stage_cfg
         self.settings = settings = LoopSettings(**cfg.get("loop", {}))
+        if settings.deterministic:
+            setup.be_deterministic()
         self.amp_dtype = setup.amp_dtype(settings.amp, self.device)
-        self.items, self.sampler, self.data_settings = setup.build_training(cfg["train"], settings.seed)
+        self.items, self.sampler, self.data_settings = setup.build_training(cfg["train"], settings.seed, self.datasets)
         self.dataset = self.items.dataset
-        self.val = setup.build_evaluation(cfg["val"], "val", self.device) if cfg.get("val") else None
+        self.val = None
+        if cfg.get("val"):
+            self.val = setup.build_evaluation(cfg["val"], "val", self.device, self.datasets)
+        self.datasets.forget_unused()
         self.metrics = setup.build_metrics(cfg.get("metrics", []))
+        cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
         model = build_model(cfg["model"])
         self.init_report = setup.initialise(model, cfg.get("init"))
@@ -67,11 +153,11 @@ class Loop:
         if settings.sync_bn:
             model = setup.convert_norms(model, self.device)
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        self.raw_model = model.to(self.device)
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.raw_model = cast("Segmentor", model.to(self.device))
         self.criterion = build_criterion(
             cfg["losses"],
-            model.align_corners,
+            self.raw_model.align_corners,
             weighting=cfg.get("weighting"),
             epoch_steps=max(len(self.dataset) // self.images_per_step, 1),
         ).to(self.device)
@@ -80,13 +166,12 @@ class Loop:
         self.model = setup.wrap(self.raw_model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.total_steps = self._total_steps()
-        own = dict(cfg.get("schedule") or {"type": "Poly"})
-        warmup = WarmupSettings(**own.pop("warmup")) if own.get("warmup") else None
+        schedule = dict(cfg.get("schedule") or {"type": "Poly"})
+        warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
         self.learning_rate = LearningRate(
-            self.optimizer, setup.build(own, SCHEDULES, "schedule"), self.total_steps, warmup
+            self.optimizer, build(schedule, SCHEDULES, "schedule"), self.total_steps, warmup
         )
-        self.pending: list[tuple[int, list[str], dict[str, Tensor]]] = []
-        self.read: list[dict[str, float]] = []
+        self.pending, self.read = [], []
         self.seconds = {"data": 0.0, "all": 0.0}
         torch.manual_seed(settings.seed + 1000003 * (1 + dist.rank()))  # dropout differs between processes
         self.runner.start(stage, self)
@@ -111,25 +196,30 @@ class Loop:
         fit_to_labels(self)
         data = self._batches()
         self.model.train()
+        for hook in self.hooks:
+            hook.before_stage(self)
         while self.step < self.total_steps and not self.is_stopping:
             start = time.perf_counter()
             batches = [to_device(next(data), self.device) for _ in range(self.settings.accumulate)]
             self.seconds["data"] += time.perf_counter() - start
             terms = self.train_step(batches)
-            self.pending.append((self.step, [m["path"] for b in batches for m in b["meta"]], terms))
+            paths = [meta["path"] for batch in batches for meta in batch["meta"]]
+            self.pending.append(Pending(self.step, paths, terms))
             self.runner.after_step(self)
             self.seconds["all"] += time.perf_counter() - start
             for hook in self.hooks:
                 hook.after_step(self, terms)
 
     def train_step(self, batches: list[Batch]) -> dict[str, Tensor]:
-        """One optimizer step over `accumulate` batches; returns the mean of each weighted loss term."""
+        """Makes one optimizer step over `accumulate` batches. Returns the mean of each weighted loss term."""
         terms: dict[str, Tensor] = {}
         self.learning_rate.set(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         for i, batch in enumerate(batches):
+            # gradients of several processes are averaged once a step, in the last backward pass
             is_last = i == len(batches) - 1
-            sync = nullcontext() if is_last or not hasattr(self.model, "no_sync") else self.model.no_sync()
+            is_distributed = isinstance(self.model, nn.parallel.DistributedDataParallel)
+            sync = self.model.no_sync() if is_distributed and not is_last else nullcontext()
             rng = np.random.default_rng([self.settings.seed, self.step, i, dist.rank()])
             if self.settings.channels_last:
                 batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
@@ -157,10 +247,18 @@ class Loop:
         """The module that is scored and published: the moving average where there is one."""
         return self.ema.module if self.ema else self.raw_model
 
-    def evaluate(self) -> dict:
-        """Scores of the validation set, on every process; hooks see each batch and the result."""
+    @property
+    def folder(self) -> Path:
+        """The folder of the stage that runs, made where it is missing."""
+        folder = self.work_dir / self.stage.name if self.stage.name else self.work_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def evaluate(self) -> dict[str, Any]:
+        """Scores the validation set, on every process; hooks see each batch and the result."""
         if self.val is None:
             raise ConfigError("val: this section is missing; add it or set loop.eval_every = 0")
+        self.drain()  # scores of weights that are not finite say nothing
         scores = evaluate(
             self.runner,
             self.eval_model,
@@ -176,31 +274,38 @@ class Loop:
         return scores
 
     def drain(self) -> None:
-        """Reads the loss terms of the last steps from the device; stops the run at the first that is not finite."""
+        """Reads the loss terms of the last steps from the device.
+
+        Raises:
+            NonFiniteLoss: a term is not finite; the message names the first one and its files.
+        """
         if not self.pending:
             return
-        names = [(i, name) for i, (_, _, terms) in enumerate(self.pending) for name in terms]
-        values = torch.stack([self.pending[i][2][name].float() for i, name in names]).tolist()
+        start = time.perf_counter()
+        names = [(i, name) for i, step in enumerate(self.pending) for name in step.terms]
+        values = torch.stack([self.pending[i].terms[name].float() for i, name in names]).tolist()
         bad = [k for k, (_, name) in enumerate(names) if name != "grad_norm" and not np.isfinite(values[k])]
         if int(dist.all_reduce_sum(torch.tensor(len(bad)))):
-            self._stop_at(names[bad[0]] if bad else None)
+            self._stop_at(*names[bad[0]]) if bad else self._stop_elsewhere()
         read: list[dict[str, float]] = [{} for _ in self.pending]
         for (i, name), value in zip(names, values):
             read[i][name] = value
         self.read += read
         self.pending.clear()
+        self.seconds["all"] += time.perf_counter() - start  # a GPU is still busy with steps that were queued
 
-    def _stop_at(self, place: tuple[int, str] | None) -> None:
-        if place is None:
-            raise NonFiniteLoss("a loss is not finite on another process; see its message")
-        step, paths, terms = self.pending[place[0]]
+    def _stop_at(self, position: int, name: str) -> None:
+        step = self.pending[position]
         raise NonFiniteLoss(
-            f"loss term '{place[1]}' is {float(terms[place[1]])} at step {step}; batch: {', '.join(paths)}; nothing "
-            "was saved after the last checkpoint. Lower optimizer.lr, set loop.clip, or look at these files"
+            f"loss term '{name}' is {float(step.terms[name])} at step {step.step}; batch: {', '.join(step.paths)}; "
+            "nothing was saved after the last checkpoint. Lower optimizer.lr, set loop.clip, or look at these files"
         )
 
+    def _stop_elsewhere(self) -> None:
+        raise NonFiniteLoss("a loss is not finite on another process; see its message")
+
     def averages(self) -> dict[str, float]:
-        """Mean of each term over the steps since the last call."""
+        """Returns the mean of each term over the steps since the last call."""
         self.drain()
         names = dict.fromkeys(name for terms in self.read for name in terms)
         means = {name: float(np.mean([terms[name] for terms in self.read if name in terms])) for name in names}
@@ -208,7 +313,7 @@ class Loop:
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact continuation needs; plain types and tensors only."""
+        """Returns all that an exact continuation needs; plain types and tensors only."""
         self.drain()
         if not all_finite([*self.raw_model.state_dict().values()]):
             raise NonFiniteLoss(
@@ -232,7 +337,12 @@ class Loop:
         return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
 
     def load_state_dict(self, state: dict[str, Any], path: str | Path) -> None:
-        """Takes up a run where its checkpoint left it. path: for messages."""
+        """Takes up a run where its checkpoint left it.
+
+        Args:
+            state: of state_dict.
+            path: the checkpoint's file, for messages.
+        """
         if "optimizer" not in state:
             raise checkpoint.CheckpointError(f"{path}: holds weights only; start from it with init=dict(path=...)")
         if state["stage"] != self.stage_number:
@@ -253,7 +363,7 @@ class Loop:
         """Images of one optimizer step, over all processes."""
         return self.data_settings.batch_size * self.settings.accumulate * dist.world_size()
 
-    def _batches(self) -> Any:
+    def _batches(self) -> Iterator[Batch]:
         return train_loader(
             self.items,
             self.sampler,
@@ -273,12 +383,13 @@ class Loop:
         return settings.steps or -(-settings.epochs * len(self.dataset) // self.images_per_step)
 
     def _check_classes(self, model: nn.Module) -> None:
+        # a model from outside may have no number of classes
         classes, width = len(self.dataset.classes), getattr(model, "num_classes", None)
         if classes and width is not None and width != classes and not (width == 1 and classes == 2):
             raise ConfigError(f"model.num_classes = {width}: {type(self.dataset).__name__} has {classes} classes")
 
     @contextlib.contextmanager
-    def _stopping_softly(self):
+    def _stopping_softly(self) -> Iterator[None]:
         """The first Ctrl-C ends the run after the current step; the second one at once."""
 
         def stop(number: int, frame: Any) -> None:

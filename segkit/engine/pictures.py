@@ -1,88 +1,118 @@
-"""Pictures of an evaluation: image | truth | prediction, one row per image, and the legend."""
+"""Pictures of an evaluation: image | truth | prediction, one row for each image, and the legend."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from segkit import dist
-from segkit.types import Batch, Prediction
+from segkit.data.dataset import Dataset
+from segkit.types import Batch, Color, Prediction
 from segkit.viz import draw
 
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
-def shown(prediction: Prediction, batch: Batch, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image i of an evaluated batch -> what comparison draws: image [H,W,C] without padding, truth, prediction.
+
+class Comparison(NamedTuple):
+    """An image with its labels: image [H,W,C] without padding; truth and prediction integer [H0,W0], 255 ignored."""
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+class Shower(Protocol):
+    """Draws pictures of an evaluation."""
+
+    def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
+        """Takes in the predictions of a batch."""
+
+    def finish(self, metrics: list, scores: dict[str, Any]) -> Path | None:
+        """Called on every process after the evaluation. Returns the path of an overview, None where there is none."""
+
+
+def row_of(prediction: Prediction, batch: Batch, i: int) -> Comparison | None:
+    """Returns image i of an evaluated batch with its labels; None where prediction or batch hold no label map.
 
     Values below 0, which click targets ignore, become 255, which pictures leave out.
     """
+    if "labels" not in prediction or "masks" in prediction or "mask" not in batch:
+        return None
     truth = torch.as_tensor(batch["mask"][i]).cpu().numpy()
     truth = np.where(truth < 0, 255, truth.astype(np.int16))
-    return image_of(batch, i), truth, torch.as_tensor(prediction["labels"]).cpu().numpy()
+    return Comparison(image_of(batch, i), truth, torch.as_tensor(prediction["labels"]).cpu().numpy())
 
 
 def image_of(batch: Batch, i: int) -> np.ndarray:
-    """Image i of a batch -> [H,W,C] without padding."""
+    """Returns image i of a batch without padding, [H,W,C]."""
     height, width = batch["meta"][i]["valid"]
     return batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
 
 
-def comparison(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], palette: tuple, classes: tuple) -> np.ndarray:
-    """rows: (image [H,W,C], truth [H0,W0], prediction [H0,W0]) -> uint8 [H',W',3]."""
+def comparison(rows: Sequence[Comparison], palette: Sequence[Color], classes: Sequence[str]) -> np.ndarray:
+    """Draws rows of image | truth | prediction with a legend; uint8 [H',W',3]."""
     import cv2
 
     cells = []
     for image, truth, labels in rows:
-        plain = draw.to_rgb(image)
-        if plain.shape[:2] != truth.shape:
-            plain = cv2.resize(plain, truth.shape[::-1], interpolation=cv2.INTER_AREA)
-        cells.append([plain, draw.overlay(plain, truth, palette), draw.overlay(plain, labels, palette)])
+        rgb = draw.to_rgb(image)
+        if rgb.shape[:2] != truth.shape:
+            rgb = cv2.resize(rgb, truth.shape[::-1], interpolation=cv2.INTER_AREA)
+        cells.append([rgb, draw.overlay(rgb, truth, palette), draw.overlay(rgb, labels, palette)])
     return draw.grid(cells, titles=("image", "truth", "prediction"), classes=classes, palette=palette)
 
 
 class Show:
-    """Writes image | truth | prediction of the main process's first images, a file each, the first six on one sheet,
-    and plots of the scores."""
+    """Writes image | truth | prediction of the main process's first images, a sheet of them, and plots of the scores.
+
+    Args:
+        folder: takes a file for each image, overview.png, confusion.png and iou_per_class.png.
+        dataset: gives classes and palette.
+        count: images at most; the first six are on the sheet.
+    """
 
     SHEET = 6
 
-    def __init__(self, folder: Path, dataset: Any, count: int):
+    def __init__(self, folder: Path, dataset: Dataset, count: int):
         self.folder, self.dataset = folder, dataset
         self.left = count if dist.is_main() else 0
-        self.sheet: list[tuple] = []
+        self.sheet: list[Comparison] = []
 
-    def after_batch(self, loop: Any, predictions: list[Prediction], batch: Batch) -> None:
+    def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Draws the images of a batch until `count` are drawn."""
         for i, prediction in enumerate(predictions):
-            if self.left <= 0 or "labels" not in prediction or "mask" not in batch:
+            row = row_of(prediction, batch, i) if self.left > 0 else None
+            if row is None:
                 return
             self.left -= 1
-            row = shown(prediction, batch, i)
             self._write(file_name(batch["meta"][i]["id"]), [row])
             self.sheet = [*self.sheet, row][: self.SHEET]
 
-    def finish(self, metrics: list, scores: dict) -> Path | None:
-        """Called on every process after the evaluation -> the path of the sheet, None where nothing was drawn."""
+    def finish(self, metrics: list, scores: dict[str, Any]) -> Path | None:
+        """Plots the scores and writes the sheet; called on every process. Returns the sheet's path."""
         if dist.is_main():
-            _plots(self.folder, metrics, self.dataset, scores)
+            self._plot(metrics, scores)
         return self._write("overview", self.sheet) if self.sheet else None
 
-    def _write(self, name: str, rows: list[tuple]) -> Path:
+    def _plot(self, metrics: list, scores: dict[str, Any]) -> None:
+        from segkit.metrics.confusion import Confusion
+        from segkit.viz import plots
+
+        for metric in metrics:
+            if isinstance(metric, Confusion):
+                plots.confusion_plot(metric.matrix(), self.dataset.classes, self.folder / "confusion.png")
+        if "per_class" in scores:
+            values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
+            plots.bars(values, self.folder / "iou_per_class.png", title="IoU per class (%)")
+
+    def _write(self, name: str, rows: Sequence[Comparison]) -> Path:
         picture = comparison(rows, self.dataset.palette, self.dataset.classes)
         return draw.save_png(self.folder / f"{name}.png", picture)
 
 
 def file_name(image_id: object) -> str:
-    """The id as a part of a file's name."""
+    """Returns the id as a part of a file's name."""
     return str(image_id).replace("/", "_")
-
-
-def _plots(folder: Path, metrics: list, dataset: Any, scores: dict) -> None:
-    from segkit.viz import plots
-
-    for metric in metrics:
-        if hasattr(metric, "matrix"):
-            plots.confusion_plot(metric.matrix(), dataset.classes, folder / "confusion.png")
-    if "per_class" in scores:
-        values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
-        plots.bars(values, folder / "iou_per_class.png", title="IoU per class (%)")

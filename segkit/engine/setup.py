@@ -1,12 +1,14 @@
-"""What a loop stands on: device, data, model and its wrappers, built from the sections of a config."""
+"""Builds what a loop needs from the sections of a config: device, data, metrics, start weights, wrapped model."""
 
 import contextlib
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from segkit import dist
 from segkit.data.dataset import Dataset
@@ -19,46 +21,125 @@ from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSet
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pick_device(name: str | None = None) -> torch.device:
-    """name: "cpu", "cuda", "cuda:1" or None = the GPU of this process where there is one."""
+class Evaluation(NamedTuple):
+    """Data to score: the data set, and the loader of this process's share of it."""
+
+    dataset: Dataset
+    loader: DataLoader
+
+
+class DataSets:
+    """The data sets of a run: each is built once, and handed from the check of the data to the training.
+
+    Data sets inside data sets (ClassSteps, Concat) are shared as well.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[str, Dataset] = {}
+        self._used: set[str] = set()
+
+    def get(self, cfg: dict, at: str) -> Dataset:
+        """Builds a data set, or returns the one of an equal config.
+
+        Args:
+            cfg: dict(type=..., arguments).
+            at: config path for errors.
+
+        Raises:
+            ConfigError: the data set cannot be built or holds no image.
+        """
+        key = repr(cfg)
+        self._used.add(key)
+        if key not in self._built:
+            self._built[key] = self._build(cfg, at)
+        return self._built[key]
+
+    def _build(self, cfg: dict, at: str) -> Dataset:
+        kwargs = dict(cfg)
+        cls = DATASETS.get(cfg.get("type", ""), f"{at}.type")
+        for name, registry in getattr(cls, "parts", {}).items():
+            if registry is DATASETS:
+                kwargs[name] = self._inner(kwargs.get(name), f"{at}.{name}")
+        return build_dataset(kwargs, at)
+
+    def _inner(self, value: Any, at: str) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._inner(item, f"{at}.{i}") for i, item in enumerate(value)]
+        return self.get(value, at) if isinstance(value, dict) else value
+
+    def forget_unused(self) -> None:
+        """Drops the data sets that nobody asked for since the last call, so that finished stages free their memory."""
+        self._built = {key: dataset for key, dataset in self._built.items() if key in self._used}
+        self._used = set()
+
+
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """Returns the device to run on.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", or None for the GPU of this process where there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: no such device; use cpu, cuda or cuda:0") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(f"--device {name}: this machine has no CUDA GPU that torch can use; try --device cpu")
         device = torch.device("cuda", dist.local_rank() if device.index is None else device.index)
         if device.index >= torch.cuda.device_count():
-            raise ConfigError(f"--device {device}: there are {torch.cuda.device_count()} GPUs")
+            raise ConfigError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(device)
     return device
 
 
 def build_dataset(cfg: dict, at: str = "train.dataset") -> Dataset:
-    """A section's `dataset`; an empty one is an error."""
-    dataset = build(cfg, DATASETS, at)
+    """Builds the data set of a section; ConfigError where it holds no image."""
+    dataset: Dataset = build(cfg, DATASETS, at)
     if len(dataset) == 0:
         raise ConfigError(f"{at}: {type(dataset).__name__} holds no image; check its root and split")
     return dataset
 
 
 def build_transforms(rows: list[dict], at: str) -> list:
+    """Builds the transforms of a section in their order."""
     return [build(row, TRANSFORMS, f"{at}.{i}") for i, row in enumerate(rows)]
 
 
-def build_training(cfg: dict, seed: int) -> tuple[TrainItems, Sampler, TrainSettings]:
-    """Section `train` -> its items, its sampler and its settings."""
+def build_training(cfg: dict, seed: int, datasets: DataSets | None = None) -> tuple[TrainItems, Sampler, TrainSettings]:
+    """Builds the training data.
+
+    Args:
+        cfg: section `train`.
+        seed: of augmentation and sampling.
+        datasets: those that are built already.
+
+    Returns:
+        The augmented items, their sampler, and the section with its defaults.
+    """
     settings = TrainSettings(**cfg)
-    dataset = build_dataset(settings.dataset, "train.dataset")
+    dataset = (datasets or DataSets()).get(settings.dataset, "train.dataset")
     sampler = build(settings.sampler, SAMPLERS, "train.sampler", dataset=dataset, seed=seed)
     items = TrainItems(dataset, build_transforms(settings.transforms, "train.transforms"), seed, sampler)
     return items, sampler, settings
 
 
-def build_evaluation(cfg: dict, at: str, device: torch.device) -> tuple[Dataset, Any]:
-    """Section `val` or one of `test` -> its data set and the loader of this process's share."""
+def build_evaluation(cfg: dict, at: str, device: torch.device, datasets: DataSets | None = None) -> Evaluation:
+    """Builds the data of section `val`, or of one test set.
+
+    Args:
+        cfg: the section.
+        at: its config path.
+        device: batches are pinned for a GPU.
+        datasets: those that are built already.
+    """
     settings = ScoredSettings(**cfg)
-    dataset = build_dataset(settings.dataset, f"{at}.dataset")
+    dataset = (datasets or DataSets()).get(settings.dataset, f"{at}.dataset")
     items = EvalItems(dataset, build_transforms(settings.transforms, f"{at}.transforms"))
     loader = eval_loader(
         items,
@@ -68,17 +149,25 @@ def build_evaluation(cfg: dict, at: str, device: torch.device) -> tuple[Dataset,
         world_size=dist.world_size(),
         pin=device.type == "cuda",
     )
-    return dataset, loader
+    return Evaluation(dataset, loader)
 
 
 def build_metrics(rows: list[dict], at: str = "metrics") -> list:
-    """Section `metrics`, the mean IoU where it is not given."""
+    """Builds section `metrics`; the mean IoU where the section is empty."""
     return [build(row, METRICS, f"{at}.{i}") for i, row in enumerate(rows or [{"type": "Confusion"}])]
 
 
 def initialise(model: nn.Module, cfg: dict | None) -> str:
-    """Section `init`: starts the model from a checkpoint of segkit or a published one, whose key map is found where
-    init.map does not name it. -> what was loaded, a line; "" without the section."""
+    """Starts a model from a checkpoint.
+
+    Args:
+        model: takes the weights.
+        cfg: section `init`. The file is a checkpoint of segkit or a published one, whose key map is found by its names
+            where init.map does not name it.
+
+    Returns:
+        One line that says what was loaded; "" without the section.
+    """
     if not cfg:
         return ""
     settings = InitSettings(**cfg)
@@ -91,17 +180,30 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype:
-    """loop.amp -> the dtype of autocast, float32 = off."""
+    """Returns the dtype of autocast for loop.amp; float32 means off."""
     if name not in AMP_DTYPES:
-        raise ConfigError(f"loop.amp = {name!r}: it is one of {', '.join(AMP_DTYPES)}")
+        raise ConfigError(f"loop.amp = {name!r}: must be one of {', '.join(map(repr, AMP_DTYPES))}")
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("loop.amp = 'fp16': needs a GPU; on the CPU use 'bf16' or 'off'")
     return AMP_DTYPES[name]
 
 
+def be_deterministic() -> None:
+    """Makes torch choose deterministic algorithms for the rest of the process, and warn where it has none.
+
+    cuBLAS needs CUBLAS_WORKSPACE_CONFIG before its first use; it is set here where the environment does not.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
 def wrap(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.Module:
-    """The module training calls: compiled and distributed as the settings say. The raw module keeps the weights."""
-    wrapped: nn.Module = torch.compile(model) if settings.compile else model
+    """Returns the module that training calls: compiled and distributed as section `loop` says.
+
+    The raw module keeps the weights.
+    """
+    wrapped: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
     if dist.is_distributed():
         ids = [device.index] if device.type == "cuda" else None
         wrapped = DistributedDataParallel(wrapped, device_ids=ids)
@@ -110,7 +212,7 @@ def wrap(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.M
 
 @contextlib.contextmanager
 def explaining(settings: TrainSettings) -> Iterator[None]:
-    """Turns torch's complaint about a batch norm with a single value per channel into what to change."""
+    """Turns torch's error on a batch norm with one value per channel into a ConfigError that says what to change."""
     try:
         yield
     except ValueError as error:
@@ -123,7 +225,7 @@ def explaining(settings: TrainSettings) -> Iterator[None]:
 
 
 def convert_norms(model: nn.Module, device: torch.device) -> nn.Module:
-    """BatchNorm layers shared over all processes; SyncBatchNorm runs on GPUs only."""
+    """Replaces BatchNorm layers by SyncBatchNorm, which shares statistics over all processes and needs GPUs."""
     if device.type != "cuda":
-        raise ConfigError("loop.sync_bn = True: synchronised batch norm runs on GPUs only; set it to False")
+        raise ConfigError("loop.sync_bn = True: synchronized batch norm runs on GPUs only; set it to False")
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)

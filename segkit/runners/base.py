@@ -1,65 +1,138 @@
-"""What a runner is: it says what the model is fed; losses are criterion rows, and the loop is one for all."""
+"""The contract of runners: what feeds the model in training and turns its outputs into predictions.
+
+Losses are configured separately; all runners share one loop.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from segkit.engine.pictures import Show
+from segkit.engine.hooks import Hook
+from segkit.engine.pictures import Show, Shower
+from segkit.runners.tables import score_table
+from segkit.runners.writers import LabelWriter, Writer
 from segkit.settings import InferenceSettings
-from segkit.types import Batch, Outputs, Prediction, Stage
+from segkit.types import Batch, Color, Outputs, Prediction, Stage
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
+    from segkit.engine.setup import DataSets
 
 
 class Runner:
-    """Base of all runners; `forward` and `predict` are each runner's own, the rest does nothing.
+    """Base of all runners: a subclass gives `forward` and `predict`; the other methods have defaults.
 
-    inference: the section of that name, set before the first prediction; first_stage: where a new run begins.
+    Attributes:
+        inference: section `inference`, set before the first prediction.
     """
 
     inference: InferenceSettings = InferenceSettings()
-    first_stage: int = 0
+
+    @property
+    def first_stage(self) -> int:
+        """Number of the stage that a new run begins with."""
+        return 0
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
-        """model: the wrapped model in training mode -> what the criterion's rows name; may add keys to the batch."""
+        """Runs the model in training.
+
+        Args:
+            model: the wrapped model in training mode.
+            batch: the batch on the device; keys may be added to it.
+            rng: of this step and process.
+
+        Returns:
+            The outputs that rows of losses name.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives no forward()")
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """model: the raw model in evaluation mode -> one Prediction per image, at its original size."""
+        """Predicts a batch.
+
+        Args:
+            model: the raw model in evaluation mode.
+            batch: images with their meta, on the device.
+
+        Returns:
+            B predictions at the images' original sizes.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives no predict()")
 
-    def show(self, folder: Path, dataset: Any, count: int) -> Any:
-        """-> what draws pictures of an evaluation into the folder, of `count` images at most: it has
-        after_batch(loop, predictions, batch) and, for the end, finish(metrics, scores) -> an overview's path."""
+    def show(self, folder: Path, dataset: Any, count: int) -> Shower:
+        """Returns a hook that draws at most `count` images of an evaluation into the folder."""
         return Show(folder, dataset, count)
 
-    def stages(self, cfg: dict) -> list[Stage]:
-        """The trainings of the run, in order."""
+    def table(self, scores: dict[str, Any]) -> str:
+        """Formats the scores of one test set as text: a row for each class, then the means."""
+        return score_table(scores)
+
+    def report(self, results: dict[str, dict[str, Any]], out: Path, title: str) -> str:
+        """Summarizes the scores of all test sets.
+
+        Args:
+            results: scores of each test set by its name.
+            out: file of the scores; plots go beside it.
+            title: name of what was scored.
+
+        Returns:
+            Text beyond the tables of the single sets, "" where there is nothing to add.
+        """
+        return ""
+
+    def writer(
+        self,
+        folder: Path,
+        classes: tuple[str, ...],
+        palette: tuple[Color, ...],
+        *,
+        annotations: str | Path | None = None,
+        score: float = 0.3,
+    ) -> Writer:
+        """Returns what writes predictions to files.
+
+        Args:
+            folder: takes label maps or results, and overlays.
+            classes: K names, () where they are not known.
+            palette: K colors, () for the default ones.
+            annotations: COCO JSON file that gives the results of instances their ids.
+            score: least score of instances that are drawn.
+        """
+        return LabelWriter(folder, palette)
+
+    def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:
+        """Returns the trainings of the run in their order.
+
+        Args:
+            cfg: the checked sections.
+            datasets: builds data sets that stages depend on; the loop takes them over.
+        """
         return [Stage()]
 
     def check_start(self, cfg: dict) -> None:
-        """Called before a new run: ConfigError where what it starts from is missing or does not fit."""
+        """Called before a new run: raises ConfigError where what it starts from is missing or does not fit."""
 
-    def hooks(self) -> tuple:
-        """Hooks of the runner's own, beside those of every run."""
+    def hooks(self) -> tuple[Hook, ...]:
+        """Returns the runner's own hooks, which run beside those of every run."""
         return ()
 
-    def prepare(self, model: nn.Module, stage: Stage, loop: Any) -> nn.Module:
-        """model: as the stage's config builds it, on the CPU -> the model that the stage trains."""
+    def prepare(self, model: nn.Module, stage: Stage, loop: "Loop") -> nn.Module:
+        """Returns the model that the stage trains; `model` is as the config builds it, on the CPU."""
         return model
 
-    def start(self, stage: Stage, loop: Any) -> None:
-        """Called when a stage's data, model and optimizer stand."""
+    def start(self, stage: Stage, loop: "Loop") -> None:
+        """Called when the data, model and optimizer of a stage are built."""
 
     def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
-        """Called between unscaling and clipping; may edit gradients. -> terms for the log."""
+        """Called between unscaling and clipping; may edit gradients. Returns terms for the log."""
         return {}
 
-    def after_step(self, loop: Any) -> None:
+    def after_step(self, loop: "Loop") -> None:
         """Called after each optimizer step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain types that a resumed run needs."""
+        """Returns tensors and plain types that a resumed run needs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,7 +140,7 @@ class Runner:
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel and torch.compile."""
+    """Returns the module inside DistributedDataParallel and torch.compile."""
     while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
     return model

@@ -1,4 +1,4 @@
-"""Semantic segmentation: the image goes in, one class per pixel comes out."""
+"""Semantic segmentation: one class for each pixel."""
 
 import numpy as np
 from torch import Tensor, nn
@@ -6,23 +6,28 @@ from torch import Tensor, nn
 from segkit.inference import Score, build_score, to_labels
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
-from segkit.types import Batch, Outputs, Prediction
+from segkit.types import Batch, Meta, Outputs, Prediction, SemanticPrediction
 
 
 @RUNNERS.register
 class Semantic(Runner):
-    """Trains on image and mask. probabilities: whether predictions also hold float [K,H0,W0] scores."""
+    """Trains on images and label maps.
+
+    Args:
+        probabilities: whether predictions also hold "probabilities", float [K,H0,W0].
+    """
 
     def __init__(self, probabilities: bool = False):
         self.probabilities = probabilities
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
+        """Runs the model on image and, where there is one, window; see Runner.forward."""
         if "window" in batch:
             return model(batch["image"], batch["window"])
         return model(batch["image"])
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
-        """Images of one size go through together; others one by one, without the padding of the batch."""
+        """Predicts images of one size together, others one by one without the padding of the batch."""
         score = build_score(model, self.inference)
         image, metas = batch["image"], batch["meta"]
         alike = len({(meta["valid"], meta["size"]) for meta in metas}) == 1
@@ -31,16 +36,16 @@ class Semantic(Runner):
         singles = (self._predict(score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas))
         return [prediction for single in singles for prediction in single]
 
-    def _predict(self, score: Score, image: Tensor, metas: list[dict]) -> list[Prediction]:
+    def _predict(self, score: Score, image: Tensor, metas: list[Meta]) -> list[Prediction]:
         scores = score(image, metas[0]["size"])
         labels = to_labels(scores, self.inference.threshold)
         if not self.probabilities:
-            return [{"labels": one} for one in labels]
+            return [SemanticPrediction(labels=label_map) for label_map in labels]
         is_tta = self.inference.tta is not None or scores.shape[1] == 1
         probabilities = scores if is_tta else scores.softmax(1)
-        return [{"labels": one, "probabilities": p} for one, p in zip(labels, probabilities)]
+        return [SemanticPrediction(labels=m, probabilities=p) for m, p in zip(labels, probabilities)]
 
 
-def _valid_part(image: Tensor, meta: dict) -> Tensor:
+def _valid_part(image: Tensor, meta: Meta) -> Tensor:
     height, width = meta["valid"]
     return image[..., :height, :width]

@@ -4,7 +4,7 @@ methods it is compared with. B batch, K classes before a step, C after it.
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from segkit import dist
 from segkit.config import merged
 from segkit.data.incremental.plan import BACKGROUND, make_plan
 from segkit.data.loader import to_device, train_loader
-from segkit.data.statistics import resolve_class_weights
 from segkit.engine import setup
 from segkit.models import growing_segmentor
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
@@ -24,6 +23,9 @@ from segkit.runners.incremental.scores import StepScores
 from segkit.runners.incremental.steps import grown_names, load_before, parameters_before, step_sections
 from segkit.runners.semantic import Semantic
 from segkit.types import Batch, Outputs, Stage
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
 INITS = {"balanced": growing_segmentor.init_balanced, "random": growing_segmentor.init_random}
 TEACHER = "teacher."
@@ -74,12 +76,12 @@ class Incremental(Semantic):
         self.teacher: nn.Module | None = None
         self._saved: dict | None = None
         self._old: dict[str, Tensor] | None = None
-        self._loop: Any = None
+        self._loop: Loop = None
 
-    def stages(self, cfg: dict) -> list[Stage]:
+    def stages(self, cfg: dict, datasets: setup.DataSets) -> list[Stage]:
         """One per class step, in folders step0, step1, ...; ConfigError where the task does not fit the data set, or
         where a later step could not begin."""
-        self.plan = make_plan(setup.build_dataset(cfg["train"]["dataset"]), **self.task)
+        self.plan = make_plan(datasets.get(cfg["train"]["dataset"], "train.dataset"), **self.task)
         first = Stage("step0", step_sections(cfg, self.plan, 0, self.images))
         changed = merged(dict(cfg), self.later) | {"losses": self.losses, "init": None}
         later = {key: changed[key] for key in changed if key in (*self.later, "losses", "init")}
@@ -106,12 +108,10 @@ class Incremental(Semantic):
         """Where a new run begins: after the first step where `start` stands for its training."""
         return 0 if self.first is None else 1
 
-    def prepare(self, model: nn.Module, stage: Stage, loop: Any) -> nn.Module:
+    def prepare(self, model: nn.Module, stage: Stage, loop: "Loop") -> nn.Module:
         """After the first step, in place of `model`: that of the step before, grown; it stays as the teacher."""
         self.step, self._loop = loop.stages.index(stage), loop
         self.teacher, self._old, self._saved = None, None, None
-        # by name they are laws of the step's own labels, counted now that its data set stands
-        loop.stage_cfg["losses"] = resolve_class_weights(loop.stage_cfg["losses"], loop.dataset)
         if self.step == 0:
             return model
         before = loop.work_dir / f"step{self.step - 1}" / "last.pt"
@@ -125,7 +125,7 @@ class Incremental(Semantic):
         self._saved = grown_names(content.get("runner", {}).get("regulariser"))
         return student
 
-    def start(self, stage: Stage, loop: Any) -> None:
+    def start(self, stage: Stage, loop: "Loop") -> None:
         """Brings teacher and regulariser to the device; the names of features the rows want are known from here on."""
         self._levels = {}
         model = loop.raw_model

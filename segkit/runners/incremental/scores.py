@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from segkit import dist
 from segkit.engine.hooks import Hook
+from segkit.files import write_whole
 from segkit.metrics.incremental import step_record, steps_table, summary
 from segkit.viz import plots
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
 FILE = "scores.json"
 """A step's record in its folder; metrics.json there is what the test command writes."""
@@ -21,7 +25,7 @@ class StepScores(Hook):
     def __init__(self, start: Path | None = None):
         self.start = start
 
-    def after_eval(self, loop: Any, scores: dict) -> None:
+    def after_eval(self, loop: "Loop", scores: dict) -> None:
         """Of the step's last evaluation, at once: a run that is stopped during it has no other. Nothing where the
         validation has other metrics than IncrementalIoU."""
         if not dist.is_main() or loop.step < loop.total_steps or "mIoU_old" not in scores:
@@ -37,7 +41,6 @@ class StepScores(Hook):
         result = summary([one for one in records if one is not None])
         write(loop.work_dir / "metrics.json", result)
         print(steps_table(result["steps"]), flush=True)
-        (loop.work_dir / "pictures").mkdir(exist_ok=True)
         plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
 
 
@@ -50,5 +53,4 @@ def read(path: Path, step: int) -> dict | None:
 
 
 def write(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(content, indent=1) + "\n")

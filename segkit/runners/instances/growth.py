@@ -1,18 +1,21 @@
 """How masks grow out of boxes while a network learns: the same images at every tenth of a run. n objects."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from segkit import dist
 from segkit.data.loader import EvalItems, collate_eval, to_device
-from segkit.engine.hooks import Hook, stage_folder
-from segkit.engine.setup import build_dataset, build_transforms
+from segkit.engine.hooks import Hook
+from segkit.engine.setup import build_transforms
 from segkit.runners.instances.pictures import Objects, original
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, Prediction, Sample
 from segkit.viz import draw
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
 PARTS = 10
 LEAST_OVERLAP = 0.3
@@ -31,19 +34,19 @@ class Growth(Hook):
         self.count = count
         self._items: list | None = None
 
-    def after_step(self, loop: Any, terms: dict) -> None:
+    def after_step(self, loop: "Loop", terms: dict) -> None:
         times = {1, *(round(loop.total_steps * part / PARTS) for part in range(1, PARTS + 1))}
         if loop.step not in times or not dist.is_main():
             return
-        folder = stage_folder(loop)
+        folder = loop.folder
         column = np.concatenate([_same_size(picture) for picture in self._pictures(loop)])
         draw.save_png(folder / "pictures" / "growth" / f"step_{loop.step:07d}.png", column)
         write_sheet(folder)
 
     @torch.no_grad()
-    def _pictures(self, loop: Any) -> list[np.ndarray]:
+    def _pictures(self, loop: "Loop") -> list[np.ndarray]:
         if self._items is None:
-            self._items = chosen_items(loop.cfg, self.count)
+            self._items = chosen_items(loop, self.count)
         model = loop.eval_model
         was_training = model.training
         model.eval()
@@ -59,11 +62,12 @@ class Growth(Hook):
         return pictures
 
 
-def chosen_items(cfg: dict, count: int) -> list:
-    """-> samples of `count` images spread over the section `val`, else `train`, transformed as `val` says."""
-    section = cfg.get("val") or cfg["train"]
-    dataset = build_dataset(section["dataset"], "val.dataset")
-    items = EvalItems(dataset, build_transforms((cfg.get("val") or {}).get("transforms", []), "val.transforms"))
+def chosen_items(loop: "Loop", count: int) -> list[Sample]:
+    """Returns samples of `count` images spread over the validation data, else the training data, by the transforms of
+    section `val`."""
+    dataset = loop.dataset if loop.val is None else loop.val.dataset
+    transforms = (loop.cfg.get("val") or {}).get("transforms", [])
+    items = EvalItems(dataset, build_transforms(transforms, "val.transforms"))
     count = min(count, len(dataset))
     return [items[round(k * (len(dataset) - 1) / max(count - 1, 1))] for k in range(count)]
 

@@ -1,8 +1,9 @@
 """Pictures of instances: image | truth | prediction, one row per image. n objects, H W image."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from segkit import dist
 from segkit.engine.pictures import file_name, image_of
 from segkit.types import Batch, Prediction
 from segkit.viz import draw
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
 
 class Objects(NamedTuple):
@@ -79,7 +83,7 @@ class ShowInstances:
         self.names: list[str] = []
         self._truth: dict[str, Objects] | None = None
 
-    def after_batch(self, loop: Any, predictions: list[Prediction], batch: Batch) -> None:
+    def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Draws the images of a batch until `count` are drawn."""
         for i, prediction in enumerate(predictions[: self.left]):
             self.left -= 1

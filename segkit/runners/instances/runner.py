@@ -4,7 +4,7 @@ B images, n objects of an image, H W the batch.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,17 +12,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.data.transforms.geometry import dense_masks
+from segkit.engine.hooks import Hook
+from segkit.models.bases import InstanceHead
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
 from segkit.runners.instances.growth import Growth
 from segkit.runners.instances.moving_teacher import MovingTeacher
 from segkit.runners.instances.pictures import ShowInstances
 from segkit.runners.instances.supervision import check_supervision
-from segkit.types import Batch, Found, Outputs, Prediction, Stage
+from segkit.runners.instances.tables import instance_tables
+from segkit.runners.instances.writer import InstanceWriter
+from segkit.runners.tables import score_table
+from segkit.types import Batch, Color, Found, InstancePrediction, Meta, Outputs, Prediction, Stage
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
+    from segkit.engine.setup import DataSets
+    from segkit.models.segmentor import Segmentor
 
 PER_OBJECT = ("boxes", "labels", "crowd", "masks")
 
 
+@RUNNERS.alias("Instances")
 @RUNNERS.register
 class BoxSupervised(Runner):
     """Trains heads of instances, those with `instances(outputs, meta)`; what teaches them are the criterion's rows.
@@ -52,17 +63,18 @@ class BoxSupervised(Runner):
         self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
         self._student: nn.Module | None = None
 
-    def stages(self, cfg: dict) -> list[Stage]:
+    def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:
         """-> the one training. ConfigError where losses and data disagree on what the masks are."""
         check_supervision(cfg)
-        return super().stages(cfg)
+        return super().stages(cfg, datasets)
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Changes the batch: image [B,3,H,W] is 0 where it is padded, masks are B of uint8 [n,H,W], crowds are gone.
         -> outputs of the model and those that its head makes of outputs and boxes."""
         if "boxes" not in batch:
             raise ConfigError(f"train.dataset: the batch holds no boxes; it holds: {', '.join(batch)}")
-        network = bare(model)
+        network = cast("Segmentor", bare(model))
+        head = cast(InstanceHead, network.head)
         image, valid = with_padding(batch["image"], [meta["valid"] for meta in batch["meta"]], self.divisor)
         batch |= without_crowds(batch)
         if "masks" in batch:
@@ -72,16 +84,18 @@ class BoxSupervised(Runner):
         batch["image"] = image if valid is None else image * valid
         seen = self._colored(network, image, valid)
         outputs = model(seen)
-        if hasattr(network.head, "complete"):
-            outputs |= network.head.complete(outputs, batch["boxes"])
+        outputs |= head.complete(outputs, batch["boxes"])
         return outputs if self.teacher is None else outputs | self.teacher.outputs(seen, outputs)
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
         """-> one Prediction per image: "masks", n RLE at original size, "scores" float32 [n], falling, "labels" int64
         [n], "boxes" float32 [n,4], on the host. Images of one size go together, others one by one, so that what is
         found in one does not depend on the others."""
-        if not hasattr(model.head, "instances"):
-            raise ConfigError(f"runner.type = 'BoxSupervised': {type(model.head).__name__} finds no instances")
+        if not isinstance(model.head, InstanceHead):
+            raise ConfigError(
+                f"runner.type = 'BoxSupervised': {type(model.head).__name__} finds no instances; choose a head "
+                "that does: SOLOv2Head, Mask2FormerHead, CondInstHead"
+            )
         if self.inference.mode != "whole" or self.inference.tta:
             raise ConfigError("inference: a sliding window or several views (--slide, --tta) are not for instances")
         metas = batch["meta"]
@@ -91,7 +105,7 @@ class BoxSupervised(Runner):
         singles = (self.predict(model, Batch(image=batch["image"][i : i + 1], meta=[m])) for i, m in enumerate(metas))
         return [prediction for single in singles for prediction in single]
 
-    def _predict(self, model: nn.Module, image: Tensor, metas: list[dict]) -> list[Prediction]:
+    def _predict(self, model: nn.Module, image: Tensor, metas: list[Meta]) -> list[Prediction]:
         image, valid = with_padding(image, [meta["valid"] for meta in metas], self.divisor)
         outputs = model(self._colored(model, image, valid))
         return [as_prediction(found) for found in model.head.instances(outputs, metas)]
@@ -110,11 +124,11 @@ class BoxSupervised(Runner):
         """Pictures of masks, boxes, classes and scores."""
         return ShowInstances(folder, dataset, count)
 
-    def start(self, stage: Stage, loop: Any) -> None:
+    def start(self, stage: Stage, loop: "Loop") -> None:
         """Remembers whose average the teacher is."""
         self._student = loop.raw_model
 
-    def after_step(self, loop: Any) -> None:
+    def after_step(self, loop: "Loop") -> None:
         """Moves the teacher."""
         if self.teacher is not None:
             self.teacher.update(loop.raw_model, loop.step)
@@ -126,7 +140,23 @@ class BoxSupervised(Runner):
         if self.teacher is not None:
             self.teacher.load_state_dict(state, self._student)
 
-    def hooks(self) -> tuple:
+    def table(self, scores: dict[str, Any]) -> str:
+        """Formats average precisions, one table for each kind, and the means."""
+        return score_table(scores, instance_tables(scores))
+
+    def writer(
+        self,
+        folder: Path,
+        classes: tuple[str, ...],
+        palette: tuple[Color, ...],
+        *,
+        annotations: str | Path | None = None,
+        score: float = 0.3,
+    ) -> InstanceWriter:
+        """Returns what writes results in COCO's format and overlays; see Runner.writer."""
+        return InstanceWriter(folder, classes, palette, annotations=annotations, score=score)
+
+    def hooks(self) -> tuple[Hook, ...]:
         """What draws how masks grow."""
         return (Growth(self.growth),) if self.growth else ()
 
@@ -169,7 +199,7 @@ def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) ->
     return F.pad(masks.to(image.device), [0, width - masks.shape[2], 0, height - masks.shape[1]])
 
 
-def as_prediction(found: Found) -> Prediction:
+def as_prediction(found: Found) -> InstancePrediction:
     """-> the same with masks as compressed RLE, on the host."""
     from pycocotools import mask as coco_mask
 
@@ -177,4 +207,4 @@ def as_prediction(found: Found) -> Prediction:
     # pycocotools reads column by column
     columns = found.masks.transpose(1, 2).to(torch.uint8).contiguous().cpu().numpy()
     masks = coco_mask.encode(columns.transpose(2, 1, 0)) if len(columns) else []
-    return Prediction(masks=masks, scores=scores, labels=labels, boxes=boxes)
+    return InstancePrediction(masks=masks, scores=scores, labels=labels, boxes=boxes)

@@ -1,7 +1,8 @@
 """Pictures of interactive segmentation: every click of an object and the mask after it, worst objects first."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +11,9 @@ from segkit.engine.pictures import file_name, image_of
 from segkit.types import Batch, Prediction
 from segkit.viz import clicks, draw
 from segkit.viz.clicks import ClickRun
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
 
 
 class ShowClicks:
@@ -26,7 +30,7 @@ class ShowClicks:
         self.folder, self.count = folder, count
         self.runs: list[ClickRun] = []
 
-    def after_batch(self, loop: Any, predictions: list[Prediction], batch: Batch) -> None:
+    def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Takes in the objects of a batch."""
         for i, one in enumerate(predictions):
             clicks, ious, truth, labels = (

@@ -4,17 +4,19 @@ B batch, P clicks per sign, H W image.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.models.click_segmentor import ClickSegmentor
 from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
+from segkit.runners.interactive.tables import click_report, is_scored
 from segkit.settings import ClickInference
 from segkit.types import Batch, Outputs, Prediction
 
@@ -38,12 +40,14 @@ class Interactive(Runner):
         """Adds "clicks" float [B,2P,3] after the rounds and "previous" float [B,1,H,W] to the batch."""
         if "clicks" not in batch:
             raise ConfigError("train.transforms: the batch holds no clicks; end with dict(type='SampleClicks')")
-        image, target = batch["image"], batch["mask"]
+        image, clicks = batch["image"], batch["clicks"]
+        previous = torch.zeros(len(image), 1, *image.shape[-2:], device=image.device)
         rounds = int(rng.integers(self.iterations + 1))
-        clicks, previous = batch["clicks"], torch.zeros(len(image), 1, *image.shape[-2:], device=image.device)
         if rounds:
             generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
-            clicks, previous = self._rounds(bare(model), (image, target), clicks, (rounds, generator))
+            clicks, previous = self._rounds(
+                cast(ClickSegmentor, bare(model)), batch, rounds=rounds, generator=generator
+            )
             if self.previous_dropout:
                 keep = torch.rand(len(image), device=image.device, generator=generator) >= self.previous_dropout
                 previous = previous * keep.view(-1, 1, 1, 1)
@@ -52,15 +56,17 @@ class Interactive(Runner):
 
     @torch.no_grad()
     def _rounds(
-        self, model: nn.Module, pair: tuple[Tensor, Tensor], clicks: Tensor, law: tuple[int, torch.Generator]
+        self, model: ClickSegmentor, batch: Batch, *, rounds: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Without gradient and with the statistics of evaluation -> the clicks with one more for each round, and the
-        probabilities that the last of them corrects."""
-        (image, target), (rounds, generator), previous = pair, law, None
+        """Simulates `rounds` clicks in eval mode without gradients.
+
+        Returns all clicks and the prediction that the last one corrects.
+        """
+        clicks, previous = batch["clicks"], torch.empty(0)
         model.eval()
         for order in range(1, rounds + 1):
-            previous = model.probabilities(image, clicks, previous)
-            new = next_training_clicks(previous, target, generator, threshold=self.threshold)
+            previous = model.probabilities(batch["image"], clicks, previous if order > 1 else None)
+            new = next_training_clicks(previous, batch["mask"], generator, threshold=self.threshold)
             clicks = add_clicks(clicks, new, order)
         model.train()
         # weights cast for these passes carry no graph; the trained pass must cast its own
@@ -82,6 +88,13 @@ class Interactive(Runner):
         settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
         return simulate(model, images, batch["mask"], ClickInference(**settings))
+
+    def report(self, results: dict[str, dict[str, Any]], out: Path, title: str) -> str:
+        """Formats NoC as published tables, and draws the curves of all sets into NAME_clicks.png beside `out`."""
+        if not any(is_scored(scores) for scores in results.values()):
+            return ""
+        method = self.inference.clicks.get("brs") or "NoBRS"
+        return click_report(results, out.with_name(f"{out.stem}_clicks.png"), method=method, title=title)
 
     def show(self, folder: Path, dataset: Any, count: int) -> ShowClicks:
         """Pictures of every click; predictions keep the mask after each from now on."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segkit.runners.interactive.clicker import mask_iou, next_click
 from segkit.runners.interactive.predictor import Advance, Session
 from segkit.settings import ClickInference
-from segkit.types import Prediction
+from segkit.types import ClickPrediction
 
 __all__ = ["ClickInference", "simulate"]
 
@@ -47,19 +47,21 @@ class Item:
         is_found = num_clicks > 0 and self.ious[-1] >= settings.target_iou and num_clicks >= settings.min_clicks
         return is_found or num_clicks >= settings.max_clicks
 
-    def prediction(self, settings: ClickInference) -> Prediction:
-        result = {
-            "labels": self.mask.astype(np.uint8),
-            "clicks": np.array(self.session.clicks, np.float32).reshape(-1, 3),
-            "ious": np.array(self.ious, np.float32),
-            "seconds": self.seconds,
-        }
-        return result | ({"masks": self.masks} if settings.keep_masks else {})
+    def prediction(self, settings: ClickInference) -> ClickPrediction:
+        result = ClickPrediction(
+            labels=self.mask.astype(np.uint8),
+            clicks=np.array(self.session.clicks, np.float32).reshape(-1, 3),
+            ious=np.array(self.ious, np.float32),
+            seconds=self.seconds,
+        )
+        if settings.keep_masks:
+            result["masks"] = self.masks
+        return result
 
 
 def simulate(
     model: nn.Module, images: Sequence[Tensor], masks: Sequence[Tensor | np.ndarray], settings: ClickInference
-) -> list[Prediction]:
+) -> list[ClickPrediction]:
     """Clicks many objects at once, each exactly as if it were alone; those that are found leave.
 
     images: uint8, or float in 0..255, RGB [3,H,W] each, of any sizes, on the model's device; masks: int [H,W] each,

@@ -1,13 +1,20 @@
 """How well a click model does on the batches it is trained on, beside the losses in the log."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from segkit.engine.hooks import TRAIN_IOU, Hook
+from segkit.criterion import Criterion
+from segkit.engine.hooks import Hook
 from segkit.metrics.adaptive_iou import AdaptiveIoU
 from segkit.models.layers import resize
 from segkit.registry import HOOKS, ConfigError
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
+
+
+TRAIN_IOU = "train_iou"
 
 
 @HOOKS.register
@@ -18,15 +25,15 @@ class TrainIoU(Hook):
     the criterion is given, after the forward pass, and changes nothing.
     """
 
-    adds_terms = True
+    adds_terms = (TRAIN_IOU,)
 
     def __init__(self, on: str = "logits", target: str = "mask"):
         self.on, self.target = on, target
         self.metric = AdaptiveIoU()
-        self._criterion: Any = None
+        self._criterion: Criterion | None = None
         self._align_corners = False
 
-    def after_step(self, loop: Any, terms: dict[str, Tensor]) -> None:
+    def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
         """Attaches itself to the criterion of each stage; then gives the last batch's IoU."""
         if self._criterion is loop.criterion:
             terms[TRAIN_IOU] = 100 * self.metric.latest
@@ -34,11 +41,11 @@ class TrainIoU(Hook):
         self._criterion, self._align_corners = loop.criterion, loop.raw_model.align_corners
         loop.criterion.register_forward_hook(self._update)
 
-    def _update(self, criterion: Any, inputs: tuple, terms: dict) -> None:
+    def _update(self, criterion: Criterion, inputs: tuple, terms: dict) -> None:
         outputs, batch, _ = inputs
         for store, key, name in ((outputs, self.on, "on"), (batch, self.target, "target")):
             if key not in store:
-                raise ConfigError(f"TrainIoU.{name} = '{key}': there is no such key; there are: {', '.join(store)}")
+                raise ConfigError(f"TrainIoU.{name} = '{key}': no such key; available: {', '.join(store)}")
         logits, target = outputs[self.on].detach(), batch[self.target]
         if logits.shape[1] != 1:
             raise ConfigError(f"TrainIoU.on = '{self.on}': it has {logits.shape[1]} channels, one is scored")

@@ -1,0 +1,124 @@
+"""Looks at the data before the first step: pairing, sizes, labels, and whether the metrics can score them."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segkit import dist
+from segkit.data.dataset import Dataset
+from segkit.data.preflight import Report, check_dataset
+from segkit.engine.setup import DataSets, build_metrics
+from segkit.files import DataError
+from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.runners.base import Runner
+
+
+class SectionReport(NamedTuple):
+    """What the check found in a data section: "train" or "val"."""
+
+    section: str
+    report: Report
+
+
+def preflight(
+    cfg: dict,
+    runner: "Runner",
+    datasets: DataSets,
+    *,
+    limit: int = 0,
+    stage: int | None = None,
+    resumes: bool = False,
+) -> list[SectionReport]:
+    """Checks the data of the stage that a run begins with. All processes of a run call it.
+
+    Args:
+        cfg: the checked sections.
+        runner: of the run; gives its stages.
+        datasets: takes the data sets that are built, for the training to use.
+        limit: masks read in each section, 0 for all.
+        stage: the stage that the run begins with, None for the runner's first.
+        resumes: whether the run goes on from a checkpoint of its own.
+
+    Raises:
+        ConfigError: a data set cannot be built, or the stage does not exist.
+    """
+    reports = []
+    overrides = _overrides(cfg, runner, datasets, stage, resumes)
+    width = None if "model" in overrides else cfg["model"].get("num_classes")
+    for section in ("train", "val"):
+        if not cfg.get(section):
+            continue
+        metrics = cfg.get("metrics") or [] if section == "val" else []
+        try:
+            dataset = datasets.get({**cfg, **overrides}[section]["dataset"], f"{section}.dataset")
+            report = _report(dataset, limit, width, metrics)
+        except DataError:
+            # what the stage makes of the data stops at the first bad file; the data itself has a list of them
+            report = _report(datasets.get(cfg[section]["dataset"], f"{section}.dataset"), limit, None, ())
+            if report.is_ok:
+                raise
+        reports.append(SectionReport(section, report))
+    return reports
+
+
+def print_reports(reports: Sequence[SectionReport]) -> None:
+    """Prints facts and warnings, on the main process.
+
+    Raises:
+        DataError: a section has errors; the message lists them.
+    """
+    errors = []
+    for section, report in reports:
+        errors += [f"{section}: error: {line}" for line in report.errors]
+        if dist.is_main():
+            for line in report.lines:
+                print(f"{section}: {line}", flush=True)
+            for line in report.warnings:
+                print(f"{section}: warning: {line}", flush=True)
+    if errors:
+        raise DataError("\n".join(errors))
+
+
+def _report(dataset: Dataset, limit: int, width: int | None, metrics: Sequence[dict]) -> Report:
+    """width: model.num_classes, None where the model follows the data; metrics: rows that score the data set."""
+    # A model of one channel tells two classes apart.
+    classes = width if isinstance(width, int) and width > 1 else len(dataset.classes)
+    report = check_dataset(dataset, num_classes=classes, ignore=dataset.ignore, limit=limit or len(dataset))
+    report.lines += dataset.facts
+    report.errors += unscorable(dataset, metrics)
+    return report
+
+
+def unscorable(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns why metrics of instances cannot score the data set's annotations; [] where they can.
+
+    Without this it shows at the first evaluation.
+
+    Args:
+        dataset: with annotations in COCO form, else nothing is looked at.
+        rows: section `metrics`.
+    """
+    if not rows or not hasattr(type(dataset), "annotations"):  # asked of the type, since reading them may fail
+        return []
+    metrics = [metric for metric in build_metrics(list(rows)) if metric.section is not None]
+    try:
+        annotations = getattr(dataset, "annotations") if metrics else {}  # noqa: B009  # read once for all of them
+        truth = SimpleNamespace(annotations=annotations)
+        for metric in metrics:
+            metric.start(truth)
+    except (DataError, ConfigError) as error:
+        return [str(error)]
+    return []
+
+
+def _overrides(cfg: dict, runner: "Runner", datasets: DataSets, stage: int | None, resumes: bool) -> dict:
+    """Sections in which the run's first stage differs from the config."""
+    number = runner.first_stage if stage is None else stage
+    stages = runner.stages(cfg, datasets)
+    if not 0 <= number < len(stages):
+        raise ConfigError(f"--from-step {number}: this run has the steps 0 to {len(stages) - 1}")
+    if stage is None and not resumes:
+        runner.check_start(cfg)
+    return stages[number].overrides

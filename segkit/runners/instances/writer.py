@@ -1,0 +1,101 @@
+"""Predicted instances as files: results in COCO's format and overlays."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from segkit.data.files.coco_json import read_coco
+from segkit.data.instances.coco import file_name
+from segkit.files import write_whole
+from segkit.registry import ConfigError
+from segkit.runners.instances.pictures import found_in
+from segkit.types import Color, InstancePrediction, Prediction
+from segkit.viz import draw
+
+
+class InstanceWriter:
+    """Writes results.json (https://cocodataset.org/#format-results) and overlays/NAME.png.
+
+    Args:
+        folder: takes the files.
+        classes: names of the model's labels.
+        palette: colors of the labels.
+        annotations: a COCO JSON file that gives images their ids by file name and categories theirs by name. Without it
+            an image's id is its name and a category's id the label counted from 1.
+        score: least score of the instances that are drawn.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str] = (),
+        palette: Sequence[Color] = (),
+        *,
+        annotations: str | Path | None = None,
+        score: float = 0.3,
+    ):
+        self.folder, self.classes, self.palette, self.score = folder, tuple(classes), tuple(palette), score
+        self.entries: list[dict] = []
+        self._categories: dict[int, int] = {}
+        self._images: dict[str, int] | None = None
+        if annotations is not None:
+            self._read_ids(Path(annotations))
+
+    def _read_ids(self, path: Path) -> None:
+        if not self.classes:
+            raise ConfigError(
+                f"--annotations {path}: the checkpoint does not name its classes, so that they cannot be "
+                "found there; convert it with a config whose data set names them, or predict without --annotations"
+            )
+        coco = read_coco(path)
+        ids = {category["name"]: category["id"] for category in coco.categories}
+        if absent := [name for name in self.classes if name not in ids]:
+            raise ConfigError(f"--annotations {path}: has no category '{absent[0]}', a class of the model")
+        self._categories = {label: ids[name] for label, name in enumerate(self.classes)}
+        self._images = {}
+        for image in coco.images:
+            if not (image.get("file_name") or image.get("coco_url")):
+                raise ConfigError(f"--annotations {path}: image {image['id']} has no file_name to find it by; add it")
+            self._images[Path(file_name(image)).name] = image["id"]
+
+    def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
+        """Takes in the instances of one image and writes its overlay; see Writer."""
+        instances = cast(InstancePrediction, prediction)
+        image_id: str | int = name
+        if self._images is not None:
+            if path.name not in self._images:
+                raise ConfigError(f"{path}: the annotations list no image of this name; predict without --annotations")
+            image_id = self._images[path.name]
+        scores, labels, boxes = (np.asarray(instances[key]).tolist() for key in ("scores", "labels", "boxes"))
+        for mask, score, label, (x0, y0, x1, y1) in zip(instances["masks"], scores, labels, boxes, strict=True):
+            code = dict(size=[int(side) for side in mask["size"]], counts=mask["counts"].decode("ascii"))
+            self.entries.append(
+                dict(
+                    image_id=image_id,
+                    category_id=self._categories.get(label, label + 1),
+                    score=round(score, 6),
+                    bbox=[round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+                    segmentation=code,
+                )
+            )
+        draw.save_png(self.folder / "overlays" / f"{name}.png", self.picture(image, prediction))
+
+    def picture(self, image: np.ndarray, prediction: Prediction) -> np.ndarray:
+        """Draws the instances of at least the least score over the image [H,W,C]; uint8 [H',W',3]."""
+        found = found_in(prediction, self.score)
+        return draw.draw_instances(
+            draw.to_rgb(image),
+            found.masks,
+            found.labels,
+            boxes=found.boxes,
+            scores=found.scores,
+            classes=self.classes,
+            palette=self.palette,
+        )
+
+    def close(self) -> Path:
+        """Writes results.json. Returns its path."""
+        return write_whole(self.folder / "results.json", json.dumps(self.entries))
