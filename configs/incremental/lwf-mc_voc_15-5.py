@@ -2,4 +2,4 @@
 
 _base_ = "finetune_voc_15-5.py"
 losses = [dict(type="BinaryCrossEntropy", on="logits", target="mask", sum_classes=True, average="all")]
-runner = dict(losses=[*losses, dict(type="ICaRLDistillation", on=["logits", "teacher.logits"], weight=10.0)])
+runner = dict(losses=[*losses, dict(type="ICaRLDistillation", weight=10.0)])

@@ -4,6 +4,6 @@ _base_ = "finetune_voc_15-5.py"
 runner = dict(
     losses=[
         dict(type="CrossEntropy", on="logits", target="mask", average="all"),
-        dict(type="OldClassKD", on=["logits", "teacher.logits"], weight=100.0),
+        dict(type="OldClassKD", weight=100.0),
     ]
 )

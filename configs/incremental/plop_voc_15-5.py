@@ -9,7 +9,7 @@ _maps = [
 runner = dict(
     init="balanced",
     losses=[
-        dict(type="PseudoLabelCE", on=["logits", "teacher.logits"], target="mask", published_median=True),
+        dict(type="PseudoLabelCE", published_median=True),
         dict(type="LocalPOD", on=_maps, at="native"),
     ],
 )

@@ -9,9 +9,6 @@ model = dict(
 losses = [
     dict(
         type="BoxLevelSet",
-        on=["categories", "kernels", "mask_features", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
         # for objects of 30 to 70 pixels in images of 96, masks of half and a quarter of the image's size
         ranges=((1, 36), (30, 46), (40, 58), (50, 200)),
         strides=(2, 2, 4, 4),

@@ -3,8 +3,9 @@ B batch, H W image, N = h w positions of the features."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.registry import LOSSES
 
@@ -12,7 +13,7 @@ LEAST = 1e-12
 
 
 @LOSSES.register
-class Affinity(nn.Module):
+class Affinity(Loss):
     """Do two positions belong to one class? Unary plus global term (eq. 6 to 8 of the paper).
 
     size: (h, w) of the features; labels are brought to it by nearest neighbour, ignored pixels being a class of their
@@ -20,6 +21,8 @@ class Affinity(nn.Module):
     each a mean over rows; a position is no partner of itself in the first two. Rows without a partner (recall and
     precision) or without a stranger (specificity) do not count: the published code gives them a constant of 100.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, size: tuple[int, int], ignore: int = 255):
         super().__init__()

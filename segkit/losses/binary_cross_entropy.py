@@ -2,15 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropy(Loss):
     """-w t log s(x) - (1 - t) log(1 - s(x)) with the sigmoid s, averaged over elements.
 
     pos_weight: K numbers w (or one for all), None for 1. label_smoothing e: t becomes (1 - e) t + e / 2;
@@ -19,6 +20,8 @@ class BinaryCrossEntropy(nn.Module):
     average: "valid" divides by the elements that are not ignored, "all" by all (RITM, mmseg's default), "global" is
     "valid" over all processes.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision, mean_over
 from segkit.ops.edges import label_edges
 from segkit.ops.pixel_targets import dense_target
@@ -12,7 +13,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class BoundaryBCE(nn.Module):
+class BoundaryBCE(Loss):
     """Binary cross entropy in which edge pixels and others have equal weight in sum: an edge pixel counts the share of
     the others, and the other way round. Xie and Tu, HED, ICCV 2015, eq. 2; Gated-SCNN, PIDNet.
 
@@ -43,8 +44,10 @@ class BoundaryBCE(nn.Module):
         return mean_over(total, valid.sum(), valid.numel(), self.average)
 
 
-class _ImageWeighted(nn.Module):
+class _ImageWeighted(Loss):
     """Cross entropy with the class weights 1 + upper_bound (1 - share of the class in the image) of each image."""
+
+    row = dict(target="mask")
 
     def __init__(self, upper_bound: float, ignore: int):
         super().__init__()

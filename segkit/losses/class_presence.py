@@ -3,16 +3,19 @@ https://arxiv.org/abs/1803.08904. B batch, K classes, H W image."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class ClassPresence(nn.Module):
+class ClassPresence(Loss):
     """Binary cross entropy of each class's presence in the image, mean over classes and over the images that have a
     valid pixel. Large and small objects count alike. EncNet gives it weight 0.2."""
+
+    row = dict(target="mask")
 
     def __init__(self, ignore: int = 255):
         super().__init__()

@@ -4,17 +4,20 @@ the labels are subsampled instead of the scores being enlarged. B batch, K class
 import torch
 from torch import Tensor, nn
 
+from segkit.losses.base import Loss
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class OnCoarseLabels(nn.Module):
+class OnCoarseLabels(Loss):
     """A loss of pixels whose labels are brought to the size of the logits, each cell taking the pixel at its centre.
     Its row says at="native", so that the logits keep their size.
 
     loss: any loss of logits [B,K,h,w] and target [B,h,w]; align_corners: the model's. With it an image of 8n + 1 pixels
     gives the n + 1 cells of stride 8 every eighth pixel.
     """
+
+    row = dict(target="mask", at="native")
 
     parts = {"loss": LOSSES}
 

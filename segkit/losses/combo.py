@@ -1,8 +1,9 @@
 """Combo loss, Taghanaki et al., 2018, https://arxiv.org/abs/1805.02798. B batch, K classes, H W image."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
 from segkit.ops.region_sums import region_sums
@@ -10,7 +11,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class Combo(nn.Module):
+class Combo(Loss):
     """alpha CE + (1 - alpha) (1 - Dice) of sigmoids, each class against the rest (eq. 3 of the paper, plus the constant
     1 - alpha, so that a perfect prediction gives 0).
 
@@ -18,6 +19,8 @@ class Combo(nn.Module):
     punishes missed pixels more than false ones. Dice is (2 sum p t + smooth) / (sum p + sum t + smooth) of each class
     over the batch, averaged over classes.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, alpha: float = 0.5, beta: float = 0.5, smooth: float = 1.0, ignore: float = 255):
         super().__init__()

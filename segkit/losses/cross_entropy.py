@@ -2,14 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class CrossEntropy(nn.Module):
+class CrossEntropy(Loss):
     """-w_y log softmax(x)_y of the true class y, averaged over pixels.
 
     class_weight: K numbers w, or None for 1. label_smoothing e: the target is (1 - e) onehot(y) + e / K
@@ -18,6 +19,8 @@ class CrossEntropy(nn.Module):
     number of all pixels, the ignored ones and no weights counted; "global" is "valid" over all processes.
     mmseg's default (`avg_non_ignore=False`) is "all" without class weights and "valid" with them.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

@@ -1,13 +1,14 @@
 """Distillation of a teacher's class probabilities. B batch, K classes, H W image."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision, mean_over
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class KLDistillation(nn.Module):
+class KLDistillation(Loss):
     """T^2 sum_k q_k (log q_k - log p_k) per pixel, with p = softmax(student / T) and q = softmax(teacher / T).
 
     Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2: T^2 keeps the gradient's size. The teacher gets no
@@ -15,6 +16,8 @@ class KLDistillation(nn.Module):
     of all processes ("global"); without a target all pixels are valid. FasterSeg divides by K as well (row weight 1 /
     K).
     """
+
+    row = dict(on=["logits", "teacher.logits"])
 
     def __init__(self, temperature: float = 1.0, average: str = "valid", ignore: int = 255):
         super().__init__()

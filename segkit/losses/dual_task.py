@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision, mean_over
 from segkit.ops.edges import slope, sobel, triangle_smooth
 from segkit.ops.pixel_targets import dense_target
@@ -11,7 +12,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class DualTask(nn.Module):
+class DualTask(Loss):
     """L1 between the slopes of the predicted and the true class maps, the mean of two means: over the elements where
     the predicted slope exceeds `least`, and over those where the true one does.
 
@@ -21,6 +22,8 @@ class DualTask(nn.Module):
     switched off, so that it compares probabilities, not slopes; this is the paper's loss. Ignored pixels take no part,
     nor does anything whose smoothing reaches one.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, temperature: float = 0.5, radius: int = 4, least: float = 1e-8, ignore: int = 255):
         super().__init__()
@@ -42,12 +45,14 @@ class DualTask(nn.Module):
 
 
 @LOSSES.register
-class SobelL1(nn.Module):
+class SobelL1(Loss):
     """L1 between the Sobel gradients of sigmoid(x) and of the label, both after a 3 x 3 mean.
 
     Cheng et al., CascadePSP, CVPR 2020, section 3.1, https://arxiv.org/abs/2005.02551, where its weight is 5. Ignored
     pixels, and those next to them, take no part.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, average: str = "valid", ignore: float = 255):
         super().__init__()

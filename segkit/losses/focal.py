@@ -6,8 +6,9 @@ Three forms: Focal on a softmax, SigmoidFocal on each class against the rest, Bi
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.ops.log_sigmoid import balance, focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
@@ -23,13 +24,15 @@ def _alpha(alpha: float | list[float] | None) -> Tensor | None:
 
 
 @LOSSES.register
-class Focal(nn.Module):
+class Focal(Loss):
     """-alpha_y (1 - p_y)^gamma log p_y with p = softmax(x): eq. 5 of the paper for more than two classes.
 
     alpha: K numbers, one for all, or None for 1; gamma = 0 without alpha is cross entropy. average: "valid" divides by
     the number of pixels that are not ignored (alpha does not enter it), "all" by all, "global" is "valid" over all
     processes.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class Focal(nn.Module):
 
 
 @LOSSES.register
-class SigmoidFocal(nn.Module):
+class SigmoidFocal(Loss):
     """-alpha_t (1 - p_t)^gamma log p_t for each class against the rest, p_t the sigmoid's probability of what is true.
 
     alpha: one number or K of them, alpha_t = alpha for a true class and 1 - alpha for the others; None for 1.
@@ -75,6 +78,8 @@ class SigmoidFocal(nn.Module):
     average: mean over the classes and pixels that are not ignored ("valid"), over all ("all"), or over the valid
     ones of all processes ("global"). mmseg's FocalLoss on one-hot targets: alpha=0.5; on indices "all".
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class SigmoidFocal(nn.Module):
 
 
 @LOSSES.register
-class BinaryFocal(nn.Module):
+class BinaryFocal(Loss):
     """-alpha_t (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)|, s the sigmoid, for soft labels t as well.
 
     alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere; None for 1. per_sample: mean over each sample's valid
@@ -151,6 +156,8 @@ class BinaryFocal(nn.Module):
     `average` as elsewhere.
     The clamp at 1e-9 inside the published logarithm, whose gradient jumps twentyfold near logit -20, is not there.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

@@ -3,8 +3,9 @@ B batch, K classes, H W image."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import float_vector, full_precision
 from segkit.ops.lovasz import lovasz_weights
 from segkit.ops.pixel_targets import dense_target
@@ -13,13 +14,15 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class LovaszSoftmax(nn.Module):
+class LovaszSoftmax(Loss):
     """Lovász extension of the Jaccard loss at the errors |[y = c] - softmax(x)_c| of each class c (eq. 11 and 12).
 
     per_image: each image for itself, then the mean over images (one without valid pixels adds 0 and is counted).
     only_present: the mean is over the classes that occur in the sample; else over all. classes: those that count, None
     for all. class_weight: K numbers that multiply the classes' losses; the divisor remains the number of classes.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class LovaszSoftmax(nn.Module):
 
 
 @LOSSES.register
-class LovaszHinge(nn.Module):
+class LovaszHinge(Loss):
     """Lovász extension of the Jaccard loss at the hinge errors max(0, 1 - x s), s = +1 on foreground and -1 elsewhere
     (eq. 9 and 10).
 
@@ -87,6 +90,8 @@ class LovaszHinge(nn.Module):
     image for itself, then the mean over images (one without valid pixels adds 0 and is counted). Several channels
     (multi-label) form one set of pixels, as in segmentation_models_pytorch.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, per_image: bool = False, elu: bool = False, ignore: float = 255):
         super().__init__()

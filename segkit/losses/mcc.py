@@ -1,20 +1,23 @@
 """Matthews correlation coefficient as a loss. Abhishek and Hamarneh, ISBI 2021, https://arxiv.org/abs/2010.13454.
 B batch, K classes, H W image."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.region_sums import region_sums
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class MCC(nn.Module):
+class MCC(Loss):
     """1 - (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN)) over the batch, of each class against the
     rest, mean over classes (eq. 3 and 4 of the paper).
 
     activation: "sigmoid" (binary and multi-label), "softmax", or "none" where probabilities come in. eps: added to each
     of the four counts. segmentation_models_pytorch's form takes probabilities of one class.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, activation: str = "sigmoid", eps: float = 1e-5, ignore: float = 255):
         super().__init__()

@@ -1,8 +1,9 @@
 """Normalized focal loss of interactive segmentation. Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et
 al., arXiv 2102.06583, section 3.3. B batch, K channels, H W image."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.log_sigmoid import balance, focal_parts
 from segkit.ops.pixel_targets import dense_target
@@ -10,7 +11,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class NormalizedFocal(nn.Module):
+class NormalizedFocal(Loss):
     """-alpha_t m (1 - p_t)^gamma log p_t, p_t = 1 - |t - s(x)|, with m = n / sum of (1 - p_t)^gamma over the n valid
     pixels of the sample and channel: the factors of a sample have mean 1, so its total gradient does not fade.
 
@@ -22,6 +23,8 @@ class NormalizedFocal(nn.Module):
     The published code takes log(min(p_t + 1e-12, 1)) of a rounded p_t: its gradient jumps 20,000-fold near logit -18 on
     positives and is exactly 0 from +17 on negatives. Here log p_t comes from log-sigmoids; elsewhere both agree.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision, mean_over
 from segkit.registry import LOSSES
 
@@ -12,7 +13,7 @@ AVERAGES = ("kept", "valid", "all")
 
 
 @LOSSES.register
-class OHEM(nn.Module):
+class OHEM(Loss):
     """Mean of a pixel loss over its hard pixels. Shrivastava et al., CVPR 2016, in the form of PSPNet-type training
     code.
 
@@ -25,6 +26,8 @@ class OHEM(nn.Module):
     average and class weights do not enter the divisor. mmseg: its OhemCrossEntropy is "kept", its OHEMPixelSampler
     per_image with "all".
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

@@ -4,15 +4,18 @@ https://arxiv.org/abs/1912.08193. B batch, K classes, H W image, n points."""
 import torch
 from torch import Tensor, nn
 
+from segkit.losses.base import Loss
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class AtPoints(nn.Module):
+class AtPoints(Loss):
     """A loss of pixels, taken on points as if they were an image of one row.
 
     loss: any loss of logits [B,K,H,W] and target [B,H,W], its reduction is the one here; align_corners: the model's.
     """
+
+    row = dict(on=["points.logits", "points.places"], target="mask")
 
     parts = {"loss": LOSSES}
 

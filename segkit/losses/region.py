@@ -1,8 +1,9 @@
 """Losses on the overlap of regions: Dice, Jaccard, Tversky. B batch, K classes, H W image, S samples (B or 1)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import float_vector
 from segkit.ops.region_sums import RegionSums, region_sums
 from segkit.registry import LOSSES
@@ -10,7 +11,7 @@ from segkit.registry import LOSSES
 ABSENT = ("skip", "zero", "count")
 
 
-class RegionLoss(nn.Module):
+class RegionLoss(Loss):
     """1 - score (or -log score) of the regions of each class, averaged over classes and samples.
 
     activation: "softmax", "sigmoid" (each class for itself; take it for K = 1) or "none" (probabilities come in).
@@ -28,6 +29,8 @@ class RegionLoss(nn.Module):
     mmseg's DiceLoss: per_image, joint, mask_ignored=False,
     absent="count" and squared, eps=2e-3 or, in its naive form, smooth=1e-3.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

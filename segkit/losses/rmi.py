@@ -3,8 +3,9 @@ multi-scale attention, Tao et al., 2020. B batch, K classes, H W image, D = radi
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import flip_true_class
 from segkit.registry import LOSSES
@@ -13,7 +14,7 @@ LEAST_PROBABILITY = 1e-6
 
 
 @LOSSES.register
-class RMI(nn.Module):
+class RMI(Loss):
     """weight BCE + (1 - weight) R, where R is a lower bound of the negative mutual information of label and prediction.
 
     Both are pooled by `stride`; each radius x radius neighbourhood of a class is a point of dimension D. With the
@@ -23,6 +24,8 @@ class RMI(nn.Module):
     for good predictions. diagonal: added to the covariances, which are sums over points, before they are inverted. The
     covariances are taken in float64; the result has the logits' precision.
     """
+
+    row = dict(target="mask")
 
     def __init__(
         self,

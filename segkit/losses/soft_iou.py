@@ -1,20 +1,23 @@
 """Soft intersection over union of click targets. B batch, K channels, H W image."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import dense_target
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class SoftIoU(nn.Module):
+class SoftIoU(Loss):
     """1 - sum p t / sum max(p, t) of each sample, p = sigmoid(x), mean over samples: RITM's form, for soft labels too.
 
     A sample without foreground gives 1. One without valid pixels adds 0 and is counted (the published code reports the
     constant 1 there, equally without gradient). ignore: -1 in click targets.
     """
+
+    row = dict(target="mask")
 
     def __init__(self, ignore: float = -1, eps: float = 1e-8):
         super().__init__()

@@ -50,7 +50,7 @@ def test_a_loss_reads_them_and_padding_weighs_nothing():
     batch = collate_train(samples)
     assert batch["pixel_weight"].shape == (2, 4, 7) and (batch["pixel_weight"][1, :, 5:] == 0).all()
     row = dict(type="CrossEntropy", on="logits", target=["mask", "pixel_weight"])
-    logits = torch.randn(2, 2, 4, 7, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(2, 2, 4, 7, generator=torch.Generator().manual_seed(0), requires_grad=True)
     (value,) = build_criterion([row])({"logits": logits}, batch, 0).values()
     each = torch.nn.functional.cross_entropy(logits, batch["mask"], reduction="none", ignore_index=255)
     assert float(value) == pytest.approx(float((each * batch["pixel_weight"]).sum() / (2 * 28 - 8)), rel=1e-5)

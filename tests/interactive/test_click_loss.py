@@ -22,8 +22,8 @@ def test_float_masks_with_ignored_pixels():
 def test_a_row_resizes_the_logits_to_the_mask():
     """Through the criterion: logits at half size, the term by hand from the resized ones."""
     torch.manual_seed(1)
-    logits, mask = torch.randn(2, 1, 4, 5), torch.randint(-1, 2, (2, 8, 10)).float()
+    logits, mask = torch.randn(2, 1, 4, 5, requires_grad=True), torch.randint(-1, 2, (2, 8, 10)).float()
     rows = [dict(type="NormalizedFocal", on="logits", target="mask", alpha=0.5, gamma=2.0)]
     (term,) = build_criterion(rows, align_corners=True)({"logits": logits}, {"mask": mask}, 0).values()
     large = torch.nn.functional.interpolate(logits, (8, 10), mode="bilinear", align_corners=True)
-    assert term == pytest.approx(NormalizedFocal()(large, mask).item(), rel=1e-6)
+    assert term.item() == pytest.approx(NormalizedFocal()(large, mask).item(), rel=1e-6)

@@ -20,9 +20,6 @@ model = dict(
 losses = [
     dict(
         type="Box2Mask",
-        on=["class_logits", "mask_logits", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
         projection_steps=300,  # the level set starts from masks that are near their boxes
     )
 ]

@@ -11,9 +11,6 @@ model = dict(
 losses = [
     dict(
         type="BoxLevelSet",
-        on=["categories", "kernels", "mask_features", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
         projection_steps=300,  # the level set starts from masks that are near their boxes
     )
 ]

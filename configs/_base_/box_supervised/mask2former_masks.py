@@ -2,12 +2,4 @@
 
 _base_ = "box2mask_lite0.py"
 model = dict(head=dict(level_features=0))
-losses = [
-    dict(
-        type="Mask2FormerMasks",
-        on=["class_logits", "mask_logits"],
-        target=["labels", "masks"],
-        at="native",
-        points=0,
-    )
-]
+losses = [dict(type="Mask2FormerMasks", points=0)]

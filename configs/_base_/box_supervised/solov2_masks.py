@@ -2,11 +2,4 @@
 
 _base_ = "boxlevelset_lite0.py"
 model = dict(head=dict(level_features=0))
-losses = [
-    dict(
-        type="SOLOv2Masks",
-        on=["categories", "kernels", "mask_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
-    )
-]
+losses = [dict(type="SOLOv2Masks")]

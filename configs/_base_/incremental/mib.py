@@ -6,8 +6,5 @@ _base_ = "finetune.py"
 kd_weight = 10.0
 runner = dict(
     init="balanced",
-    losses=[
-        dict(type="UnbiasedCE", on=["logits", "teacher.logits"], target="mask"),
-        dict(type="UnbiasedKD", on=["logits", "teacher.logits"], weight=ref("kd_weight")),
-    ],
+    losses=[dict(type="UnbiasedCE"), dict(type="UnbiasedKD", weight=ref("kd_weight"))],
 )

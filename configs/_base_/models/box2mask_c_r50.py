@@ -2,12 +2,4 @@
 the weight is that of Box2Mask-T."""
 
 _base_ = ["boxlevelset_r50.py"]
-losses = [
-    dict(
-        type="BoxLevelSet",
-        on=["categories", "kernels", "mask_features", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
-        consistency=0.2,
-    )
-]
+losses = [dict(type="BoxLevelSet", consistency=0.2)]

@@ -7,11 +7,4 @@ model = dict(
     backbone=dict(type="TimmDetection", name="resnet50.tv2_in1k", pretrained=True, train_norms=False),
     head=dict(type="Mask2FormerHead", level_features=1),
 )
-losses = [
-    dict(
-        type="Box2Mask",
-        on=["class_logits", "mask_logits", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
-    )
-]
+losses = [dict(type="Box2Mask")]

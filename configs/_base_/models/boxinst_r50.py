@@ -8,7 +8,4 @@ model = dict(
     neck=dict(type="FPN", num_levels=3, extra_levels=2, extra_convs=True),
     head=dict(type="CondInstHead"),
 )
-losses = [
-    dict(type="FCOS", on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native"),
-    dict(type="BoxInst", on=["mask_logits", "objects"], target=["image", "boxes", "meta"], at="native"),
-]
+losses = [dict(type="FCOS"), dict(type="BoxInst")]

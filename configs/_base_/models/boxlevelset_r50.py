@@ -8,11 +8,4 @@ model = dict(
     neck=dict(type="FPN", extra_levels=1),
     head=dict(type="SOLOv2Head", mask_threshold=0.55),
 )
-losses = [
-    dict(
-        type="BoxLevelSet",
-        on=["categories", "kernels", "mask_features", "level_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
-    )
-]
+losses = [dict(type="BoxLevelSet")]

@@ -19,11 +19,4 @@ model = dict(
         keep_score=0.05,
     ),
 )
-losses = [
-    dict(
-        type="DiscoBox",
-        on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features", "image"],
-        target=["boxes", "labels", "masks"],
-        at="native",
-    )
-]
+losses = [dict(type="DiscoBox")]

@@ -5,6 +5,6 @@ runner = dict(
     start="work_dirs/finetune_7-4/step0/last.pt",
     losses=[
         dict(type="CrossEntropy", on="logits", target="mask", average="all"),
-        dict(type="OldClassKD", on=["logits", "teacher.logits"], weight=100.0),
+        dict(type="OldClassKD", weight=100.0),
     ],
 )

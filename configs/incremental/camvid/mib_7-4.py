@@ -7,8 +7,5 @@ kd_weight = 10.0
 runner = dict(
     start="work_dirs/finetune_7-4/step0/last.pt",
     init="balanced",
-    losses=[
-        dict(type="UnbiasedCE", on=["logits", "teacher.logits"], target="mask"),
-        dict(type="UnbiasedKD", on=["logits", "teacher.logits"], weight=ref("kd_weight")),
-    ],
+    losses=[dict(type="UnbiasedCE"), dict(type="UnbiasedKD", weight=ref("kd_weight"))],
 )

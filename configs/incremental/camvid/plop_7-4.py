@@ -10,7 +10,7 @@ runner = dict(
     start="work_dirs/finetune_7-4/step0/last.pt",
     init="balanced",
     losses=[
-        dict(type="PseudoLabelCE", on=["logits", "teacher.logits"], target="mask"),
+        dict(type="PseudoLabelCE"),
         dict(type="LocalPOD", on=_maps, at="native"),
     ],
 )

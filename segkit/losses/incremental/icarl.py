@@ -5,8 +5,9 @@ B batch, K classes of the step before, C with those of this step, H W image. Ste
 sum_classes=True and average="all".
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.ops.incremental.teacher_binary import teacher_and_label_binary, teacher_binary
@@ -14,7 +15,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class ICaRLDistillation(nn.Module):
+class ICaRLDistillation(Loss):
     """Binary cross entropy of the first K logits to the teacher's sigmoids, summed over classes, averaged over pixels.
 
     iCaRL, eq. 1, second sum. LwF-MC is this with row weight 10 beside BinaryCrossEntropy on all classes
@@ -22,6 +23,8 @@ class ICaRLDistillation(nn.Module):
     form), "valid" by those whose label is not `ignore`, "global" by the valid ones of all processes; without a target
     all pixels are valid.
     """
+
+    row = dict(on=["logits", "teacher.logits"])
 
     def __init__(self, average: str = "all", ignore: int = 255):
         super().__init__()
@@ -36,7 +39,7 @@ class ICaRLDistillation(nn.Module):
 
 
 @LOSSES.register
-class ICaRLDisjoint(nn.Module):
+class ICaRLDisjoint(Loss):
     """One binary cross entropy of all C logits, summed over classes, averaged over pixels: the target is the teacher's
     sigmoid for old classes and one-hot for the new.
 
@@ -46,6 +49,8 @@ class ICaRLDisjoint(nn.Module):
     part. average: "all" divides by all pixels (the published form), "valid" by those that take part, "global" by those
     of all processes.
     """
+
+    row = dict(on=["logits", "teacher.logits"], target="mask")
 
     def __init__(self, background: bool = False, keep_void: bool = True, average: str = "all", ignore: int = 255):
         super().__init__()

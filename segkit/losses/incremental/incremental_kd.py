@@ -1,8 +1,9 @@
 """Distillation of the model of the step before. B batch, K classes of that model, C of the student, H W image."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision
 from segkit.ops.incremental.merged_softmax import merged_distillation
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
@@ -10,7 +11,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class OldClassKD(nn.Module):
+class OldClassKD(Loss):
     """-(1/K) sum_c q_c log p_c with q = softmax(alpha teacher) and p the softmax of the student's first K logits.
 
     Li and Hoiem, Learning without Forgetting, ECCV 2016, https://arxiv.org/abs/1606.09282, eq. 2, in the form that MiB
@@ -19,6 +20,8 @@ class OldClassKD(nn.Module):
     pixels (the published form), "valid" by those whose label is not `ignore`, "global" by the valid ones of all
     processes; without a target all pixels are valid.
     """
+
+    row = dict(on=["logits", "teacher.logits"])
 
     def __init__(self, alpha: float = 1.0, average: str = "all", ignore: int = 255):
         super().__init__()
@@ -45,13 +48,15 @@ class OldClassKD(nn.Module):
 
 
 @LOSSES.register
-class FeatureMSE(nn.Module):
+class FeatureMSE(Loss):
     """(f - f_teacher)^2, averaged over all elements: the student keeps the features of the step before.
 
     Michieli and Zanuttigh, Incremental Learning Techniques for Semantic Segmentation (ILT), ICCV Workshops 2019,
     https://arxiv.org/abs/1907.13372, eq. 5; row weight 100, on the backbone's last features, at="native". The teacher
     gets no gradient.
     """
+
+    row = dict(at="native")
 
     def forward(self, features: Tensor, teacher_features: Tensor) -> Tensor:
         """features, teacher_features: float [B,C,h,w] -> float []. ValueError where their shapes differ."""

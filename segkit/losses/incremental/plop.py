@@ -8,9 +8,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from segkit import dist
+from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, float_vector, full_precision
 from segkit.ops.incremental.local_pod import local_pod
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
@@ -19,7 +20,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class PseudoLabelCE(nn.Module):
+class PseudoLabelCE(Loss):
     """-f log p_y, where labels of earlier classes and the background are the teacher's class where its entropy is below
     that class's threshold and take no part elsewhere; f is the accepted share of them in the image.
 
@@ -29,6 +30,8 @@ class PseudoLabelCE(nn.Module):
     bin numbers for counts. ignore: label that takes no part. average: "all" divides by all pixels (the authors'),
     "valid" by those with a label after the replacement, "global" by those of all processes.
     """
+
+    row = dict(on=["logits", "teacher.logits"], target="mask")
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class PseudoLabelCE(nn.Module):
 
 
 @LOSSES.register
-class LocalPOD(nn.Module):
+class LocalPOD(Loss):
     """sqrt(C / N) / L sum_l factor_l |pod(x_l^2) - pod(t_l^2)|, over L maps x of the student and t of the teacher: pod
     are the means of rows and columns in the cells of grids, N = C - K.
 
@@ -98,6 +101,8 @@ class LocalPOD(nn.Module):
     before their activation. The norm is over channels and cells, averaged over the batch. The teacher gets no gradient.
     A row is `on=["logits", "teacher.logits", "features.0", "teacher.features.0", ...], at="native"`.
     """
+
+    row = dict(on=["logits", "teacher.logits"], at="native")
 
     def __init__(self, factor: float = 0.01, logits_factor: float = 0.0005, scales: tuple[int, ...] = (1, 2, 4)):
         super().__init__()

@@ -4,8 +4,9 @@ in Semantic Segmentation, CVPR 2020, https://arxiv.org/abs/2002.00718.
 B batch, K classes of the step before with the background, C classes with those of this step, H W image.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.losses.incremental.incremental_kd import OldClassKD
 from segkit.ops.averaging import checked_average, full_precision
 from segkit.ops.incremental.merged_softmax import merged_cross_entropy, merged_distillation
@@ -14,7 +15,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class UnbiasedCE(nn.Module):
+class UnbiasedCE(Loss):
     """-log p_y of a label y >= K of this step, and -log(p_0 + ... + p_(K-1)) of every other label: where a step labels
     only its own classes, its background holds all earlier ones.
 
@@ -22,6 +23,8 @@ class UnbiasedCE(nn.Module):
     average: "all" divides by all pixels, the ignored ones counted (the authors' training); "valid" by those that are
     not ignored (cssegmentation's), "global" by the valid ones of all processes.
     """
+
+    row = dict(on=["logits", "teacher.logits"], target="mask")
 
     def __init__(self, average: str = "all", ignore: int = 255):
         super().__init__()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.losses.instances.box_level_set import level_set
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision, zero_of
@@ -33,7 +34,7 @@ class Matched(NamedTuple):
 
 
 @LOSSES.register
-class Box2Mask(nn.Module):
+class Box2Mask(Loss):
     """For each prediction set: matching, then cross entropy of all queries and, of the matched ones, the mean of box
     projection, level-set energies on image and filtered masks, and local consistency (section 3 of the paper). Sets are
     added up.
@@ -45,6 +46,12 @@ class Box2Mask(nn.Module):
     were trained with; side: of the square maps that trees and local consistency are taken on; projection_steps: steps
     with the projection alone.
     """
+
+    row = dict(
+        on=["class_logits", "mask_logits", "level_features", "image"],
+        target=["boxes", "labels", "masks"],
+        at="native",
+    )
 
     supervision = "boxes"
 

@@ -2,8 +2,9 @@
 https://arxiv.org/abs/2012.02310. B images, n instances in the order of their images, H W image, h w masks."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_masks import sampled_box_masks
@@ -13,7 +14,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class BoxInst(nn.Module):
+class BoxInst(Loss):
     """mean P + warm_up sum over pairs of -log(p q + (1 - p)(1 - q)) / number of pairs, P the box projection; pairs
     are a pixel of the box and one of its eight neighbours at distance 2 whose color is like its own (eq. 3 and 8 of
     the paper).
@@ -23,6 +24,8 @@ class BoxInst(nn.Module):
     the pairwise term comes in; stride: of the masks; bottom: rows at the bottom of the original image, where many
     have a border, whose colors do not count.
     """
+
+    row = dict(on=["mask_logits", "objects"], target=["image", "boxes", "meta"], at="native")
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import box_projection
@@ -49,7 +50,7 @@ def level_set(
 
 
 @LOSSES.register
-class BoxLevelSet(nn.Module):
+class BoxLevelSet(Loss):
     """focal(categories) + mean over positives of projection P + image E(I) + feature E(filtered masks), with P the box
     projection and E the level-set energy on the normalized image I and on the mask filtered along the trees of the
     image and of the level features (eq. 9 to 11 of the paper).
@@ -60,6 +61,12 @@ class BoxLevelSet(nn.Module):
     for Box2Mask-C, over `iterations` rounds; ranges, sigma: of the assignment of cells; strides: of each level's masks;
     projection_steps: steps with the projection alone, for trainings whose level set does not fall.
     """
+
+    row = dict(
+        on=["categories", "kernels", "mask_features", "level_features", "image"],
+        target=["boxes", "labels", "masks"],
+        at="native",
+    )
 
     supervision = "boxes"
 

@@ -2,21 +2,24 @@
 B images, n objects of an image, m masks in the order of their images, H W image, h w masks."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import vector_dice
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class CondInstMasks(nn.Module):
+class CondInstMasks(Loss):
     """Mean Dice of the masks of chosen places (eq. 3 of the paper), beside a row FCOS, which learns classes and boxes.
 
     A CondInst head's row: on=["mask_logits", "objects"], target="masks", at="native", with
     train.dataset.boxes_only=False. dice: weight; stride: of the masks; true masks are looked at in the middle pixel of
     each block, as the authors do.
     """
+
+    row = dict(on=["mask_logits", "objects"], target="masks", at="native")
 
     supervision = "masks"
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.losses.instances.disco_bank import ObjectBank, Objects
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_cells import box_cells, box_features
@@ -35,7 +36,7 @@ class Positives(NamedTuple):
 
 
 @LOSSES.register
-class DiscoBox(nn.Module):
+class DiscoBox(Loss):
     """focal(categories) + mean P + mean Dice(student, pseudo label) + dense correspondence, where P is the box
     projection, the pseudo label the mean field of the mean of teacher's and student's mask in the box (sections 3.1 and
     3.2 of the paper), and the correspondence a contrast of the cells of an object with those of objects of its class in
@@ -48,6 +49,12 @@ class DiscoBox(nn.Module):
     class, ObjectBank says in what memory; retrieved: how many of them must be like an object for it to take part; side:
     cells a side of an object; ranges, sigma, strides: as in BoxLevelSet.
     """
+
+    row = dict(
+        on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features", "image"],
+        target=["boxes", "labels", "masks"],
+        at="native",
+    )
 
     supervision = "boxes"
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.fcos import STRIDES, assign_places, centerness, places_of
 from segkit.ops.instances.focal import sigmoid_focal_sum
@@ -14,7 +15,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class FCOS(nn.Module):
+class FCOS(Loss):
     """focal(classes) + GIoU(boxes) + binary cross entropy(centerness), each over its own mean (eq. 2 of the paper; GIoU
     for IoU as in its extended version, TPAMI 2021).
 
@@ -22,6 +23,8 @@ class FCOS(nn.Module):
     its place's centerness. A row: on=["categories", "distances", "centerness"], target=["boxes", "labels"],
     at="native". strides: of the maps; radius: how far from a centre places answer, in strides.
     """
+
+    row = dict(on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native")
 
     def __init__(self, strides: Sequence[int] = STRIDES, radius: float = 1.5):
         super().__init__()

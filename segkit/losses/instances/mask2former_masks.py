@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.matching import class_costs, hungarian
 from segkit.ops.instances.point_masks import at_places, mask_costs, point_dice, uncertain_places
@@ -16,7 +17,7 @@ from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class Mask2FormerMasks(nn.Module):
+class Mask2FormerMasks(Loss):
     """For each prediction set: matching by class, cross entropy and Dice of masks, and these three as losses, the last
     two of matched queries over their number (sections 3.3 and 4 of the paper). Sets are added up.
 
@@ -26,6 +27,8 @@ class Mask2FormerMasks(nn.Module):
     where the mask is least certain for the losses; 0 for all pixels of the head's masks. The places are drawn from a
     count of the training steps, which is kept in the checkpoint.
     """
+
+    row = dict(on=["class_logits", "mask_logits"], target=["labels", "masks"], at="native")
 
     supervision = "masks"
 

@@ -4,8 +4,9 @@ B images, K classes, D channels, S grid of a level, n objects, H W image, h w ma
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.losses.base import Loss
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import vector_dice
 from segkit.ops.instances.cell_losses import box_targets, focal_of_cells
@@ -18,13 +19,19 @@ DICE_EPS = 0.002
 
 
 @LOSSES.register
-class SOLOv2Masks(nn.Module):
+class SOLOv2Masks(Loss):
     """focal(categories) + mean over positives of Dice(mask) (eq. 8 of SOLO, section 3.3 of SOLOv2).
 
     A SOLO head's row: on=["categories", "kernels", "mask_features", "image"], target=["boxes", "labels", "masks"],
     at="native", with train.dataset.boxes_only=False. The head has no level features: level_features=0. dice: weight;
     ranges, sigma: of the assignment of cells; strides: of each level's masks, 4 for all in SOLOv2.
     """
+
+    row = dict(
+        on=["categories", "kernels", "mask_features", "image"],
+        target=["boxes", "labels", "masks"],
+        at="native",
+    )
 
     supervision = "masks"
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from segkit.config import SECTIONS
+from segkit.criterion import complete_row
 from segkit.data.incremental.plan import ClassPlan
 from segkit.models import growing_segmentor
 from segkit.registry import ConfigError, build_model, did_you_mean, without_start_weights
@@ -60,7 +61,7 @@ def check_growth(cfg: dict, plan: ClassPlan, init: Callable[[nn.Module], None], 
             init(model)
     levels = [f"features.{i}" for i in range(len(model.backbone.channels))]
     for i, row in enumerate(rows):
-        on = row.get("on", ())
+        on = complete_row(row, f"runner.losses.{i}").get("on", ())
         for name in [on] if isinstance(on, str) else on:
             own = name.removeprefix("teacher.")
             is_map = own.startswith("features.")

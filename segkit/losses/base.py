@@ -1,0 +1,27 @@
+"""Base class of the losses of segkit."""
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+
+class Loss(nn.Module):
+    """A loss of model outputs and targets.
+
+    `forward` takes the outputs that the row names in `on`, then the batch entries that it names in `target`, and
+    returns a float32 scalar or a dictionary of them. Losses from outside segkit may be any `nn.Module` with such a
+    `forward`.
+
+    Attributes:
+        row: `on`, `target` and `at` of the loss's row in section `losses`; a config overrides single keys.
+        supervision: what the masks of the training data must be, "boxes" (filled boxes) or "masks" (outlines);
+            None accepts both.
+    """
+
+    row: ClassVar[dict[str, Any]] = {}
+    supervision: ClassVar[str | None] = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the loss can be computed now; False while it needs a pass over the training images first."""
+        return True
