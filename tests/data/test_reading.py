@@ -107,7 +107,7 @@ def test_tiff_without_its_package_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(DataError, match="pip install tifffile"):
+    with pytest.raises(DataError, match=r'tifffile; run: pip install "segkit\[tiff\]"'):
         read_image(tmp_path / "a.tif", 5)
 
 

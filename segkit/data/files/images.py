@@ -118,7 +118,9 @@ def _tiff(path: str | Path) -> np.ndarray:
     try:
         import tifffile
     except ImportError as error:
-        raise DataError(f"{path}: TIFF files of 2, 5 or more channels need tifffile: pip install tifffile") from error
+        raise DataError(
+            f'{path}: TIFF files of 2, 5 or more channels need the package tifffile; run: pip install "segkit[tiff]"'
+        ) from error
     try:
         with tifffile.TiffFile(io.BytesIO(read_bytes(path))) as file:
             series = file.series[0]
