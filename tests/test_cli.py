@@ -11,6 +11,7 @@ from PIL import Image
 from segkit.cli.main import main
 from segkit.config import dump
 from segkit.data.dataset import Dataset
+from segkit.models.bases import Head
 from tests.tiny import sections
 
 
@@ -175,7 +176,7 @@ def test_an_empty_data_set(run, capsys):
     assert "train.dataset: Odd holds no image; check its root and split" in capsys.readouterr().err
 
 
-class PoolHead(torch.nn.Module):
+class PoolHead(Head):
     """Batch norm over a map of one pixel, as the image pooling of DeepLab has it."""
 
     def __init__(self, in_channels, num_classes):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segkit.archs.fcn import FCNHead
 from segkit.convert.keymap import load_map
 from segkit.inference import Predict, at_size, build_score, padded, slide, to_labels, to_probabilities, tta, whole
+from segkit.models.bases import Backbone
 from segkit.models.segmentor import Segmentor
 from segkit.runners.semantic import Semantic
 from segkit.settings import InferenceSettings
@@ -45,11 +46,9 @@ SEEN = {"whole": [(75, 100), (100, 133), (125, 166)], "slide": [(100, 133), (160
 """Sizes of the recorded views in their order, each plain and then mirrored."""
 
 
-class ResNetV1c18(nn.Module):
+class ResNetV1c18(Backbone):
     """timm's ResNet-18 with a deep stem at output stride 8; where timm dilates both convolutions of a block,
     mmsegmentation's BasicBlock dilates the first alone."""
-
-    order = "RGB"
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()

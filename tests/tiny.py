@@ -2,11 +2,13 @@
 
 from torch import Tensor, nn
 
+from segkit.models.bases import Backbone, Head
 
-class TinyBackbone(nn.Module):
+
+class TinyBackbone(Backbone):
     """Two convolutions, features at strides 1 and 2."""
 
-    mean, std, order = (127.5, 127.5, 127.5), (64.0, 64.0, 64.0), "RGB"
+    mean, std = (127.5, 127.5, 127.5), (64.0, 64.0, 64.0)
     stem_channels, stem_stride = 8, 1
 
     def __init__(self, width: int = 8, dropout: float = 0.1):
@@ -21,10 +23,8 @@ class TinyBackbone(nn.Module):
         return [first, self.dropout(self.second(first))]
 
 
-class TinyHead(nn.Module):
+class TinyHead(Head):
     """A 1x1 classifier on the last feature map."""
-
-    needs = ()
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int):
         super().__init__()

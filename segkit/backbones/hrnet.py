@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_weights
+from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
 from segkit.registry import BACKBONES, ConfigError
 
@@ -23,17 +23,26 @@ FUSE_UPSAMPLES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
     "bilinear": _by_factor,
     "bilinear_corners": lambda x, _factor, like: resize(x, like=like, align_corners=True),
 }
-"""How a coarser branch reaches a finer one's size: of the classification nets; of mmsegmentation, first by the whole
-factor, then to the size where that is odd; of the authors' segmentation nets and RITM, corner pixels on corners."""
+"""How the map of a coarser branch is resized to a finer one's.
 
-PUBLISHED_DEPTHS = {((1, 3, 2), 2): "_small_v2"}
-"""(num_modules, num_blocks) -> what timm adds to the name of that width."""
+"nearest" is that of the classification networks. "bilinear" is mmsegmentation's: by the whole factor first, then to
+the finer map's size where that is odd. "bilinear_corners" aligns corners, as the authors' segmentation networks and
+RITM do.
+"""
+
+PUBLISHED_DEPTHS: dict[tuple[tuple[int, ...], int], str] = {((1, 3, 2), 2): "_small_v2"}
+"""Suffix that timm adds to the name of a width, by (num_modules, num_blocks)."""
 
 
 class Residual(nn.Module):
-    """Convolutions with normalization, a shortcut around them and a ReLU: [B,in_channels,h,w] -> [B,widths[-1],h,w].
+    """Residual block: convolutions with normalization, a shortcut around them and a ReLU.
 
-    widths, kernels: of each convolution. Keys conv1, bn1, ..., downsample.0 and .1 where the width changes.
+    State dict keys: conv1, bn1, ..., and downsample.0 and .1 where the width changes.
+
+    Args:
+        in_channels: channels of the input.
+        widths: output channels of each convolution.
+        kernels: kernel size of each convolution.
     """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...], kernels: tuple[int, ...]):
@@ -45,18 +54,23 @@ class Residual(nn.Module):
         self.downsample = None if in_channels == widths[-1] else _conv_bn(in_channels, widths[-1], kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,widths[-1],h,w]."""
+        """Maps float [B,in_channels,h,w] to float [B,widths[-1],h,w]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         for i in range(1, self.num_convs + 1):
             x = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x))
-            # in place: the backward pass of a normalization needs its input, not this output
+            # in place: the backward pass of a normalization reads its input, not this output
             x = F.relu(x.add_(shortcut) if i == self.num_convs else x, inplace=True)
         return x
 
 
 class HRModule(nn.Module):
-    """Branches of residual blocks side by side, after which each receives the sum of all (figure 3): list of maps ->
-    list of maps of the same shapes."""
+    """Parallel branches of residual blocks, followed by the fusion of all resolutions (figure 3).
+
+    Args:
+        widths: channels of each branch, from the finest to the coarsest.
+        num_blocks: residual blocks of each branch.
+        upsample: one of FUSE_UPSAMPLES.
+    """
 
     def __init__(self, widths: tuple[int, ...], num_blocks: int, upsample: str):
         super().__init__()
@@ -70,11 +84,19 @@ class HRModule(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """maps[i]: float [B,widths[i],h_i,w_i] -> the same shapes."""
+        """Runs the branches and adds to each the maps of all others.
+
+        Args:
+            maps: float [B,widths[i],h_i,w_i].
+
+        Returns:
+            Maps of the same shapes.
+        """
         maps = [branch(x) for branch, x in zip(self.branches, maps)]
         return [F.relu(self._sum(maps, target), inplace=True) for target in range(len(maps))]
 
     def _sum(self, maps: list[Tensor], target: int) -> Tensor:
+        """Sum of all branches' maps at the size and width of one of them."""
         total = None
         for source, x in enumerate(maps):
             if source != target:
@@ -86,19 +108,34 @@ class HRModule(nn.Module):
 
 
 @BACKBONES.register
-class HRNet(nn.Module):
-    """A net that keeps a branch at stride 4 to the end, beside branches of strides 8, 16 and 32: [B,in_channels,H,W] ->
-    four maps of width, 2, 4 and 8 times width channels, [B,C_i,ceil(H / stride_i),ceil(W / stride_i)].
+class HRNet(Backbone):
+    """High-resolution network: keeps a branch at stride 4 to the end, beside branches of strides 8, 16 and 32.
 
-    Without the widening layers that the classification net puts after them. Keys are the authors'.
-    width: 18, 32, 48, 64 in the papers; pretrained: False or None for random weights, True for timm's of that width
-    and depth or the name of one of timm's ("hrnet_w18.ms_in1k"), both fetched from the hub, or a source as of Timm;
-    num_modules: of the stages with two, three and four branches; num_blocks: residual blocks of the first stage and of
-    every branch of a module ((1, 3, 2) and 2: "small v2"); fuse_upsample: one of FUSE_UPSAMPLES; norm_eval: batch
-    normalizations stay in eval; mean, std: in 0..255.
+    Its four maps have width, 2, 4 and 8 times width channels. The widening layers that the classification network puts
+    after them are left out. State dict keys are the authors'.
+
+    Args:
+        width: channels of the finest branch; 18, 32, 48 or 64 in the papers.
+        in_channels: channels of the image.
+        pretrained: False or None for random weights; True for timm's of that width and depth, or the name of one of
+            timm's ("hrnet_w18.ms_in1k"), both fetched from the hub; or any other source that Timm takes.
+        num_modules: number of HRModules in the stages with two, three and four branches.
+        num_blocks: residual blocks of the first stage and of every branch of a module; (1, 3, 2) modules of 2 blocks
+            are "small v2".
+        fuse_upsample: one of FUSE_UPSAMPLES.
+        norm_eval: keeps batch normalizations in eval mode.
+        mean, std: per channel of the image, in 0..255.
+
+    Raises:
+        ConfigError: a value is not allowed, or the weights cannot be had.
     """
 
-    order = "RGB"
+    transition1: nn.ModuleList
+    transition2: nn.ModuleList
+    transition3: nn.ModuleList
+    stage2: nn.Sequential
+    stage3: nn.Sequential
+    stage4: nn.Sequential
 
     def __init__(
         self,
@@ -115,7 +152,7 @@ class HRNet(nn.Module):
     ):
         super().__init__()
         if fuse_upsample not in FUSE_UPSAMPLES:
-            raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: choose one of {', '.join(FUSE_UPSAMPLES)}")
+            raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: must be one of {', '.join(FUSE_UPSAMPLES)}")
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.stem_channels, self.stem_stride = 64, 2
@@ -138,12 +175,20 @@ class HRNet(nn.Module):
             depth = PUBLISHED_DEPTHS.get((tuple(num_modules), num_blocks), "")
             source = f"hrnet_w{width}{depth}" if pretrained is True else pretrained
             is_name = pretrained is True or _is_name_of_timm(source)
-            weights = _published(source) if is_name else read_weights(source, list(self.state_dict()))
+            weights = _published(str(source)) if is_name else read_weights(source, list(self.state_dict()))
             load_encoder(self, weights, in_channels, "backbone.pretrained")
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W], normalized; stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after
-        the first convolution -> four maps of strides 4 to 32."""
+        """Computes the feature maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,64,ceil(H / 2),ceil(W / 2)], added after the first convolution, its normalization and
+                ReLU.
+
+        Returns:
+            Four maps of strides 4 to 32, float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])].
+        """
         x = F.relu(self.bn1(self.conv1(image)), inplace=True)
         if stem_add is not None:
             x = x + stem_add
@@ -153,13 +198,13 @@ class HRNet(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            # A new branch starts from the last of those before it; the others go on, changed at most in width.
+            # A new branch starts from the coarsest one before it; the others continue, changed at most in width.
             sources = [*maps, maps[-1]]
             maps = stage([layer(x) for layer, x in zip(transition, sources[: len(transition)])])
         return maps
 
     def train(self, mode: bool = True) -> "HRNet":
-        """As nn.Module.train, but with norm_eval batch normalizations stay in eval."""
+        """As nn.Module.train, but with norm_eval batch normalizations stay in eval mode."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():
@@ -174,7 +219,10 @@ def _conv_bn(in_channels: int, channels: int, *, kernel: int = 3, stride: int = 
 
 
 def _path(widths: tuple[int, ...], source: int, target: int) -> nn.Module | None:
-    """From one branch's width and stride to another's; upward only the width, the size follows when maps are summed."""
+    """Layers from one branch's width and stride to another's.
+
+    To a finer branch they change the width alone; the map is resized where maps are added.
+    """
     if source == target:
         return None
     if source > target:
@@ -184,7 +232,7 @@ def _path(widths: tuple[int, ...], source: int, target: int) -> nn.Module | None
 
 
 def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
-    """To the branches of the next stage: one more of twice the stride, and the right widths."""
+    """Layers to the branches of the next stage, which has one more at twice the stride."""
     layers: list[nn.Module] = [
         nn.Identity() if old == new else _conv_bn(old, new).append(nn.ReLU()) for old, new in zip(before, after)
     ]
@@ -192,18 +240,18 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
     return nn.ModuleList(layers)
 
 
-def _is_name_of_timm(source: Any) -> bool:
+def _is_name_of_timm(source: str | Path | Callable[[], dict]) -> bool:
     import timm
 
     return isinstance(source, str) and source.startswith("hrnet_") and timm.models.is_model_pretrained(source)
 
 
 def _published(name: str) -> dict[str, Tensor]:
-    """timm's ImageNet weights of that name, its classification layers among them."""
+    """timm's ImageNet weights of that name, classification layers included."""
     import timm
 
     if not timm.is_model(name):
-        raise ConfigError(f"backbone.pretrained: timm has no {name}; give a file, or None for random weights")
+        raise ConfigError(f"backbone.pretrained: timm has no model {name}; give a file, or None for random weights")
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:

@@ -1,20 +1,27 @@
-"""A plain convolutional encoder, the contracting path of Ronneberger et al. 2015 with strided convolutions,
-https://arxiv.org/abs/1505.04597."""
+"""A plain convolutional encoder: the contracting path of U-Net with strided convolutions.
+
+Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597.
+"""
 
 from torch import Tensor, nn
 
+from segkit.models.bases import Backbone
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import BACKBONES
 
 
 @BACKBONES.register
-class PlainEncoder(nn.Module):
-    """For small images and first tries: each level halves the size and has two 3x3 convolutions; weights are random.
+class PlainEncoder(Backbone):
+    """A small encoder with random weights, for small images and first experiments.
 
-    channels: of the levels, whose strides are 2, 4, 8, ...; mean, std: per channel of the image, in 0..255.
+    Each level halves the size and has two 3x3 convolutions.
+
+    Args:
+        channels: of the levels, whose strides are 2, 4, 8, ...
+        in_channels: channels of the image.
+        mean, std: one value each for all channels of the image, in 0..255.
     """
 
-    order = "RGB"
     stem_stride = 2
 
     def __init__(
@@ -35,8 +42,15 @@ class PlainEncoder(nn.Module):
         self.refine = nn.ModuleList(ConvBNReLU(width, width, 3) for width in channels)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],ceil(H/2),ceil(W/2)] -> list of float
-        [B,channels[i],h_i,w_i], h_i = ceil(h_(i-1) / 2)."""
+        """Computes the feature maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,channels[0],ceil(H / 2),ceil(W / 2)], added after the first convolution.
+
+        Returns:
+            Maps shallow to deep, float [B,channels[i],h_i,w_i], h_i = ceil(h_(i-1) / 2).
+        """
         features = []
         x = image
         for level, (down, refine) in enumerate(zip(self.down, self.refine)):

@@ -1,5 +1,8 @@
-"""A DenseNet of timm whose last blocks are dilated instead of pooled, Yang et al., CVPR 2018 (DenseASPP), section 4,
-https://openaccess.thecvf.com/content_cvpr_2018/html/Yang_DenseASPP_for_Semantic_CVPR_2018_paper.html."""
+"""A DenseNet of timm whose last blocks are dilated instead of pooled, as in DenseASPP.
+
+Yang et al., CVPR 2018, section 4,
+https://openaccess.thecvf.com/content_cvpr_2018/html/Yang_DenseASPP_for_Semantic_CVPR_2018_paper.html.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,18 @@ from segkit.registry import BACKBONES, ConfigError
 
 @BACKBONES.register
 class TimmDenseNet(Timm):
-    """A DenseNet without the pooling of its last transitions, whose blocks behind them are dilated, and without its
-    last normalization: [B,in_channels,H,W] -> maps of the stem and of the four blocks (strides 2, 4, 8, 8, 8 with two
-    dilations), rounded up.
+    """A DenseNet with dilated last blocks, without the pooling before them and without its last normalization.
 
-    dilations: of the last blocks, one or two of them. The other arguments are Timm's.
+    It returns the maps of the stem and of the four blocks, of strides 2, 4, 8, 8, 8 with two dilations; sizes are
+    rounded up.
+
+    Args:
+        name: of a DenseNet in timm.
+        in_channels, pretrained, frozen_stages, norm_eval, mean, std: as in Timm.
+        dilations: of the last blocks, one or two of them.
+
+    Raises:
+        ConfigError: the encoder is no DenseNet, or there are not one or two dilations.
     """
 
     def __init__(
@@ -34,16 +44,18 @@ class TimmDenseNet(Timm):
         super().__init__(
             name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval, mean=mean, std=std
         )
-        parts = dict(self.encoder.named_children())
-        if "features_transition3" not in parts or not 0 < len(dilations) < 3:
-            raise ConfigError(f"backbone.name = '{name}': a DenseNet of timm is wanted, and one or two dilations")
+        children = dict(self.encoder.named_children())
+        if "features_transition3" not in children:
+            raise ConfigError(f"backbone.name = '{name}': is no DenseNet; name a DenseNet of timm")
+        if not 0 < len(dilations) < 3:
+            raise ConfigError(f"backbone.dilations = {tuple(dilations)}: give one or two dilations")
         for i in (1, 2, 3):
-            # Keeps what lies in the corner of an odd map, as strides rounded up want it.
-            parts[f"features_transition{i}"].pool.ceil_mode = True
+            # Keeps the last row and column of an odd map: sizes are rounded up.
+            children[f"features_transition{i}"].pool.ceil_mode = True
         first = 4 - len(dilations)
         for i, dilation in enumerate(dilations, first):
-            parts[f"features_transition{i}"].pool = nn.Identity()
-            for module in parts[f"features_denseblock{i + 1}"].modules():
+            children[f"features_transition{i}"].pool = nn.Identity()
+            for module in children[f"features_denseblock{i + 1}"].modules():
                 if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
                     module.dilation = module.padding = (dilation, dilation)
         self.encoder.features_norm5 = nn.Identity()

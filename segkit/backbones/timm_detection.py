@@ -1,5 +1,7 @@
-"""A ResNet of timm in the forms that detectors train: normalizations that stay as they are, and deformable
-convolutions, https://github.com/open-mmlab/mmdetection."""
+"""A ResNet of timm as detectors train it, with frozen normalizations and deformable convolutions.
+
+https://github.com/open-mmlab/mmdetection.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +16,21 @@ from segkit.registry import BACKBONES, ConfigError
 
 @BACKBONES.register
 class TimmDetection(Timm):
-    """As Timm at output stride 32: [B,in_channels,H,W] -> the same list of maps.
+    """Timm at output stride 32, optionally with frozen normalizations and deformable convolutions.
 
-    norm_eval: batch normalizations stay in eval; train_norms: whether their scales and biases are trained;
-    deformable_stages: in how many stages, counted from the deepest, the 3x3 convolutions are deformable (Dai et al.,
-    ICCV 2017; 3 in the networks called DCN), modulated: as DeformableConv2d. Pretrained weights are of the encoder
-    without offsets, which start at 0. The other arguments are Timm's.
+    It returns the same list of maps as Timm. Pretrained weights are those of the encoder without offsets, which start
+    at 0.
+
+    Args:
+        name, in_channels, pretrained, frozen_stages, drop_path_rate, mean, std: as in Timm.
+        norm_eval: keeps batch normalizations in eval mode.
+        train_norms: whether their scales and biases are trained.
+        deformable_stages: in how many stages, counted from the deepest, the 3x3 convolutions are deformable (Dai et
+            al., ICCV 2017; 3 in the networks called DCN).
+        modulated: as in DeformableConv2d.
+
+    Raises:
+        ConfigError: the encoder has fewer stages, or its blocks have no 3x3 convolution called conv2.
     """
 
     def __init__(
@@ -50,11 +61,16 @@ class TimmDetection(Timm):
         )
         stages = self.encoder.feature_info.module_name()
         if not 0 <= deformable_stages < len(stages):
-            raise ConfigError(f"backbone.deformable_stages = {deformable_stages}: there are {len(stages) - 1} stages")
+            raise ConfigError(
+                f"backbone.deformable_stages = {deformable_stages}: {name} has {len(stages) - 1} stages; give at most "
+                "as many"
+            )
         for path in stages[len(stages) - deformable_stages :]:
             for block in dict(self.encoder.named_modules())[path]:
                 if not isinstance(getattr(block, "conv2", None), nn.Conv2d):
-                    raise ConfigError(f"backbone.name = '{name}': its blocks have no 3x3 convolution called conv2")
+                    raise ConfigError(
+                        f"backbone.name = '{name}': has no 3x3 convolution conv2 in its blocks; take a ResNet"
+                    )
                 block.conv2 = _deformable(block.conv2, modulated)
         if not train_norms:
             for module in self.encoder.modules():
@@ -64,7 +80,7 @@ class TimmDetection(Timm):
 
 
 def _deformable(conv: nn.Conv2d, modulated: bool) -> DeformableConv2d:
-    """The same convolution with offsets. A bottleneck's conv2 is the 3x3 one; a basic block's is its second."""
+    """The same convolution, deformable. In a bottleneck conv2 is the 3x3 one, in a basic block the second."""
     new = DeformableConv2d(
         conv.in_channels,
         conv.out_channels,

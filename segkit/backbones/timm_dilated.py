@@ -1,5 +1,7 @@
-"""An encoder of timm whose deep stages are dilated and keep their strides, https://github.com/open-mmlab/mmsegmentation
-(FastFCN's encoder there)."""
+"""An encoder of timm whose deep stages are dilated and keep their strides.
+
+FastFCN's encoder in https://github.com/open-mmlab/mmsegmentation.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +14,21 @@ from segkit.registry import BACKBONES, ConfigError
 
 @BACKBONES.register
 class TimmDilated(Timm):
-    """As Timm, but with other dilations of the 3x3 convolutions in its last stages: [B,in_channels,H,W] -> the same
-    list of maps.
+    """Timm with given dilations of the 3x3 convolutions in its last stages.
 
-    dilations: one per stage, of the last len(dilations), or one for each of a stage's blocks: the multi-grid (1, 2, 4)
-    of DeepLabv3 (Chen et al., 2017, section 3.2.2, https://arxiv.org/abs/1706.05587) is ((2, 4, 8),) at output stride
-    16, and ((1, 2, 4),) in mmsegmentation; contract_dilation: the first block of a stage has half of a single one;
-    only: dilates convolutions of this name alone ("conv2" in SFNet's ResNets). The other arguments are Timm's.
+    It returns the same list of maps as Timm.
+
+    Args:
+        name, in_channels, pretrained, output_stride, deep_stem, frozen_stages, norm_eval, drop_path_rate, mean, std: as
+            in Timm.
+        dilations: of each of the last len(dilations) stages; one number, or one for each block of the stage. The
+            multi-grid (1, 2, 4) of DeepLabv3 (Chen et al., 2017, section 3.2.2, https://arxiv.org/abs/1706.05587) is
+            ((2, 4, 8),) at output stride 16, and ((1, 2, 4),) in mmsegmentation.
+        contract_dilation: gives the first block of a stage half of a single number.
+        only: dilates convolutions of this name alone ("conv2" in SFNet's ResNets); "" dilates all.
+
+    Raises:
+        ConfigError: the encoder's stages are not sequences of blocks, or a stage has another number of blocks.
     """
 
     def __init__(
@@ -54,12 +64,15 @@ class TimmDilated(Timm):
         for path, dilation in zip(stages, dilations):
             blocks = dict(self.encoder.named_modules()).get(path)
             if not isinstance(blocks, nn.Sequential):
-                raise ConfigError(f"backbone.name = '{name}': its stages are no rows of blocks that can be dilated")
-            for block, own in zip(blocks, _of_blocks(dilation, len(blocks), contract_dilation)):
-                dilate(block, own, only)
+                raise ConfigError(
+                    f"backbone.name = '{name}': its stages are no sequences of blocks to be dilated; take a ResNet"
+                )
+            for block, spacing in zip(blocks, _of_blocks(dilation, len(blocks), contract_dilation)):
+                dilate(block, spacing, only)
 
 
 def _of_blocks(dilation: int | tuple[int, ...], number: int, is_contracted: bool) -> tuple[int, ...]:
+    """The dilation of each block of a stage."""
     if isinstance(dilation, int):
         return (max(dilation // 2, 1) if is_contracted else dilation, *[dilation] * (number - 1))
     if len(dilation) != number:

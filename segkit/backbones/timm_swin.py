@@ -1,5 +1,7 @@
-"""Swin Transformer as detectors use it: Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030, on images of any size;
-the encoder is timm's. B images, h w map, C channels, N places of a window."""
+"""Swin Transformer as detectors use it, on images of any size; the encoder is timm's.
+
+Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030. B images, h w map, C channels, N positions of a window.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,14 @@ from segkit.registry import BACKBONES, ConfigError
 
 
 class Block(nn.Module):
-    """A block of timm's encoder whose map is padded to whole windows before it is shifted, and shifted at every size
-    (timm shifts first, and not at all where one window holds the map of its default image).
+    """A Swin block of timm for maps of any size.
 
-    block: timm's; its parts keep their names. Shifted windows do not mix places that were apart (section 3.2).
+    The map is padded to whole windows before it is shifted, and it is shifted at every size (timm shifts first, and not
+    at all where one window holds the map of its default image). Positions that were not neighbors before the shift do
+    not attend to each other (section 3.2).
+
+    Args:
+        block: timm's; its layers keep their names.
     """
 
     def __init__(self, block: nn.Module):
@@ -26,16 +32,16 @@ class Block(nn.Module):
         self.window, self.shift = tuple(block.window_size), tuple(block.target_shift_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,h,w,C] -> float [B,h,w,C]."""
+        """Maps float [B,h,w,C] to the same shape."""
         x = x + self.drop_path1(self._attend(self.norm1(x)))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
-        bottom, right = (-side % window for side, window in zip((height, width), self.window))
-        x = F.pad(x, (0, 0, 0, right, 0, bottom))
+        rows, columns = self.window
+        x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
         back = tuple(-step for step in self.shift)
-        size = x.shape[1:3]
+        size = (x.shape[1], x.shape[2])
         mask = None
         if any(self.shift):
             x = torch.roll(x, back, (1, 2))
@@ -44,13 +50,12 @@ class Block(nn.Module):
                 regions.unsqueeze(1) == regions.unsqueeze(2), x.new_full((), -100.0)
             )
         x = self.attn(self._windows(x), mask=mask)
-        rows, columns = self.window
         x = x.view(batch, size[0] // rows, size[1] // columns, rows, columns, -1).transpose(2, 3)
         x = x.reshape(batch, *size, -1)
         return (torch.roll(x, self.shift, (1, 2)) if any(self.shift) else x)[:, :height, :width]
 
     def _windows(self, x: Tensor) -> Tensor:
-        """[B,h,w,C] -> [windows of all images,N,C]."""
+        """Splits [B,h,w,C] into [windows of all images,N,C]."""
         batch, height, width, channels = x.shape
         rows, columns = self.window
         x = x.view(batch, height // rows, rows, width // columns, columns, channels)
@@ -58,19 +63,24 @@ class Block(nn.Module):
 
 
 def _regions(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device) -> Tensor:
-    """-> int64 [h,w], equal where places of a shifted map were neighbours before the shift."""
+    """int64 [h,w], equal where positions of a shifted map were neighbors before the shift."""
     steps = []
     for side, cells, move in zip(size, window, shift):
-        place = torch.arange(side, device=device)
-        steps.append((place >= side - cells).long() + (place >= side - move).long())
+        position = torch.arange(side, device=device)
+        steps.append((position >= side - cells).long() + (position >= side - move).long())
     return 3 * steps[0].unsqueeze(1) + steps[1]
 
 
 @BACKBONES.register
 class TimmSwin(Timm):
-    """A Swin Transformer of timm with a normalization behind each of its four maps: [B,in_channels,H,W] -> as Timm.
+    """A Swin Transformer of timm with a layer normalization after each of its four maps.
 
-    The arguments are Timm's.
+    Args:
+        name: of a Swin Transformer of the first version in timm.
+        in_channels, pretrained, frozen_stages, drop_path_rate, mean, std: as in Timm.
+
+    Raises:
+        ConfigError: the encoder is no such Swin Transformer.
     """
 
     def __init__(
@@ -96,7 +106,9 @@ class TimmSwin(Timm):
         )
         stages = [module for module in self.encoder.modules() if hasattr(module, "blocks")]
         if not stages or not hasattr(stages[0].blocks[0], "target_shift_size"):
-            raise ConfigError(f"backbone.name = '{name}': is no Swin Transformer of the first version")
+            raise ConfigError(
+                f"backbone.name = '{name}': is no Swin Transformer of the first version; name one of timm"
+            )
         for stage in stages:
             stage.blocks = nn.Sequential(*(Block(block) for block in stage.blocks))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.channels)

@@ -1,5 +1,8 @@
-"""A ResNet of timm without its max pooling, as https://github.com/huggingface/pytorch-image-models has it otherwise;
-"dilated convolution instead of max pooling" in studies of small objects."""
+"""A ResNet of timm without its max pooling.
+
+"Dilated convolution instead of max pooling" in studies of small objects;
+https://github.com/huggingface/pytorch-image-models.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +16,18 @@ from segkit.registry import BACKBONES, ConfigError
 
 @BACKBONES.register
 class TimmUnpooled(Timm):
-    """As Timm for a ResNet at output stride 32, but twice as fine from the first stage on: [B,in_channels,H,W] -> maps
-    of strides 2, 2, 4, 8, 16. All pretrained weights are kept.
+    """A ResNet at output stride 32, but with twice the resolution from the first stage on: strides 2, 2, 4, 8, 16.
 
-    instead: "conv" puts a 3x3 convolution of dilation 2 at the place of the pooling, which starts as the identity;
-    "dilate" puts nothing there and dilates the first stage by 2, so that its convolutions see what they saw behind the
-    pooling. The other arguments are Timm's.
+    All pretrained weights are kept.
+
+    Args:
+        name: of a ResNet in timm.
+        instead: "conv" replaces the pooling by a 3x3 convolution of dilation 2 that starts as the identity; "dilate"
+            removes it and dilates the first stage by 2, so that its convolutions see what they saw after the pooling.
+        in_channels, pretrained, frozen_stages, norm_eval, drop_path_rate, mean, std: as in Timm.
+
+    Raises:
+        ConfigError: `instead` is neither, or the encoder has no max pooling.
     """
 
     def __init__(
@@ -46,7 +55,7 @@ class TimmUnpooled(Timm):
             std=std,
         )
         if instead not in ("conv", "dilate"):
-            raise ConfigError(f"backbone.instead = '{instead}': 'conv' or 'dilate'")
+            raise ConfigError(f"backbone.instead = '{instead}': must be 'conv' or 'dilate'")
         if not isinstance(getattr(self.encoder, "maxpool", None), nn.MaxPool2d):
             raise ConfigError(f"backbone.name = '{name}': has no max pooling behind its stem; take a ResNet")
         if instead == "conv":

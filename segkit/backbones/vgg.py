@@ -5,22 +5,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.backbones.weights import load_encoder
+from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
 
 
 @BACKBONES.register
-class VGG16(nn.Module):
-    """Thirteen convolutions in five stages, each followed by pooling, and the two large fully connected layers as
-    convolutions: [B,in_channels,H,W] -> maps behind pool1 to pool5 (strides 2 to 32) and behind fc7 (stride 32).
+class VGG16(Backbone):
+    """VGG-16 with its two large fully connected layers as convolutions.
 
-    channels: of the five stages; hidden: of fc6 and fc7, 0 for none; padding: of the first convolution. With 1 the maps
-    are as large as their strides say (rounded up). FCN has 100: fc6 (7x7) is then not padded and every image is large
-    enough for it; the maps are larger, and FCN's head knows by how much. dropout: behind fc6 and fc7; pretrained: with
-    timm's weights, fetched from the hub; mean, std: in 0..255.
+    Thirteen convolutions in five stages, each followed by pooling. It returns the maps after pool1 to pool5 (strides 2
+    to 32) and after fc7 (stride 32).
+
+    Args:
+        in_channels: channels of the image.
+        channels: of the five stages.
+        hidden: channels of fc6 and fc7; 0 for neither.
+        padding: of the first convolution, 1 or 100. With 1 the maps have the sizes of their strides (rounded up). FCN
+            has 100: fc6 (7x7) is then not padded and every image is large enough for it; the maps are larger, and FCN's
+            head crops them.
+        dropout: share of values dropped after fc6 and after fc7.
+        pretrained: loads timm's weights, fetched from the hub.
+        mean, std: per channel of the image, in 0..255.
+
+    Raises:
+        ValueError: another padding.
     """
 
-    order = "RGB"
     stem_stride = 1
 
     def __init__(
@@ -37,7 +48,7 @@ class VGG16(nn.Module):
     ):
         super().__init__()
         if padding not in (1, 100):
-            raise ValueError(f"padding = {padding}: 1, or FCN's 100")
+            raise ValueError(f"padding = {padding}: must be 1, or FCN's 100")
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.padding = padding
         self.channels = (*channels, *([hidden] if hidden else []))
@@ -48,8 +59,7 @@ class VGG16(nn.Module):
         for stage, (out, num_convs) in enumerate(zip(channels, (2, 2, 3, 3, 3))):
             convs = []
             for i in range(num_convs):
-                around = padding if stage == i == 0 else 1
-                convs.append(ConvBNReLU(width, out, padding=around, norm=False))
+                convs.append(ConvBNReLU(width, out, padding=padding if stage == i == 0 else 1, norm=False))
                 width = out
             self.stages.append(nn.Sequential(*convs))
         self.fc = None
@@ -64,8 +74,15 @@ class VGG16(nn.Module):
             self._load(in_channels)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
-        -> list of float [B,channels[i],h_i,w_i]."""
+        """Computes the feature maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,channels[0],H,W], added after the first convolution.
+
+        Returns:
+            Maps shallow to deep, float [B,channels[i],h_i,w_i].
+        """
         x = self.stages[0][0](image)
         if stem_add is not None:
             x = x + F.pad(stem_add, [self.padding - 1] * 4)
@@ -82,5 +99,5 @@ class VGG16(nn.Module):
         import timm
 
         published = [*timm.create_model("vgg16", pretrained=True).state_dict().values()]
-        own = [*self.state_dict()]
-        load_encoder(self, dict(zip(own, published)), in_channels, "backbone.pretrained")
+        names = [*self.state_dict()]
+        load_encoder(self, dict(zip(names, published)), in_channels, "backbone.pretrained")

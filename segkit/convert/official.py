@@ -1,4 +1,4 @@
-"""Checkpoints in the own format of another project, which describes its network: found by their content."""
+"""Finds checkpoints in the format of another project that describe their network, and translates them."""
 
 from types import ModuleType
 from typing import Any
@@ -10,13 +10,13 @@ FORMATS: tuple[ModuleType, ...] = (ritm_file,)
 
 
 def read_official(content: Any) -> dict[str, Any] | None:
-    """Translates what a file holds where it has the format of another project.
+    """Translates the content of a file that has the format of another project.
 
     Args:
         content: the unpickled file, plain types and tensors.
 
     Returns:
-        What a checkpoint of segkit holds, with "source", the name of the key map; None for every other content.
+        The content of a checkpoint of segkit, with "source", the name of the key map; None for every other content.
 
     Raises:
         ConfigError: the file describes a network that segkit does not know, or its description is damaged.

@@ -1,4 +1,4 @@
-"""Reads the tensors of a published checkpoint, also where its pickle names classes nobody has; executes nothing."""
+"""Reads the tensors of a published checkpoint, even if its pickle names unknown classes; executes nothing."""
 
 import collections
 import pickle
@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TENSOR_PARTS = {
+TENSOR_BUILDERS = {
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_tensor"),
     ("torch._utils", "_rebuild_parameter"),
     ("torch", "Size"),
 }
-"""What a tensor is made of. Nothing else of the file's choice is ever called."""
+"""Module and name of what builds a tensor. Nothing else that a file names is ever called."""
 
 STATE_KEYS = ("state_dict", "model_state", "segmentor", "model", "net", "module")
+"""Keys under which checkpoints hold their state dict; the first present one counts."""
 
 
 class Unknown:
-    """Stands for an object of a class that is not loaded: takes whatever the pickle does to it and does nothing."""
+    """Placeholder for an object of a class that is not loaded: accepts all that a pickle does to it, does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Unknown":
         return super().__new__(cls)
@@ -39,30 +40,38 @@ class Unknown:
         pass
 
     def append(self, value: Any) -> None:
-        pass
+        """Does nothing."""
 
     def extend(self, values: Any) -> None:
-        pass
+        """Does nothing."""
 
     def add(self, value: Any) -> None:
-        pass
+        """Does nothing."""
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """An unpickler that finds tensors, ordered dicts and storages; every other name becomes Unknown."""
+    """An unpickler that knows tensors, ordered dicts and storages; every other class becomes Unknown."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns the class or function of this name in a module; Unknown for all but the harmless ones."""
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        if (module, name) in TENSOR_PARTS or (module in ("torch", "torch.storage") and name.endswith("Storage")):
+        if (module, name) in TENSOR_BUILDERS or (module in ("torch", "torch.storage") and name.endswith("Storage")):
             return super().find_class(module, name)
         return Unknown
 
 
 def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """path: a .pth or .pt of anybody's -> (name -> tensor on the CPU, what else the file says in plain types).
+    """Reads a published checkpoint.
 
-    Raises ValueError where the file holds no tensors or is damaged.
+    Args:
+        path: a .pth or .pt file of any project.
+
+    Returns:
+        Tensors on the CPU by name, the prefix "module." removed; and the file's other entries of plain types.
+
+    Raises:
+        ValueError: the file holds no tensors or is damaged.
     """
     safe_pickle = SimpleNamespace(Unpickler=TensorUnpickler, load=_load, __name__="segkit_tensors")
     try:
@@ -80,10 +89,17 @@ def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def described(meta: dict[str, Any]) -> dict[str, Any]:
-    """meta: what a file says beside its tensors -> "classes" and "palette" where it names them (mmengine's forms)."""
+    """Finds classes and palette among the entries of a published checkpoint, in mmengine's formats.
+
+    Args:
+        meta: the file's entries beside its tensors.
+
+    Returns:
+        "classes" and "palette", where the file names them.
+    """
     inner = meta.get("meta", {})
-    told = inner.get("dataset_meta", inner) if isinstance(inner, dict) else {}
-    lower = {str(key).lower(): value for key, value in told.items()} if isinstance(told, dict) else {}
+    dataset_meta = inner.get("dataset_meta", inner) if isinstance(inner, dict) else {}
+    lower = {str(key).lower(): value for key, value in dataset_meta.items()} if isinstance(dataset_meta, dict) else {}
     return {key: lower[key] for key in ("classes", "palette") if lower.get(key)}
 
 

@@ -1,5 +1,8 @@
-"""Official checkpoints of RITM, https://github.com/SamsungLabs/ritm_interactive_segmentation: they name their network
-by a class path and its arguments. Both are read as text; nothing of them is imported or executed."""
+"""Reads official checkpoints of RITM, which name their network by a class path and its arguments.
+
+https://github.com/SamsungLabs/ritm_interactive_segmentation. Path and arguments are read as text; nothing of them is
+imported or executed.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,15 +26,15 @@ COMMON: dict[str, Any] = {
     "binary_prev_mask": False,
     "norm_mean_std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""Arguments of both families and their defaults, which hold where an old file does not name them."""
+"""Arguments of both families and their defaults, for old files that do not name them."""
 
 HRNET: dict[str, Any] = {"width": 48, "ocr_width": 256, "small": False}
 DEEPLAB: dict[str, Any] = {"backbone": "resnet50", "deeplab_ch": 256, "aspp_dropout": 0.5}
 RESNETS = {"resnet34": "resnet34", "resnet50": "resnet50s", "resnet101": "resnet101s", "resnet152": "resnet152s"}
-"""Encoders of the DeepLab family and timm's names for them."""
+"""timm's names of the DeepLab family's encoders."""
 
 WITHOUT_INFLUENCE = ("with_aux_output", "cpu_dist_maps", "backbone_lr_mult")
-"""What is returned, how maps are computed, rates of training: nothing a trained network depends on."""
+"""Arguments for returned outputs, the computation of click maps and learning rates: a trained network ignores them."""
 
 NORM_LAYERS = ("norm_layer", "backbone_norm_layer")
 
@@ -45,7 +48,7 @@ def _hrnet(values: dict[str, Any]) -> dict[str, dict]:
 def _deeplab(values: dict[str, Any]) -> dict[str, dict]:
     name = values["backbone"]
     if name not in RESNETS:
-        raise ConfigError(f"params.backbone = {name!r}: known are {', '.join(RESNETS)}")
+        raise ConfigError(f"params.backbone = {name!r}: must be one of {', '.join(RESNETS)}")
     backbone = {"type": "Timm", "name": RESNETS[name], "output_stride": 8}
     head = {"type": "ClickDeepLabHead", "channels": values["deeplab_ch"], "dropout": values["aspp_dropout"]}
     return {"backbone": backbone, "head": head}
@@ -55,23 +58,35 @@ FAMILIES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], dict[str, d
     "isegm.model.is_hrnet_model.HRNetModel": (HRNET, _hrnet),
     "isegm.model.is_deeplab_model.DeeplabModel": (DEEPLAB, _deeplab),
 }
-"""Class path -> arguments of its own with defaults, and what makes backbone and head of them."""
+"""By class path: the arguments of this family alone with their defaults, and the function that makes the sections
+`backbone` and `head` of them."""
 
 
 def is_official(content: Any) -> bool:
-    """Whether the content of a file has the official form: weights with a class and its arguments, or a list of such,
-    one per stage."""
+    """Returns whether a file has the official format.
+
+    Args:
+        content: the unpickled file. The format is a dict of weights, class path and arguments, or a list of such, one
+            per stage.
+    """
     if isinstance(content, list | tuple):
-        return bool(content) and all(isinstance(part, dict) and is_official(part) for part in content)
+        return bool(content) and all(isinstance(stage, dict) and is_official(stage) for stage in content)
     config = content.get("config") if isinstance(content, dict) else None
     return isinstance(config, dict) and {"class", "params"} <= config.keys() and "state_dict" in content
 
 
 def read_official(content: dict | list) -> dict[str, Any]:
-    """content: as is_official takes it -> what a checkpoint of segkit holds: "model" (tensors by segkit's names),
-    "config" with the section `model`, "classes"; and "source", the key map, which marks a file that knows its model.
+    """Translates an official checkpoint.
 
-    Raises ConfigError for a class or an argument that segkit does not know and for a damaged description.
+    Args:
+        content: the unpickled file, for which is_official holds.
+
+    Returns:
+        The content of a checkpoint of segkit: "model" (tensors by segkit's names), "config" with the section `model`,
+        "classes"; and "source", the name of the key map, which marks a file that describes its model.
+
+    Raises:
+        ConfigError: segkit does not know the class or an argument, or the description is damaged.
     """
     stages = list(content) if isinstance(content, list | tuple) else [content]
     sections = [model_section(stage["config"], f"stage {i}: " * (len(stages) > 1)) for i, stage in enumerate(stages)]
@@ -85,26 +100,39 @@ def read_official(content: dict | list) -> dict[str, Any]:
 
 
 def model_section(config: dict[str, Any], at: str = "") -> dict[str, Any]:
-    """config: {"class": path, "params": {name: {"type", "value", "specified"}}} -> the section `model`. at: what errors
-    begin with."""
+    """Translates the description of a network.
+
+    Args:
+        config: {"class": path, "params": {name: {"type", "value", "specified"}}}.
+        at: prefix of error messages.
+
+    Returns:
+        The section `model` of a config.
+
+    Raises:
+        ConfigError: segkit does not know the class or an argument, or the description is damaged.
+    """
     path = config["class"]
     if path not in FAMILIES:
         raise ConfigError(f"{at}config.class = {path!r}: is none of RITM's networks ({', '.join(FAMILIES)})")
-    own, parts = FAMILIES[path]
+    defaults, to_sections = FAMILIES[path]
     try:
-        values = _values(config["params"], {**COMMON, **own})
-        built = parts(values)
-        built["backbone"] |= _statistics(values["norm_mean_std"])
-        return {"type": "ClickSegmentor", "num_classes": 1, "align_corners": True, **_guidance(values), **built}
+        values = _values(config["params"], {**COMMON, **defaults})
+        sections = to_sections(values)
+        sections["backbone"] |= _statistics(values["norm_mean_std"])
+        return {"type": "ClickSegmentor", "num_classes": 1, "align_corners": True, **_guidance(values), **sections}
     except ConfigError as error:
         raise ConfigError(f"{at}config.{error}") from error
 
 
 def _values(params: Any, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The file's values over the defaults. An argument nobody knows is an error only where the trainer was told it:
-    the others are defaults of classes around the network."""
+    """The file's arguments, with defaults for the others.
+
+    An unknown argument is an error only where it was specified for the training: others are defaults of classes around
+    the network.
+    """
     if not isinstance(params, dict):
-        raise ConfigError(f"params: is a {type(params).__name__}, not the arguments by name")
+        raise ConfigError(f"params: is a {type(params).__name__}, must be a dict of arguments by name")
     values = dict(defaults)
     for name, entry in params.items():
         if not isinstance(entry, dict) or "value" not in entry:
@@ -114,7 +142,7 @@ def _values(params: Any, defaults: dict[str, Any]) -> dict[str, Any]:
         elif name in NORM_LAYERS:
             _check_norm(name, entry["value"])
         elif name not in WITHOUT_INFLUENCE and entry.get("specified"):
-            hint = did_you_mean(name, values) or f"; known are {', '.join([*values, *WITHOUT_INFLUENCE])}"
+            hint = did_you_mean(name, values) or f"; available: {', '.join([*values, *WITHOUT_INFLUENCE])}"
             raise ConfigError(f"params.{name} = {entry['value']!r}: no such argument of RITM's networks{hint}")
     return values
 
@@ -125,11 +153,11 @@ def _check_norm(name: str, value: Any) -> None:
 
 
 def _guidance(values: dict[str, Any]) -> dict[str, Any]:
-    """How clicks enter, as arguments of ClickSegmentor."""
-    side = "Conv1E" if values["conv_extend"] else "Conv1S"
+    """Arguments of ClickSegmentor for the guidance."""
+    stem_scheme = "Conv1E" if values["conv_extend"] else "Conv1S"
     radius = "radius" if values["use_disks"] else "norm_radius"
     return {
-        "scheme": "DMF" if values["use_rgb_conv"] else side,
+        "scheme": "DMF" if values["use_rgb_conv"] else stem_scheme,
         "encoding": "disks" if values["use_disks"] else "distance",
         radius: values["norm_radius"],
         "groups": tuple(values["clicks_groups"] or ()),
@@ -141,12 +169,17 @@ def _guidance(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _statistics(mean_std: Any) -> dict[str, tuple[float, ...]]:
-    """Of pixels in 0..1 -> as arguments of a backbone, in 0..255."""
+    """Mean and standard deviation of pixels in 0..1 as arguments of a backbone, in 0..255."""
     try:
-        mean, std = (tuple(round(255 * float(value), 6) for value in part) for part in mean_std)
+        mean, std = mean_std
+        return {
+            "mean": tuple(round(255 * float(value), 6) for value in mean),
+            "std": tuple(round(255 * float(value), 6) for value in std),
+        }
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"params.norm_mean_std = {mean_std!r}: expected means and deviations") from error
-    return {"mean": mean, "std": std}
+        raise ConfigError(
+            f"params.norm_mean_std = {mean_std!r}: must be (mean, standard deviation), one value per channel each"
+        ) from error
 
 
 def _tensors(state: Any) -> dict[str, Tensor]:

@@ -1,34 +1,64 @@
-"""Attention over the positions of a map, and the heads built around one such block, as several papers share them.
+"""Self-attention over the positions of a feature map, shared by the heads of several papers.
 
-Shape legend: B batch, K classes, C channels, h w height and width of a feature map, D channels that are compared.
+Shape legend: B batch, K classes, C channels, h w height and width of a feature map, D channels of queries and keys.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
+from segkit.types import Outputs
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0) -> Tensor:
-    """query: float [B,D,h,w]; key: float [B,D,m,n]; value: float [B,C,m,n] -> float [B,C,h,w]: at each position of the
-    query the mean of the values, weighted by softmax(scale * <query, key>) over the m * n positions."""
-    rows = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value)]
+    """Scaled dot-product attention between the positions of feature maps, with one attention head.
+
+    Args:
+        query: float [B,D,h,w].
+        key: float [B,D,m,n].
+        value: float [B,C,m,n].
+        scale: factor of the products before the softmax.
+
+    Returns:
+        float [B,C,h,w]: at each position of the query the mean of the values, weighted by softmax(scale * <query, key>)
+        over the m * n positions.
+    """
+    tokens = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value)]
     if query.is_cuda:
-        # the kernels that hold no [h * w,m * n] products read channels that lie side by side
-        rows = [x.contiguous() for x in rows]
-    mixed = F.scaled_dot_product_attention(*rows, scale=scale)
+        # the kernels that never store the [h * w,m * n] products read contiguous channels
+        tokens = [x.contiguous() for x in tokens]
+    queries, keys, values = tokens
+    mixed = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
     return mixed.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:])
 
 
 def pool_points(x: Tensor, bins: tuple[int, ...]) -> Tensor:
-    """float [B,C,h,w] -> float [B,C,sum of bins squared,1]: the means over grids of each number of cells a side."""
+    """Averages a feature map over several grids and lists all grid cells as positions (spatial pyramid pooling).
+
+    Args:
+        x: float [B,C,h,w].
+        bins: cells per side of each grid.
+
+    Returns:
+        float [B,C,sum of bins squared,1].
+    """
     return torch.cat([F.adaptive_avg_pool2d(x, size).flatten(2) for size in bins], dim=2).unsqueeze(3)
 
 
 def project(in_channels: int, channels: int, num_convs: int = 1, *, norm: bool = True) -> nn.Module:
-    """1x1 convolutions to what is compared or gathered: num_convs with normalization and ReLU, or with norm=False a
-    single one with a bias and nothing after it."""
+    """Builds the 1x1 convolutions that make queries, keys or values.
+
+    Args:
+        in_channels: channels of the feature map.
+        channels: output channels.
+        num_convs: number of convolutions, each followed by batch normalization and ReLU.
+        norm: False gives a single convolution with a bias and nothing after it.
+
+    Returns:
+        A module that maps float [B,in_channels,h,w] to float [B,channels,h,w].
+    """
     if not norm:
         return nn.Conv2d(in_channels, channels, 1)
     convs = [ConvBNReLU(in_channels if i == 0 else channels, channels, 1) for i in range(num_convs)]
@@ -36,18 +66,23 @@ def project(in_channels: int, channels: int, num_convs: int = 1, *, norm: bool =
 
 
 def start_at_zero(conv: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with weights and bias 0: what it adds is nothing at the first step."""
+    """Sets weights and bias of a convolution to 0, so that a residual branch adds nothing at the first step."""
     for parameter in conv.parameters():
         nn.init.zeros_(parameter)
     return conv
 
 
 class SelfAttention2d(nn.Module):
-    """What a position gathers from the positions of its own or of another map: [B,C,h,w] -> [B,C',h,w].
+    """Attention of each position of a feature map to all positions of the same or of another map.
 
-    query, key, value: modules that make the compared and the gathered maps; key=None compares the query's own maps, by
-    the same weights; out: applied to what was gathered, None for nothing; scale: of the products before the softmax,
-    D ** -0.5 in most papers; bins: keys and values are first averaged over grids of these numbers of cells a side.
+    Args:
+        query: module that makes the queries.
+        key: module that makes the keys; None makes them with the query's module, and weights, from the context.
+        value: module that makes the values.
+        out: applied to the attended values; None for nothing.
+        scale: factor of the products before the softmax, D ** -0.5 in most papers.
+        bins: keys and values are first averaged over grids with these numbers of cells per side; () keeps all
+            positions.
     """
 
     def __init__(
@@ -67,8 +102,15 @@ class SelfAttention2d(nn.Module):
         self.bins = tuple(bins)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x: float [B,C,h,w], whose positions ask; context: float [B,C2,m,n], which answers, None for x itself
-        -> float [B,C',h,w]."""
+        """Attends from each position of x to the positions of the context.
+
+        Args:
+            x: float [B,C,h,w], from which the queries are made.
+            context: float [B,C2,m,n], from which keys and values are made; None takes x itself.
+
+        Returns:
+            float [B,C',h,w].
+        """
         source = x if context is None else context
         query = self.query(x)
         if self.key is not None:
@@ -81,12 +123,20 @@ class SelfAttention2d(nn.Module):
         return self.out(attend(query, key, value, scale=self.scale))
 
 
-class BlockFCN(nn.Module):
-    """Two 3x3 convolutions with a block between them that lets positions see each other, a third over the result
-    beside the head's input, and a classifier: the form in which NonLocal, GCNet, DNL and CCNet are compared.
+class BlockFCN(Head):
+    """An FCN head with a context block between two 3x3 convolutions.
 
-    in_channels, level: of the features, the one that is read; block: float [B,channels,h,w] -> the same; concat_input:
-    whether the third convolution is there; dropout: share of channels dropped before the classifier.
+    NonLocal, GCNet, DNL and CCNet are compared in this form: convolution, block, convolution, a third convolution over
+    the result concatenated with the head's input, and a classifier.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: K.
+        block: maps float [B,channels,h,w] to the same shape.
+        channels: of the convolutions.
+        concat_input: whether the third convolution is there.
+        dropout: share of channels dropped before the classifier.
+        level: index of the feature map that is read, -1 for the deepest.
     """
 
     def __init__(
@@ -109,8 +159,15 @@ class BlockFCN(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts classes from one feature map.
+
+        Args:
+            features: float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits" float [B,K,h,w] and "embedding" float [B,channels,h,w], the classifier's input.
+        """
         x = features[self.level]
         mixed = self.convs[1](self.block(self.convs[0](x)))
         if self.merge is not None:

@@ -1,4 +1,4 @@
-"""The contracts of the parts of a model: encoders, heads, and heads that find instances.
+"""Base classes of a model's parts: backbones, heads, and heads that find instances.
 
 Shape legend: B batch, C channels, K classes, H W image, h w features, n objects.
 """
@@ -12,14 +12,18 @@ from segkit.types import Found, Meta, Outputs
 
 
 class Backbone(nn.Module):
-    """An encoder: an image in, feature maps of falling resolution out.
+    """An encoder: takes an image, returns feature maps of falling resolution.
+
+    A subclass gives `forward(image, stem_add=None) -> list[Tensor]`: image float [B,C,H,W], normalized; stem_add float
+    [B,stem_channels,ceil(H / stem_stride),ceil(W / stem_stride)], added to the stem's output; the result float
+    [B,channels[i],h_i,w_i], shallow to deep.
 
     Attributes:
         channels: channels of each feature map.
-        strides: image pixels per cell of each feature map.
+        strides: stride of each feature map in pixels of the image.
         mean, std: per input channel, in 0..255; the model normalizes with them.
         order: "RGB" or "BGR", the channel order that the encoder reads.
-        stem_channels, stem_stride: of the first layer's output, to which clicks can be added; 0 where there is none.
+        stem_channels, stem_stride: of the stem's output, to which clicks can be added; 0 where the stem is unknown.
         is_pretrained: whether the encoder starts from trained weights.
     """
 
@@ -34,7 +38,7 @@ class Backbone(nn.Module):
 
 
 class Head(nn.Module):
-    """A decoder: feature maps in, named outputs out.
+    """A decoder: takes feature maps, returns named outputs.
 
     A subclass takes `in_channels` and `num_classes` in its constructor, and gives
     `forward(features: list[Tensor], **needs) -> Outputs`.
@@ -42,9 +46,10 @@ class Head(nn.Module):
     Attributes:
         needs: what `forward` takes by keyword beside the features: "image" (normalized, float [B,C,H,W]), "window" (of
             each image the crop's position) or "size" ((H, W) of the input).
-        fit_images: training images whose label maps the head wants to see before the first step; 0 for none.
-        is_fitted: bool tensor [], whether it has seen them or was loaded.
-        classifier: the last convolution, whose outputs grow with the classes; None where the head cannot grow.
+        fit_images: training images whose label maps the head is fitted to before the first step; 0 for none.
+        is_fitted: bool tensor [], whether it was fitted, or loaded from a fitted head.
+        classifier: the last convolution, whose outputs grow with the classes; None where the head cannot grow. It has
+            no default here, since modules found by name would be hidden by it.
         scale_points: paths of the submodules whose outputs f-BRS scales and shifts, by its letter A, B or C.
     """
 
@@ -54,7 +59,7 @@ class Head(nn.Module):
     scale_points: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def fit(self, masks: Iterable[Tensor], ignore: int) -> None:
-        """Starts layers from training labels.
+        """Initializes layers from training labels; called before the first step where fit_images is set.
 
         Args:
             masks: int64 [B,H,W] label maps.
@@ -67,7 +72,7 @@ class InstanceHead(Head):
     """A head that finds instances."""
 
     def complete(self, outputs: Outputs, boxes: list[Tensor]) -> Outputs:
-        """In training, outputs that depend on the objects of the batch.
+        """Computes, in training, outputs that depend on the objects of the batch.
 
         Args:
             outputs: of `forward`.

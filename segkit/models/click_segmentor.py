@@ -1,12 +1,16 @@
-"""Reviving Iterative Training with Mask Guidance, Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
+"""How clicks and the previous mask enter any segmentation model.
 
-How clicks and the previous mask enter any segmentor (section 3). B batch, P clicks per sign, G guidance channels.
+Reviving Iterative Training with Mask Guidance, Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583, section 3.
+B batch, P clicks per sign, G guidance channels.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Backbone, Head
 from segkit.models.layers import gaussian_xavier_, resize
 from segkit.models.segmentor import Segmentor
 from segkit.ops.interactive.click_maps import clicks_of_group, disk_maps, distance_maps
@@ -15,7 +19,14 @@ from segkit.types import Outputs
 
 
 class DMF(nn.Module):
-    """Distance maps fusion (figure 3a): two 1x1 convolutions turn image and guidance into three channels again."""
+    """Distance maps fusion (figure 3a): two 1x1 convolutions fuse image and guidance into three channels.
+
+    Args:
+        guidance: G, channels of the guidance.
+        channels: of the stem; not used here.
+        stride: of the stem; not used here.
+        act: nn.LeakyReLU for one of slope 0.2, anything else for a ReLU.
+    """
 
     def __init__(self, guidance: int, channels: int, stride: int, act: type[nn.Module] | None = None):
         super().__init__()
@@ -25,29 +36,60 @@ class DMF(nn.Module):
         )
 
     def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, None]:
-        """image: float [B,3,H,W], normalized; guidance: float [B,G,H,W] -> what the backbone reads, nothing to add."""
+        """Fuses image and guidance.
+
+        Args:
+            image: float [B,3,H,W], normalized.
+            guidance: float [B,G,H,W].
+
+        Returns:
+            What the backbone reads, float [B,3,H,W]; and None, since nothing is added to the stem's output.
+        """
         return self.layers(torch.cat([image, guidance], dim=1)), None
 
 
 class Conv1E(nn.Module):
-    """One convolution beside the stem, added to what leaves the stem (figure 3b)."""
+    """One convolution of the guidance, added to the stem's output (figure 3b).
+
+    Args:
+        guidance: G, channels of the guidance.
+        channels: channels that are added to the stem's output.
+        stride: of the stem.
+        act: not used here.
+    """
 
     def __init__(self, guidance: int, channels: int, stride: int, act: type[nn.Module] | None = None):
         super().__init__()
         self.conv = _strided(guidance, channels, stride)
 
     def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
-        """As DMF.forward -> the image as it is, float [B,channels,ceil(H / stride),ceil(W / stride)]."""
+        """Encodes the guidance.
+
+        Args:
+            image: float [B,3,H,W], normalized.
+            guidance: float [B,G,H,W].
+
+        Returns:
+            The unchanged image, and what is added to the stem's output,
+            float [B,channels,ceil(H / stride),ceil(W / stride)].
+        """
         return image, self.conv(guidance)
 
 
 class Conv1S(nn.Module):
-    """Two convolutions beside the stem, times a learnt scale that starts small (figure 3c)."""
+    """Two convolutions of the guidance, times a learned scale, added to the stem's output (figure 3c).
+
+    Args:
+        guidance: G, channels of the guidance.
+        channels: channels that are added to the stem's output.
+        stride: of the stem.
+        act: nn.LeakyReLU for one of slope 0.2, anything else for a ReLU.
+    """
 
     def __init__(self, guidance: int, channels: int, stride: int, act: type[nn.Module] | None = None):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(guidance, 16, 1), _act(act), _strided(16, channels, stride))
-        # the published code's start value: the image's features lead at first
+        # the published code's initial value: the image's features dominate at first
         self.scale = nn.Parameter(torch.full((1,), 0.05))
 
     def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,31 +106,46 @@ def _act(act: type[nn.Module] | None) -> nn.Module:
 
 
 def _strided(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
-    """The smallest odd kernel that leaves no pixel out; 3 at the stem stride of 2."""
+    """A convolution with the smallest odd kernel that reads every pixel; 3 at the stem stride of 2."""
     kernel = max(3, stride // 2 * 2 + 1)
     return nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2)
 
 
 @MODELS.register
 class ClickSegmentor(Segmentor):
-    """A segmentor that also reads clicks and the mask of the round before; any backbone whose stem is known, any head.
+    """A segmentor that also reads clicks and the mask predicted before the newest click.
 
-    scheme: how guidance enters, one of SCHEMES; encoding: "disks" of `radius` pixels, or "distance" (tanh(2 d /
-    norm_radius)); previous_mask: whether the last probabilities are read as well; binary_previous: cut at .5 first;
-    groups: radii of click groups, of the first click, the second, ..., of the rest (in place of `radius`);
-    guidance_channels: maps added to the stem, None for as many as it has; with fewer, the stem's last stay as they are;
-    leaky: LeakyReLU(.2) in DMF and Conv1S instead of ReLU; xavier: everything but a pretrained backbone starts by
-    layers.gaussian_xavier_, as the published networks do, instead of by its own law. num_classes is 1: object or not.
+    Takes any head, and any backbone whose stem segkit knows (DMF takes all).
+
+    Args:
+        num_classes: must be 1, the object.
+        backbone, head, neck, aux: as in Segmentor.
+        align_corners: as in Segmentor.
+        scheme: how the guidance enters, one of SCHEMES.
+        encoding: how clicks are drawn: "disks" of `radius` pixels, or "distance" maps, tanh(2 d / norm_radius).
+        radius: of the disks, in pixels.
+        norm_radius: of the distance maps, in pixels.
+        previous_mask: whether the probabilities predicted before are read as well.
+        binary_previous: whether these are thresholded at 0.5 first.
+        groups: radii for groups of clicks, of the first click, the second, ..., of the rest (in place of `radius`).
+        guidance_channels: channels that are added to the stem's output; None for as many as it has. With fewer, the
+            stem's last channels are left unchanged.
+        leaky: LeakyReLU of slope 0.2 in DMF and Conv1S instead of ReLU.
+        xavier: initializes everything but a pretrained backbone by layers.gaussian_xavier_, as the published networks
+            do, instead of by each layer's own rule.
+
+    Raises:
+        ConfigError: an argument has no such value, or the backbone has no known stem and the scheme needs one.
     """
 
     def __init__(
         self,
         num_classes: int,
-        backbone: nn.Module,
-        head: nn.Module,
+        backbone: Backbone,
+        head: Head,
         *,
         neck: nn.Module | None = None,
-        aux: tuple[nn.Module, ...] = (),
+        aux: tuple[Head, ...] = (),
         align_corners: bool = True,
         scheme: str = "Conv1S",
         encoding: str = "disks",
@@ -103,29 +160,47 @@ class ClickSegmentor(Segmentor):
     ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if num_classes != 1:
-            raise ConfigError(f"model.num_classes = {num_classes}: a click model tells one object from the rest, set 1")
-        for name, value, known in (("scheme", scheme, SCHEMES), ("encoding", encoding, ENCODINGS)):
-            if value not in known:
-                raise ConfigError(f"model.{name} = {value!r}: choose one of {', '.join(known)}")
+            raise ConfigError(
+                f"model.num_classes = {num_classes}: a click model separates one object from the rest, set 1"
+            )
+        if scheme not in SCHEMES:
+            raise ConfigError(f"model.scheme = {scheme!r}: must be one of {', '.join(SCHEMES)}")
+        if encoding not in ENCODINGS:
+            raise ConfigError(f"model.encoding = {encoding!r}: must be one of {', '.join(ENCODINGS)}")
         self.encoding, self.radius, self.norm_radius = encoding, radius, norm_radius
         self.has_previous, self.binary_previous = previous_mask, binary_previous
         self.groups = tuple(groups)
-        stem, stride = getattr(backbone, "stem_channels", 0), getattr(backbone, "stem_stride", 0)
+        stem = backbone.stem_channels
         if not stem and scheme != "DMF":
             raise ConfigError(f"model.scheme = {scheme!r}: this backbone has no stem that segkit knows; use 'DMF'")
         self.extra_channels = stem - (guidance_channels or stem)
         if self.extra_channels < 0:
-            raise ConfigError(f"model.guidance_channels = {guidance_channels}: the stem has {stem} channels")
+            raise ConfigError(
+                f"model.guidance_channels = {guidance_channels}: the stem has {stem} channels; give at most as many"
+            )
         width = 2 * max(len(self.groups), 1) + previous_mask
-        self.guide = SCHEMES[scheme](width, guidance_channels or stem, stride, nn.LeakyReLU if leaky else None)
-        for name, part in self.named_children():
-            if xavier and not (name == "backbone" and getattr(part, "is_pretrained", False)):
-                gaussian_xavier_(part)
+        act = nn.LeakyReLU if leaky else None
+        self.guide = SCHEMES[scheme](width, guidance_channels or stem, backbone.stem_stride, act)
+        if xavier:
+            for name, child in self.named_children():
+                if name != "backbone" or not backbone.is_pretrained:
+                    gaussian_xavier_(child)
 
     def guidance(self, clicks: Tensor, size: tuple[int, int], previous: Tensor | None = None) -> Tensor:
-        """clicks: float [B,2P,3]; previous: float [B,1,H,W] probabilities, None for nothing yet -> float32 [B,G,H,W]:
-        the previous mask where the model reads it, then the positive and the negative map (of each group)."""
-        maps = [self._encode(clicks_of_group(clicks, i, len(self.groups)), size, r) for i, r in enumerate(self.groups)]
+        """Draws the clicks, and puts the previous mask before them where the model reads it.
+
+        Args:
+            clicks: float [B,2P,3], as in `forward`.
+            size: (H, W) of the image.
+            previous: float [B,1,H,W] probabilities; None before the first prediction.
+
+        Returns:
+            float32 [B,G,H,W]: the previous mask, then the positive and the negative map (of each group).
+        """
+        maps = [
+            self._encode(clicks_of_group(clicks, i, len(self.groups)), size, radius)
+            for i, radius in enumerate(self.groups)
+        ]
         maps = maps or [self._encode(clicks, size, self.radius)]
         if self.has_previous:
             if previous is None:
@@ -139,24 +214,55 @@ class ClickSegmentor(Segmentor):
         return disk_maps(clicks, size, radius)
 
     def features(self, normalized: Tensor, guidance: Tensor) -> list[Tensor]:
-        """normalized: float [B,3,H,W]; guidance: float [B,G,H,W] -> the backbone's feature maps."""
+        """Runs the backbone on image and guidance.
+
+        Args:
+            normalized: float [B,3,H,W], the normalized images.
+            guidance: float [B,G,H,W].
+
+        Returns:
+            The backbone's feature maps, float [B,channels[i],h_i,w_i].
+        """
         image, stem_add = self.guide(normalized, guidance)
         if stem_add is not None and self.extra_channels:
             stem_add = F.pad(stem_add, (0, 0, 0, 0, 0, self.extra_channels))
         return self.backbone(image, stem_add)
 
-    def run(self, normalized: Tensor, guidance: Tensor, window: list | None = None) -> Outputs:
-        """As features -> Outputs of the head, and in training of the aux."""
+    def run(self, normalized: Tensor, guidance: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
+        """Predicts from a normalized image and guidance that is drawn already.
+
+        Args:
+            normalized, guidance: as in `features`.
+            window: as in Segmentor.forward.
+
+        Returns:
+            As `forward`.
+        """
         return self.outputs_of(self.features(normalized, guidance), normalized, window)
 
     def forward(
-        self, image: Tensor, clicks: Tensor, previous: Tensor | None = None, window: list | None = None
+        self,
+        image: Tensor,
+        clicks: Tensor,
+        previous: Tensor | None = None,
+        window: Sequence[tuple[float, ...]] | None = None,
     ) -> Outputs:
-        """image: uint8, or float in 0..255, RGB [B,3,H,W]; clicks: float [B,2P,3] of y, x, order, the first P positive,
-        a row empty iff max(y, x) < 0; previous: float [B,1,H,W] probabilities -> "logits" float [B,1,h,w], ..."""
-        return self.run(self.normalize(image), self.guidance(clicks, tuple(image.shape[-2:]), previous), window)
+        """Predicts the object's mask from image and clicks.
+
+        Args:
+            image: uint8, or float in 0..255, RGB [B,3,H,W].
+            clicks: float [B,2P,3] of y, x, order; the first P are positive, the others negative; a row is empty iff
+                max(y, x) < 0.
+            previous: float [B,1,H,W] probabilities predicted before the newest click; None for none.
+            window: as in Segmentor.forward.
+
+        Returns:
+            The head's outputs, "logits" float [B,1,h,w] among them, and in training those of the auxiliary heads.
+        """
+        height, width = image.shape[-2:]
+        return self.run(self.normalize(image), self.guidance(clicks, (height, width), previous), window)
 
     def probabilities(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None) -> Tensor:
-        """As forward -> float32 [B,1,H,W], at the image's size."""
+        """As `forward`, but returns probabilities at the image's size, float32 [B,1,H,W]."""
         logits = self(image, clicks, previous)["logits"].float()
         return resize(logits, like=image, align_corners=self.align_corners).sigmoid()

@@ -1,5 +1,6 @@
-"""Heads whose classifier gains outputs as classes are learned in steps. MiB, Cermelli et al., CVPR 2020,
-https://arxiv.org/abs/2002.00718. K old classes, N new ones.
+"""Segmentors whose classifier gains outputs as classes are learned in steps (class-incremental learning).
+
+MiB, Cermelli et al., CVPR 2020, https://arxiv.org/abs/2002.00718. K old classes, N new ones.
 
 A classifier that has grown holds one convolution per step: `head.classifier.weight` becomes
 `head.classifier.steps.0.weight`, the next step's is `head.classifier.steps.1.weight`. A checkpoint of the step before
@@ -19,14 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from segkit.models.bases import Backbone, Head
 from segkit.models.segmentor import Segmentor
 from segkit.registry import MODELS, ConfigError
 
 
 class StepClassifier(nn.Module):
-    """One convolution per step, all of one shape but for their outputs: [B,C,h,w] -> [B,K + N,h',w'].
+    """A classifier with one convolution per step, which differ only in their number of outputs.
 
-    It computes them as a single convolution, so a long chain of steps costs no more than one classifier of its width.
+    They are computed as a single convolution, so a long chain of steps costs no more than one classifier of its width.
+
+    Args:
+        first: the convolution of step 0.
     """
 
     def __init__(self, first: nn.Conv2d):
@@ -35,12 +40,12 @@ class StepClassifier(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        """C."""
+        """C, channels of the input."""
         return self.steps[0].in_channels
 
     @property
     def out_channels(self) -> int:
-        """K + N."""
+        """K + N, outputs of all steps together."""
         return sum(step.out_channels for step in self.steps)
 
     @property
@@ -66,23 +71,37 @@ class StepClassifier(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,C,h,w] -> float [B,K + N,h',w'], the steps in order."""
+        """Computes the logits of all steps.
+
+        Args:
+            x: float [B,C,h,w].
+
+        Returns:
+            float [B,K + N,h',w'], the steps in order.
+        """
         first = self.steps[0]
         weight = torch.cat([step.weight for step in self.steps])
         bias = None if first.bias is None else torch.cat([step.bias for step in self.steps])
         return F.conv2d(x, weight, bias, first.stride, first.padding, first.dilation)
 
 
-def grow(model: nn.Module, num_new: int) -> None:
-    """Adds num_new outputs, with fresh random weights, to the classifiers of a Segmentor.
+def grow(model: Segmentor, num_new: int) -> None:
+    """Adds outputs with fresh random weights to the classifiers of a model, in place.
 
-    They are the head's and its auxiliary heads' `classifier` and, beside it, layers called `..._classifier` of as many
-    outputs (OCRNet's coarse one, DANet's two): auxiliary losses need the new classes, too. ConfigError names a head
-    that cannot grow. What counts classes otherwise (EncNet's presence of classes) stays as it is: its loss has to go.
+    These are the head's and its auxiliary heads' `classifier` and, beside it, layers called `..._classifier` with as
+    many outputs (OCRNet's coarse one, DANet's two): auxiliary losses need the new classes, too. Other layers with one
+    output per class (EncNet's presence of classes) do not change: their loss has to be removed.
+
+    Args:
+        model: the model.
+        num_new: number of new outputs, at least 1.
+
+    Raises:
+        ConfigError: num_new is below 1, or a head cannot grow.
     """
     if num_new < 1:
-        raise ConfigError(f"a step of {num_new} new classes: there is nothing to learn")
-    for head, name in _places(model):
+        raise ConfigError(f"a step of {num_new} new classes: there is nothing to learn; give at least one")
+    for head, name in _growing_layers(model):
         layer = getattr(head, name)
         if isinstance(layer, nn.Conv2d):
             layer = StepClassifier(layer)
@@ -91,23 +110,33 @@ def grow(model: nn.Module, num_new: int) -> None:
     model.num_classes += num_new
 
 
-def grow_to(model: nn.Module, sizes: Iterable[int]) -> None:
-    """sizes: outputs of every step, the first those the model has without growing; grows by the steps it lacks."""
-    own, wanted = sizes_of(model), tuple(sizes)
-    if wanted[: len(own)] != own:
-        raise ConfigError(f"the model has the steps {list(own)}, the task {list(wanted)}; it is of another task")
-    for num_new in wanted[len(own) :]:
+def grow_to(model: Segmentor, sizes: Iterable[int]) -> None:
+    """Grows a model by the steps that it lacks.
+
+    Args:
+        model: the model.
+        sizes: outputs of every step, the first those of the model before it ever grew.
+
+    Raises:
+        ConfigError: the model's steps are not the first of these.
+    """
+    present, wanted = sizes_of(model), tuple(sizes)
+    if wanted[: len(present)] != present:
+        raise ConfigError(
+            f"the model has the steps {list(present)}, the task {list(wanted)}; take a model trained on this task"
+        )
+    for num_new in wanted[len(present) :]:
         grow(model, num_new)
 
 
-def sizes_of(model: nn.Module) -> tuple[int, ...]:
-    """-> outputs of each step; one number for a model that never grew."""
+def sizes_of(model: Segmentor) -> tuple[int, ...]:
+    """Returns the outputs of each step of a model; a single number for a model that never grew."""
     layer = model.head.classifier
     return layer.sizes if isinstance(layer, StepClassifier) else (model.num_classes,)
 
 
 def sizes_in(weights: dict[str, Tensor]) -> tuple[int, ...]:
-    """weights: a model's state dict -> the same; () where it has no `head.classifier`."""
+    """Returns the outputs of each step of the model whose state dict is given; () without `head.classifier`."""
     first = weights.get("head.classifier.weight")
     if first is not None:
         return (len(first),)
@@ -116,11 +145,20 @@ def sizes_in(weights: dict[str, Tensor]) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def init_balanced(model: nn.Module) -> None:
-    """MiB's start of the newest step ("Classifiers' Parameters Initialization"): its weights are the background's, and
-    its biases and the background's own become b - ln(N + 1). So the probability that the background had is shared
-    evenly among it and the new classes, and no old class changes. The background is output 0."""
-    for head, name in _places(model):
+def init_balanced(model: Segmentor) -> None:
+    """Initializes the newest step as MiB does ("Classifiers' Parameters Initialization"), in place.
+
+    The new weights are the background's, and the new biases and the background's own become b - ln(N + 1). So the
+    background's probability is shared evenly among it and the new classes, and no old class changes. The background is
+    output 0.
+
+    Args:
+        model: a model that has grown.
+
+    Raises:
+        ConfigError: the model has not grown, or its classifier has no bias.
+    """
+    for head, name in _growing_layers(model):
         layer = getattr(head, name)
         if not isinstance(layer, StepClassifier):
             raise ConfigError(f"{type(head).__name__}: its classifier has not grown; call grow(model, num_new) first")
@@ -136,10 +174,16 @@ def init_balanced(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def init_random(model: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draws the newest step anew as torch draws a convolution, what the other methods of MiB's table start from:
-    weights and biases uniform within 1 / sqrt(fan in). generator: on the CPU."""
-    for head, name in _places(model):
+def init_random(model: Segmentor, generator: torch.Generator | None = None) -> None:
+    """Draws the newest step again as torch initializes a convolution, in place.
+
+    The other methods of MiB's table start so: weights and biases are uniform within 1 / sqrt(fan in).
+
+    Args:
+        model: a model that has grown.
+        generator: on the CPU; None for torch's own.
+    """
+    for head, name in _growing_layers(model):
         newest = getattr(head, name).steps[-1]
         bound = newest.weight[0].numel() ** -0.5
         for parameter in newest.parameters():
@@ -148,16 +192,22 @@ def init_random(model: nn.Module, generator: torch.Generator | None = None) -> N
 
 
 @torch.no_grad()
-def add_background(model: nn.Module) -> None:
-    """Puts an output for the background before those of a model that was trained without one; class k becomes k + 1.
+def add_background(model: Segmentor) -> None:
+    """Adds an output for the background before those of a model trained without one, in place; class k becomes k + 1.
 
     Its weights and bias are the mean of all others', so that its logit is the mean of theirs: it is never the largest
-    and no prediction changes, and it is all the less probable the surer the model is.
+    and no prediction changes, and the more certain the model is, the less probable the background.
+
+    Args:
+        model: a model that has not grown.
+
+    Raises:
+        ConfigError: the model has grown already.
     """
-    for head, name in _places(model):
+    for head, name in _growing_layers(model):
         layer = getattr(head, name)
         if isinstance(layer, StepClassifier):
-            raise ConfigError(f"{type(head).__name__}: it has grown already; a background comes before the first step")
+            raise ConfigError(f"{type(head).__name__}: has grown already; add the background before the first step")
         for key, value in list(layer.named_parameters()):
             widened = torch.cat([value.mean(0, keepdim=True), value])
             setattr(layer, key, nn.Parameter(widened, requires_grad=value.requires_grad))
@@ -165,9 +215,15 @@ def add_background(model: nn.Module) -> None:
     model.num_classes += 1
 
 
-def add_classes(model: nn.Module, num_new: int, *, has_background: bool = True) -> None:
-    """A model trained on K classes, the first its background, is made ready to learn num_new more from images labelled
-    for these alone. has_background=False: its classes are all objects, and a background is put before them."""
+def add_classes(model: Segmentor, num_new: int, *, has_background: bool = True) -> None:
+    """Prepares a trained model for learning new classes from images labelled for these alone, in place.
+
+    Args:
+        model: trained on K classes.
+        num_new: number of new classes.
+        has_background: whether the first of the K classes is the background. False: all of them are objects, and a
+            background is added before them.
+    """
     if not has_background:
         add_background(model)
     grow(model, num_new)
@@ -176,17 +232,24 @@ def add_classes(model: nn.Module, num_new: int, *, has_background: bool = True) 
 
 @MODELS.register
 class GrowingSegmentor(Segmentor):
-    """A Segmentor after some steps of class-incremental learning. num_classes: outputs of step 0; grown: those that
-    each later step added. A checkpoint of step t is read by a config with its `grown`, as every command does it."""
+    """A Segmentor after some steps of class-incremental learning.
+
+    A checkpoint of step t is loaded into a model with the `grown` of that step; all commands do so.
+
+    Args:
+        num_classes: outputs of step 0.
+        backbone, head, neck, aux, align_corners: as in Segmentor.
+        grown: outputs that each later step added.
+    """
 
     def __init__(
         self,
         num_classes: int,
-        backbone: nn.Module,
-        head: nn.Module,
+        backbone: Backbone,
+        head: Head,
         *,
         neck: nn.Module | None = None,
-        aux: tuple[nn.Module, ...] = (),
+        aux: tuple[Head, ...] = (),
         align_corners: bool = False,
         grown: tuple[int, ...] = (),
     ):
@@ -195,20 +258,20 @@ class GrowingSegmentor(Segmentor):
             grow(self, num_new)
 
 
-def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """-> (head, name of a layer that grows) of the head and all auxiliary heads."""
+def _growing_layers(model: Segmentor) -> list[tuple[nn.Module, str]]:
+    """Head and name of each layer that grows, of the head and all auxiliary heads."""
     if isinstance(model, DistributedDataParallel):
         raise ConfigError(
             "grow the model before DistributedDataParallel wraps it: new weights would not be synchronised"
         )
     heads = {"model.head": model.head, **{f"model.aux.{i}": head for i, head in enumerate(model.aux)}}
-    return [(head, name) for at, head in heads.items() for name in _names(head, at)]
+    return [(head, name) for at, head in heads.items() for name in _layer_names(head, at)]
 
 
-def _names(head: nn.Module, at: str) -> list[str]:
-    layer = getattr(head, "classifier", None)
+def _layer_names(head: nn.Module, at: str) -> list[str]:
+    layer = getattr(head, "classifier", None)  # the base class has no default for it
     is_plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-    if not (is_plain or isinstance(layer, StepClassifier)):
+    if layer is None or not (is_plain or isinstance(layer, StepClassifier)):
         hint = "choose a head with one, or drop it where it is auxiliary"
         raise ConfigError(f"{at}: {type(head).__name__} cannot grow: it has no single last convolution; {hint}")
     others = [

@@ -1,4 +1,7 @@
-"""Blocks that several papers share. Shape legend: B batch, C channels, h w height and width of a feature map."""
+"""Layers and blocks that several papers share.
+
+Shape legend: B batch, C channels, h w height and width of a feature map.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -8,24 +11,43 @@ from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
 from segkit.ops.resized_conv import conv_of_resized
-from segkit.ops.resizing import resize as resize  # the name under which heads know it
+from segkit.ops.resizing import resize as resize  # heads import it from here
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of ImageNet's images in 0..255, red, green, blue: what encoders without statistics of their own use."""
+"""Of ImageNet's images in 0..255, red, green, blue: the default of encoders that state none of their own."""
 
 
 def per_channel(values: tuple[float, ...], in_channels: int) -> tuple[float, ...]:
-    """Statistics of RGB -> one value for each of in_channels, repeated in order; in_channels values stay as they are.
-    Raises ValueError for any other count."""
+    """Repeats the mean or standard deviation of RGB over the channels of an image.
+
+    Args:
+        values: three of RGB, repeated in order; or in_channels, kept.
+        in_channels: channels of the image.
+
+    Returns:
+        in_channels values.
+
+    Raises:
+        ValueError: any other number of values.
+    """
     if len(values) not in (3, in_channels):
-        raise ValueError(f"mean and std: {len(values)} values for an image of {in_channels} channels")
+        raise ValueError(
+            f"mean and std: {len(values)} values for an image of {in_channels} channels; give 3 or {in_channels}"
+        )
     return tuple(float(values[i % len(values)]) for i in range(in_channels))
 
 
 def at_level(values: tuple[int, ...], level: int) -> int:
-    """values: one per feature map (channels, strides); level: counted from the end, -1 the deepest -> its value.
-    Raises ValueError where the backbone has no such level."""
+    """Returns a feature map's value from a list with one per feature map.
+
+    Args:
+        values: channels or strides of all feature maps.
+        level: index of the feature map, counted from the end, -1 for the deepest.
+
+    Raises:
+        ValueError: the backbone has no such level.
+    """
     if not -len(values) <= level < len(values):
         raise ValueError(
             f"level {level}: the backbone gives {len(values)} feature maps; levels count from -1, the deepest"
@@ -34,38 +56,57 @@ def at_level(values: tuple[int, ...], level: int) -> int:
 
 
 def gaussian_xavier_(module: nn.Module) -> None:
-    """Fresh values in place for all convolutions, linear layers and batch normalizations of a module: normal weights
-    of variance 2 / mean(fan in, fan out), biases 0, scales 1. Twice the variance of Glorot and Bengio (2010, eq. 12):
-    the law of RITM's published code. Other parameters stay."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd):
-            nn.init.xavier_normal_(part.weight, gain=2**0.5)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine:
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
+    """Initializes all convolutions, linear layers and batch normalizations of a module, in place.
+
+    Weights are normal of variance 2 / mean(fan in, fan out), biases 0, scales 1: twice the variance of Glorot and
+    Bengio (2010, eq. 12), as in RITM's published code. Other parameters are not changed.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+            nn.init.xavier_normal_(layer.weight, gain=2**0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
-class JoiningConv2d(nn.Conv2d):
-    """nn.Conv2d that also takes several maps, each resized bilinearly to one size and joined along the channels: then
-    the kernel is odd, stride, dilation and groups are 1."""
+class ConcatConv2d(nn.Conv2d):
+    """An nn.Conv2d that also takes several feature maps, resizes them bilinearly to one size and concatenates them.
+
+    For several maps the kernel must be odd, and stride, dilation and groups 1. Arguments as nn.Conv2d.
+    """
 
     def forward(
         self, x: Tensor | list[Tensor], size: tuple[int, int] | None = None, align_corners: bool = False
     ) -> Tensor:
-        """x: float [B,in_channels,h,w]; or with size, (H, W), a list of float [B,C_i,h_i,w_i]."""
+        """Convolves one map or the concatenation of several.
+
+        Args:
+            x: float [B,in_channels,h,w]; with size, a list of float [B,C_i,h_i,w_i].
+            size: (H, W) to which the maps are resized; None for a single map.
+            align_corners: of the resize.
+
+        Returns:
+            float [B,out_channels,h',w'].
+        """
         if size is None:
             return super().forward(x)
         return conv_of_resized(x, self.weight, size, bias=self.bias, align_corners=align_corners)
 
 
 class ConvBNReLU(nn.Module):
-    """Convolution, batch normalization, ReLU: [B,in_channels,h,w] -> [B,channels,h',w'].
+    """Convolution, batch normalization, ReLU. State dict keys: conv.*, bn.*.
 
-    kernel: its side, or (rows, columns); padding: None keeps the size at stride 1; norm=False gives the convolution a
-    bias and no normalization; act=False leaves out the ReLU; bias=True keeps a bias before the normalization, which
-    changes no result but is part of some published nets. Keys: conv.*, bn.*.
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel: size of a square kernel, or (rows, columns).
+        stride, dilation, groups: of the convolution.
+        padding: None keeps the size at stride 1.
+        norm: False gives the convolution a bias and no normalization.
+        act: False leaves out the ReLU.
+        bias: keeps a bias before the normalization, which changes no result but is part of some published networks.
     """
 
     def __init__(
@@ -86,7 +127,7 @@ class ConvBNReLU(nn.Module):
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
             padding = (rows // 2 * dilation, columns // 2 * dilation)
-        self.conv = JoiningConv2d(
+        self.conv = ConcatConv2d(
             in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=bias or not norm
         )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
@@ -94,20 +135,38 @@ class ConvBNReLU(nn.Module):
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        """Maps float [B,in_channels,h,w] to float [B,channels,h',w']."""
         return self.act(self.bn(self.conv(x)))
 
     def over_concat(self, maps: list[Tensor], *, like: Tensor, align_corners: bool = False) -> Tensor:
-        """The same of several maps, each resized bilinearly to the size of `like` and joined along the channels: float
-        [B,C_i,h_i,w_i] -> float [B,channels,h,w]. The large maps are not made where there is a cheaper way. For odd
-        kernels of stride, dilation and groups 1."""
+        """Equals `self(torch.cat([resize(m, like=like) for m in maps], 1))`.
+
+        It does so without building the resized maps where that costs less. For odd kernels with stride, dilation and
+        groups 1.
+
+        Args:
+            maps: float [B,C_i,h_i,w_i], together in_channels channels.
+            like: a map whose height and width (h, w) are taken.
+            align_corners: of the resize.
+
+        Returns:
+            float [B,channels,h,w].
+        """
         return self.act(self.bn(self.conv(maps, tuple(like.shape[-2:]), align_corners)))
 
 
 class DeformableConv2d(nn.Module):
-    """A convolution without bias whose taps are moved by offsets that a second convolution gives, Dai et al., ICCV
-    2017, section 2.1; modulated: each tap is also weighed in 0..1, Zhu et al., CVPR 2019, section 3.2:
-    [B,in_channels,h,w] -> [B,channels,h',w']. Offsets start at 0. Keys: weight, conv_offset.*.
+    """Deformable convolution without bias: a second convolution predicts an offset for each kernel position.
+
+    Dai et al., ICCV 2017, section 2.1. Offsets start at 0. State dict keys: weight, conv_offset.*.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel: size of the square kernel.
+        stride, dilation: of both convolutions.
+        padding: of both; None keeps the size at stride 1.
+        modulated: also predicts a weight in 0..1 for each kernel position (Zhu et al., CVPR 2019, section 3.2).
     """
 
     def __init__(
@@ -132,28 +191,35 @@ class DeformableConv2d(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        """Maps float [B,in_channels,h,w] to float [B,channels,h',w']."""
         from torchvision.ops import deform_conv2d
 
-        moves = self.conv_offset(x)
-        with torch.autocast(x.device.type, enabled=False):  # places of taps need single precision
-            x, moves = full_precision(x), full_precision(moves)
+        offsets = self.conv_offset(x)
+        with torch.autocast(x.device.type, enabled=False):  # sampling positions need single precision
+            x, offsets = full_precision(x), full_precision(offsets)
             return deform_conv2d(
                 x,
-                moves[:, : 2 * self.taps].contiguous(),
+                offsets[:, : 2 * self.taps].contiguous(),
                 self.weight,
                 stride=self.stride,
                 padding=self.padding,
                 dilation=self.dilation,
-                mask=moves[:, 2 * self.taps :].sigmoid() if self.modulated else None,
+                mask=offsets[:, 2 * self.taps :].sigmoid() if self.modulated else None,
             )
 
 
 class DepthwiseSeparable(nn.Module):
-    """A convolution per channel, then one over channels: [B,in_channels,h,w] -> [B,channels,h',w'].
+    """Depthwise separable convolution: one per channel, then a 1x1. State dict keys: depthwise.*, pointwise.*.
 
-    depthwise_norm, depthwise_act: whether the first of the two has its own normalization and ReLU; without the
-    normalization it has no bias either, since the next convolution follows at once. Keys: depthwise.*, pointwise.*.
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel: size of the depthwise kernel.
+        stride, dilation: of the depthwise convolution.
+        depthwise_norm: whether the depthwise convolution is normalized; without it there is no bias and no ReLU either,
+            since the 1x1 convolution follows at once.
+        depthwise_act: whether it has a ReLU of its own.
+        act: whether the 1x1 convolution has a ReLU.
     """
 
     def __init__(
@@ -170,7 +236,7 @@ class DepthwiseSeparable(nn.Module):
     ):
         super().__init__()
         if depthwise_norm:
-            self.depthwise = ConvBNReLU(
+            self.depthwise: nn.Module = ConvBNReLU(
                 in_channels,
                 in_channels,
                 kernel,
@@ -186,33 +252,42 @@ class DepthwiseSeparable(nn.Module):
         self.pointwise = ConvBNReLU(in_channels, channels, 1, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h',w']."""
+        """Maps float [B,in_channels,h,w] to float [B,channels,h',w']."""
         return self.pointwise(self.depthwise(x))
 
 
 class ImagePool(nn.Module):
-    """The mean of the whole map through a 1x1 convolution, spread over the map again: [B,in_channels,h,w] ->
-    [B,channels,h,w] (ParseNet's image-level feature)."""
+    """Image-level feature (ParseNet): global average pooling, a 1x1 convolution, broadcast to the map's size.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+    """
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
         self.project = ConvBNReLU(in_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w], equal at all positions."""
+        """Maps float [B,in_channels,h,w] to float [B,channels,h,w], equal at all positions."""
         return self.vector(x).expand(-1, -1, *x.shape[-2:])
 
     def vector(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,1,1], what all positions get."""
+        """Maps float [B,in_channels,h,w] to float [B,channels,1,1], the feature before the broadcast."""
         return self.project(x.mean((2, 3), keepdim=True))
 
 
 class PyramidPooling(nn.Module):
-    """Means over grids of bins x bins cells, each reduced by a 1x1 convolution (PSPNet, section 3.2):
-    [B,in_channels,h,w] -> one [B,channels,bins,bins] per grid. What joins them resizes them: `ConvBNReLU.over_concat`.
+    """Pyramid pooling (PSPNet, section 3.2): average pooling over several grids, each followed by a 1x1 convolution.
 
-    norm_single: whether the grid of one cell is normalized; without it a batch of one can be trained; act: whether the
-    1x1 convolutions have a ReLU.
+    The results keep the size of their grids; `ConvBNReLU.over_concat` resizes and concatenates them.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of each output.
+        bins: cells per side of each grid.
+        norm_single: whether the grid of one cell is normalized; without it a batch of one can be trained.
+        act: whether the 1x1 convolutions have a ReLU.
     """
 
     def __init__(
@@ -231,16 +306,21 @@ class PyramidPooling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """float [B,in_channels,h,w] -> list of float [B,channels,bins[i],bins[i]], in the order of bins."""
+        """Maps float [B,in_channels,h,w] to a list of float [B,channels,bins[i],bins[i]], in the order of bins."""
         return [project(F.adaptive_avg_pool2d(x, size)) for project, size in zip(self.projects, self.bins)]
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1 convolution, one 3x3 per rate and the image's mean, side by side
-    (DeepLabv3, section 3.3): [B,in_channels,h,w] -> len(rates) + 2 maps in the order mean [B,channels,1,1], 1x1, rates
-    [B,channels,h,w]. What joins them spreads the mean: `ConvBNReLU.over_concat`.
+    """Atrous spatial pyramid pooling (DeepLabv3, section 3.3): a 1x1 convolution, one 3x3 per rate, and image pooling.
 
-    separable: the 3x3 convolutions are depthwise separable (DeepLabv3+, section 3.1); depthwise_norm is theirs.
+    The image-level feature keeps a size of 1 x 1; `ConvBNReLU.over_concat` broadcasts and concatenates.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of each output.
+        rates: dilations of the 3x3 convolutions.
+        separable: makes the 3x3 convolutions depthwise separable (DeepLabv3+, section 3.1).
+        depthwise_norm: as in DepthwiseSeparable, for separable convolutions.
     """
 
     def __init__(
@@ -256,7 +336,7 @@ class ASPP(nn.Module):
         self.image_pool = ImagePool(in_channels, channels)
         self.pointwise = ConvBNReLU(in_channels, channels, 1)
         if separable:
-            dilated = [
+            dilated: list[nn.Module] = [
                 DepthwiseSeparable(in_channels, channels, dilation=rate, depthwise_norm=depthwise_norm)
                 for rate in rates
             ]
@@ -265,29 +345,38 @@ class ASPP(nn.Module):
         self.dilated = nn.ModuleList(dilated)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """float [B,in_channels,h,w] -> float [B,channels,1,1] and len(rates) + 1 times [B,channels,h,w]."""
+        """Computes all branches.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            len(rates) + 2 maps: the image-level feature float [B,channels,1,1], the 1x1 convolution and one per rate,
+            float [B,channels,h,w].
+        """
         return [self.image_pool.vector(x), self.pointwise(x), *(conv(x) for conv in self.dilated)]
 
 
 class SCSE(nn.Module):
-    """Concurrent squeeze and excitation over channels and over positions, Roy et al., MICCAI 2018, section 2:
-    [B,C,h,w] -> [B,C,h,w].
+    """Concurrent spatial and channel squeeze and excitation, Roy et al., MICCAI 2018, section 2.
 
-    reduction: channels / reduction are between the two layers of the channel gate (paper: 2);
-    combine: how the two gated maps join, "sum" or "max" (the paper's four forms come down to these two here).
+    Args:
+        channels: C.
+        reduction: the channel gate has C / reduction hidden channels (paper: 2).
+        combine: "sum" or "max" of the two gated maps (the paper's four forms come down to these two here).
     """
 
     def __init__(self, channels: int, reduction: int = 16, combine: str = "sum"):
         super().__init__()
         if combine not in ("sum", "max"):
-            raise ValueError(f"SCSE combine={combine!r}: choose 'sum' or 'max'")
+            raise ValueError(f"SCSE combine = {combine!r}: must be 'sum' or 'max'")
         self.squeeze = nn.Conv2d(channels, max(channels // reduction, 1), 1)
         self.excite = nn.Conv2d(max(channels // reduction, 1), channels, 1)
         self.position = nn.Conv2d(channels, 1, 1)
         self.combine = combine
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,C,h,w] -> float [B,C,h,w]."""
+        """Gates float [B,C,h,w] to the same shape."""
         mean = x.mean((2, 3), keepdim=True)
         channel_gate = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
         position_gate = torch.sigmoid(self.position(x))
@@ -297,5 +386,5 @@ class SCSE(nn.Module):
 
 
 def in_float32(x: Tensor) -> AbstractContextManager:
-    """A region in which autocast is off for the device of x; shapes without data (meta) know no autocast."""
+    """Returns a context in which autocast is off for the device of x; the meta device has no autocast."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -1,11 +1,16 @@
-"""One network at several scales of the image, its scores merged at each pixel: Attention to Scale, Chen et al., CVPR
-2016, https://arxiv.org/abs/1511.03339; by maximum also DeepLabv2, Chen et al., https://arxiv.org/abs/1606.00915,
-section 4.1.2. S scales."""
+"""A segmentor that runs one network on several scales of the image and merges the scores per pixel.
+
+Attention to Scale, Chen et al., CVPR 2016, https://arxiv.org/abs/1511.03339; by maximum also DeepLabv2, Chen et al.,
+https://arxiv.org/abs/1606.00915, section 4.1.2. S scales.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Backbone, Head
 from segkit.models.layers import resize
 from segkit.models.segmentor import Segmentor
 from segkit.registry import MODELS, ConfigError
@@ -13,8 +18,14 @@ from segkit.types import Outputs
 
 
 class ScaleAttention(nn.Module):
-    """The weights of the scales at each pixel, from the embeddings of all of them (section 3.2, equation 2): two
-    convolutions, [B,S * C,h,w] -> [B,S,h,w]."""
+    """Predicts the weight of each scale at each pixel with two convolutions (section 3.2, equation 2).
+
+    Args:
+        in_channels: S * C, channels of the concatenated embeddings of all scales.
+        num_scales: S.
+        channels: between the two convolutions.
+        dropout: share of values dropped between them.
+    """
 
     def __init__(self, in_channels: int, num_scales: int, *, channels: int = 512, dropout: float = 0.5):
         super().__init__()
@@ -23,30 +34,45 @@ class ScaleAttention(nn.Module):
         self.scores = nn.Conv2d(channels, num_scales, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """float [B,S * C,h,w] -> float [B,S,h,w], a softmax over S."""
+        """Predicts the weights.
+
+        Args:
+            embeddings: float [B,S * C,h,w].
+
+        Returns:
+            float [B,S,h,w], a softmax over S.
+        """
         return self.scores(self.dropout(F.relu(self.reduce(embeddings)))).softmax(1)
 
 
 @MODELS.register
 class MultiScaleSegmentor(Segmentor):
-    """A Segmentor whose backbone, neck and head see the image at every scale; scores are resized to the finest scale's
-    and merged there. Its other arguments are Segmentor's.
+    """A Segmentor whose backbone, neck and head run on every scale of the image.
 
-    scales: factors of the image's sides; merge: "attention" weighs the scores per pixel and scale with weights learnt
-    from the heads' embeddings, the same for all classes (section 3.2, equation 1), "max" takes the largest score,
-    "mean" their mean; attention_channels, attention_dropout: of the first. Every output of the network is there once
-    per scale, as "scale0.logits" in the order of scales: losses on "logits" and on "scale?.logits" are the 1 + S of
-    section 3.3. The dense CRF is not part of the model.
+    Scores are resized to the size of the finest scale's and merged there. Every output of the network is also returned
+    once per scale, as "scale0.logits" in the order of `scales`: losses on "logits" and on "scale?.logits" are the 1 + S
+    of section 3.3. The dense CRF is not part of the model.
+
+    Args:
+        num_classes, backbone, head, neck, aux, align_corners: as in Segmentor.
+        scales: factors of the image's height and width.
+        merge: "attention" weights the scores per pixel and scale, with weights predicted from the heads' embeddings and
+            shared by all classes (section 3.2, equation 1); "max" takes the largest score, "mean" their mean.
+        attention_channels: hidden channels of the attention.
+        attention_dropout: share of values that the attention drops.
+
+    Raises:
+        ConfigError: a value is not allowed, or merge="attention" and the head has no single last convolution.
     """
 
     def __init__(
         self,
         num_classes: int,
-        backbone: nn.Module,
-        head: nn.Module,
+        backbone: Backbone,
+        head: Head,
         *,
         neck: nn.Module | None = None,
-        aux: tuple[nn.Module, ...] = (),
+        aux: tuple[Head, ...] = (),
         align_corners: bool = False,
         scales: tuple[float, ...] = (1.0, 0.75, 0.5),
         merge: str = "attention",
@@ -55,63 +81,81 @@ class MultiScaleSegmentor(Segmentor):
     ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if merge not in MERGES:
-            raise ConfigError(f"model.merge = {merge!r}: it is one of {', '.join(map(repr, MERGES))}")
+            raise ConfigError(f"model.merge = {merge!r}: must be one of {', '.join(map(repr, MERGES))}")
         if not scales or min(scales) <= 0:
-            raise ConfigError(f"model.scales = {scales}: one positive factor or more")
+            raise ConfigError(f"model.scales = {scales}: must be one or more positive factors")
         self.scales, self.merge = tuple(scales), MERGES[merge]
         self.finest = self.scales.index(max(self.scales))
         self.attention = None
         if merge == "attention":
+            # the base class has no default for classifier
             width = getattr(getattr(head, "classifier", None), "in_channels", None)
             if width is None:
                 raise ConfigError(
-                    f"model.merge = 'attention' reads the embedding before the head's classifier; {type(head).__name__}"
-                    " has no single one: choose 'max' or 'mean'"
+                    "model.merge = 'attention': reads the embedding before the head's classifier, and "
+                    f"{type(head).__name__} has no single last convolution; choose 'max' or 'mean'"
                 )
             self.attention = ScaleAttention(
                 len(scales) * width, len(scales), channels=attention_channels, dropout=attention_dropout
             )
 
-    def forward(self, image: Tensor, window: list | None = None) -> Outputs:
-        """image: [B,C,H,W]; window: as Segmentor's -> "logits" float [B,K,h,w] of the finest scale's size and
-        "scale<i>.<name>", the Outputs at each scale."""
+    def forward(self, image: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
+        """Predicts from images at all scales.
+
+        Args:
+            image: uint8, or float in 0..255, RGB [B,C,H,W].
+            window: as in Segmentor.forward.
+
+        Returns:
+            "logits" float [B,K,h,w], merged, at the size of the finest scale's; and "scale<i>.<name>", the outputs at
+            each scale.
+        """
         normalized = self.normalize(image)
         outputs = [self._at_scale(normalized, window, scale) for scale in self.scales]
         fine = outputs[self.finest]["logits"]
         scores = torch.stack(
-            [resize(one["logits"], like=fine, align_corners=self.align_corners) for one in outputs], dim=1
+            [resize(output["logits"], like=fine, align_corners=self.align_corners) for output in outputs], dim=1
         )
-        named = {f"scale{i}.{name}": value for i, one in enumerate(outputs) for name, value in one.items()}
+        named = {f"scale{i}.{name}": value for i, output in enumerate(outputs) for name, value in output.items()}
         return {"logits": self.merge(scores, self._weights(outputs)), **named}
 
-    def _at_scale(self, normalized: Tensor, window: list | None, scale: float) -> Outputs:
-        size = tuple(max(int(side * scale + 0.5), 1) for side in normalized.shape[-2:])
+    def _at_scale(self, normalized: Tensor, window: Sequence[tuple[float, ...]] | None, scale: float) -> Outputs:
+        height, width = normalized.shape[-2:]
+        size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
         scaled = resize(normalized, size=size, align_corners=self.align_corners)
         if window is not None and scale != 1:
-            window = [tuple(float(value) * scale for value in one) for one in window]
+            window = [tuple(float(value) * scale for value in position) for position in window]
         return self.outputs_of(self.backbone(scaled), scaled, window)
 
     def _weights(self, outputs: list[Outputs]) -> Tensor | None:
         if self.attention is None:
             return None
         fine = outputs[self.finest]["embedding"]
-        resized = [resize(one["embedding"], like=fine, align_corners=self.align_corners) for one in outputs]
+        resized = [resize(output["embedding"], like=fine, align_corners=self.align_corners) for output in outputs]
         return self.attention(torch.cat(resized, dim=1))
 
 
 def weighted_sum(scores: Tensor, weights: Tensor) -> Tensor:
-    """scores: float [B,S,K,h,w]; weights: float [B,S,h,w] -> float [B,K,h,w] (equation 1)."""
+    """Sums the scores of all scales, weighted per pixel (equation 1).
+
+    Args:
+        scores: float [B,S,K,h,w].
+        weights: float [B,S,h,w].
+
+    Returns:
+        float [B,K,h,w].
+    """
     return (scores * weights.unsqueeze(2)).sum(1)
 
 
 def largest(scores: Tensor, weights: None) -> Tensor:
-    """scores: float [B,S,K,h,w] -> float [B,K,h,w], the maximum over the scales."""
+    """Returns the maximum of scores [B,S,K,h,w] over the scales, float [B,K,h,w]; weights is not used."""
     return scores.amax(1)
 
 
 def mean(scores: Tensor, weights: None) -> Tensor:
-    """scores: float [B,S,K,h,w] -> float [B,K,h,w], the mean over the scales."""
+    """Returns the mean of scores [B,S,K,h,w] over the scales, float [B,K,h,w]; weights is not used."""
     return scores.mean(1)
 
 
-MERGES = {"attention": weighted_sum, "max": largest, "mean": mean}
+MERGES: dict[str, Callable[..., Tensor]] = {"attention": weighted_sum, "max": largest, "mean": mean}

@@ -1,44 +1,74 @@
-"""The model of every runner: a backbone, an optional neck, a head and heads for auxiliary losses."""
+"""The segmentation model that all runners use: backbone, optional neck, head and auxiliary heads."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from segkit.registry import MODELS
+from segkit.models.bases import Backbone, Head
+from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
 
 @MODELS.register
 class Segmentor(nn.Module):
-    """Normalizes the image, runs backbone, neck and head, and in training the auxiliary heads.
+    """Normalizes the image and runs backbone, neck and head, and in training the auxiliary heads.
 
-    num_classes: K; align_corners: how every resize of predictions is done; the other arguments are built modules.
-    The image is uint8, or float in 0..255, RGB [B,C,H,W]; mean and standard deviation are the backbone's.
+    Mean and standard deviation are the backbone's.
+
+    Args:
+        num_classes: K.
+        backbone: the encoder.
+        head: the decoder.
+        neck: maps the backbone's list of feature maps to another list; None for none.
+        aux: auxiliary heads, which read the same feature maps as the head.
+        align_corners: how every resize of predictions aligns pixels.
+
+    Raises:
+        ConfigError: the backbone is no Backbone, or one of the heads no Head.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
         num_classes: int,
-        backbone: nn.Module,
-        head: nn.Module,
+        backbone: Backbone,
+        head: Head,
         *,
         neck: nn.Module | None = None,
-        aux: tuple[nn.Module, ...] = (),
+        aux: tuple[Head, ...] = (),
         align_corners: bool = False,
     ):
         super().__init__()
+        _check_base(backbone, Backbone, "model.backbone")
+        _check_base(head, Head, "model.head")
+        for i, auxiliary in enumerate(aux):
+            _check_base(auxiliary, Head, f"model.aux.{i}")
         self.num_classes = num_classes
         self.align_corners = align_corners
         self.backbone = backbone
         self.neck = neck
         self.head = head
         self.aux = nn.ModuleList(aux)
-        # The model's constants, not its weights: they move with the module and stay out of the state dict.
+        # Constants of the model, not weights: they move with the module and stay out of the state dict.
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1), persistent=False)
         self.is_reversed = backbone.order == "BGR"
 
     def normalize(self, image: Tensor) -> Tensor:
-        """uint8 or float [B,C,H,W] in 0..255 -> float32 [B,C,H,W], channels in the backbone's order."""
+        """Subtracts the mean and divides by the standard deviation.
+
+        Args:
+            image: uint8, or float in 0..255, RGB [B,C,H,W].
+
+        Returns:
+            float32 [B,C,H,W], channels in the backbone's order.
+
+        Raises:
+            ValueError: the image has another number of channels than the backbone reads.
+        """
         if image.shape[1] != self.mean.shape[1]:
             raise ValueError(
                 f"the image has {image.shape[1]} channels, the model takes {self.mean.shape[1]}; "
@@ -48,24 +78,48 @@ class Segmentor(nn.Module):
             image = image.flip(1)
         return (image.float() - self.mean) / self.std
 
-    def forward(self, image: Tensor, window: list | None = None) -> Outputs:
-        """image: [B,C,H,W] -> Outputs of the head by name; those of auxiliary heads as "aux0.logits", ...
+    def forward(self, image: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
+        """Predicts from images.
 
-        window: per image y0, x0, y1, x1 of the crop and H, W of the whole image at its scale, for heads
-        that need to know their place.
+        Args:
+            image: uint8, or float in 0..255, RGB [B,C,H,W].
+            window: of each image (y0, x0, y1, x1) of the crop and (H, W) of the whole image at its scale, for heads
+                that read where the crop lies.
+
+        Returns:
+            The head's outputs by name ("logits" float [B,K,h,w], ...); in training those of the auxiliary heads as
+            "aux0.logits", ...
         """
         normalized = self.normalize(image)
         return self.outputs_of(self.backbone(normalized), normalized, window)
 
-    def outputs_of(self, features: list[Tensor], normalized: Tensor, window: list | None = None) -> Outputs:
-        """features: of the backbone; normalized: float [B,C,H,W], the image they are of -> Outputs of the head, and of
-        the auxiliary heads in training."""
-        extra = {"image": normalized, "window": window, "size": normalized.shape[-2:]}
+    def outputs_of(
+        self, features: list[Tensor], normalized: Tensor, window: Sequence[tuple[float, ...]] | None = None
+    ) -> Outputs:
+        """Runs neck and heads on the backbone's feature maps.
+
+        Args:
+            features: of the backbone, float [B,channels[i],h_i,w_i].
+            normalized: float [B,C,H,W], the normalized images that the features are of.
+            window: as in `forward`.
+
+        Returns:
+            As `forward`.
+        """
+        extras = {"image": normalized, "window": window, "size": normalized.shape[-2:]}
         if self.neck is not None:
             features = self.neck(features)
-        outputs = self.head(features, **{name: extra[name] for name in getattr(self.head, "needs", ())})
+        outputs = self.head(features, **{name: extras[name] for name in self.head.needs})
         if self.training:
             for i, head in enumerate(self.aux):
-                more = head(features, **{name: extra[name] for name in getattr(head, "needs", ())})
-                outputs |= {f"aux{i}.{name}": value for name, value in more.items()}
+                auxiliary = head(features, **{name: extras[name] for name in head.needs})
+                outputs |= {f"aux{i}.{name}": value for name, value in auxiliary.items()}
         return outputs
+
+
+def _check_base(module: nn.Module, base: type[nn.Module], at: str) -> None:
+    if not isinstance(module, base):
+        raise ConfigError(
+            f"{at} = {type(module).__name__}: is not a {base.__name__}; derive it from "
+            f"segkit.models.bases.{base.__name__}"
+        )

@@ -11,6 +11,8 @@ from torch import nn
 
 from segkit.config import load_config
 from segkit.engine import checkpoint
+from segkit.models import bases
+from segkit.models.bases import Backbone
 from segkit.models.growing_segmentor import (
     GrowingSegmentor,
     StepClassifier,
@@ -33,11 +35,11 @@ STORED = np.load(Path(__file__).parents[1] / "fixtures/mib/init_classifier.npz")
 CASES = {"voc15-5": (16, 5), "voc19-1": (20, 1), "voc15-1s3": (16, 1, 1, 1), "ade50s2": (51, 50, 50)}
 
 
-class Encoder(nn.Module):
+class Encoder(Backbone):
     """[B,3,H,W] -> one map of 7 channels, stride 2."""
 
     channels, strides, stem_channels, stem_stride = (7,), (2,), 7, 2
-    mean, std, order = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "RGB"
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     def __init__(self):
         super().__init__()
@@ -47,7 +49,7 @@ class Encoder(nn.Module):
         return [self.conv(image)]
 
 
-class Head(nn.Module):
+class Head(bases.Head):
     """One classifier, and optionally a coarse one beside it, on the last map."""
 
     def __init__(self, num_classes: int, *, bias: bool = True, has_coarse: bool = False, kernel: int = 1):
@@ -216,8 +218,8 @@ def test_heads_that_cannot_grow_say_so():
     model.head.classifier = None
     with pytest.raises(ConfigError, match=r"model.head: Head cannot grow"):
         grow(model, 1)
-    model = small(4, aux=(nn.Identity(),))
-    with pytest.raises(ConfigError, match=r"model.aux.0: Identity cannot grow"):
+    model = small(4, aux=(bases.Head(),))
+    with pytest.raises(ConfigError, match=r"model.aux.0: Head cannot grow"):
         grow(model, 1)
     assert isinstance(model.head.classifier, nn.Conv2d), "nothing has changed"
     with pytest.raises(ConfigError, match="nothing to learn"):

@@ -240,7 +240,7 @@ def test_pretrained_weights_are_converted(tmp_path):
     assert body.mod5.block1.proj_bn.weight.tolist() == pytest.approx([1 + EPS] * 512)
     plain = ABNResNet(18, pretrained=tmp_path / "resnet18_iabn_sync.pth.tar", in_place=False)
     assert plain.mod1.bn1.weight.tolist() == [-0.5] * 64
-    with pytest.raises(ConfigError, match=r"backbone.depth = 20: choose one of 18, 34"):
+    with pytest.raises(ConfigError, match=r"backbone.depth = 20: must be one of 18, 34"):
         ABNResNet(20)
     with pytest.raises(ConfigError, match="give the file's path"):
         ABNResNet(18, pretrained=True)

@@ -116,7 +116,7 @@ def test_clicks_reach_any_encoder(encoder, scheme):
 def test_bad_configs_are_named():
     with pytest.raises(ConfigError, match=r"model.num_classes = 2: a click model tells one object"):
         build_model(model_section(num_classes=2))
-    with pytest.raises(ConfigError, match=r"model.scheme = 'Conv2S': choose one of"):
+    with pytest.raises(ConfigError, match=r"model.scheme = 'Conv2S': must be one of"):
         build_model(model_section(scheme="Conv2S"))
     with pytest.raises(ConfigError, match=r"model.guidance_channels = 64: the stem has 8"):
         build_model(model_section(guidance_channels=64))

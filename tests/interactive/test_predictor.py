@@ -25,6 +25,7 @@ from segkit.runners.interactive.zoom import (
 from segkit.schema import check
 from segkit.settings import ClickInference, ZoomSettings
 from tests.interactive.doubles import Echo, drawn
+from tests.tiny import TinyBackbone, TinyHead
 
 ZOOM = ZoomSettings()
 
@@ -114,10 +115,8 @@ def test_what_is_refused(predictor):
 
 
 def test_models_and_options_that_do_not_fit():
-    encoder = nn.Conv2d(3, 4, 1)
-    encoder.mean, encoder.std, encoder.order = (0.0,) * 3, (1.0,) * 3, "RGB"
     with pytest.raises(ConfigError, match="Segmentor takes no clicks"):
-        click_predictor(Segmentor(1, encoder, nn.Identity()))
+        click_predictor(Segmentor(1, TinyBackbone(), TinyHead((8,), 1)))
     with pytest.raises(ConfigError, match="did you mean 'clicks_limit'"):
         click_predictor(Echo(), click_limit=3)
     with pytest.raises(ConfigError, match="choose None or one of RGB-BRS"):

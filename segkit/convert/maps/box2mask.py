@@ -1,5 +1,8 @@
-"""Names of the published checkpoints of Box2Mask-T, on ResNets and on Swin. Weights of January and February 2023 were
-trained with one effective iteration of local consistency: to train on from them, the loss takes iterations=1."""
+"""Key map of the published checkpoints of Box2Mask-T, on ResNets and on Swin.
+
+Weights of January and February 2023 were trained with one effective iteration of local consistency: to continue
+training from them, give the loss iterations=1.
+"""
 
 from torch import Tensor
 
@@ -9,8 +12,14 @@ URL = "https://github.com/LiWentomng/BoxInstSeg"
 
 
 def merge_order(value: Tensor) -> Tensor:
-    """value: [..,4 C], a weight over the 2 x 2 cells that Swin merges, channels outside and cells row by row inside ->
-    cells column by column outside, channels inside, timm's order."""
+    """Reorders a weight over the 2 x 2 cells that Swin's patch merging concatenates.
+
+    Args:
+        value: [..,4 C], ordered by channel, then by cell, row by row.
+
+    Returns:
+        [..,4 C] in timm's order: by cell, column by column, then by channel.
+    """
     return value.unflatten(-1, (-1, 2, 2)).movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()
 
 
@@ -20,7 +29,7 @@ SWIN: tuple[Rule, ...] = (
     (r"^backbone\.patch_embed\.projection\.", "backbone.encoder.patch_embed.proj."),
     (r"^backbone\.patch_embed\.", "backbone.encoder.patch_embed."),
     (r"^(backbone\.stages\.\d\.downsample\.(?:norm|reduction))\.", r"\1.", merge_order),
-    # there a stage ends with the merging of cells, here the next one begins with it
+    # there a stage ends with patch merging, here the next one begins with it
     *((rf"^backbone\.stages\.{i}\.downsample\.", f"backbone.encoder.layers_{i + 1}.downsample.") for i in range(3)),
     (r"^backbone\.stages\.(\d)\.", r"backbone.encoder.layers_\1."),
     (r"\.attn\.w_msa\.", ".attn."),

@@ -1,4 +1,4 @@
-"""Names of the published checkpoints of BoxInst in the project of Box2Mask."""
+"""Key map of the published checkpoints of BoxInst in the project of Box2Mask."""
 
 from segkit.convert.keymap import KeyMap, Rule
 
@@ -7,7 +7,7 @@ URL = "https://github.com/LiWentomng/BoxInstSeg"
 RULES: tuple[Rule, ...] = (
     (r"^backbone\.(?!encoder\.)", "backbone.encoder."),
     (r"^neck\.lateral_convs\.", "neck.laterals."),
-    # three maps of the backbone, then two below them
+    # three outputs for the backbone's maps, then two coarser ones
     *((rf"^neck\.fpn_convs\.{i + 3}\.", f"neck.extra.{i}.") for i in (0, 1)),
     (r"^neck\.fpn_convs\.", "neck.outputs."),
     (r"^bbox_head\.cls_convs\.", "head.category_tower."),
@@ -20,7 +20,7 @@ RULES: tuple[Rule, ...] = (
     (r"^mask_branch\.refines\.", "head.masks.refine."),
     (r"^mask_branch\.mask_branch\.", "head.masks.tower."),
     (r"^mask_head\.param_conv\.", "head.controllers."),
-    # a constant, and the count of steps, which is the loss's
+    # a constant, and the number of steps, which the loss counts
     (r"^mask_head\.(sizes_of_interest|_iter)$", None),
 )
 

@@ -1,11 +1,11 @@
-"""Names of the published checkpoints of BoxLevelSet, in both of its projects."""
+"""Key map of the published checkpoints of BoxLevelSet, in both of its projects."""
 
 from segkit.convert.keymap import KeyMap, Rule
 
 URL = "https://github.com/LiWentomng/boxlevelset"
 
 RESNET: tuple[Rule, ...] = ((r"^backbone\.(?!encoder\.)", "backbone.encoder."),)
-"""ResNets there and in timm differ in the prefix alone, deformable convolutions included."""
+"""Only the prefix differs from timm's ResNets, also for deformable convolutions."""
 
 PYRAMID: tuple[Rule, ...] = (
     (r"^neck\.lateral_convs\.", "neck.laterals."),

@@ -1,4 +1,4 @@
-"""Names of the DenseASPP authors' code, whose layers are called "norm.1", "conv.2": torch no longer allows it."""
+"""Key map of the DenseASPP authors' code, whose layer names "norm.1", "conv.2" torch no longer allows."""
 
 from segkit.convert.keymap import KeyMap, Rule
 
@@ -15,6 +15,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    # Written by a torch whose normalizations count no batches.
+    # Written by a version of torch without batch counters in normalizations.
     "denseaspp": KeyMap("DenseASPP", RULES, URL, score={"Cityscapes val mIoU": 79.9}),
 }

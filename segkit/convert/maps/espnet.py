@@ -1,4 +1,4 @@
-"""Names of the ESPNet authors' code: the whole network, and the encoder with its own classifier (ESPNet-C)."""
+"""Key maps of the ESPNet authors' code: the whole network, and the encoder with its own classifier (ESPNet-C)."""
 
 from segkit.convert.keymap import KeyMap, Rule
 

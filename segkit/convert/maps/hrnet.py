@@ -1,5 +1,7 @@
-"""Names of the HRNet authors' segmentation nets, without and with OCR. Their branches meet corner on corner:
-model.backbone.fuse_upsample="bilinear_corners", model.align_corners=True."""
+"""Key maps of the HRNet authors' segmentation networks, without and with OCR.
+
+All their resizes align corners: model.backbone.fuse_upsample="bilinear_corners", model.align_corners=True.
+"""
 
 from dataclasses import dataclass
 
@@ -14,11 +16,13 @@ BIAS, MEAN = ".conv.bias", ".bn.running_mean"
 
 @dataclass(frozen=True)
 class BiasKeyMap(KeyMap):
-    """A KeyMap of files whose convolutions have a bias before a normalization. There it only moves the running mean;
-    here such convolutions have none."""
+    """A KeyMap of files whose convolutions have a bias before a normalization.
+
+    The bias only shifts the running mean; segkit's convolutions have none there. Arguments as KeyMap.
+    """
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As KeyMap.apply; a bias is subtracted from the running mean of the normalization behind it."""
+        """As KeyMap.apply, and subtracts each such bias from the running mean of the normalization after it."""
         renamed = KeyMap.apply(self, weights)
         for name in [name for name in renamed if name.endswith(BIAS)]:
             mean = name.removesuffix(BIAS) + MEAN
@@ -28,7 +32,7 @@ class BiasKeyMap(KeyMap):
 
 
 WHOLE: tuple[Rule, ...] = ((r"^loss\.", None), (r"^model\.", ""))
-"""The files hold the net and its loss side by side."""
+"""The files hold the network as `model` and its loss as `loss`."""
 
 PLAIN: tuple[Rule, ...] = (
     (r"^last_layer\.0\.", "head.convs.0.conv."),
@@ -49,7 +53,7 @@ OCR: tuple[Rule, ...] = (
     (r"^ocr_distri_head\.object_context_block\.f_object\.", "head.relation.key@"),
     (r"^ocr_distri_head\.object_context_block\.f_down\.", "head.relation.value."),
     (r"^ocr_distri_head\.object_context_block\.f_up\.", "head.relation.out."),
-    # Positions and classes pass two convolutions, the others one.
+    # Queries (pixels) and keys (classes) pass two convolutions, the others one.
     *((rf"^(head\.relation\.(?:query|key))@{2 * i}\.", rf"\1.{i}.conv.") for i in (0, 1)),
     *((rf"^(head\.relation\.(?:query|key))@{2 * i + 1}\.0\.", rf"\1.{i}.bn.") for i in (0, 1)),
     (r"^(head\.relation\.(?:value|out))\.0\.", r"\1.conv."),
@@ -59,6 +63,6 @@ OCR: tuple[Rule, ...] = (
 BACKBONE: Rule = (r"^(?!head\.)", "backbone.")
 
 MAPS = {
-    "hrnet": BiasKeyMap("HRNet, its authors'", (*WHOLE, *PLAIN, BACKBONE), URL),
-    "hrnet_ocr": BiasKeyMap("HRNet with OCR, its authors'", (*WHOLE, *OCR, BACKBONE), f"{URL}/tree/HRNet-OCR"),
+    "hrnet": BiasKeyMap("HRNet, the authors' code", (*WHOLE, *PLAIN, BACKBONE), URL),
+    "hrnet_ocr": BiasKeyMap("HRNet with OCR, the authors' code", (*WHOLE, *OCR, BACKBONE), f"{URL}/tree/HRNet-OCR"),
 }

@@ -1,7 +1,7 @@
-"""Names of MiB's code and of cssegmentation, after one step or several; and back.
+"""Key maps of MiB's code and of cssegmentation, after one step or several, in both directions.
 
-The published weights are of in-place ABN, whose scale is |weight| + 1e-5; "mib_abn" and "csseg_abn" are for training
-with plain ABN. EXPORTS turns this network's weights into files of those projects.
+The published weights are of in-place ABN, whose scale is |weight| + 1e-5; "mib_abn" and "csseg_abn" are for weights
+trained with plain ABN. EXPORTS turns segkit's weights into files of those projects.
 """
 
 import re
@@ -21,17 +21,20 @@ FIRST_OF_ONE = "head.classifier."
 
 @dataclass(frozen=True)
 class StepsKeyMap(KeyMap):
-    """A KeyMap to a net whose classifier is one convolution after one step and a list of them after several."""
+    """A KeyMap to networks whose classifier is one convolution after one step and a list of them after several.
+
+    Arguments as KeyMap.
+    """
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As KeyMap.apply; the classifier of a single step has no number."""
+        """As KeyMap.apply, but without a step's number in the names of the only classifier."""
         renamed = KeyMap.apply(self, weights)
         if not any(re.match(r"head\.classifier\.steps\.[1-9]", name) for name in renamed):
             renamed = {name.replace(FIRST_OF_SEVERAL, FIRST_OF_ONE): value for name, value in renamed.items()}
         return renamed
 
 
-OWN: tuple[Rule, ...] = (
+MIB: tuple[Rule, ...] = (
     (r"^module\.", ""),
     (r"^body\.", "backbone."),
     (r"^cls\.", "head.classifier.steps."),
@@ -46,7 +49,7 @@ HEAD: tuple[tuple[str, str], ...] = (
     ("out_project.0", "red_conv"),
     ("out_project.1", "red_bn"),
 )
-"""cssegmentation's and MiB's names of the head's parts."""
+"""Layers of the head: cssegmentation's name, then MiB's, which is segkit's."""
 
 CSSEG: tuple[Rule, ...] = (
     (r"^module\.", ""),
@@ -82,8 +85,8 @@ FROM_IN_PLACE: Rule = (r"(bn\d?)\.weight$", r"\1.weight", in_place_scale)
 TO_IN_PLACE: Rule = (r"(bn\d?)\.weight$", r"\1.weight", in_place_weight)
 
 MAPS: dict[str, KeyMap] = {
-    "mib": StepsKeyMap("MiB, in-place ABN", (*OWN, FROM_IN_PLACE), MIB_URL),
-    "mib_abn": StepsKeyMap("MiB, ABN", OWN, MIB_URL, by_name=True),
+    "mib": StepsKeyMap("MiB, in-place ABN", (*MIB, FROM_IN_PLACE), MIB_URL),
+    "mib_abn": StepsKeyMap("MiB, ABN", MIB, MIB_URL, by_name=True),
     "csseg": StepsKeyMap("cssegmentation, in-place ABN", (*CSSEG, FROM_IN_PLACE), CSSEG_URL),
     "csseg_abn": StepsKeyMap("cssegmentation, ABN", CSSEG, CSSEG_URL, by_name=True),
 }
@@ -94,5 +97,5 @@ EXPORTS: dict[str, tuple[KeyMap, str]] = {
     "csseg": (KeyMap("to cssegmentation, in-place ABN", (TO_IN_PLACE, *TO_CSSEG), CSSEG_URL), "segmentor"),
     "csseg_abn": (KeyMap("to cssegmentation, ABN", TO_CSSEG, CSSEG_URL), "segmentor"),
 }
-"""The way back: rules from this network's names, and the key of the other project's file that holds the weights, each
-under its name after "module."."""
+"""Checkpoint formats to write: the key map from segkit's names, and the key of the file that holds the weights, whose
+names begin with "module."."""

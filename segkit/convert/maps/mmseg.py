@@ -1,5 +1,8 @@
-"""Names of mmsegmentation 1.x. One list of rules serves every head whose part names are its own; a system whose names
-mean something else there has its own map."""
+"""Key maps of mmsegmentation 1.x.
+
+One list of rules serves all heads whose layer names no other head uses; a system whose names mean something else has a
+key map of its own.
+"""
 
 from segkit.convert.keymap import KeyMap, Rule
 
@@ -10,12 +13,12 @@ RESNET: tuple[Rule, ...] = (
     (r"^backbone\.stem\.", "backbone.encoder.conv1."),
     (r"^backbone\.(?!encoder\.)", "backbone.encoder."),
 )
-"""ResNetV1c and timm's resnet50c differ in the stem's name alone."""
+"""From ResNetV1c to timm's resnet50c: apart from the prefix only the stem's names differ."""
 
 UNET: tuple[Rule, ...] = (
-    # A pool sits before the convolutions of every level but the first.
+    # A pooling layer precedes the convolutions of every level but the first.
     (r"^backbone\.encoder\.(\d)\.[01]\.convs\.", r"backbone.encoder.\1."),
-    # There the expansive path counts from the image, here from the deepest map.
+    # There the decoder's levels are numbered from the image, here from the deepest map.
     *(
         (rf"^backbone\.decoder\.{i}\.(conv_block\.convs|upsample\.interp_upsample)\.", rf"backbone.decoder@{3 - i}.\1.")
         for i in range(4)

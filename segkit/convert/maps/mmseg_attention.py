@@ -1,4 +1,4 @@
-"""Names of mmsegmentation 1.x in heads of attention, and of HRNet, whose backbone has the authors' names everywhere."""
+"""Key maps of mmsegmentation 1.x for attention heads, and for HRNet, whose backbone keeps the authors' names."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.mmseg import HEADS, RESNET, URL
@@ -11,7 +11,7 @@ CASCADE: tuple[Rule, ...] = (
     (r"^decode_head\.1\.object_context_block\.", "head.relation."),
     (r"^decode_head\.1\.", "head."),
 )
-"""OCRNet: the first head's prediction guides the second."""
+"""OCRNet: the second head reads the first head's prediction."""
 
 BLOCKS: tuple[Rule, ...] = (
     # NonLocal, GCNet, DNL
@@ -42,7 +42,7 @@ BLOCKS: tuple[Rule, ...] = (
 )
 
 ANN: tuple[Rule, ...] = (
-    # Query and key of the second attention are one map, stored under both names.
+    # Query and key of the second attention share their weights, stored under both names.
     (r"^decode_head\.context\.stages\.0\.key_project\.", None),
     (r"^decode_head\.(fusion|context)\.stages\.0\.", r"head.\1."),
     (r"^decode_head\.(fusion|context)\.bottleneck\.", r"head.\1_merge."),
@@ -61,7 +61,7 @@ PROJECTIONS: tuple[Rule, ...] = ((r"\.(query|key|value|out)(?:put)?_project\.", 
 
 MAPS = {
     "mmseg_attention": KeyMap(
-        "mmsegmentation, heads of attention", (*RESNET, *CASCADE, *BLOCKS, *PROJECTIONS, *HEADS), URL
+        "mmsegmentation, attention heads", (*RESNET, *CASCADE, *BLOCKS, *PROJECTIONS, *HEADS), URL
     ),
     "mmseg_ann": KeyMap("mmsegmentation, ANN", (*RESNET, *ANN, *PROJECTIONS, *HEADS), URL),
     "mmseg_psa": KeyMap("mmsegmentation, PSANet", (*RESNET, *PSA, *HEADS), URL),

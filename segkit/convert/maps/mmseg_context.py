@@ -1,9 +1,9 @@
-"""Names of mmsegmentation 1.x for pyramids, encodings, predicted filters, points and the small real-time networks."""
+"""Key maps of mmsegmentation 1.x for pyramid, encoding, dynamic-filter, point and small real-time networks."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.mmseg import HEADS, RESNET, URL
 
-PARTS: tuple[Rule, ...] = (
+CONTEXT: tuple[Rule, ...] = (
     (r"^decode_head\.fpn_bottleneck\.", "head.merge."),
     (r"^(neck|decode_head)\.lateral_convs\.", r"\1.laterals."),
     (r"^(neck|decode_head)\.fpn_convs\.", r"\1.outputs."),
@@ -26,7 +26,7 @@ PARTS: tuple[Rule, ...] = (
 )
 
 POINTS: tuple[Rule, ...] = (
-    *PARTS,
+    *CONTEXT,
     (r"^decode_head\.0\.", "head.coarse."),
     (r"^decode_head\.1\.fcs\.(\d)\.conv\.", r"head.layers.\1."),
     (r"^decode_head\.1\.fc_seg\.", "head.point_classifier."),
@@ -61,8 +61,8 @@ FAST_SCNN: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    # Semantic FPN, UPerNet, EncNet, FastFCN, DMNet and APCNet: no two of them share a name for different parts.
-    "mmseg_context": KeyMap("mmsegmentation, context heads", (*RESNET, *PARTS, *HEADS), URL),
+    # Semantic FPN, UPerNet, EncNet, FastFCN, DMNet and APCNet: no two of them use one name for different layers.
+    "mmseg_context": KeyMap("mmsegmentation, context heads", (*RESNET, *CONTEXT, *HEADS), URL),
     "mmseg_pointrend": KeyMap("mmsegmentation, PointRend", (*RESNET, *POINTS, *HEADS), URL),
     "mmseg_icnet": KeyMap("mmsegmentation, ICNet", (*ICNET, *HEADS), URL),
     "mmseg_fast_scnn": KeyMap("mmsegmentation, Fast-SCNN", (*FAST_SCNN, *HEADS), URL),

@@ -1,4 +1,4 @@
-"""Names of the published checkpoints of RITM: HRNet with OCR, and DeepLabv3+ on ResNets. One list serves both."""
+"""Key map of the published checkpoints of RITM: HRNet with OCR, and DeepLabv3+ on ResNets."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.smp import pool_first
@@ -16,7 +16,7 @@ OCR: tuple[Rule, ...] = (
     (r"^feature_extractor\.aux_head\.([01])\.", r"head.coarse_conv.\1."),
     (r"^feature_extractor\.aux_head\.3\.", "head.coarse_classifier."),
     (r"^feature_extractor\.conv3x3_ocr\.", "head.embed."),
-    # Without OCR the branches' own convolution comes before the classifier.
+    # Without OCR a convolution over all branches precedes the classifier.
     (r"^feature_extractor\.cls_head\.([01])\.", r"head.last_conv.\1."),
     (r"^feature_extractor\.cls_head\.(3\.)?", "head.classifier."),
     (r"^feature_extractor\.ocr_distri_head\.conv_bn_dropout\.", "head.fuse@"),
@@ -24,7 +24,7 @@ OCR: tuple[Rule, ...] = (
     (r"^feature_extractor\.ocr_distri_head\.object_context_block\.f_object\.", "head.relation.key@"),
     (r"^feature_extractor\.ocr_distri_head\.object_context_block\.f_down\.", "head.relation.value@"),
     (r"^feature_extractor\.ocr_distri_head\.object_context_block\.f_up\.", "head.relation.out@"),
-    # Positions and classes pass two convolutions, the others one.
+    # Queries (pixels) and keys (classes) pass two convolutions, the others one.
     *((rf"^(head\.relation\.(?:query|key))@{2 * i}\.", rf"\1.{i}.conv.") for i in (0, 1)),
     *((rf"^(head\.relation\.(?:query|key))@{2 * i + 1}\.0\.", rf"\1.{i}.bn.") for i in (0, 1)),
     (r"@0\.", ".conv."),

@@ -1,7 +1,7 @@
-"""Names of hszhao/semseg: PSPNet and PSANet on ResNets whose stem is three convolutions of 64, 64 and 128 channels.
+"""Key maps of hszhao/semseg: PSPNet and PSANet on ResNets whose stem is three convolutions of 64, 64 and 128 channels.
 
-Its nets are dilated from the first block of a stage on and resize corner on corner: model.backbone.name="resnet50" with
-deep_stem=64 and contract_dilation=False, model.align_corners=True, and for PSANet model.head.expand_padding=0.
+Its networks dilate a stage from its first block on, and all their resizes align corners: model.backbone.name="resnet50"
+with deep_stem=64 and contract_dilation=False, model.align_corners=True, and for PSANet model.head.expand_padding=0.
 """
 
 from segkit.convert.keymap import KeyMap, Rule
@@ -39,7 +39,7 @@ PSA: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    # Scores: validation of ADE20K, VOC 2012 and Cityscapes, ResNet-50, one scale.
+    # Scores: validation sets of ADE20K, VOC 2012 and Cityscapes, ResNet-50, single scale.
     "semseg_psp": KeyMap("semseg, PSPNet", (*RESNET, *CLASSIFIERS, *PSP), URL),
     "semseg_psa": KeyMap(
         "semseg, PSANet",

@@ -1,4 +1,4 @@
-"""Names of segmentation_models_pytorch 0.x."""
+"""Key maps of segmentation_models_pytorch 0.x."""
 
 from torch import Tensor
 
@@ -8,30 +8,30 @@ URL = "https://github.com/qubvel-org/segmentation_models.pytorch"
 
 
 def pool_first(weight: Tensor) -> Tensor:
-    """[C,5 * C,1,1], the image's mean last of five inputs -> the mean first."""
-    own = weight.shape[1] // 5
-    return weight.roll(own, dims=1)
+    """Moves the input channels of image pooling, the last of five branches, to the front of a weight [C,5 * C,1,1]."""
+    width = weight.shape[1] // 5
+    return weight.roll(width, dims=1)
 
 
 def map_first(weight: Tensor) -> Tensor:
-    """[C,2 * D,1,1], the pooled grids (D channels together) before the map itself (D) -> the map first."""
+    """Moves the feature map's D input channels before those of the pooled grids, of a weight [C,2 * D,1,1]."""
     return weight.roll(weight.shape[1] // 2, dims=1)
 
 
 def shallow_first(weight: Tensor) -> Tensor:
-    """[K,4 * D,1,1], four maps side by side, deep to shallow -> shallow to deep."""
+    """Reverses the order of four concatenated maps, from deep first to shallow first, in a weight [K,4 * D,1,1]."""
     return weight.unflatten(1, (4, -1)).flip(1).flatten(1, 2)
 
 
 COMMON: tuple[Rule, ...] = (
     (r"^encoder\.", "backbone.encoder."),
     (r"^segmentation_head\.0\.", "head.classifier."),
-    # The image-level classifier beside the decoder is another task's.
+    # The image-level classifier beside the decoder is for another task.
     (r"^classification_head\.", None),
 )
 
 UNET: tuple[Rule, ...] = (
-    # The last block joins no map: this gate is stored and never used.
+    # The last block concatenates no map: this gate is stored and never used.
     (r"^decoder\.blocks\.4\.attention1\.", None),
     (r"^decoder\.blocks\.", "head.blocks."),
     (r"\.attention1\.attention\.", ".gate_in."),
@@ -77,7 +77,7 @@ DEEPLABV3PLUS: tuple[Rule, ...] = (
 )
 
 PSPNET: tuple[Rule, ...] = (
-    # The encoder is used up to stride 8; its other stages are stored all the same.
+    # The encoder is used up to stride 8; its other stages are stored, too.
     (r"^encoder\.layer[34]\.", None),
     (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.0\.", r"head.pools.projects.\1.conv."),
     (r"^decoder\.psp\.blocks\.(\d)\.pool\.1\.1\.", r"head.pools.projects.\1.bn."),
@@ -98,9 +98,9 @@ PAN: tuple[Rule, ...] = (
 FPN: tuple[Rule, ...] = (
     (r"^decoder\.p5\.", "neck.laterals.3.conv."),
     *((rf"^decoder\.p{i}\.skip_conv\.", f"neck.laterals.{i - 2}.conv.") for i in (2, 3, 4)),
-    # Theirs go from deep to shallow.
+    # Numbered from deep to shallow there, from shallow to deep here.
     *((rf"^decoder\.seg_blocks\.{i}\.block\.", f"head.paths.{3 - i}.block.") for i in range(4)),
-    # Here what doubles a map has a place of its own behind every convolution.
+    # Here the upsampling after every convolution is a module of its own and has a number.
     *((rf"^(head\.paths\.\d\.)block\.{i}\.block\.", rf"\g<1>{2 * i}.block.") for i in range(3)),
     (r"^(head\.paths\.\d\.\d\.)block\.0\.", r"\1conv."),
     (r"^(head\.paths\.\d\.\d\.)block\.1\.", r"\1bn."),
@@ -118,7 +118,7 @@ MAPS = {
     "smp_pan": KeyMap("segmentation_models, PAN", (*PAN, *COMMON), URL),
     "smp_fpn": KeyMap("segmentation_models, FPN", (*FPN, *COMMON), URL, needs={"head.concat": False}),
     "smp_fpn_cat": KeyMap(
-        "segmentation_models, FPN with maps side by side", (*FPN_CAT, *COMMON), URL, needs={"head.concat": True}
+        "segmentation_models, FPN with concatenated maps", (*FPN_CAT, *COMMON), URL, needs={"head.concat": True}
     ),
     "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
 }

@@ -1,4 +1,4 @@
-"""Names of torchvision.models.segmentation: FCN and DeepLabV3 on ResNet."""
+"""Key maps of torchvision.models.segmentation: FCN and DeepLabV3 on ResNet."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.smp import pool_first
