@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from segkit import dist
 from segkit.config import Config, dump, load_config, merged, set_option
@@ -20,6 +19,7 @@ from segkit.engine.hooks import Hook, in_order, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight, print_reports
 from segkit.files import write_whole
+from segkit.models.bases import Network
 from segkit.registry import (
     HOOKS,
     RUNNERS,
@@ -71,7 +71,7 @@ class TrainResult:
     is_finished: bool
     best: float | None
     monitor: str
-    model: nn.Module
+    model: Network
 
     @property
     def last_checkpoint(self) -> Path:
@@ -134,7 +134,7 @@ def _train(
     loop = _build_loop(cfg, folder, device, hooks, resume, from_step)
     loop.fit()
     loop.model = loop.raw_model  # a wrapped model would keep the process group
-    model = loop.eval_model.eval()
+    model = cast(Network, loop.eval_model.eval())
     model.config, model.classes = Config(loop.stage_cfg, cfg.file), list(loop.dataset.classes)
     model.palette = [list(color) for color in loop.dataset.palette]
     return TrainResult(loop.folder, loop.step, not loop.is_stopping, loop.best, loop.settings.monitor, model)
@@ -273,7 +273,7 @@ def build_runner(cfg: dict) -> Runner:
 
 
 def evaluate(
-    model: nn.Module | str | Path,
+    model: Network | str | Path,
     config: str | Path | dict | None = None,
     *,
     split: str = "test",
@@ -309,11 +309,11 @@ def evaluate(
     Raises:
         ConfigError, CheckpointError, DataError: as the message says.
     """
-    target = model.mean.device if isinstance(model, nn.Module) else setup.pick_device(device)
+    target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     dist.start(target)
     try:
-        network = model if isinstance(model, nn.Module) else load_model(config, model, target, tuple(options))
-        cfg: Config = network.config
+        network = model if isinstance(model, Network) else load_model(config, model, target, tuple(options))
+        cfg = network.config
         need_sections(cfg, (split if cfg.get(split) else "val",))
         cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
         parts = chosen_sets(test_sections(cfg, split), sets)
@@ -331,7 +331,7 @@ def evaluate(
                 write_whole(out, json.dumps(scores, indent=1) + "\n")
             if say is not None:
                 named = {name or _type_of_set(parts[name]): result for name, result in results.items()}
-                title = "model" if isinstance(model, nn.Module) else Path(model).stem
+                title = "model" if isinstance(model, Network) else Path(model).stem
                 if text := build_runner(cfg).report(named, Path(out or "metrics.json"), title):
                     say(text)
         return scores
@@ -344,7 +344,7 @@ def _type_of_set(section: dict) -> str:
 
 
 def _score(
-    model: nn.Module,
+    model: Network,
     runner: Runner,
     data: setup.Evaluation,
     metrics: list,
@@ -380,7 +380,7 @@ class _Progress(Hook):
         self.bar.update(len(predictions))
 
 
-def test_sections(cfg: Config, split: str) -> dict[str, dict]:
+def test_sections(cfg: dict, split: str) -> dict[str, dict]:
     """Returns the data sections of a split by name, "" for a single set. `val` stands in for a missing `test`."""
     section = cfg.get(split) or cfg["val"]
     return {"": section} if "dataset" in section else dict(section)
@@ -394,7 +394,7 @@ def chosen_sets(sections: dict[str, dict], names: Sequence[str]) -> dict[str, di
     return {name: section for name, section in sections.items() if not names or name in names}
 
 
-def config_of_set(cfg: Config, section: dict) -> dict:
+def config_of_set(cfg: dict, section: dict) -> dict:
     """Returns the config with the `inference` of a test set merged over the section `inference`."""
     return {**cfg, "inference": merged(cfg["inference"], section.get("inference") or {})}
 
@@ -413,7 +413,7 @@ def with_switches(cfg: dict, *, tta: bool, slide: bool) -> dict[str, Any]:
         if "crop" not in inference and not crops:
             raise ConfigError("--slide: set inference.crop = (height, width); the training has no crop to take it from")
         inference["mode"] = "slide"
-        height, width = inference.setdefault("crop", tuple(crops[-1]) if crops else None)
+        height, width = inference.setdefault("crop", tuple(crops[-1]) if crops else ())
         inference.setdefault("stride", (max(height * 2 // 3, 1), max(width * 2 // 3, 1)))
     return inference
 
@@ -423,7 +423,7 @@ def load_model(
     path: str | Path | None = None,
     device: str | torch.device = "cpu",
     options: Sequence[str] = (),
-) -> nn.Module:
+) -> Network:
     """Loads a trained model in evaluation mode: `load_model("best.pt")`, or `load_model("config.py", "weights.pth")`.
 
     The moving average is loaded where the checkpoint has one. The model carries `config`, `classes` and `palette`.
@@ -445,10 +445,11 @@ def load_model(
         if not isinstance(config, str | Path):
             raise ConfigError("load_model: give the checkpoint, or a config and a checkpoint")
         config, path = None, config
-    content = checkpoint.read_any(path)
-    cfg = resolve(config, content, path, options)
+    file = Path(path)
+    content = checkpoint.read_any(file)
+    cfg = resolve(config, content, file, options)
     model = build_model(without_start_weights(cfg["model"]))
-    checkpoint.load_fitting(model, content.get("ema", content["model"]), path)
+    checkpoint.load_fitting(model, content.get("ema", content["model"]), file)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
     layout = torch.channels_last if has_channels_last else torch.preserve_format
@@ -488,7 +489,7 @@ def resolve(
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray, runner: Runner | None = None) -> Prediction:
+def predict(model: Network, image: np.ndarray, runner: Runner | None = None) -> Prediction:
     """Predicts one image.
 
     The model's config says how (transforms of `test`, section `inference`); a model without one sees the whole image.
@@ -512,10 +513,11 @@ def predict(model: nn.Module, image: np.ndarray, runner: Runner | None = None) -
     valid = sample["image"].shape[:2]
     batch = Batch(image=pixels.to(model.mean.device), meta=[Meta(**{**sample["meta"], "valid": valid})])
     prediction: Any = runner.predict(model, batch)[0]
-    return {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
+    arrays = {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
+    return cast(Prediction, arrays)
 
 
-def click_predictor(model: nn.Module, **options: Any) -> ClickPredictor:
+def click_predictor(model: Network, **options: Any) -> ClickPredictor:
     """Answers clicks on an image with masks: `p.set_image(image)`, `p.click(y, x)`, `p.undo()`, `p.mask`.
 
     Args:

@@ -1,31 +1,41 @@
-"""Registries: a name in a config -> the class of that name; nothing is imported before the first look-up."""
+"""Registries map the `type` of a config to a class, and build objects from checked configs.
+
+Nothing is imported before the first look-up.
+"""
 
 import difflib
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import nn
+if TYPE_CHECKING:
+    from segkit.models.bases import Network
+
+Registered = TypeVar("Registered", bound=type)
 
 
 class ConfigError(ValueError):
     """A config that cannot be built. The message names the config path and the way out."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """-> "; did you mean 'x'?" for the closest known name, or "" where none is close."""
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """Returns "; did you mean 'x'?" for the known name that is closest, or "" where none is close."""
     by_lower = {str(other).lower(): str(other) for other in known}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
 
 
 class Registry:
-    """Classes of one kind by their names.
+    """The classes of one kind by name.
 
-    kind: the word errors use ("head"); locations: packages or modules that are imported, sorted, at the first look-up.
     A class from outside segkit is named "my_package.my_module:MyClass" and needs no registration.
+
+    Args:
+        kind: the word for errors, such as "head".
+        locations: packages or modules that are imported, in alphabetical order with all their sub-packages, at the
+            first look-up.
     """
 
     def __init__(self, kind: str, *locations: str):
@@ -35,7 +45,7 @@ class Registry:
         self._aliases: dict[str, type] = {}
         self._is_loaded = False
 
-    def register(self, cls: type) -> type:
+    def register(self, cls: Registered) -> Registered:
         """Class decorator: stores the class under its own name and returns it unchanged."""
         other = self._classes.get(cls.__name__)
         if other is not None and other.__module__ != cls.__module__:
@@ -43,24 +53,32 @@ class Registry:
         self._classes[cls.__name__] = cls
         return cls
 
-    def alias(self, name: str) -> Callable[[type], type]:
-        """Class decorator: the class is also known under this name, which lists leave out."""
+    def alias(self, name: str) -> Callable[[Registered], Registered]:
+        """Class decorator: the class is found under this second name too, which lists leave out."""
 
-        def register(cls: type) -> type:
+        def register(cls: Registered) -> Registered:
             self._aliases[name] = cls
             return cls
 
         return register
 
     def names(self) -> list[str]:
-        """Sorted names of all registered classes."""
+        """Returns the sorted names of all registered classes."""
         self._load()
         return sorted(self._classes)
 
-    def get(self, name: str, at: str = "") -> type:
-        """name: registered name or "package.module:Class"; at: config path for the error -> the class."""
+    def get(self, name: Any, at: str = "") -> type:
+        """Finds a class.
+
+        Args:
+            name: a registered name, or "package.module:Class".
+            at: config path for the error.
+
+        Raises:
+            ConfigError: there is no such class.
+        """
         if not isinstance(name, str):
-            raise ConfigError(f"{at} = {name!r}: the type of a {self.kind} is a name in quotes")
+            raise ConfigError(f"{at} = {name!r}: the type of a {self.kind} must be a name in quotes")
         if ":" in name:
             return self._from_outside(name, at)
         self._load()
@@ -68,7 +86,7 @@ class Registry:
             return self._aliases[name]
         if name not in self._classes:
             place = f"{at} = '{name}': " if at else ""
-            hint = did_you_mean(name, self._classes) or f"; there are: {', '.join(sorted(self._classes))}"
+            hint = did_you_mean(name, self._classes) or f"; available: {', '.join(sorted(self._classes))}"
             raise ConfigError(f"{place}no such {self.kind}{hint}")
         return self._classes[name]
 
@@ -100,17 +118,15 @@ class TorchOptimizers(Registry):
     """The optimizers of torch.optim by their own names, and classes from outside."""
 
     def _load(self) -> None:
-        if not self._is_loaded:
-            import torch
+        if self._is_loaded:
+            return
+        import torch
 
-            self._is_loaded = True
-            for name, cls in vars(torch.optim).items():
-                if (
-                    isinstance(cls, type)
-                    and issubclass(cls, torch.optim.Optimizer)
-                    and cls is not torch.optim.Optimizer
-                ):
-                    self._classes[name] = cls
+        self._is_loaded = True
+        base = torch.optim.Optimizer
+        for name, cls in vars(torch.optim).items():
+            if isinstance(cls, type) and issubclass(cls, base) and cls is not base:
+                self._classes[name] = cls
 
 
 MODELS = Registry("model", "segkit.models")
@@ -129,23 +145,33 @@ SCHEDULES = Registry("schedule", "segkit.engine.schedules")
 HOOKS = Registry("hook", "segkit.engine", "segkit.runners")
 RUNNERS = Registry("runner", "segkit.runners")
 
-
 PARTS_OF_MODEL = ("backbone", "neck", "head", "aux")
 
 
 def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
-    """cfg: dict(type=..., own arguments); supplied: arguments segkit itself gives, passed where the constructor has
-    them -> the object. An error of the constructor is a ConfigError at the config path `at`."""
-    own = {key: value for key, value in cfg.items() if key != "type"}
+    """Builds an object from its config.
+
+    Arguments that the class names in its attribute `parts` ({argument: registry}) are configs too and are built first.
+
+    Args:
+        cfg: dict(type=..., arguments).
+        kind: registry of the type.
+        at: config path for errors.
+        supplied: arguments that segkit itself gives, passed where the constructor has them.
+
+    Raises:
+        ConfigError: there is no such type, or the constructor fails.
+    """
+    kwargs = {key: value for key, value in cfg.items() if key != "type"}
     cls = kind.get(cfg.get("type"), f"{at}.type")
     for key, registry in getattr(cls, "parts", {}).items():
-        own[key] = _build_part(own.get(key), registry, f"{at}.{key}")
-        if own[key] is None:
-            del own[key]
+        kwargs[key] = _build_part(kwargs.get(key), registry, f"{at}.{key}")
+        if kwargs[key] is None:
+            del kwargs[key]
     parameters = inspect.signature(cls).parameters
-    own |= {key: value for key, value in supplied.items() if key in parameters}
+    kwargs |= {key: value for key, value in supplied.items() if key in parameters}
     try:
-        return cls(**own)
+        return cls(**kwargs)
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
@@ -160,34 +186,41 @@ def _build_part(value: Any, kind: Registry, at: str) -> Any:
     return build(value, kind, at) if isinstance(value, dict) else value
 
 
-def build_model(cfg: dict, at: str = "model") -> nn.Module:
-    """cfg: the section `model` -> the model, with its heads fitted to the backbone's channels."""
-    own = {key: value for key, value in cfg.items() if key not in PARTS_OF_MODEL and key != "type"}
-    named = {"type": cfg.get("type", "Segmentor"), **own}
+def build_model(cfg: dict, at: str = "model") -> "Network":
+    """Builds the model of a config, its neck and heads fitted to the channels and strides of the backbone.
+
+    Args:
+        cfg: section `model`.
+        at: config path for errors.
+    """
+    kwargs = {key: value for key, value in cfg.items() if key not in PARTS_OF_MODEL and key != "type"}
+    named = {"type": cfg.get("type", "Segmentor"), **kwargs}
     if "backbone" not in cfg:
         return build(named, MODELS, at)
-    supplied = {key: own[key] for key in ("num_classes",) if key in own}
-    supplied["align_corners"] = own.get("align_corners", False)
+    supplied = {key: kwargs[key] for key in ("num_classes",) if key in kwargs}
+    supplied["align_corners"] = kwargs.get("align_corners", False)
     backbone = build(cfg["backbone"], BACKBONES, f"{at}.backbone")
-    below = backbone
-    parts: dict[str, Any] = {"backbone": backbone}
+    features = backbone
+    modules: dict[str, Any] = {"backbone": backbone}
     if cfg.get("neck") is not None:
-        below = build(cfg["neck"], NECKS, f"{at}.neck", **supplied, **_shape_of(backbone))
-        parts["neck"] = below
+        features = build(cfg["neck"], NECKS, f"{at}.neck", **supplied, **_shape_of(backbone))
+        modules["neck"] = features
     if cfg.get("head") is not None:
-        parts["head"] = build(cfg["head"], HEADS, f"{at}.head", **supplied, **_shape_of(below))
-    parts["aux"] = tuple(
-        build(head, HEADS, f"{at}.aux.{i}", **supplied, **_shape_of(below)) for i, head in enumerate(cfg.get("aux", ()))
+        modules["head"] = build(cfg["head"], HEADS, f"{at}.head", **supplied, **_shape_of(features))
+    modules["aux"] = tuple(
+        build(head, HEADS, f"{at}.aux.{i}", **supplied, **_shape_of(features))
+        for i, head in enumerate(cfg.get("aux", ()))
     )
-    return build(named, MODELS, at, **parts)
+    return build(named, MODELS, at, **modules)
 
 
-def _shape_of(features: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shape_of(features: Any) -> dict[str, tuple[int, ...]]:
+    """What a head or neck is told of the backbone or neck below it."""
     return {"in_channels": tuple(features.channels), "strides": tuple(features.strides)}
 
 
 def without_start_weights(model: dict) -> dict:
-    """The section `model` with an encoder of random weights, for models whose weights come from a checkpoint."""
+    """Returns the section `model` with an encoder of random weights, for weights that come from a checkpoint."""
     backbone = model.get("backbone")
     if isinstance(backbone, dict) and backbone.get("pretrained"):
         return {**model, "backbone": {**backbone, "pretrained": None}}

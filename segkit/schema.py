@@ -91,11 +91,12 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
         raise ConfigError("\n".join(lines))
 
 
-def need_sections(cfg: Config, names: Iterable[str]) -> None:
+def need_sections(cfg: dict, names: Iterable[str]) -> None:
     """Raises ConfigError for a section that a command cannot do without."""
     for name in names:
         if not cfg.get(name):
-            raise ConfigError(f"{name}: this section is missing in {cfg.file or 'the config'}")
+            file = cfg.file if isinstance(cfg, Config) else ""
+            raise ConfigError(f"{name}: this section is missing in {file or 'the config'}")
 
 
 def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str]]) -> None:

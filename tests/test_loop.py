@@ -205,7 +205,7 @@ def test_cuda_where_there_is_none():
 
 
 def test_monitor_must_be_a_score(tmp_path):
-    with pytest.raises(ConfigError, match=r"loop.monitor = 'mIou': no such score; there are: mIoU"):
+    with pytest.raises(ConfigError, match=r"loop.monitor = 'mIou': no such score; available: mIoU"):
         loop_of(sections(monitor="mIou"), tmp_path, standard_hooks()).fit()
 
 

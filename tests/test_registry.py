@@ -33,7 +33,7 @@ def test_did_you_mean():
 def test_a_far_name_lists_what_there_is():
     registry = Registry("head")
     registry.register(make("PSPHead", "a"))
-    with pytest.raises(ConfigError, match="there are: PSPHead"):
+    with pytest.raises(ConfigError, match="available: PSPHead"):
         registry.get("xyz")
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from segkit import dist
 from segkit.data.loader import to_device
@@ -13,7 +12,9 @@ from segkit.data.loader import to_device
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook
     from segkit.engine.loop import Loop
+    from segkit.engine.pictures import Shower
     from segkit.engine.setup import Evaluation
+    from segkit.models.bases import Network
     from segkit.runners.base import Runner
 
 
@@ -30,13 +31,13 @@ def flat_scores(scores: dict[str, Any]) -> dict[str, float]:
 @torch.inference_mode()
 def evaluate(
     runner: "Runner",
-    model: nn.Module,
+    model: "Network",
     data: "Evaluation",
     metrics: list,
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
-    hooks: "Sequence[Hook]" = (),
+    hooks: "Sequence[Hook | Shower]" = (),
     loop: "Loop | None" = None,
 ) -> dict[str, Any]:
     """Scores a model on all processes.

@@ -25,13 +25,13 @@ from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.optim import Ema, all_finite, build_optimizer
 from segkit.engine.schedules import LearningRate
+from segkit.models.bases import Network
 from segkit.registry import SCHEDULES, ConfigError, build, build_model
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
 
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook
-    from segkit.models.segmentor import Segmentor
     from segkit.runners.base import Runner
 
 
@@ -95,7 +95,7 @@ class Loop:
     val: setup.Evaluation | None
     metrics: list
     init_report: str
-    raw_model: "Segmentor"
+    raw_model: Network
     model: nn.Module
     criterion: Criterion
     optimizer: Optimizer
@@ -154,7 +154,7 @@ class Loop:
             model = setup.convert_norms(model, self.device)
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.raw_model = cast("Segmentor", model.to(self.device))
+        self.raw_model = cast(Network, model.to(self.device))
         self.criterion = build_criterion(
             cfg["losses"],
             self.raw_model.align_corners,
@@ -243,9 +243,9 @@ class Loop:
         return terms
 
     @property
-    def eval_model(self) -> nn.Module:
+    def eval_model(self) -> Network:
         """The module that is scored and published: the moving average where there is one."""
-        return self.ema.module if self.ema else self.raw_model
+        return cast(Network, self.ema.module) if self.ema else self.raw_model
 
     @property
     def folder(self) -> Path:

@@ -68,6 +68,26 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} sets fit_images and gives no fit()")
 
 
+class Network(nn.Module):
+    """A whole model: what the section `model` of a config builds.
+
+    Attributes:
+        num_classes: K.
+        align_corners: how every resize of predictions aligns pixels.
+        mean, std: float [1,C,1,1], of pixels in 0..255.
+        config, classes, palette: of a trained model (`load_model`): its sections, K names and K colors, None where the
+            checkpoint does not name them.
+    """
+
+    num_classes: int
+    align_corners: bool
+    mean: Tensor
+    std: Tensor
+    config: dict
+    classes: list[str] | None
+    palette: list[list[int]] | None
+
+
 class InstanceHead(Head):
     """A head that finds instances."""
 

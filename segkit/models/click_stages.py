@@ -7,6 +7,7 @@ https://arxiv.org/abs/2102.06583. B batch, P clicks per sign.
 import torch
 from torch import Tensor, nn
 
+from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.models.layers import resize
 from segkit.registry import MODELS, ConfigError
@@ -14,7 +15,7 @@ from segkit.types import Outputs
 
 
 @MODELS.register
-class ClickStages(nn.Module):
+class ClickStages(Network):
     """Trained click segmentors in a row, chosen by the number of clicks.
 
     The first predicts after the first click, the second after the second, ..., the last after all further ones. Each
@@ -31,18 +32,19 @@ class ClickStages(nn.Module):
         if not stages:
             raise ConfigError("model.stages: is empty; give at least one click segmentor")
         self.stages = nn.ModuleList(stages)
+        self._networks = tuple(stages)  # the same, with their type
         self.num_classes = stages[0].num_classes
         self.align_corners = stages[0].align_corners
         self.has_previous = any(stage.has_previous for stage in stages)
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Tensor:  # type: ignore[override]
         """The mean of the first stage's images, float [1,C,1,1]; its device is the model's."""
-        return self.stages[0].mean
+        return self._networks[0].mean
 
-    def stage(self, num_clicks: int) -> nn.Module:
+    def stage(self, num_clicks: int) -> ClickSegmentor:
         """Returns the network that predicts after `num_clicks` clicks of both signs, the newest included."""
-        return self.stages[min(max(num_clicks, 1), len(self.stages)) - 1]
+        return self._networks[min(max(num_clicks, 1), len(self.stages)) - 1]
 
     def forward(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None) -> Outputs:
         """Predicts each sample with the network for its number of clicks.

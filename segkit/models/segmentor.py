@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segkit.models.bases import Backbone, Head
+from segkit.models.bases import Backbone, Head, Network
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
 
 @MODELS.register
-class Segmentor(nn.Module):
+class Segmentor(Network):
     """Normalizes the image and runs backbone, neck and head, and in training the auxiliary heads.
 
     Mean and standard deviation are the backbone's.
@@ -28,8 +28,8 @@ class Segmentor(nn.Module):
         ConfigError: the backbone is no Backbone, or one of the heads no Head.
     """
 
-    mean: Tensor
-    std: Tensor
+    backbone: Backbone
+    head: Head
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 Losses are configured separately; all runners share one loop.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
+from segkit.models.bases import Network
 from segkit.runners.tables import score_table
 from segkit.runners.writers import LabelWriter, Writer
 from segkit.settings import InferenceSettings
@@ -48,7 +50,7 @@ class Runner:
         """
         raise NotImplementedError(f"{type(self).__name__} gives no forward()")
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Predicts a batch.
 
         Args:
@@ -117,7 +119,7 @@ class Runner:
         """Returns the runner's own hooks, which run beside those of every run."""
         return ()
 
-    def prepare(self, model: nn.Module, stage: Stage, loop: "Loop") -> nn.Module:
+    def prepare(self, model: Network, stage: Stage, loop: "Loop") -> Network:
         """Returns the model that the stage trains; `model` is as the config builds it, on the CPU."""
         return model
 

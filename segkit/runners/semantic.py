@@ -1,9 +1,12 @@
 """Semantic segmentation: one class for each pixel."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor, nn
 
 from segkit.inference import Score, build_score, to_labels
+from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
 from segkit.types import Batch, Meta, Outputs, Prediction, SemanticPrediction
@@ -26,7 +29,7 @@ class Semantic(Runner):
             return model(batch["image"], batch["window"])
         return model(batch["image"])
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Predicts images of one size together, others one by one without the padding of the batch."""
         score = build_score(model, self.inference)
         image, metas = batch["image"], batch["meta"]
@@ -36,7 +39,7 @@ class Semantic(Runner):
         singles = (self._predict(score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas))
         return [prediction for single in singles for prediction in single]
 
-    def _predict(self, score: Score, image: Tensor, metas: list[Meta]) -> list[Prediction]:
+    def _predict(self, score: Score, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
         scores = score(image, metas[0]["size"])
         labels = to_labels(scores, self.inference.threshold)
         if not self.probabilities:

@@ -304,7 +304,7 @@ def test_the_iou_of_a_batch_is_a_term_of_the_log_that_changes_no_loss():
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (dict(on="logit"), "TrainIoU.on = 'logit': .* there are: logits"),
+        (dict(on="logit"), "TrainIoU.on = 'logit': .* available: logits"),
         (dict(target="masks"), "TrainIoU.target = 'masks'"),
         (dict(), "it has 2 channels"),
     ],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segkit.data.transforms.geometry import dense_masks
 from segkit.engine.hooks import Hook
-from segkit.models.bases import InstanceHead
+from segkit.models.bases import InstanceHead, Network
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
 from segkit.runners.instances.growth import Growth
@@ -87,7 +87,7 @@ class BoxSupervised(Runner):
         outputs |= head.complete(outputs, batch["boxes"])
         return outputs if self.teacher is None else outputs | self.teacher.outputs(seen, outputs)
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """-> one Prediction per image: "masks", n RLE at original size, "scores" float32 [n], falling, "labels" int64
         [n], "boxes" float32 [n,4], on the host. Images of one size go together, others one by one, so that what is
         found in one does not depend on the others."""
@@ -105,12 +105,12 @@ class BoxSupervised(Runner):
         singles = (self.predict(model, Batch(image=batch["image"][i : i + 1], meta=[m])) for i, m in enumerate(metas))
         return [prediction for single in singles for prediction in single]
 
-    def _predict(self, model: nn.Module, image: Tensor, metas: list[Meta]) -> list[Prediction]:
+    def _predict(self, model: Network, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
         image, valid = with_padding(image, [meta["valid"] for meta in metas], self.divisor)
         outputs = model(self._colored(model, image, valid))
-        return [as_prediction(found) for found in model.head.instances(outputs, metas)]
+        return [as_prediction(found) for found in cast(InstanceHead, model.head).instances(outputs, metas)]
 
-    def _colored(self, network: nn.Module, image: Tensor, valid: Tensor | None) -> Tensor:
+    def _colored(self, network: Network, image: Tensor, valid: Tensor | None) -> Tensor:
         """image: [B,3,H,W]; valid: bool [B,1,H,W], None where nothing is padded -> the image with the padding's
         color, float32 where there is padding."""
         if valid is None:

@@ -3,6 +3,7 @@
 B batch, P clicks per sign, H W image.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
@@ -75,7 +77,7 @@ class Interactive(Runner):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how.
 
         Under inference_mode, in which evaluations run, a refinement could not take gradients.
