@@ -1,7 +1,7 @@
-"""COCO things and stuff and LVIS v1 objects -> the COCO+LVIS format that COCOLVISClicks reads.
+"""Converts COCO's things and stuff and LVIS v1's objects to the COCO+LVIS format that COCOLVISClicks reads.
 
-Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 5.1, by the numbers of the published
-code: the paper's overlap for equal masks is .80, the code's .70.
+Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 5.1, with the numbers of the published
+code: the overlap of equal masks is .80 in the paper, .70 in the code.
 """
 
 import json
@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from segkit.data.files.flat_index import FlatIndex, cached_index
-from segkit.data.interactive import lvis
-from segkit.data.interactive.packing import box_iou_1d, hierarchy, masks_overlap, pack_masks
+from segkit.data.files.lvis import lvis_file
+from segkit.data.interactive import lvis as lvis_reader
+from segkit.data.interactive.packing import MaskBox, box_iou_1d, hierarchy, masks_overlap, pack_masks
 from segkit.data.interactive.panoptic import read_ids, read_panoptic
 from segkit.data.prepare.jobs import Journal, run_jobs
 from segkit.files import DataError, write_whole
@@ -26,12 +27,21 @@ MIN_AREA, MIN_STUFF_AREA = 80, 500
 """Pixels: instances have at least the first, stuff more than the second."""
 
 SAME_BOX, SAME_LVIS_MASK = 0.70, 0.85
-"""Above them two boxes, and two masks of LVIS, are of one object."""
+"""Limits above which two boxes, and two masks of LVIS, belong to one object."""
 
 
 class Sources(NamedTuple):
-    """Where the annotations of a split lie. lvis, panoptic: indices; rows: image name -> its places in both; labels:
-    the folder of panoptic PNGs; photographs: of COCO; out: the folder of the split in the result."""
+    """The annotations of a split, and where its result goes.
+
+    Args:
+        lvis: index of LVIS' polygons.
+        panoptic: index of COCO's panoptic annotations.
+        rows: for each image name, its record in both indices.
+        labels: folder of the panoptic PNGs.
+        photographs: folder of COCO's images.
+        out: folder of the split in the result.
+        overlap: IoU of pixels above which a COCO mask is left out in favor of an LVIS mask.
+    """
 
     lvis: FlatIndex
     panoptic: FlatIndex
@@ -43,20 +53,31 @@ class Sources(NamedTuple):
 
 
 def panoptic_records(path: Path) -> Iterator[bytes]:
-    """-> per image [name of the PNG, ids of things (crowds too), ids of stuff] as JSON."""
-    entries, things = read_panoptic(path)
+    """Yields a JSON record per image: [name of the PNG, ids of things (crowds too), ids of stuff]."""
+    entries, is_thing = read_panoptic(path)
     for entry in entries:
         segments = entry["segments_info"]
-        own = [one["id"] for one in segments if things[one["category_id"]]]
-        stuff = [one["id"] for one in segments if not things[one["category_id"]]]
-        yield json.dumps([entry["file_name"], own, stuff]).encode()
+        things = [segment["id"] for segment in segments if is_thing[segment["category_id"]]]
+        stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]
+        yield json.dumps([entry["file_name"], things, stuff]).encode()
 
 
 def open_sources(coco: Path, lvis: Path, out: Path, *, split: str, overlap: float) -> Sources:
-    """split: "train" or "val" -> the images that both LVIS's split and COCO's <split>2017 hold."""
-    lvis_path = lvis.lvis_file(lvis, split)
+    """Opens the annotations and finds the images that both LVIS' split and COCO's <split>2017 hold.
+
+    Args:
+        coco: folder of COCO.
+        lvis: folder of LVIS.
+        out: folder of the result.
+        split: "train" or "val".
+        overlap: see Sources.
+
+    Raises:
+        DataError: a file is missing or wrong, or the two have no image in common.
+    """
+    lvis_path = lvis_file(lvis, split)
     panoptic_path = coco / "annotations" / f"panoptic_{split}2017.json"
-    lvis_index = cached_index([lvis_path], "lvis polygons", partial(lvis.records, lvis_path))
+    lvis_index = cached_index([lvis_path], "lvis polygons", partial(lvis_reader.records, lvis_path))
     panoptic = cached_index([panoptic_path], "panoptic with crowds", partial(panoptic_records, panoptic_path))
     by_name = {json.loads(record.partition(b"\n")[0])[0]: row for row, record in enumerate(lvis_index)}
     names = [Path(json.loads(record)[0]).stem for record in panoptic]
@@ -64,36 +85,64 @@ def open_sources(coco: Path, lvis: Path, out: Path, *, split: str, overlap: floa
     if not rows:
         raise DataError(f"{lvis_path} and {panoptic_path} have no image in common; are they of one split?")
     return Sources(
-        lvis_index, panoptic, rows, panoptic_path.with_suffix(""), coco / f"{split}2017", out / split, overlap
+        lvis=lvis_index,
+        panoptic=panoptic,
+        rows=rows,
+        labels=panoptic_path.with_suffix(""),
+        photographs=coco / f"{split}2017",
+        out=out / split,
+        overlap=overlap,
     )
 
 
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """mask: bool [H,W] with a pixel -> first and last row, first and last column."""
+def box_of(mask: np.ndarray) -> MaskBox:
+    """First and last row, first and last column of a mask, bool [H,W] with a pixel."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
-def merged(coco: Sequence[np.ndarray], lvis: Sequence[np.ndarray], overlap: float) -> list[np.ndarray]:
-    """coco, lvis: bool [H,W] each -> the masks of COCO that LVIS does not have, then those of LVIS of which no later
-    one is the same."""
-    coco_boxes, boxes = [box_of(mask) for mask in coco], [box_of(mask) for mask in lvis]
+class _BoxedMask(NamedTuple):
+    """A mask, bool [H,W], with the box around it."""
 
-    def is_same(first: tuple, second: tuple, limit: float) -> bool:
-        if box_iou_1d(first[1], second[1]) <= SAME_BOX:  # most pairs end here
+    mask: np.ndarray
+    box: MaskBox
+
+    def is_same(self, other: "_BoxedMask", mask_iou: float) -> bool:
+        """Whether both describe one object."""
+        if box_iou_1d(self.box, other.box) <= SAME_BOX:  # most pairs end here
             return False
-        return masks_overlap(first[0], second[0], box_iou=SAME_BOX, mask_iou=limit)
+        return masks_overlap(self.mask, other.mask, box_iou=SAME_BOX, mask_iou=mask_iou)
 
-    pairs = list(zip(lvis, boxes))
-    masks = [one[0] for one in zip(coco, coco_boxes) if not any(is_same(one, other, overlap) for other in pairs)]
-    for place, one in enumerate(pairs):
-        if not any(is_same(one, other, SAME_LVIS_MASK) for other in pairs[place + 1 :]):
-            masks.append(one[0])
+
+def merged(coco: Sequence[np.ndarray], lvis: Sequence[np.ndarray], overlap: float) -> list[np.ndarray]:
+    """Merges the masks of both data sets so that each object comes once.
+
+    Args:
+        coco: bool [H,W] each.
+        lvis: bool [H,W] each.
+        overlap: IoU of pixels above which a mask of COCO and one of LVIS belong to one object.
+
+    Returns:
+        The masks of COCO that LVIS does not have, then those of LVIS that equal no later mask of LVIS.
+    """
+    coco_masks = [_BoxedMask(mask, box_of(mask)) for mask in coco]
+    lvis_masks = [_BoxedMask(mask, box_of(mask)) for mask in lvis]
+    masks = [item.mask for item in coco_masks if not any(item.is_same(other, overlap) for other in lvis_masks)]
+    for number, item in enumerate(lvis_masks, 1):
+        if not any(item.is_same(other, SAME_LVIS_MASK) for other in lvis_masks[number:]):
+            masks.append(item.mask)
     return masks
 
 
 def convert_image(name: str, sources: Sources) -> list | None:
-    """Writes masks/<name>.pickle -> [number of instances, node or None of each], None for an image without objects."""
+    """Writes masks/<name>.pickle and a link to the photograph.
+
+    Returns:
+        [number of instances, [node of the hierarchy or None for each]], or None for an image without objects.
+
+    Raises:
+        DataError: COCO and LVIS give the image different sizes.
+    """
     lvis_row, panoptic_row = sources.rows[name]
     head, _, rows = sources.lvis[lvis_row].partition(b"\n")
     _, *size = json.loads(head)
@@ -103,7 +152,7 @@ def convert_image(name: str, sources: Sources) -> list | None:
         raise DataError(
             f"{sources.labels / picture}: {ids.shape[1]}x{ids.shape[0]} pixels; LVIS says {size[1]}x{size[0]}"
         )
-    lvis = [lvis.filled(segmentation, tuple(size)) for _, segmentation in json.loads(rows)]
+    lvis = [lvis_reader.filled(segmentation, tuple(size)) for _, segmentation in json.loads(rows)]
     coco = [ids == number for number in things]
     masks = merged(
         [mask for mask in coco if np.count_nonzero(mask) >= MIN_AREA],
@@ -116,31 +165,42 @@ def convert_image(name: str, sources: Sources) -> list | None:
     free = ~np.any(masks, axis=0)
     regions = [(ids == number) & free for number in stuff]
     masks += [region for region in regions if np.count_nonzero(region) > MIN_STUFF_AREA]
-    layers, places = pack_masks(masks)
+    layers, slots = pack_masks(masks)
     pictures = [cv2.imencode(".png", layer)[1] for layer in layers]
-    write_whole(sources.out / "masks" / f"{name}.pickle", pickle.dumps((pictures, places), protocol=4))
+    write_whole(sources.out / "masks" / f"{name}.pickle", pickle.dumps((pictures, slots), protocol=4))
     _link(sources.photographs / f"{name}.jpg", sources.out / "images" / f"{name}.jpg")
     return [count, [nodes[number] for number in range(count)]]
 
 
-def _link(photograph: Path, place: Path) -> None:
-    """A link to COCO's photograph where the result has none of its own."""
-    if place.exists() or not photograph.is_file():
+def _link(photograph: Path, link: Path) -> None:
+    """Links to COCO's photograph where the result has none of its own."""
+    if link.exists() or not photograph.is_file():
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink():
-        place.unlink()
-    place.symlink_to(os.path.relpath(photograph, place.parent))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(os.path.relpath(photograph, link.parent))
 
 
 def prepare(coco: Path, lvis: Path, out: Path, *, split: str, overlap: float = 0.70, processes: int = 1) -> Path:
-    """Makes <out>/<split>/hannotation.pickle and masks/ -> the former's path; a finished one is left as it is.
+    """Makes <out>/<split>/hannotation.pickle and masks/. A finished file is left unchanged.
 
-    coco: annotations/panoptic_<split>2017.json with its PNGs; lvis: <split>/lvis_<split>.json. overlap: IoU of pixels
-    from which a COCO mask is left out in favour of an LVIS mask.
+    Args:
+        coco: folder with annotations/panoptic_<split>2017.json and its PNGs.
+        lvis: folder with <split>/lvis_<split>.json.
+        out: folder of the result.
+        split: "train" or "val".
+        overlap: IoU of pixels above which a COCO mask is left out in favor of an LVIS mask, in (0, 1].
+        processes: how many processes work at once.
+
+    Returns:
+        The path of hannotation.pickle.
+
+    Raises:
+        DataError: overlap is out of range, a file is missing or wrong, or an interrupted run had other options.
     """
     if not 0 < overlap <= 1:
-        raise DataError(f"overlap = {overlap}: an IoU in (0, 1]; .70 is the published code's, .80 the paper's")
+        raise DataError(f"overlap = {overlap}: must be an IoU in (0, 1]; the published code has .70, the paper .80")
     path = out / split / "hannotation.pickle"
     if path.is_file():
         return path
@@ -152,8 +212,8 @@ def prepare(coco: Path, lvis: Path, out: Path, *, split: str, overlap: float = 0
     is_finished = False
     try:
         work = partial(convert_image, sources=sources)
-        found = run_jobs(list(sources.rows), work, journal, processes=processes, label=f"coco_lvis {split}")
-        entries = {name: _entry(entry) for name, entry in found.items() if entry is not None}
+        results = run_jobs(list(sources.rows), work, journal, processes=processes, label=f"coco_lvis {split}")
+        entries = {name: _entry(result) for name, result in results.items() if result is not None}
         write_whole(path, pickle.dumps(entries, protocol=4))
         is_finished = True
     finally:
