@@ -56,10 +56,10 @@ class Many(COCOLVISClicks):
     """A large index over a few files."""
 
     def path(self, index: int) -> str:
-        return str(self._place / "images" / f"{index % FILES}.jpg")
+        return str(self._root / "images" / f"{index % FILES}.jpg")
 
     def mask_path(self, index: int) -> str:
-        return str(self._place / "masks" / f"{index % FILES}.pickle")
+        return str(self._root / "masks" / f"{index % FILES}.pickle")
 
 
 class Dicts(Many):
@@ -67,7 +67,7 @@ class Dicts(Many):
 
     def __init__(self, root: str):
         super().__init__(root)
-        self.samples = sorted(pickle.loads((self._place / "hannotation.pickle").read_bytes()).items())
+        self.samples = sorted(pickle.loads((self._root / "hannotation.pickle").read_bytes()).items())
 
     def packed(self, index: int, rng: np.random.Generator):
         deepcopy(self.samples[index])
@@ -174,7 +174,7 @@ class Plain(COCOLVISClicks):
 
     def __init__(self, root: str, stuff_prob: float):
         super().__init__(root, stuff_prob=stuff_prob)
-        self.samples = sorted(pickle.loads((self._place / "hannotation.pickle").read_bytes()).items())
+        self.samples = sorted(pickle.loads((self._root / "hannotation.pickle").read_bytes()).items())
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         name, entry = self.samples[index]

@@ -1,7 +1,7 @@
 """Pictures of labels, instances and clicks over images, and grids of them.
 
-Legend: H W image, K classes, n objects, P clicks per sign. Pictures are uint8 [H,W,3] RGB, palettes K rows of (r, g, b)
-in 0..255. Every function returns a new array. Plots of numbers are in viz_plots.py.
+H W image, K classes, n objects, P clicks per sign. Pictures are uint8 [H,W,3] RGB, palettes K rows of (r, g, b) in
+0..255. Every function returns a new array. Plots of numbers are in plots.py.
 """
 
 import io
@@ -13,22 +13,29 @@ import cv2
 import numpy as np
 
 from segkit.files import write_whole
-from segkit.types import default_palette
+from segkit.types import RLE, Color, default_palette
+from segkit.viz.text import FAINT, INK, PAPER, Tag, drawing, letters, shortened, tagged
 
-Palette = Sequence[tuple[int, int, int]]
+Palette = Sequence[Color]
 
 IGNORED = (224, 224, 224)
 """Color of ignored pixels: black is the background of many palettes."""
-INK, PAPER, FAINT = (34, 34, 34), (255, 255, 255), (110, 110, 110)
 POSITIVE, NEGATIVE, CHOSEN = (0, 158, 115), (213, 94, 0), (86, 180, 233)
-"""Clicks and the chosen object, told apart by color-blind people too (Okabe and Ito, Color Universal Design, 2008)."""
+"""Colors of clicks and of the chosen object, which color-blind people tell apart too.
+
+Okabe and Ito, Color Universal Design, 2008.
+"""
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """image: uint8 or any numeric [H,W] or [H,W,C] -> uint8 [H,W,3].
+    """Converts any image to RGB.
 
-    Of more than three channels the first three are shown, of fewer the first; values outside 0..255 are stretched from
-    their own range.
+    Args:
+        image: numeric [H,W] or [H,W,C]. Of more than three channels the first three are shown, of fewer the first.
+            Where values lie outside 0..255, their range is stretched to it.
+
+    Returns:
+        uint8 [H,W,3].
     """
     image = image[..., None] if image.ndim == 2 else image
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
@@ -42,7 +49,19 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, palette: Palette, ignore: int = 255) -> np.ndarray:
-    """labels: integer [H,W], 0..K-1 or `ignore` -> uint8 [H,W,3], ignored pixels in light grey."""
+    """Draws a label map in the colors of its classes.
+
+    Args:
+        labels: integer [H,W], 0..K-1 or `ignore`.
+        palette: K colors.
+        ignore: label of ignored pixels.
+
+    Returns:
+        uint8 [H,W,3]; ignored pixels are light grey.
+
+    Raises:
+        ValueError: a label has no color.
+    """
     num_classes = len(palette)
     kept = labels != ignore
     indices = np.where(kept, labels, num_classes).astype(np.int64)
@@ -55,58 +74,84 @@ def colorize(labels: np.ndarray, palette: Palette, ignore: int = 255) -> np.ndar
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Palette, alpha: float = 0.5, ignore: int = 255
 ) -> np.ndarray:
-    """image: [H,W,C]; labels: integer [H,W]; alpha: share of the label's color -> uint8 [H,W,3].
+    """Draws a label map over an image.
 
-    Ignored pixels show the image.
+    Args:
+        image: [H,W,C], see `to_rgb`.
+        labels: integer [H,W], 0..K-1 or `ignore`.
+        palette: K colors.
+        alpha: opacity of the labels in 0..1.
+        ignore: label of ignored pixels, which show the image alone.
+
+    Returns:
+        uint8 [H,W,3].
+
+    Raises:
+        ValueError: image and labels have different sizes, or a label has no color.
     """
     picture = to_rgb(image)
     if picture.shape[:2] != labels.shape:
-        raise ValueError(f"labels {labels.shape} do not lie on an image {picture.shape[:2]}; resize one of them")
+        raise ValueError(f"labels of {labels.shape} do not fit an image of {picture.shape[:2]}; resize one of them")
     mixed = cv2.addWeighted(colorize(labels, palette, ignore), alpha, picture, 1 - alpha, 0)
     return np.where((labels != ignore)[..., None], mixed, picture)
 
 
 def draw_instances(
     image: np.ndarray,
-    masks: np.ndarray | Sequence | None,
-    labels: Sequence[int],
+    masks: np.ndarray | Sequence[np.ndarray | RLE] | None,
+    labels: Sequence[int] | np.ndarray,
     boxes: np.ndarray | None = None,
     scores: Sequence[float] | None = None,
     classes: Sequence[str] = (),
     palette: Palette = (),
 ) -> np.ndarray:
-    """Objects in their classes' colors with outline, box and a tag "class 93" (score in percent) -> uint8 [sH,sW,3].
+    """Draws objects in their classes' colors, with outline, box and a tag such as "class 93" (score in percent).
 
-    s is 1, or the whole factor that enlarges a small image until names can be read on it (longer side 320 and more).
-    masks: uint8 [n,H,W], n COCO run-length codes, or None; labels: n indices into classes and palette (numbers and
-    default_palette without); boxes: float [n,4] x0, y0, x1, y1, exclusive; scores: n of 0..1.
+    Args:
+        image: [H,W,C], see `to_rgb`.
+        masks: uint8 [n,H,W], n COCO run-length codes, or None.
+        labels: n indices into classes and palette.
+        boxes: float [n,4] x0, y0, x1, y1 in pixels, x1 and y1 exclusive. Objects without a box have no tag.
+        scores: n scores in 0..1.
+        classes: K names; without them tags show the label.
+        palette: K colors; without them `default_palette` is used.
+
+    Returns:
+        uint8 [sH,sW,3], where s is 1, or the whole factor that enlarges a small image until names can be read on it
+        (longer side of 320 pixels or more).
     """
     scale = -(-320 // max(image.shape[:2]))
     picture = _enlarged(to_rgb(image), scale)
     palette = palette or default_palette(int(max(labels, default=0)) + 2)[1:]
-    masks = [] if masks is None else [_enlarged(decoded(mask), scale) for mask in masks]
-    for mask, label in zip(masks, labels):
-        color = np.array(palette[int(label)], np.uint8)
-        picture[mask] = (picture[mask] // 2 + color // 2).astype(np.uint8)
+    drawn = [] if masks is None else [_enlarged(decoded(mask), scale) for mask in masks]
+    for mask, label in zip(drawn, labels):
+        tint = np.array(palette[int(label)], np.uint8)
+        picture[mask] = (picture[mask] // 2 + tint // 2).astype(np.uint8)
     thickness = max(1, round(min(picture.shape[:2]) / 180))
-    for mask, label in zip(masks, labels):
+    for mask, label in zip(drawn, labels):
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, _plain(palette[int(label)]), thickness)
-    tags = []
+        cv2.drawContours(picture, outlines, -1, _as_ints(palette[int(label)]), thickness)
+    tags: list[Tag] = []
     for i, box in enumerate([] if boxes is None else boxes):
         x0, y0, x1, y1 = (round(scale * float(value)) for value in box)
-        color = _plain(palette[int(labels[i])])
+        color = _as_ints(palette[int(labels[i])])
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color, thickness)
         name = classes[int(labels[i])] if len(classes) else str(int(labels[i]))
-        tags.append((x0, y0, name if scores is None else f"{name} {100 * float(scores[i]):.0f}", color))
-    return _tagged(picture, tags)
+        tags.append(Tag(x0, y0, name if scores is None else f"{name} {100 * float(scores[i]):.0f}", color))
+    return tagged(picture, tags)
 
 
 def draw_clicks(image: np.ndarray, mask: np.ndarray | None, clicks: np.ndarray) -> np.ndarray:
-    """The chosen object tinted, positive clicks as green "+" discs, negative as orange "-" discs -> uint8 [H,W,3].
+    """Draws clicks: the chosen object tinted, positive clicks as green "+" discs, negative ones as orange "-" discs.
 
-    mask: uint8 or bool [H,W] or None; clicks: float [2P,3] y, x, order in pixels, the first P positive, the last P
-    negative, empty where max(y, x) < 0.
+    Args:
+        image: [H,W,C], see `to_rgb`.
+        mask: the chosen object, uint8 or bool [H,W], or None.
+        clicks: float [2P,3] y, x, order in pixels, the first P positive, the last P negative; rows are empty where
+            max(y, x) < 0.
+
+    Returns:
+        uint8 [H,W,3].
     """
     picture = to_rgb(image).copy()
     if mask is not None:
@@ -130,19 +175,29 @@ def draw_clicks(image: np.ndarray, mask: np.ndarray | None, clicks: np.ndarray) 
 
 
 def legend(classes: Sequence[str], palette: Palette, width: int = 640, text: int = 14) -> np.ndarray:
-    """A swatch and name per class in lines of `width` pixels; text: letter size in pixels -> uint8 [H,width,3]."""
+    """Draws a legend: the color and name of each class.
+
+    Args:
+        classes: K names.
+        palette: K colors.
+        width: of the picture in pixels; names that do not fit go to the next line.
+        text: letter size in pixels.
+
+    Returns:
+        uint8 [H,width,3].
+    """
     font, line, x, y = letters(text), round(text * 1.7), text // 2, 0
-    places = []
+    corners = []
     for name in classes:
         needed = round(text * 1.4 + font.getlength(name))
         if x > text // 2 and x + needed > width:
             x, y = text // 2, y + line
-        places.append((x, y))
+        corners.append((x, y))
         x += needed + text
     sheet, draw = drawing(np.full((y + line, width, 3), PAPER, np.uint8))
-    for (x, y), name, color in zip(places, classes, palette):
+    for (x, y), name, color in zip(corners, classes, palette):
         box = (x, y + line // 2 - text // 2, x + text, y + line // 2 + text // 2)
-        draw.rectangle(box, fill=_plain(color), outline=FAINT)
+        draw.rectangle(box, fill=_as_ints(color), outline=FAINT)
         draw.text((x + round(text * 1.4), y + line // 2), name, fill=INK, font=font, anchor="lm")
     return np.array(sheet)
 
@@ -155,10 +210,21 @@ def grid(
     palette: Palette = (),
     cell: int = 320,
 ) -> np.ndarray:
-    """Images in rows and columns on white with their names -> uint8 [H,W,3].
+    """Arranges images in rows and columns on white, with their names.
 
-    rows: R rows of images [H,W,C] of any size, scaled to cells whose longer side is `cell` pixels; titles: one per
-    column, above it; captions: one per row, below it; classes and palette: a legend at the bottom.
+    Args:
+        rows: rows of images [H,W,C] of any size, which are scaled to the cells.
+        titles: one per column, above it.
+        captions: one per row, below it.
+        classes: K names for a legend at the bottom.
+        palette: K colors of the legend.
+        cell: longer side of a cell in pixels.
+
+    Returns:
+        uint8 [H,W,3].
+
+    Raises:
+        ValueError: there is no image.
     """
     images = [[to_rgb(image) for image in row] for row in rows]
     if not any(images):
@@ -176,26 +242,51 @@ def grid(
             sheet[y : y + height, x : x + width] = _fitted(image, height, width)
     drawn, draw = drawing(sheet)
     for c, title in enumerate(titles):
-        place = (gap + c * (width + gap) + width // 2, head // 2)
-        draw.text(place, shortened(title, letters(text), width), fill=INK, font=letters(text), anchor="mm")
+        middle = (gap + c * (width + gap) + width // 2, head // 2)
+        draw.text(middle, shortened(title, letters(text), width), fill=INK, font=letters(text), anchor="mm")
     small = letters(round(text * 0.85))
     for r, caption in enumerate(captions):
-        place = (gap, head + (r + 1) * height + r * foot + foot // 2)
-        draw.text(place, shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
+        left = (gap, head + (r + 1) * height + r * foot + foot // 2)
+        draw.text(left, shortened(caption, small, total - 2 * gap), fill=FAINT, font=small, anchor="lm")
     keys = [legend(classes, palette, total, text)] if len(classes) else []
     return np.concatenate([np.array(drawn), *keys, np.full((gap, total, 3), PAPER, np.uint8)])
 
 
 def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
-    """image: uint8 or uint16, [H,W] or [H,W,3] RGB -> the path; makes folders; the file is whole or absent."""
+    """Writes a PNG file that is whole or absent; its folders are made.
+
+    Args:
+        path: the file.
+        image: uint8 or uint16, [H,W] or [H,W,3] RGB.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the image has another type.
+        OSError: the file cannot be written.
+    """
     if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{path}: a PNG holds uint8 or uint16, not {image.dtype}; convert it first")
+        raise ValueError(f"{path}: a PNG holds uint8 or uint16, not {image.dtype}; convert the image first")
     encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1]
     return write_file(Path(path), encoded.tobytes())
 
 
 def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette) -> Path:
-    """labels: integer [H,W] in 0..255 -> the path of a PNG that holds the labels and their palette."""
+    """Writes a palette PNG, which holds labels and their colors.
+
+    Args:
+        path: the file.
+        labels: integer [H,W] in 0..255.
+        palette: K colors.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: a label lies outside 0..255.
+        OSError: the file cannot be written.
+    """
     from PIL import Image
 
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
@@ -211,42 +302,16 @@ def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Writes a picture that is whole or absent. Raises OSError with the path and the reason."""
+    """Writes a file that is whole or absent and returns its path.
+
+    Raises:
+        OSError: the file cannot be written; the message names path and reason.
+    """
     return write_whole(path, content, error_type=OSError)
 
 
-def letters(size: int):
-    """-> Pillow's built-in font at this letter size in pixels."""
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
-def drawing(picture: np.ndarray) -> tuple:
-    """picture: uint8 [H,W,3] -> (Pillow's copy of it, what draws on the copy); np.array(copy) gives it back."""
-    from PIL import Image, ImageDraw
-
-    image = Image.fromarray(picture)
-    return image, ImageDraw.Draw(image)
-
-
-def _tagged(picture: np.ndarray, tags: list[tuple]) -> np.ndarray:
-    """tags: (x, y, text, color) -> the picture with each text on its color, its lower left corner at x, y."""
-    size = max(12, round(min(picture.shape[:2]) / 28))
-    font = letters(size)
-    drawn, draw = drawing(picture)
-    for x, y, text, color in tags:
-        wide, high = round(font.getlength(text)) + size // 2, round(size * 1.3)
-        x, y = max(0, min(x, picture.shape[1] - wide)), max(0, y - high)
-        draw.rectangle((x, y, x + wide, y + high), fill=color)
-        # brightness as Rec. 601 weighs it decides whether letters are dark or light
-        is_bright = np.dot(color, (0.299, 0.587, 0.114)) > 140
-        draw.text((x + size // 4, y + high // 2), text, fill=INK if is_bright else PAPER, font=font, anchor="lm")
-    return np.array(drawn)
-
-
 def _fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """image: uint8 [H,W,3] -> uint8 [height,width,3], scaled with its shape kept and centred on white."""
+    """Scales an image, with its aspect ratio kept, and centres it on white, uint8 [height,width,3]."""
     scale = min(height / image.shape[0], width / image.shape[1])
     shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     # enlarged pixels stay sharp, so that the edges of labels are seen as they are
@@ -257,22 +322,13 @@ def _fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cell
 
 
-def shortened(text: str, font, width: int) -> str:
-    """The text, or as much of its end as fits the width behind three dots: the end of a path tells most."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength("..." + text) > width:
-        text = text[1:]
-    return "..." + text
-
-
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
-    """image: [H,W] or [H,W,3] -> a copy [scale*H,scale*W,...]."""
+    """Repeats each pixel of [H,W] or [H,W,3] `scale` times along both axes."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def decoded(mask: object) -> np.ndarray:
-    """mask: [H,W] or a COCO run-length code -> bool [H,W]."""
+def decoded(mask: np.ndarray | RLE) -> np.ndarray:
+    """Converts a mask, an array [H,W] or a COCO run-length code, to bool [H,W]."""
     if isinstance(mask, dict):
         from pycocotools.mask import decode
 
@@ -280,6 +336,7 @@ def decoded(mask: object) -> np.ndarray:
     return np.asarray(mask) > 0
 
 
-def _plain(color: Sequence[int]) -> tuple[int, ...]:
+def _as_ints(color: Color) -> Color:
     """The color as Python integers, which OpenCV and Pillow insist on."""
-    return tuple(int(value) for value in color)
+    red, green, blue = color
+    return int(red), int(green), int(blue)

@@ -227,7 +227,7 @@ def test_published_lists_are_read_as_they_are(tmp_path):
     assert len(step_of(VOC, "voc_19-1", 0, lists=str(tmp_path), part="test")) > 3
     with pytest.raises(DataError, match=r"train-2.npy: no list of images .*the task has 3 steps"):
         read_lists(tmp_path, 3, 120)
-    with pytest.raises(DataError, match=r"train-0.npy: image 100, and the data set has 60"):
+    with pytest.raises(DataError, match=r"train-0.npy: index 100 is out of range; the data set has 60 images"):
         read_lists(tmp_path, 2, 60)
     np.save(tmp_path / "train-1.npy", np.array([5, 5]))
     with pytest.raises(DataError, match="listed twice"):
@@ -242,7 +242,7 @@ BAD_STEPS = [
     ([BASE, [16, 17, 18], [18, 19, 20]], r"class 18 \(voc18\) is in steps 1 and 2"),
     ([BASE, [16, 16, 17, 18, 19, 20]], r"class 16 \(voc16\) is in step 1 twice"),
     ([BASE, [16, 17, 18, 19]], r"20 voc20: in no step; numbers count 0 background, 1 voc1"),
-    ([BASE, [16, 17, 18, 19, 20, 21]], "step 1 names class 21, which the data set has not"),
+    ([BASE, [16, 17, 18, 19, 20, 21]], "step 1 names class 21, which the data set does not have"),
     ([BASE, [16, 17, 18, 19, "voc-20"]], "step 1 names class 'voc-20', .*did you mean 'voc20'"),
     ([BASE, [0, 16, 17, 18, 19, 20]], "step 1 names the background"),
     ([[*BASE, 16, 17, 18, 19, 20], []], "step 1 learns no class"),
@@ -263,7 +263,7 @@ def test_bad_choices_are_named():
         (dict(task="voc_15-5", setting="overlap"), "did you mean 'overlapped'"),
         (dict(task="voc_15-5", background="void"), "background = 'void': no such class"),
         (dict(), "either task"),
-        (dict(task="ade_100-50"), "step 0 names class 21, which the data set has not"),
+        (dict(task="ade_100-50"), "step 0 names class 21, which the data set does not have"),
     ]:
         with pytest.raises(ConfigError, match=message):
             ClassSteps(VOC, **options, workers=0)
@@ -305,7 +305,7 @@ def test_camvid():
 
 def test_labels_outside_the_task_name_the_mask():
     beyond = Maps(np.array([[[0, 7]]], np.uint8), ("background", "cat", "dog"), "beyond")
-    with pytest.raises(DataError, match=r"beyond0: label 7, and classes are 0..2"):
+    with pytest.raises(DataError, match=r"beyond0: label 7 is no class .* classes are 0..2"):
         ClassSteps(beyond, steps=[[1], [2]], workers=0)
 
 

@@ -152,8 +152,8 @@ def test_masks_where_they_are_asked_for(tmp_path):
         (dict(categories=[dict(id=1)]), "KeyError.'name'.*categories an id and a name"),
         (dict(categories=[dict(id=1, name="a"), dict(id=2, name="a")]), "two categories have the same name"),
         (dict(categories=[dict(id=1, name="a"), dict(id=1, name="b")]), "two categories have the same id"),
-        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], iscrowd="x")]), "annotation 1: iscrowd 'x' is 0 or 1"),
-        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], area="big")]), "annotation 1: .*area 'big' a number"),
+        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], iscrowd="x")]), "annotation 1: iscrowd 'x' must be 0 or 1"),
+        (dict(annotations=[entry(1, 10, [2, 2, 20, 20], area="big")]), "annotation 1: .*area 'big' must be a number"),
         (dict(annotations=[entry(1, 10, [2, float("nan"), 20, 20])]), "annotation 1: .* not finite"),
     ],
 )

@@ -61,7 +61,7 @@ def test_objects_with_their_hierarchy(packed):
     sample = dataset.sample(1, rng())
     assert areas(sample) == {0: 16, 1: 4, 2: 2}
     assert sample["objects"][0].children == (1,) and sample["objects"][1].parent == 0
-    assert sample["objects"][2][2:] == (None, (), False)
+    assert sample["objects"][2][2:] == (None, ())
     # stuff is taken out of a layer it shares, and its own layer is not there
     assert sample["layers"].shape == (6, 8, 2) and (sample["layers"] > 0).sum() == 16 + 4 + 2
 

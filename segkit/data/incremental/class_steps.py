@@ -1,7 +1,8 @@
-"""A data set as one step of class-incremental learning sees it."""
+"""The images and labels of one step of class-incremental learning."""
 
 import os
 from collections.abc import Sequence
+from typing import TypedDict
 
 import cv2
 import numpy as np
@@ -23,30 +24,51 @@ from segkit.registry import DATASETS, ConfigError
 from segkit.types import IGNORE, Sample
 
 FEW = 64
-"""Masks up to which starting worker processes takes longer than reading."""
+"""Up to this many masks, starting worker processes takes longer than reading."""
 
 HARDLY_ANY = 0.05
-"""Share of the images that show a step's classes; a step that keeps less is remarked on."""
+"""A step that keeps a smaller share of the images that show its classes is remarked on."""
+
+
+class _Rule(TypedDict):
+    """How the images and labels of a step are chosen, see ClassSteps."""
+
+    part: str
+    setting: str
+    convention: str
 
 
 @DATASETS.register
 class ClassSteps(Dataset):
-    """The images and labels of one step of a task on any semantic data set, as class-incremental methods see them.
-
-    dataset: the whole data set. task: a published one ("voc_15-5", "ade_100-10", "camvid_7-4", ...), or steps: lists of
-    class names or numbers, see `make_plan`, which also explains background and order_seed. step: 0 learns the base.
-    setting: "overlapped" (all images that show a class of the step), "disjoint" (of these the images without a class of
-    a later step), "sequential" (as disjoint, and old classes keep their labels) or "balanced" (each image in one step,
-    as ADE20K's published lists are). part: "train", "val" (the step's own classes alone) or "test" (all seen classes).
-    convention: "official" (the default: the published table was made under it, and what a step does not label is
-    background, ignored pixels too) or "csseg", see `remap_table`. lists: folder of published train-STEP.npy files,
-    which replace the selection in training. workers: processes of the first pass over the masks, None for one per core.
+    """One step of a class-incremental task on any semantic data set.
 
     Labels are changed as they are read. That is the same as changing them after augmentation, as the published code
     does, because augmentation moves labels and mixes none; pixels that padding adds stay ignored.
+
+    Args:
+        dataset: the whole data set.
+        task: name of a published task ("voc_15-5", "ade_100-10", "camvid_7-4", ...); either this or steps.
+        step: number of the step; 0 learns the base classes.
+        steps: lists of class names or numbers, one list per step.
+        setting: images of a step in training: "overlapped" (all images that show a class of the step), "disjoint" (of
+            these the images without a class of a later step), "sequential" (as disjoint, and old classes keep their
+            labels) or "balanced" (each image in one step, as in ADE20K's published lists).
+        part: "train", "val" (the step's own classes alone) or "test" (all classes seen so far).
+        convention: "official" (the default, since the published table was made under it: whatever a step does not label
+            is background, ignored pixels too) or "csseg", see `remap_table`.
+        background: name or index of the data set's background, see `make_plan`.
+        order_seed: shuffles the classes over the steps, see `make_plan`.
+        lists: folder of published train-STEP.npy files, which replace the selection in training.
+        workers: processes of the first pass over the masks; None means one per core, 8 at most, and
+            none beside this one for up to 64 masks.
+
+    Raises:
+        ConfigError: the task or another choice is unknown, or a class is in two steps, in none or outside the data set.
+        DataError: in training this step or a later one has no image; in the other parts, this step.
     """
 
     parts = {"dataset": DATASETS}
+    ignore = IGNORE
 
     def __init__(
         self,
@@ -63,7 +85,7 @@ class ClassSteps(Dataset):
         lists: str | None = None,
         workers: int | None = None,
     ):
-        rule = dict(
+        rule = _Rule(
             part=check_choice(part, PARTS, "part"),
             setting=check_choice(setting, SETTINGS, "setting"),
             convention=check_choice(convention, CONVENTIONS, "convention"),
@@ -77,25 +99,23 @@ class ClassSteps(Dataset):
         else:
             present = classes_of_images(dataset, self.plan, workers=_workers(workers, len(dataset)))
             chosen = select_images(present, self.plan, **rule)
-        # A training stops before its first step, not at the one that has nothing to learn from. Steps before that
-        # may have no image: classes are added to a checkpoint by images that are labelled for these alone.
+        # Training stops before its first step, not at a later one that has nothing to learn from. Steps before the
+        # first may have no image: classes are added to a checkpoint by images that are labelled for these alone.
         for number in range(step, len(chosen)) if part == "train" else (step,):
             if not len(chosen[number]):
-                raise DataError(_nothing(dataset, self.plan, number, rule))
+                raise DataError(_no_image(dataset, self.plan, number, rule))
         self.images_of_steps = tuple(len(images) for images in chosen)
         self.indices = chosen[step]
         self.ids = [dataset.ids[index] for index in self.indices]
         self.classes, self.palette = self.plan.classes(step), self.plan.colors(step)
         self.folder = dataset.folder
         self.table = label_table(self.plan, step, **rule)
-        self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # what its labels can be
+        self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # possible labels of a mask
         self.notes = dataset.notes
         self.facts = (_counted(self.images_of_steps, len(dataset)),) if part == "train" else ()
         if lists is None and part == "train" and setting in EXCLUSIVE:
-            shown = select_images(present, self.plan, setting="overlapped")
-            self.notes += _sparse(chosen, shown, setting)
-
-    ignore = IGNORE
+            showing = select_images(present, self.plan, setting="overlapped")
+            self.notes += _sparse(chosen, showing, setting)
 
     def path(self, index: int) -> str:
         return self.dataset.path(self.indices[index])
@@ -107,15 +127,15 @@ class ClassSteps(Dataset):
         return self.dataset.has_mask(self.indices[index])
 
     def image(self, index: int) -> np.ndarray:
-        """-> uint8 or float32 [H,W,C]."""
+        """Reads an image, uint8 or float32 [H,W,C]."""
         return self.dataset.image(self.indices[index])
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W]: ranks among the model's outputs and 255."""
+        """Reads the labels of the step, uint8 [H,W]: ranks among the model's outputs, or 255."""
         return self._remapped(self.dataset.mask(self.indices[index]))
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """-> the data set's own sample with the step's labels."""
+        """Reads the data set's own sample and gives it the labels of the step."""
         sample = self.dataset.sample(self.indices[index], rng)
         return sample | {"mask": self._remapped(sample["mask"])} if "mask" in sample else sample
 
@@ -124,19 +144,18 @@ class ClassSteps(Dataset):
 
 
 def _counted(images: tuple[int, ...], total: int) -> str:
-    """images: of each step; total: of the data set -> a line for the pre-flight report."""
-    parts = [f"step {step} {count:,} ({100 * count / total:.0f} %)" for step, count in enumerate(images)]
-    return f"images that a step trains on, of {total:,}: " + ", ".join(parts)
+    """A line for the pre-flight report: how many of all images each step trains on."""
+    steps = [f"step {step} {count:,} ({100 * count / total:.0f} %)" for step, count in enumerate(images)]
+    return f"images that a step trains on, of {total:,}: " + ", ".join(steps)
 
 
-def _sparse(chosen: list[np.ndarray], shown: list[np.ndarray], setting: str) -> tuple[str, ...]:
-    """chosen, shown: images of each step that it takes, and that show its classes -> a remark on each step that keeps
-    hardly any."""
+def _sparse(chosen: list[np.ndarray], showing: list[np.ndarray], setting: str) -> tuple[str, ...]:
+    """A remark on each step that keeps hardly any of the images that show its classes."""
     return tuple(
-        f"step {step} keeps {len(kept)} of the {len(all_of_them)} images that show its classes: '{setting}' leaves out "
+        f"step {step} keeps {len(kept)} of the {len(candidates)} images that show its classes: '{setting}' leaves out "
         "those that show a class of a later step; setting='overlapped' keeps all"
-        for step, (kept, all_of_them) in enumerate(zip(chosen, shown))
-        if len(kept) < HARDLY_ANY * len(all_of_them)
+        for step, (kept, candidates) in enumerate(zip(chosen, showing))
+        if len(kept) < HARDLY_ANY * len(candidates)
     )
 
 
@@ -147,8 +166,8 @@ def _workers(workers: int | None, num_masks: int) -> int:
     return min(cores, 8) if cores > 1 and num_masks > FEW else 0
 
 
-def _nothing(dataset: Dataset, plan: ClassPlan, step: int, rule: dict) -> str:
-    """-> what to say of a step without an image."""
+def _no_image(dataset: Dataset, plan: ClassPlan, step: int, rule: _Rule) -> str:
+    """The error message for a step without an image."""
     names = ", ".join(plan.names[number] for number in plan.steps[step][:5])
     text = f"{type(dataset).__name__}: no image for step {step} ({names}{', ...' if len(plan.steps[step]) > 5 else ''})"
     if rule["setting"] in EXCLUSIVE and step + 1 < len(plan.steps):
@@ -156,4 +175,4 @@ def _nothing(dataset: Dataset, plan: ClassPlan, step: int, rule: dict) -> str:
             f"{text}: '{rule['setting']}' leaves out images that show a class of a later step, and every image that "
             "shows these does; use setting='overlapped'"
         )
-    return f"{text} in the part '{rule['part']}': none of them is in a mask; check split and class order"
+    return f"{text} in the part '{rule['part']}': no mask shows one of its classes; check split and class order"

@@ -1,12 +1,12 @@
-"""Which classes are learned in which step: the tasks of the published code bases as data.
+"""Tasks of class-incremental segmentation: which classes are learned in which step, as in the published code bases.
 
-fcdl94/MiB (VOC 19-1, 15-5, 15-5s, 10-5-5; ADE20K 100-50, 100-10, 50 in three orders of the classes) and
-SegmentationBLWX/cssegmentation (VOC 10-1 and 22 shuffled orders of 15-5s; ADE20K 100-5). Classes are numbers with the
-background as 0, which every task learns first and no table lists; a task is a tuple of steps.
+From fcdl94/MiB come VOC 19-1, 15-5, 15-5s, 10-5-5 and ADE20K 100-50, 100-10, 50 in three orders of the classes; from
+SegmentationBLWX/cssegmentation VOC 10-1, 22 shuffled orders of 15-5s and ADE20K 100-5. Classes are numbers; the
+background is 0, which every task learns first and no table lists. A task is a tuple of steps.
 """
 
 Steps = tuple[tuple[int, ...], ...]
-"""Per step the numbers of its classes, without the background, in the order that the model's outputs have."""
+"""Numbers of the classes of each step, without the background, in the order of the model's outputs."""
 
 ADE_TENS_B = """
 11 16 50 64 66 73 89 92 145 146
@@ -15,7 +15,7 @@ ADE_TENS_B = """
 4 7 15 41 67 78 79 88 108 139
 17 20 59 68 83 94 102 122 127 137
 """
-"""The five later steps of 100-10b; together that of 100-50b and the last of 50b."""
+"""The five later steps of 100-10b. Together they are the later step of 100-50b and the last step of 50b."""
 
 ADE_MIDDLE_B = """
 3 5 6 8 10 12 13 19 21 23 26 31 33 34 36 39 40 43 44 53 55 57 60 70 71 80 86 87 91 95 99 101 105 106 107 113 116
@@ -30,7 +30,7 @@ ADE_TENS_C = """
 2 38 53 100 104 117 130 131 141 145
 15 21 72 75 88 93 103 107 122 150
 """
-"""The same of the orders c."""
+"""The five later steps of 100-10c. Together they are the later step of 100-50c and the last step of 50c."""
 
 ADE_MIDDLE_C = """
 1 6 8 9 14 24 25 26 29 34 35 36 40 41 44 45 48 50 54 61 63 67 68 71 78 81 84 85 90 94 95 96 97 98 99 102 106 112
@@ -62,7 +62,7 @@ u 3 15 13 14 6 11 18 17 7 20 8 4 9 16 10 1 2 12 19 5
 v 1 2 12 14 6 19 18 17 5 20 8 4 9 16 10 3 15 13 11 7
 w 1 2 12 14 13 19 18 7 11 20 8 4 9 16 10 3 15 6 5 17
 """
-"""A letter, 15 classes of the first step in the order of the outputs, and one class for each later step."""
+"""Letter of the order, 15 classes of the first step in the order of the outputs, one class for each later step."""
 
 
 def _numbers(text: str) -> list[tuple[int, ...]]:
@@ -70,18 +70,19 @@ def _numbers(text: str) -> list[tuple[int, ...]]:
 
 
 def _flat(steps: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The classes of several steps as one, sorted."""
     return tuple(sorted(number for step in steps for number in step))
 
 
 def _rows(order: tuple[int, ...] | range, *sizes: int) -> Steps:
-    """order: cut into steps of these sizes."""
+    """Cuts an order of the classes into steps of these sizes."""
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     assert ends[-1] == len(order), (sizes, len(order))
     return tuple(tuple(order[end - size : end]) for end, size in zip(ends, sizes))
 
 
 def _rest_first(num_classes: int, *later: tuple[int, ...]) -> Steps:
-    """later: the steps after the first, which learns all other classes of 1..num_classes."""
+    """Puts a first step, with all other classes of 1..num_classes, before the later ones."""
     taken = set(_flat(list(later)))
     return (tuple(number for number in range(1, num_classes + 1) if number not in taken), *later)
 
@@ -118,4 +119,4 @@ for _line in VOC_SHUFFLED.strip().splitlines():
     TASKS[f"voc_15-5s_{_letter}"] = _rows(tuple(map(int, _order)), 15, *[1] * 5)
 
 ALIASES = {"voc_15-1": "voc_15-5s", "ade_50-50": "ade_50", "ade_50-50-50": "ade_50"}
-"""The papers' names of tasks that the code calls otherwise."""
+"""Names of tasks in the papers where the published code has another name."""

@@ -1,4 +1,4 @@
-"""A task on a data set: which classes are learned when, and what a label means in each step. K classes of the task."""
+"""The plan of a class-incremental task: which classes each step learns, and what a label means in each step."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +22,14 @@ MOST_CLASSES = 255
 class ClassPlan:
     """The classes of a data set, ordered by the step that learns them.
 
-    names: of all classes by number, the background's first; steps: numbers of the classes that each step learns,
-    without the background, which belongs to step 0; palette: by number. background: the index of the background in
-    the data set, whose other classes follow in order; None: the data set has none, number 0 is what it ignores, and
-    its class k has number k + 1.
+    Classes have numbers: 0 is the background, the data set's other classes follow from 1 on in their order.
+
+    Args:
+        names: names of all classes by number, the background's first.
+        steps: numbers of the classes that each step learns, without the background, which belongs to step 0.
+        palette: colors by number.
+        background: index of the background in the data set. None: the data set has no background; number 0 is what it
+            ignores, and its class k has number k + 1.
     """
 
     names: tuple[str, ...]
@@ -34,32 +38,35 @@ class ClassPlan:
     background: int | None = 0
 
     def order(self, step: int) -> tuple[int, ...]:
-        """-> the numbers of the model's outputs in this step: 0 and the classes of all steps so far."""
+        """Class numbers of the model's outputs in this step: 0 and the classes of all steps so far."""
         return (0, *(number for classes in self.steps[: step + 1] for number in classes))
 
     def sizes(self, step: int) -> tuple[int, ...]:
-        """-> outputs that each step so far adds; those of step 0 count the background."""
+        """Number of outputs that each step so far adds; step 0 counts the background."""
         return tuple(len(classes) + (i == 0) for i, classes in enumerate(self.steps[: step + 1]))
 
     def old(self, step: int) -> tuple[int, ...]:
-        """-> numbers of the classes learned before this step, without the background."""
+        """Numbers of the classes learned before this step, without the background."""
         return tuple(number for classes in self.steps[:step] for number in classes)
 
     def later(self, step: int) -> tuple[int, ...]:
-        """-> numbers of the classes that this step does not know yet."""
+        """Numbers of the classes that this step does not know yet."""
         return tuple(number for classes in self.steps[step + 1 :] for number in classes)
 
     def classes(self, step: int) -> tuple[str, ...]:
-        """-> the names of the model's outputs in this step."""
+        """Names of the model's outputs in this step."""
         return tuple(self.names[number] for number in self.order(step))
 
     def colors(self, step: int) -> tuple[tuple[int, int, int], ...]:
-        """-> their colors."""
+        """Colors of the model's outputs in this step."""
         return tuple(self.palette[number] for number in self.order(step))
 
     def numbers(self) -> np.ndarray:
-        """-> uint8 [256]: the number of each label of the data set, 255 for what it ignores. Without a background of
-        its own what the data set ignores is number 0."""
+        """Class number of each label of the data set.
+
+        Returns:
+            uint8 [256]: 255 for ignored labels, or 0 where the data set has no background of its own.
+        """
         table = np.full(256, IGNORE, np.uint8)
         count = len(self.names)
         if self.background is None:
@@ -80,46 +87,64 @@ def make_plan(
     background: str | int | None = BACKGROUND,
     order_seed: int | None = None,
 ) -> ClassPlan:
-    """task: a name of class_orders.TASKS, or steps: lists of class names or numbers, one list per step.
+    """Makes the plan of a task on a data set.
 
-    background: name or index of the data set's background. None, or the default where no class has that name, adds a
-    class "background" before the data set's own. Numbers count the background as 0 and then the data set's other
-    classes from 1 on, as the published label files do; step 0 may name it. order_seed: shuffles the classes over steps
-    of the same sizes, sorted within each, as the published code drew its orders b and c (without a seed there).
-    Raises ConfigError for a class in two steps, in none or outside the data set.
+    Numbers count the background as 0 and then the data set's other classes from 1 on, as the published label files do.
+
+    Args:
+        dataset: gives classes and palette.
+        task: name of a published task, see `orders.TASKS`; either this or steps.
+        steps: lists of class names or numbers, one list per step. Step 0 may name the background.
+        background: name or index of the data set's background. None, or the default where no class has that name, adds
+            a class "background" before the data set's own.
+        order_seed: shuffles the classes over steps of the same sizes, sorted within each step, as the published code
+            drew its orders b and c (without a seed there).
+
+    Raises:
+        ConfigError: the task is unknown, or a class is in two steps, in none or outside the data set.
     """
-    place = _background_index(dataset.classes, background)
-    others = [index for index in range(len(dataset.classes)) if index != place]
-    names = (BACKGROUND if place is None else dataset.classes[place], *(dataset.classes[i] for i in others))
+    index = _background_index(dataset.classes, background)
+    others = [other for other in range(len(dataset.classes)) if other != index]
+    names = (BACKGROUND if index is None else dataset.classes[index], *(dataset.classes[other] for other in others))
     if len(names) > MOST_CLASSES:
-        raise ConfigError(f"ClassSteps: {len(names)} classes with the background; labels of one byte hold 255")
+        raise ConfigError(f"ClassSteps: {len(names)} classes with the background; labels of one byte hold at most 255")
     palette = dataset.palette or default_palette(len(dataset.classes))
-    colors = ((0, 0, 0) if place is None else palette[place], *(palette[index] for index in others))
-    if (task is None) == (steps is None):
-        raise ConfigError("ClassSteps: give either task, the name of a published one, or steps, lists of classes")
-    named = _steps_of(task) if steps is None else steps
-    at = f"task '{task}'" if steps is None else "steps"
-    chosen = _checked(_as_numbers(named, names, at), names, at)
-    return ClassPlan(names, chosen if order_seed is None else shuffled(chosen, order_seed), tuple(colors), place)
+    colors = ((0, 0, 0) if index is None else palette[index], *(palette[other] for other in others))
+    listed: Sequence[Sequence[int | str]]
+    if task is not None and steps is None:
+        listed, at = _steps_of(task), f"task '{task}'"
+    elif task is None and steps is not None:
+        listed, at = steps, "steps"
+    else:
+        raise ConfigError("ClassSteps: give either task, the name of a published task, or steps, lists of classes")
+    chosen = _checked(_as_numbers(listed, names, at), names, at)
+    return ClassPlan(names, chosen if order_seed is None else shuffled(chosen, order_seed), tuple(colors), index)
 
 
 def shuffled(steps: Steps, seed: int) -> Steps:
-    """-> steps of the same sizes whose classes are drawn at random, sorted within each step."""
+    """Shuffles the classes over steps of the same sizes; classes are sorted within each step."""
     drawn = np.random.default_rng(seed).permutation([number for classes in steps for number in classes])
     ends = np.cumsum([len(classes) for classes in steps])
-    return tuple(tuple(sorted(part.tolist())) for part in np.split(drawn, ends[:-1]))
+    return tuple(tuple(sorted(classes.tolist())) for classes in np.split(drawn, ends[:-1]))
 
 
 def remap_table(
     plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint", convention: str = "official"
 ) -> np.ndarray:
-    """-> uint8 [256]: number of a class, or 255 for an ignored pixel -> rank among the model's outputs, or 255.
+    """Look-up table from class numbers to the labels of one step.
 
-    convention "official" (fcdl94/MiB): in training every label but the step's own, 255 too, is background; in
-    validation labels but the step's own, and in testing unseen ones, are ignored, and so is number 0 where the data set
-    has no background of its own. "csseg" (cssegmentation): 255 stays 255, all else but the step's own (in validation
-    and testing: the seen) is background, and number 0 is always a class.
-    setting "sequential" keeps the labels of old classes; the others agree here.
+    Args:
+        plan: the task.
+        step: number of the step.
+        part: "train", "val" (the step's own classes alone) or "test" (all classes seen so far).
+        setting: "sequential" keeps the labels of old classes; the other settings agree here.
+        convention: "official" (fcdl94/MiB): in training every label but the step's own, 255 too, is background; in
+            validation labels but the step's own, and in testing unseen ones, are ignored, and so is number 0 where the
+            data set has no background of its own. "csseg" (cssegmentation): 255 stays 255, everything else but the
+            step's own labels (in validation and testing: the seen ones) is background, and number 0 is always a class.
+
+    Returns:
+        uint8 [256]: for each class number, and 255 for ignored pixels, the rank among the model's outputs, or 255.
     """
     shown = plan.steps[step]
     if setting == "sequential" or part == "test" or (convention == "csseg" and part == "val"):
@@ -138,14 +163,38 @@ def remap_table(
 def label_table(
     plan: ClassPlan, step: int, *, part: str = "train", setting: str = "disjoint", convention: str = "official"
 ) -> np.ndarray:
-    """-> uint8 [256]: label of the data set (0..K-1 or 255) -> rank among the model's outputs, or 255."""
+    """Look-up table from the data set's labels to the labels of one step.
+
+    Args:
+        plan: the task.
+        step: number of the step.
+        part: see `remap_table`.
+        setting: see `remap_table`.
+        convention: see `remap_table`.
+
+    Returns:
+        uint8 [256]: for each label of the data set (0..K-1 or 255) the rank among the model's outputs, or 255.
+    """
     return remap_table(plan, step, part=part, setting=setting, convention=convention)[plan.numbers()]
 
 
 def check_choice(value: str, known: Sequence[str], name: str) -> str:
-    """value, where it is known; otherwise ConfigError."""
+    """Checks an argument of ClassSteps.
+
+    Args:
+        value: of the argument.
+        known: values that it may have.
+        name: of the argument, for the error message.
+
+    Returns:
+        The value.
+
+    Raises:
+        ConfigError: the value is not one of the known ones.
+    """
     if value not in known:
-        raise ConfigError(f"ClassSteps.{name} = {value!r}{did_you_mean(value, known)}; there are {', '.join(known)}")
+        hint = did_you_mean(value, known)
+        raise ConfigError(f"ClassSteps.{name} = {value!r}: must be one of {', '.join(known)}{hint}")
     return value
 
 
@@ -153,7 +202,7 @@ def _steps_of(task: str) -> Steps:
     name = ALIASES.get(task, task)
     if name not in TASKS:
         known = [*TASKS, *ALIASES]
-        hint = did_you_mean(task, known) or f"; there are {', '.join(sorted(known))}"
+        hint = did_you_mean(task, known) or f"; available: {', '.join(sorted(known))}"
         raise ConfigError(f"ClassSteps.task = '{task}': no such task{hint}")
     return TASKS[name]
 
@@ -163,36 +212,36 @@ def _background_index(classes: Sequence[str], background: str | int | None) -> i
         return None
     if isinstance(background, int) and 0 <= background < len(classes):
         return background
-    if background in classes:
+    if isinstance(background, str) and background in classes:
         return list(classes).index(background)
-    hint = did_you_mean(str(background), classes) or f"; there are {', '.join(classes)}"
+    hint = did_you_mean(str(background), classes) or f"; available: {', '.join(classes)}"
     raise ConfigError(f"ClassSteps.background = {background!r}: no such class of the data set{hint}")
 
 
 def _as_numbers(steps: Sequence[Sequence[int | str]], names: Sequence[str], at: str) -> Steps:
-    """Names or numbers -> numbers, without the background in step 0."""
-    found = []
+    """Turns names into numbers and leaves the background out of step 0."""
+    numbered = []
     for step, classes in enumerate(steps):
         if isinstance(classes, str | int):
             raise ConfigError(f"ClassSteps: {at}: step {step} is {classes!r}; each step is a list of classes")
         numbers = []
-        for one in classes:
-            if isinstance(one, str) and one in names:
-                numbers.append(names.index(one))
-            elif isinstance(one, int) and 0 <= one < len(names):
-                numbers.append(one)
+        for name in classes:
+            if isinstance(name, str) and name in names:
+                numbers.append(names.index(name))
+            elif isinstance(name, int) and 0 <= name < len(names):
+                numbers.append(name)
             else:
                 counted = f"; numbers count {_listed(range(len(names)), names)}"
                 raise ConfigError(
-                    f"ClassSteps: {at}: step {step} names class {one!r}, which the data set has not"
-                    f"{did_you_mean(str(one), names) or counted}"
+                    f"ClassSteps: {at}: step {step} names class {name!r}, which the data set does not have"
+                    f"{did_you_mean(str(name), names) or counted}"
                 )
-        found.append(tuple(number for number in numbers if number != 0 or step > 0))
-    return tuple(found)
+        numbered.append(tuple(number for number in numbers if number != 0 or step > 0))
+    return tuple(numbered)
 
 
 def _checked(steps: Steps, names: Sequence[str], at: str) -> Steps:
-    """The steps, where each class but the background is in exactly one of them."""
+    """Returns the steps if each class but the background is in exactly one of them; otherwise ConfigError."""
     for step, classes in enumerate(steps):
         if 0 in classes:
             raise ConfigError(f"ClassSteps: {at}: step {step} names the background, which step 0 learns")

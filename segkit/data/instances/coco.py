@@ -1,5 +1,7 @@
-"""Instances of annotation files in COCO's format (https://cocodataset.org/#format-data): COCO, LVIS, VOC, iSAID and any
-other."""
+"""Instances of annotation files in COCO's format: COCO, LVIS, VOC, iSAID and any other.
+
+Format: https://cocodataset.org/#format-data
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,7 @@ from segkit.data.files.coco_json import CocoFile, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.pairs import choose_split
-from segkit.data.instances.base import Instances, Source
+from segkit.data.instances.base import InstanceDataset, Source
 from segkit.files import DataError
 from segkit.registry import DATASETS
 
@@ -21,12 +23,26 @@ LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 def file_name(image: dict) -> str:
-    """Of an entry of "images". LVIS v1 names files by their address at COCO alone: its last two parts are the name."""
+    """File name of an entry of "images".
+
+    LVIS v1 names files only by their address at COCO; its last two parts are the name.
+    """
     return image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
 
 
 def head_of(image: dict, path: str) -> dict:
-    """An entry of "images" -> id, file_name, height, width and LVIS' lists."""
+    """Reads an entry of "images".
+
+    Args:
+        image: the entry.
+        path: the annotation file, for error messages.
+
+    Returns:
+        id, file_name, height, width, and the lists of LVIS where the entry has them.
+
+    Raises:
+        DataError: one of the first four is missing.
+    """
     try:
         head = dict(id=image["id"], file_name=file_name(image), height=int(image["height"]), width=int(image["width"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -34,52 +50,77 @@ def head_of(image: dict, path: str) -> dict:
     return head | {key: image[key] for key in LVIS_KEYS if key in image}
 
 
-def row_of(entry: dict, path: str) -> list:
-    """An annotation -> the values of a Row; its segmentation is not looked at. DataError where bbox is wrong."""
-    place = f"{path}, annotation {entry.get('id')}"
+def box_values(entry: dict, path: str) -> list:
+    """Reads an annotation without its segmentation.
+
+    Args:
+        entry: of "annotations"; without an area, that of the box counts.
+        path: the annotation file, for error messages.
+
+    Returns:
+        The values of a BoxAnnotation.
+
+    Raises:
+        DataError: bbox, area or iscrowd is missing or wrong.
+    """
+    source = f"{path}, annotation {entry.get('id')}"
     if "bbox" not in entry:
-        raise DataError(f"{place}: it has no bbox; add [x, y, w, h] in pixels")
+        raise DataError(f"{source}: it has no bbox; add [x, y, w, h] in pixels")
     try:
         x, y, w, h = (float(side) for side in entry["bbox"])
     except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: bbox {entry['bbox']} is not [x, y, w, h] in pixels ({error})") from error
+        raise DataError(f"{source}: bbox {entry['bbox']} is not [x, y, w, h] in pixels ({error})") from error
     if not all(isfinite(side) for side in (x, y, w, h)):
-        raise DataError(f"{place}: bbox {entry['bbox']} has a side that is not finite")
+        raise DataError(f"{source}: bbox {entry['bbox']} has a side that is not finite")
     area, crowd = (w * h if entry.get("area") is None else entry["area"]), entry.get("iscrowd") or 0
     try:
         return [entry.get("id"), entry["category_id"], int(crowd), float(area), x, y, w, h]
     except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: iscrowd {crowd!r} is 0 or 1, area {area!r} a number ({error})") from error
+        raise DataError(
+            f"{source}: iscrowd {crowd!r} must be 0 or 1, area {area!r} must be a number ({error})"
+        ) from error
 
 
 def box_records(path: Path) -> Iterator[bytes]:
-    """-> the records of Source.boxes."""
+    """Yields the records of `Source.boxes`."""
     coco = read_coco(path)
     yield json.dumps(coco.categories).encode()
     for image in coco.images:
-        rows = [row_of(entry, coco.path) for entry in coco.annotations[image["id"]]]
+        rows = [box_values(entry, coco.path) for entry in coco.annotations[image["id"]]]
         yield json.dumps([head_of(image, coco.path), rows]).encode()
 
 
 def mask_records(path: Path) -> Iterator[bytes]:
-    """-> the records of Source.masks."""
+    """Yields the records of `Source.masks`."""
     coco: CocoFile = read_coco(path)
     for image in coco.images:
         yield json.dumps([entry.get("segmentation") for entry in coco.annotations[image["id"]]]).encode()
 
 
 def coco_source(path: Path) -> Source:
-    """-> boxes of a file at once, outlines when they are asked for; large files are indexed once per machine."""
+    """Opens an annotation file: boxes at once, outlines when they are asked for.
+
+    Large files are indexed once per machine.
+    """
     boxes = cached_index([path], "instances boxes", partial(box_records, path))
     return Source(str(path), boxes, partial(cached_index, [path], "instances masks", partial(mask_records, path)))
 
 
 @DATASETS.register
-class COCOInstances(Instances):
-    """Things of COCO (train2017: 118,287 images, 80 classes) or of any file in its format.
+class COCOInstances(InstanceDataset):
+    """Things of COCO (train2017: 118,287 images, 80 classes), or of any file in its format.
 
-    root, split: annotations/instances_<split>.json and <split>/ below root, unless annotations and images name the file
-    and its folder of images. classes, filtered, boxes_only: see Instances.
+    Args:
+        root: folder with annotations/instances_<split>.json and <split>/.
+        split: part of COCO, such as "train2017".
+        annotations: any other annotation file in COCO's format.
+        images: folder of its images.
+        classes: names of the classes to keep, in the order of their labels; None keeps all.
+        filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
+        boxes_only: samples hold no masks, and the segmentations are never read.
+
+    Raises:
+        DataError: a file is missing or wrong, or no image is left.
     """
 
     folder = "coco"
@@ -95,9 +136,9 @@ class COCOInstances(Instances):
         filtered: bool = False,
         boxes_only: bool = True,
     ):
-        place = resolve_root(root, self.folder)
-        path = place / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
-        folder = place / split if images is None else Path(images)
+        base = resolve_root(root, self.folder)
+        path = base / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
+        folder = base / split if images is None else Path(images)
         super().__init__(
             coco_source(path.expanduser()),
             folder.expanduser(),
@@ -108,11 +149,22 @@ class COCOInstances(Instances):
 
 
 @DATASETS.register
-class LVISInstances(Instances):
-    """LVIS v1, Gupta et al., CVPR 2019, https://www.lvisdataset.org: 1,203 classes on COCO's images.
+class LVISInstances(InstanceDataset):
+    """LVIS v1: 1,203 classes on COCO's images, scored by LvisAP.
 
-    split: "train" or "val", lvis_v1_<split>.json below root, or <split>/lvis_<split>.json; images: COCO's folder with
-    train2017 and val2017, both of which LVIS' val needs ($SEGKIT_DATA/coco). For LvisAP.
+    Gupta et al., CVPR 2019, https://www.lvisdataset.org. Files below root: lvis_v1_<split>.json or
+    <split>/lvis_<split>.json.
+
+    Args:
+        root: folder of the annotations.
+        split: "train" or "val".
+        images: COCO's folder with train2017 and val2017, both of which LVIS' val needs; $SEGKIT_DATA/coco by default.
+        classes: names of the classes to keep, in the order of their labels; None keeps all.
+        filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
+        boxes_only: samples hold no masks, and the segmentations are never read.
+
+    Raises:
+        DataError: a file is missing or wrong, or no image is left.
     """
 
     folder = "lvis"
@@ -134,10 +186,20 @@ class LVISInstances(Instances):
 
 
 @DATASETS.register
-class VOCInstances(Instances):
-    """Objects of Pascal VOC 2012 and SBD, 20 classes: 10,582 train (VOC's and SBD's without val), 1,449 val images.
+class VOCInstances(InstanceDataset):
+    """Objects of Pascal VOC 2012 and SBD, 20 classes: 10,582 train (VOC's and SBD's without val) or 1,449 val images.
 
-    annotations/voc_2012_<split>.json below root, made by prepare_data.py voc_instances, and JPEGImages.
+    Files below root: annotations/voc_2012_<split>.json, made by prepare_data.py voc_instances, and JPEGImages.
+
+    Args:
+        root: folder VOCdevkit/VOC2012.
+        split: "train" or "val".
+        classes: names of the classes to keep, in the order of their labels; None keeps all.
+        filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
+        boxes_only: samples hold no masks, and the segmentations are never read.
+
+    Raises:
+        DataError: a file is missing or wrong, or no image is left.
     """
 
     folder = "VOCdevkit/VOC2012"
@@ -152,18 +214,30 @@ class VOCInstances(Instances):
         boxes_only: bool = True,
     ):
         choose_split(split, ("train", "val"), "VOCInstances")
-        place = resolve_root(root, self.folder)
-        path = place / "annotations" / f"voc_2012_{split}.json"
+        base = resolve_root(root, self.folder)
+        path = base / "annotations" / f"voc_2012_{split}.json"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py voc_instances --root {place}")
-        images = place / "JPEGImages"
+            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py voc_instances --root {base}")
+        images = base / "JPEGImages"
         super().__init__(coco_source(path), images, classes=classes, filtered=filtered, boxes_only=boxes_only)
 
 
 @DATASETS.register
-class ISAIDInstances(Instances):
-    """iSAID, Waqas Zamir et al., CVPR Workshops 2019, https://captain-whu.github.io/iSAID: 15 classes of aerial images,
-    cut by its development kit into patches: <split>/instancesonly_filtered_<split>.json and <split>/images below root.
+class ISAIDInstances(InstanceDataset):
+    """iSAID: 15 classes of aerial images, cut into patches by its development kit.
+
+    Waqas Zamir et al., CVPR Workshops 2019, https://captain-whu.github.io/iSAID. Files below root:
+    <split>/instancesonly_filtered_<split>.json and <split>/images.
+
+    Args:
+        root: folder of the patches.
+        split: "train" or "val".
+        classes: names of the classes to keep, in the order of their labels; None keeps all.
+        filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
+        boxes_only: samples hold no masks, and the segmentations are never read.
+
+    Raises:
+        DataError: a file is missing or wrong, or no image is left.
     """
 
     folder = "iSAID_patches"
@@ -178,6 +252,6 @@ class ISAIDInstances(Instances):
         boxes_only: bool = True,
     ):
         choose_split(split, ("train", "val"), "ISAIDInstances")
-        place = resolve_root(root, self.folder) / split
-        source = coco_source(place / f"instancesonly_filtered_{split}.json")
-        super().__init__(source, place / "images", classes=classes, filtered=filtered, boxes_only=boxes_only)
+        base = resolve_root(root, self.folder) / split
+        source = coco_source(base / f"instancesonly_filtered_{split}.json")
+        super().__init__(source, base / "images", classes=classes, filtered=filtered, boxes_only=boxes_only)

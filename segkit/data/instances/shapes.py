@@ -1,4 +1,4 @@
-"""The embedded data set as instances: boxes to learn from, masks to be scored by. n objects, H W image."""
+"""The embedded data set Shapes as instances: boxes to learn from, masks to be scored by. n objects, H W image."""
 
 import numpy as np
 
@@ -11,9 +11,15 @@ from segkit.types import Sample
 
 @DATASETS.register
 class ShapesInstances(Dataset):
-    """Arguments as of Shapes; classes are its five kinds of objects, labels 0..4.
+    """The objects of `Shapes`; classes are its five kinds of objects, labels 0..4.
 
-    boxes_only: samples hold no masks, as those of Instances. `annotations` always have them.
+    Args:
+        split: "train", "val" or "test".
+        length: number of images; by default that of Shapes.
+        size: (H, W) in pixels, each at least 32.
+        seed: another seed is another data set.
+        cache: keeps drawn images in memory.
+        boxes_only: samples hold no masks, as in InstanceDataset. `annotations` always have them.
     """
 
     folder = "shapes"
@@ -37,19 +43,31 @@ class ShapesInstances(Dataset):
         return self.shapes.path(index)
 
     def image(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W,3] RGB."""
+        """Draws an image, uint8 [H,W,3] RGB."""
         return self.shapes.image(index)
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Sample:
-        """-> image, meta, boxes float32 [n,4], labels int64 [n], crowd bool [n] and, unless boxes_only, masks uint8
-        [n,H,W]. rng is not used."""
+        """Draws an item; rng is not used.
+
+        Returns:
+            image, meta, boxes float32 [n,4], labels int64 [n], crowd bool [n] and, unless boxes_only, masks uint8
+            [n,H,W].
+        """
         drawn = self.shapes.sample(index)
-        keys = ("image", "meta", "boxes", "labels", "crowd", *(() if self.boxes_only else ("masks",)))
-        return Sample(**{key: drawn[key] for key in keys})
+        sample = Sample(
+            image=drawn["image"],
+            meta=drawn["meta"],
+            boxes=drawn["boxes"],
+            labels=drawn["labels"],
+            crowd=drawn["crowd"],
+        )
+        if not self.boxes_only:
+            sample["masks"] = drawn["masks"]
+        return sample
 
     @property
     def annotations(self) -> dict[str, list[dict]]:
-        """The truth in COCO form, with outlines."""
+        """Ground truth in COCO's format, with outlines."""
         height, width = self.shapes.size
         entries = []
         for index, name in enumerate(self.ids):
@@ -59,5 +77,5 @@ class ShapesInstances(Dataset):
         return dict(
             images=[dict(id=name, height=height, width=width) for name in self.ids],
             categories=[dict(id=label, name=name) for label, name in enumerate(self.classes, 1)],
-            annotations=[{"id": number, **one} for number, one in enumerate(entries, 1)],
+            annotations=[{"id": number, **entry} for number, entry in enumerate(entries, 1)],
         )

@@ -1,5 +1,8 @@
-"""Objects and parts of the full ADE20K, Zhou et al., IJCV 2019, https://groups.csail.mit.edu/vision/datasets/ADE20K:
-training with clicks. (The reader ADE20K is of the scene parsing challenge, which has classes alone.)"""
+"""Objects and parts of the full ADE20K for training with clicks.
+
+Zhou et al., IJCV 2019, https://groups.csail.mit.edu/vision/datasets/ADE20K. (The reader ADE20K is for the scene parsing
+challenge, which has classes alone.)
+"""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +25,14 @@ from segkit.types import ClickObject
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The annotation pickle -> per image: [name, folder, [[mask file, ids of stuff] per layer]] as JSON."""
+    """Reads the annotation pickle and yields one JSON record per image.
+
+    Yields:
+        [name, folder, [[mask file, ids of stuff] per layer]].
+
+    Raises:
+        DataError: the file does not hold the folder and layers of every image.
+    """
     content = load_published(path)
     try:
         for name, entry in content.items():
@@ -36,11 +46,20 @@ def records(path: Path) -> Iterator[bytes]:
 
 @DATASETS.register
 class ADE20KClicks(ClickTraining):
-    """20,210 train or 2,000 val images: <folder>/NAME.jpg, NAME_seg.png, NAME_parts_1.png ... and
-    <split>-annotations-object-segmentation.pkl, made by `prepare_data.py ade20k`.
+    """Objects and parts of the full ADE20K: 20,210 train or 2,000 val images.
 
-    A sample has one random layer, the objects or a level of their parts; instance numbers are the blue channel.
-    stuff_prob: how often it keeps instances of stuff classes as objects, which are otherwise background.
+    Files below root: <folder>/NAME.jpg, NAME_seg.png, NAME_parts_1.png ... and
+    <split>-annotations-object-segmentation.pkl, made by `prepare_data.py ade20k`. A sample has one random layer: the
+    objects, or one level of their parts. Instance numbers are the blue channel of the layer's file.
+
+    Args:
+        root: folder of the data set.
+        split: "train" or "val".
+        stuff_prob: probability that a sample keeps instances of stuff classes as objects; otherwise they are
+            background.
+
+    Raises:
+        DataError: the annotation file is missing, damaged or empty, or an argument is wrong.
     """
 
     folder = "ADE20K_2016_07_26"
@@ -48,10 +67,10 @@ class ADE20KClicks(ClickTraining):
     def __init__(self, root: str | None = None, split: str = "train", *, stuff_prob: float = 0.0):
         choose_split(split, ("train", "val"), "ADE20KClicks")
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
-        self._place = resolve_root(root, self.folder)
-        path = self._place / f"{split}-annotations-object-segmentation.pkl"
+        self._root = resolve_root(root, self.folder)
+        path = self._root / f"{split}-annotations-object-segmentation.pkl"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; python tools/prepare_data.py ade20k makes it")
+            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py ade20k")
         self._index = cached_index([path], "ade20k layers", partial(records, path))
         self.ids = JsonIds(self._index)
         if not len(self.ids):
@@ -59,20 +78,20 @@ class ADE20KClicks(ClickTraining):
 
     def path(self, index: int) -> str:
         name, folder, _ = json.loads(self._index[index])
-        return str(self._place / folder / f"{name}.jpg")
+        return str(self._root / folder / f"{name}.jpg")
 
     def mask_path(self, index: int) -> str:
         _, folder, layers = json.loads(self._index[index])
-        return str(self._place / folder / layers[0][0])
+        return str(self._root / folder / layers[0][0])
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the objects of a random layer, by their numbers; stuff is told by the same numbers."""
+        """Reads the objects of a random layer; their ids, and those of stuff, are the instance numbers of the file."""
         _, folder, layers = json.loads(self._index[index])
         name, stuff = layers[int(rng.integers(len(layers)))]
-        path = str(self._place / folder / name)
+        path = str(self._root / folder / name)
         labels = channels(path)[:, :, 0]
         keeps_stuff = self.stuff_prob > 0 and rng.random() < self.stuff_prob
         values = [value for value in values_of(labels, path) if keeps_stuff or value not in stuff]
-        packed, places = in_layers(labels, values)
-        objects = {v: ClickObject(*place) for v, place in zip(values, places)}
+        packed, slots = in_layers(labels, values)
+        objects = {value: ClickObject(*slot) for value, slot in zip(values, slots)}
         return Packed(packed, objects, [])

@@ -1,5 +1,7 @@
-"""Objects of any annotation file in COCO's format (https://cocodataset.org/#format-data), to learn clicks from and to
-score clicks on."""
+"""Objects of annotation files in COCO's format, for training and scoring clicks.
+
+Format: https://cocodataset.org/#format-data
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,12 +21,16 @@ from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
 SURE_AREA = 16.0
-"""Annotated areas from here on have a pixel; smaller ones and unnamed ones are drawn to see."""
+"""Objects of this annotated area or more have a pixel; smaller ones and those without an area are drawn to find out."""
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The annotation file -> per image with an object: a line of JSON (id, file_name, height, width, objects: ids of
-    the annotations that are objects), and a line with [annotation id, is crowd, segmentation] of each."""
+    """Reads an annotation file and yields one record for each image that has an object.
+
+    Yields:
+        A line of JSON with id, file_name, height, width and objects (ids of the annotations that are objects), then a
+        line with [annotation id, is crowd, segmentation] of each annotation.
+    """
     coco = read_coco(path)
     for image in coco.images:
         rows = []
@@ -43,23 +49,31 @@ def _has_pixel(entry: dict, image: dict, path: str) -> bool:
     return bool(_drawn(entry["segmentation"], image, f"{path}, annotation {entry['id']}").any())
 
 
-def _drawn(segmentation: list | dict, image: dict, place: str) -> np.ndarray:
-    """-> bool [H,W]; DataError where the segmentation is none, or of another size than the image."""
+def _drawn(segmentation: list | dict, image: dict, source: str) -> np.ndarray:
+    """Draws a mask, bool [H,W]; DataError where it cannot be drawn or has another size than the image."""
     size = (image["height"], image["width"])
     try:
         mask = draw(segmentation, *size)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{place}: the segmentation cannot be drawn ({error})") from error
+        raise DataError(f"{source}: the segmentation cannot be drawn ({error})") from error
     if mask.shape != size:
         raise DataError(
-            f"{place}: a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image that the file says to be "
+            f"{source}: a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image that the file declares as "
             f"{size[1]}x{size[0]}; correct the file"
         )
     return mask
 
 
 class CocoFiles:
-    """An annotation file and its folder of images, as a flat index of the images that have an object."""
+    """An annotation file and its folder of images, as a flat index of the images that have an object.
+
+    Args:
+        annotations: the JSON file.
+        images: folder of the images.
+
+    Raises:
+        DataError: the file has no object, or images are missing.
+    """
 
     def __init__(self, annotations: Path, images: Path):
         self.annotations, self.images = annotations, images
@@ -75,24 +89,34 @@ class CocoFiles:
         self.ids = np.array([str(head["id"]) for head in heads])
 
     def head(self, number: int) -> dict:
-        """What the index says of an image beside its segmentations."""
+        """Entry of an image without its segmentations: id, file_name, height, width and objects."""
         return json.loads(self.index[number].partition(b"\n")[0])
 
     def path(self, number: int) -> str:
+        """File of an image."""
         return str(self.images / self.head(number)["file_name"])
 
     def masks(self, number: int) -> tuple[tuple[int, int], list[tuple[int, bool, np.ndarray]]]:
-        """-> (H, W) as the file says, and of every annotation (its id, whether it is a crowd, bool [H,W])."""
+        """Draws the annotations of an image.
+
+        Returns:
+            (H, W) as the file declares it, and for each annotation its id, whether it is a crowd, and its mask,
+            bool [H,W].
+        """
         line, _, rows = self.index[number].partition(b"\n")
-        head, found = json.loads(line), []
-        for own, is_crowd, segmentation in json.loads(rows):
-            mask = _drawn(segmentation, head, f"{self.annotations}, annotation {own}")
-            found.append((own, bool(is_crowd), mask))
-        return (head["height"], head["width"]), found
+        head, masks = json.loads(line), []
+        for annotation_id, is_crowd, segmentation in json.loads(rows):
+            mask = _drawn(segmentation, head, f"{self.annotations}, annotation {annotation_id}")
+            masks.append((annotation_id, bool(is_crowd), mask))
+        return (head["height"], head["width"]), masks
 
 
 class Names(Sequence):
-    """Text from a flat array of numpy, which costs a process no object per item."""
+    """A sequence of texts stored in one numpy array, which costs a process no Python object per item.
+
+    Args:
+        names: texts [n].
+    """
 
     def __init__(self, names: np.ndarray):
         self._names = names
@@ -100,24 +124,33 @@ class Names(Sequence):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index):
         return str(self._names[index])
 
 
 def _files(root: str | None, split: str, annotations: str | None, images: str | None) -> CocoFiles:
-    place = resolve_root(root, "coco")
-    own = place / "annotations" / f"instances_{split}.json"
+    base = resolve_root(root, "coco")
+    standard = base / "annotations" / f"instances_{split}.json"
     return CocoFiles(
-        own if annotations is None else Path(annotations).expanduser(),
-        place / split if images is None else Path(images).expanduser(),
+        standard if annotations is None else Path(annotations).expanduser(),
+        base / split if images is None else Path(images).expanduser(),
     )
 
 
 @DATASETS.register
 class COCOClicks(ClickTraining):
-    """Every annotation of a COCO file as an object; crowds are ignored regions. Images without an object are left out.
+    """Every annotation of a COCO file as an object; crowds are ignored regions.
 
-    Files: root/annotations/instances_<split>.json and root/<split>/, or any: annotations, images.
+    Images without an object are left out. Overlapping objects lie in different layers.
+
+    Args:
+        root: folder with annotations/instances_<split>.json and <split>/.
+        split: part of COCO, such as "train2017".
+        annotations: any other annotation file in COCO's format.
+        images: folder of its images.
+
+    Raises:
+        DataError: the file has no object, or images are missing.
     """
 
     def __init__(
@@ -138,19 +171,30 @@ class COCOClicks(ClickTraining):
         return f"{self._files.annotations}, image {self.ids[index]}"
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects, overlapping ones in layers of their own, and its crowds as ignored regions."""
+        """Draws the image's objects, by their annotation ids, and its crowds as ignored regions."""
         size, rows = self._files.masks(index)
         rows = [row for row in rows if row[2].any()]
-        layers, places = pack_masks([mask for _, _, mask in rows])
-        objects = {row[0]: ClickObject(*place) for row, place in zip(rows, places) if not row[1]}
+        layers, slots = pack_masks([mask for _, _, mask in rows])
+        objects = {row[0]: ClickObject(*slot) for row, slot in zip(rows, slots) if not row[1]}
         planes = np.stack(layers or [np.zeros(size, np.uint8)])
-        return Packed(planes.transpose(1, 2, 0), objects, [place for row, place in zip(rows, places) if row[1]])
+        return Packed(planes.transpose(1, 2, 0), objects, [slot for row, slot in zip(rows, slots) if row[1]])
 
 
 @DATASETS.register
 class COCOClicksEval(ClickEvaluation):
-    """Every annotation of a COCO file that is no crowd, one item each, with the id "image_annotation"; files as of
-    COCOClicks. Crowds of the image are not scored, except where the object lies."""
+    """Every annotation of a COCO file that is no crowd, one item each, with the id "image_annotation".
+
+    Crowds of the image are not scored, except where the object lies.
+
+    Args:
+        root: folder with annotations/instances_<split>.json and <split>/.
+        split: part of COCO, such as "val2017".
+        annotations: any other annotation file in COCO's format.
+        images: folder of its images.
+
+    Raises:
+        DataError: the file has no object, or images are missing.
+    """
 
     def __init__(
         self,
@@ -162,9 +206,10 @@ class COCOClicksEval(ClickEvaluation):
     ):
         self._files = _files(root, split, annotations, images)
         objects = [self._files.head(number)["objects"] for number in range(len(self._files.index))]
-        self._image = np.repeat(np.arange(len(objects)), [len(own) for own in objects])
-        self._object = np.array([own for inner in objects for own in inner])
-        self.ids = Names(np.array([f"{self._files.ids[i]}_{own}" for i, own in zip(self._image, self._object)]))
+        self._image = np.repeat(np.arange(len(objects)), [len(object_ids) for object_ids in objects])
+        self._object = np.array([object_id for object_ids in objects for object_id in object_ids])
+        ids = [f"{self._files.ids[image]}_{object_id}" for image, object_id in zip(self._image, self._object)]
+        self.ids = Names(np.array(ids))
 
     def path(self, index: int) -> str:
         return self._files.path(int(self._image[index]))
@@ -173,13 +218,14 @@ class COCOClicksEval(ClickEvaluation):
         return f"{self._files.annotations}, annotation {self._object[index]}"
 
     def mask(self, index: int) -> np.ndarray:
-        """-> int8 [H,W] of 0, 1 and -1."""
+        """Draws the target mask, int8 [H,W] of 0, 1 and -1."""
         size, rows = self._files.masks(int(self._image[index]))
         mask = np.zeros(size, np.int8)
-        for _, _, crowd in filter(lambda row: row[1], rows):
-            mask[crowd] = -1
-        own = next(drawn for number, _, drawn in rows if number == self._object[index])
-        if not own.any():
+        for _, is_crowd, crowd in rows:
+            if is_crowd:
+                mask[crowd] = -1
+        target = next(drawn for object_id, _, drawn in rows if object_id == self._object[index])
+        if not target.any():
             raise no_object(self.mask_path(index))
-        mask[own] = 1
+        mask[target] = 1
         return mask

@@ -1,5 +1,8 @@
-"""COCO+LVIS: the objects of both with their hierarchy, packed in layers. Sofiiuk, Petrov, Konushin, ICIP 2022,
-https://arxiv.org/abs/2102.06583, section 5.1; the format is that of the published annotations."""
+"""COCO+LVIS: the objects of both data sets with their part hierarchy, packed in layers, for training with clicks.
+
+Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 5.1; the format is that of the published
+annotations.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,15 +22,26 @@ from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
 NO_PARENT, ABSENT = -1, -2
-"""In place of a parent's number: a root, and a number that the hierarchy does not list."""
+"""Stand for a parent's number: of a root, and of a number that the hierarchy does not list."""
 
 
 def records(path: Path, allowed: Path | None) -> Iterator[bytes]:
-    """hannotation.pickle -> per image, sorted by name: its name, 0, and int32 values: how many objects are instances,
-    then the parent of each instance by number."""
+    """Reads hannotation.pickle and yields one record per image, sorted by name.
+
+    Args:
+        path: the annotation file.
+        allowed: JSON list of the image names to take, None for all.
+
+    Yields:
+        Name of the image, a zero byte, and int32 values: how many objects are instances, then the number of each
+        instance's parent.
+
+    Raises:
+        DataError: a file has another format, or a hierarchy contradicts itself.
+    """
     content = load_published(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, not images by their names")
+        raise DataError(f"{path}: holds a {type(content).__name__}; expected a dict of images by name")
     names = sorted(content)
     if allowed is not None:
         wanted = _allowed(allowed)
@@ -43,8 +57,8 @@ def _allowed(path: Path) -> set[str]:
         raise DataError(f"{path}: no JSON list of image names ({error})") from error
 
 
-def _parents(entry: dict, place: str) -> np.ndarray:
-    """-> int32 [1+n]: number of instances, parents."""
+def _parents(entry: dict, source: str) -> np.ndarray:
+    """Number of instances and the parent of each, int32 [1+n]."""
     try:
         count, hierarchy = int(entry["num_instance_masks"]), entry["hierarchy"]
         parents = np.full(1 + count, ABSENT, np.int32)
@@ -55,15 +69,15 @@ def _parents(entry: dict, place: str) -> np.ndarray:
             parent = None if node is None else node["parent"]
             parents[1 + number] = NO_PARENT if parent is None else parent
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{place}: expected num_instance_masks and hierarchy ({error!r})") from error
+        raise DataError(f"{source}: expected num_instance_masks and hierarchy ({error!r})") from error
     parent = parents[1:]
     if (parent >= count).any() or (parent[parent[parent >= 0]] == ABSENT).any():
-        raise DataError(f"{place}: an object's parent is not in the hierarchy")
+        raise DataError(f"{source}: an object's parent is not in the hierarchy")
     return parents
 
 
 def _family(parents: np.ndarray) -> dict[int, tuple[int | None, tuple[int, ...]]]:
-    """parents: int32 [n] -> {number: (its parent, its children)} of the numbers the hierarchy lists."""
+    """Parent and children of each number that the hierarchy lists; parents: int32 [n]."""
     children: dict[int, list[int]] = {}
     for number in np.flatnonzero(parents >= 0).tolist():
         children.setdefault(int(parents[number]), []).append(number)
@@ -82,18 +96,27 @@ class _Ids(Sequence):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, place: int) -> str:
-        return self._index[place].partition(b"\0")[0].decode()
+    def __getitem__(self, number):
+        return self._index[number].partition(b"\0")[0].decode()
 
 
 @DATASETS.register
 class COCOLVISClicks(ClickTraining):
-    """About 104,000 images with 1.6 million objects: root/<split>/images/NAME.jpg, masks/NAME.pickle and
-    hannotation.pickle, as published or made by `prepare_data.py coco_lvis`; split "train" or "val".
+    """COCO+LVIS: about 104,000 images with 1.6 million objects and their part hierarchy.
 
-    stuff_prob: how often a sample keeps the regions of stuff as objects, which are otherwise background.
-    allow_list: name of a JSON file beside the annotations with the image names to take.
-    The index lies in flat arrays, and of the layers only those are decoded that hold an object of the sample.
+    Files below root: <split>/images/NAME.jpg, <split>/masks/NAME.pickle and <split>/hannotation.pickle, as published or
+    made by `prepare_data.py coco_lvis`. The index lies in flat arrays, and of the layers only those are decoded that
+    hold an object of the sample.
+
+    Args:
+        root: folder of the data set.
+        split: "train" or "val".
+        stuff_prob: probability that a sample keeps the regions of stuff as objects; otherwise they are background.
+        allow_list: name of a JSON file beside the annotations with the image names to take.
+        annotations: name of the annotation file.
+
+    Raises:
+        DataError: a file is missing or damaged, no image is left, or stuff_prob is no probability.
     """
 
     folder = "COCO_LVIS"
@@ -108,9 +131,9 @@ class COCOLVISClicks(ClickTraining):
         annotations: str = "hannotation.pickle",
     ):
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
-        self._place = resolve_root(root, self.folder) / split
-        path = self._place / annotations
-        listed = None if allow_list is None else self._place / allow_list
+        self._root = resolve_root(root, self.folder) / split
+        path = self._root / annotations
+        listed = None if allow_list is None else self._root / allow_list
         sources = [path] if listed is None else [path, listed]
         self._index = cached_index(sources, "coco lvis hierarchy", partial(records, path, listed))
         self.ids = _Ids(self._index)
@@ -121,49 +144,47 @@ class COCOLVISClicks(ClickTraining):
                 raise DataError(f"{needed}: missing; unpack masks/ and images/ beside {annotations}")
 
     def path(self, index: int) -> str:
-        return str(self._place / "images" / f"{self.ids[index]}.jpg")
+        return str(self._root / "images" / f"{self.ids[index]}.jpg")
 
     def mask_path(self, index: int) -> str:
-        return str(self._place / "masks" / f"{self.ids[index]}.pickle")
+        return str(self._root / "masks" / f"{self.ids[index]}.pickle")
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects; instances with their hierarchy, stuff as roots where the sample keeps it."""
+        """Reads the image's objects: instances with their hierarchy, and stuff as roots where the sample keeps it."""
         path = self.mask_path(index)
-        pictures, places = load_layers(path)
+        pictures, slots = load_layers(path)
         parents = np.frombuffer(self._index[index].partition(b"\0")[2], np.int32)
         count = int(parents[0])
-        if count > len(places):
-            raise DataError(f"{path}: {len(places)} objects, but the hierarchy has {count} instances")
+        if count > len(slots):
+            raise DataError(f"{path}: {len(slots)} objects, but the hierarchy has {count} instances")
         objects = {
-            number: ClickObject(*places[number], parent, children)
+            number: ClickObject(*slots[number], parent, children)
             for number, (parent, children) in _family(parents[1:]).items()
         }
         if self.stuff_prob > 0 and rng.random() < self.stuff_prob:
-            objects |= {n: ClickObject(*places[n]) for n in range(count, len(places))}
-        return _decoded(pictures, places, objects, path)
+            objects |= {number: ClickObject(*slots[number]) for number in range(count, len(slots))}
+        return _decoded(pictures, slots, objects, path)
 
 
-def _decoded(
-    pictures: list[bytes], places: list[tuple[int, int]], objects: dict[int, ClickObject], path: str
-) -> Packed:
-    """Decodes the layers that hold one of `objects`, and takes everything else out of them."""
-    used = sorted({own.layer for own in objects.values()})
-    moved = {layer: place for place, layer in enumerate(used)}
-    kept = {(own.layer, own.value) for own in objects.values()}
-    layers = []
+def _decoded(pictures: list[bytes], slots: list[tuple[int, int]], objects: dict[int, ClickObject], path: str) -> Packed:
+    """Decodes the layers that hold one of `objects` and removes everything else from them."""
+    used = sorted({item.layer for item in objects.values()})
+    new_index = {layer: index for index, layer in enumerate(used)}
+    kept = {(item.layer, item.value) for item in objects.values()}
+    layers: list[np.ndarray] = []
     for layer in used or [0]:
         values = decode(pictures[layer], AS_STORED, f"{path}, layer {layer}")
         if values.ndim != 2 or values.dtype != np.uint8 or (layers and values.shape != layers[0].shape):
             raise DataError(
                 f"{path}, layer {layer}: {values.dtype} array of {values.shape}; layers are grey pictures of one size"
             )
-        gone = [value for where, value in places if where == layer and (where, value) not in kept]
+        gone = [slot[1] for slot in slots if slot[0] == layer and slot not in kept]
         if gone:
             table = np.arange(256, dtype=np.uint8)
             table[gone] = 0
             values = cv2.LUT(values, table)
         layers.append(values)
-    objects = {number: own._replace(layer=moved[own.layer]) for number, own in objects.items()}
+    objects = {number: item._replace(layer=new_index[item.layer]) for number, item in objects.items()}
     # planes one after the other: transforms take them one by one
     planes = np.stack(layers) if len(layers) > 1 else layers[0][None]
     return Packed(planes.transpose(1, 2, 0), objects, [])

@@ -22,39 +22,48 @@ class _FolderFiles:
     """Images and the masks of each: NAME.* and NAME_<n>.*, in the order of n."""
 
     def __init__(self, root: str, images: str, masks: str):
-        place = resolve_root(root, "")
-        self.images = list_files(place / images, IMAGE_SUFFIXES, LAYOUT)
+        base = resolve_root(root, "")
+        self.images = list_files(base / images, IMAGE_SUFFIXES, LAYOUT)
         self.masks: dict[str, list[str]] = {name: [] for name in self.images}
-        self.place = place / masks
+        self.mask_folder = base / masks
         lost = []
-        for name, path in sorted(
-            list_files(self.place, MASK_SUFFIXES, LAYOUT).items(), key=lambda item: _order(item[0])
-        ):
+        found = list_files(self.mask_folder, MASK_SUFFIXES, LAYOUT)
+        for name, path in sorted(found.items(), key=lambda item: _order(item[0])):
             stem, _, number = name.rpartition("_")
-            own = name if name in self.masks else stem if number.isdigit() and stem in self.masks else None
-            if own is None:
+            image = name if name in self.masks else stem if number.isdigit() and stem in self.masks else None
+            if image is None:
                 lost.append(path)
             else:
-                self.masks[own].append(path)
+                self.masks[image].append(path)
         self.notes = (f"{len(lost)} masks have no image of their name: {some(lost, 3)}",) if lost else ()
         empty = [self.images[name] for name, paths in self.masks.items() if not paths]
         if empty or not self.images:
             what = f"{len(empty)} of {len(self.images)} images have no mask: {some(empty)}" if empty else "no images"
-            raise DataError(f"{place}: {what}; {LAYOUT}")
+            raise DataError(f"{base}: {what}; {LAYOUT}")
 
 
 def _order(name: str) -> tuple[str, int]:
-    """a_2 goes before a_10."""
+    """Sorts a_2 before a_10."""
     stem, _, number = name.rpartition("_")
     return (stem, int(number)) if number.isdigit() else (name, -1)
 
 
 @DATASETS.register
 class FolderClicks(ClickTraining):
-    """root/images/NAME.* with root/masks/NAME.* or NAME_1.*, NAME_2.* ...: training on one's own objects.
+    """The user's own images and masks, for training with clicks.
 
-    Each mask is one object: above 128 (first channel) object, 128 ignored, below background; masks may overlap.
-    instances: each value of a mask other than 0 is an object; void: a value that is ignored, None for none.
+    Files: root/images/NAME.* with root/masks/NAME.* or NAME_1.*, NAME_2.* ... Each mask is one object: values above 128
+    (first channel) are the object, 128 is ignored, below is background. Masks may overlap.
+
+    Args:
+        root: folder of the data set.
+        images: folder of the images below root.
+        masks: folder of the masks below root.
+        instances: each value of a mask other than 0 is an object of its own.
+        void: value that is ignored in masks of instances, None for none.
+
+    Raises:
+        DataError: there are no images, or an image has no mask.
     """
 
     def __init__(
@@ -77,23 +86,25 @@ class FolderClicks(ClickTraining):
         return self._files.masks[self.ids[index]][0]
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the objects of all masks of the image, each mask in layers of its own; empty masks give none."""
-        layers, objects, ignored = [], {}, []
+        """Reads the objects of all masks of the image, each mask in layers of its own; empty masks give none."""
+        layers: list[np.ndarray] = []
+        objects: dict[int, ClickObject] = {}
+        ignored: list[tuple[int, int]] = []
         for path in self._files.masks[self.ids[index]]:
-            own = self._read(path)
-            if layers and own.layers.shape[:2] != layers[0].shape[:2]:
-                height, width = own.layers.shape[:2]
+            packed = self._read(path)
+            if layers and packed.layers.shape[:2] != layers[0].shape[:2]:
+                height, width = packed.layers.shape[:2]
                 raise DataError(f"{path}: {width}x{height} pixels, unlike the image's other masks")
-            below = sum(one.shape[2] for one in layers)
-            for one in own.objects.values():
-                objects[len(objects) + 1] = ClickObject(below + one.layer, one.value)
-            ignored += [(below + layer, value) for layer, value in own.ignored]
-            layers.append(own.layers)
+            below = sum(stack.shape[2] for stack in layers)
+            for item in packed.objects.values():
+                objects[len(objects) + 1] = ClickObject(below + item.layer, item.value)
+            ignored += [(below + layer, value) for layer, value in packed.ignored]
+            layers.append(packed.layers)
         return Packed(np.concatenate(layers, axis=2), objects, ignored)
 
     def _read(self, path: str) -> Packed:
         if self._are_instances:
-            return one_layer(read_mask(path), () if self._void is None else (self._void,), place=path)
+            return one_layer(read_mask(path), () if self._void is None else (self._void,), source=path)
         target = by_grey(channels(path))
         layer = np.where(target < 0, 2, target).astype(np.uint8)
         objects = {1: ClickObject(0, 1)} if (target == 1).any() else {}
@@ -102,7 +113,18 @@ class FolderClicks(ClickTraining):
 
 @DATASETS.register
 class FolderClicksEval(ClickEvaluation):
-    """The same files with one item per object: evaluation on one's own objects. Arguments as of FolderClicks."""
+    """The user's own images and masks, one item per object, for scoring clicks. The files are those of `FolderClicks`.
+
+    Args:
+        root: folder of the data set.
+        images: folder of the images below root.
+        masks: folder of the masks below root.
+        instances: each value of a mask other than 0 is an object of its own.
+        void: value that is not scored in masks of instances, None for none.
+
+    Raises:
+        DataError: there are no images, an image has no mask, or there is no object.
+    """
 
     def __init__(
         self,
@@ -117,11 +139,12 @@ class FolderClicksEval(ClickEvaluation):
         self._are_instances, self.notes = instances, files.notes
         self._void = () if void is None else (void,)
         self._images = {path: files.images[name] for name, paths in files.masks.items() for path in paths}
-        self._below = files.place
+        self._mask_folder = files.mask_folder
         if instances:
-            sources = [Path(path).parent for path in self._images]
-            find = sorted({*sources, files.place})
-            self._targets = find_targets(list(self._images), self._values, sources=find, about=f"folder {self._void}")
+            folders = {Path(path).parent for path in self._images}
+            sources = sorted({*folders, files.mask_folder})
+            about = f"folder {self._void}"
+            self._targets = find_targets(list(self._images), self._values, sources=sources, about=about)
         else:
             self._targets = Targets([(path, [1]) for path in self._images])
         self.ids = [self._id(index) for index in range(len(self._targets))]
@@ -130,7 +153,7 @@ class FolderClicksEval(ClickEvaluation):
         return [value for value in values_of(read_mask(path), path) if value not in self._void]
 
     def _id(self, index: int) -> str:
-        name = Path(self._targets.name(index)).relative_to(self._below).with_suffix("").as_posix()
+        name = Path(self._targets.name(index)).relative_to(self._mask_folder).with_suffix("").as_posix()
         return f"{name}:{self._targets.value(index)}" if self._are_instances else name
 
     def path(self, index: int) -> str:
@@ -140,10 +163,10 @@ class FolderClicksEval(ClickEvaluation):
         return self._targets.name(index)
 
     def mask(self, index: int) -> np.ndarray:
-        """-> int8 [H,W] of 0, 1 and -1."""
+        """Reads the target mask, int8 [H,W] of 0, 1 and -1."""
         path = self.mask_path(index)
         if self._are_instances:
-            return as_target(read_mask(path), self._targets.value(index), self._void, place=path)
+            return as_target(read_mask(path), self._targets.value(index), self._void, source=path)
         target = by_grey(channels(path))
         if not (target == 1).any():
             raise no_object(path)

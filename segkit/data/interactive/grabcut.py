@@ -1,4 +1,4 @@
-"""Evaluation of clicks on one object per image: GrabCut, Berkeley, DAVIS-345, COCO_MVal.
+"""Evaluation sets with one object to click on per image: GrabCut, Berkeley, DAVIS-345 and COCO_MVal.
 
 GrabCut: Rother et al., SIGGRAPH 2004. Berkeley: McGuinness and O'Connor, Pattern Recognition 2010.
 """
@@ -21,7 +21,14 @@ UNKNOWN = 128
 
 
 def channels(path: str) -> np.ndarray:
-    """-> uint8 [H,W,C] of a mask picture as OpenCV stores it: blue comes first where C is 3; no transparency."""
+    """Reads a mask picture as OpenCV stores it.
+
+    Returns:
+        uint8 [H,W,C]: blue comes first where C is 3; transparency is left out.
+
+    Raises:
+        DataError: the file is no 8-bit picture.
+    """
     if path.lower().endswith(".npy"):
         mask = load_array(path)
     else:
@@ -34,7 +41,11 @@ def channels(path: str) -> np.ndarray:
 
 
 def by_grey(mask: np.ndarray) -> np.ndarray:
-    """uint8 [H,W,C] -> int8 [H,W] by the first channel: 128 is not scored (-1), brighter object (1), darker not (0)."""
+    """Reads the target from the first channel of uint8 [H,W,C].
+
+    Returns:
+        int8 [H,W]: -1 (not scored) where the channel is 128, 1 (object) where it is brighter, 0 elsewhere.
+    """
     grey = mask[:, :, 0]
     target = (grey > UNKNOWN).astype(np.int8)
     target[grey == UNKNOWN] = -1
@@ -42,29 +53,38 @@ def by_grey(mask: np.ndarray) -> np.ndarray:
 
 
 def by_any(mask: np.ndarray) -> np.ndarray:
-    """uint8 [H,W,C] -> int8 [H,W]: 1 where any channel is above 0."""
-    return (mask > 0).any(axis=2).astype(np.int8)
+    """Reads the target from uint8 [H,W,C]: int8 [H,W], 1 where any channel is above 0."""
+    return np.asarray((mask > 0).any(axis=2), np.int8)
 
 
 class OneObject(ClickEvaluation):
-    """Pairs of files: root/<images>/NAME.* with root/<masks>/NAME.*, NAME ending at the first dot. A subclass says the
-    folders and how a mask is read."""
+    """Base of sets of file pairs: root/<images>/NAME.* with root/<masks>/NAME.*, where NAME ends at the first dot.
 
-    places: tuple[str, str] = ("images", "masks")
+    A subclass sets `subfolders`, the folders of images and masks, and `read`, which makes a target of a mask picture.
+
+    Args:
+        root: folder of the data set.
+
+    Raises:
+        DataError: there are no images, or an image has no mask.
+    """
+
+    subfolders: tuple[str, str] = ("images", "masks")
     read: Callable[[np.ndarray], np.ndarray] = staticmethod(by_any)
 
     def __init__(self, root: str | None = None):
-        place = resolve_root(root, self.folder)
-        layout = f"{type(self).__name__} expects {self.places[0]}/NAME.jpg and {self.places[1]}/NAME.png below root"
-        images = list_files(place / self.places[0], IMAGE_SUFFIXES, layout)
-        masks = {_stem(path): path for path in list_files(place / self.places[1], MASK_SUFFIXES, layout).values()}
+        base = resolve_root(root, self.folder)
+        image_folder, mask_folder = base / self.subfolders[0], base / self.subfolders[1]
+        layout = (
+            f"{type(self).__name__} expects {self.subfolders[0]}/NAME.jpg and {self.subfolders[1]}/NAME.png below root"
+        )
+        images = list_files(image_folder, IMAGE_SUFFIXES, layout)
+        masks = {_stem(path): path for path in list_files(mask_folder, MASK_SUFFIXES, layout).values()}
         if not images:
-            raise DataError(f"{place / self.places[0]}: no images here; {layout}")
+            raise DataError(f"{image_folder}: no images here; {layout}")
         missing = [path for path in images.values() if _stem(path) not in masks]
         if missing:
-            raise DataError(
-                f"{len(missing)} of {len(images)} images have no mask in {place / self.places[1]}: {some(missing)}"
-            )
+            raise DataError(f"{len(missing)} of {len(images)} images have no mask in {mask_folder}: {some(missing)}")
         self.ids = list(images)
         self._images = list(images.values())
         self._masks = [masks[_stem(path)] for path in self._images]
@@ -76,7 +96,7 @@ class OneObject(ClickEvaluation):
         return self._masks[index]
 
     def mask(self, index: int) -> np.ndarray:
-        """-> int8 [H,W] of 0, 1 and -1."""
+        """Reads the target mask, int8 [H,W] of 0, 1 and -1."""
         target = type(self).read(channels(self._masks[index]))
         if not (target == 1).any():
             raise no_object(self._masks[index])
@@ -90,16 +110,22 @@ def _stem(path: str) -> str:
 
 @DATASETS.register
 class GrabCut(OneObject):
-    """50 photographs: data_GT/NAME.* and boundary_GT/NAME.*; the band of 128 along outlines is not scored."""
+    """GrabCut: 50 photographs with one object each.
+
+    Files below root: data_GT/NAME.* and boundary_GT/NAME.*. The band of 128 along outlines is not scored.
+    """
 
     folder = "GrabCut"
-    places = ("data_GT", "boundary_GT")
+    subfolders = ("data_GT", "boundary_GT")
     read = staticmethod(by_grey)
 
 
 @DATASETS.register
 class Berkeley(OneObject):
-    """100 objects in 96 photographs (some lie there twice): images/NAME.* and masks/NAME.*; 128 is not scored."""
+    """Berkeley: 100 objects in 96 photographs (some photographs lie there twice).
+
+    Files below root: images/NAME.* and masks/NAME.*. Pixels of 128 are not scored.
+    """
 
     folder = "Berkeley"
     read = staticmethod(by_grey)
@@ -107,15 +133,21 @@ class Berkeley(OneObject):
 
 @DATASETS.register
 class DAVIS(OneObject):
-    """345 frames of the DAVIS 2016 videos (Perazzi et al., CVPR 2016): img/NAME.* and gt/NAME.*."""
+    """DAVIS-345: 345 frames of the DAVIS 2016 videos (Perazzi et al., CVPR 2016).
+
+    Files below root: img/NAME.* and gt/NAME.*.
+    """
 
     folder = "DAVIS"
-    places = ("img", "gt")
+    subfolders = ("img", "gt")
 
 
 @DATASETS.register
 class COCOMVal(OneObject):
-    """800 objects of COCO's validation images, 10 per class (Sofiiuk et al., CVPR 2020): img/NAME.* and gt/NAME.*."""
+    """COCO_MVal: 800 objects of COCO's validation images, 10 per class (Sofiiuk et al., CVPR 2020).
+
+    Files below root: img/NAME.* and gt/NAME.*.
+    """
 
     folder = "COCO_MVal"
-    places = ("img", "gt")
+    subfolders = ("img", "gt")

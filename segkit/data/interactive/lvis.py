@@ -1,4 +1,4 @@
-"""LVIS v1, Gupta, Dollar, Girshick, CVPR 2019, https://www.lvisdataset.org: training with clicks."""
+"""LVIS v1 for training with clicks. Gupta, Dollar, Girshick, CVPR 2019, https://www.lvisdataset.org."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,15 +20,24 @@ from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
 MOST_COVERED = 0.5
+"""An object is left out where more than this share of it, or of an earlier one below it, would be covered."""
 
 
 def name_of(image: dict) -> str:
-    """The name without suffix of an image of the file."""
+    """Name without suffix of an entry of "images"."""
     return PurePosixPath(image.get("coco_url") or image["file_name"]).stem
 
 
 def filled(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
-    """A list of polygons -> bool [H,W]: corners rounded to pixels, each polygon filled with its outline. RLE too."""
+    """Draws a mask as the published code does: corners rounded to pixels, each polygon filled with its outline.
+
+    Args:
+        segmentation: list of polygons, or a run-length code, which is decoded.
+        size: (H, W) of the image.
+
+    Returns:
+        bool [H,W].
+    """
     if isinstance(segmentation, dict):
         return draw(segmentation, *size)
     mask = np.zeros(size, np.uint8)
@@ -39,8 +48,11 @@ def filled(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """-> per image with annotations: a line with [name, height, width], a line with [annotation id, segmentation] of
-    each."""
+    """Reads an annotation file and yields one record for each image with annotations.
+
+    Yields:
+        A line of JSON with [name, height, width], then a line with [annotation id, segmentation] of each annotation.
+    """
     lvis = read_coco(path)
     for image in lvis.images:
         rows = [[entry["id"], entry["segmentation"]] for entry in lvis.annotations[image["id"]]]
@@ -50,9 +62,18 @@ def records(path: Path) -> Iterator[bytes]:
 
 
 def without_covered(masks: Sequence[np.ndarray], order: Sequence[int]) -> tuple[np.ndarray, list[int]]:
-    """masks: bool [H,W] each; order: of drawing -> (int32 [H,W]: n + 1 where mask n lies, later over earlier, and the
-    numbers drawn). One is left out where more than half of it is covered already, or it would cover more than half of
-    what is to be seen of an earlier one."""
+    """Draws masks over one another and leaves out those that overlap too much.
+
+    A mask is left out where more than half of it is covered already, or where it would cover more than half of what is
+    visible of an earlier one.
+
+    Args:
+        masks: bool [H,W] each.
+        order: in which the masks are drawn, later ones over earlier ones.
+
+    Returns:
+        int32 [H,W] with n + 1 where mask n is visible, and the numbers of the masks that were drawn.
+    """
     drawn, kept = np.zeros(masks[0].shape, np.int32), []
     areas = np.zeros(len(masks) + 1, np.int64)
     for number in order:
@@ -61,7 +82,8 @@ def without_covered(masks: Sequence[np.ndarray], order: Sequence[int]) -> tuple[
         if area == 0:
             continue
         below = np.bincount(drawn[mask], minlength=len(areas))
-        covered = [below[1:].sum() / area, *(below[one] / areas[one] for one in np.flatnonzero(below[1:]) + 1)]
+        hidden = np.flatnonzero(below[1:]) + 1
+        covered = [below[1:].sum() / area, *(below[label] / areas[label] for label in hidden)]
         if max(covered) > MOST_COVERED:
             continue
         areas -= np.where(np.arange(len(areas)) > 0, below, 0)
@@ -73,15 +95,25 @@ def without_covered(masks: Sequence[np.ndarray], order: Sequence[int]) -> tuple[
 
 @DATASETS.register
 class LVISClicks(ClickTraining):
-    """The objects of LVIS v1, 100,170 train or 19,809 val images: <split>/lvis_<split>.json (or lvis_v1_<split>.json),
-    <split>/images/NAME.jpg by the names of their COCO addresses. Objects lie in one layer, drawn in random order."""
+    """The objects of LVIS v1: 100,170 train or 19,809 val images.
+
+    Files below root: <split>/lvis_<split>.json (or lvis_v1_<split>.json) and <split>/images/NAME.jpg with the names of
+    the images' COCO addresses. Objects lie in one layer, drawn over one another in random order.
+
+    Args:
+        root: folder of the data set.
+        split: "train" or "val".
+
+    Raises:
+        DataError: the annotation file is missing or has no object.
+    """
 
     folder = "lvis"
 
     def __init__(self, root: str | None = None, split: str = "train"):
         choose_split(split, ("train", "val"), "LVISClicks")
-        place = resolve_root(root, self.folder)
-        self._file, self._images = lvis_file(place, split), place / split / "images"
+        base = resolve_root(root, self.folder)
+        self._file, self._images = lvis_file(base, split), base / split / "images"
         self._index = cached_index([self._file], "lvis polygons", partial(records, self._file))
         if not len(self._index):
             raise DataError(f"{self._file}: no image has an object")
@@ -94,15 +126,15 @@ class LVISClicks(ClickTraining):
         return f"{self._file}, image {self.ids[index]}"
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects by annotation id; what is drawn over what is rng's choice."""
+        """Draws the image's objects by annotation id; rng chooses which one is drawn over which."""
         head, _, rows = self._index[index].partition(b"\n")
         _, *size = json.loads(head)
-        numbers, segmentations = zip(*json.loads(rows))
+        annotation_ids, segmentations = zip(*json.loads(rows))
         try:
             masks = [filled(segmentation, tuple(size)) for segmentation in segmentations]
         except (TypeError, ValueError, KeyError, IndexError, cv2.error) as error:
             raise DataError(f"{self.mask_path(index)}: a segmentation cannot be drawn ({error})") from error
         drawn, kept = without_covered(masks, rng.permutation(len(masks)).tolist())
-        layers, places = in_layers(drawn.astype(np.uint16), [number + 1 for number in kept])
-        objects = {numbers[number]: ClickObject(*place) for number, place in zip(kept, places)}
+        layers, slots = in_layers(drawn.astype(np.uint16), [number + 1 for number in kept])
+        objects = {annotation_ids[number]: ClickObject(*slot) for number, slot in zip(kept, slots)}
         return Packed(layers, objects, [])

@@ -1,4 +1,7 @@
-"""OpenImages V5 masks, Benenson, Popov, Ferrari, CVPR 2019, https://storage.googleapis.com/openimages/web: training."""
+"""Masks of OpenImages V5 for training with clicks.
+
+Benenson, Popov, Ferrari, CVPR 2019, https://storage.googleapis.com/openimages/web.
+"""
 
 import json
 from collections.abc import Iterator
@@ -16,11 +19,18 @@ from segkit.data.interactive.base import ClickTraining
 from segkit.data.interactive.grabcut import by_any, channels
 from segkit.files import DataError
 from segkit.registry import DATASETS
-from segkit.types import ClickObject, Sample
+from segkit.types import ClickObject, Meta, Sample
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The annotation pickle -> per image in its order: [name, names of its masks] as JSON."""
+    """Reads the annotation pickle and yields one JSON record per image, in the order of the file.
+
+    Yields:
+        [name, file names of its masks].
+
+    Raises:
+        DataError: the file does not hold image_id_to_masks and dataset_samples.
+    """
     content = load_published(path)
     try:
         masks, names = content["image_id_to_masks"], content["dataset_samples"]
@@ -33,7 +43,11 @@ def records(path: Path) -> Iterator[bytes]:
 
 
 class JsonIds:
-    """Names of the items of an index whose records are JSON lists that begin with them."""
+    """Ids read from an index on demand.
+
+    Args:
+        index: each record is a JSON list that begins with the id.
+    """
 
     def __init__(self, index: FlatIndex):
         self._index = index
@@ -41,47 +55,59 @@ class JsonIds:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, place: int) -> str:
-        return json.loads(self._index[place])[0]
+    def __getitem__(self, number: int) -> str:
+        return json.loads(self._index[number])[0]
 
 
 @DATASETS.register
 class OpenImagesClicks(ClickTraining):
-    """About 944,000 train images with 2.7 million masks: <split>/images/ID.jpg, <split>/masks/*.png and
-    <split>/<split>-annotations-object-segmentation_clean.pkl, made by `prepare_data.py openimages`.
+    """Masks of OpenImages V5: about 944,000 train images with 2.7 million masks.
 
-    A sample has one object: a random mask of its image. Image and mask are brought to the smaller of both sizes.
+    Files below root: <split>/images/ID.jpg, <split>/masks/*.png and
+    <split>/<split>-annotations-object-segmentation_clean.pkl, made by `prepare_data.py openimages`. A sample has one
+    object: a random mask of its image. Image and mask are resized to the smaller of both sizes.
+
+    Args:
+        root: folder of the data set.
+        split: "train", "val" or "test".
+
+    Raises:
+        DataError: the annotation file is missing, damaged or empty.
     """
 
     folder = "OpenImages"
 
     def __init__(self, root: str | None = None, split: str = "train"):
         choose_split(split, ("train", "val", "test"), "OpenImagesClicks")
-        self._place = resolve_root(root, self.folder) / split
-        path = self._place / f"{split}-annotations-object-segmentation_clean.pkl"
+        self._root = resolve_root(root, self.folder) / split
+        path = self._root / f"{split}-annotations-object-segmentation_clean.pkl"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; python tools/prepare_data.py openimages makes it")
+            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py openimages")
         self._index = cached_index([path], "open images", partial(records, path))
         self.ids = JsonIds(self._index)
         if not len(self.ids):
             raise DataError(f"{path}: no images")
 
     def path(self, index: int) -> str:
-        return str(self._place / "images" / f"{self.ids[index]}.jpg")
+        return str(self._root / "images" / f"{self.ids[index]}.jpg")
 
     def mask_path(self, index: int) -> str:
-        return str(self._place / "masks" / json.loads(self._index[index])[1][0])
+        return str(self._root / "masks" / json.loads(self._index[index])[1][0])
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """-> image, layers uint8 [H,W,1], objects, ignored and meta; an empty mask gives no object."""
+        """Reads an image and a random mask of it.
+
+        Returns:
+            image uint8 [H,W,3], layers uint8 [H,W,1], objects (none for an empty mask), ignored and meta.
+        """
         name, masks = json.loads(self._index[index])
-        path = str(self._place / "masks" / masks[int(rng.integers(len(masks)))])
+        path = str(self._root / "masks" / masks[int(rng.integers(len(masks)))])
         image, mask = self.image(index), by_any(channels(path)).astype(np.uint8)
         height, width = np.minimum(image.shape[:2], mask.shape).tolist()
         if image.shape[:2] != (height, width):
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
         if mask.shape != (height, width):
-            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
         objects = {1: ClickObject(0, 1)} if mask.any() else {}
-        meta = dict(id=name, path=self.path(index), size=(height, width))
+        meta = Meta(id=name, path=self.path(index), size=(height, width))
         return Sample(image=image, layers=mask[..., None], objects=objects, ignored=[], meta=meta)

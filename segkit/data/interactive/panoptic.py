@@ -1,4 +1,7 @@
-"""COCO's panoptic annotations, Kirillov et al., CVPR 2019, https://cocodataset.org/#format-data, for clicks."""
+"""COCO's panoptic annotations for training with clicks.
+
+Kirillov et al., CVPR 2019, https://cocodataset.org/#format-data.
+"""
 
 import json
 from collections.abc import Iterator
@@ -21,13 +24,20 @@ LAYOUT = "COCO panoptic expects annotations/panoptic_SPLIT.json, annotations/pan
 
 
 def read_ids(path: str | Path) -> np.ndarray:
-    """A panoptic PNG -> int32 [H,W]: R + 256 G + 65536 B."""
+    """Reads the segment ids of a panoptic PNG, R + 256 G + 65536 B, as int32 [H,W]."""
     picture = decode(read_bytes(path), AS_COLOR, path).astype(np.int32)
     return picture[..., 2] + (picture[..., 1] << 8) + (picture[..., 0] << 16)
 
 
 def read_panoptic(path: Path) -> tuple[list[dict], dict[int, bool]]:
-    """-> (entries of images, category id -> whether it is a thing); DataError where the file is no such one."""
+    """Reads a panoptic annotation file.
+
+    Returns:
+        The entries of the images, and for each category id whether it is a thing.
+
+    Raises:
+        DataError: the file holds no panoptic annotations.
+    """
     try:
         content = json.loads(read_bytes(path))
         things = {entry["id"]: bool(entry["isthing"]) for entry in content["categories"]}
@@ -39,37 +49,57 @@ def read_panoptic(path: Path) -> tuple[list[dict], dict[int, bool]]:
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """-> per image a line of JSON: name of the PNG, ids of the things that are no crowd, ids of the stuff."""
-    entries, things = read_panoptic(path)
+    """Reads a panoptic annotation file and yields one JSON record per image.
+
+    Yields:
+        [name of the PNG, ids of the things that are no crowd, ids of the stuff].
+
+    Raises:
+        DataError: a segment has a category that the file does not list.
+    """
+    entries, is_thing = read_panoptic(path)
     for entry in entries:
         segments = entry.get("segments_info", [])
-        unknown = [one["category_id"] for one in segments if one["category_id"] not in things]
+        unknown = [segment["category_id"] for segment in segments if segment["category_id"] not in is_thing]
         if unknown:
-            raise DataError(f"{path}: {entry['file_name']} has category {unknown[0]}, which is not listed")
-        own = [one["id"] for one in segments if things[one["category_id"]] and not one.get("iscrowd", 0)]
-        stuff = [one["id"] for one in segments if not things[one["category_id"]]]
-        yield json.dumps([entry["file_name"], own, stuff]).encode()
+            raise DataError(
+                f"{path}: {entry['file_name']} has category {unknown[0]}, which the file's categories do not list"
+            )
+        things = [
+            segment["id"] for segment in segments if is_thing[segment["category_id"]] and not segment.get("iscrowd", 0)
+        ]
+        stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]
+        yield json.dumps([entry["file_name"], things, stuff]).encode()
 
 
 @DATASETS.register
 class COCOPanopticClicks(ClickTraining):
-    """The things of COCO's panoptic annotations, 118,287 train2017 or 5,000 val2017 images.
+    """The things of COCO's panoptic annotations: 118,287 train2017 or 5,000 val2017 images.
 
-    Files: annotations/panoptic_<split>.json, annotations/panoptic_<split>/NAME.png, <split>/NAME.jpg. Crowds are
-    background. stuff_prob: how often a sample keeps the regions of stuff as objects, which are otherwise background.
-    Images that could have no object are left out.
+    Files below root: annotations/panoptic_<split>.json, annotations/panoptic_<split>/NAME.png and <split>/NAME.jpg.
+    Crowds are background. Images that could have no object are left out.
+
+    Args:
+        root: folder of COCO.
+        split: "train2017" or "val2017".
+        stuff_prob: probability that a sample keeps the regions of stuff as objects; otherwise they are background.
+
+    Raises:
+        DataError: a file is missing or damaged, no image has an object, or stuff_prob is no probability.
     """
 
     folder = "coco"
 
     def __init__(self, root: str | None = None, split: str = "train2017", *, stuff_prob: float = 0.0):
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
-        place = resolve_root(root, self.folder)
-        path = place / "annotations" / f"panoptic_{split}.json"
-        self._labels, self._images = path.with_suffix(""), place / split
+        base = resolve_root(root, self.folder)
+        path = base / "annotations" / f"panoptic_{split}.json"
+        self._labels, self._images = path.with_suffix(""), base / split
         self._index = cached_index([path], "coco panoptic", partial(records, path))
         rows = [json.loads(record) for record in self._index]
-        self._rows = np.array([row for row, (_, own, stuff) in enumerate(rows) if own or (stuff_prob > 0 and stuff)])
+        self._rows = np.array(
+            [row for row, (_, things, stuff) in enumerate(rows) if things or (stuff_prob > 0 and stuff)]
+        )
         if not len(self._rows):
             raise DataError(f"{path}: no image has an object")
         names = [Path(rows[row][0]).stem for row in self._rows]
@@ -87,9 +117,9 @@ class COCOPanopticClicks(ClickTraining):
         return str(self._labels / f"{self.ids[index]}.png")
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects, by the ids of the file."""
-        _, own, stuff = json.loads(self._index[int(self._rows[index])])
-        kept = own + stuff if self.stuff_prob > 0 and rng.random() < self.stuff_prob else own
-        layers, places = in_layers(read_ids(self.mask_path(index)), kept)
-        objects = {one: ClickObject(*place) for one, place in zip(kept, places)}
+        """Reads the image's objects, by the segment ids of the file."""
+        _, things, stuff = json.loads(self._index[int(self._rows[index])])
+        kept = things + stuff if self.stuff_prob > 0 and rng.random() < self.stuff_prob else things
+        layers, slots = in_layers(read_ids(self.mask_path(index)), kept)
+        objects = {segment_id: ClickObject(*slot) for segment_id, slot in zip(kept, slots)}
         return Packed(layers, objects, [])

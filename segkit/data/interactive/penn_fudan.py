@@ -1,4 +1,7 @@
-"""Penn-Fudan pedestrians, Wang et al., ACCV 2007, https://www.cis.upenn.edu/~jshi/ped_html: training with clicks."""
+"""Penn-Fudan pedestrians for training with clicks.
+
+Wang et al., ACCV 2007, https://www.cis.upenn.edu/~jshi/ped_html.
+"""
 
 import numpy as np
 
@@ -15,18 +18,28 @@ LAYOUT = "PennFudanClicks expects PNGImages/NAME.png and PedMasks/NAME_mask.png 
 
 @DATASETS.register
 class PennFudanClicks(ClickTraining):
-    """170 street photographs with 423 pedestrians: PNGImages/NAME.*, PedMasks/NAME_mask.png with 0 and 1..n."""
+    """170 street photographs with 423 pedestrians.
+
+    Files below root: PNGImages/NAME.* and PedMasks/NAME_mask.png with values 0 and 1..n.
+
+    Args:
+        root: folder of the data set.
+
+    Raises:
+        DataError: there are no images, or an image has no mask.
+    """
 
     folder = "PennFudanPed"
 
     def __init__(self, root: str | None = None):
-        place = resolve_root(root, self.folder)
-        images = list_files(place / "PNGImages", IMAGE_SUFFIXES, LAYOUT)
+        base = resolve_root(root, self.folder)
+        images = list_files(base / "PNGImages", IMAGE_SUFFIXES, LAYOUT)
         if not images:
-            raise DataError(f"{place / 'PNGImages'}: no images here; {LAYOUT}")
-        pairs = pair(images, list_files(place / "PedMasks", MASK_SUFFIXES, LAYOUT), ("_mask",))
-        need_masks(pairs, images, place / "PedMasks", LAYOUT)
-        self.ids, self._images, self._masks = list(images), list(images.values()), list(pairs.values())
+            raise DataError(f"{base / 'PNGImages'}: no images here; {LAYOUT}")
+        pairs = pair(images, list_files(base / "PedMasks", MASK_SUFFIXES, LAYOUT), ("_mask",))
+        need_masks(pairs, images, base / "PedMasks", LAYOUT)
+        self.ids, self._images = list(images), list(images.values())
+        self._masks = [path for path in pairs.values() if path is not None]
 
     def path(self, index: int) -> str:
         return self._images[index]
@@ -35,5 +48,5 @@ class PennFudanClicks(ClickTraining):
         return self._masks[index]
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the pedestrians in one layer, numbered as in the file."""
-        return one_layer(read_mask(self._masks[index]), place=self._masks[index])
+        """Reads the pedestrians into one layer, numbered as in the file."""
+        return one_layer(read_mask(self._masks[index]), source=self._masks[index])

@@ -1,5 +1,8 @@
-"""The first clicks of a training sample: random points in and around an object. RITM, Sofiiuk et al., arXiv 2102.06583,
-section 3.2, and its published code. H W image, P = max_points. All randomness comes from rng."""
+"""The first clicks of a training sample: random points in and around an object.
+
+RITM, Sofiiuk et al., arXiv 2102.06583, section 3.2, and its published code. H W image, P = max_points. All randomness
+comes from rng.
+"""
 
 from collections.abc import Sequence
 
@@ -15,43 +18,60 @@ from segkit.data.interactive.regions import (
     count_law,
     draw_by_depth,
     draw_number,
+    equal_mixture,
     eroded,
-    joined,
 )
 from segkit.registry import TRANSFORMS, ConfigError
-from segkit.types import Sample
+from segkit.types import Sample, WithArguments
 
-Click = tuple[int, int, int]
+SampledClick = tuple[int, int, int]
 """y, x, order."""
 
 NO_ORDER, FIRST = 100, 0
-"""Order of a sampled click; of a first click in the centre."""
-
-PACKED = ("layers", "objects", "ignored")
+"""Order of a sampled click, and of a first click in the centre of an object."""
 
 
 @TRANSFORMS.register
-class SampleClicks:
-    """Chooses an object, and clicks in and around it: `mask` float32 [H,W] of 1, 0 and -1 (ignored), `clicks` float32
-    [2P,3] (y, x, order), empty rows -1; layers, objects and ignored are removed.
+class SampleClicks(WithArguments):
+    """Chooses an object and samples clicks in and around it.
 
-    Object: one that is part of no other, equally likely; with probability `merge`, where there are several, the union
-    of 2 to max_merged (-1: any number). With use_hierarchy each is replaced, with probability .5 per level, by one of
-    its parts; up to three parts of that are then taken out of the target, and they and the rest of its parent get a
-    negative click each.
+    Reads layers, objects and ignored, and removes them. Sets mask, float32 [H,W] of 1 (object), 0 (background) and -1
+    (ignored), and clicks, float32 [2P,3] (y, x, order): P rows of positive, then P of negative clicks; empty rows
+    are -1.
 
-    Positive clicks: 1 + k with P(k) ~ gamma^k, k < P, uniform in the object eroded erode_steps times (with probability
-    `erode`). Of several objects each gets one (only_one_first_click: the first alone), and k <= P more from all of them
-    follow, P in total at most. first_click_center: each object's first click, of order 0 where others have 100, lies
-    where the distance to the boundary exceeds its maximum / inner_k (inner_k <= 0: anywhere with probability ~
-    distance), or with probability full_inner anywhere in the object.
+    Object: one that is part of no other, equally likely; with probability `merge`, where there are several, a union of
+    objects. Without an object the mask has no 1, and negative clicks lie in the background.
 
-    Negative clicks: k <= P by the same law, each in a region of its own: all that is not the object, other objects (all
-    where there are none), or a ring of expand_ratio * sqrt(area) pixels around it, with the probabilities `negatives`.
-    An empty region gives no click. Without an object the mask has no 1 and negative clicks lie in the background.
+    Positive clicks: 1 + k with P(k) ~ gamma^k, k < P, uniform in the eroded object. Of several objects each gets one,
+    and k <= P more from all of them follow, P in total at most.
 
-    Unlike the published code's, positive clicks never fall on ignored pixels, and these stay ignored in a target
+    Negative clicks: k <= P with P(k) ~ gamma^k, each in a region that is drawn for it: everything that is not the
+    object, other objects (everything where there are none), or a ring around the object. An empty region gives no
+    click.
+
+    Unlike in the published code, positive clicks never fall on ignored pixels, and these stay ignored in a target
     without an object or with parts taken out. Its soft targets, which no published setting uses, are left out.
+
+    Args:
+        max_points: P, the most clicks of each sign.
+        gamma: ratio of the probabilities of k + 1 and k clicks, positive.
+        merge: probability of a union of several objects, where there are several.
+        max_merged: how many objects a union has at most, 2 or more; -1 means any number.
+        expand_ratio: width of the ring around the object, as a share of the square root of its area.
+        erode: probability that a region of positive or required negative clicks is eroded.
+        erode_steps: number of 3 x 3 erosions.
+        negatives: probabilities of the three regions of negative clicks: everything, other objects, ring.
+        use_hierarchy: replaces each object, with probability .5 per level, by one of its parts. Up to three parts of
+            that are then taken out of the target, and they and the rest of its parent get a negative click each.
+        first_click_center: puts each object's first click in its centre, where the distance to the boundary exceeds
+            its maximum / inner_k. That click has order 0, all others 100.
+        only_one_first_click: of several objects only the first one gets a click of its own.
+        inner_k: see first_click_center; at 0 or below the pixel is drawn with probability proportional to its distance
+            to the boundary.
+        full_inner: probability that a central first click lies anywhere in the object.
+
+    Raises:
+        ConfigError: an argument is out of range.
     """
 
     def __init__(
@@ -74,10 +94,16 @@ class SampleClicks:
         if max_points < 1 or gamma <= 0:
             raise ConfigError(f"SampleClicks: max_points = {max_points}, gamma = {gamma}: both must be positive")
         if len(negatives) != 3 or min(negatives) < 0 or not np.isclose(sum(negatives), 1):
-            raise ConfigError(f"SampleClicks.negatives = {negatives}: three shares (all, other objects, ring) of sum 1")
+            raise ConfigError(
+                f"SampleClicks.negatives = {negatives}: must be three probabilities that sum to 1 (everything, other "
+                "objects, ring)"
+            )
         if merge > 0 and max_merged != -1 and max_merged < 2:
-            raise ConfigError(f"SampleClicks.max_merged = {max_merged}: 2 or more, -1 for any, or set merge=0")
-        self.max_points, self.merge = max_points, merge
+            raise ConfigError(
+                f"SampleClicks.max_merged = {max_merged}: must be 2 or more, or -1 for any number; merge=0 turns "
+                "unions off"
+            )
+        self.max_points, self.gamma, self.merge = max_points, gamma, merge
         self.max_merged = max(max_points, 2) if max_merged == -1 else max_merged
         self.expand_ratio, self.erode, self.erode_steps = expand_ratio, erode, erode_steps
         self.negatives, self.use_hierarchy = tuple(negatives), use_hierarchy
@@ -87,10 +113,20 @@ class SampleClicks:
         self.positive_law, self.negative_law = count_law(max_points, gamma), count_law(max_points + 1, gamma)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """sample: image, layers, objects, ignored -> image, mask, clicks and what else it holds."""
+        """Samples a target and its clicks.
+
+        Args:
+            sample: with image, layers, objects and ignored.
+            rng: source of randomness.
+
+        Returns:
+            The sample with mask and clicks, without layers, objects and ignored.
+        """
         sample = present_objects(sample)
         choice = self.choose(sample, rng)
-        sampled = Sample(**{key: sample[key] for key in sample if key not in PACKED})
+        sampled = sample.copy()
+        del sampled["layers"], sampled["objects"]
+        sampled.pop("ignored", None)
         sampled["mask"] = choice.target.astype(np.float32)
         sampled["clicks"] = np.concatenate(
             [
@@ -101,16 +137,24 @@ class SampleClicks:
         return sampled
 
     def choose(self, sample: Sample, rng: np.random.Generator) -> Choice:
-        """-> what to segment of a sample whose objects are all in the image, regions of clicks eroded."""
+        """Chooses what to segment.
+
+        Args:
+            sample: with layers, objects and ignored; all of its objects are in the image.
+            rng: source of randomness.
+
+        Returns:
+            The target and the regions of its clicks, eroded.
+        """
         if not sample["objects"]:
             return no_choice(sample)
-        numbers = draw_objects(sample, self.merge, self.max_merged, rng)
-        choice = choose_parts(sample, numbers, rng) if self.use_hierarchy else choose(sample, numbers)
+        object_ids = draw_objects(sample, self.merge, self.max_merged, rng)
+        choice = choose_parts(sample, object_ids, rng) if self.use_hierarchy else choose(sample, object_ids)
         positive = [self._eroded(mask, rng) for mask in choice.positive]
         return choice._replace(positive=positive, required=[self._eroded(mask, rng) for mask in choice.required])
 
     def negative_regions(self, sample: Sample, choice: Choice) -> tuple[Region, Region, Region]:
-        """-> all that is not the object, other objects, the ring around it."""
+        """Returns the regions of negative clicks: everything but the object, other objects, the ring around it."""
         if not choice.positive:
             return (Region(lambda: background(sample)),) * 3
         is_target = choice.target > 0
@@ -124,61 +168,63 @@ class SampleClicks:
     def _eroded(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return eroded(mask, self.erode_steps) if rng.random() < self.erode else mask
 
-    def _positive(self, choice: Choice, rng: np.random.Generator) -> list[Click]:
-        sources = [_alone(mask) for mask in choice.positive[: self.max_points]]
-        groups = [self._group(source, rng, self.first_click_center) for source in sources]
+    def _positive(self, choice: Choice, rng: np.random.Generator) -> list[SampledClick]:
+        sources = [_single(mask) for mask in choice.positive[: self.max_points]]
+        groups = [self._group(source, rng, has_first=self.first_click_center) for source in sources]
         return self._merged(groups, sources, rng)
 
-    def _negative(self, sample: Sample, choice: Choice, rng: np.random.Generator) -> list[Click]:
-        sources = [_alone(mask) for mask in choice.required][: self.max_points]
-        groups = [self._group(source, rng, False) for source in sources]
+    def _negative(self, sample: Sample, choice: Choice, rng: np.random.Generator) -> list[SampledClick]:
+        sources = [_single(mask) for mask in choice.required][: self.max_points]
+        groups = [self._group(source, rng, has_first=False) for source in sources]
         if len(sources) < self.max_points:
             around = Mixture(self.negatives, self.negative_regions(sample, choice))
             groups.append(_draws(around, draw_number(self.negative_law, rng), rng))
             sources.append(around)
         return self._merged(groups, sources, rng)
 
-    def _group(self, source: Mixture, rng: np.random.Generator, has_first: bool) -> list[Click]:
-        """-> 1 + k clicks in the single region of source, has_first: the first of them a central one."""
-        number = 1 + draw_number(self.positive_law, rng)
+    def _group(self, source: Mixture, rng: np.random.Generator, *, has_first: bool) -> list[SampledClick]:
+        """Draws 1 + k clicks in the single region of source; with has_first the first of them is a central one."""
+        count = 1 + draw_number(self.positive_law, rng)
         if not has_first:
-            return _draws(source, number, rng)
-        place = self._central_place(source.regions[0], rng)
-        first = [] if place is None else [(*place, FIRST)]
-        return first + _draws(source, number - 1, rng)
+            return _draws(source, count, rng)
+        center = self._central_pixel(source.regions[0], rng)
+        first = [] if center is None else [(*center, FIRST)]
+        return first + _draws(source, count - 1, rng)
 
-    def _central_place(self, region: Region, rng: np.random.Generator) -> tuple[int, int] | None:
+    def _central_pixel(self, region: Region, rng: np.random.Generator) -> tuple[int, int] | None:
         if self.full_inner > 0 and rng.random() < self.full_inner:
             return region.draw(rng)
         if self.inner_k <= 0:
             return draw_by_depth(region.make(), rng)
         return Region(lambda: central(region.make(), self.inner_k)).draw(rng)
 
-    def _merged(self, groups: list[list[Click]], sources: list[Mixture], rng: np.random.Generator) -> list[Click]:
-        """-> the clicks of the only group that has any; of several the first of each and more from all sources."""
+    def _merged(
+        self, groups: list[list[SampledClick]], sources: list[Mixture], rng: np.random.Generator
+    ) -> list[SampledClick]:
+        """Keeps the clicks of a single group; of several groups, the first click of each and more from all sources."""
         groups = [group for group in groups if group]
         if len(groups) < 2:
             return groups[0] if groups else []
         firsts = [group[0] for group in (groups[:1] if self.only_one_first_click else groups)]
-        more = _draws(joined(sources), draw_number(self.negative_law, rng), rng)
+        more = _draws(equal_mixture(sources), draw_number(self.negative_law, rng), rng)
         room = self.max_points - len(firsts)
         if len(more) > room:
-            more = [more[place] for place in rng.choice(len(more), room, replace=False)]
+            more = [more[index] for index in rng.choice(len(more), room, replace=False)]
         return firsts + more
 
-    def _rows(self, clicks: list[Click]) -> np.ndarray:
-        """-> float32 [P,3], padded with rows of -1."""
+    def _rows(self, clicks: list[SampledClick]) -> np.ndarray:
+        """The clicks as float32 [P,3], padded with rows of -1."""
         rows = np.full((self.max_points, 3), -1, np.float32)
         if clicks:
             rows[: len(clicks)] = clicks
         return rows
 
 
-def _alone(mask: np.ndarray) -> Mixture:
+def _single(mask: np.ndarray) -> Mixture:
     return Mixture((1.0,), (Region(lambda: mask),))
 
 
-def _draws(source: Mixture, number: int, rng: np.random.Generator) -> list[Click]:
-    """-> up to `number` clicks; a draw from an empty region gives none."""
-    places = [source.draw(rng) for _ in range(number)]
-    return [(*place, NO_ORDER) for place in places if place is not None]
+def _draws(source: Mixture, count: int, rng: np.random.Generator) -> list[SampledClick]:
+    """Draws up to `count` clicks; a draw from an empty region gives none."""
+    pixels = [source.draw(rng) for _ in range(count)]
+    return [(*pixel, NO_ORDER) for pixel in pixels if pixel is not None]

@@ -1,4 +1,4 @@
-"""The embedded data set as objects to click on: those of Shapes, one by one."""
+"""The objects of the embedded data set Shapes, for training and evaluation with clicks."""
 
 import numpy as np
 
@@ -12,8 +12,18 @@ CLASSES, PALETTE = ("background", "object"), ((0, 0, 0), (230, 159, 0))
 
 @DATASETS.register
 class ShapesClicks(Dataset):
-    """Arguments as of Shapes. Of split "train" a sample holds all objects of an image (`layers`, `objects`); of "val"
-    and "test" it is one object of an image, as `mask` int8 [H,W] of 0 and 1: object i mod n of image i."""
+    """The objects of `Shapes` as targets of clicks.
+
+    Of split "train" a sample holds all objects of an image (layers, objects and ignored). Of "val" and "test" it is one
+    object of an image: object i mod n of image i, as mask.
+
+    Args:
+        split: "train", "val" or "test".
+        length: number of images; by default that of Shapes.
+        size: (H, W) in pixels, each at least 32.
+        seed: another seed is another data set.
+        cache: keeps drawn images in memory.
+    """
 
     folder, classes, palette, ignore = "shapes", CLASSES, PALETTE, -1
 
@@ -34,13 +44,18 @@ class ShapesClicks(Dataset):
         return self.shapes.path(index)
 
     def image(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W,3] RGB."""
+        """Draws an image, uint8 [H,W,3] RGB."""
         return self.shapes.image(index)
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Sample:
-        """-> image, meta and either layers uint8 [H,W,1], objects and ignored, or mask. rng is not used."""
+        """Draws an item; rng is not used.
+
+        Returns:
+            image and meta, and in training layers uint8 [H,W,1], objects and ignored, otherwise mask int8 [H,W] of 0
+            and 1.
+        """
         drawn = self.shapes.sample(index)
-        masks, sample = drawn["masks"], Sample(image=drawn["image"], meta=drawn["meta"])
+        masks, sample = np.asarray(drawn["masks"]), Sample(image=drawn["image"], meta=drawn["meta"])
         if not self.is_training:
             return Sample(**sample, mask=masks[index % len(masks)].astype(np.int8))
         layer = np.zeros(masks.shape[1:], np.uint8)

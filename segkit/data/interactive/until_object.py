@@ -1,4 +1,4 @@
-"""Augmentation of samples to click on: what must hold for a crop to be trained on."""
+"""Repeats an augmentation until an object to click on is in the crop."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,35 +7,53 @@ import numpy as np
 from segkit.data.interactive.objects import histograms, object_areas, only_listed, used_layers, without_objects
 from segkit.data.transforms.sizes import apply
 from segkit.registry import TRANSFORMS, ConfigError
-from segkit.types import Sample
+from segkit.types import Sample, WithArguments
 
 
 @TRANSFORMS.register
-class UntilObject:
-    """Applies transforms, from the start again and again until an object is in the image. RITM, section 4.1 and its
-    published code.
+class UntilObject(WithArguments):
+    """Applies transforms to the original sample again and again until the result shows an object.
 
-    An outcome without an object is kept with probability keep_background (below 0: always), and after `tries` of them
-    (the published code goes on for ever); a sample that holds no object at all is transformed once. Then objects of
-    fewer than min_area pixels are taken out, which may leave none; their pixels do not count as background.
+    Reads layers, objects and ignored, and changes them beside what the transforms change. A sample that holds no
+    object at all is transformed once. At the end objects of fewer than `min_area` pixels are removed, which may leave
+    none; their pixels do not count as background.
+
+    RITM, section 4.1 and its published code (which goes on without a limit).
+
+    Args:
+        transforms: applied in order.
+        keep_background: probability of keeping a result without an object; below 0 it is always kept.
+        min_area: least pixels of an object in the result.
+        tries: results at most, 1 or more; the last one is kept in any case.
+
+    Raises:
+        ConfigError: `tries` is below 1.
     """
 
     parts = {"transforms": TRANSFORMS}
 
     def __init__(
         self,
-        transforms: Sequence[Callable],
+        transforms: Sequence[Callable[[Sample, np.random.Generator], Sample]],
         keep_background: float = 0.05,
         min_area: int = 1000,
         tries: int = 100,
     ):
         if tries < 1:
-            raise ConfigError(f"UntilObject.tries = {tries}: at least one is needed")
+            raise ConfigError(f"UntilObject.tries = {tries}: must be at least 1")
         self.transforms = tuple(transforms)
         self.keep_background, self.min_area, self.tries = keep_background, min_area, tries
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """sample: image, layers, objects, ignored -> the transformed sample with the objects that are left."""
+        """Transforms a sample.
+
+        Args:
+            sample: with image, layers, objects and ignored.
+            rng: source of randomness.
+
+        Returns:
+            The transformed sample with the objects that are left.
+        """
         sample = used_layers(sample)
         for attempt in range(self.tries):
             changed = apply(self.transforms, sample, rng)
@@ -45,10 +63,10 @@ class UntilObject:
                 break
             if attempt == 0 and not any(object_areas(sample).values()):
                 break
-        # removed after the labels of nothing, so that their own labels stay
+        # small objects go after unlisted labels, so that their own labels stay in the layers
         changed = only_listed(changed, counts)
         least = max(self.min_area, 1)
-        gone = [number for number, area in areas.items() if area < least]
+        gone = [object_id for object_id, area in areas.items() if area < least]
         return Sample(**{**changed, "objects": without_objects(changed["objects"], gone)})
 
     def _is_kept(self, rng: np.random.Generator) -> bool:

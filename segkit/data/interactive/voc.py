@@ -1,6 +1,7 @@
-"""Objects of Pascal VOC 2012, Everingham et al., IJCV 2015, and SBD, Hariharan et al., ICCV 2011, for clicks.
+"""Objects of Pascal VOC 2012 and SBD for training and scoring clicks.
 
-http://host.robots.ox.ac.uk/pascal/VOC/voc2012 and http://home.bharathh.info/pubs/codes/SBD
+VOC: Everingham et al., IJCV 2015, http://host.robots.ox.ac.uk/pascal/VOC/voc2012. SBD: Hariharan et al., ICCV 2011,
+http://home.bharathh.info/pubs/codes/SBD.
 """
 
 import io
@@ -29,18 +30,18 @@ SBD_LAYOUT = "expects img/NAME.jpg, inst/NAME.mat and train.txt, val.txt below r
 
 
 def _found(folder: Path, suffix: str, names: Sequence[str], layout: str) -> dict[str, str]:
-    """-> {name: path} of the names in a folder; DataError where some are missing."""
-    there = stems(folder, suffix)
-    missing = [name for name in names if name not in there]
+    """Paths of the named files of a folder, by name; DataError where some are missing."""
+    paths = stems(folder, suffix)
+    missing = [name for name in names if name not in paths]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(names)} files are missing: {some(missing)}{suffix}; {layout}"
         )
-    return {name: there[name] for name in names}
+    return {name: paths[name] for name in names}
 
 
 def equal_greys() -> np.ndarray:
-    """-> uint8 [256]: the lowest palette index whose color has the same grey value."""
+    """For each index of VOC's palette, uint8 [256], the lowest index whose color has the same grey value."""
     colors = np.array(default_palette(256), np.uint8)[None]
     greys = cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)[0]
     return np.array([np.flatnonzero(greys == grey)[0] for grey in greys], np.uint8)
@@ -52,15 +53,25 @@ class _VocFiles:
     def __init__(self, root: str | None, split: str):
         layout = "VOC expects JPEGImages, SegmentationObject and ImageSets/Segmentation/*.txt below root"
         choose_split(split, ("train", "val", "trainval"), "VOC with objects")
-        self.place = resolve_root(root, "VOCdevkit/VOC2012")
-        self.names = split_list(self.place, split)
-        self.images = _found(self.place / "JPEGImages", ".jpg", self.names, layout)
-        self.masks = _found(self.place / "SegmentationObject", ".png", self.names, layout)
+        self.root = resolve_root(root, "VOCdevkit/VOC2012")
+        self.names = split_list(self.root, split)
+        self.images = _found(self.root / "JPEGImages", ".jpg", self.names, layout)
+        self.masks = _found(self.root / "SegmentationObject", ".png", self.names, layout)
 
 
 @DATASETS.register
 class VOCClicks(ClickTraining):
-    """Every object of VOC's train 1,464, val 1,449 or trainval images, by palette index; index 255 is ignored."""
+    """Every object of VOC 2012, by palette index: 1,464 train, 1,449 val or 2,913 trainval images.
+
+    Files below root: JPEGImages, SegmentationObject and ImageSets/Segmentation/<split>.txt. Index 255 is ignored.
+
+    Args:
+        root: folder VOCdevkit/VOC2012.
+        split: "train", "val" or "trainval".
+
+    Raises:
+        DataError: files are missing.
+    """
 
     folder = "VOCdevkit/VOC2012"
 
@@ -75,49 +86,62 @@ class VOCClicks(ClickTraining):
         return self._files.masks[self.ids[index]]
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects in one layer."""
-        return one_layer(read_mask(self.mask_path(index)), (VOID,), place=self.mask_path(index))
+        """Reads the image's objects into one layer."""
+        return one_layer(read_mask(self.mask_path(index)), (VOID,), source=self.mask_path(index))
 
 
 @DATASETS.register
 class VOCClicksEval(ClickEvaluation):
-    """Every object of VOC val, one item each: 1,449 images; outlines (255) are not scored.
+    """Every object of VOC 2012 val, one item each: 1,449 images. Outlines (255) are not scored.
 
-    merge_greys: the published list tells objects by the grey value of their color, so that objects 1 and 16, 3 and 18,
-    6 and 21, 9 and 24 of one image are one (and 39 and 54, 42 and 57); True does the same. Published: 3,417 objects.
+    Args:
+        root: folder VOCdevkit/VOC2012.
+        split: "train", "val" or "trainval".
+        merge_greys: treats objects of one image as one object where their colors have the same grey value (1 and 16, 3
+            and 18, 6 and 21, 9 and 24, 39 and 54, 42 and 57). The published list of 3,417 objects was made like this.
+
+    Raises:
+        DataError: files are missing.
     """
 
     folder = "VOCdevkit/VOC2012"
 
     def __init__(self, root: str | None = None, split: str = "val", *, merge_greys: bool = False):
         self._files = _VocFiles(root, split)
-        self._same = equal_greys() if merge_greys else np.arange(256, dtype=np.uint8)
-        masks = self._files.place / "SegmentationObject"
-        self.ids: Targets = find_targets(
+        self._merged = equal_greys() if merge_greys else np.arange(256, dtype=np.uint8)
+        masks = self._files.root / "SegmentationObject"
+        self._targets = find_targets(
             self._files.names, self._values, sources=[masks], about=f"voc objects merged={merge_greys}"
         )
+        self.ids = self._targets
 
     def _labels(self, name: str) -> np.ndarray:
-        return self._same[read_mask(self._files.masks[name]).astype(np.uint8)]
+        return self._merged[read_mask(self._files.masks[name]).astype(np.uint8)]
 
     def _values(self, name: str) -> list[int]:
         return [value for value in values_of(self._labels(name)) if value != VOID]
 
     def path(self, index: int) -> str:
-        return self._files.images[self.ids.name(index)]
+        return self._files.images[self._targets.name(index)]
 
     def mask_path(self, index: int) -> str:
-        return self._files.masks[self.ids.name(index)]
+        return self._files.masks[self._targets.name(index)]
 
     def mask(self, index: int) -> np.ndarray:
-        """-> int8 [H,W] of 0, 1 and -1."""
-        return as_target(
-            self._labels(self.ids.name(index)), self.ids.value(index), (VOID,), place=self.mask_path(index)
-        )
+        """Reads the target mask, int8 [H,W] of 0, 1 and -1."""
+        labels = self._labels(self._targets.name(index))
+        return as_target(labels, self._targets.value(index), (VOID,), source=self.mask_path(index))
 
 
 def read_instances(path: str) -> np.ndarray:
-    """inst/NAME.mat -> uint8 or uint16 [H,W]: 0 background, 1..n objects."""
+    """Reads the objects of SBD's inst/NAME.mat.
+
+    Returns:
+        uint8 or uint16 [H,W]: 0 background, 1..n objects.
+
+    Raises:
+        DataError: the file is damaged or no SBD instance file.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -132,7 +156,7 @@ def read_instances(path: str) -> np.ndarray:
 
 
 def fill_of(mask: np.ndarray) -> float:
-    """mask: bool [H,W] with a pixel -> its share of its bounding box."""
+    """Share of its bounding box that a mask covers; mask: bool [H,W] with a pixel."""
     x, y = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     return float(mask.sum() / ((x[-1] - x[0] + 1) * (y[-1] - y[0] + 1)))
 
@@ -143,16 +167,26 @@ class _SbdFiles:
     def __init__(self, root: str | None, split: str, name: str):
         layout = f"{name} {SBD_LAYOUT}"
         choose_split(split, ("train", "val"), name)
-        self.place = resolve_root(root, "benchmark_RELEASE/dataset")
-        self.names = read_list(self.place / f"{split}.txt", layout)
-        self.images = _found(self.place / "img", ".jpg", self.names, layout)
-        self.masks = _found(self.place / "inst", ".mat", self.names, layout)
+        self.root = resolve_root(root, "benchmark_RELEASE/dataset")
+        self.names = read_list(self.root / f"{split}.txt", layout)
+        self.images = _found(self.root / "img", ".jpg", self.names, layout)
+        self.masks = _found(self.root / "inst", ".mat", self.names, layout)
 
 
 @DATASETS.register
 class SBDClicks(ClickTraining):
-    """Every object of SBD's train 8,498 or val 2,857 images. min_fill: objects that cover a smaller share of their
-    bounding box are mistakes of labelling and become background."""
+    """Every object of SBD: 8,498 train or 2,857 val images.
+
+    Files below root: img/NAME.jpg, inst/NAME.mat and <split>.txt.
+
+    Args:
+        root: folder benchmark_RELEASE/dataset.
+        split: "train" or "val".
+        min_fill: objects that cover a smaller share of their bounding box are labelling mistakes and become background.
+
+    Raises:
+        DataError: files are missing.
+    """
 
     folder = "benchmark_RELEASE/dataset"
 
@@ -168,24 +202,35 @@ class SBDClicks(ClickTraining):
         return self._files.masks[self.ids[index]]
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
-        """-> the image's objects in one layer, numbered as in the file."""
+        """Reads the image's objects into one layer, numbered as in the file."""
         labels = read_instances(self.mask_path(index))
         values = [value for value in values_of(labels) if fill_of(labels == value) >= self._min_fill]
-        layers, places = in_layers(labels, values)
-        return Packed(layers, {value: ClickObject(*place) for value, place in zip(values, places)}, [])
+        layers, slots = in_layers(labels, values)
+        return Packed(layers, {value: ClickObject(*slot) for value, slot in zip(values, slots)}, [])
 
 
 @DATASETS.register
 class SBDClicksEval(ClickEvaluation):
-    """Every object of SBD val, one item each: 2,857 images, 6,671 objects; nothing is ignored. The list is
-    root/val_images_and_ids_list.pkl where that is there (prepare_data.py sbd), else made by reading all labels."""
+    """Every object of SBD val, one item each: 2,857 images, 6,671 objects. Nothing is ignored.
+
+    The list of objects is root/<split>_images_and_ids_list.pkl where that file exists (prepare_data.py sbd makes it);
+    otherwise all labels are read to make one.
+
+    Args:
+        root: folder benchmark_RELEASE/dataset.
+        split: "train" or "val".
+
+    Raises:
+        DataError: files are missing, or the list does not fit the split.
+    """
 
     folder = "benchmark_RELEASE/dataset"
 
     def __init__(self, root: str | None = None, split: str = "val"):
         self._files = _SbdFiles(root, split, "SBDClicksEval")
-        listed = self._files.place / f"{split}_images_and_ids_list.pkl"
-        self.ids: Targets = self._listed(listed) if listed.is_file() else self._scanned(split)
+        listed = self._files.root / f"{split}_images_and_ids_list.pkl"
+        self._targets = self._listed(listed) if listed.is_file() else self._scanned(split)
+        self.ids = self._targets
 
     def _listed(self, path: Path) -> Targets:
         try:
@@ -198,19 +243,19 @@ class SBDClicksEval(ClickEvaluation):
         return Targets(rows)
 
     def _scanned(self, split: str) -> Targets:
-        sources = [self._files.place / f"{split}.txt", self._files.place / "inst"]
+        sources = [self._files.root / f"{split}.txt", self._files.root / "inst"]
         return find_targets(self._files.names, self._values, sources=sources, about="sbd objects")
 
     def _values(self, name: str) -> list[int]:
         return values_of(read_instances(self._files.masks[name]))
 
     def path(self, index: int) -> str:
-        return self._files.images[self.ids.name(index)]
+        return self._files.images[self._targets.name(index)]
 
     def mask_path(self, index: int) -> str:
-        return self._files.masks[self.ids.name(index)]
+        return self._files.masks[self._targets.name(index)]
 
     def mask(self, index: int) -> np.ndarray:
-        """-> int8 [H,W] of 0 and 1."""
-        place = self.mask_path(index)
-        return as_target(read_instances(place), self.ids.value(index), place=place)
+        """Reads the target mask, int8 [H,W] of 0 and 1."""
+        path = self.mask_path(index)
+        return as_target(read_instances(path), self._targets.value(index), source=path)

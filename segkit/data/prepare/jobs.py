@@ -1,4 +1,4 @@
-"""Long conversions of data sets: many processes, a progress bar, and a journal from which a broken run goes on."""
+"""Long conversions of data sets: several processes, a progress bar, and a journal from which a broken run continues."""
 
 import json
 import signal
@@ -11,17 +11,21 @@ import cv2
 from segkit.files import DataError, write_whole
 
 Work = Callable[[str], Any]
-"""Name of a job -> its result, which JSON can hold. It runs in another process."""
+"""Computes the result of a job, which JSON can hold, from its name. It runs in another process."""
 
 _work: list[Work] = []
-"""What this process does, set once at its start; results alone travel between processes."""
+"""What this process computes, set once at its start; only results travel between processes."""
 
 
 class Journal:
     """The finished jobs of a conversion, one line of JSON each, kept beside its result until that is written.
 
-    about: the conversion with its options; a journal of other options is an error, because half of the result would
-    follow them.
+    Args:
+        path: file of the journal; an older one is continued.
+        about: the conversion with its options.
+
+    Raises:
+        DataError: the older journal was begun with other options, which half of the result would follow.
     """
 
     def __init__(self, path: Path, about: dict):
@@ -40,28 +44,38 @@ class Journal:
         self._file = open(path, "a")  # noqa: SIM115
 
     def _read(self) -> list[str]:
-        """-> the whole lines; the last one of a killed run may have broken off."""
+        """The whole lines; the last one of a killed run may have broken off."""
         if not self.path.is_file():
             return []
         return self.path.read_text(errors="replace").split("\n")[:-1]
 
     def add(self, name: str, result: Any) -> None:
-        """Notes a finished job at once."""
+        """Writes down a finished job at once."""
         self.done[name] = result
         self._file.write(json.dumps([name, result]) + "\n")
         self._file.flush()
 
     def close(self, *, is_finished: bool) -> None:
-        """Ends the journal; of a finished conversion it is removed."""
+        """Closes the journal, and removes it where the conversion is finished."""
         self._file.close()
         if is_finished:
             self.path.unlink(missing_ok=True)
 
 
 def run_jobs(names: Sequence[str], work: Work, journal: Journal, *, processes: int, label: str) -> dict[str, Any]:
-    """Does work(name) for every name the journal does not hold -> {name: result} in the order of names.
+    """Runs all jobs that the journal does not hold yet.
 
     An error ends all processes and is raised; what is finished stays in the journal.
+
+    Args:
+        names: of the jobs.
+        work: computes the result of a job.
+        journal: takes the results.
+        processes: how many processes work at once.
+        label: text of the progress bar.
+
+    Returns:
+        The result of each job by its name, in the order of names.
     """
     from tqdm import tqdm
 
@@ -89,7 +103,7 @@ def _results(names: Sequence[str], work: Work, processes: int) -> Iterator[tuple
 
 
 def _start(work: Work) -> None:
-    # Ctrl-C reaches every process of a terminal; the main one decides when the others end.
+    # Ctrl-C reaches every process of a terminal; the main one decides when the others end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     _work[:] = [work]

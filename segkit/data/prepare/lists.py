@@ -1,4 +1,4 @@
-"""Lists that the readers of OpenImages, ADE20K and SBD need, in the formats of RITM's published code."""
+"""Makes the lists that the readers of OpenImages, ADE20K and SBD need, in the formats of RITM's published code."""
 
 import csv
 import pickle
@@ -14,6 +14,7 @@ from segkit.data.prepare.jobs import Journal, run_jobs
 from segkit.files import DataError, write_whole
 
 ROWS_PER_JOB = 20_000
+"""Rows of OpenImages' table that one job checks."""
 
 STUFF = frozenset(
     split_names(
@@ -28,7 +29,7 @@ STUFF = frozenset(
 
 
 def _finish(path: Path, about: dict, run: Callable[[Journal], Any]) -> Path:
-    """Writes run(journal) as a pickle; a finished file is left as it is."""
+    """Writes run(journal) as a pickle; a finished file is left unchanged."""
     if path.is_file():
         return path
     journal = Journal(path.with_suffix(".part"), about)
@@ -42,15 +43,29 @@ def _finish(path: Path, about: dict, run: Callable[[Journal], Any]) -> Path:
 
 
 def prepare_open_images(root: Path, *, split: str, processes: int = 1) -> Path:
-    """<split>/<split>-annotations-object-segmentation.csv -> ..._clean.pkl of the rows whose image and mask exist."""
-    place = root / split
-    source = place / f"{split}-annotations-object-segmentation.csv"
-    path = place / f"{split}-annotations-object-segmentation_clean.pkl"
+    """Makes the list of OpenImages' masks, of the rows whose image and mask exist.
+
+    Reads <split>/<split>-annotations-object-segmentation.csv. A finished list is left unchanged.
+
+    Args:
+        root: folder of OpenImages.
+        split: "train", "val" or "test".
+        processes: how many processes work at once.
+
+    Returns:
+        The path of <split>/<split>-annotations-object-segmentation_clean.pkl.
+
+    Raises:
+        DataError: the table is missing or wrong, or no row has both files.
+    """
+    folder = root / split
+    source = folder / f"{split}-annotations-object-segmentation.csv"
+    path = folder / f"{split}-annotations-object-segmentation_clean.pkl"
 
     def run(journal: Journal) -> dict:
         rows = _rows(source)
         starts = [str(start) for start in range(0, len(rows), ROWS_PER_JOB)]
-        work = partial(_existing, place=place, rows=rows)
+        work = partial(_existing, folder=folder, rows=rows)
         found = run_jobs(starts, work, journal, processes=processes, label=f"openimages {split}")
         masks: dict[str, list[str]] = {}
         for start in starts:
@@ -58,36 +73,50 @@ def prepare_open_images(root: Path, *, split: str, processes: int = 1) -> Path:
                 image, mask = rows[int(start) + row]
                 masks.setdefault(image, []).append(mask)
         if not masks:
-            raise DataError(f"{source}: of {len(rows)} rows none has its image in images/ and its mask in masks/")
+            raise DataError(f"{source}: none of {len(rows)} rows has its image in images/ and its mask in masks/")
         return {"image_id_to_masks": masks, "dataset_samples": list(masks)}
 
     return _finish(path, dict(set="openimages", split=split, rows=ROWS_PER_JOB), run)
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    """-> (image id, mask file) of every row."""
+    """Image id and mask file of every row."""
     try:
         with open(path, newline="") as file:
             return [(row["ImageID"], row["MaskPath"]) for row in csv.DictReader(file)]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; it is part of the download of OpenImages' masks") from error
     except KeyError as error:
-        raise DataError(f"{path}: has no column {error}; expected MaskPath, ImageID ...") from error
+        raise DataError(f"{path}: has no column {error}; expected MaskPath and ImageID") from error
 
 
-def _existing(start: str, place: Path, rows: Sequence[tuple[str, str]]) -> list[int]:
-    """-> which of the rows from `start` on have both files, counted from it."""
-    part = rows[int(start) : int(start) + ROWS_PER_JOB]
-    images, masks = f"{place}/images", f"{place}/masks"
+def _existing(start: str, folder: Path, rows: Sequence[tuple[str, str]]) -> list[int]:
+    """Rows from `start` on that have both files, counted from it."""
+    chunk = rows[int(start) : int(start) + ROWS_PER_JOB]
+    images, masks = f"{folder}/images", f"{folder}/masks"
     return [
         number
-        for number, (image, mask) in enumerate(part)
+        for number, (image, mask) in enumerate(chunk)
         if Path(f"{images}/{image}.jpg").is_file() and Path(f"{masks}/{mask}").is_file()
     ]
 
 
 def prepare_ade20k(root: Path, *, split: str, processes: int = 1) -> Path:
-    """index_ade20k.mat and the *_atr.txt files -> <split>-annotations-object-segmentation.pkl."""
+    """Makes the list of ADE20K's objects and parts from index_ade20k.mat and the *_atr.txt files.
+
+    A finished list is left unchanged.
+
+    Args:
+        root: folder of the full ADE20K.
+        split: "train" or "val".
+        processes: how many processes work at once.
+
+    Returns:
+        The path of <split>-annotations-object-segmentation.pkl.
+
+    Raises:
+        DataError: a file is missing or wrong, or the split has no image.
+    """
     path = root / f"{split}-annotations-object-segmentation.pkl"
 
     def run(journal: Journal) -> dict:
@@ -95,15 +124,16 @@ def prepare_ade20k(root: Path, *, split: str, processes: int = 1) -> Path:
         work = partial(_layers, root=root, folders=folders)
         found = run_jobs(list(folders), work, journal, processes=processes, label=f"ade20k {split}")
         # JSON has no integer keys
-        for entry in (layer for layers in found.values() for layer in layers):
-            entry["instance_to_class"] = {int(key): names for key, names in entry["instance_to_class"].items()}
+        for layers in found.values():
+            for layer in layers:
+                layer["instance_to_class"] = {int(key): names for key, names in layer["instance_to_class"].items()}
         return {name: {"folder": folders[name], "layers": layers} for name, layers in found.items()}
 
     return _finish(path, dict(set="ade20k", split=split), run)
 
 
 def _folders(path: Path, split: str) -> dict[str, str]:
-    """-> {image name: its folder below the root} of the split's images."""
+    """Folder below the root of each image of the split, by name."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -119,16 +149,16 @@ def _folders(path: Path, split: str) -> dict[str, str]:
         if name.startswith(f"ADE_{split}_")
     }
     if not found:
-        raise DataError(f"{path}: no image ADE_{split}_...; splits are train and val")
+        raise DataError(f"{path}: no image ADE_{split}_...; split must be train or val")
     return found
 
 
 def _layers(name: str, root: Path, folders: dict[str, str]) -> list[dict]:
-    """-> per layer of an image (objects, then levels of parts): its mask's name and the classes of its instances."""
+    """Mask name and instances of each layer of an image: of its objects, then of each level of parts."""
     folder = root / folders[name]
-    parts = len(list(folder.glob(f"{name}_parts_*.png")))
-    suffixes = ["seg", *(f"parts_{level}" for level in range(1, parts + 1))]
-    layers = [
+    num_levels = len(list(folder.glob(f"{name}_parts_*.png")))
+    suffixes = ["seg", *(f"parts_{level}" for level in range(1, num_levels + 1))]
+    layers: list[dict] = [
         {"mask_name": f"{name}_{suffix}.png", "instance_to_class": {}, "object_instances": [], "stuff_instances": []}
         for suffix in suffixes
     ]
@@ -136,7 +166,7 @@ def _layers(name: str, root: Path, folders: dict[str, str]) -> list[dict]:
     for number, line in enumerate(read_list(path, "every image of the full ADE20K has NAME_atr.txt"), 1):
         fields = line.split("#")
         try:
-            instance, level, names = int(fields[0]), int(fields[1]), [one.strip() for one in fields[3].split(",")]
+            instance, level, names = int(fields[0]), int(fields[1]), [text.strip() for text in fields[3].split(",")]
             layer = layers[level]
         except (ValueError, IndexError) as error:
             raise DataError(
@@ -149,7 +179,21 @@ def _layers(name: str, root: Path, folders: dict[str, str]) -> list[dict]:
 
 
 def prepare_sbd(root: Path, *, split: str, processes: int = 1) -> Path:
-    """<split>.txt and inst/*.mat -> <split>_images_and_ids_list.pkl, the list of (image, object) for evaluation."""
+    """Makes the list of (image, object) for evaluation on SBD from <split>.txt and inst/*.mat.
+
+    A finished list is left unchanged.
+
+    Args:
+        root: folder benchmark_RELEASE/dataset.
+        split: "train" or "val".
+        processes: how many processes work at once.
+
+    Returns:
+        The path of <split>_images_and_ids_list.pkl.
+
+    Raises:
+        DataError: files are missing or wrong.
+    """
     path = root / f"{split}_images_and_ids_list.pkl"
 
     def run(journal: Journal) -> list[tuple[str, int]]:

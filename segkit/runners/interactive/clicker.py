@@ -5,8 +5,9 @@ Section 4 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583; H W image.
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+
+from segkit.ops.interactive.distance import distance_inside
 
 
 class Click(NamedTuple):
@@ -38,8 +39,7 @@ def _depth(region: np.ndarray) -> np.ndarray:
     differs from call to call, and with it the choice among equals; their squares are whole numbers."""
     if not region.any():
         return np.zeros(region.shape, np.int64)
-    padded = cv2.copyMakeBorder(region.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float64)
+    distance = distance_inside(region).astype(np.float64)
     return np.rint(distance * distance).astype(np.int64)
 
 
