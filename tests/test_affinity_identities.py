@@ -181,7 +181,7 @@ def test_rows_of_mixed_attention_sum_to_one():
 def test_published_sizes_of_co_occurrent_attention():
     sizes = [count(AggregatedCooccurrence(512, heads, num_mix=mix)) for heads, mix in ((8, 1), (8, 4), (1, 4))]
     assert sizes == [788_480, 1_577_472, 1_584_640]
-    with pytest.raises(ValueError, match="not a multiple of num_heads = 3"):
+    with pytest.raises(ValueError, match="must be a multiple of num_heads = 3"):
         AggregatedCooccurrence(8, 3)
 
 

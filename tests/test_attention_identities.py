@@ -157,7 +157,7 @@ def test_sharp_bases_are_a_step_of_k_means():
     share = EMAttention.expect(x, 1e4 * bases)
     nearest = (x[0].T @ bases[0]).argmax(1)
     assert torch.equal(share[0], F.one_hot(nearest, 4).float())
-    moved = EMAttention.maximise(x, share)[0]
+    moved = EMAttention.maximize(x, share)[0]
     for k in range(4):
         assert torch.allclose(moved[:, k], F.normalize(x[0][:, nearest == k].mean(1), dim=0), atol=1e-6)
 
@@ -176,7 +176,7 @@ def test_bases_move_in_training_alone_and_learn_nothing_by_gradient():
     before, image = single.bases.clone(), torch.randn(1, 8, 6, 6)
     bases = before
     for _ in range(3):
-        bases = EMAttention.maximise(image.flatten(2), EMAttention.expect(image.flatten(2), bases))
+        bases = EMAttention.maximize(image.flatten(2), EMAttention.expect(image.flatten(2), bases))
     single(image)
     assert torch.allclose(single.bases, 0.75 * before + 0.25 * bases, atol=1e-6)
 

@@ -10,7 +10,7 @@ from segkit.archs._large_kernel import GlobalConvolution
 from segkit.archs._unpooling import PoolingEncoder, unpool
 from segkit.archs.attention_unet import AttentionGate
 from segkit.archs.dupsampling import DUpsamplingHead, fit_decoder, label_patches
-from segkit.archs.exfuse import SemanticEmbedding, mean_of_neighbours
+from segkit.archs.exfuse import SemanticEmbedding, mean_of_neighbors
 from segkit.archs.fcn_vgg import FCNSkipHead, bilinear_up
 from segkit.archs.hypercolumns import HypercolumnHead
 from segkit.archs.pan import GlobalAttentionUpsample
@@ -98,7 +98,7 @@ def test_large_kernels_are_the_sum_of_two_separable_ones():
     assert torch.allclose(block(x), expected, atol=1e-5)
     sizes = [count(GlobalConvolution(8, 3, kernel)) for kernel in (3, 5, 7)]
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0] == 2 * 2 * 3 * (8 + 3)
-    with pytest.raises(ValueError, match="an odd one"):
+    with pytest.raises(ValueError, match="must be odd"):
         GlobalConvolution(8, 3, 4)
 
 
@@ -157,9 +157,9 @@ def test_hypercolumns_are_the_classifier_of_the_concatenation():
 @torch.no_grad()
 def test_neighbours_decide_on_a_pixel():
     same = torch.tensor([2.0, 5.0]).view(1, 2, 1, 1, 1).expand(1, 2, 9, 4, 5).flatten(1, 2)
-    assert torch.allclose(mean_of_neighbours(same, 3), torch.tensor([2.0, 5.0]).view(1, 2, 1, 1).expand(1, 2, 4, 5))
+    assert torch.allclose(mean_of_neighbors(same, 3), torch.tensor([2.0, 5.0]).view(1, 2, 1, 1).expand(1, 2, 4, 5))
     scores = torch.randn(1, 18, 4, 5)
-    ours = mean_of_neighbours(scores, 3)
+    ours = mean_of_neighbors(scores, 3)
     for k in range(2):
         for y, x in ((0, 0), (2, 3), (3, 1)):
             heard = [

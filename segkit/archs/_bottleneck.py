@@ -6,9 +6,17 @@ from segkit.models.layers import ConvBNReLU
 
 
 class Bottleneck(nn.Module):
-    """Widen, filter each channel, narrow without a ReLU, and a residual where shapes agree: [B,in_channels,h,w] ->
-    [B,channels,h / stride,w / stride]. expand: how many times as many channels are filtered; 1 keeps its convolution,
-    as in the small networks that use the block here."""
+    """Inverted bottleneck: 1x1 expansion, depthwise 3x3 convolution, 1x1 projection without a ReLU.
+
+    The input is added to the result where stride is 1 and in_channels equals channels.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: stride of the depthwise convolution.
+        expand: width of the depthwise convolution as a multiple of in_channels. With 1 the expanding convolution stays,
+            as in the small networks that use the block here.
+    """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int, expand: int):
         super().__init__()
@@ -21,12 +29,27 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h / stride,w / stride]."""
+        """Applies the block.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h / stride,w / stride], sizes rounded up.
+        """
         return x + self.convs(x) if self.is_residual else self.convs(x)
 
 
 def bottlenecks(in_channels: int, rows: tuple[tuple[int, int, int, int], ...]) -> nn.Sequential:
-    """rows: expansion, channels, number of blocks, stride of the first block -> the blocks in a row."""
+    """Builds a sequence of bottlenecks from the rows of a paper's table.
+
+    Args:
+        in_channels: channels of the input.
+        rows: one tuple per stage: expansion, channels, number of blocks, stride of the first block (1 for the others).
+
+    Returns:
+        The blocks of all stages in sequence.
+    """
     blocks, width = [], in_channels
     for expand, channels, num_blocks, stride in rows:
         for i in range(num_blocks):

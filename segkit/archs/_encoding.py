@@ -1,15 +1,18 @@
-"""The encoding layer of EncNet, Zhang et al., CVPR 2018, https://arxiv.org/abs/1803.08904, which CFNet has as well."""
+"""The encoding layer of EncNet, Zhang et al., CVPR 2018, https://arxiv.org/abs/1803.08904, which CFNet uses too."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Encoding(nn.Module):
-    """Residuals to learnt codewords, summed over positions with soft assignments (section 2, eq. 1):
-    [B,channels,h,w] -> [B,num_codes,channels].
+    """Encoding layer: residuals to learned codewords, summed over positions with soft assignment weights.
 
-    Beginning as in the paper's code: codewords uniform within one standard deviation of their number and width, scales
-    uniform in (-1, 0), so that a nearer codeword weighs more.
+    Section 2, eq. 1. Initialized as in the authors' code: codewords uniform within +-1 / sqrt(num_codes * channels),
+    scales uniform in (-1, 0), so that a nearer codeword weighs more.
+
+    Args:
+        channels: channels of the feature map and of each codeword.
+        num_codes: number of codewords.
     """
 
     def __init__(self, channels: int, num_codes: int):
@@ -19,10 +22,18 @@ class Encoding(nn.Module):
         self.scale = nn.Parameter(torch.empty(num_codes).uniform_(-1, 0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,num_codes,channels]."""
+        """Encodes a feature map.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,num_codes,channels], one sum of weighted residuals per codeword.
+        """
         positions = x.flatten(2).transpose(1, 2)
         codewords = self.codewords.to(positions.dtype)
-        # cdist stays in float32 under autocast; in bfloat16 squared distances would lose what tells codewords apart.
+        # cdist stays in float32 under autocast: in bfloat16 the squared distances to different codewords would round
+        # to the same value.
         distance = torch.cdist(positions, codewords.expand(len(x), -1, -1)).square()
         weight = (self.scale * distance).softmax(dim=2)
         # sum_i w_ik (x_i - c_k) without the [B,h * w,num_codes,channels] residuals.

@@ -1,13 +1,23 @@
-"""Depthwise convolution by kernels of each image's own, as DMNet (ICCV 2019) and CaC-Net
-(https://arxiv.org/abs/2004.08222) predict them."""
+"""Depthwise convolution with kernels that are predicted for each image.
+
+Used by DMNet (ICCV 2019) and CaC-Net (https://arxiv.org/abs/2004.08222).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def convolve_each(x: Tensor, kernels: Tensor, *, dilation: int = 1) -> Tensor:
-    """x: float [B,C,h,w]; kernels: float [B,C,s,s], s odd -> float [B,C,h,w]: each channel of each image convolved by
-    its own kernel, with zeros around the map."""
+    """Convolves each channel of each image with its own kernel.
+
+    Args:
+        x: float [B,C,h,w].
+        kernels: float [B,C,s,s], s odd.
+        dilation: dilation of all kernels.
+
+    Returns:
+        Float [B,C,h,w]; the map is padded with zeros.
+    """
     groups, size = x.shape[0] * x.shape[1], kernels.shape[-1]
     # One group per image and channel: all images in one convolution.
     filtered = F.conv2d(

@@ -4,17 +4,29 @@ import torch
 from torch import Tensor, nn
 
 from segkit.models.attention_layers import SelfAttention2d, project, start_at_zero
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class ANNHead(nn.Module):
-    """The deepest map asks the one before it (fusion, section 3.3), then itself (section 3.2), and both times what
-    answers is sampled at a few pyramid points, 110 by default, in place of all positions (section 3.1, figure 4).
+class ANNHead(Head):
+    """Asymmetric non-local head: cross-attention between the two deepest maps, then self-attention on the result.
 
-    channels: after the fusion; attention_channels: that are compared and gathered; bins: cells a side of the grids
-    whose means are the points; low_level: the map that answers in the fusion.
+    The asymmetric fusion block lets the deepest map attend to the map before it (section 3.3); the asymmetric pyramid
+    block lets the fused map attend to itself (section 3.2). In both, keys and values are sampled at a few pyramid
+    points, 110 by default, in place of all positions (section 3.1, figure 4).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width after the fusion.
+        attention_channels: channels of queries, keys and values.
+        bins: sides of the pyramid's grids; the mean of each cell is one point.
+        dropout: share of channels dropped after the fusion and before the classifier.
+        level: map that gives the queries of the fusion, counted from the end; -1 is the deepest.
+        low_level: map that gives the keys and values of the fusion.
     """
 
     def __init__(
@@ -56,8 +68,16 @@ class ANNHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier; both have
+            the size of the map at `level`.
+        """
         high, low = features[self.level], features[self.low_level]
         fused = self.fusion_merge(torch.cat([self.fusion(high, low), high], dim=1))
         x = self.reduce(self.fusion_dropout(fused))

@@ -5,13 +5,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class AdaptiveContext(nn.Module):
-    """Every position gathers the means of size x size regions by weights of its own (section 3.2, figure 3):
-    [B,in_channels,h,w] -> [B,channels,h,w]."""
+    """Adaptive context module: each position gathers the means of size x size regions by its own affinity weights.
+
+    Section 3.2, figure 3.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        size: number of regions along each side.
+    """
 
     def __init__(self, in_channels: int, channels: int, size: int):
         super().__init__()
@@ -24,18 +33,36 @@ class AdaptiveContext(nn.Module):
         self.fusion = ConvBNReLU(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Computes the adaptive context.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         regions = self.reduce_regions(F.adaptive_avg_pool2d(x, self.size)).flatten(2)
         x = self.reduce(x)
-        # Section 3.3: the image's mean guides each position's affinity to the regions.
+        # Section 3.3: the global mean guides each position's affinity to the regions.
         affinity = torch.sigmoid(self.affinity(x + self.global_info(x.mean((2, 3), keepdim=True))))
         context = (regions @ affinity.flatten(2)).reshape(x.shape)
         return self.fusion(F.relu(self.residual(context) + x))
 
 
 @HEADS.register
-class APCHead(nn.Module):
-    """Adaptive contexts of several region sizes beside the deepest map. Figure 2. sizes: regions a side."""
+class APCHead(Head):
+    """Adaptive pyramid context head: concatenates the deepest map with adaptive contexts of several region sizes.
+
+    Figure 2.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of each context and of the fused map.
+        sizes: regions along each side, one context module per value.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -55,8 +82,15 @@ class APCHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
-        embedding = self.dropout(self.fuse(torch.cat([x, *(part(x) for part in self.contexts)], dim=1)))
+        embedding = self.dropout(self.fuse(torch.cat([x, *(context(x) for context in self.contexts)], dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding}

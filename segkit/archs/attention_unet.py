@@ -2,23 +2,38 @@
 https://arxiv.org/abs/1804.03999."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
-NORMALIZE = {"sigmoid": torch.sigmoid, "softmax": lambda x: x.flatten(2).softmax(dim=2).view_as(x)}
+NORMALIZE: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: x.flatten(2).softmax(dim=2).view_as(x),
+}
+"""How attention scores, float [B,1,h,w], become weights of the same shape."""
 
 
 class AttentionGate(nn.Module):
-    """Weighs the positions of a skipped map by what a coarser map makes of them (section 2.2, eq. 1 and 2, figure 2):
-    [B,in_channels,h,w] -> the same.
+    """Attention gate: weights the positions of a skip connection by a coarser gating map.
 
-    gate_channels: of the coarser map; channels: that both are compared in, None for half of in_channels; factor: cells
-    of the skipped map per weight and side; normalize: "sigmoid" (each weight for itself) or "softmax" (over positions).
+    Section 2.2, eq. 1 and 2, figure 2.
+
+    Args:
+        in_channels: channels of the skip connection.
+        gate_channels: channels of the gating map.
+        channels: width in which the two maps are compared; None is half of in_channels.
+        factor: cells of the skip connection along each side that share one attention weight.
+        normalize: "sigmoid" computes each weight on its own, "softmax" normalizes the weights over all positions.
+
+    Raises:
+        ValueError: normalize is neither.
     """
 
     def __init__(
@@ -32,7 +47,7 @@ class AttentionGate(nn.Module):
     ):
         super().__init__()
         if normalize not in NORMALIZE:
-            raise ValueError(f"normalize = {normalize!r}: choose one of {', '.join(map(repr, NORMALIZE))}")
+            raise ValueError(f"normalize = {normalize!r}: must be one of {', '.join(map(repr, NORMALIZE))}")
         channels = channels or max(in_channels // 2, 1)
         self.factor = factor
         self.normalize = normalize
@@ -42,7 +57,15 @@ class AttentionGate(nn.Module):
         self.out = ConvBNReLU(in_channels, in_channels, 1, act=False, bias=True)
 
     def weights(self, x: Tensor, gate: Tensor) -> Tensor:
-        """x: float [B,in_channels,h,w]; gate: float [B,gate_channels,h',w'] -> float [B,1,h,w]."""
+        """Computes the attention weights.
+
+        Args:
+            x: skip connection, float [B,in_channels,h,w].
+            gate: gating map, float [B,gate_channels,h',w'].
+
+        Returns:
+            Float [B,1,h,w].
+        """
         height, width = x.shape[-2:]
         bottom, right = -height % self.factor, -width % self.factor
         theta = self.theta(F.pad(x, (0, right, 0, bottom)) if bottom or right else x)
@@ -51,12 +74,27 @@ class AttentionGate(nn.Module):
         return resize(NORMALIZE[self.normalize](coarse), size=size)[..., :height, :width]
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """x: float [B,in_channels,h,w]; gate: float [B,gate_channels,h',w'] -> float [B,in_channels,h,w]."""
+        """Weights the skip connection and projects the result.
+
+        Args:
+            x: skip connection, float [B,in_channels,h,w].
+            gate: gating map, float [B,gate_channels,h',w'].
+
+        Returns:
+            Float [B,in_channels,h,w].
+        """
         return self.out(x * self.weights(x, gate))
 
 
 class GatedUp(nn.Module):
-    """Doubles the size, joins the gated map of that size where there is one, two convolutions."""
+    """Decoder block: doubles the size, concatenates the gated skip connection if any, applies two convolutions.
+
+    Args:
+        in_channels: channels of the input.
+        skip_channels: channels of the skip connection; 0 for none.
+        channels: channels of the output.
+        normalize: normalization of the attention gate, as in AttentionGate.
+    """
 
     def __init__(self, in_channels: int, skip_channels: int, channels: int, *, normalize: str):
         super().__init__()
@@ -65,8 +103,16 @@ class GatedUp(nn.Module):
         self.conv2 = ConvBNReLU(channels, channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """x: float [B,in_channels,h,w]; skip: float [B,skip_channels,H,W] or None -> float [B,channels,H,W],
-        (H, W) = size, at most (2h, 2w)."""
+        """Applies the block.
+
+        Args:
+            x: float [B,in_channels,h,w]; also the gating map.
+            skip: skip connection, float [B,skip_channels,H,W], or None.
+            size: (H, W) of the result, at most (2h, 2w).
+
+        Returns:
+            Float [B,channels,H,W].
+        """
         up = F.interpolate(x, scale_factor=2, mode="bilinear")[..., : size[0], : size[1]]
         if self.gate is not None:
             up = torch.cat([self.gate(skip, x), up], dim=1)
@@ -74,12 +120,24 @@ class GatedUp(nn.Module):
 
 
 @HEADS.register
-class AttentionUNetHead(nn.Module):
-    """A U-Net's way up on any encoder, with a gate on every map that joins; the map that doubles is the gate's signal.
+class AttentionUNetHead(Head):
+    """U-Net decoder for any encoder, with an attention gate on each skip connection.
 
-    channels: of the blocks, deep to shallow; fewer blocks than the encoder has strides leave the result at that
-    fraction of the image; normalize: of the gates, as AttentionGate has it. The paper's nets are three-dimensional and
-    have losses on every level besides: here auxiliary heads do that. No published weights: no parity is measured.
+    The map that is upsampled is also the gating signal. The paper's networks are three-dimensional and have deep
+    supervision (losses at every level) as well; here auxiliary heads do that. There are no published weights, so parity
+    is not measured.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        strides: image pixels per cell of each feature map.
+        channels: widths of the decoder blocks, deep to shallow. With fewer blocks than the encoder has halvings, the
+            result stays at that fraction of the image's size.
+        normalize: normalization of the attention gates: "sigmoid" or "softmax", as in AttentionGate.
+        dropout: share of channels dropped before the classifier.
+
+    Raises:
+        ValueError: there are more blocks than the encoder has halvings, or normalize is unknown.
     """
 
     needs = ("size",)
@@ -98,11 +156,14 @@ class AttentionUNetHead(nn.Module):
         doublings = int(math.log2(strides[-1]))
         if len(channels) > doublings:
             raise ValueError(
-                f"channels: {len(channels)} blocks, but an encoder of stride {strides[-1]} has {doublings}"
+                f"channels = {tuple(channels)}: {len(channels)} blocks double the size {len(channels)} times, but an "
+                f"encoder of stride {strides[-1]} allows at most {doublings}; give fewer values"
             )
         self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
-        # At a stride that several maps have, the last and deepest of them joins.
-        self.skips = tuple(max((i for i, s in enumerate(strides) if s == own), default=None) for own in self.strides)
+        # Of several maps with the same stride the last and deepest is the skip connection.
+        self.skips = tuple(
+            max((i for i, stride in enumerate(strides) if stride == wanted), default=None) for wanted in self.strides
+        )
         widths = (in_channels[-1], *channels)
         self.blocks = nn.ModuleList(
             GatedUp(width, 0 if skip is None else in_channels[skip], out, normalize=normalize)
@@ -111,9 +172,17 @@ class AttentionUNetHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels[-1], num_classes, 1)
 
-    def forward(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; size: (H, W) of the image -> logits [B,num_classes,h,w] and
-        embedding [B,channels[-1],h,w] at the last block's stride."""
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+            size: (H, W) of the image.
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels[-1],h,w], the input of the classifier; both at
+            the last block's stride.
+        """
         x = features[-1]
         for block, skip, stride in zip(self.blocks, self.skips, self.strides):
             rows, columns = (-(-side // stride) for side in size)

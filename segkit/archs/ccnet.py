@@ -9,11 +9,16 @@ from segkit.registry import HEADS
 
 
 class CrissCrossAttention(nn.Module):
-    """gamma * (what a position gathers from its column and its row) + x (section 3.2, figure 3):
-    [B,channels,h,w] -> the same, in memory of h + w numbers a position.
+    """Recurrent criss-cross attention: each position attends to its own row and column.
 
-    reduction: channels / reduction are compared; recurrence: times the block is applied with the same weights, of
-    which two let every position reach every other (section 3.3). gamma starts at 0.
+    Section 3.2, figure 3. Needs memory for h + w attention weights per position in place of h * w. The result, scaled
+    by a learned gamma that starts at 0, is added to the input.
+
+    Args:
+        channels: channels of input and output.
+        reduction: queries and keys have channels / reduction channels.
+        recurrence: how often the block is applied, with the same weights; with two passes every position reaches every
+            other (section 3.3).
     """
 
     def __init__(self, channels: int, reduction: int = 8, recurrence: int = 2):
@@ -25,18 +30,32 @@ class CrissCrossAttention(nn.Module):
         self.recurrence = recurrence
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w]."""
+        """Applies the attention `recurrence` times.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         for _ in range(self.recurrence):
             x = self.gamma * self.gather(x) + x
         return x
 
     def gather(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w], the weighted means of the values on each cross."""
+        """Averages the values on each position's row and column, weighted by attention.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         height = x.shape[2]
         query, key, value = self.query(x), self.key(x), self.value(x)
         column = torch.matmul(query.permute(0, 3, 2, 1), key.permute(0, 3, 1, 2))  # [B,w,h,h]
         row = torch.matmul(query.permute(0, 2, 3, 1), key.permute(0, 2, 1, 3))  # [B,h,w,w]
-        # A position lies on its column and on its row: the column leaves it out, so that it counts once.
+        # Each position lies on its column and on its row; the column leaves it out, so that it counts once.
         itself = torch.eye(height, dtype=torch.bool, device=x.device)
         column = column.masked_fill(itself, float("-inf")).transpose(1, 2)
         weight = torch.cat([column, row], dim=3).softmax(dim=3)
@@ -49,7 +68,15 @@ class CrissCrossAttention(nn.Module):
 class CCHead(BlockFCN):
     """Recurrent criss-cross attention between the convolutions of an FCN (section 3.1, figure 2).
 
-    reduction, recurrence: of the attention; the rest as in BlockFCN.
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the attention and of the convolutions.
+        reduction: the attention's queries and keys have channels / reduction channels.
+        recurrence: how often the attention is applied.
+        concat_input: lets one more convolution read the head's input beside the result.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(

@@ -1,22 +1,34 @@
 """Reviving Iterative Training with Mask Guidance, Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
 
-Its DeepLabv3+ networks (https://arxiv.org/abs/1802.02611), whose decoder and prediction are apart.
+Its DeepLabv3+ networks (https://arxiv.org/abs/1802.02611), in which decoder and prediction are separate.
 """
 
 import torch
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class ClickDeepLabHead(nn.Module):
-    """Atrous pyramid on the deepest map, joined with a reduced early map, two separable convolutions and a linear one
-    (the decoder), then two separable convolutions of half the width before the classifier.
+class ClickDeepLabHead(Head):
+    """RITM's DeepLabv3+ head: atrous pyramid, decoder with an early map, then separable convolutions of half the width.
 
-    channels: of pyramid and decoder; dropout: after the pyramid; low_level, low_channels: the early map and the width
-    it is reduced to. scale_points: where f-BRS scales and shifts channels, by its letter.
+    The pyramid reads the deepest map. The decoder concatenates its result with a reduced early map and applies two
+    separable convolutions and a linear one. Two separable convolutions of half the width follow before the classifier.
+    f-BRS can scale and shift the deepest map (A), the concatenated maps (B) or the decoder's result (C).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of pyramid and decoder.
+        rates: dilations of the pyramid's 3x3 convolutions.
+        low_level: early map of the decoder, counted from the end.
+        low_channels: width that the early map is reduced to.
+        dropout: probability of dropping an element after the pyramid.
+        align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
     scale_points = {"A": ("deep",), "B": ("joined",), "C": ("decoder",)}
@@ -41,14 +53,21 @@ class ClickDeepLabHead(nn.Module):
         self.fuse = ConvBNReLU((len(rates) + 2) * channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
         self.low = ConvBNReLU(at_level(in_channels, low_level), low_channels, 1)
-        # the authors put nothing behind the decoder's last convolution: the next one is depthwise
+        # The authors have neither normalization nor ReLU after the decoder's last convolution.
         self.decoder = nn.Sequential(*_separables(channels + low_channels, channels), nn.Conv2d(channels, channels, 1))
         self.embed = nn.Sequential(*_separables(channels, channels // 2))
         self.classifier = nn.Conv2d(channels // 2, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w] and embedding [B,channels / 2,h,w] at the
-        early map's size."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels / 2,h,w], the input of the classifier; both
+            have the early map's size.
+        """
         low = self.low(features[self.low_level])
         deep = self.deep(features[-1])
         deep = self.dropout(self.fuse.over_concat(self.aspp(deep), like=deep))

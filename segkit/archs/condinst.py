@@ -1,6 +1,9 @@
 """Conditional Convolutions for Instance Segmentation (CondInst), Tian et al., ECCV 2020,
 https://arxiv.org/abs/2003.05664, on FCOS, Tian et al., ICCV 2019, https://arxiv.org/abs/1904.01355: the network of
-BoxInst, CVPR 2021, https://arxiv.org/abs/2012.02310. B images, K classes, N places of all maps, n instances."""
+BoxInst, CVPR 2021, https://arxiv.org/abs/2012.02310.
+
+Shape legend: B batch, K classes, C channels, h w features, N places (positions of all maps), n objects.
+"""
 
 import math
 
@@ -8,20 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
+from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
 from segkit.ops.instances.fcos import Places, assign_places, boxes_at, places_of
 from segkit.ops.instances.query_results import at_original
 from segkit.ops.resizing import aligned_bilinear
 from segkit.registry import HEADS
-from segkit.types import Found, Outputs
+from segkit.types import Found, Meta, Outputs
 
 CHUNK = 64
-"""Masks that are brought to the size of the file at a time."""
+"""Masks that are resized to the size of the file at a time, which bounds the memory."""
 
 
 class MaskBranch(nn.Module):
-    """The features all masks share: the three finest maps added up at the finest size, then a tower (section 3.2)."""
+    """Mask branch: computes the features that the masks of all instances share.
+
+    Adds up the three finest maps at the finest one's size, then applies a tower of convolutions (section 3.2).
+
+    Args:
+        in_channels: channels of the maps.
+        channels: width of the tower.
+        depth: number of 3x3 convolutions in the tower.
+        out_channels: channels of the shared features.
+    """
 
     def __init__(self, in_channels: tuple[int, ...], channels: int, depth: int, out_channels: int):
         super().__init__()
@@ -31,7 +44,14 @@ class MaskBranch(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """features[i]: float [B,in_channels[i],h_i,w_i], each half of the last -> float [B,out_channels,h_0,w_0]."""
+        """Computes the shared features.
+
+        Args:
+            features: float [B,in_channels[i],h_i,w_i], each half the size of the one before.
+
+        Returns:
+            Float [B,out_channels,h_0,w_0].
+        """
         total = self.refine[0](features[0])
         height, width = total.shape[2:]
         for i, (refine, x) in enumerate(zip(self.refine, features)):
@@ -41,14 +61,31 @@ class MaskBranch(nn.Module):
 
 
 @HEADS.register
-class CondInstHead(nn.Module):
-    """FCOS on every map of a pyramid, and at each place the parameters of the small network that would turn the shared
-    features into the mask of the instance there (figure 3).
+class CondInstHead(InstanceHead):
+    """FCOS detector that predicts, at each place, the parameters of a small network for that instance's mask.
 
-    channels, depth, groups: of the two towers; mask_channels, mask_depth, mask_features: of the mask branch; inner:
-    channels of an instance's network; masks_per_image: instances that masks are made of in training, shared out over
-    the objects. Inference: score_threshold: of a class; candidates: per map; iou: above which a box gives way to a
-    better one of its class; limit: instances per image. A box's score is the class's probability times centerness.
+    The network turns the shared mask features into the mask of the instance at that place (figure 3). A box's score is
+    the probability of its class times the centerness. This head cannot grow.
+
+    Args:
+        in_channels: channels of each feature map: three or more maps of one width, as the neck FPN gives them.
+        num_classes: number of classes K.
+        strides: image pixels per cell of each feature map.
+        channels: width of the two towers.
+        depth: convolutions in each tower.
+        groups: groups of the towers' normalization; 0 leaves it out.
+        mask_channels: width of the mask branch.
+        mask_depth: convolutions in the mask branch.
+        mask_features: channels of the shared mask features.
+        inner: hidden channels of an instance's network.
+        masks_per_image: masks computed per image in training, shared out over its objects.
+        score_threshold: smallest class probability of a candidate, in inference.
+        candidates: most candidates per map, in inference.
+        iou: a box that overlaps a better box of its class by more than this IoU is removed, in inference.
+        limit: most instances per image, in inference.
+
+    Raises:
+        ValueError: there are fewer than three maps, or their widths differ.
     """
 
     needs = ("image",)
@@ -75,44 +112,65 @@ class CondInstHead(nn.Module):
     ):
         super().__init__()
         if len(in_channels) < 3 or len(set(in_channels)) != 1:
-            raise ValueError(f"maps of {in_channels} channels: three or more of one width; use the neck FPN")
+            raise ValueError(
+                f"in_channels = {tuple(in_channels)}: must be three or more feature maps of one width; use the neck FPN"
+            )
         width = in_channels[0]
         self.strides, self.inner, self.masks_per_image = tuple(strides), inner, masks_per_image
         self.score_threshold, self.candidates, self.iou, self.limit = score_threshold, candidates, iou, limit
-        self.category_tower, self.box_tower = (
-            nn.Sequential(*(Unit(channels if i else width, channels, groups) for i in range(depth))) for _ in range(2)
-        )
+        self.category_tower = _tower(width, channels, depth=depth, groups=groups)
+        self.box_tower = _tower(width, channels, depth=depth, groups=groups)
         self.categories, self.distances = plain(channels, num_classes), plain(channels, 4)
         self.centerness = plain(channels, 1)
         self.controllers = plain(channels, sum(parameter_counts(mask_features, inner)))
-        # a prior of 0.01 for every class (focal loss, section 3.3)
+        # Each class starts with a probability of 0.01 (focal loss, section 3.3).
         nn.init.constant_(self.categories.bias, -math.log(99))
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in in_channels)
         self.masks = MaskBranch(tuple(in_channels[:3]), mask_channels, mask_depth, mask_features)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
-        """features[i]: float [B,C,h_i,w_i]; image: float [B,3,H,W], normalized -> lists with one entry per map:
-        "categories" float [B,K,h_i,w_i] logits, "distances" float32 [B,4,h_i,w_i] to the left, top, right and bottom
-        side in strides, "centerness" float [B,1,h_i,w_i] logits, "controllers" float [B,parameters,h_i,w_i];
-        "mask_features" float [B,mask_features,h_0,w_0]; "image" as it came."""
+        """Predicts classes, boxes and mask parameters at all places.
+
+        Args:
+            features: feature maps, float [B,C,h_i,w_i], the finest first.
+            image: float [B,3,H,W], normalized.
+
+        Returns:
+            Lists with one tensor per map: "categories", float [B,K,h_i,w_i], logits; "distances", float32
+            [B,4,h_i,w_i], to the left, top, right and bottom side of the box, in strides; "centerness", float
+            [B,1,h_i,w_i], logits; "controllers", float [B,parameters,h_i,w_i], the parameters of the instances'
+            networks. Single tensors: "mask_features", float [B,mask_features,h_0,w_0], and "image", the argument.
+        """
         names = ("categories", "distances", "centerness", "controllers")
-        outputs: Outputs = {name: [] for name in names} | {"mask_features": self.masks(features[:3]), "image": image}
+        maps: dict[str, list[Tensor]] = {name: [] for name in names}
+        mask_features = self.masks(features[:3])
         for x, scale in zip(features, self.scales):
-            of_class, of_box = self.category_tower(x), self.box_tower(x)
-            outputs["categories"].append(self.categories(of_class))
-            outputs["centerness"].append(self.centerness(of_class))
-            outputs["distances"].append((scale * self.distances(of_box)).float().clamp(min=0))
-            outputs["controllers"].append(self.controllers(of_box))
-        return outputs
+            category_features, box_features = self.category_tower(x), self.box_tower(x)
+            maps["categories"].append(self.categories(category_features))
+            maps["centerness"].append(self.centerness(category_features))
+            maps["distances"].append((scale * self.distances(box_features)).float().clamp(min=0))
+            maps["controllers"].append(self.controllers(box_features))
+        return {**maps, "mask_features": mask_features, "image": image}
 
     def places(self, outputs: Outputs) -> Places:
-        """The places of all maps of outputs."""
+        """Returns the places of all maps.
+
+        Args:
+            outputs: outputs of `forward`.
+        """
         return places_of(sizes_of(outputs["categories"]), self.strides, outputs["image"].device)
 
     def complete(self, outputs: Outputs, boxes: list[Tensor]) -> Outputs:
-        """outputs: of forward; boxes: B of float [n,4] in pixels, the objects -> what losses of masks read:
-        "mask_logits" float32 [m,2 h_0,2 w_0] of chosen places, in the order of images; "objects", B of int64, the
-        object of each."""
+        """Computes masks at places that are assigned to objects, for mask losses in training.
+
+        Args:
+            outputs: outputs of `forward`.
+            boxes: the objects of each image, float [n,4] x0, y0, x1, y1 in pixels of the batch.
+
+        Returns:
+            "mask_logits", float32 [m,2 h_0,2 w_0], the masks of m chosen places in the order of the images, and
+            "objects", a list with the chosen places' objects of each image, int64, as indices into its boxes.
+        """
         places = self.places(outputs)
         flat = {name: _flat(outputs[name]) for name in ("categories", "centerness", "controllers")}
         with torch.no_grad():
@@ -127,8 +185,11 @@ class CondInstHead(nn.Module):
         return {"mask_logits": torch.cat(logits), "objects": objects}
 
     def _masks(self, features: Tensor, controllers: Tensor, places: Places, index: Tensor) -> Tensor:
-        """features: float [C,h,w]; controllers: float [N,parameters]; index: int64 [n] -> float32 [n,2 h,2 w]."""
-        # offsets are measured in the size of objects that a map is for, eight strides
+        """Computes logits, float32 [n,2 h,2 w], for the places `index`, int64 [n].
+
+        features: float [C,h,w]; controllers: float [N,parameters].
+        """
+        # Offsets are divided by the size of the objects that a map is for, eight strides.
         return dynamic_masks(
             features,
             controllers[index],
@@ -139,55 +200,72 @@ class CondInstHead(nn.Module):
         )
 
     @torch.no_grad()
-    def instances(self, outputs: Outputs, meta: list[dict]) -> list[Found]:
-        """outputs: of forward; meta: B of dict(size=(H0, W0), valid=(h, w)) -> B of Found at the size of the files;
-        boxes are the detector's own, not those around the masks."""
-        places, size = self.places(outputs), tuple(outputs["image"].shape[2:])
+    def instances(self, outputs: Outputs, meta: list[Meta]) -> list[Found]:
+        """Finds instances in the outputs.
+
+        Args:
+            outputs: outputs of `forward`.
+            meta: one entry per image, with "size", (H0, W0) of the file, and "valid", (h, w) of the image in its
+                padding.
+
+        Returns:
+            One result per image at the size of its file. Boxes are those of the detector, not bounding boxes of the
+            masks.
+        """
+        places = self.places(outputs)
+        input_height, input_width = outputs["image"].shape[2:]
+        size = (input_height, input_width)
         counts = [height * width for height, width in sizes_of(outputs["categories"])]
         flat = {name: _flat(outputs[name]) for name in ("categories", "distances", "centerness", "controllers")}
         found = []
-        for i, facts in enumerate(meta):
+        for i, image_meta in enumerate(meta):
             scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), counts)
             boxes = boxes_at(places.points[index], flat["distances"][i, index] * places.strides[index].unsqueeze(1))
-            height, width = facts.get("valid", size)
+            height, width = image_meta.get("valid", size)
             boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
             scores = scores * flat["centerness"][i, index, 0].sigmoid()
             kept = _suppress(boxes, scores, labels, self.iou)[: self.limit]
-            masks = [
-                self._at_original(
-                    self._masks(outputs["mask_features"][i], flat["controllers"][i], places, part), size, facts
-                )
-                for part in index[kept].split(CHUNK)
-            ]
-            factor = boxes.new_tensor([facts["size"][1] / width, facts["size"][0] / height] * 2)
+            masks = []
+            for chunk in index[kept].split(CHUNK):
+                logits = self._masks(outputs["mask_features"][i], flat["controllers"][i], places, chunk)
+                masks.append(self._at_original(logits, size, image_meta))
+            factor = boxes.new_tensor([image_meta["size"][1] / width, image_meta["size"][0] / height] * 2)
             found.append(Found(scores[kept], labels[kept], torch.cat(masks), boxes[kept] * factor))
         return found
 
-    def _candidates(self, chances: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """chances: float [N,K] -> scores, labels and places of at most `candidates` pairs of each map."""
-        parts, start = [], 0
-        for level, count in zip(chances.split(counts), counts):
-            pairs = (level > self.score_threshold).nonzero()
-            scores, order = level[pairs[:, 0], pairs[:, 1]].sort(descending=True, stable=True)
-            order = order[: self.candidates]
-            parts.append((scores[: self.candidates], pairs[order, 1], pairs[order, 0] + start))
-            start += count
-        scores, labels, index = (torch.cat(part) for part in zip(*parts))
-        return scores, labels, index
+    def _candidates(self, probabilities: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Selects at most `candidates` pairs of place and class per map.
 
-    def _at_original(self, logits: Tensor, size: tuple[int, int], facts: dict) -> Tensor:
-        """float [n,h,w] -> bool [n,H0,W0]."""
+        probabilities: float [N,K]; counts: places of each map. Returns scores, labels and places of the pairs.
+        """
+        scores, labels, index, start = [], [], [], 0
+        for level, count in zip(probabilities.split(counts), counts):
+            pairs = (level > self.score_threshold).nonzero()
+            values, order = level[pairs[:, 0], pairs[:, 1]].sort(descending=True, stable=True)
+            order = order[: self.candidates]
+            scores.append(values[: self.candidates])
+            labels.append(pairs[order, 1])
+            index.append(pairs[order, 0] + start)
+            start += count
+        return torch.cat(scores), torch.cat(labels), torch.cat(index)
+
+    def _at_original(self, logits: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
+        """Turns logits, float [n,h,w], into masks at the size of the file, bool [n,H0,W0]."""
         large = aligned_bilinear(logits.sigmoid().unsqueeze(1), self.strides[0] // 2)[:, 0]
-        return at_original(large[:, : size[0], : size[1]], size, facts) > 0.5
+        return at_original(large[:, : size[0], : size[1]], size, meta) > 0.5
+
+
+def _tower(in_channels: int, channels: int, *, depth: int, groups: int) -> nn.Sequential:
+    return nn.Sequential(*(Unit(channels if i else in_channels, channels, groups) for i in range(depth)))
 
 
 def _flat(maps: list[Tensor]) -> Tensor:
-    """float [B,C,h_i,w_i] -> float32 [B,N,C]."""
+    """Flattens and joins maps, float [B,C,h_i,w_i], to float32 [B,N,C]."""
     return torch.cat([x.float().flatten(2) for x in maps], 2).transpose(1, 2)
 
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """-> int64 [m], what stays, the best first; boxes of different classes never touch each other."""
+    """Returns int64 indices of the boxes that NMS per class keeps, the best first."""
     from torchvision.ops import batched_nms
 
     return batched_nms(boxes, scores, labels, iou)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
+from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, DepthwiseSeparable, per_channel, resize
 from segkit.registry import BACKBONES
 
@@ -14,13 +15,23 @@ CONTEXT = ((1, 32, 1, 1), (6, 32, 1, 1), (6, 48, 3, 2), (6, 64, 3, 2), (6, 96, 2
 
 
 @BACKBONES.register
-class ContextNet(nn.Module):
-    """A shallow branch on the image and a deep one on a small copy of it, joined: [B,in_channels,H,W] -> maps of
-    strides 8 (shallow) and 8 (joined).
+class ContextNet(Backbone):
+    """ContextNet: a shallow branch on the image and a deep branch on a smaller copy of it, fused at stride 8.
 
-    Figure 1, section 3.2. context: rows of table 2; reduction: how much smaller the deep branch's copy is: 2, 4 and 8
-    are the paper's cn12, cn14 and cn18; dilation: of the filter of the deep map once it has the shallow one's size
-    (the paper's 4; public code has 1). The first convolutions are padded here. mean, std: in 0..255.
+    Figure 1, section 3.2. Gives two maps of stride 8: that of the shallow branch and the fused one. The first
+    convolutions are padded here.
+
+    Args:
+        in_channels: channels of the image.
+        channels: width of both maps.
+        reduction: how many times smaller the copy for the deep branch is: 2, 4 and 8 are the paper's cn12, cn14 and
+            cn18.
+        dilation: dilation of the convolution on the deep map once it has the shallow one's size (4 as in the paper;
+            public code has 1).
+        context: the bottlenecks of the deep branch, rows of table 2.
+        align_corners: whether bilinear resizing aligns the corner pixels.
+        mean: mean of each image channel, in 0..255.
+        std: standard deviation of each image channel, in 0..255.
     """
 
     order = "RGB"
@@ -58,16 +69,23 @@ class ContextNet(nn.Module):
         self.high = _biased(channels)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,32,ceil(H / 2),ceil(W / 2)], added after the first
-        convolution of the shallow branch -> two float [B,channels,ceil(H / 8),ceil(W / 8)]."""
+        """Computes both maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,32,ceil(H / 2),ceil(W / 2)], added after the first convolution of the shallow branch.
+
+        Returns:
+            The shallow and the fused map, both float [B,channels,ceil(H / 8),ceil(W / 8)].
+        """
         x = self.stem(image)
         detail = self.detail(x if stem_add is None else x + stem_add)
         size = tuple(-(-side // self.reduction) for side in image.shape[-2:])
-        small = F.interpolate(image, size, mode="bilinear", align_corners=self.align_corners)
-        context = resize(self.context(small), like=detail, align_corners=self.align_corners)
+        reduced = F.interpolate(image, size, mode="bilinear", align_corners=self.align_corners)
+        context = resize(self.context(reduced), like=detail, align_corners=self.align_corners)
         return [detail, torch.relu(self.high(detail) + self.low(self.spread(context)))]
 
 
 def _biased(channels: int) -> nn.Sequential:
-    """A 1x1 convolution with a bias before its normalization, as the published count has it."""
+    """A 1x1 convolution with a bias before its normalization, which the published parameter count includes."""
     return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))

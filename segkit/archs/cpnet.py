@@ -4,18 +4,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class Aggregation(nn.Module):
-    """A 3x3 convolution, then depthwise columns upon rows beside rows upon columns, summed and normalized (section 3.3,
-    figure 5): [B,in_channels,h,w] -> [B,channels,h,w]. size: of the columns and rows."""
+    """Aggregation module: a 3x3 convolution, then two separable depthwise convolutions in both orders, summed.
+
+    Section 3.3, figure 5. One path applies columns then rows, the other rows then columns; their sum is normalized and
+    passes a ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        size: odd length of the columns and rows.
+
+    Raises:
+        ValueError: size is even.
+    """
 
     def __init__(self, in_channels: int, channels: int, size: int = 11):
         super().__init__()
         if size % 2 == 0:
-            raise ValueError(f"aggregation size {size}: an odd number is needed, so that it has a middle")
+            raise ValueError(f"aggregation size {size}: must be odd, so that columns and rows have a center")
         self.reduce = ConvBNReLU(in_channels, channels)
         column, row = (size, 1), (1, size)
         self.paths = nn.ModuleList(
@@ -27,18 +40,35 @@ class Aggregation(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Aggregates spatial context.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         x = self.reduce(x)
         return F.relu(self.norm(self.paths[0](x) + self.paths[1](x)))
 
 
 @HEADS.register
-class CPHead(nn.Module):
-    """Each position gathers what is of its class and, apart, what is not, by a learnt map of which is which.
+class CPHead(Head):
+    """Context prior head: aggregates intra-class and inter-class context separately, by a learned affinity map.
 
-    Section 3.1, figure 2, eq. 4 and 5. grid: (h, w) of the feature map, the one size it takes, since the prior has a
-    channel per position: training crops are grid times the stride, and inference slides over larger images by windows
-    of that size. size: of the aggregation. Output "prior" is for the loss Affinity (section 3.2).
+    Section 3.1, figure 2, eq. 4 and 5. The affinity map has a channel per position, so the feature map has one fixed
+    size: training crops are grid times the stride, and inference slides windows of that size over larger images. The
+    output "prior" is for the loss Affinity (section 3.2).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        strides: image pixels per cell of each feature map.
+        channels: width of the aggregated and of the fused map.
+        grid: (h, w) of the feature map.
+        size: odd length of the aggregation's columns and rows.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -64,27 +94,44 @@ class CPHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w] and
-        prior [B,h * w,h * w], logits of whether the position of the row and that of the column are of one class.
-        ValueError where the map is not of the size `grid`."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits and the affinity of all pairs of positions.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w]; "embedding", float [B,channels,h,w], the input of the classifier; "prior", float
+            [B,h * w,h * w], logits of the row's and the column's position being of one class.
+
+        Raises:
+            ValueError: the feature map does not have the size `grid`.
+        """
         x = features[self.level]
         if tuple(x.shape[-2:]) != self.grid:
             crop = tuple(cells * self.stride for cells in self.grid)
             raise ValueError(
-                f"a map of {tuple(x.shape[-2:])} cells: this prior is made for {self.grid}, images of {crop}; train "
-                f"with crop_size = {crop}, and infer with inference = dict(mode='slide', crop={crop}, stride=...)"
+                f"the feature map has {tuple(x.shape[-2:])} cells, but the context prior takes grid = {self.grid}, "
+                f"images of {crop} pixels; train with crop_size = {crop}, and infer with "
+                f"inference = dict(mode='slide', crop={crop}, stride=...)"
             )
         prior, intra, inter = self.contexts(self.aggregate(x))
         embedding = self.dropout(self.fuse(torch.cat([x, self.intra(intra), self.inter(inter)], dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding, "prior": prior}
 
     def contexts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: float [B,channels,h,w] -> prior [B,N,N] with N = h * w, and the means over all positions of the map
-        weighted by the prior's probability and by its opposite, both [B,channels,h,w]."""
+        """Computes the affinity map and the two contexts.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            The prior, float [B,N,N] logits with N = h * w, and the intra-class and the inter-class context, both float
+            [B,channels,h,w]: means over all positions of x, weighted by the prior's probability and by one minus it.
+        """
         prior = self.prior(x).flatten(2).transpose(1, 2)
         flat = x.flatten(2)
         gathered = flat @ prior.sigmoid().transpose(1, 2) / flat.shape[2]
         intra = gathered.unflatten(2, self.grid)
-        # (1 - P) X / N is what is left of the mean: half the products.
+        # (1 - P) X / N is the mean minus P X / N, which halves the matrix products.
         return prior, intra, x.mean((2, 3), keepdim=True) - intra

@@ -5,21 +5,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
+from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
 
 SIDE = 224
+"""Smallest height and width of the padded image, in pixels."""
 
 
 @BACKBONES.register
-class DeconvNet(nn.Module):
-    """VGG-16 down to one cell of 4096 channels and its mirror image back up, unpooling by the places of the maxima
-    (section 3, figure 2): [B,in_channels,H,W] -> one map [B,channels[0],H,W]. FCNHead with num_convs=0 completes it.
+class DeconvNet(Backbone):
+    """DeconvNet: VGG-16 down to one cell of 4096 channels, and a mirrored unpooling network up to the image's size.
 
-    It is made for crops of 224 x 224. Other images are padded at the right and bottom with zeros (the mean color) to
-    at least that and to a multiple of 32, and the map is cropped. The paper runs it on fifty object proposals per image
-    and puts their scores together (section 4.4): that stage, the two-stage training and the ensemble with FCN-8s are
-    left out. channels: of the five stages; hidden: of fc6 and fc7; mean, std: in 0..255. Weights are random.
+    Section 3, figure 2. Gives one map; FCNHead with num_convs=0 completes the network. It is made for crops of 224 x
+    224. Other images are padded at the right and bottom with zeros (the mean color) to at least that size and to a
+    multiple of 32, and the map is cropped. Weights start random.
+
+    The paper runs the network on fifty object proposals per image and merges their scores (section 4.4). That stage,
+    the two-stage training and the ensemble with FCN-8s are left out.
+
+    Args:
+        in_channels: channels of the image.
+        channels: channels of the five stages.
+        hidden: width of fc6 and fc7.
+        mean: mean of each image channel, in 0..255.
+        std: standard deviation of each image channel, in 0..255.
     """
 
     order = "RGB"
@@ -48,11 +58,17 @@ class DeconvNet(nn.Module):
         self.decoder = UnpoolingDecoder(tuple(channels), num_last=2)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
-        -> [float [B,channels[0],H,W]]."""
+        """Computes the map.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,channels[0],H,W], added after the first convolution.
+
+        Returns:
+            A list with one map, float [B,channels[0],H,W].
+        """
         height, width = image.shape[-2:]
-        bottom, right = (max(-side % 32, SIDE - side) for side in (height, width))
-        border = (0, right, 0, bottom)
-        x, places = self.encoder(F.pad(image, border), None if stem_add is None else F.pad(stem_add, border))
-        x = self.decoder(self.grow(self.fc7(self.fc6(x))), places)
+        border = (0, max(-width % 32, SIDE - width), 0, max(-height % 32, SIDE - height))
+        x, poolings = self.encoder(F.pad(image, border), None if stem_add is None else F.pad(stem_add, border))
+        x = self.decoder(self.grow(self.fc7(self.fc6(x))), poolings)
         return [x[..., :height, :width]]

@@ -6,18 +6,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class LargeFOVHead(nn.Module):
-    """fc6 with a large field of view, fc7 and the classifier on VGG's last map (section 3): DeepLab-LargeFOV. The
-    dense CRF of section 4.2 is not part of the model.
+class LargeFOVHead(Head):
+    """DeepLab-LargeFOV: fc6 with a large field of view, fc7 and the classifier on VGG's last map (section 3).
 
-    rate: dilation of fc6; mean_pool: the released net smooths pool5 by a mean over 3x3 cells; side_channels: 0, or
-    width of the two convolutions on the image and on each of the first four poolings, whose maps join fc7's
-    (section 4.3, "MSc"; paper: 128); image_channels: of the image, for them.
+    The dense CRF of section 4.2 is not part of the model.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        strides: image pixels per cell of each feature map.
+        channels: width of fc6 and fc7.
+        rate: dilation of fc6.
+        mean_pool: smooths pool5 with a 3x3 average pooling, as the released network does.
+        side_channels: width of the two convolutions on the image and on each of the first four poolings, whose maps are
+            concatenated with fc7's (section 4.3, "MSc"; 128 in the paper). 0 leaves them out.
+        image_channels: channels of the image, for these convolutions.
+        dropout: probability of dropping an element after fc6, fc7 and the side convolutions.
+
+    Raises:
+        ValueError: side_channels is given and the backbone does not have five maps.
     """
 
     needs = ("image",)
@@ -37,7 +51,10 @@ class LargeFOVHead(nn.Module):
     ):
         super().__init__()
         if side_channels and len(in_channels) != 5:
-            raise ValueError("side_channels: the five maps of VGG16Dilated are wanted")
+            raise ValueError(
+                f"side_channels = {side_channels}: needs the five maps of VGG16Dilated, but the backbone gives "
+                f"{len(in_channels)}; use that backbone or side_channels = 0"
+            )
         self.mean_pool = mean_pool
         self.convs = large_fov(in_channels[-1], channels, rate=rate, dropout=dropout)
         self.sides = nn.ModuleList()
@@ -53,12 +70,20 @@ class LargeFOVHead(nn.Module):
                 )
         self.classifier = nn.Conv2d(channels + len(self.sides) * side_channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor], image: Tensor) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,image_channels,H,W], normalized -> logits
-        [B,num_classes,h,w], embedding [B,channels + 5 * side_channels,h,w]."""
+    def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+            image: float [B,image_channels,H,W], normalized.
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels + 5 * side_channels,h,w], the input of the
+            classifier.
+        """
         x = features[-1]
         if self.mean_pool:
             x = F.avg_pool2d(x, 3, stride=1, padding=1)
-        maps = [self.convs(x), *(side(below) for side, below in zip(self.sides, (image, *features[:4])))]
+        maps = [self.convs(x), *(side(source) for side, source in zip(self.sides, (image, *features[:4])))]
         embedding = torch.cat(maps, dim=1)
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -4,18 +4,26 @@
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.models.bases import Head
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class DeepLabV2Head(nn.Module):
-    """Scores of the last map under several dilations, added up (section 3.2, figures 4 and 7): ASPP without a 1x1
-    branch and without normalization. Scores at several image scales are the model's business (MultiScaleSegmentor), the
-    dense CRF is not part of it.
+class DeepLabV2Head(Head):
+    """DeepLabv2's ASPP: class scores of the last map under several dilations, summed.
 
-    rates: of the 3x3 convolutions (ASPP-L; 2, 4, 8, 12 are ASPP-S, (12,) is LargeFOV); hidden: 0 on a ResNet, where
-    each branch is one convolution, 1024 on VGG-16, where it is fc6, fc7 and fc8; dropout: behind fc6 and fc7. The
-    scores are a sum of several layers: no one of them is the classifier, this head cannot grow.
+    Section 3.2, figures 4 and 7. This ASPP has no 1x1 branch and no normalization. Scores at several image scales are
+    left to the model MultiScaleSegmentor; the dense CRF is not part of the model. The scores are a sum of several
+    layers, none of which is the classifier, so this head cannot grow.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        rates: dilations of the 3x3 convolutions. The default is ASPP-L; (2, 4, 8, 12) is ASPP-S, (12,) LargeFOV.
+        hidden: 0 makes each branch one convolution, as on a ResNet; otherwise a branch is fc6, fc7 and fc8 with this
+            width (1024 on VGG-16).
+        dropout: probability of dropping an element after fc6 and fc7.
     """
 
     classifier = None
@@ -31,17 +39,27 @@ class DeepLabV2Head(nn.Module):
     ):
         super().__init__()
         self.branches = nn.ModuleList()
+        last_convs = []
         for rate in rates:
             if hidden:
                 layers = large_fov(in_channels[-1], hidden, rate=rate, dropout=dropout)
-                self.branches.append(nn.Sequential(*layers, nn.Conv2d(hidden, num_classes, 1)))
+                last_convs.append(nn.Conv2d(hidden, num_classes, 1))
+                self.branches.append(nn.Sequential(*layers, last_convs[-1]))
             else:
-                self.branches.append(nn.Conv2d(in_channels[-1], num_classes, 3, padding=rate, dilation=rate))
-        # The authors' start of new layers: small enough that the sum of the branches is no jump.
-        for scores in (branch[-1] if hidden else branch for branch in self.branches):
-            nn.init.normal_(scores.weight, std=0.01)
-            nn.init.zeros_(scores.bias)
+                last_convs.append(nn.Conv2d(in_channels[-1], num_classes, 3, padding=rate, dilation=rate))
+                self.branches.append(last_convs[-1])
+        # The authors' initialization of new layers keeps the sum of the branches small at first.
+        for conv in last_convs:
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.zeros_(conv.bias)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] of the last map's size."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], with the last map's size.
+        """
         return {"logits": sum(branch(features[-1]) for branch in self.branches)}

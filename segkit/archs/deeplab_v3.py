@@ -2,17 +2,30 @@
 
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class DeepLabV3Head(nn.Module):
-    """Atrous spatial pyramid pooling on the deepest feature map, fused and classified.
+class DeepLabV3Head(Head):
+    """DeepLabv3: atrous spatial pyramid pooling on the deepest feature map, fused and classified.
 
-    Section 3.3, figure 5. The defaults are those of mmsegmentation's benchmark; the paper's form has channels=256 and
-    fuse_kernel=1, and rates=(6, 12, 18) at output stride 16; torchvision's has besides num_convs=1,
-    fuse_dropout=0.5 and dropout=0. fuse_dropout: after the fusing convolution; num_convs: 3x3 convolutions after it.
+    Section 3.3, figure 5. The defaults are those of mmsegmentation's benchmark. The paper's form has channels=256 and
+    fuse_kernel=1, and rates=(6, 12, 18) at output stride 16; torchvision's has in addition num_convs=1,
+    fuse_dropout=0.5 and dropout=0.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of each pyramid branch and of the fused map.
+        rates: dilations of the pyramid's 3x3 convolutions.
+        fuse_kernel: side of the kernel of the fusing convolution.
+        fuse_dropout: probability of dropping an element after the fusing convolution.
+        num_convs: 3x3 convolutions after the fusing one.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -37,8 +50,15 @@ class DeepLabV3Head(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
         fused = self.fuse_dropout(self.fuse.over_concat(self.aspp(x), like=x))
         embedding = self.dropout(self.convs(fused))

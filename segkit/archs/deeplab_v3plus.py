@@ -3,20 +3,35 @@ https://arxiv.org/abs/1802.02611."""
 
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class DeepLabV3PlusHead(nn.Module):
-    """Separable atrous pyramid on the deepest map, refined beside a reduced early map of stride 4.
+class DeepLabV3PlusHead(Head):
+    """DeepLabv3+: separable atrous pyramid on the deepest map, refined together with a reduced early map of stride 4.
 
-    Figure 2. The defaults are those of mmsegmentation's benchmark; the paper's form has channels=256 and
-    fuse_kernel=1, and rates=(6, 12, 18) at output stride 16. segmentation_models' form has besides num_fuse_convs=1,
-    num_convs=1, depthwise_norm=False, fuse_dropout=0.5, dropout=0 and a model with align_corners=True.
-    low_level, low_channels: the early map and the width it is reduced to (section 4.1: 48); num_convs: separable
-    convolutions after the concatenation, num_fuse_convs: before it.
+    Figure 2. The defaults are those of mmsegmentation's benchmark. The paper's form has channels=256 and fuse_kernel=1,
+    and rates=(6, 12, 18) at output stride 16; segmentation_models' has in addition num_fuse_convs=1, num_convs=1,
+    depthwise_norm=False, fuse_dropout=0.5, dropout=0 and a model with align_corners=True.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of each pyramid branch, of the fused and of the refined map.
+        rates: dilations of the pyramid's 3x3 convolutions.
+        low_level: early map, counted from the end.
+        low_channels: width that the early map is reduced to (48, section 4.1).
+        fuse_kernel: side of the kernel of the fusing convolution.
+        fuse_dropout: probability of dropping an element after the fusing convolution.
+        num_fuse_convs: separable convolutions before the concatenation with the early map.
+        num_convs: separable convolutions after the concatenation.
+        depthwise_norm: gives the depthwise convolutions a normalization and a ReLU of their own.
+        dropout: share of channels dropped before the classifier.
+        align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
     def __init__(
@@ -53,11 +68,18 @@ class DeepLabV3PlusHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] and embedding [B,channels,h,w]
-        at the early map's size."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier; both have
+            the early map's size.
+        """
         low = self.low(features[self.low_level])
         fused = self.fuse_convs(self.fuse_dropout(self.fuse.over_concat(self.aspp(features[-1]), like=features[-1])))
-        both = joined([fused, low], low.shape[-2:], align_corners=self.align_corners)
-        embedding = self.dropout(self.refine(both))
+        concatenated = joined([fused, low], low.shape[-2:], align_corners=self.align_corners)
+        embedding = self.dropout(self.refine(concatenated))
         return {"logits": self.classifier(embedding), "embedding": embedding}

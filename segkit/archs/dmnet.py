@@ -6,33 +6,63 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._predicted_filter import convolve_each
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class DynamicFilter(nn.Module):
-    """A depthwise convolution whose kernel is predicted from the same image's map (section 3.2, eq. 1 and 2):
-    [B,in_channels,h,w] -> [B,channels,h,w]. size: of the kernel's side, and of the grid it is predicted from."""
+    """Dynamic convolutional module: a depthwise convolution whose kernel is predicted from the image's own feature map.
+
+    Section 3.2, eq. 1 and 2.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        size: odd side of the kernel, and of the pooled grid that it is predicted from.
+
+    Raises:
+        ValueError: size is even.
+    """
 
     def __init__(self, in_channels: int, channels: int, size: int):
         super().__init__()
         if size % 2 == 0:
-            raise ValueError(f"filter size {size}: an odd number is needed, so that the kernel has a middle")
+            raise ValueError(f"filter size {size}: must be odd, so that the kernel has a center")
         self.size = size
         self.predict = nn.Conv2d(in_channels, channels, 1)
         self.reduce = ConvBNReLU(in_channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Predicts the kernels and filters the map.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         kernel = self.predict(F.adaptive_avg_pool2d(x, self.size))
         reduced = self.reduce(x)
         return F.relu(self.norm(convolve_each(reduced, kernel)))
 
 
 @HEADS.register
-class DMHead(nn.Module):
-    """Dynamic filters of several sizes beside the deepest map. Section 3.1, figure 2. sizes: of the kernels."""
+class DMHead(Head):
+    """Dynamic multi-scale head: concatenates the deepest map with dynamic filters of several sizes.
+
+    Section 3.1, figure 2.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of each filter's result and of the fused map.
+        sizes: odd sides of the kernels, one dynamic filter per value.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -52,8 +82,16 @@ class DMHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
-        embedding = self.dropout(self.fuse(torch.cat([x, *(part(x) for part in self.filters)], dim=1)))
+        filtered = [dynamic_filter(x) for dynamic_filter in self.filters]
+        embedding = self.dropout(self.fuse(torch.cat([x, *filtered], dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -9,26 +9,41 @@ from segkit.registry import HEADS
 
 
 class DisentangledBlock(nn.Module):
-    """x + W(pairwise + unary): relations of a pair of positions freed of what either is on its own, and a mask of what
-    every position attends to (section 4.2, eq. 9): [B,channels,h,w] -> the same.
+    """Disentangled non-local block: whitened pairwise attention plus a unary attention, added to the input.
 
-    reduction: channels / reduction channels are compared and gathered; temperature: divides the products as well as
-    their root does (0.05 in the authors' segmentation).
+    Section 4.2, eq. 9. The pairwise term compares queries and keys without their means; the unary term is one attention
+    mask that all positions share.
+
+    Args:
+        channels: channels of input and output.
+        reduction: queries, keys and values have channels / reduction channels.
+        temperature: divides the products, in addition to the root of their number of channels (0.05 in the authors'
+            segmentation).
     """
 
     def __init__(self, channels: int, reduction: int = 2, temperature: float = 0.05):
         super().__init__()
         inner = channels // reduction
-        self.query, self.key, self.value = (project(channels, inner, norm=False) for _ in range(3))
+        self.query = project(channels, inner, norm=False)
+        self.key = project(channels, inner, norm=False)
+        self.value = project(channels, inner, norm=False)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.out = ConvBNReLU(inner, channels, 1, act=False)
         nn.init.zeros_(self.out.bn.weight)
         self.scale = inner**-0.5 / temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w]."""
+        """Applies the block.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         query, key, value = self.query(x), self.key(x), self.value(x)
-        query, key = (m - m.mean((2, 3), keepdim=True) for m in (query, key))
+        query = query - query.mean((2, 3), keepdim=True)
+        key = key - key.mean((2, 3), keepdim=True)
         pairwise = attend(query, key, value, scale=self.scale)
         weight = self.mask(x).flatten(2).softmax(dim=2)
         unary = torch.matmul(value.flatten(2), weight.transpose(1, 2)).unsqueeze(3)
@@ -37,9 +52,17 @@ class DisentangledBlock(nn.Module):
 
 @HEADS.register
 class DNLHead(BlockFCN):
-    """A disentangled non-local block between the convolutions of an FCN, the form of mmsegmentation's benchmark.
+    """Disentangled non-local block between the convolutions of an FCN, in the form of mmsegmentation's benchmark.
 
-    reduction, temperature: of the block; the rest as in BlockFCN.
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the block and of the convolutions.
+        reduction: the block's queries, keys and values have channels / reduction channels.
+        temperature: divides the block's attention products.
+        concat_input: lets one more convolution read the head's input beside the result.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(

@@ -7,17 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.dist import all_reduce_sum, world_size
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, in_float32
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class EMAttention(nn.Module):
-    """Positions are explained by a few bases that a few steps of expectation and maximisation fit to the image
-    (section 3, eq. 9 to 12): [B,C,h,w] -> the same map rebuilt from its bases.
+    """Expectation-maximization attention: rebuilds the map from a few bases fitted to the image by EM steps.
 
-    num_bases: bases; steps: of expectation and maximisation; momentum: share of this batch's bases in those that the
-    next image starts from (section 3.3.3, eq. 13; the paper writes 1 - 0.9). No gradient passes through.
+    Section 3, eq. 9 to 12. No gradient passes through. The buffer "bases" holds the bases that the next image starts
+    from; in training it is a moving average of the fitted ones, synchronized over processes.
+
+    Args:
+        channels: channels of the map and of each basis.
+        num_bases: number of bases.
+        steps: iterations of expectation and maximization.
+        momentum: share of this batch's bases in the moving average (section 3.3.3, eq. 13; the paper writes 1 - 0.9).
     """
+
+    bases: Tensor
 
     def __init__(self, channels: int, num_bases: int = 64, steps: int = 3, momentum: float = 0.1):
         super().__init__()
@@ -28,41 +37,74 @@ class EMAttention(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,C,h,w] -> float [B,C,h,w]; moves the bases in training, never in eval."""
+        """Rebuilds the map; updates the moving average of the bases in training, never in eval mode.
+
+        Args:
+            x: float [B,C,h,w].
+
+        Returns:
+            Float [B,C,h,w].
+        """
         with in_float32(x):
             flat = x.float().flatten(2)
             bases = self.bases.float().expand(len(x), -1, -1)
             for _ in range(self.steps):
                 share = self.expect(flat, bases)
-                bases = self.maximise(flat, share)
+                bases = self.maximize(flat, share)
             if self.training:
                 self._remember(bases)
             return torch.matmul(bases, share.transpose(1, 2)).view_as(x).to(x.dtype)
 
     @staticmethod
     def expect(flat: Tensor, bases: Tensor) -> Tensor:
-        """flat: float [B,C,n] positions; bases: float [B,C,k] -> float [B,n,k], of each base in a position; sums to 1
-        over k."""
+        """Expectation step: computes the responsibility of each basis for each position.
+
+        Args:
+            flat: positions, float [B,C,n].
+            bases: float [B,C,k].
+
+        Returns:
+            Float [B,n,k], sums to 1 over k.
+        """
         return torch.matmul(flat.transpose(1, 2), bases).softmax(dim=2)
 
     @staticmethod
-    def maximise(flat: Tensor, share: Tensor) -> Tensor:
-        """flat: float [B,C,n]; share: float [B,n,k] -> float [B,C,k] of length 1: the mean position of each base."""
+    def maximize(flat: Tensor, share: Tensor) -> Tensor:
+        """Maximization step: moves each basis to the weighted mean of the positions, normalized to length 1.
+
+        Args:
+            flat: positions, float [B,C,n].
+            share: responsibilities, float [B,n,k].
+
+        Returns:
+            Bases, float [B,C,k].
+        """
         return F.normalize(torch.matmul(flat, F.normalize(share, p=1, dim=1)), dim=1)
 
     def _remember(self, bases: Tensor) -> None:
+        """Updates the moving average with the mean of bases, float [B,C,k], over the batch and all processes."""
         mean = all_reduce_sum(bases.mean(0, keepdim=True)) / world_size()
         mean = F.normalize(mean, dim=1).to(self.bases.dtype)
         self.bases.copy_((1 - self.momentum) * self.bases + self.momentum * mean)
 
 
 @HEADS.register
-class EMAHead(nn.Module):
-    """Expectation-maximisation attention with a shortcut around it (section 3.3.1, figure 3), in the form of
-    mmsegmentation's benchmark.
+class EMAHead(Head):
+    """Expectation-maximization attention with a shortcut around it, in the form of mmsegmentation's benchmark.
 
-    attention_channels: of the map the bases live in; num_bases, steps, momentum: of the attention; channels: after it;
-    concat_input: whether one more convolution sees the head's input beside the result.
+    Section 3.3.1, figure 3.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width after the attention.
+        attention_channels: channels of the map that the bases are fitted to.
+        num_bases: number of bases.
+        steps: iterations of expectation and maximization.
+        momentum: share of each batch's bases in their moving average.
+        concat_input: lets one more convolution read the head's input beside the result.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -83,7 +125,7 @@ class EMAHead(nn.Module):
         self.level = level
         width = at_level(in_channels, level)
         self.reduce = ConvBNReLU(width, attention_channels)
-        # The attention passes no gradient, so what only feeds it keeps its start weights.
+        # The attention passes no gradient, so this layer, which feeds it alone, keeps its initial weights.
         self.before = nn.Conv2d(attention_channels, attention_channels, 1).requires_grad_(False)
         self.attention = EMAttention(attention_channels, num_bases, steps, momentum)
         self.after = ConvBNReLU(attention_channels, attention_channels, 1, act=False)
@@ -92,8 +134,15 @@ class EMAHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
         reduced = self.reduce(x)
         rebuilt = self.attention(self.before(reduced))

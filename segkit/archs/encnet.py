@@ -5,15 +5,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._encoding import Encoding
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class EncHead(nn.Module):
-    """The image's code gates the channels of the deepest map, and tells which classes are present.
+class EncHead(Head):
+    """Context encoding head: an encoding of the whole image gates the channels and predicts which classes are present.
 
-    Section 2, figure 2. num_codes: K of the paper, 32. Output "presence" is for the loss ClassPresence (section 2.2).
+    Section 2, figure 2. The output "presence" is for the loss ClassPresence (section 2.2).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the head.
+        num_codes: number of codewords, K in the paper (32).
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -37,9 +47,16 @@ class EncHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w],
-        presence [B,num_classes], logits of each class's presence."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits and the presence of each class.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w]; "embedding", float [B,channels,h,w], the input of the classifier; "presence",
+            float [B,K], logits of each class being in the image.
+        """
         x = self.fuse(features[self.level])
         code = F.relu(self.norm(self.encode(self.project(x)))).mean(1)
         gate = torch.sigmoid(self.gate(code))[..., None, None]

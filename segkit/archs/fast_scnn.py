@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
+from segkit.models.bases import Backbone, Head
 from segkit.models.layers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -16,18 +17,27 @@ from segkit.models.layers import (
     resize,
 )
 from segkit.registry import BACKBONES, HEADS
+from segkit.types import Outputs
 
 
 @BACKBONES.register
-class FastSCNN(nn.Module):
-    """Three convolutions down to stride 8, a deep branch from there to stride 32, and both joined:
-    [B,in_channels,H,W] -> maps of strides 8 (shallow), 32 (deep), 8 (joined).
+class FastSCNN(Backbone):
+    """Fast-SCNN: three convolutions down to stride 8, a deep branch from there to stride 32, and their fusion.
 
-    Table 1. widths: of the three convolutions; stages: (expansion, channels, blocks, stride) of the deep branch's
-    bottlenecks; channels: of the deep and of the joined map; out_kernel: of the convolution after pyramid pooling,
-    3 in mmsegmentation's benchmark, 1 in other code; mean, std: in 0..255. SegmenTron's net counts 15,488 parameters
+    Table 1. Gives three maps: stride 8 (shallow), 32 (deep), 8 (fused). SegmenTron's network counts 15,488 parameters
     more than this one with out_kernel=1: its fusion has a 1x1 convolution where table 1 has a depthwise 3x3 (128 * 128
     for 128 * 9), and 256 biases before normalizations.
+
+    Args:
+        in_channels: channels of the image.
+        channels: width of the deep and of the fused map.
+        widths: channels of the three convolutions.
+        stages: (expansion, channels, blocks, stride) of the deep branch's bottlenecks.
+        bins: grid sizes of the pyramid pooling.
+        out_kernel: kernel of the convolution after pyramid pooling: 3 in mmsegmentation's benchmark, 1 in other code.
+        align_corners: whether bilinear resizing aligns the corner pixels.
+        mean: mean of each image channel, in 0..255.
+        std: standard deviation of each image channel, in 0..255.
     """
 
     order = "RGB"
@@ -65,8 +75,15 @@ class FastSCNN(nn.Module):
         self.high = ConvBNReLU(widths[2], channels, 1, act=False)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,widths[0],ceil(H / 2),ceil(W / 2)], added after the
-        first convolution -> list of float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])]."""
+        """Computes the feature maps.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,widths[0],ceil(H / 2),ceil(W / 2)], added after the first convolution.
+
+        Returns:
+            Three maps, float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])].
+        """
         x = self.stem(image)
         shallow = self.down(x if stem_add is None else x + stem_add)
         x = self.deep(shallow)
@@ -76,9 +93,18 @@ class FastSCNN(nn.Module):
 
 
 @HEADS.register
-class SeparableFCNHead(nn.Module):
-    """Depthwise separable convolutions and a classifier on one map (section 3.2.4). depthwise_act: whether a ReLU
-    stands between the two convolutions of a separable one; level: counted from the end."""
+class SeparableFCNHead(Head):
+    """Depthwise separable convolutions and a classifier on one map (section 3.2.4).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the convolutions.
+        num_convs: number of separable convolutions.
+        depthwise_act: puts a ReLU between the two convolutions of a separable one.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -100,7 +126,14 @@ class SeparableFCNHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(widths[-1], num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         embedding = self.dropout(self.convs(features[self.level]))
         return {"logits": self.classifier(embedding), "embedding": embedding}

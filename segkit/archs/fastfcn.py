@@ -10,11 +10,18 @@ from segkit.registry import NECKS
 
 @NECKS.register
 class JPU(nn.Module):
-    """Joint Pyramid Upsampling: what a dilated backbone would give at stride 8, from the maps of strides 8, 16 and 32.
+    """Joint pyramid upsampling: approximates a dilated backbone's map of stride 8 from maps of strides 8, 16 and 32.
 
-    Section 3.3, figure 4. The deepest map is replaced; the others pass. channels: of each of the three maps and of each
-    dilated convolution, so that the new map has len(dilations) times as many; any head may follow (the paper's: Enc,
-    PSP, DeepLabV3).
+    Section 3.3, figure 4. The deepest map is replaced, the others pass unchanged. Any head may follow (in the paper
+    Enc, PSP and DeepLabV3).
+
+    Args:
+        in_channels: channels of each feature map.
+        strides: image pixels per cell of each feature map.
+        channels: width of each reduced map and of each dilated convolution; the new map has len(dilations) times as
+            many channels.
+        dilations: dilations of the separable convolutions on the joined maps.
+        align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
     def __init__(
@@ -27,7 +34,7 @@ class JPU(nn.Module):
         align_corners: bool = False,
     ):
         super().__init__()
-        at_level(in_channels, -3)
+        at_level(in_channels, -3)  # raises where the backbone has fewer than three maps
         self.align_corners = align_corners
         self.channels = (*in_channels[:-1], len(dilations) * channels)
         self.strides = (*strides[:-1], strides[-3])
@@ -37,8 +44,14 @@ class JPU(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> the same, but the last float [B,channels[-1],h,w] at the
-        size of the third from the end."""
+        """Replaces the deepest map.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            The same maps, except that the last is float [B,channels[-1],h,w] at the size of the third from the end.
+        """
         maps = [conv(x) for conv, x in zip(self.reduce, features[-3:])]
         joint = joined(maps, maps[0].shape[-2:], align_corners=self.align_corners)
         return [*features[:-1], torch.cat([conv(joint) for conv in self.dilated], dim=1)]

@@ -3,19 +3,30 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class FCNHead(nn.Module):
-    """Convolutions and a classifier on one feature map: the paper's idea in the form dilated ResNets carry it.
+class FCNHead(Head):
+    """FCN: convolutions and a classifier on one feature map, in the form used with dilated ResNets.
 
     With the defaults it is the auxiliary head of other papers; num_convs=2, channels=512, concat_input=True makes the
-    FCN of the benchmarks. level: the feature map, counted from the end, or several, resized to the first of them and
-    concatenated; num_convs: 0 leaves the classifier alone; concat_input: one more convolution sees the head's input
-    beside the result; dropout: share of channels dropped before the classifier.
+    FCN of the benchmarks.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        level: feature map, counted from the end; or several, which are resized to the first of them and concatenated.
+        channels: width of the convolutions.
+        num_convs: number of convolutions; 0 leaves the classifier alone.
+        kernel: side of their kernels.
+        concat_input: lets one more convolution read the head's input beside the result.
+        dropout: share of channels dropped before the classifier.
+        align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
     def __init__(
@@ -43,10 +54,18 @@ class FCNHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         chosen = [features[level] for level in self.levels]
-        x = joined(chosen, chosen[0].shape[-2:], align_corners=self.align_corners)
+        height, width = chosen[0].shape[-2:]
+        x = joined(chosen, (height, width), align_corners=self.align_corners)
         embedding = self.convs(x)
         if self.merge is not None:
             embedding = self.merge(torch.cat([x, embedding], dim=1))

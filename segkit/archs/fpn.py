@@ -9,13 +9,20 @@ from segkit.registry import NECKS
 
 @NECKS.register
 class FPN(nn.Module):
-    """The deep maps, each added to the one above it at twice its size (nearest), as maps of one width (section 3).
+    """Feature pyramid network: adds each deep map to the one above it at twice its size; all maps have one width.
 
-    channels: of every map; num_levels: how many of the backbone's maps take part, counted from the deepest;
-    output_convs: whether each sum passes a 3x3 convolution (segmentation_models has none); extra_levels: maps behind
-    the deepest, each of half the size of the one before: its every second place (section 4.1), or with extra_convs a
-    3x3 convolution of stride 2 (RetinaNet, Lin et al., ICCV 2017, section 4, and FCOS), whose input passes a ReLU from
-    the second on.
+    Section 3. Maps are enlarged by nearest-neighbor interpolation.
+
+    Args:
+        in_channels: channels of each feature map.
+        strides: image pixels per cell of each feature map.
+        channels: width of every map of the pyramid.
+        num_levels: number of the backbone's maps in use, counted from the deepest.
+        output_convs: applies a 3x3 convolution to each sum (segmentation_models has none).
+        extra_levels: maps after the deepest, each half the size of the one before. A map keeps every second position of
+            the one before (section 4.1).
+        extra_convs: computes the extra maps by 3x3 convolutions of stride 2 instead, with a ReLU before each from the
+            second on (RetinaNet, Lin et al., ICCV 2017, section 4, and FCOS).
     """
 
     def __init__(
@@ -30,11 +37,11 @@ class FPN(nn.Module):
         extra_convs: bool = False,
     ):
         super().__init__()
-        at_level(in_channels, -num_levels)
+        at_level(in_channels, -num_levels)  # raises where the backbone has fewer maps
         self.num_levels, self.extra_levels = num_levels, extra_levels
         self.channels = (channels,) * (num_levels + extra_levels)
-        behind = tuple(strides[-1] * 2**i for i in range(1, extra_levels + 1))
-        self.strides = (*strides[-num_levels:], *behind)
+        extra_strides = tuple(strides[-1] * 2**i for i in range(1, extra_levels + 1))
+        self.strides = (*strides[-num_levels:], *extra_strides)
         self.laterals = nn.ModuleList(
             ConvBNReLU(width, channels, 1, norm=False, act=False) for width in in_channels[-num_levels:]
         )
@@ -48,8 +55,15 @@ class FPN(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> num_levels of float [B,channels,h_i,w_i], same order, and
-        extra_levels of half, a quarter, ... of the deepest one's size, rounded up."""
+        """Computes the pyramid.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            num_levels maps, float [B,channels,h_i,w_i], in the order of the features, then extra_levels maps of half, a
+            quarter, ... of the deepest one's size, rounded up.
+        """
         maps = [lateral(x) for lateral, x in zip(self.laterals, features[-self.num_levels :])]
         for i in reversed(range(self.num_levels - 1)):
             maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], mode="nearest")

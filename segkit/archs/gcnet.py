@@ -4,15 +4,18 @@ https://arxiv.org/abs/1904.11492."""
 import torch
 from torch import Tensor, nn
 
-from segkit.models.attention_layers import BlockFCN
+from segkit.models.attention_layers import BlockFCN, start_at_zero
 from segkit.registry import HEADS
 
 
 class GlobalContext(nn.Module):
-    """One mean of all positions, weighted by a learned mask, is transformed and added everywhere (section 3.3,
-    figure 4d, eq. 4): [B,channels,h,w] -> the same.
+    """Global context block: one attention-weighted mean of all positions, transformed and added to every position.
 
-    ratio: the transform narrows to channels * ratio between its two 1x1 convolutions. The second starts at 0.
+    Section 3.3, figure 4d, eq. 4. The second convolution of the transform starts at 0.
+
+    Args:
+        channels: channels of input and output.
+        ratio: the transform has channels * ratio channels between its two 1x1 convolutions.
     """
 
     def __init__(self, channels: int, ratio: float = 0.25):
@@ -23,13 +26,18 @@ class GlobalContext(nn.Module):
             nn.Conv2d(channels, inner, 1),
             nn.LayerNorm([inner, 1, 1]),
             nn.ReLU(inplace=True),
-            nn.Conv2d(inner, channels, 1),
+            start_at_zero(nn.Conv2d(inner, channels, 1)),
         )
-        nn.init.zeros_(self.transform[-1].weight)
-        nn.init.zeros_(self.transform[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w]."""
+        """Applies the block.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         weight = self.mask(x).flatten(2).softmax(dim=2)
         context = torch.matmul(x.flatten(2), weight.transpose(1, 2)).unsqueeze(3)
         return x + self.transform(context)
@@ -37,9 +45,16 @@ class GlobalContext(nn.Module):
 
 @HEADS.register
 class GCHead(BlockFCN):
-    """A global context block between the convolutions of an FCN, the form of mmsegmentation's benchmark.
+    """Global context block between the convolutions of an FCN, in the form of mmsegmentation's benchmark.
 
-    ratio: of the channels inside the block; the rest as in BlockFCN.
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the block and of the convolutions.
+        ratio: share of the channels inside the block's transform.
+        concat_input: lets one more convolution read the head's input beside the result.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
