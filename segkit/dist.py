@@ -1,4 +1,4 @@
-"""Processes of one run: rank, world size, sums over all of them; every function works on a single process too."""
+"""Communication between the processes of a run; every function also works in a single process."""
 
 import gc
 import os
@@ -10,18 +10,22 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
+    """Returns whether this process has joined a process group."""
     return torch_dist.is_available() and torch_dist.is_initialized()
 
 
 def rank() -> int:
+    """Returns the index of this process in the run, 0 in a single process."""
     return torch_dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
+    """Returns the number of processes of the run."""
     return torch_dist.get_world_size() if is_distributed() else 1
 
 
 def is_main() -> bool:
+    """Returns whether this is the process of rank 0, which writes files and logs."""
     return rank() == 0
 
 
@@ -31,15 +35,24 @@ def is_main_process() -> bool:
 
 
 def local_rank() -> int:
-    """Index of this process on its machine, as torchrun sets it."""
+    """Returns the index of this process on its machine, as torchrun sets it; 0 outside of torchrun."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def start(device: torch.device, minutes: int = 60) -> bool:
-    """Joins the process group that torchrun describes (nccl on GPUs, gloo on CPUs); -> False outside torchrun."""
+    """Joins the process group that torchrun describes.
+
+    Args:
+        device: decides the backend: nccl on GPUs, gloo on CPUs.
+        minutes: how long a process waits for the others before it fails.
+
+    Returns:
+        Whether the process is in a group; False outside of torchrun.
+    """
     if is_distributed() or int(os.environ.get("WORLD_SIZE", 1)) < 2:
         return is_distributed()
-    # Its functions keep the group that exists at their import as a default argument, beyond the end of the group.
+    # The functions of this module keep the group that exists at their import as a default argument, beyond its end:
+    # it is imported before there is a group.
     import torch.distributed.nn.functional  # noqa: F401
 
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -50,8 +63,9 @@ def start(device: torch.device, minutes: int = 60) -> bool:
 def stop() -> None:
     """Leaves the process group and ends its threads.
 
-    A wrapped model holds the group as well, and lies in a cycle with its loop: unless that is collected, gloo's threads
-    outlive this call, and one that drops a tensor while the interpreter goes down aborts the process.
+    A model wrapped by DistributedDataParallel also holds the group, and is in a reference cycle with its loop. Unless
+    that cycle is collected, threads of gloo outlive this call, and one that drops a tensor while the interpreter shuts
+    down aborts the process.
     """
     if is_distributed():
         gc.collect()
@@ -59,8 +73,14 @@ def stop() -> None:
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Sum of the tensor over all processes, a new tensor; integers stay exact. CPU tensors travel by the GPU under
-    nccl."""
+    """Sums a tensor over all processes.
+
+    Args:
+        tensor: of any shape and dtype; integers stay exact. Under nccl, tensors on the CPU travel via the GPU.
+
+    Returns:
+        A new tensor on the same device; in a single process the tensor itself.
+    """
     if not is_distributed():
         return tensor
     on_gpu = torch_dist.get_backend() == "nccl"
@@ -70,7 +90,14 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def gather_objects(value: object) -> list:
-    """-> the plain values of all processes in the order of their ranks, on every process."""
+    """Gathers a plain value from every process on every process.
+
+    Args:
+        value: any object that can be pickled.
+
+    Returns:
+        The values of all processes in the order of their ranks.
+    """
     if not is_distributed():
         return [value]
     values: list = [None] * world_size()
@@ -79,5 +106,6 @@ def gather_objects(value: object) -> list:
 
 
 def barrier() -> None:
+    """Waits until all processes have reached this call."""
     if is_distributed():
         torch_dist.barrier()

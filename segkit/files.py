@@ -1,4 +1,4 @@
-"""Files that are whole or absent: the one way in which segkit writes them."""
+"""Atomic writing of files: whatever happens, a file is whole or absent."""
 
 import contextlib
 import os
@@ -7,23 +7,23 @@ from pathlib import Path
 
 
 class DataError(ValueError):
-    """A file that cannot be read, written or used. The message names the file and the way out."""
+    """A file cannot be read, written or used. The message names the file and says what to do."""
 
 
 @contextlib.contextmanager
 def whole_file(
     path: str | Path, remedy: str = "choose another folder", error_type: type[Exception] = DataError
 ) -> Iterator[Path]:
-    """Writes a file so that it is whole or absent: the block writes a draft, which is renamed at its end.
+    """Context manager that writes a file atomically: the block writes a draft, which is renamed when the block ends.
 
     Args:
-        path: the file; its folders are made.
-        remedy: what to do where it cannot be written, the end of the error's sentence.
+        path: the file; missing folders are created.
+        remedy: what the user can do when the file cannot be written; the error message ends with it.
         error_type: class of that error.
 
     Yields:
-        The draft, in the same folder under a hidden name. It is gone afterwards, whatever happens, and an older file of
-        the name `path` stays as it is where the block fails.
+        Path of the draft, in the same folder under a hidden name. It is removed in any case. Where the block fails, an
+        older file at `path` does not change.
 
     Raises:
         error_type: in place of an OSError, with path, reason and remedy.
@@ -47,7 +47,19 @@ def write_whole(
     remedy: str = "choose another folder",
     error_type: type[Exception] = DataError,
 ) -> Path:
-    """Writes bytes, or text as UTF-8, by whole_file, whose arguments it takes. Returns the path."""
+    """Writes a file atomically, see whole_file.
+
+    Args:
+        path: the file; missing folders are created.
+        content: bytes, or text that is written as UTF-8.
+        remedy, error_type: see whole_file.
+
+    Returns:
+        The path.
+
+    Raises:
+        error_type: in place of an OSError, with path, reason and remedy.
+    """
     with whole_file(path, remedy, error_type) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)

@@ -1,41 +1,61 @@
-"""Ways to run a model over an image, as functions that compose: slide(whole(model), crop, stride=...)."""
+"""Ways to run a model over an image, as functions that compose: slide(whole(model), crop, stride=...).
+
+B batch, C channels of the image, K classes, H W image.
+"""
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.segmentor import Segmentor
 from segkit.ops.fold_norms import folded
+from segkit.ops.resizing import resize
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
 
 Predict = Callable[..., Tensor]
-"""(image [B,C,H,W], window=None) -> logits float32 [B,K,H,W]"""
+"""predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
+the whole image (y0, x0, y1, x1, H, W); returns logits float32 [B,K,H,W]."""
+
 Score = Callable[[Tensor, tuple[int, int]], Tensor]
-"""(image [B,C,H,W], size) -> scores float32 [B,K,*size]: logits, or mean probabilities under test-time augmentation"""
+"""score(image, size): takes an image [B,C,H,W] and the wanted size; returns scores float32 [B,K,*size]: logits, or mean
+probabilities under test-time augmentation."""
 
 
-def whole(model: nn.Module, *, fold_norms: bool = False) -> Predict:
-    """The model on the image at once, its logits resized to the image; fold_norms: by a copy without normalizations."""
+def whole(model: Segmentor, *, fold_norms: bool = False) -> Predict:
+    """Predicts the whole image at once, and resizes the logits to the image.
+
+    Args:
+        model: gives outputs with "logits".
+        fold_norms: runs a copy whose normalizations are folded into its convolutions, see ops.fold_norms.
+    """
 
     def predict(image: Tensor, window: list | None = None) -> Tensor:
         def run(network: nn.Module) -> Tensor:
             return network(image, window=window)["logits"].float()
 
         logits = run(folded(model, run) if fold_norms else model)
-        return _resize(logits, tuple(image.shape[-2:]), model.align_corners)
+        return resize(logits, like=image, align_corners=model.align_corners)
 
     return predict
 
 
 def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -> Predict:
-    """Mean of the logits of overlapping windows; windows at the right and bottom are shifted back inside.
+    """Predicts overlapping windows, and averages their logits.
 
-    crop, stride: (height, width) in pixels. A crop larger than the image is the whole image.
+    Windows that would reach beyond the right or bottom border are shifted back inside.
+
+    Args:
+        predict: is given each window and its position.
+        crop: (height, width) of a window in pixels; larger than the image, it is the whole image.
+        stride: (height, width) in pixels from one window to the next.
+
+    Raises:
+        ConfigError: for a stride below 1 or larger than the crop.
     """
     if stride[0] > crop[0] or stride[1] > crop[1] or min(stride) < 1:
-        raise ConfigError(f"inference.stride = {stride}: it must lie between 1 and inference.crop = {crop}")
+        raise ConfigError(f"inference.stride = {stride}: must lie between 1 and inference.crop = {crop}")
 
     def predict_windows(image: Tensor, window: list | None = None) -> Tensor:
         height, width = image.shape[-2:]
@@ -44,10 +64,10 @@ def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -
         for y in _starts(height, crop[0], stride[0]):
             for x in _starts(width, crop[1], stride[1]):
                 y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
-                part = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
+                logits = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
                 if total is None:
-                    total = part.new_zeros(len(image), part.shape[1], height, width)
-                total[..., y:y1, x:x1] += part
+                    total = logits.new_zeros(len(image), logits.shape[1], height, width)
+                total[..., y:y1, x:x1] += logits
                 count[..., y:y1, x:x1] += 1
         assert total is not None
         return total / count
@@ -62,7 +82,13 @@ def _starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:
-    """Pads the image at the right and bottom to a multiple of divisor with fill [1,C,1,1], crops the logits back."""
+    """Pads the image at the right and bottom, and crops the logits back to the image.
+
+    Args:
+        predict: is given the padded image.
+        divisor: height and width are padded to a multiple of it.
+        fill: [1,C,1,1], the color of the padding in 0..255.
+    """
 
     def predict_padded(image: Tensor, window: list | None = None) -> Tensor:
         height, width = image.shape[-2:]
@@ -77,63 +103,88 @@ def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:
 
 
 def at_size(predict: Predict, align_corners: bool = False) -> Score:
-    """Logits resized to the wanted size, usually the image's original one; probabilities where there is one channel."""
+    """Resizes the logits to the wanted size, usually the image's original one.
+
+    Args:
+        predict: gives the logits.
+        align_corners: of the resizing.
+
+    Returns:
+        A function that gives logits, or the sigmoid where there is one channel.
+    """
 
     def score(image: Tensor, size: tuple[int, int]) -> Tensor:
-        logits = _resize(predict(image), size, align_corners)
+        logits = resize(predict(image), size=size, align_corners=align_corners)
         return logits.sigmoid() if logits.shape[1] == 1 else logits
 
     return score
 
 
 def tta(predict: Predict, scales: tuple[float, ...], *, flip: bool, align_corners: bool = False) -> Score:
-    """Mean probabilities over scales, each also mirrored with flip; scaled sizes are rounded to the nearest pixel."""
+    """Test-time augmentation: averages the probabilities over several scales of the image.
+
+    Args:
+        predict: gives the logits of each view.
+        scales: factors of the image's sides; the scaled sides are rounded to the nearest pixel.
+        flip: whether each scale is also predicted mirrored.
+        align_corners: of the resizing of the logits.
+    """
 
     def score(image: Tensor, size: tuple[int, int]) -> Tensor:
         views = []
         for scale in scales:
             scaled = tuple(int(length * scale + 0.5) for length in image.shape[-2:])
-            view = _resize(image.float(), scaled, False)
-            views.append(to_probabilities(_resize(predict(view), size, align_corners)))
+            view = resize(image.float(), size=scaled)
+            views.append(to_probabilities(resize(predict(view), size=size, align_corners=align_corners)))
             if flip:
                 mirrored = predict(view.flip(-1)).flip(-1)
-                views.append(to_probabilities(_resize(mirrored, size, align_corners)))
+                views.append(to_probabilities(resize(mirrored, size=size, align_corners=align_corners)))
         return torch.stack(views).mean(0)
 
     return score
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
-    """[B,K,H,W] -> softmax over K, or the sigmoid where there is one channel."""
+    """Returns the softmax of logits [B,K,H,W] over the classes, or the sigmoid where there is one channel."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
 def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
-    """Scores [B,K,H,W] -> uint8 (int16 from 257 classes on) [B,H,W]: the best class; with one channel, probabilities
-    above the threshold are 1."""
+    """Returns the class of each pixel.
+
+    Args:
+        probabilities: float [B,K,H,W]; scores of any kind for K > 1.
+        threshold: with one channel, probabilities above it are 1.
+
+    Returns:
+        uint8 [B,H,W], int16 from 257 classes on.
+    """
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > threshold).to(torch.uint8)
     return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
 
 
-def _resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    return (
-        x
-        if tuple(x.shape[-2:]) == tuple(size)
-        else F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
-    )
+def build_score(model: Segmentor, settings: InferenceSettings) -> Score:
+    """Builds the inference that section `inference` of a config describes.
 
+    Args:
+        model: in evaluation mode.
+        settings: the section.
 
-def build_score(model: nn.Module, settings: InferenceSettings) -> Score:
-    """Section `inference` -> (image, size) -> scores. Scores are probabilities under test-time augmentation and for
-    models of one channel, logits otherwise."""
+    Returns:
+        A function of an image and a size. It gives probabilities under test-time augmentation and for models of one
+        channel, logits otherwise.
+
+    Raises:
+        ConfigError: for an unknown mode, or sliding windows without crop or stride.
+    """
     predict = whole(model, fold_norms=settings.fold_norms)
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
         predict = slide(predict, settings.crop, stride=settings.stride)
     elif settings.mode != "whole":
-        raise ConfigError(f"inference.mode = {settings.mode!r}: it is 'whole' or 'slide'")
+        raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
     if settings.pad_divisor > 1:
         predict = padded(predict, settings.pad_divisor, model.mean)
     if settings.tta is not None:

@@ -1,4 +1,7 @@
-"""Means over pixels: what a pixel loss divides its sum by. B batch, K classes, H W image."""
+"""Helpers of losses: means over pixels, full precision, and zeros with a graph.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 from torch import Tensor
@@ -6,33 +9,54 @@ from torch import Tensor
 from segkit import dist
 
 AVERAGES = ("valid", "all", "global")
+"""Ways to average a loss over pixels, see mean_over."""
 
 
 def checked_average(average: str) -> str:
-    """-> average itself; ValueError where it names no way of averaging."""
+    """Returns `average` after checking that it is one of AVERAGES.
+
+    Raises:
+        ValueError: for any other name.
+    """
     if average not in AVERAGES:
-        raise ValueError(f"average = {average!r}: there are {', '.join(AVERAGES)}")
+        raise ValueError(f"average = {average!r}: must be one of {', '.join(map(repr, AVERAGES))}")
     return average
 
 
 def full_precision(logits: Tensor) -> Tensor:
-    """float16 and bfloat16 -> float32 (the product of an autocast region); float32 and float64 stay as they are."""
+    """Converts float16 and bfloat16, as autocast gives them, to float32; other dtypes stay."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def zero_of(*maps: Tensor) -> Tensor:
-    """-> float32 [] (float64 of float64), 0 with a graph to all maps. Summed in full precision: a sum in half
-    precision may be infinite, and 0 times it is NaN."""
-    return 0 * sum(full_precision(one).sum() for one in maps)
+def zero_of(first: Tensor, *others: Tensor) -> Tensor:
+    """Returns a zero that is connected to the graph of all maps, so that their parameters get a gradient of 0.
+
+    Args:
+        first, others: float of any shape. They are summed in full precision: a sum in half precision may be infinite,
+            and 0 times infinity is NaN.
+
+    Returns:
+        float32 []; float64 for maps of float64.
+    """
+    total = full_precision(first).sum()
+    for values in others:
+        total = total + full_precision(values).sum()
+    return 0 * total
 
 
 def mean_over(total: Tensor, count: Tensor, size: int, average: str) -> Tensor:
-    """Divides a sum over pixels by what `average` names.
+    """Divides a sum over pixels by the number of pixels that `average` names.
 
-    total: float [], sum over the valid pixels; count: float [], their number (or the sum of their weights);
-    size: number of all pixels, ignored ones too -> float [].
-    "valid": by count; "all": by size; "global": by the count of all processes over their number, so that the mean which
-    data-parallel training takes over processes is the mean over all valid pixels of all of them. A count of 0 gives 0.
+    Args:
+        total: float [], the sum over the valid pixels.
+        count: float [], the number of valid pixels or the sum of their weights.
+        size: the number of all pixels, ignored ones included.
+        average: "valid" divides by `count`, "all" by `size`. "global" divides by the mean count per process, so that
+            the mean over processes, which data-parallel training takes, is the mean over all valid pixels of all
+            processes. A count of 0 gives 0.
+
+    Returns:
+        float [].
     """
     if average == "all":
         return total / size
@@ -43,5 +67,5 @@ def mean_over(total: Tensor, count: Tensor, size: int, average: str) -> Tensor:
 
 
 def float_vector(values: list[float] | None) -> Tensor | None:
-    """A list of numbers of a config -> float32 [K], None stays None."""
+    """Converts a list of numbers from a config to float32 [K]; None stays None."""
     return None if values is None else torch.tensor(values, dtype=torch.float32)

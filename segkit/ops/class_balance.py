@@ -1,5 +1,8 @@
-"""Weights of classes from how often they occur. All functions: numbers [K] -> float64 [K]; a class that never occurs
-gets weight 0, but 1 / ln(c) by enet_log."""
+"""Class weights computed from how often the classes occur.
+
+All functions take numbers [K] and return float64 [K]. A class that never occurs gets weight 0; enet_log gives it
+1 / ln(c). K classes.
+"""
 
 import torch
 from torch import Tensor
@@ -16,26 +19,53 @@ def _mean_one(weight: Tensor) -> Tensor:
 
 
 def _inverse(values: Tensor) -> Tensor:
+    """Returns 1 / value, and 0 for 0."""
     return torch.where(values > 0, 1 / values.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
 
 
 def balanced_alpha(frequencies: Tensor | list[float]) -> Tensor:
-    """1 / frequency, scaled to mean 1: the "balanced" alpha of a focal loss. frequencies: counts or shares."""
+    """Computes 1 / frequency, scaled to mean 1: the "balanced" alpha of a focal loss.
+
+    Args:
+        frequencies: numbers of pixels of each class [K], or their shares.
+
+    Returns:
+        float64 [K].
+    """
     return _mean_one(_inverse(_per_class(frequencies)))
 
 
 def effective_number(counts: Tensor | list[float], beta: float = 0.9999) -> Tensor:
-    """(1 - beta) / (1 - beta^n) for n examples, scaled to mean 1. Cui et al., CVPR 2019, eq. 2 and section 4."""
+    """Computes class-balanced weights (1 - beta) / (1 - beta^n), scaled to mean 1.
+
+    Cui et al., CVPR 2019, eq. 2 and section 4.
+
+    Args:
+        counts: number n of examples of each class [K].
+        beta: in 0..1; 0 weighs all classes equally, towards 1 the weights become 1 / n.
+
+    Returns:
+        float64 [K].
+    """
     counts = _per_class(counts)
     seen = -torch.expm1(counts * torch.log(torch.tensor(beta, dtype=torch.float64)))
     return _mean_one(_inverse(seen))
 
 
 def median_frequency(pixels: Tensor | list[float], pixels_of_images: Tensor | list[float]) -> Tensor:
-    """median(f) / f_c, where f_c = pixels of class c / pixels of all images that contain c.
+    """Computes median-frequency weights: the median of all class frequencies over the frequency of each class.
 
-    Eigen and Fergus, ICCV 2015, section 6.3.2, as SegNet uses it. The median is taken over the classes that occur and
-    is the mean of the two middle ones where their number is even."""
+    The frequency of a class is its number of pixels over the number of pixels of all images that contain it. The median
+    is taken over the classes that occur; for an even number it is the mean of the two middle ones. Eigen and Fergus,
+    ICCV 2015, section 6.3.2, as SegNet uses it.
+
+    Args:
+        pixels: number of pixels of each class [K].
+        pixels_of_images: for each class [K], the number of pixels of all images that contain it.
+
+    Returns:
+        float64 [K].
+    """
     pixels, of_images = _per_class(pixels), _per_class(pixels_of_images)
     frequency = pixels * _inverse(of_images)
     occurs = frequency > 0
@@ -44,6 +74,16 @@ def median_frequency(pixels: Tensor | list[float], pixels_of_images: Tensor | li
 
 
 def enet_log(frequencies: Tensor | list[float], c: float = 1.02) -> Tensor:
-    """1 / ln(c + share of the pixels). Paszke et al., ENet, arXiv 1606.02147, section 5.1."""
+    """Computes the class weights of ENet, 1 / ln(c + share of the pixels).
+
+    Paszke et al., ENet, arXiv 1606.02147, section 5.1.
+
+    Args:
+        frequencies: numbers of pixels of each class [K], or their shares.
+        c: above 1; the smaller, the larger the weights of rare classes.
+
+    Returns:
+        float64 [K].
+    """
     frequencies = _per_class(frequencies)
     return 1 / torch.log(c + frequencies / frequencies.sum().clamp_min(torch.finfo(torch.float64).tiny))

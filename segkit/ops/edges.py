@@ -1,4 +1,7 @@
-"""Edges of label maps and slopes of probability maps. B batch, K classes, H W image."""
+"""Edges of label maps, and smoothing and gradients of probability maps.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,8 +9,16 @@ from torch import Tensor
 
 
 def label_edges(mask: Tensor, radius: int = 1, ignore: int = 255) -> Tensor:
-    """mask: int64 [B,H,W] -> int64 [B,H,W]: 1 where another class lies within `radius` pixels (a square), 0 elsewhere,
-    `ignore` where the mask is. Ignored pixels make no edge."""
+    """Marks the pixels that have another class nearby.
+
+    Args:
+        mask: int64 [B,H,W] of class indices.
+        radius: a pixel is an edge where another class lies in the square of 2 radius + 1 pixels a side around it.
+        ignore: label of pixels without a class; they make no edge.
+
+    Returns:
+        int64 [B,H,W]: 1 on edges, 0 elsewhere, `ignore` where the mask is `ignore`.
+    """
     valid = mask != ignore
     labels = mask.to(torch.float32).unsqueeze(1)
     high = torch.where(valid.unsqueeze(1), labels, -1.0)
@@ -23,7 +34,17 @@ def _padded(maps: Tensor, radius: int) -> Tensor:
 
 
 def triangle_smooth(maps: Tensor, radius: int) -> Tensor:
-    """[B,K,H,W] filtered by the triangle 1, .., radius + 1, .., 1 along both axes: two boxes of width radius + 1."""
+    """Smooths maps by the triangle filter 1, ..., radius + 1, ..., 1 along both axes.
+
+    The filter is computed as two box filters of width radius + 1, after replicating the border.
+
+    Args:
+        maps: float [B,K,H,W].
+        radius: in pixels; 0 returns the maps unchanged.
+
+    Returns:
+        float [B,K,H,W].
+    """
     if radius == 0:
         return maps
     maps = F.avg_pool2d(_padded(maps, radius), radius + 1, 1)
@@ -31,8 +52,14 @@ def triangle_smooth(maps: Tensor, radius: int) -> Tensor:
 
 
 def slope(maps: Tensor) -> Tensor:
-    """Length of the gradient by central differences, replicated borders: [B,K,H,W] -> [B,K,H,W]. Its own gradient is 0
-    where the map is flat."""
+    """Computes the length of the spatial gradient by central differences, with replicated borders.
+
+    Args:
+        maps: float [B,K,H,W].
+
+    Returns:
+        float [B,K,H,W]. Where a map is flat, the derivative of its slope is 0.
+    """
     padded = _padded(maps, 1)
     dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
     dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
@@ -40,7 +67,14 @@ def slope(maps: Tensor) -> Tensor:
 
 
 def sobel(maps: Tensor) -> Tensor:
-    """Length of the Sobel gradient (weights 1, 2, 1), replicated borders: [B,K,H,W] -> [B,K,H,W]."""
+    """Computes the length of the Sobel gradient (weights 1, 2, 1), with replicated borders.
+
+    Args:
+        maps: float [B,K,H,W].
+
+    Returns:
+        float [B,K,H,W]. Where a map is flat, the derivative of this length is 0.
+    """
     padded = _padded(maps, 1)
     dy = padded[:, :, 2:] - padded[:, :, :-2]
     dx = padded[:, :, :, 2:] - padded[:, :, :, :-2]
@@ -51,6 +85,6 @@ def sobel(maps: Tensor) -> Tensor:
 
 def _length(dy: Tensor, dx: Tensor) -> Tensor:
     squared = dy.square() + dx.square()
-    # the root's slope at 0 is infinite: it is never taken there
+    # the derivative of the root is infinite at 0: the root is not taken there
     is_flat = squared == 0
     return torch.where(is_flat, 0.0, torch.where(is_flat, 1.0, squared).sqrt())

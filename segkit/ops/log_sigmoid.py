@@ -1,4 +1,4 @@
-"""Focal losses' two parts for sigmoid probabilities, exact in both tails."""
+"""The terms of focal losses for sigmoid probabilities, exact in both tails. s is the sigmoid."""
 
 import torch
 import torch.nn.functional as F
@@ -6,25 +6,41 @@ from torch import Tensor
 
 
 def balance(label: Tensor, alpha: float) -> Tensor | float:
-    """label: float in 0..1 -> alpha above 0.5 and 1 - alpha elsewhere; one number where the two are equal."""
+    """Returns the alpha balance of a focal loss: alpha for positives and 1 - alpha for negatives.
+
+    Args:
+        label: float of any shape, in 0..1; above 0.5 is positive.
+        alpha: weight of positives, in 0..1.
+
+    Returns:
+        float of the label's shape, or the number 0.5 for alpha = 0.5.
+    """
     return alpha if alpha == 0.5 else torch.where(label > 0.5, alpha, 1 - alpha)
 
 
 def focal_parts(logits: Tensor, label: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """logits x and labels t in 0..1 of one shape -> |t - s(x)|^gamma and -log(1 - |t - s(x)|), s the sigmoid.
+    """Computes the two factors of a focal loss, |t - s(x)|^gamma and -log(1 - |t - s(x)|).
 
-    For a hard label on the wrong side 1 - |t - s(x)| is s(-|x|), which rounds to 0; its logarithm is taken as
-    log s(|x|) - |x|, and the gradient as the error itself.
+    For a hard label (0 or 1) on the wrong side, 1 - |t - s(x)| is s(-|x|), which rounds to 0: its logarithm is computed
+    as log s(|x|) - |x|, and its gradient as the error itself.
+
+    Args:
+        logits: x, float of any shape.
+        label: t, float of the same shape, in 0..1.
+        gamma: exponent, 0 or more.
+
+    Returns:
+        Both factors, float of that shape.
     """
     return _FocalParts.apply(logits, label, gamma)
 
 
 class _FocalParts(torch.autograd.Function):
-    """Elementwise, with the gradient in closed form: one tensor is kept where autograd would keep a dozen."""
+    """Elementwise, with the gradient in closed form: two tensors are kept where autograd would keep a dozen."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, label: Tensor, gamma: float):
-        """-> error^gamma, -log(1 - error)."""
+        """Returns error^gamma and -log(1 - error)."""
         p = logits.sigmoid()
         error = (label - p).abs_()
         is_mistake = (label.round() == label).logical_and_(error > 0.5)
@@ -36,8 +52,10 @@ class _FocalParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, to_power: Tensor, to_log: Tensor):
-        """With e = |t - s| and e' = -sign(t - s) s (1 - s): (e^gamma)' = gamma e^(gamma - 1) e', -log(1 - e)' = e' / (1
-        - e), for a hard label -sign(t - s) e."""
+        """With e = |t - s| and e' = -sign(t - s) s (1 - s): (e^gamma)' = gamma e^(gamma - 1) e'.
+
+        (-log(1 - e))' = e' / (1 - e), which is -sign(t - s) e for a hard label.
+        """
         p, label = ctx.saved_tensors
         gamma = ctx.gamma
         difference = label - p
@@ -52,7 +70,15 @@ class _FocalParts(torch.autograd.Function):
 
 
 def focal_of_negatives(logits: Tensor, gamma: float) -> Tensor:
-    """-s(x)^gamma log(1 - s(x)) of negative examples with logits x, elementwise."""
+    """Computes the focal loss of negative examples, -s(x)^gamma log(1 - s(x)), elementwise.
+
+    Args:
+        logits: x, float of any shape.
+        gamma: exponent, 0 or more.
+
+    Returns:
+        float of that shape.
+    """
     return _FocalOfNegatives.apply(logits, gamma)
 
 
@@ -61,7 +87,7 @@ class _FocalOfNegatives(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor, gamma: float):
-        """-> softplus(x) exp(gamma log s(x)), log s(x) = x - softplus(x)."""
+        """Returns softplus(x) exp(gamma log s(x)), with log s(x) = x - softplus(x)."""
         ctx.save_for_backward(logits)
         ctx.gamma = gamma
         softplus = F.logsigmoid(-logits).neg_()

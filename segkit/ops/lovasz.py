@@ -1,7 +1,6 @@
 """The gradient of the Lovász extension of the Jaccard loss. Berman et al., CVPR 2018, https://arxiv.org/abs/1705.08790.
 
-B batch, K classes, R rows, N elements of a row. A row is a set of pixels that is sorted for itself: one class of the
-batch or of one image.
+R rows, N elements of a row. A row is a set of pixels that is sorted by itself: one class of the batch or of one image.
 """
 
 import torch
@@ -15,14 +14,21 @@ ROW = 1 << 32
 
 
 def lovasz_weights(signed_errors: Tensor, row: Tensor, num_rows: int) -> Tensor:
-    """What each error counts in the Lovász extension: the step of the Jaccard loss when its pixel is reached in order
-    of falling error (theorem 1 and algorithm 1 of the paper).
+    """Computes the weight of each error in the Lovász extension of the Jaccard loss.
 
-    signed_errors: float [...], the size of each error with the sign bit of foreground set (-0.0 for none), +0.0 for
-    pixels that take no part; row: int64 of one dimension or more, broadcasts to [...], values 0 to R - 1, each equally
-    often -> weights float [...], without graph. A pixel that takes no part has a weight too, and an error of 0: it
-    counts nothing as long as that error has no gradient. A row without foreground has weight 1 on its largest error and
-    0 elsewhere.
+    The weight of a pixel is the step of the Jaccard loss when pixels are reached in order of decreasing error (theorem
+    1 and algorithm 1 of the paper). Of a row without foreground, the largest error has weight 1 and the others 0.
+
+    Args:
+        signed_errors: float [...], the absolute errors; the sign bit marks foreground (-0.0 for a foreground error of
+            0). Pixels that take no part are +0.0; they get a weight too, but add nothing as long as their error has no
+            gradient.
+        row: int64 of one dimension or more that broadcasts to [...]: the row of each error, 0 to R - 1. All rows have
+            the same number of elements.
+        num_rows: R.
+
+    Returns:
+        float [...], without a graph.
     """
     with torch.no_grad():
         order_of = _order_of_doubles if signed_errors.dtype == torch.float64 else _order_by_keys
@@ -33,10 +39,10 @@ def lovasz_weights(signed_errors: Tensor, row: Tensor, num_rows: int) -> Tensor:
 
 
 def _order_by_keys(signed_errors: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-    """-> positions int64 [R,N] and foreground bool [R,N], each row in order of falling error.
+    """Returns positions int64 [R,N] and foreground flags bool [R,N], each row in order of decreasing error.
 
-    One radix sort of integers serves all rows (several times faster than a comparison sort of floats, which are ordered
-    as their bits are), and brings the foreground flags along, so that they need not be gathered at random places.
+    One radix sort of integers serves all rows. It is several times faster than a comparison sort of floats, which have
+    the same order as their bits, and it carries the foreground flags along, so that no random access gathers them.
     """
     bits = signed_errors.view(torch.int32)
     keys = torch.sub(row * ROW + 2 * INFINITY_BITS, bits & LARGEST_INT32, alpha=2)
@@ -45,17 +51,18 @@ def _order_by_keys(signed_errors: Tensor, row: Tensor, num_rows: int) -> tuple[T
 
 
 def _order_of_doubles(signed_errors: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-    """As _order_by_keys by two stable sorts, in float64's full precision."""
+    """Does what _order_by_keys does, by two stable sorts in the full precision of float64."""
     order = signed_errors.abs().view(-1).sort(descending=True, stable=True).indices
     order = order[row.expand_as(signed_errors).reshape(-1)[order].sort(stable=True).indices].view(num_rows, -1)
     return order, signed_errors.signbit().view(-1)[order]
 
 
 def _steps_of_jaccard(foreground: Tensor, dtype: torch.dtype) -> Tensor:
-    """foreground: bool [R,N] in order of falling error -> float [R,N], the Jaccard loss after each minus before.
+    """Returns the Jaccard loss after each pixel minus the loss before it, float [R,N].
 
-    With G true pixels, f of them and b others so far, the loss is 1 - (G - f) / (G + b): a true pixel adds 1 / (G + b),
-    another (G - f) / ((G + b) (G + b + 1)). No two nearly equal numbers are subtracted.
+    foreground: bool [R,N] in order of decreasing error. With G true pixels, f of them and b others so far, the loss is
+    1 - (G - f) / (G + b): a true pixel adds 1 / (G + b), another one (G - f) / ((G + b) (G + b + 1)). No two nearly
+    equal numbers are subtracted.
     """
     found = foreground.cumsum(1, dtype=torch.int32)
     missing = (found[:, -1:] - found).to(dtype)

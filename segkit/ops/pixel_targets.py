@@ -1,4 +1,7 @@
-"""What the per-class (one against the rest) pixel losses share. B batch, K classes, H W image."""
+"""Targets and means of pixel losses that treat each class as one against the rest.
+
+B batch, K classes, H W image.
+"""
 
 from typing import NamedTuple
 
@@ -9,19 +12,32 @@ from segkit.ops.averaging import mean_over
 
 
 class Signed(NamedTuple):
-    """logits: float [B,K,H,W], negated where the class is the true one, so that every element is a negative example;
-    index: int64 [B,1,H,W] of the true class; valid: bool [B,H,W]."""
+    """Logits of which every element is a negative example, see flip_true_class.
+
+    Attributes:
+        logits: float [B,K,H,W], negated at the true class.
+        index: int64 [B,1,H,W], the true class; 0 where not valid.
+        valid: bool [B,H,W], False on ignored pixels.
+    """
 
     logits: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nothing calls
     valid: Tensor
 
 
 def flip_true_class(logits: Tensor, target: Tensor, ignore: float) -> Signed:
-    """logits: float [B,K,H,W]; target: int64 [B,H,W].
+    """Negates the logit of the true class of each pixel, so that one formula serves all classes.
 
-    Binary losses of a positive with logit x and of a negative with logit -x are equal: with the true class negated one
-    formula serves all classes, and no one-hot copy of the label is made.
+    The binary losses of a positive example with logit x and of a negative example with logit -x are equal. No one-hot
+    copy of the label is made.
+
+    Args:
+        logits: float [B,K,H,W].
+        target: int64 [B,H,W] of class indices.
+        ignore: label of pixels that take no part.
+
+    Returns:
+        The negated logits, the true class and the valid pixels.
     """
     valid = target != ignore
     index = (target.long() * valid).unsqueeze(1)
@@ -29,12 +45,24 @@ def flip_true_class(logits: Tensor, target: Tensor, ignore: float) -> Signed:
 
 
 def is_index_target(logits: Tensor, target: Tensor) -> bool:
-    """True for class indices [B,H,W] of K > 1 logits; False for a target that matches the logits."""
+    """Returns True for class indices [B,H,W] of K > 1 logits, False for a target of the logits' own shape."""
     return target.dim() == logits.dim() - 1 and logits.shape[1] > 1
 
 
 def dense_target(logits: Tensor, target: Tensor, ignore: float) -> tuple[Tensor, Tensor]:
-    """target: [B,K,H,W], or [B,H,W] for K = 1 -> label float [B,K,H,W], 0 where ignored, and valid bool [B,K,H,W]."""
+    """Brings a target to the shape and dtype of the logits.
+
+    Args:
+        logits: float [B,K,H,W].
+        target: [B,K,H,W], or [B,H,W] for K = 1, values in 0..1 or `ignore`.
+        ignore: label of pixels that take no part.
+
+    Returns:
+        The label float [B,K,H,W], 0 where ignored, and the valid pixels bool [B,K,H,W].
+
+    Raises:
+        ValueError: for a target of another shape.
+    """
     target = target.view_as(logits) if target.dim() < logits.dim() else target
     if target.shape != logits.shape:
         raise ValueError(f"target {tuple(target.shape)} does not match logits {tuple(logits.shape)}")
@@ -43,12 +71,28 @@ def dense_target(logits: Tensor, target: Tensor, ignore: float) -> tuple[Tensor,
 
 
 def mean_of_samples(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the valid pixels of each sample and channel, then over all of them; one without valid pixels adds 0 and
-    is counted. values: float [B,K,H,W], 0 where not valid; valid: bool [B,K,H,W] -> float []."""
+    """Takes the mean over the valid pixels of each sample and channel, then the mean of these means.
+
+    Args:
+        values: float [B,K,H,W], 0 where not valid.
+        valid: bool [B,K,H,W]. A channel without valid pixels adds 0 to the mean, but is counted.
+
+    Returns:
+        float [].
+    """
     number = valid.flatten(2).sum(2).clamp_min(1)
     return (values.flatten(2).sum(2) / number).mean()
 
 
 def mean_of_pixels(values: Tensor, valid: Tensor, average: str) -> Tensor:
-    """values, valid: [B,K,H,W], values 0 where not valid -> float [], the mean by `average` (see mean_over)."""
+    """Takes the mean over all pixels and channels.
+
+    Args:
+        values: float [B,K,H,W], 0 where not valid.
+        valid: bool [B,K,H,W].
+        average: "valid", "all" or "global", see mean_over.
+
+    Returns:
+        float [].
+    """
     return mean_over(values.sum(), valid.sum(), valid.numel(), average)

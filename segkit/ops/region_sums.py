@@ -1,7 +1,7 @@
-"""Overlaps of a prediction with its label, per image and class, without a one-hot copy of the label.
+"""Sums over pixels that Dice, Jaccard, Tversky and MCC are computed from, without a one-hot copy of the label.
 
-B batch, K classes, H W image. What Dice, Jaccard, Tversky and MCC are made of: with probabilities p and labels g of the
-valid pixels, overlap = sum p g, predicted = sum p, true = sum g, each [B,K].
+B batch, K classes, H W image. With probabilities p and labels g of the valid pixels: overlap = sum p g, predicted =
+sum p, true = sum g, each [B,K].
 """
 
 from typing import NamedTuple
@@ -12,10 +12,18 @@ from torch import Tensor
 from segkit.ops.averaging import full_precision
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
+"""How logits become probabilities; "none" for inputs that are probabilities already."""
 
 
 class RegionSums(NamedTuple):
-    """overlap, predicted, true: float [B,K]; valid: float [B,K], the number of pixels that take part."""
+    """Sums of each image and class.
+
+    Attributes:
+        overlap: float [B,K], sum p g.
+        predicted: float [B,K], sum p or sum p^2.
+        true: float [B,K], sum g or sum g^2.
+        valid: float [B,K], the number of pixels that take part.
+    """
 
     overlap: Tensor
     predicted: Tensor
@@ -32,18 +40,32 @@ def region_sums(
     ignore: float = 255,
     mask_ignored: bool = True,
 ) -> RegionSums:
-    """logits: float [B,K,H,W]; target: int64 [B,H,W] of class indices (for K = 1 of 0 and 1), or the logits' shape with
-    values in 0..1; activation: one of ACTIVATIONS, "none" takes probabilities; squared: predicted = sum p^2 and
-    true = sum g^2; mask_ignored: False leaves the prediction on ignored pixels in `predicted` (mmseg's Dice)."""
+    """Sums probabilities, labels and their products over the valid pixels of each image and class.
+
+    Args:
+        logits: float [B,K,H,W].
+        target: int64 [B,H,W] of class indices (of 0 and 1 for K = 1), or of the logits' shape with values in 0..1.
+        activation: "softmax", "sigmoid" or "none", which takes probabilities.
+        squared: whether predicted = sum p^2 and true = sum g^2.
+        ignore: label of pixels that take no part.
+        mask_ignored: False counts the prediction on ignored pixels in `predicted`, as mmsegmentation's Dice does.
+
+    Returns:
+        The sums, in float32 for logits of half precision.
+
+    Raises:
+        ValueError: for an unknown activation, or a softmax over one class.
+    """
     if activation not in ACTIVATIONS:
-        raise ValueError(f"activation = {activation!r}: there are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation = {activation!r}: must be one of {', '.join(map(repr, ACTIVATIONS))}")
     if activation == "softmax" and logits.shape[1] == 1:
         raise ValueError("a softmax over one class is constant: use activation='sigmoid' with one channel of logits")
     logits = full_precision(logits)
     if target.dim() == logits.dim() - 1 and logits.shape[1] == 1:
         target = target.unsqueeze(1)
     if target.dim() == logits.dim():
-        return _dense_sums(_activate(logits, activation), target, squared, ignore, mask_ignored)
+        probabilities = _activate(logits, activation)
+        return _dense_sums(probabilities, target, squared=squared, ignore=ignore, mask_ignored=mask_ignored)
     valid = target != ignore
     index = target.long() * valid
     true = count_by_class(index, valid.to(logits.dtype), logits.shape[1])
@@ -60,9 +82,17 @@ def region_sums(
 
 
 def count_by_class(index: Tensor, values: Tensor, num_classes: int) -> Tensor:
-    """Sums values [B,H,W] over the pixels of each class of index int64 [B,H,W] -> [B,K].
+    """Sums values over the pixels of each class.
 
-    Each image row is summed for itself first: rows run in parallel and few numbers meet in one float32 sum.
+    Each image row is summed by itself first: rows run in parallel, and few numbers meet in one float32 sum.
+
+    Args:
+        index: int64 [B,H,W], the class of each pixel.
+        values: float [B,H,W].
+        num_classes: K.
+
+    Returns:
+        float [B,K].
     """
     rows = index.shape[1] if index.dim() > 2 else 1
     shape = (index.shape[0], rows, -1)
@@ -80,7 +110,10 @@ def _sum_pixels(values: Tensor) -> Tensor:
     return values.flatten(2).sum(2)
 
 
-def _dense_sums(probabilities: Tensor, target: Tensor, squared: bool, ignore: float, mask_ignored: bool) -> RegionSums:
+def _dense_sums(
+    probabilities: Tensor, target: Tensor, *, squared: bool, ignore: float, mask_ignored: bool
+) -> RegionSums:
+    """Sums for a target [B,K,H,W] of the logits' shape."""
     valid = target != ignore
     label = torch.where(valid, target, 0).to(probabilities.dtype)
     overlap = _sum_pixels(probabilities * label)
@@ -95,13 +128,13 @@ def _dense_sums(probabilities: Tensor, target: Tensor, squared: bool, ignore: fl
 class _SoftmaxSums(torch.autograd.Function):
     """Sums of a softmax over pixels with their gradient in closed form: one tensor of the logits' size is kept.
 
-    With L's gradients a_k to overlap_k and b_k to predicted_k, the gradient to p_k is q_k = b_k + a_k [k = y]
-    (2 b_k p_k in the squared form) and to the logits p_k (q_k - sum_j p_j q_j).
+    With a_k the gradient to overlap_k and b_k that to predicted_k, the gradient to p_k is q_k = b_k + a_k [k = y] (2
+    b_k p_k in place of b_k in the squared form), and the gradient to the logits is p_k (q_k - sum_j p_j q_j).
     """
 
     @staticmethod
     def forward(ctx, logits: Tensor, index: Tensor, valid: Tensor, squared: bool, mask_ignored: bool):
-        """logits: float [B,K,...]; index: int64 [B,...]; valid: bool [B,...] -> overlap [B,K], predicted [B,K]."""
+        """Takes logits float [B,K,...], index int64 [B,...], valid bool [B,...]; returns overlap, predicted [B,K]."""
         p = logits.softmax(1)
         if mask_ignored:
             p = p.mul_(valid.unsqueeze(1))
@@ -114,7 +147,7 @@ class _SoftmaxSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, to_overlap: Tensor, to_predicted: Tensor):
-        """to_overlap, to_predicted: float [B,K] -> the gradient to the logits [B,K,...]."""
+        """Takes the gradients float [B,K] to both sums; returns the gradient to the logits [B,K,...]."""
         p, index, at_label = ctx.saved_tensors
         spread = (-1,) + (1,) * (p.dim() - 2)
         b = to_predicted.unflatten(1, spread)

@@ -6,7 +6,8 @@ import torch
 from segkit.losses.instances.box_inst import BoxInst, valid_pixels
 from segkit.ops.instances.box_masks import sampled_box_masks
 from segkit.ops.instances.box_projection import box_projection
-from segkit.ops.instances.color_affinity import NEIGHBOURS, color_similarity, pairwise_disagreement, small_lab
+from segkit.ops.instances.color_affinity import color_similarity, small_lab
+from tests.instances.pairs import pairwise_maps
 
 META = [dict(size=(64, 80), valid=(32, 40)), dict(size=(32, 48), valid=(32, 48))]
 
@@ -28,7 +29,7 @@ def test_terms_are_the_formulas_and_the_warm_up_counts():
     known = torch.cat([sampled_box_masks(boxes[0][[1, 0]], (32, 48)), sampled_box_masks(boxes[1], (32, 48))])
     valid = valid_pixels(meta, (32, 48))[:, 2::4, 2::4]
     alike = (color_similarity(small_lab(image), valid) >= 0.3).float()[[0, 0, 1]] * known.unsqueeze(1)
-    maps = torch.stack([pairwise_disagreement(logits, shift) for shift in NEIGHBOURS], 1)
+    maps = pairwise_maps(logits)
     pairwise = (maps * alike).sum() / alike.sum()
     assert alike.sum() > 50
     loss = BoxInst(warm_up=4)

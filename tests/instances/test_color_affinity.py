@@ -9,12 +9,12 @@ from segkit.ops.instances.color_affinity import (
     NEIGHBOURS,
     color_similarity,
     pair_count,
-    pairwise_disagreement,
     pairwise_sum,
     rgb_to_lab,
     small_lab,
 )
 from segkit.ops.resizing import aligned_bilinear
+from tests.instances.pairs import pairwise_maps
 from tests.instances.published import load, off
 
 
@@ -47,7 +47,7 @@ def test_blocks_lose_the_fraction_of_their_mean():
 def test_pairs_and_their_loss_are_the_published_ones():
     known = load("boxinst")
     logits, boxes = known["logits"][:, 0].requires_grad_(), known["box"][:, 0]
-    maps = torch.stack([pairwise_disagreement(logits, shift) for shift in NEIGHBOURS], 1)
+    maps = pairwise_maps(logits)
     assert off(maps[:1], known["pairwise"]) < 1e-6
     weights = (known["similarity"] >= 0.3).float()
     loss = pairwise_sum(logits, boxes, weights, [5]) / pair_count(boxes, weights, [5])
@@ -61,7 +61,7 @@ def test_images_of_a_batch_keep_to_themselves():
     logits = torch.randn(4, 6, 5, generator=rng, dtype=torch.float64).mul_(3).requires_grad_()
     boxes = torch.rand(4, 6, 5, generator=rng, dtype=torch.float64)
     weights = torch.rand(3, 8, 6, 5, generator=rng, dtype=torch.float64)
-    maps = torch.stack([pairwise_disagreement(logits, shift) for shift in NEIGHBOURS], 1)
+    maps = pairwise_maps(logits)
     pairs = weights[[0, 2, 2, 2]] * boxes.unsqueeze(1)
     counts = [1, 0, 3]
     torch.testing.assert_close(pair_count(boxes, weights, counts), pairs.sum())
@@ -72,13 +72,15 @@ def test_images_of_a_batch_keep_to_themselves():
 
 
 def test_a_pair_by_hand_and_in_the_tails():
+    right = torch.zeros(1, 8, 1, 3)
+    right[:, NEIGHBOURS.index((0, 2))] = 1
     logits = torch.zeros(1, 1, 3)
     logits[0, 0, 0], logits[0, 0, 2] = math.log(3), -math.log(4)
-    # p = 3/4 and q = 1/5 belong together with probability 3/20 + 1/5
-    values = pairwise_disagreement(logits, (0, 2))
-    assert values[0, 0].tolist() == pytest.approx([-math.log(0.35), 0, 0])
-    far = torch.tensor([[[1e4, 0.0, 1e4], [1e4, 0.0, -1e4]]])
-    assert pairwise_disagreement(far, (0, 2))[0, :, 0].tolist() == pytest.approx([0, 1e4 - math.log(2)])
+    # p = 3/4 and q = 1/5 belong together with probability 3/20 + 1/5; the other two pixels have no such neighbour
+    assert pairwise_sum(logits, torch.ones(1, 1, 3), right, [1]).item() == pytest.approx(-math.log(0.35))
+    for far, expected in ([1e4, 0.0, 1e4], 0), ([1e4, 0.0, -1e4], 1e4 - math.log(2)):
+        value = pairwise_sum(torch.tensor([[far]]), torch.ones(1, 1, 3), right, [1])
+        assert value.item() == pytest.approx(expected)
     none = torch.zeros(0, 4, 5, requires_grad=True)
     assert pairwise_sum(none, none, torch.zeros(1, 8, 4, 5), [0]).requires_grad
     assert pair_count(none, torch.zeros(1, 8, 4, 5), [0]) == 0

@@ -35,6 +35,6 @@ def test_by_hand():
     assert matrix_nms(masks, labels, scores, kernel="linear").tolist() == pytest.approx([0.5 * 2 / 3, 0.9, 0.8, 0.7])
     assert best_scores(scores, threshold=0.7, limit=2).tolist() == [1, 2]
     assert best_scores(scores, threshold=0.7, limit=9).tolist() == [1, 2, 3]
-    with pytest.raises(ValueError, match="gaussian, linear"):
+    with pytest.raises(ValueError, match="must be one of 'gaussian', 'linear'"):
         matrix_nms(masks, labels, scores, kernel="box")
     assert matrix_nms(masks[:0], labels[:0], scores[:0]).shape == (0,)

@@ -40,7 +40,7 @@ def test_global_average_is_the_mean_over_all_processes(monkeypatch):
 
 
 def test_an_unknown_average_names_those_there_are():
-    with pytest.raises(ValueError, match="there are valid, all, global"):
+    with pytest.raises(ValueError, match="must be one of 'valid', 'all', 'global'"):
         CrossEntropy(average="mean")
 
 

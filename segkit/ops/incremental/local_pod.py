@@ -1,6 +1,6 @@
-"""Pooled outputs of a grid's cells. Douillard et al., PLOP, CVPR 2021, https://arxiv.org/abs/2011.11390, section 3.2.
+"""Local POD: features pooled along rows and columns of the cells of several grids.
 
-B batch, C channels, h w features.
+Douillard et al., PLOP, CVPR 2021, https://arxiv.org/abs/2011.11390, section 3.2. B batch, C channels, h w features.
 """
 
 import torch
@@ -8,12 +8,19 @@ from torch import Tensor
 
 
 def local_pod(features: Tensor, scales: tuple[int, ...] = (1, 2, 4)) -> Tensor:
-    """Means of the rows and of the columns of each cell of grids of s x s cells, eq. 4 and 5.
+    """Averages each row and each column of the cells of grids of s x s cells (eq. 4 and 5 of the paper).
 
-    features: float [B,C,h,w] -> float [B,n]: by scale, by cell, C times the means over the cell's columns, then C times
-    those over its rows. A cell is h // s by w // s, what is left over at the right and bottom is in none; a grid finer
-    than the map is left out. The authors' cells are squares of w // s, the same for h = w; in maps of another shape
-    theirs miss rows, or are empty and NaN.
+    A cell has h // s rows and w // s columns; rows and columns left over at the bottom and right are in no cell. The
+    cells of the authors' code are squares of w // s: the same for h = w, but on other maps they miss rows, or are empty
+    and give NaN.
+
+    Args:
+        features: float [B,C,h,w].
+        scales: the numbers s of cells per side; a grid finer than the map is left out.
+
+    Returns:
+        float [B,n], ordered by scale, then by cell; of each cell C times the means over its columns, then C times those
+        over its rows.
     """
     pooled = []
     for scale in scales:

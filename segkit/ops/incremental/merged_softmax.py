@@ -1,8 +1,8 @@
-"""Cross entropies of softmaxes in which classes are summed: the background of incremental learning.
+"""Cross entropies of softmaxes in which several classes are summed, as the background of incremental learning is.
 
-B batch, C classes of the student, K of them the teacher's, H W image. The functions keep the logits and maps of one
-channel for the backward pass and write the gradient in closed form into one tensor, where autograd would hold several
-of C channels.
+B batch, K classes of the student, K_old of the teacher, H W image. For the backward pass the functions keep the logits
+and maps of one channel, and write the gradient in closed form into one tensor; autograd would hold several tensors of K
+channels.
 """
 
 import torch
@@ -10,12 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BANDS = 8
+"""Bands of rows that an image is computed in."""
 
 
 def merged_cross_entropy(logits: Tensor, target: Tensor, num_old: int, *, ignore: int) -> Tensor:
-    """-log p_y, where p_y of every label y < K = num_old is the sum of the first K probabilities.
+    """Computes -log p_y, where p_y of every old label is the sum of the probabilities of all old classes.
 
-    logits: float [B,C,H,W], C > K; target: int64 [B,H,W] -> float [B,H,W], 0 where the label is `ignore`.
+    Args:
+        logits: float [B,K,H,W], K > num_old.
+        target: int64 [B,H,W].
+        num_old: K_old; labels below it are old.
+        ignore: label of pixels that take no part.
+
+    Returns:
+        float [B,H,W], 0 where the label is `ignore`.
     """
     target = target.long()
     valid = target != ignore
@@ -25,31 +33,33 @@ def merged_cross_entropy(logits: Tensor, target: Tensor, num_old: int, *, ignore
 
 
 class _MergedCrossEntropy(torch.autograd.Function):
+    """With the log-sum-exps O of the old, N of the new and D of all channels: log(1 + exp(N - O)), or D - z_y."""
+
     @staticmethod
     def forward(ctx, logits: Tensor, index: Tensor, is_old: Tensor, valid: Tensor, num_old: int):
-        """With the log-sum-exps O of the old, N of the new and D of all channels: log(1 + exp(N - O)), or D - z_y."""
+        """Returns float [B,H,W]."""
         old, new = logits[:, :num_old].logsumexp(1), logits[:, num_old:].logsumexp(1)
-        every = torch.logaddexp(old, new)
+        total = torch.logaddexp(old, new)
         ctx.save_for_backward(logits, index, is_old, valid, old, new)
         ctx.num_old = num_old
         of_old = F.logsigmoid(old - new).neg_()
-        return torch.where(is_old, of_old, every - logits.gather(1, index).squeeze(1)) * valid
+        return torch.where(is_old, of_old, total - logits.gather(1, index).squeeze(1)) * valid
 
     @staticmethod
     def backward(ctx, to_value: Tensor):
-        """softmax(z) minus the old channels' own softmax at labels of old classes, minus one-hot(y) elsewhere.
+        """softmax(z) minus the softmax over the old channels alone at old labels, minus one-hot(y) elsewhere.
 
-        The former is exp(z - O) (exp(O - D) - 1): no power of a positive number is taken, whatever the logits are.
+        The former is exp(z - O) (exp(O - D) - 1): the exponential never overflows, whatever the logits are.
         """
         logits, index, is_old, valid, old, new = ctx.saved_tensors
-        every = torch.logaddexp(old, new)
+        total = torch.logaddexp(old, new)
         to_value = to_value * valid
-        base = torch.where(is_old, old, every).unsqueeze(1)
+        base = torch.where(is_old, old, total).unsqueeze(1)
         # O - D = log(sigmoid(O - N)): its expm1 is -sigmoid(N - O)
         factor = torch.where(is_old, (new - old).sigmoid_().neg_(), 1.0).mul_(to_value).unsqueeze(1)
         grad = logits.clone()
         grad[:, : ctx.num_old].sub_(base)
-        grad[:, ctx.num_old :].sub_(every.unsqueeze(1))
+        grad[:, ctx.num_old :].sub_(total.unsqueeze(1))
         grad.exp_()
         grad[:, : ctx.num_old].mul_(factor)
         grad[:, ctx.num_old :].mul_(to_value.unsqueeze(1))
@@ -58,66 +68,80 @@ class _MergedCrossEntropy(torch.autograd.Function):
 
 
 def merged_distillation(logits: Tensor, teacher_logits: Tensor, *, alpha: float, merges_new: bool) -> Tensor:
-    """-(1/K) sum_c q_c log p_c with q = softmax(alpha teacher_logits) of K classes.
+    """Computes the distillation loss -(1/K_old) sum_c q_c log p_c over the classes of the teacher.
 
-    p is the student's softmax; merges_new: over all C classes, p_0 the sum of the background and of the classes that
-    the teacher does not know; otherwise over the first K classes alone.
-    logits: float [B,C,H,W], C >= K; teacher_logits: float [B,K,H,W], gets no gradient -> float [B,H,W].
+    q = softmax(alpha teacher_logits), and p is a softmax of the student.
+
+    Args:
+        logits: float [B,K,H,W], K >= K_old.
+        teacher_logits: float [B,K_old,H,W], gets no gradient.
+        alpha: factor of the teacher's logits.
+        merges_new: True takes p over all K classes, p_0 being the sum of the background and of the classes that the
+            teacher lacks; False takes p over the first K_old classes alone.
+
+    Returns:
+        float [B,H,W].
     """
     width = logits.shape[1] if merges_new else teacher_logits.shape[1]
     return _MergedDistillation.apply(logits, teacher_logits.detach().to(logits.dtype), alpha, width)
 
 
 class _MergedDistillation(torch.autograd.Function):
-    """Works in bands of rows, so that what it needs beside the gradient is small."""
+    """Works in bands of rows, so that little memory is needed beside the gradient."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, teacher_logits: Tensor, alpha: float, width: int):
-        """width: number of student channels that take part, K or C."""
-        bands = zip(logits.chunk(BANDS, 2), teacher_logits.chunk(BANDS, 2))
-        parts = [_distil(own[:, :width], teachers, alpha) for own, teachers in bands]
-        value, background, every = (torch.cat(part, 2) for part in zip(*parts))
-        ctx.save_for_backward(logits, teacher_logits, background, every)
+        """Returns float [B,H,W]. width: number of student channels that take part, K_old or K."""
+        values, backgrounds, totals = [], [], []
+        for student, teacher in zip(logits.chunk(BANDS, 2), teacher_logits.chunk(BANDS, 2)):
+            value, background, total = _distil(student[:, :width], teacher, alpha)
+            values.append(value)
+            backgrounds.append(background)
+            totals.append(total)
+        ctx.save_for_backward(logits, teacher_logits, torch.cat(backgrounds, 2), torch.cat(totals, 2))
         ctx.alpha, ctx.width = alpha, width
-        return value.squeeze(1)
+        return torch.cat(values, 2).squeeze(1)
 
     @staticmethod
     def backward(ctx, to_value: Tensor):
-        """See _to_slope; the channels that take no part get 0."""
-        logits, teacher_logits, background, every = ctx.saved_tensors
+        """See _replace_by_gradient; the channels that take no part get 0."""
+        logits, teacher_logits, background, total = ctx.saved_tensors
         grad = logits.clone()
         grad[:, ctx.width :].zero_()
-        maps = (grad[:, : ctx.width], teacher_logits, background, every, to_value.unsqueeze(1))
-        for band in zip(*(part.chunk(BANDS, 2) for part in maps)):
-            _to_slope(*band, alpha=ctx.alpha)
+        maps = (grad[:, : ctx.width], teacher_logits, background, total, to_value.unsqueeze(1))
+        for band in zip(*(x.chunk(BANDS, 2) for x in maps)):
+            _replace_by_gradient(*band, alpha=ctx.alpha)
         return grad, None, None, None
 
 
 def _distil(logits: Tensor, teacher_logits: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """-> the loss, and the log-sum-exps of the background with what it takes in and of all, float [B,1,H,W]."""
+    """Returns the loss and the log-sum-exps of the merged background and of all channels, float [B,1,H,W] each."""
     num_old = teacher_logits.shape[1]
     background = logits[:, :1]
     if logits.shape[1] > num_old:
         background = torch.logaddexp(background, logits[:, num_old:].logsumexp(1, keepdim=True))
-    every = background
+    total = background
     if num_old > 1:
-        every = torch.logaddexp(background, logits[:, 1:num_old].logsumexp(1, keepdim=True))
-    log_p = logits[:, :num_old] - every
-    log_p[:, :1] = background - every
-    return log_p.mul_(_softmax(teacher_logits, alpha)).sum(1, keepdim=True).div_(-num_old), background, every
+        total = torch.logaddexp(background, logits[:, 1:num_old].logsumexp(1, keepdim=True))
+    log_p = logits[:, :num_old] - total
+    log_p[:, :1] = background - total
+    return log_p.mul_(_softmax(teacher_logits, alpha)).sum(1, keepdim=True).div_(-num_old), background, total
 
 
-def _to_slope(
-    grad: Tensor, teacher_logits: Tensor, background: Tensor, every: Tensor, to_value: Tensor, *, alpha: float
+def _replace_by_gradient(
+    grad: Tensor, teacher_logits: Tensor, background: Tensor, total: Tensor, to_value: Tensor, *, alpha: float
 ) -> None:
-    """grad: the logits, in whose place the gradient is put. With the log-sum-exps G of the merged background and D of
-    all: exp(z - D) - q for old classes, and exp(z - G) (exp(G - D) - q_0) for the background and what it takes in."""
+    """Overwrites the logits that `grad` holds with the gradient to them.
+
+    With the log-sum-exps G of the merged background and D of all channels it is exp(z - D) - q for old classes, and
+    exp(z - G) (exp(G - D) - q_0) for the background and the classes merged into it.
+    """
     num_old = teacher_logits.shape[1]
     q = _softmax(teacher_logits, alpha)
     to_value = to_value / num_old
-    factor = (background - every).exp_().sub_(q[:, :1]).mul_(to_value)
+    factor = (background - total).exp_().sub_(q[:, :1]).mul_(to_value)
     grad[:, :1].sub_(background).exp_().mul_(factor)
-    grad[:, 1:num_old].sub_(every).exp_().sub_(q[:, 1:]).mul_(to_value)
+    grad[:, 1:num_old].sub_(total).exp_().sub_(q[:, 1:]).mul_(to_value)
     grad[:, num_old:].sub_(background).exp_().mul_(factor)
 
 

@@ -1,7 +1,7 @@
-"""Which cell of one object is which of another of its class, and a contrast that makes features say so.
+"""Dense correspondence between objects of one class, and a contrastive loss on it.
 
-Lan et al., DiscoBox, ICCV 2021, section 3.3, https://arxiv.org/abs/2105.06464.
-n objects, r others for each of them, C channels, s x s cells of an object's features.
+Lan et al., DiscoBox, ICCV 2021, section 3.3, https://arxiv.org/abs/2105.06464. n objects, r other objects for each of
+them, C channels, s x s cells of an object's features.
 """
 
 import torch
@@ -13,11 +13,20 @@ from segkit.ops.averaging import full_precision
 
 @torch.no_grad()
 def correspondence(features: Tensor, others: Tensor, *, rounds: int = 10, temperature: float = 0.05) -> Tensor:
-    """features: float [C,s,s] or [n,C,s,s]; others: float [r,C,s,s] or [n,r,C,s,s] -> float32 [r,s s,s s] or [n,r,s s,
-    s s], how much each cell of the object goes to each cell of another (rows add up to 1).
+    """Assigns the cells of an object softly to the cells of other objects.
 
-    Starts from cosines. Every round an assignment gains the mean of those of the 3 x 3 cells around both of its ends,
-    so that neighbours go to neighbours; then it goes through a softmax again.
+    Starts from cosine similarities. In every round each assignment is increased by the mean of the assignments of the 3
+    x 3 cells around both of its ends, so that neighbours go to neighbours, and goes through a softmax again.
+
+    Args:
+        features: float [C,s,s] or [n,C,s,s].
+        others: float [r,C,s,s] or [n,r,C,s,s].
+        rounds: number of rounds; 0 is the softmax of the cosines.
+        temperature: of the softmax.
+
+    Returns:
+        float32 [r,s s,s s] or [n,r,s s,s s]: for each cell of the object, its assignment to each cell of the other
+        object; rows add up to 1.
     """
     cosine = _cosines(features, others)
     shape, side = cosine.shape, features.shape[-1]
@@ -33,9 +42,18 @@ def correspondence(features: Tensor, others: Tensor, *, rounds: int = 10, temper
 def correspondence_loss(
     features: Tensor, others: Tensor, assignment: Tensor, inside: Tensor, *, temperature: float = 0.05
 ) -> Tensor:
-    """features, others, assignment: as correspondence; inside: bool or float [s,s] or [n,s,s], the objects' own cells,
-    or how much each counts -> float32 [], InfoNCE: -log softmax over the cells of another object at the one that a cell
-    is assigned to, mean over these cells and over objects; 0 with a graph without any."""
+    """InfoNCE: pulls each cell towards the cell of the other object that it is assigned to.
+
+    The loss of a cell is -log softmax over the cells of the other object, at the cell with the largest assignment.
+
+    Args:
+        features, others, assignment: see correspondence.
+        inside: bool or float [s,s] or [n,s,s], the cells that belong to the object, or the weight of each.
+        temperature: of the softmax.
+
+    Returns:
+        float32 [], the mean over the cells inside and over objects; 0 with a graph where there are none.
+    """
     cosine = _cosines(features, others) / temperature
     values = F.cross_entropy(cosine.flatten(0, -2), assignment.argmax(-1).flatten(), reduction="none")
     values = values.view(assignment.shape[:-1])
@@ -44,14 +62,14 @@ def correspondence_loss(
 
 
 def _smooth(assignment: Tensor, side: int) -> Tensor:
-    """float [m,s s,s s] -> the same, each the mean over the 3 x 3 cells around its second end, 0 outside."""
+    """Averages float [m,s s,s s] over the 3 x 3 cells around the second end; 0 outside."""
     maps = assignment.unflatten(2, (side, side))
     return F.avg_pool2d(maps, 3, stride=1, padding=1).flatten(2)
 
 
 def _cosines(features: Tensor, others: Tensor) -> Tensor:
-    """-> float32 [..., r,s s,s s]."""
-    own = F.normalize(full_precision(features).flatten(-2), dim=-2)
-    other = F.normalize(full_precision(others).flatten(-2), dim=-2)
+    """Returns float32 [...,r,s s,s s]."""
+    normalized = F.normalize(full_precision(features).flatten(-2), dim=-2)
+    others = F.normalize(full_precision(others).flatten(-2), dim=-2)
     with torch.autocast(features.device.type, enabled=False):
-        return own.transpose(-1, -2).unsqueeze(-3) @ other
+        return normalized.transpose(-1, -2).unsqueeze(-3) @ others

@@ -1,5 +1,8 @@
-"""Focal loss over cells or anchors most of which hold nothing. Lin et al., ICCV 2017, eq. 5,
-https://arxiv.org/abs/1708.02002. K classes."""
+"""Focal loss of dense detectors, most of whose cells hold no object. Lin et al., ICCV 2017, eq. 5,
+https://arxiv.org/abs/1708.02002.
+
+B batch, K classes.
+"""
 
 import torch
 from torch import Tensor
@@ -9,13 +12,22 @@ from segkit.ops.log_sigmoid import focal_of_negatives
 
 
 def sigmoid_focal_sum(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:
-    """logits: float [B,K,...]; labels: int64 [B,...], K where there is nothing -> float32 [], the sum over all elements
-    of alpha_t (1 - p_t)^gamma (-log p_t), each class against the rest."""
+    """Sums alpha_t (1 - p_t)^gamma (-log p_t) over all cells and classes, each class against the rest.
+
+    Args:
+        logits: float [B,K,...].
+        labels: int64 [B,...], K where there is no object.
+        gamma: exponent, 0 or more.
+        alpha: weight of positives, in 0..1.
+
+    Returns:
+        float32 [].
+    """
     logits, num_classes = full_precision(logits), logits.shape[1]
     index = labels.clamp_max(num_classes - 1).unsqueeze(1)
     is_object = (labels < num_classes).unsqueeze(1)
     true = logits.gather(1, index)
-    # a positive with logit x and a negative with logit -x have one loss
+    # a positive with logit x and a negative with logit -x have the same loss
     values = focal_of_negatives(logits.scatter(1, index, torch.where(is_object, -true, true)), gamma)
     at_true = values.gather(1, index) * is_object
     return (1 - alpha) * values.sum() + (2 * alpha - 1) * at_true.sum()

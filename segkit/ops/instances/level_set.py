@@ -1,6 +1,8 @@
-"""Energy of a mask as the level set that parts a box into two even regions. Chan and Vese, TIP 2001, eq. 9, in the form
-of Li et al., BoxLevelSet, ECCV 2022, section 3.2, https://arxiv.org/abs/2207.09055.
-n instances, m targets, C channels, h w mask."""
+"""Level-set energy: how unevenly a mask divides the map inside of a box into two regions.
+
+Chan and Vese, TIP 2001, eq. 9, in the form of Li et al., BoxLevelSet, ECCV 2022, section 3.2,
+https://arxiv.org/abs/2207.09055. n instances, m targets, C channels, h w mask.
+"""
 
 import torch
 from torch import Tensor
@@ -8,23 +10,41 @@ from torch import Tensor
 from segkit.ops.averaging import full_precision
 
 LEAST_AREA = 1e-5
+"""Smallest divisor of a region's mean."""
 
 
 def region_energy(masks: Tensor, boxes: Tensor, target: Tensor, *, index: Tensor | None = None) -> Tensor:
-    """masks: float [n,h,w] probabilities p; boxes: float [n,h,w] box masks b, 0 outside; target: float [m,C,h,w], the
-    map t that is to be even; index: int64 [n], which target belongs to each mask (None: m = n, one each)
-    -> float32 [n], the sum over the box's pixels of (b t - u)^2 b p + (b t - v)^2 b (1 - p), mean over channels,
-    u and v being the means of b t inside and outside of the mask.
+    """Sums the squared deviations from the mean inside and outside of each mask, over the pixels of its box.
+
+    With mask probabilities p, box masks b and the map t, it is the sum of (b t - u)^2 b p + (b t - v)^2 b (1 - p), and
+    the mean over channels; u and v are the means of b t inside and outside of the mask.
 
     The gradient reaches masks and target, the two means included; boxes get none. No map of n x C channels is made:
     many instances share the target of their image.
+
+    Args:
+        masks: float [n,h,w] probabilities.
+        boxes: float [n,h,w] box masks, 0 outside.
+        target: float [m,C,h,w], the map that is to be even in both regions.
+        index: int64 [n], the target of each mask; None for m = n, one each.
+
+    Returns:
+        float32 [n].
     """
     masks, target = full_precision(masks), full_precision(target)
     return _RegionEnergy.apply(masks, boxes.to(masks.dtype), target.to(masks.dtype), index)
 
 
 def contour_length(masks: Tensor, boxes: Tensor) -> Tensor:
-    """masks, boxes: float [n,h,w] -> float32 [n], total variation of b p plus that of b (1 - p), eq. 9's length."""
+    """Computes the total variation of the regions inside and outside of each mask, the length term of eq. 9.
+
+    Args:
+        masks: float [n,h,w] probabilities p.
+        boxes: float [n,h,w] box masks b.
+
+    Returns:
+        float32 [n], the total variation of b p plus that of b (1 - p).
+    """
     inside = full_precision(masks) * boxes
     total = masks.new_zeros(len(masks), dtype=inside.dtype)
     for region in (inside, boxes - inside):
@@ -33,20 +53,27 @@ def contour_length(masks: Tensor, boxes: Tensor) -> Tensor:
 
 
 def box_areas(boxes: Tensor) -> Tensor:
-    """boxes: float [n,h,w] -> float [n], their sums, at least 1: what an energy is divided by."""
+    """Returns the area of each box mask, at least 1, which energies are divided by.
+
+    Args:
+        boxes: float [n,h,w].
+
+    Returns:
+        float [n].
+    """
     return boxes.sum((1, 2)).clamp_min(1)
 
 
 class _RegionEnergy(torch.autograd.Function):
     """Energies with the gradient in closed form.
 
-    At the means the energy does not change with them (its derivative there is 0), unless a region is smaller than
-    LEAST_AREA: there u = s / LEAST_AREA is no mean, and `pull`, the energy's derivative by u over the area, counts.
+    The derivative of the energy by a mean is 0, unless its region is smaller than LEAST_AREA: then u = s / LEAST_AREA
+    is not the mean, and the derivative by u over the area, `pull`, counts.
     """
 
     @staticmethod
     def forward(ctx, masks: Tensor, boxes: Tensor, target: Tensor, index: Tensor | None) -> Tensor:
-        """-> float [n]."""
+        """Returns float [n]."""
         inside = masks * boxes
         outside = boxes - inside
         energy = masks.new_zeros(len(masks))
@@ -55,10 +82,10 @@ class _RegionEnergy(torch.autograd.Function):
             area = region.sum((1, 2))
             divisor = area.clamp_min(LEAST_AREA)
             for c in range(target.shape[1]):
-                even = _channel(target, c, index) * boxes
-                total = (even * region).sum((1, 2))
+                channel = _channel(target, c, index) * boxes
+                total = (channel * region).sum((1, 2))
                 mean = total / divisor
-                energy += even.sub_(mean.view(-1, 1, 1)).square_().mul_(region).sum((1, 2))
+                energy += channel.sub_(mean.view(-1, 1, 1)).square_().mul_(region).sum((1, 2))
                 means.append(mean)
                 pulls.append(torch.where(area < LEAST_AREA, -2 * (total - mean * area) / divisor, 0.0))
         shape = (2, target.shape[1], len(masks), 1, 1)
@@ -68,26 +95,26 @@ class _RegionEnergy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, to_energy: Tensor):
-        """to_energy: float [n] -> gradients to masks [n,h,w] and target [m,C,h,w]."""
+        """Takes the gradient float [n] to the energies; returns those to masks [n,h,w] and target [m,C,h,w]."""
         masks, boxes, target, (u, v), (pull_in, pull_out) = ctx.saved_tensors
         weight = boxes * (to_energy / target.shape[1]).view(-1, 1, 1)
         slope, to_target = torch.zeros_like(masks), None
         for c in range(target.shape[1]):
-            even = _channel(target, c, ctx.index) * boxes
-            slope.addcmul_(even - (u[c] + v[c]) / 2, 2 * (v[c] - u[c])).addcmul_(even, pull_in[c] - pull_out[c])
+            channel = _channel(target, c, ctx.index) * boxes
+            slope.addcmul_(channel - (u[c] + v[c]) / 2, 2 * (v[c] - u[c])).addcmul_(channel, pull_in[c] - pull_out[c])
         if ctx.needs_input_grad[2]:
             to_target = torch.zeros_like(target)
             inside = masks * boxes
             for c in range(target.shape[1]):
-                even = _channel(target, c, ctx.index) * boxes
-                to_even = (2 * (even - u[c]) + pull_in[c]) * inside
-                to_even += (2 * (even - v[c]) + pull_out[c]) * (boxes - inside)
-                _add_to_channel(to_target, to_even.mul_(weight), c, ctx.index)
+                channel = _channel(target, c, ctx.index) * boxes
+                to_channel = (2 * (channel - u[c]) + pull_in[c]) * inside
+                to_channel += (2 * (channel - v[c]) + pull_out[c]) * (boxes - inside)
+                _add_to_channel(to_target, to_channel.mul_(weight), c, ctx.index)
         return slope.mul_(weight), None, to_target, None
 
 
 def _channel(target: Tensor, c: int, index: Tensor | None) -> Tensor:
-    """One channel of each instance's target, float [n,h,w]."""
+    """Returns one channel of each instance's target, float [n,h,w]."""
     return target[:, c] if index is None else target[:, c].index_select(0, index)
 
 

@@ -1,5 +1,8 @@
-"""Masks diffused among neighbours of alike color. Li et al., Box2Mask, TPAMI 2024, section 3.4 (local consistency
-module), https://arxiv.org/abs/2212.01579. B images, n instances in the order of their images, h w mask."""
+"""Local consistency: masks are diffused among neighbouring pixels of similar color.
+
+Li et al., Box2Mask, TPAMI 2024, section 3.4 (local consistency module), https://arxiv.org/abs/2212.01579. B batch, n
+instances in the order of their images, h w mask.
+"""
 
 from collections.abc import Sequence
 
@@ -10,17 +13,27 @@ from torch import Tensor
 from segkit.ops.averaging import full_precision
 
 DILATION = 2
+"""Distance of the neighbours in pixels."""
+
 SHIFTS = tuple((y, x) for y in (0, 2, 4) for x in (0, 2, 4) if (y, x) != (2, 2))
-"""Places of the eight neighbours in a map padded by DILATION, from the upper left by rows."""
+"""Offsets of the eight neighbours in a map padded by DILATION, row by row from the upper left."""
 
 SHARPNESS = 0.3
+"""Color difference, in standard deviations, at which a weight falls to exp(-1) of that of an equal color."""
 
 
 def local_affinity(image: Tensor) -> Tensor:
-    """image: float [B,3,h,w] -> float32 [B,8,h,w], how much each neighbour at distance 2 counts (they add up to 1).
+    """Computes the weight of each of the eight neighbours at distance 2 by its color.
 
-    A neighbour's difference to the pixel is taken in standard deviations (unbiased) of the eight, each channel for
-    itself; minus its square over SHARPNESS squared, mean over channels, goes through a softmax.
+    The difference between a neighbour and the pixel is measured in standard deviations (unbiased) of the eight
+    neighbours, each channel by itself. Minus its square over SHARPNESS squared, averaged over channels, goes through a
+    softmax over the neighbours.
+
+    Args:
+        image: float [B,3,h,w].
+
+    Returns:
+        float32 [B,8,h,w]; the weights of a pixel add up to 1.
     """
     image = full_precision(image)
     padded = F.pad(image, [DILATION] * 4, mode="replicate")
@@ -31,11 +44,17 @@ def local_affinity(image: Tensor) -> Tensor:
 
 
 def diffuse(masks: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10) -> Tensor:
-    """masks: float [n,h,w] in the order of their images; affinity: float [B,8,h,w]; counts: B numbers of instances that
-    add up to n -> float32 [n,h,w], each pixel replaced `iterations` times by the weighted mean of its neighbours.
+    """Replaces each pixel by the weighted mean of its neighbours, several times. The gradient reaches the masks alone.
 
-    The gradient reaches the masks alone. iterations = 1 is what weights of Box2Mask published before April 2023 were
-    trained with: each of their ten rounds started from the first mask again.
+    Args:
+        masks: float [n,h,w] in the order of their images.
+        affinity: float [B,8,h,w], see local_affinity.
+        counts: the number of instances of each image, n in all.
+        iterations: number of rounds. Weights of Box2Mask published before April 2023 were trained with what is 1 here:
+            each of their ten rounds started from the first mask again.
+
+    Returns:
+        float32 [n,h,w].
     """
     return _Diffusion.apply(full_precision(masks), affinity, tuple(counts), iterations)
 
@@ -43,14 +62,29 @@ def diffuse(masks: Tensor, affinity: Tensor, counts: Sequence[int], *, iteration
 def local_consistency(
     masks: Tensor, boxes: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10
 ) -> Tensor:
-    """masks, boxes: float [n,h,w]; affinity, counts: as diffuse takes them -> float32 [], how far diffusion moves the
-    masks, mean over the pixels of all boxes together: 0 without an instance."""
+    """Local consistency loss: the mean absolute change of the masks by diffusion, inside of their boxes.
+
+    Args:
+        masks: float [n,h,w] in the order of their images.
+        boxes: float [n,h,w] box masks.
+        affinity, counts, iterations: see diffuse.
+
+    Returns:
+        float32 [], the mean over the pixels of all boxes together; 0 without an instance.
+    """
     moved = movements(masks, boxes, affinity, counts, iterations=iterations)
     return moved.sum() / boxes.sum().clamp_min(1)
 
 
 def movements(masks: Tensor, boxes: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10) -> Tensor:
-    """As local_consistency -> float32 [n], how far each mask is moved in its box, the sum over pixels."""
+    """Sums the absolute change of each mask by diffusion over the pixels of its box.
+
+    Args:
+        masks, boxes, affinity, counts, iterations: see local_consistency.
+
+    Returns:
+        float32 [n].
+    """
     masks = full_precision(masks)
     moved = diffuse(masks, affinity, counts, iterations=iterations) - masks
     return (moved.abs() * boxes).sum((1, 2))
@@ -61,26 +95,27 @@ def _shifted(padded: Tensor, shift: tuple[int, int], shape: Sequence[int]) -> Te
 
 
 class _Diffusion(torch.autograd.Function):
-    """A linear map, the same in every round: its transpose is applied as often, and no round is kept."""
+    """Diffusion is a linear map, the same in every round: its transpose is applied as often, and no round is kept."""
 
     @staticmethod
     def forward(ctx, masks: Tensor, affinity: Tensor, counts: tuple[int, ...], iterations: int) -> Tensor:
-        """-> float [n,h,w]."""
+        """Returns float [n,h,w]."""
         ctx.save_for_backward(affinity)
         ctx.counts, ctx.iterations = counts, iterations
-        affinity = affinity.to(masks.dtype)
-        return torch.cat([_diffused(part, one, iterations) for part, one in zip(masks.split(counts), affinity)])
+        by_image = zip(masks.split(counts), affinity.to(masks.dtype))
+        return torch.cat([_diffused(image_masks, weights, iterations) for image_masks, weights in by_image])
 
     @staticmethod
     def backward(ctx, to_output: Tensor):
-        """to_output: float [n,h,w] -> the gradient to the masks."""
+        """Takes the gradient float [n,h,w] to the output; returns that to the masks."""
         affinity = ctx.saved_tensors[0].to(to_output.dtype)
-        parts = zip(to_output.split(ctx.counts), affinity)
-        return torch.cat([_transposed(part, one, ctx.iterations) for part, one in parts]), None, None, None
+        by_image = zip(to_output.split(ctx.counts), affinity)
+        gradients = [_transposed(gradient, weights, ctx.iterations) for gradient, weights in by_image]
+        return torch.cat(gradients), None, None, None
 
 
 def _diffused(masks: Tensor, affinity: Tensor, iterations: int) -> Tensor:
-    """masks: [n,h,w] of one image; affinity: [8,h,w] -> [n,h,w]."""
+    """Diffuses the masks [n,h,w] of one image by its affinity [8,h,w]."""
     for _ in range(iterations):
         padded = F.pad(masks.unsqueeze(1), [DILATION] * 4, mode="replicate")[:, 0]
         masks = torch.zeros_like(masks)
@@ -90,7 +125,7 @@ def _diffused(masks: Tensor, affinity: Tensor, iterations: int) -> Tensor:
 
 
 def _transposed(gradient: Tensor, affinity: Tensor, iterations: int) -> Tensor:
-    """The transpose of _diffused: each pixel hands its gradient to the neighbours, the padding its own to the edge."""
+    """The transpose of _diffused: each pixel hands its gradient to its neighbours, and the padding hands it on."""
     n, height, width = gradient.shape
     for _ in range(iterations):
         padded = gradient.new_zeros(n, height + 2 * DILATION, width + 2 * DILATION)
@@ -101,7 +136,7 @@ def _transposed(gradient: Tensor, affinity: Tensor, iterations: int) -> Tensor:
 
 
 def _folded(padded: Tensor, dim: int) -> Tensor:
-    """Adds the replicated border along one dimension to the edge it is a copy of -> without that border."""
+    """Cuts off the replicated border along one dimension, after adding it to the edge it is a copy of."""
     size = padded.shape[dim] - 2 * DILATION
     inner = padded.narrow(dim, DILATION, size)
     inner.narrow(dim, 0, 1).add_(padded.narrow(dim, 0, DILATION).sum(dim, keepdim=True))

@@ -1,50 +1,85 @@
-"""Queries matched with objects at the least cost. Carion et al., DETR, ECCV 2020, section 3.1; costs of Li et al.,
-Box2Mask, TPAMI 2024, section 3.3, https://arxiv.org/abs/2212.01579. Q queries, n objects, K classes, h w mask,
-H W image."""
+"""Bipartite matching of queries and objects, and its costs.
+
+Carion et al., DETR, ECCV 2020, section 3.1; costs of Li et al., Box2Mask, TPAMI 2024, section 3.3,
+https://arxiv.org/abs/2212.01579. Q queries, n objects, K classes, h w mask, H W image.
+"""
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import projection_costs, projections
+from segkit.ops.resizing import resize
 
 PIXELS_AT_ONCE = 2**23
-"""Of enlarged masks: 32 MiB."""
+"""Pixels of enlarged masks that are held at a time: 32 MiB."""
 
 IMPOSSIBLE = 1e6
+"""In place of costs that are not finite."""
 
 
 def class_costs(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits: float [Q,K+1]; labels: int64 [n] -> float32 [Q,n], minus the probability of each object's class."""
+    """Computes minus the probability that each query gives to the class of each object.
+
+    Args:
+        logits: float [Q,K+1], the last class being no object.
+        labels: int64 [n].
+
+    Returns:
+        float32 [Q,n].
+    """
     return -full_precision(logits).softmax(1)[:, labels]
 
 
 def enlarged_projections(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """logits: float [Q,h,w]; size: (H, W) -> float32 [Q,H] and [Q,W], the largest probability of each row and column of
-    the masks resized to the image; a few queries at a time, so that all of them never exist in that size."""
+    """Projects masks onto both axes after resizing them to the image, see box_projection.projections.
+
+    A few queries are resized at a time, so that not all of them exist at that size at once.
+
+    Args:
+        logits: float [Q,h,w].
+        size: (H, W).
+
+    Returns:
+        The largest probability of each row, float32 [Q,H], and of each column, float32 [Q,W].
+    """
     step = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
-    parts = []
-    for some in full_precision(logits.detach()).split(step):
-        large = F.interpolate(some.unsqueeze(1), size=size, mode="bilinear", align_corners=False)[:, 0]
-        parts.append((large.amax(2), large.amax(1)))
-    rows, columns = (torch.cat(each).sigmoid() for each in zip(*parts))  # the largest logit is the largest probability
-    return rows, columns
+    rows, columns = [], []
+    for chunk in full_precision(logits.detach()).split(step):
+        large = resize(chunk, size=size)
+        rows.append(large.amax(2))
+        columns.append(large.amax(1))
+    # the largest logit is the largest probability
+    return torch.cat(rows).sigmoid(), torch.cat(columns).sigmoid()
 
 
 def box_costs(logits: Tensor, masks: Tensor) -> Tensor:
-    """logits: float [Q,h,w]; masks: uint8 or bool [n,H,W], boxes as masks -> float32 [Q,n], see projection_costs."""
-    known = tuple(part.float() for part in projections(masks))
-    return projection_costs(enlarged_projections(logits, tuple(masks.shape[1:])), known)
+    """Computes the projection loss of every pair of a query and a box, see projection_costs.
+
+    Args:
+        logits: float [Q,h,w].
+        masks: uint8 or bool [n,H,W], boxes as masks.
+
+    Returns:
+        float32 [Q,n].
+    """
+    rows, columns = projections(masks)
+    size = (masks.shape[1], masks.shape[2])
+    return projection_costs(enlarged_projections(logits, size), (rows.float(), columns.float()))
 
 
 def hungarian(costs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """costs: float [Q,n] each -> for each (queries, objects) int64 [min(Q, n)] on the host, queries rising.
+    """Matches queries and objects of each image at the least total cost, with one transfer to the host.
 
-    Each object gets one query; of more objects than queries those that would cost most stay without. One transfer to
-    the host. Costs that are not finite count as IMPOSSIBLE: the loss of such a step says so.
+    Each object gets one query. Where there are more objects than queries, those that would cost most get none.
+
+    Args:
+        costs: float [Q,n] each. Costs that are not finite count as IMPOSSIBLE; the loss of such a step reports them.
+
+    Returns:
+        For each image the matched queries and objects, int64 [min(Q, n)] each on the host, queries increasing.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,6 +1,8 @@
-"""Masks known at points, and what queries cost as objects by them. Cheng et al., Mask2Former, CVPR 2022, section 3.3,
-https://arxiv.org/abs/2112.01527; points as in Kirillov et al., PointRend, CVPR 2020, section 3.3. Q queries, n objects,
-P points, h w map."""
+"""Mask losses and matching costs at sampled points.
+
+Cheng et al., Mask2Former, CVPR 2022, section 3.3, https://arxiv.org/abs/2112.01527; points as in Kirillov et al.,
+PointRend, CVPR 2020, section 3.3. Q queries, n objects, P points, h w map.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,15 @@ from torch import Tensor
 
 
 def at_places(maps: Tensor, places: Tensor) -> Tensor:
-    """maps: float [n,h,w]; places: float [n,P,2] or [1,P,2], x and y with 0 and 1 at the borders -> float [n,P],
-    bilinear, 0 beyond."""
+    """Samples each map bilinearly at points.
+
+    Args:
+        maps: float [n,h,w].
+        places: float [n,P,2] or [1,P,2], x and y, 0 and 1 at the borders of the map; samples outside are 0.
+
+    Returns:
+        float [n,P].
+    """
     if not len(maps):
         return maps.new_zeros(0, places.shape[1]) + maps.sum()
     grid = (2 * places - 1).expand(len(maps), -1, -1).unsqueeze(2)
@@ -19,27 +28,58 @@ def at_places(maps: Tensor, places: Tensor) -> Tensor:
 def uncertain_places(
     logits: Tensor, points: int, generator: torch.Generator, *, oversample: float = 3.0, importance: float = 0.75
 ) -> Tensor:
-    """logits: float [n,h,w] -> float [n,points,2], for each map: of oversample * points random places the importance *
-    points whose logit is nearest to 0, the others anywhere."""
+    """Draws points of each map, most of them where the prediction is uncertain.
+
+    Of oversample * points random points, the importance * points whose logit is nearest to 0 are taken; the others are
+    drawn anywhere.
+
+    Args:
+        logits: float [n,h,w].
+        points: number of points.
+        generator: on the device of the logits.
+        oversample: number of random points over `points`.
+        importance: share of uncertain points.
+
+    Returns:
+        float [n,points,2], see at_places.
+    """
     count, device = len(logits), logits.device
     places = torch.rand(count, int(oversample * points), 2, device=device, generator=generator)
-    chosen = int(importance * points)
-    index = at_places(logits.detach(), places).abs().topk(chosen, 1, largest=False).indices
-    best = places.gather(1, index.unsqueeze(2).expand(-1, -1, 2))
-    return torch.cat([best, torch.rand(count, points - chosen, 2, device=device, generator=generator)], 1)
+    num_uncertain = int(importance * points)
+    index = at_places(logits.detach(), places).abs().topk(num_uncertain, 1, largest=False).indices
+    uncertain = places.gather(1, index.unsqueeze(2).expand(-1, -1, 2))
+    others = torch.rand(count, points - num_uncertain, 2, device=device, generator=generator)
+    return torch.cat([uncertain, others], 1)
 
 
-def point_dice(chances: Tensor, known: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """chances, known: float [n,P] in 0..1 -> float [n], 1 - (2 ab + smooth) / (a + b + smooth)."""
-    return 1 - (2 * (chances * known).sum(1) + smooth) / (chances.sum(1) + known.sum(1) + smooth)
+def point_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Computes the Dice loss 1 - (2 ab + smooth) / (a + b + smooth) of each object.
+
+    Args:
+        probabilities, target: float [n,P] in 0..1.
+        smooth: added to both terms of the fraction.
+
+    Returns:
+        float [n].
+    """
+    numerator = 2 * (probabilities * target).sum(1) + smooth
+    return 1 - numerator / (probabilities.sum(1) + target.sum(1) + smooth)
 
 
-def mask_costs(logits: Tensor, known: Tensor, *, smooth: float = 1.0) -> tuple[Tensor, Tensor]:
-    """logits: float [Q,P]; known: float [n,P] in 0..1 -> float [Q,n] each: every pair's binary cross entropy, its mean
-    over points, and every pair's point_dice."""
+def mask_costs(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Computes the mask losses of every pair of a query and an object.
+
+    Args:
+        logits: float [Q,P].
+        target: float [n,P] in 0..1.
+        smooth: see point_dice.
+
+    Returns:
+        The binary cross entropy, its mean over points, and the Dice loss; float [Q,n] each.
+    """
     with torch.autocast(logits.device.type, enabled=False):
         # -t log p - (1 - t) log(1 - p) = softplus(x) - t x
-        entropy = (F.softplus(logits).sum(1, keepdim=True) - logits @ known.T) / max(logits.shape[1], 1)
-        chances = logits.sigmoid()
-        sums = chances.sum(1, keepdim=True) + known.sum(1)
-        return entropy, 1 - (2 * (chances @ known.T) + smooth) / (sums + smooth)
+        entropy = (F.softplus(logits).sum(1, keepdim=True) - logits @ target.T) / max(logits.shape[1], 1)
+        probabilities = logits.sigmoid()
+        sums = probabilities.sum(1, keepdim=True) + target.sum(1)
+        return entropy, 1 - (2 * (probabilities @ target.T) + smooth) / (sums + smooth)

@@ -1,4 +1,6 @@
-"""Classification loss of the queries of a mask classifier, shared by box and mask losses."""
+"""Classification loss of the queries of a mask classifier, shared by box and mask losses. B batch, Q queries, K
+classes.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +12,23 @@ from segkit.ops.averaging import full_precision
 def query_class_loss(
     logits: Tensor, matches: list[tuple[Tensor, Tensor]], labels: list[Tensor], no_object: float
 ) -> Tensor:
-    """logits: float [B,Q,K+1] -> float32 [], cross entropy over the sum of the class weights."""
+    """Computes the cross entropy of the queries' classes, divided by the sum of the class weights.
+
+    Args:
+        logits: float [B,Q,K+1], the last class being no object.
+        matches: B of the matched queries and objects, int64 each, as matching.hungarian returns them. The target of
+            other queries is no object.
+        labels: B of int64 [n], the classes of the objects.
+        no_object: weight of the class no object; the other classes have weight 1.
+
+    Returns:
+        float32 [].
+    """
     num_classes = logits.shape[2] - 1
     target = torch.full(logits.shape[:2], num_classes, device=logits.device)
     for row, (queries, objects), label in zip(target, matches, labels):
-        queries, objects = (part.to(label.device, non_blocking=True) for part in (queries, objects))
+        queries = queries.to(label.device, non_blocking=True)
+        objects = objects.to(label.device, non_blocking=True)
         row[queries] = label[objects]
     weight = torch.ones(num_classes + 1, device=logits.device)
     weight[-1] = no_object

@@ -1,6 +1,6 @@
-"""Spanning trees of images rooted at the upper left pixel, with pointers to every second, fourth, ... ancestor.
+"""Spanning trees of images, rooted at the upper left pixel, with pointers to every second, fourth, ... ancestor.
 
-B images, V = h w vertices (y w + x), E edges as in spanning_tree.
+B batch, C channels, h w map, V = h w vertices (y w + x), E edges as in spanning_tree.
 """
 
 import math
@@ -17,11 +17,14 @@ SLOTS = 4
 
 
 class Jump(NamedTuple):
-    """Steps of 2^k edges towards the root, from the places first, first + 1, ..., V - 1.
+    """Steps of 2^k edges towards the root, from the positions first, first + 1, ..., V - 1 of a tree.
 
-    ancestor: int64 [V - first], where they lead to, never falling; starts: int64 [places led to], how many of these
-    steps end before each place (only where the host knows `first`; elsewhere None, first is 0 and a step beyond the
-    root stays where it is).
+    Attributes:
+        first: the first position from which the step does not lead beyond the root. Where the host does not know it, it
+            is 0, and a step beyond the root stays at its position.
+        ancestor: int64 [V - first], the positions that the steps lead to, never decreasing if `first` is known.
+        starts: int64 [number of positions led to], how many of the steps end before each position; None where the host
+            does not know `first`.
     """
 
     first: int
@@ -30,8 +33,13 @@ class Jump(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """order: int64 [V], vertex at each place, breadth first from the root; parent: int64 [V], place of each place's
-    parent, the root's being its own; jumps: of 1, 2, 4, ... edges."""
+    """A rooted tree whose vertices are numbered by position: breadth first from the root.
+
+    Attributes:
+        order: int64 [V], the vertex at each position.
+        parent: int64 [V], the position of each position's parent; the root's is its own.
+        jumps: steps of 1, 2, 4, ... edges.
+    """
 
     order: Tensor
     parent: Tensor
@@ -39,7 +47,14 @@ class Tree(NamedTuple):
 
 
 def image_trees(guide: Tensor) -> list[Tree]:
-    """guide: float [B,C,h,w] -> B minimum spanning trees on its device."""
+    """Builds the rooted minimum spanning tree of each image.
+
+    Args:
+        guide: float [B,C,h,w], the images or features that edges are weighted by.
+
+    Returns:
+        B trees on the device of the guide.
+    """
     size = (guide.shape[2], guide.shape[3])
     chosen = spanning_edges(edge_weights(guide), size)
     if guide.device.type == "cpu":
@@ -48,7 +63,7 @@ def image_trees(guide: Tensor) -> list[Tree]:
 
 
 def _tree_on_host(chosen: np.ndarray, size: tuple[int, int]) -> Tree:
-    """chosen: bool [E] -> the tree, searched by scipy; jumps end with the tree's depth."""
+    """Roots a tree of the edges chosen, bool [E], by scipy; its jumps end with the depth of the tree."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import breadth_first_order
 
@@ -56,9 +71,9 @@ def _tree_on_host(chosen: np.ndarray, size: tuple[int, int]) -> Tree:
     edges = grid_edges(*size)[chosen]
     graph = csr_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(number, number))
     order, before = breadth_first_order(graph, 0, directed=False)
-    place = np.empty(number, np.int64)
-    place[order] = np.arange(number)
-    parent = np.concatenate([[0], place[before[order[1:]]]])
+    position = np.empty(number, np.int64)
+    position[order] = np.arange(number)
+    parent = np.concatenate([[0], position[before[order[1:]]]])
     ancestor, first, jumps = parent[1:], 1, []
     while len(ancestor):
         led_to = np.arange(ancestor[-1] + 1)
@@ -69,57 +84,68 @@ def _tree_on_host(chosen: np.ndarray, size: tuple[int, int]) -> Tree:
 
 
 def root_trees(chosen: Tensor, size: tuple[int, int]) -> list[Tree]:
-    """chosen: bool [B,E] -> B trees, all at once on any device, no value read on the host."""
+    """Roots the trees of a batch at once, on any device and without reading a value on the host.
+
+    Args:
+        chosen: bool [B,E], the edges of each tree.
+        size: (h, w).
+
+    Returns:
+        B trees.
+    """
     batch, vertices = len(chosen), size[0] * size[1]
     distance, parent = _tour(chosen, size)
     num_jumps = max(1, math.ceil(math.log2(max(vertices, 2))))
-    own = torch.arange(batch * vertices, device=chosen.device)
-    depth, pointer = (parent != own).long(), parent
+    vertex = torch.arange(batch * vertices, device=chosen.device)
+    depth, pointer = (parent != vertex).long(), parent
     for _ in range(num_jumps):
         depth, pointer = depth + depth[pointer], pointer[pointer]
     # by depth, then as the tour meets them: children stand in the order of their parents
     key = depth * (SLOTS * vertices + 1) - distance
     order = key.view(batch, vertices).argsort(1)
-    place = torch.empty_like(order).scatter_(1, order, torch.arange(vertices, device=order.device).expand_as(order))
-    up = place.gather(1, parent.view(batch, vertices).gather(1, order) % vertices)
+    arange = torch.arange(vertices, device=order.device).expand_as(order)
+    position = torch.empty_like(order).scatter_(1, order, arange)
+    up = position.gather(1, parent.view(batch, vertices).gather(1, order) % vertices)
     depth = depth.view(batch, vertices).gather(1, order)
-    return [_tree_of_pointers(*parts, num_jumps) for parts in zip(order, up, depth)]
+    return [_tree_of_pointers(*rows, num_jumps) for rows in zip(order, up, depth)]
 
 
 def _tree_of_pointers(order: Tensor, parent: Tensor, depth: Tensor, num_jumps: int) -> Tree:
-    own, pointer, jumps = torch.arange(len(order), device=order.device), parent, []
+    position, pointer, jumps = torch.arange(len(order), device=order.device), parent, []
     for k in range(num_jumps):
-        jumps.append(Jump(0, torch.where(depth < 2**k, own, pointer), None))
+        jumps.append(Jump(0, torch.where(depth < 2**k, position, pointer), None))
         pointer = pointer[pointer]
     return Tree(order, parent, jumps)
 
 
 def _tour(chosen: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """chosen: bool [B,E] -> steps to the end of the walk around each tree from where it first meets the vertex
-    int64 [B V], and its parent int64 [B V] (of all images together; the root's its own).
+    """Walks around each tree of the edges chosen, bool [B,E] (an Euler tour).
 
-    Each edge is two arcs. After an arc comes the next one around the vertex that it leads to; the first arc of the
-    root ends the walk. The steps from each arc to the end are counted by doubling pointers.
+    Returns int64 [B V] twice: the steps from where the walk first meets each vertex to its end, and the parent of each
+    vertex (of all images together; the root's is its own).
+
+    Each edge is two arcs. After an arc comes the next one around the vertex that it leads to; the first arc of the root
+    ends the walk. The steps from each arc to the end are counted by pointer doubling.
     """
-    (batch, _), (height, width), device = chosen.shape, size, chosen.device
+    batch, device = len(chosen), chosen.device
+    height, width = size
     split = (height - 1) * width
     below = chosen[:, :split].view(batch, height - 1, width)
     right = chosen[:, split:].view(batch, height, width - 1)
     has = torch.zeros(batch, height, width, SLOTS, dtype=torch.bool, device=device)
     has[:, 1:, :, 0], has[:, :, 1:, 1], has[:, :, :-1, 2], has[:, :-1, :, 3] = below, right, right, below
     has = has.view(-1, SLOTS)
-    own = torch.arange(len(has), device=device)
+    vertex = torch.arange(len(has), device=device)
     slot = torch.arange(SLOTS, device=device)
+    neighbour = vertex.unsqueeze(1) + torch.tensor([-width, -1, 1, width], device=device)
     # a slot without an edge points to its own vertex
-    leads_to = torch.where(
-        has, own.unsqueeze(1) + torch.tensor([-width, -1, 1, width], device=device), own.unsqueeze(1)
-    )
+    leads_to = torch.where(has, neighbour, vertex.unsqueeze(1))
     following = slot.expand_as(has)
     for step in (3, 2, 1):
         candidate = (slot + step) % SLOTS
         following = torch.where(has[:, candidate], candidate, following)
     opposite = leads_to * SLOTS + (SLOTS - 1 - slot)
-    arc = own.unsqueeze(1) * SLOTS + slot
+    arc = vertex.unsqueeze(1) * SLOTS + slot
     after = leads_to * SLOTS + following.flatten()[opposite]
     start = torch.arange(batch, device=device) * (height * width)
     start = (start * SLOTS + has[start].long().argmax(1)).repeat_interleave(height * width).unsqueeze(1)
@@ -129,6 +155,6 @@ def _tour(chosen: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         steps, pointer = steps + steps[pointer], pointer[pointer]
     steps = steps.view_as(arc)
     is_up = has & (steps < steps.flatten()[opposite])
-    parent = torch.where(is_up, leads_to, 0).sum(1) + torch.where(is_up.any(1), 0, own)
+    parent = torch.where(is_up, leads_to, 0).sum(1) + torch.where(is_up.any(1), 0, vertex)
     met = torch.where(is_up, steps.flatten()[opposite], 0).sum(1)
     return met, parent

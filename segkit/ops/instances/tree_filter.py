@@ -1,7 +1,7 @@
-"""Filter along the spanning tree of an image: every pixel becomes a mean of all, near ones on the tree count most.
+"""Tree filter: each pixel becomes a mean of all pixels, weighted by how near they are on a spanning tree of the image.
 
-Song et al., Learnable Tree Filter, NeurIPS 2019, eq. 3 and 4, https://arxiv.org/abs/1909.12513.
-B images, n instances in the order of their images, C channels, h w map, V = h w vertices.
+Song et al., Learnable Tree Filter, NeurIPS 2019, eq. 3 and 4, https://arxiv.org/abs/1909.12513. B batch, n instances in
+the order of their images, C channels, h w map, V = h w vertices. Positions are those of rooted_tree.Tree.
 """
 
 from collections.abc import Sequence
@@ -15,46 +15,66 @@ from segkit.ops.instances.rooted_tree import Jump, Tree
 
 
 def tree_filter(masks: Tensor, guide: Tensor, trees: Sequence[Tree], counts: Sequence[int], *, sigma: float) -> Tensor:
-    """masks: float [n,h,w] in the order of their images; guide: float [B,C,h,w]; trees: B of rooted_tree.image_trees;
-    counts: B numbers of instances that add up to n -> float32 [n,h,w].
+    """Filters masks along the spanning trees of their images.
 
-    out_i = sum_j K_ij x_j / sum_j K_ij, where K_ij is the product along the tree's path from i to j of
-    exp(-|e_a - e_b|^2 / sigma) over its edges ab, e the guide. The gradient reaches masks and guide; detach a guide
-    that is to get none. Published: sigma = 0.02 with the (detached) image, 1 with learnt features.
+    out_i = sum_j K_ij x_j / sum_j K_ij, where K_ij is the product of exp(-|e_a - e_b|^2 / sigma) over the edges ab of
+    the tree's path from i to j, e being the guide. The gradient reaches masks and guide; detach a guide that shall get
+    none.
+
+    Args:
+        masks: float [n,h,w] in the order of their images.
+        guide: float [B,C,h,w].
+        trees: B of rooted_tree.image_trees.
+        counts: the number of instances of each image, n in all.
+        sigma: published: 0.02 with the (detached) image, 1 with learned features.
+
+    Returns:
+        float32 [n,h,w].
     """
     masks, guide = full_precision(masks), full_precision(guide)
-    parts = zip(masks.flatten(1).split(tuple(counts)), guide.flatten(2), trees)
-    filtered = [_Filter.apply(part, edge_similarity(one, tree, sigma), tree) for part, one, tree in parts]
+    filtered = []
+    for image_masks, image_guide, tree in zip(masks.flatten(1).split(tuple(counts)), guide.flatten(2), trees):
+        filtered.append(_Filter.apply(image_masks, edge_similarity(image_guide, tree, sigma), tree))
     return torch.cat(filtered).view_as(masks)
 
 
 def edge_similarity(guide: Tensor, tree: Tree, sigma: float) -> Tensor:
-    """guide: float [C,V] -> float [V], exp(-|e_v - e_parent|^2 / sigma) at each place of the tree, 0 at its root."""
+    """Computes the similarity exp(-|e_v - e_parent|^2 / sigma) of each vertex and its parent.
+
+    Args:
+        guide: float [C,V], e.
+        tree: of the image.
+        sigma: see tree_filter.
+
+    Returns:
+        float [V] by position of the tree, 0 at its root.
+    """
     guide = guide[:, tree.order]
     distance = (guide[:, 1:] - guide[:, tree.parent[1:]]).square().sum(0)
     return F.pad(torch.exp(-distance / sigma), (1, 0))
 
 
 class _Filter(torch.autograd.Function):
-    """K is symmetric: the gradient to x is K applied to g / (K 1), g being that to the output.
+    """K is symmetric: with g the gradient to the output, the gradient to x is K applied to g / (K 1).
 
-    The gradient to an edge's similarity is a sum over pairs of pixels on both sides of it. With S_v, the sum over v's
-    subtree, and A_v, that over the whole tree, a pair meets as S_v of one and A_parent - w_v S_v of the other.
+    The gradient to the similarity of an edge is a sum over pairs of pixels on both sides of it. With S_v the sum over
+    the subtree of v, A_v that over the whole tree and w_v the similarity of v, a pair adds S_v of one times A_parent -
+    w_v S_v of the other.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, similarity: Tensor, tree: Tree) -> Tensor:
-        """x: float [n,V]; similarity: float [V] -> float [n,V]."""
+        """Takes x float [n,V] and similarity float [V]; returns float [n,V]."""
         ones = x.new_ones(1, x.shape[1])
         below, whole = _sums(torch.cat([x, ones])[:, tree.order].T, similarity, tree)
         ctx.tree = tree
-        is_learnt = ctx.needs_input_grad[1]
-        ctx.save_for_backward(similarity, whole if is_learnt else whole[:, -1:], below if is_learnt else None)
+        is_learned = ctx.needs_input_grad[1]
+        ctx.save_for_backward(similarity, whole if is_learned else whole[:, -1:], below if is_learned else None)
         return _on_grid(whole[:, :-1] / whole[:, -1:], tree)
 
     @staticmethod
     def backward(ctx, to_output: Tensor):
-        """to_output: float [n,V] -> gradients to x [n,V] and to similarity [V]."""
+        """Takes the gradient float [n,V] to the output; returns those to x [n,V] and to similarity [V]."""
         similarity, whole, below = ctx.saved_tensors
         tree = ctx.tree
         scaled = to_output[:, tree.order].T / whole[:, -1:]
@@ -68,16 +88,15 @@ class _Filter(torch.autograd.Function):
 
 
 def _on_grid(rows: Tensor, tree: Tree) -> Tensor:
-    """rows: [V,n] by place -> [n,V] by vertex."""
+    """Reorders rows [V,n] by position to [n,V] by vertex."""
     return torch.empty_like(rows).index_copy_(0, tree.order, rows).T
 
 
 def _sums(rows: Tensor, similarity: Tensor, tree: Tree) -> tuple[Tensor, Tensor]:
-    """rows: float [V,n] by place; similarity: float [V] -> S and A, the K-weighted sums over each place's subtree and
-    over the whole tree, float [V,n].
+    """Returns the K-weighted sums of rows [V,n] over each position's subtree and over the whole tree, float [V,n].
 
-    Pointer doubling: a step adds what lies 2^k edges further down (then up), with the product of the similarities on
-    the way, so log2(depth) steps do for both passes.
+    Pointer doubling: step k adds the sums 2^k edges further down (then up), times the product of the similarities on
+    the way, so that log2(depth) steps do for both passes.
     """
     below, ways = rows.clone(memory_format=torch.contiguous_format), _products(similarity, tree)
     for way, jump in zip(ways, tree.jumps):
@@ -89,7 +108,7 @@ def _sums(rows: Tensor, similarity: Tensor, tree: Tree) -> tuple[Tensor, Tensor]
 
 
 def _products(similarity: Tensor, tree: Tree) -> list[Tensor]:
-    """-> for each jump float [V - first], the product of the similarities on its way; 0 for one beyond the root."""
+    """Returns for each jump the product of the similarities on its way, float [V - first]; 0 beyond the root."""
     ways: list[Tensor] = []
     for before, jump in zip([None, *tree.jumps], tree.jumps):
         if before is None:
@@ -101,19 +120,19 @@ def _products(similarity: Tensor, tree: Tree) -> list[Tensor]:
 
 
 def _add_descendants(sums: Tensor, way: Tensor, jump: Jump) -> None:
-    """sums: [V,n]; adds to each place those of its descendants at the end of the jump."""
+    """Adds to each position of sums [V,n] the sums of its descendants at the far end of the jump."""
     if jump.starts is None:
         sums.index_add_(0, jump.ancestor, sums * way.unsqueeze(1))
-    else:  # a bag of consecutive places: several times faster on a CPU than index_add_, and summed in order
-        places = torch.arange(jump.first, len(sums))
-        bags = F.embedding_bag(places, sums, jump.starts, mode="sum", per_sample_weights=way)
+    else:  # a bag of consecutive positions: several times faster on a CPU than index_add_, and summed in order
+        positions = torch.arange(jump.first, len(sums))
+        bags = F.embedding_bag(positions, sums, jump.starts, mode="sum", per_sample_weights=way)
         sums[: len(bags)] += bags
 
 
 def _add_ancestors(sums: Tensor, way: Tensor, jump: Jump) -> None:
-    """sums: [V,n]; adds to each place that of its ancestor at the end of the jump."""
+    """Adds to each position of sums [V,n] the sum of its ancestor at the end of the jump."""
     if jump.starts is None:
         sums.addcmul_(sums.index_select(0, jump.ancestor), way.unsqueeze(1))
     else:
-        one_each = torch.arange(len(way))
-        sums[jump.first :] += F.embedding_bag(jump.ancestor, sums, one_each, mode="sum", per_sample_weights=way)
+        bag_starts = torch.arange(len(way))  # one position in each bag
+        sums[jump.first :] += F.embedding_bag(jump.ancestor, sums, bag_starts, mode="sum", per_sample_weights=way)

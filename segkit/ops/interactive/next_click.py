@@ -1,6 +1,7 @@
-"""The simulated clicks of iterative training. RITM, Sofiiuk et al., arXiv 2102.06583, section 3.2, and its code.
+"""Simulated clicks of iterative training. RITM, Sofiiuk et al., arXiv 2102.06583, section 3.2, and its code.
 
-B batch, H W image, P clicks per sign. Everything is a tensor operation on the inputs' device: nothing waits for it.
+B batch, H W image, P clicks per sign. All functions are tensor operations on the inputs' device; the host never waits
+for it.
 """
 
 import torch
@@ -10,16 +11,25 @@ from segkit.ops.interactive.distance import edt_5x5
 
 
 def error_regions(probabilities: Tensor, target: Tensor, *, threshold: float = 0.49) -> tuple[Tensor, Tensor]:
-    """Where the next click of each sample may fall. probabilities: float [B,1,H,W]; target: 0..1, -1 = ignored,
-    [B,H,W] or [B,1,H,W] -> region bool [B,H,W], empty where nothing is wrong, and is_positive bool [B].
+    """Finds the region of each sample in which the next click may fall.
 
-    Missed: target > .5 and probability < threshold; wrong: target <= .5 (ignored pixels too) and probability >
-    threshold. The kind whose distance to its boundary is larger gets the click (a tie: negative), in the pixels with
-    more than half of that distance: about a quarter of a convex region, the paper's erosion.
+    False negatives have target > 0.5 and probability < threshold, false positives target <= 0.5 (ignored pixels too)
+    and probability > threshold. The click goes to the sign of error whose largest distance to its boundary is larger
+    (in a tie: false positives, a negative click), to the pixels with more than half of that distance. That is about a
+    quarter of a convex region and stands for the erosion of the paper.
+
+    Args:
+        probabilities: float [B,1,H,W] in 0..1.
+        target: [B,H,W] or [B,1,H,W] in 0..1, -1 = ignored.
+        threshold: probability above which a pixel counts as object.
+
+    Returns:
+        The region bool [B,H,W], empty where nothing is wrong, and is_positive bool [B], the sign of the click.
     """
-    found, is_object = probabilities.detach().squeeze(1), target.view(target.shape[0], *target.shape[-2:]) > 0.5
-    missed = is_object & (found < threshold)
-    wrong = ~is_object & (found > threshold)
+    predicted = probabilities.detach().squeeze(1)
+    is_object = target.view(target.shape[0], *target.shape[-2:]) > 0.5
+    missed = is_object & (predicted < threshold)
+    wrong = ~is_object & (predicted > threshold)
     distance = edt_5x5(torch.cat([missed, wrong])).unflatten(0, (2, -1))
     deepest = distance.flatten(2).amax(2)
     is_positive = deepest[0] > deepest[1]
@@ -28,34 +38,61 @@ def error_regions(probabilities: Tensor, target: Tensor, *, threshold: float = 0
 
 
 def draw_pixel(region: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """region: bool [B,H,W] -> int64 [B,2] (y, x) uniform in each sample's region, (-1, -1) where it is empty.
-    rng: on the CPU or the region's device; None = the device's default."""
+    """Draws one pixel of each sample's region, all with equal probability.
+
+    Args:
+        region: bool [B,H,W].
+        rng: a generator on the CPU or on the region's device; None is the default one of the region's device.
+
+    Returns:
+        int64 [B,2] (y, x), (-1, -1) where the region is empty.
+    """
     batch, _, width = region.shape
     rank = region.flatten(1).cumsum(1)
     number = rank[:, -1]
     device = region.device if rng is None else rng.device
     uniform = torch.rand(batch, generator=rng, device=device, dtype=torch.float64).to(region.device, non_blocking=True)
     wanted = torch.minimum((uniform * number).long() + 1, number)
-    place = torch.searchsorted(rank, wanted[:, None]).squeeze(1)
-    pixel = torch.stack([place // width, place % width], dim=1)
+    index = torch.searchsorted(rank, wanted[:, None]).squeeze(1)
+    pixel = torch.stack([index // width, index % width], dim=1)
     return torch.where((number > 0)[:, None], pixel, -1)
 
 
 def next_training_clicks(
     probabilities: Tensor, target: Tensor, rng: torch.Generator | None = None, *, threshold: float = 0.49
 ) -> Tensor:
-    """One click per sample, uniform in its error region. probabilities: float [B,1,H,W]; target: [B,H,W] or [B,1,H,W],
-    0..1, -1 = ignored; rng as in draw_pixel -> float32 [B,3] (y, x, 1 = positive or 0); y = x = -1 without an error."""
+    """Draws one click per sample, uniformly in its error region.
+
+    Args:
+        probabilities: float [B,1,H,W] in 0..1.
+        target: [B,H,W] or [B,1,H,W] in 0..1, -1 = ignored.
+        rng: see draw_pixel.
+        threshold: probability above which a pixel counts as object.
+
+    Returns:
+        float32 [B,3] of y, x and the sign (1 positive, 0 negative); y = x = -1 for a sample without an error.
+    """
     region, is_positive = error_regions(probabilities, target, threshold=threshold)
     pixel = draw_pixel(region, rng)
     return torch.cat([pixel, is_positive[:, None]], dim=1).float()
 
 
 def add_clicks(clicks: Tensor, new: Tensor, order: int) -> Tensor:
-    """clicks: float32 [B,2P,3]; new: float32 [B,3] of next_training_clicks; order: 1..P, counts the added clicks.
+    """Adds one click to each sample.
 
-    -> a copy of clicks with (y, x, order) at slot P - order (positive) or 2P - order (negative): each half fills from
-    its end and what stands there is overwritten. A sample without an error stays as it is. ValueError beyond P.
+    A positive click (y, x, order) goes to row P - order, a negative one to row 2P - order: each half fills from its
+    end, and what stood there is overwritten. A sample without an error does not change.
+
+    Args:
+        clicks: float32 [B,2P,3] of y, x, order, first P positive.
+        new: float32 [B,3] as next_training_clicks returns it.
+        order: 1..P, the number of added clicks with this one.
+
+    Returns:
+        A changed copy of the clicks.
+
+    Raises:
+        ValueError: for an order beyond P.
     """
     per_sign = clicks.shape[1] // 2
     if not 1 <= order <= per_sign:
