@@ -1,7 +1,7 @@
 """What version 0.1.0 computed and saved: every runner takes the same first steps, and its checkpoints go on.
 
-The traces are the log of `train` with 0.1.0 on one processor; the same code on another one rounds differently, so numbers
-are compared to four digits here. On the processor of the trace they are equal to the last digit.
+The traces are the log of `train` with 0.1.0 on one processor; the same code on another one rounds differently, so
+numbers are compared to four digits here. On the processor of the trace they are equal to the last digit.
 """
 
 import json

@@ -5,8 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-
 from segkit.cli.preflight import unscorable
+
 from segkit.data.instances.coco import COCOInstances, ISAIDInstances, LVISInstances
 from segkit.data.instances.penn_fudan import PennFudanInstances
 from segkit.data.loader import EvalItems, TrainItems, collate_eval, collate_train, train_loader
