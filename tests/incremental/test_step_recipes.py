@@ -13,7 +13,7 @@ from segkit.config import dump, load_config
 from segkit.data.incremental.class_steps import ClassSteps
 from segkit.data.statistics import class_statistics
 from segkit.data.transforms.crops import RandomResizedCrop
-from segkit.engine.setup import build_dataset
+from segkit.engine.setup import DataSets, build_dataset
 from tests.incremental.test_step_runs import PLAIN, config, loop_of
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_check_says_how_many_images_a_step_has(tmp_path, capsys):
     (tmp_path / "run.py").write_text(dump(config()))
     assert main(["train", str(tmp_path / "run.py"), "--check"]) == 0
     said = capsys.readouterr().out
-    data = build_dataset(build_runner(config()).stages(config())[0].overrides["train"]["dataset"])
+    data = build_dataset(build_runner(config()).stages(config(), DataSets())[0].overrides["train"]["dataset"])
     assert isinstance(data, ClassSteps) and data.facts[0] in said
     assert data.facts[0].startswith("images that a step trains on, of 12: step 0 ")
 

@@ -7,11 +7,12 @@ import torch
 
 from segkit.api import build_runner
 from segkit.cli import train
-from segkit.cli.preflight import preflight
-from segkit.config import Config, dump
+from segkit.config import dump
 from segkit.engine import checkpoint
 from segkit.engine.hooks import Hook, standard_hooks
 from segkit.engine.loop import Loop
+from segkit.engine.preflight import preflight
+from segkit.engine.setup import DataSets
 from segkit.registry import ConfigError
 from tests.incremental.test_step_runs import MIB, config, loop_of, trained  # noqa: F401
 from tests.test_loop import CPU
@@ -66,7 +67,7 @@ def with_head(name: str, **runner) -> dict:
 def test_what_only_a_later_step_would_meet(cfg, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         loop_of(cfg, tmp_path)
-    assert build_runner(with_head("Unbiased", init="random")).stages(with_head("Unbiased", init="random"))
+    assert build_runner(with_head("Unbiased", init="random")).stages(with_head("Unbiased", init="random"), DataSets())
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,15 @@ def test_regulariser(regulariser, message):
         build_runner(config(regulariser=regulariser))
 
 
+def check(cfg: dict, **options):
+    preflight(cfg, build_runner(cfg), DataSets(), limit=2, **options)
+
+
 def test_from_step(trained, tmp_path):  # noqa: F811
     with pytest.raises(ConfigError, match="--from-step -1: this run has the steps 0 to 2"):
         loop_of(config(), tmp_path, stage=-1)
     with pytest.raises(ConfigError, match="--from-step 3: this run has the steps 0 to 2"):
-        preflight(Config(config()), limit=2, stage=3)
+        check(config(), stage=3)
     (tmp_path / "run.py").write_text(dump(config()))
     assert train.main([str(tmp_path / "run.py"), "--from-step", "1", "--resume", "--device", "cpu"]) == 2
 
@@ -111,14 +116,14 @@ def test_resumed_with_other_steps_images_or_labels(trained, tmp_path):  # noqa: 
 def test_a_start_that_is_missing_or_of_more_classes(trained, tmp_path):  # noqa: F811
     folder, _ = trained
     with pytest.raises(ConfigError, match=r"gone\.pt: step 1 begins with the checkpoint of step 0, which is missing"):
-        preflight(Config(config(start=str(tmp_path / "gone.pt"))), limit=2)
+        check(config(start=str(tmp_path / "gone.pt")))
     longer = folder / "step1" / "last.pt"
     with pytest.raises(ConfigError, match="on 5 classes, the task has 3 in step 0, and the checkpoint alone"):
-        preflight(Config(config(start=str(longer))), limit=2)
+        check(config(start=str(longer)))
     nameless = checkpoint.read(longer)
     torch.save({"model": nameless["model"]}, tmp_path / "nameless.pt")
     with pytest.raises(ConfigError, match=r"its classifiers have \[3, 2\] outputs, those of step 0 have \[3\]"):
-        preflight(Config(config(start=str(tmp_path / "nameless.pt"))), limit=2)
+        check(config(start=str(tmp_path / "nameless.pt")))
 
 
 def test_scores_are_kept_when_the_run_stops_in_the_last_evaluation(tmp_path):

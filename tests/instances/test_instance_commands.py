@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from segkit.cli import instances, predict, test, train
+from segkit.cli import predict, test, train
 from segkit.config import dump
 from segkit.registry import ConfigError
+from segkit.runners.instances.tables import instance_tables
+from segkit.runners.instances.writer import InstanceWriter
 from segkit.viz.draw import save_png
 from tests.instances.test_box_runner import sections
 
@@ -70,26 +72,28 @@ def test_annotations_that_do_not_fit(tmp_path):
     file = tmp_path / "ids.json"
     file.write_text(json.dumps(dict(images=[], categories=[dict(id=1, name="cat")])))
     with pytest.raises(ConfigError, match="no category 'dog'"):
-        instances.Results(("dog",), str(file))
-    results = instances.Results(("cat",), str(file))
+        InstanceWriter(tmp_path, ("dog",), annotations=file)
+    writer = InstanceWriter(tmp_path, ("cat",), annotations=file)
     with pytest.raises(ConfigError, match="the checkpoint does not name its classes"):
-        instances.Results((), str(file))
+        InstanceWriter(tmp_path, (), annotations=file)
     with pytest.raises(ConfigError, match="list no image of this name"):
-        results.add(tmp_path / "one.png", "one", dict(masks=[], scores=[], labels=[], boxes=[]))
+        image = np.zeros((4, 4, 3), np.uint8)
+        writer.add(tmp_path / "one.png", "one", image, dict(masks=[], scores=[], labels=[], boxes=[]))
     file.write_text(json.dumps(dict(images=[dict(id=7)], categories=[dict(id=1, name="cat")])))
     with pytest.raises(ConfigError, match="image 7 has no file_name"):
-        instances.Results(("cat",), str(file))
+        InstanceWriter(tmp_path, ("cat",), annotations=file)
 
 
 def test_ids_of_lvis_whose_images_have_an_address_alone(tmp_path):
     file = tmp_path / "lvis.json"
     images = [dict(id=5, coco_url="http://images.cocodataset.org/val2017/000000000005.jpg")]
     file.write_text(json.dumps(dict(images=images, categories=[dict(id=3, name="cat")])))
-    results = instances.Results(("cat",), str(file))
+    writer = InstanceWriter(tmp_path, ("cat",), annotations=file)
     mask = dict(size=[4, 4], counts=b"04")
     found = dict(masks=[mask], scores=[0.5], labels=[0], boxes=[[0, 0, 2, 2]])
-    results.add(tmp_path / "000000000005.jpg", "x", found)
-    assert [(one["image_id"], one["category_id"]) for one in results.entries] == [(5, 3)]
+    writer.add(tmp_path / "000000000005.jpg", "x", np.zeros((4, 4, 3), np.uint8), found)
+    assert [(entry["image_id"], entry["category_id"]) for entry in writer.entries] == [(5, 3)]
+    assert json.loads(writer.close().read_text()) == writer.entries
 
 
 def test_tables_show_unknown_values_and_classes():
@@ -98,7 +102,7 @@ def test_tables_show_unknown_values_and_classes():
         matched={"recall": 50.0, "objects": 4},
         images=3,
     )
-    assert instances.tables(scores) == [
+    assert instance_tables(scores).split("\n") == [
         "cat    20.00",
         "dog        -",
         "",
@@ -111,4 +115,4 @@ def test_tables_show_unknown_values_and_classes():
         "   50.00        4",
         "",
     ]
-    assert instances.tables(dict(mIoU=3.0)) == []
+    assert instance_tables(dict(mIoU=3.0)) == ""

@@ -5,7 +5,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-from segkit.cli.preflight import unscorable
 
 from segkit.data.instances.coco import COCOInstances, ISAIDInstances, LVISInstances
 from segkit.data.instances.penn_fudan import PennFudanInstances
@@ -14,6 +13,7 @@ from segkit.data.samplers import AspectGrouped
 from segkit.data.transforms.boxes import BoxesOfMasks, BoxMasks
 from segkit.data.transforms.geometry import dense_masks
 from segkit.data.transforms.sizes import Flip, Pad, RandomShortSide, Resize
+from segkit.engine.preflight import unscorable
 from segkit.files import DataError
 from segkit.metrics.coco_ap import CocoAP
 from segkit.metrics.lvis_ap import LvisAP

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.cli import test as test_command
+from segkit.api import chosen_sets, config_of_set
 from segkit.config import load_config
 from segkit.registry import SCHEDULES, ConfigError
 from segkit.schema import check
@@ -72,7 +72,7 @@ def test_sets_are_drawn_as_published():
 def test_a_set_has_an_inference_of_its_own():
     cfg = load_config(FOLDER / "hrnet18_itermask_cocolvis.py", ("inference.clicks.zoom.skip=2",))
     cfg.setdefault("inference", {})
-    targets = {name: test_command.of_set(cfg, part)["inference"]["clicks"] for name, part in cfg["test"].items()}
+    targets = {name: config_of_set(cfg, part)["inference"]["clicks"] for name, part in cfg["test"].items()}
     assert targets["DAVIS"] == {"zoom": {"skip": 2, "target": 600}}
     assert targets["GrabCut"] == {"zoom": {"skip": 2}} == cfg["inference"]["clicks"]
     with pytest.raises(ConfigError, match=r"test\.DAVIS\.inference\.clicks\.zoom\.tagret.*target"):
@@ -83,7 +83,7 @@ def test_a_set_has_an_inference_of_its_own():
 
 def test_some_of_the_sets():
     parts = {"DAVIS": {"a": 1}, "SBD": {"b": 2}}
-    assert test_command.chosen(parts, None) == parts
-    assert test_command.chosen(parts, ["SBD"]) == {"SBD": {"b": 2}}
+    assert chosen_sets(parts, ()) == parts
+    assert chosen_sets(parts, ["SBD"]) == {"SBD": {"b": 2}}
     with pytest.raises(ConfigError, match="--sets davis: the config names DAVIS, SBD"):
-        test_command.chosen(parts, ["davis"])
+        chosen_sets(parts, ["davis"])
