@@ -101,5 +101,5 @@ def test_a_misspelt_law_is_told_before_anything_is_read(tmp_path, capsys):
     sections["losses"][0]["class_weight"] = "median"
     assert train.main([config(tmp_path, dump(sections)), "--check"]) == 2
     error = capsys.readouterr().err
-    assert "losses.0.class_weight = 'median': no such law; there are inverse, median_frequency" in error
+    assert "losses.0.class_weight = 'median': no such law; available: inverse, median_frequency" in error
     assert not (tmp_path / "work_dirs").exists()

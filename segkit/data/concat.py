@@ -1,4 +1,4 @@
-"""Data sets made of data sets: one after the other, or mixed by shares."""
+"""Data sets made of other data sets: one after the other, or mixed in given proportions."""
 
 from collections.abc import Sequence
 
@@ -7,42 +7,75 @@ import numpy as np
 from segkit.data.dataset import Dataset
 from segkit.files import DataError
 from segkit.registry import DATASETS
-from segkit.types import IGNORE, Sample
+from segkit.types import Sample
 
 
 class Chain(Sequence):
-    """Several sequences as one, without a copy."""
+    """Several sequences read as one, without a copy.
 
-    def __init__(self, parts: Sequence[Sequence]):
-        self._parts = parts
-        self._ends = np.cumsum([len(part) for part in parts])
+    Args:
+        sequences: whatever has a length and is read by index, at least one.
+    """
+
+    def __init__(self, sequences: Sequence):
+        self._sequences = sequences
+        self._ends = np.cumsum([len(sequence) for sequence in sequences])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def place(self, index: int) -> tuple[int, int]:
-        """-> (number of the part, index within it)."""
+    def locate(self, index: int) -> tuple[int, int]:
+        """Finds an item of the whole.
+
+        Args:
+            index: position in the whole, negative from its end.
+
+        Returns:
+            The number of the sequence that holds the item, and the item's index within that sequence.
+        """
         index = range(len(self))[index]
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return part, index - int(self._ends[part] - len(self._parts[part]))
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - int(self._ends[number] - len(self._sequences[number]))
 
     def __getitem__(self, index: int):
-        part, inner = self.place(index)
-        return self._parts[part][inner]
+        number, inner = self.locate(index)
+        return self._sequences[number][inner]
+
+
+class Ids(Chain):
+    """The ids of several data sets' items, "number of the set:id".
+
+    Args:
+        datasets: the sets, in order.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]):
+        super().__init__([dataset.ids for dataset in datasets])
+
+    def __getitem__(self, index: int) -> str:
+        number, inner = self.locate(index)
+        return f"{number}:{self._sequences[number][inner]}"
 
 
 @DATASETS.register
 class Concat(Dataset):
-    """The items of several data sets of equal classes, one set after the other: dict(type="Concat", datasets=[...]).
+    """Several data sets of equal classes, one after the other.
 
-    Ids begin with the set's number, "0:name", because two sets may have items of one name.
+    In a config: dict(type="Concat", datasets=[dict(type=...), ...]). Ids begin with the number of the set, "0:name",
+    because two sets may have items of the same name.
+
+    Args:
+        datasets: the sets, at least one, each with at least one item.
+
+    Raises:
+        DataError: where a set is empty, or has other classes or another ignored label than the first.
     """
 
     parts = {"datasets": DATASETS}
 
     def __init__(self, datasets: Sequence[Dataset]):
         if not datasets:
-            raise DataError(f"{type(self).__name__}: no data set in datasets")
+            raise DataError(f"{type(self).__name__}: no data set in datasets; name at least one")
         first = datasets[0]
         for number, other in enumerate(datasets):
             if len(other) == 0:
@@ -52,65 +85,64 @@ class Concat(Dataset):
                     f"datasets[{number}]: {type(other).__name__} has classes {', '.join(other.classes[:4])} ... and "
                     f"{type(first).__name__} {', '.join(first.classes[:4])} ...; only equal classes can be joined"
                 )
-            if getattr(other, "ignore", IGNORE) != getattr(first, "ignore", IGNORE):
-                raise DataError(f"datasets[{number}]: another value is ignored than in datasets[0]")
+            if other.ignore != first.ignore:
+                raise DataError(
+                    f"datasets[{number}]: {type(other).__name__} ignores label {other.ignore} and datasets[0] label "
+                    f"{first.ignore}; only sets that ignore the same label can be joined"
+                )
         self.datasets = list(datasets)
-        self.classes, self.palette = first.classes, first.palette
-        self.ignore = getattr(first, "ignore", IGNORE)
-        self.notes = tuple(note for inner in datasets for note in inner.notes)
+        self.classes, self.palette, self.ignore = first.classes, first.palette, first.ignore
+        self.notes = tuple(note for dataset in datasets for note in dataset.notes)
         self._chain = Chain(self.datasets)
         self.ids = Ids(self.datasets)
 
-    def _at(self, index: int) -> tuple[Dataset, int]:
-        part, inner = self._chain.place(index)
-        return self.datasets[part], inner
+    def _locate(self, index: int) -> tuple[Dataset, int]:
+        """The set that holds the item, and the item's index in it."""
+        number, inner = self._chain.locate(index)
+        return self.datasets[number], inner
 
     def path(self, index: int) -> str:
-        inner, place = self._at(index)
-        return inner.path(place)
+        dataset, inner = self._locate(index)
+        return dataset.path(inner)
 
     def mask_path(self, index: int) -> str:
-        inner, place = self._at(index)
-        return inner.mask_path(place)
+        dataset, inner = self._locate(index)
+        return dataset.mask_path(inner)
 
     def has_mask(self, index: int) -> bool:
-        inner, place = self._at(index)
-        return inner.has_mask(place)
+        dataset, inner = self._locate(index)
+        return dataset.has_mask(inner)
 
     def image(self, index: int) -> np.ndarray:
-        """-> the inner data set's image."""
-        inner, place = self._at(index)
-        return inner.image(place)
+        """Returns the image of the set that holds the item."""
+        dataset, inner = self._locate(index)
+        return dataset.image(inner)
 
     def mask(self, index: int) -> np.ndarray:
-        """-> the inner data set's mask."""
-        inner, place = self._at(index)
-        return inner.mask(place)
+        """Returns the label map of the set that holds the item."""
+        dataset, inner = self._locate(index)
+        return dataset.mask(inner)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """-> the inner data set's sample, with the id of the whole."""
-        inner, place = self._at(index)
-        sample = inner.sample(place, rng)
+        """Returns the sample of the set that holds the item, with the id "number of the set:id"."""
+        dataset, inner = self._locate(index)
+        sample = dataset.sample(inner, rng)
         return Sample({**sample, "meta": {**sample["meta"], "id": self.ids[index]}})
-
-
-class Ids(Chain):
-    """Ids of the items of several data sets, "set:id"."""
-
-    def __init__(self, datasets: Sequence[Dataset]):
-        super().__init__([inner.ids for inner in datasets])
-
-    def __getitem__(self, index: int) -> str:
-        part, inner = self.place(index)
-        return f"{part}:{self._parts[part][inner]}"
 
 
 @DATASETS.register
 class Mixed(Concat):
-    """A training mixture: each sample comes from a data set drawn by `ratios` and is a uniform item of it.
+    """A training mixture: each sample comes from a randomly drawn data set and is a uniformly drawn item of it.
 
-    The index chooses nothing, it only counts: an epoch is as long as all sets together. `image` and `mask` by index are
-    those of Concat. ratios: one positive number per set, of any sum.
+    The index only counts, it chooses nothing: an epoch is as long as all sets together. `image` and `mask` by index are
+    those of Concat.
+
+    Args:
+        datasets: as for Concat.
+        ratios: one positive number per set, of any sum: the proportions in which the sets are drawn.
+
+    Raises:
+        DataError: as Concat, and where `ratios` is not one positive number per set.
     """
 
     parts = {"datasets": DATASETS}
@@ -123,8 +155,13 @@ class Mixed(Concat):
         self.ratios = shares / shares.sum()
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """-> a sample of a random item; rng draws the set, the item and what the set itself leaves to chance."""
-        part = int(rng.choice(len(self.datasets), p=self.ratios))
-        inner = int(rng.integers(len(self.datasets[part])))
-        before = sum(len(dataset) for dataset in self.datasets[:part])
+        """Returns the sample of a random item.
+
+        Args:
+            index: not used.
+            rng: draws the set, then the item, then what the set itself leaves to chance.
+        """
+        number = int(rng.choice(len(self.datasets), p=self.ratios))
+        inner = int(rng.integers(len(self.datasets[number])))
+        before = sum(len(dataset) for dataset in self.datasets[:number])
         return super().sample(before + inner, rng)

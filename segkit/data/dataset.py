@@ -1,60 +1,94 @@
-"""The contract of a data set, and where its files lie."""
+"""The base class of data sets, and the folders in which their files lie."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from segkit.files import DataError
-from segkit.types import Sample
+from segkit.types import IGNORE, Color, Meta, Sample, WithArguments
 
 
 def resolve_root(root: str | None, folder: str) -> Path:
-    """root: the user's folder or None -> that folder, or $SEGKIT_DATA/<folder>, or data/<folder>."""
+    """Returns the folder of a data set.
+
+    Args:
+        root: the folder the user names, "~" allowed; None for the default.
+        folder: name of the set's folder below the data root.
+
+    Returns:
+        `root` where it is given, else $SEGKIT_DATA/<folder>, or data/<folder> where the variable is not set.
+    """
     if root is not None:
         return Path(root).expanduser()
     return Path(os.environ.get("SEGKIT_DATA", "data")) / folder
 
 
-class Dataset:
+class Dataset(WithArguments):
     """Images with labels, read one at a time by index.
 
-    classes: K names; palette: K (r,g,b) in 0..255; folder: name under the data root.
-    notes: remarks on the files for the pre-flight report (masks without an image ...).
-    A subclass sets `ids` and gives `image(index)` and `mask(index)`; instance sets override `sample`.
+    Every data set derives from this class. A subclass sets `ids`, `classes` and `palette` and gives `image(index)` and
+    `mask(index)`; sets of object instances override `sample` instead of `mask`, and have `annotations`, their truth in
+    COCO form, for the metrics that need it.
+
+    Attributes:
+        classes: K names.
+        palette: K colors (r, g, b) in 0..255.
+        folder: name of the set's folder below the data root.
+        ids: one name per item.
+        ignore: the label of pixels that are neither trained nor scored; -1 in data sets for clicks.
+        sizes: int [items, 2], (H, W) of each image as stored, for samplers that group images by shape; None where the
+            set does not know them without reading the images.
+        shown: the labels that the masks can hold; None for all K classes. The pre-flight check looks for these alone.
+        notes: warnings about the files for the pre-flight report (masks without an image ...).
+        facts: further lines for the pre-flight report.
     """
 
     classes: tuple[str, ...] = ()
-    palette: tuple[tuple[int, int, int], ...] = ()
+    palette: tuple[Color, ...] = ()
     folder: str = ""
+    ids: Sequence[str]
+    ignore: int = IGNORE
+    sizes: np.ndarray | None = None
+    shown: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
-    ids: list[str]
+    facts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def path(self, index: int) -> str:
-        """The image's file, for messages."""
+        """Returns the image's file, for messages."""
         return self.ids[index]
 
     def mask_path(self, index: int) -> str:
-        """The label's file, for messages."""
+        """Returns the label's file, for messages."""
         return self.path(index)
 
     def image(self, index: int) -> np.ndarray:
-        """-> uint8 or float32 [H,W,C], RGB where C is 3."""
+        """Returns the image, uint8 or float32 [H,W,C], RGB where C is 3."""
         raise NotImplementedError(f"{type(self).__name__} gives no image()")
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 or int16 [H,W]: class indices 0..K-1 and the ignore value."""
+        """Returns the label map, uint8 or int16 [H,W] of class indices 0..K-1 and the ignore value."""
         raise NotImplementedError(f"{type(self).__name__} gives no mask()")
 
     def has_mask(self, index: int) -> bool:
-        """Whether the image is labelled; test splits without public labels have none."""
+        """Whether the image is labelled; test splits without public labels have no masks."""
         return True
 
     def check_size(self, index: int, mask_size: tuple[int, ...], size: tuple[int, int]) -> None:
-        """DataError where the label's (H, W) is not the image's."""
+        """Checks that the labels have the size of their image.
+
+        Args:
+            index: the item.
+            mask_size: (H, W) of the labels.
+            size: (H, W) of the image.
+
+        Raises:
+            DataError: where the two differ.
+        """
         if tuple(mask_size) != tuple(size):
             turned = "; turned by 90 degrees? EXIF orientation is not applied" if mask_size == size[::-1] else ""
             raise DataError(
@@ -63,11 +97,21 @@ class Dataset:
             )
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """-> image, mask (if there is one) and meta(id, path, size=(H0,W0)) of one item; rng serves random choices."""
+        """Reads one item.
+
+        Args:
+            index: the item.
+            rng: for sets that choose something at random; this method does not use it.
+
+        Returns:
+            A sample with image, mask where the image is labelled, and meta (id, path, size = (H, W) as stored).
+
+        Raises:
+            DataError: where a file cannot be used, or the mask's size is not the image's.
+        """
         image = self.image(index)
         height, width = image.shape[:2]
-        meta = dict(id=self.ids[index], path=self.path(index), size=(height, width))
-        sample = Sample(image=image, meta=meta)
+        sample = Sample(image=image, meta=Meta(id=self.ids[index], path=self.path(index), size=(height, width)))
         if self.has_mask(index):
             mask = self.mask(index)
             self.check_size(index, mask.shape, (height, width))

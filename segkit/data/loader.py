@@ -1,6 +1,7 @@
 """From a data set to batches of tensors: seeding by position, collation, worker processes."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -10,19 +11,32 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset
 from segkit.data.samplers import Sampler, batches, shard
-from segkit.types import CLICK_IGNORE, IGNORE, Batch, Sample
+from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
-LISTS = ("boxes", "labels", "crowd")
-SIZES = ("size", "valid", "whole")
+SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
+"""A transform."""
+
+LISTED_KEYS = ("boxes", "labels", "crowd")
+"""Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
+
+META_SIZES = ("size", "valid", "whole")
+"""Keys of meta that hold a pair (height, width)."""
 
 
 class TrainItems(TorchDataset):
-    """Item (position, index) -> transformed sample; its randomness is a function of (seed, position) alone.
+    """Transformed training samples, read by (position, index).
 
-    sampler: its focus(position) becomes meta["focus"]; without one, as where it is None, there is no such key.
+    All randomness of an item is a function of (seed, position).
+
+    Args:
+        dataset: the training set.
+        transforms: applied in order.
+        seed: of the run.
+        sampler: its focus(position) becomes meta["focus"]; the key is missing without a sampler, and where it gives
+            None.
     """
 
-    def __init__(self, dataset: Dataset, transforms: list[Callable], seed: int, sampler: Sampler | None = None):
+    def __init__(self, dataset: Dataset, transforms: list[SampleChange], seed: int, sampler: Sampler | None = None):
         self.dataset, self.transforms, self.seed, self.sampler = dataset, transforms, seed, sampler
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
@@ -38,9 +52,14 @@ class TrainItems(TorchDataset):
 
 
 class EvalItems(TorchDataset):
-    """Item index -> sample whose image is transformed and whose labels stay as they are, at original size."""
+    """Samples for evaluation, read by index: the image is transformed, the labels stay at their original size.
 
-    def __init__(self, dataset: Dataset, transforms: list[Callable]):
+    Args:
+        dataset: the set to score on.
+        transforms: applied in order, to image and meta alone.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: list[SampleChange]):
         self.dataset, self.transforms = dataset, transforms
 
     def __getitem__(self, index: int) -> Sample:
@@ -53,21 +72,23 @@ class EvalItems(TorchDataset):
 
 
 def _pad_stack(arrays: list[np.ndarray], fill: float) -> Tensor:
-    """[h_i,w_i,...] arrays -> [B,H,W,...], padded at the right and bottom with fill."""
-    height, width = (max(a.shape[axis] for a in arrays) for axis in (0, 1))
-    if all(a.shape[:2] == (height, width) for a in arrays):
+    """Stacks arrays [h_i,w_i,...] to [B,H,W,...], padding them at the right and bottom with `fill`."""
+    height = max(array.shape[0] for array in arrays)
+    width = max(array.shape[1] for array in arrays)
+    if all(array.shape[:2] == (height, width) for array in arrays):
         return torch.from_numpy(np.stack(arrays))
-    out = np.full((len(arrays), height, width, *arrays[0].shape[2:]), fill, arrays[0].dtype)
-    for place, array in zip(out, arrays):
-        place[: array.shape[0], : array.shape[1]] = array
-    return torch.from_numpy(out)
+    stack = np.full((len(arrays), height, width, *arrays[0].shape[2:]), fill, arrays[0].dtype)
+    for canvas, array in zip(stack, arrays):
+        canvas[: array.shape[0], : array.shape[1]] = array
+    return torch.from_numpy(stack)
 
 
 def _collate_images(samples: list[Sample]) -> Batch:
+    """The keys that training and evaluation collate alike."""
     images = _pad_stack([sample["image"] for sample in samples], 0).permute(0, 3, 1, 2)
-    metas = [{**s["meta"], "valid": tuple(s["meta"].get("valid", s["image"].shape[:2]))} for s in samples]
+    metas = [Meta(**{**s["meta"], "valid": tuple(s["meta"].get("valid", s["image"].shape[:2]))}) for s in samples]
     batch = Batch(image=images, meta=metas)
-    for key in LISTS:
+    for key in LISTED_KEYS:
         if key in samples[0]:
             batch[key] = [torch.as_tensor(sample[key]) for sample in samples]
     if "masks" in samples[0]:
@@ -80,8 +101,16 @@ def _collate_images(samples: list[Sample]) -> Batch:
 
 
 def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
-    """Samples -> Batch: image [B,C,H,W] as stored (a channels-last view), mask int64 or float32 [B,H,W], pixel_weight
-    float32 [B,H,W], 0 where it is padded."""
+    """Collates transformed samples to a training batch.
+
+    Args:
+        samples: with the same keys. Images of different sizes are padded at the right and bottom.
+        ignore: label of padded pixels of integer masks; float masks (click targets) get CLICK_IGNORE.
+
+    Returns:
+        A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W],
+        pixel_weight float32 [B,H,W], 0 where it is padded, and what else the samples hold.
+    """
     batch = _collate_images(samples)
     if "pixel_weight" in samples[0]:
         batch["pixel_weight"] = _pad_stack([sample["pixel_weight"] for sample in samples], 0)
@@ -93,7 +122,7 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 
 
 def collate_eval(samples: list[Sample]) -> Batch:
-    """Samples -> Batch whose labels stay lists at original size."""
+    """Collates samples for evaluation: images as `collate_train`, masks as a list at their original sizes."""
     batch = _collate_images(samples)
     if "mask" in samples[0]:
         batch["mask"] = [torch.from_numpy(np.ascontiguousarray(sample["mask"])) for sample in samples]
@@ -111,14 +140,24 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # one thread per worker: OpenCV's own threads only fight over the cores
 
 
-class _Batches:
-    """The endless list of keys as DataLoader wants it."""
+class _BatchKeys:
+    """The endless batches of keys in the form that DataLoader takes."""
 
     def __init__(self, make: Callable[[], Iterator]):
         self.make = make
 
     def __iter__(self) -> Iterator:
         return self.make()
+
+
+class _Collate:
+    """collate_train with its ignore value, picklable for spawned workers."""
+
+    def __init__(self, ignore: int):
+        self.ignore = ignore
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        return collate_train(samples, self.ignore)
 
 
 def train_loader(
@@ -133,14 +172,28 @@ def train_loader(
     world_size: int = 1,
     pin: bool = False,
 ) -> Iterator[Batch]:
-    """Endless batches from batch number `start` on, equal for any number of workers."""
-    keys = _Batches(lambda: batches(sampler, batch_size, start=start, rank=rank, world_size=world_size))
-    ignore = getattr(items.dataset, "ignore", IGNORE)
+    """Loads training batches without end; they are equal for any number of workers.
+
+    Args:
+        items: the transformed samples.
+        sampler: chooses an item for each position of the stream.
+        batch_size: items per process.
+        workers: processes that read; 0 reads in this one.
+        prefetch: batches each worker reads ahead.
+        start: number of the first batch, for resumed runs.
+        rank: number of this process.
+        world_size: number of training processes.
+        pin: whether batches lie in pinned memory, for copies to a GPU that overlap with work.
+
+    Returns:
+        An iterator of batches.
+    """
+    keys = _BatchKeys(lambda: batches(sampler, batch_size, start=start, rank=rank, world_size=world_size))
     loader = DataLoader(
         items,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=_Collate(ignore),
+        collate_fn=_Collate(items.dataset.ignore),
         worker_init_fn=_start_worker,
         pin_memory=pin,
         prefetch_factor=prefetch if workers else None,
@@ -149,20 +202,24 @@ def train_loader(
     return iter(loader)
 
 
-class _Collate:
-    """collate_train with its ignore value, picklable for spawned workers."""
-
-    def __init__(self, ignore: int):
-        self.ignore = ignore
-
-    def __call__(self, samples: list[Sample]) -> Batch:
-        return collate_train(samples, self.ignore)
-
-
 def eval_loader(
     items: EvalItems, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1, pin: bool = False
 ) -> DataLoader:
-    """Batches over this process's share of the data set; no image is repeated or left out over all processes."""
+    """Loads this process's share of a data set to score on.
+
+    Over all processes no image is repeated or left out.
+
+    Args:
+        items: the samples.
+        batch_size: images per batch.
+        workers: processes that read; 0 reads in this one.
+        rank: number of this process.
+        world_size: number of processes.
+        pin: whether batches lie in pinned memory.
+
+    Returns:
+        A loader of batches made by `collate_eval`.
+    """
     indices = shard(len(items.dataset), rank, world_size)
     keys = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     return DataLoader(
@@ -177,11 +234,21 @@ def eval_loader(
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on the device; copies overlap with work where memory is pinned."""
+    """Moves the tensors of a batch to a device; copies overlap with work where memory is pinned.
+
+    Args:
+        batch: it stays as it is.
+        device: where its tensors and lists of tensors go.
+
+    Returns:
+        A new batch.
+    """
     moved = Batch({key: _move(value, device) for key, value in batch.items()})
     if "meta" in moved:
         # pinning makes lists of tuples in older versions of torch
-        moved["meta"] = [{**one, **{key: tuple(one[key]) for key in SIZES if key in one}} for one in moved["meta"]]
+        moved["meta"] = [
+            {**meta, **{key: tuple(meta[key]) for key in META_SIZES if key in meta}} for meta in moved["meta"]
+        ]
     return moved
 
 

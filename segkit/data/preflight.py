@@ -1,8 +1,7 @@
-"""A look at the data before training: pairing, sizes, labels against the classes; all findings, not the first alone."""
+"""A check of the data before training: pairing, sizes, labels against the classes; it reports all findings at once."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,24 @@ MOST_NAMED = 3
 """Files named per kind of error; the rest is counted."""
 
 MOST_CLASSES = 8
+"""Classes named in one message; the rest is counted."""
+
 MANY_IGNORED = 0.5
+"""Share of ignored pixels above which the report warns."""
+
 MOST_READ_ON = 1000
 """Items read beyond `limit` at most, in search of a second class."""
 
 
 @dataclass
 class Report:
-    """What the check found. lines: facts; warnings: worth a look; errors: training would fail or learn nothing."""
+    """The findings of a check.
+
+    Attributes:
+        lines: what the data set holds.
+        warnings: worth a look.
+        errors: training would fail or learn nothing.
+    """
 
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -40,8 +49,18 @@ class Report:
 
 @dataclass
 class Findings:
-    """What reading the sample gave. counts: int64 [65536] pixels (or instances) per label; in_images: label -> images;
-    first: label -> the first mask that holds it; of_instances: labels are those of objects, not of pixels."""
+    """What reading a number of items gave.
+
+    Attributes:
+        sizes: how often each (H, W) occurs.
+        counts: int64 [65536], pixels (or objects) of each label.
+        in_images: number of masks that hold each label.
+        num_masks: masks read.
+        of_instances: whether labels are those of objects, not of pixels.
+        first: the first mask that holds each label.
+        label_errors: labels that no class covers.
+        other_errors: messages of all else that failed.
+    """
 
     sizes: Counter = field(default_factory=Counter)
     counts: np.ndarray = field(default_factory=lambda: np.zeros(65536, np.int64))
@@ -54,9 +73,18 @@ class Findings:
 
 
 def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, limit: int = 64) -> Report:
-    """dataset: any Dataset; num_classes: of the model; limit: how many items are read, evenly spread -> Report.
+    """Reads items of a data set and reports everything that is wrong with them.
 
-    Every message names a file, the values and what to change. It raises nothing for bad files.
+    Every message names a file, the values and what to change. Bad files raise nothing.
+
+    Args:
+        dataset: any data set.
+        num_classes: classes of the model.
+        ignore: label of pixels that are neither trained nor scored.
+        limit: how many items are read, evenly spread.
+
+    Returns:
+        The report.
     """
     report = Report(warnings=list(dataset.notes))
     if not len(dataset):
@@ -90,11 +118,11 @@ def _check_classes(dataset: Dataset, num_classes: int, report: Report) -> None:
         report.warnings.append(f"{len(dataset.palette)} colors for {len(dataset.classes)} classes: give one per class")
     twice = [name for name, count in Counter(dataset.classes).items() if count > 1]
     if twice:
-        report.errors.append(f"classes: the name '{twice[0]}' stands twice; scores are named by class")
+        report.errors.append(f"classes: the name '{twice[0]}' is given twice; scores are reported by class name")
 
 
 def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
-    """Reads `limit` items, evenly spread, and more of them while they hold one class alone; -> how many."""
+    """Reads `limit` items, evenly spread, and more of them while they hold a single class. Returns how many."""
     total = len(dataset)
     first = np.unique(np.linspace(0, total - 1, min(max(limit, 1), total)).round().astype(int)).tolist()
     for index in first:
@@ -127,7 +155,7 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
         findings.other_errors.append(text if isinstance(error, DataError) else f"{dataset.path(index)}: {text}")
         return
     findings.sizes[sample["image"].shape[:2]] += 1
-    labels: Any = sample.get("mask", sample.get("labels"))
+    labels = sample.get("mask", sample.get("labels"))
     if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
         return
     findings.num_masks += 1
@@ -140,7 +168,7 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
 
 
 def _sizes(sizes: Counter) -> str:
-    """sizes: (H, W) -> how often. One line, as width x height."""
+    """One line on the image sizes, as width x height."""
     if len(sizes) == 1:
         height, width = next(iter(sizes))
         return f"sizes: {width}x{height}"
@@ -163,11 +191,11 @@ def _report_failures(findings: Findings, num_read: int, report: Report) -> None:
     if len(frequent) > MOST_NAMED:
         values = sorted({str(value) for group in frequent[MOST_NAMED:] for error in group for value in error.values})
         more = sum(len(group) for group in frequent[MOST_NAMED:])
-        report.errors.append(f"... and {more} more masks with labels beyond the classes, among them {values[0]}")
+        report.errors.append(f"... and {more} more masks with labels beyond the classes, for example {values[0]}")
 
 
 def _report_objects(dataset: Dataset, num_classes: int, findings: Findings, report: Report) -> None:
-    """Labels of objects: none of them is ignored, and an image may hold none."""
+    """Reports on labels of objects: none of them is ignored, and an image may hold none."""
     counts, total = findings.counts, int(findings.counts.sum())
     _report_beyond(counts, num_classes, findings, report)
     present = [label for label in range(num_classes) if counts[label]]
@@ -178,7 +206,7 @@ def _report_objects(dataset: Dataset, num_classes: int, findings: Findings, repo
         report.warnings.append(f"none of {findings.num_masks} images read has an object: check annotations and classes")
     elif len(present) < num_classes:
         names = _names(dataset, [label for label in range(num_classes) if label not in present])
-        report.warnings.append(f"no object in {findings.num_masks} images read: {names}")
+        report.warnings.append(f"classes without an object in the {findings.num_masks} images read: {names}")
 
 
 def _report_beyond(counts: np.ndarray, num_classes: int, findings: Findings, report: Report) -> None:
@@ -197,6 +225,7 @@ def _names(dataset: Dataset, labels: list[int]) -> str:
 
 
 def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Findings, report: Report) -> None:
+    """Reports on labels of pixels."""
     counts = findings.counts.copy()
     ignored = int(counts[ignore % 65536])  # counts are by the labels' 16 bits, -1 is the last
     counts[ignore % 65536] = 0
@@ -214,12 +243,9 @@ def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Fi
 def _shares(dataset: Dataset, counts: np.ndarray, present: list[int]) -> str:
     """The most frequent classes and the rarest with their shares of the labelled pixels, on one line."""
     order = sorted(present, key=lambda label: -counts[label])
-    shown = order if len(order) <= 5 else [*order[:2], None, *order[-3:]]
     total = counts.sum()
-    parts = [
-        "..." if label is None else f"{_name(dataset, label)} {_percent(counts[label] / total)}" for label in shown
-    ]
-    return "shares: " + ", ".join(parts)
+    shares = [f"{_name(dataset, label)} {_percent(counts[label] / total)}" for label in order]
+    return "shares: " + ", ".join(shares if len(shares) <= 5 else [*shares[:2], "...", *shares[-3:]])
 
 
 def _percent(share: float) -> str:
@@ -231,26 +257,27 @@ def _name(dataset: Dataset, label: int) -> str:
 
 
 def _report_absent(dataset: Dataset, present: list[int], ignored: float, findings: Findings, report: Report) -> None:
-    """Classes never present, masks of 0 and 255, masks that are all ignored."""
+    """Reports classes never present, masks of 0 and 255, masks that are all ignored."""
     masks = "the mask" if findings.num_masks == 1 else f"all {findings.num_masks} masks"
-    expected = getattr(dataset, "shown", range(len(dataset.classes)))
+    expected = range(len(dataset.classes)) if dataset.shown is None else dataset.shown
     absent = [label for label in expected if label not in present]
     example = next(iter(findings.first.values()), "")
     if not present:
         report.errors.append(f"{masks} read: every pixel is ignored ({example}): check ignore and label_map")
     elif present == [0] and ignored > 0:
         report.errors.append(
-            f"{masks} read hold class 0 and the ignored value alone ({example}): a mask saved as 0 and 255 needs "
+            f"{masks} read hold only class 0 and the ignored value ({example}): a mask saved as 0 and 255 needs "
             f"label_map={{255: 1}}, else class 1 ({_name(dataset, 1)}) is never trained"
         )
     elif len(present) == 1 and len(dataset.classes) > 1:
         report.errors.append(
-            f"{masks} read hold the one class {present[0]} ({_name(dataset, present[0])}; {example}): "
+            f"{masks} read hold only one class, {present[0]} ({_name(dataset, present[0])}; {example}): "
             "check label_map, reduce_zero_label and the order of classes"
         )
     elif absent:
         report.warnings.append(
-            f"in none of {findings.num_masks} masks read: {_names(dataset, absent)}; check label_map if unexpected"
+            f"classes in none of the {findings.num_masks} masks read: {_names(dataset, absent)}; check label_map if "
+            "this is unexpected"
         )
     if present and ignored > MANY_IGNORED:
         report.warnings.append(

@@ -1,5 +1,8 @@
-"""Which image stands at which position of the endless training stream: functions of (seed, position), so that any
-number of workers or processes, and a resumed run, see the same stream."""
+"""Samplers: which image comes at which position of the endless training stream.
+
+Samplers are functions of (seed, position), so that any number of worker processes, and a resumed run, see the same
+stream.
+"""
 
 from collections.abc import Iterator
 
@@ -8,10 +11,22 @@ import numpy as np
 from segkit.data.dataset import Dataset
 from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
+from segkit.types import WithArguments
 
 
-class Sampler:
-    """Base: `index(position)` -> index of the data set for a position 0, 1, 2, ... of the stream."""
+class Sampler(WithArguments):
+    """Base class: chooses an image of the data set for each position 0, 1, 2, ... of the training stream.
+
+    A subclass gives `index`, and `focus` where it chooses a pixel of the image too.
+
+    Args:
+        dataset: the training set, not empty.
+        seed: of all random choices.
+
+    Attributes:
+        num_images: items of the data set.
+        seed: as given.
+    """
 
     def __init__(self, dataset: Dataset, seed: int = 0):
         if len(dataset) == 0:
@@ -20,32 +35,43 @@ class Sampler:
         self.seed = seed
 
     def index(self, position: int) -> int:
+        """Returns the index of the data set for a position of the stream."""
         raise NotImplementedError(f"{type(self).__name__} gives no index()")
 
     def focus(self, position: int) -> tuple[int, int] | None:
-        """-> (y, x), the pixel of the stored image that a FocusCrop cuts around, or None for any place."""
+        """Returns the pixel (y, x) of the stored image that the transform FocusCrop crops around, or None for any."""
         return None
 
 
 @SAMPLERS.register
 class Shuffle(Sampler):
-    """Every image once per epoch, in an order of its own for each epoch."""
+    """Every image once per epoch, each epoch in a random order.
+
+    Args:
+        dataset: the training set.
+        seed: of the orders.
+    """
 
     def __init__(self, dataset: Dataset, seed: int = 0):
         super().__init__(dataset, seed)
         self._epoch, self._order = -1, np.arange(0)
 
     def index(self, position: int) -> int:
-        epoch, place = divmod(position, self.num_images)
+        epoch, offset = divmod(position, self.num_images)
         if epoch != self._epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
             self._epoch, self._order = epoch, order
-        return int(self._order[place])
+        return int(self._order[offset])
 
 
 @SAMPLERS.register
 class InOrder(Sampler):
-    """Images in the order of the data set, again and again."""
+    """Images in the order of the data set, again and again.
+
+    Args:
+        dataset: the training set.
+        seed: not used.
+    """
 
     def index(self, position: int) -> int:
         return position % self.num_images
@@ -55,45 +81,63 @@ class InOrder(Sampler):
 class AspectGrouped(Sampler):
     """Batches of images that are all wider than high, or all not, so that little of a batch is padding.
 
-    Every image once per epoch, in batches of `batch`, of which the stream is a sequence: `batch` is a multiple of
-    train.batch_size, so that each process has one kind; with the global batch all processes have the same. The last
-    batch of each kind is filled with images of it again. The data set has `sizes`, int [images, 2] of (H, W).
+    Every image appears once per epoch, in batches of `batch` images; the stream is a sequence of such batches. The last
+    batch of each of the two groups is filled up with images of that group a second time.
+
+    Args:
+        dataset: the training set, with `sizes`.
+        seed: of the orders.
+        batch: images per batch, a multiple of train.batch_size, so that each process gets images of one group; with the
+            global batch size all processes get the same group.
+
+    Raises:
+        ConfigError: where the data set has no `sizes`, or `batch` is below 1.
     """
 
     def __init__(self, dataset: Dataset, seed: int = 0, *, batch: int = 2):
         super().__init__(dataset, seed)
-        sizes = getattr(dataset, "sizes", None)
+        sizes = dataset.sizes
         if sizes is None:
             raise ConfigError(f"AspectGrouped: {type(dataset).__name__} does not tell its images' sizes; use Shuffle")
         if batch < 1:
-            raise ConfigError(f"AspectGrouped.batch = {batch}: at least 1, a multiple of train.batch_size")
+            raise ConfigError(f"AspectGrouped.batch = {batch}: must be at least 1, a multiple of train.batch_size")
         is_wide = sizes[:, 1] > sizes[:, 0]
-        self._kinds = [np.flatnonzero(is_wide), np.flatnonzero(~is_wide)]
-        self._batch = batch
-        self._length = sum(-(-len(kind) // batch) * batch for kind in self._kinds)
+        self.batch = batch
+        self._groups = [np.flatnonzero(is_wide), np.flatnonzero(~is_wide)]
+        self._length = sum(-(-len(group) // batch) * batch for group in self._groups)
         self._epoch, self._order = -1, np.arange(0)
 
     def index(self, position: int) -> int:
-        epoch, place = divmod(position, self._length)
+        epoch, offset = divmod(position, self._length)
         if epoch != self._epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            rows = [self._in_batches(rng.permutation(kind)) for kind in self._kinds]
+            rows = [self._in_batches(rng.permutation(group)) for group in self._groups]
             self._epoch, self._order = epoch, rng.permutation(np.concatenate(rows)).ravel()
-        return int(self._order[place])
+        return int(self._order[offset])
 
     def _in_batches(self, indices: np.ndarray) -> np.ndarray:
-        """-> [batches, batch] of the indices, beginning again where they do not fill the last row."""
-        count = -(-len(indices) // self._batch)
-        return np.resize(indices, (count, self._batch))
+        """The indices as [batches, batch], starting over where they do not fill the last row."""
+        count = -(-len(indices) // self.batch)
+        return np.resize(indices, (count, self.batch))
 
 
 def batches(
     sampler: Sampler, batch_size: int, *, start: int = 0, rank: int = 0, world_size: int = 1
 ) -> Iterator[list[tuple[int, int]]]:
-    """Endless batches of (position, index) for one process, from batch number `start` on.
+    """Yields the endless batches of one process.
 
     Step s of the whole run holds the positions s * G to (s + 1) * G - 1 with G = batch_size * world_size; each process
     takes its slice, so that the global batch is the same however many processes share it.
+
+    Args:
+        sampler: gives the index for each position.
+        batch_size: items per process.
+        start: number of the first batch, for resumed runs.
+        rank: number of this process.
+        world_size: number of processes.
+
+    Yields:
+        `batch_size` pairs (position, index).
     """
     number = start
     while True:
@@ -103,5 +147,13 @@ def batches(
 
 
 def shard(num_images: int, rank: int = 0, world_size: int = 1) -> list[int]:
-    """Indices one process scores: every image exactly once over all processes, none repeated to fill up."""
+    """Returns the indices one process scores.
+
+    Over all processes every image comes exactly once: none is repeated to make the shares equal.
+
+    Args:
+        num_images: items of the data set.
+        rank: number of this process.
+        world_size: number of processes.
+    """
     return list(range(rank, num_images, world_size))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from segkit.data.dataset import Dataset
-from segkit.data.files.mask_scan import ignore_of, scan
+from segkit.data.files.mask_scan import scan
 from segkit.files import DataError
 from segkit.ops.class_balance import balanced_alpha, effective_number, enet_log, median_frequency
 from segkit.registry import LOSSES, ConfigError, did_you_mean
@@ -19,11 +20,17 @@ WEIGHT_ARGUMENTS = ("class_weight", "alpha")
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Counts over all masks of a data set.
+    """Counts over all masks of a data set of n images.
 
-    pixels: int64 [K], of each class; images: int64 [K], that hold the class; pixels_of_images: int64 [K], all pixels,
-    ignored ones too, of the images that hold the class; ignored, images_with_ignored: pixels without a class and images
-    that hold some; num_images: with a mask; present: per image of the data set the classes it holds, int64 [n].
+    Attributes:
+        classes: K names.
+        pixels: int64 [K], pixels of each class.
+        images: int64 [K], images that hold each class.
+        pixels_of_images: int64 [K], all pixels, ignored ones too, of the images that hold each class.
+        ignored: pixels without a class.
+        images_with_ignored: images that hold such pixels.
+        num_images: images with a mask.
+        present: for each image of the data set the classes it holds, n arrays int64.
     """
 
     classes: tuple[str, ...]
@@ -36,45 +43,81 @@ class ClassStatistics:
     present: list[np.ndarray]
 
     def pixel_frequency(self) -> np.ndarray:
-        """-> float64 [K]: share of each class in the pixels that have a class."""
+        """Returns the share of each class in the pixels that have a class, float64 [K]."""
         return self.pixels / max(self.pixels.sum(), 1)
 
     def image_frequency(self) -> np.ndarray:
-        """-> float64 [K]: share of the images that hold the class."""
+        """Returns the share of the images that hold each class, float64 [K]."""
         return self.images / max(self.num_images, 1)
 
     def weights(self, law: str) -> list[float]:
-        """law: a name of LAWS -> K weights of six digits; 0 for a class that never occurs, but under "enet"."""
+        """Computes class weights.
+
+        Args:
+            law: a name of LAWS.
+
+        Returns:
+            K weights, rounded to six digits; 0 for a class that never occurs, except under "enet".
+        """
         return [float(f"{weight:.6g}") for weight in LAWS[law](self).tolist()]
 
 
-LAWS: dict[str, Callable[[ClassStatistics], Any]] = {
+LAWS: dict[str, Callable[[ClassStatistics], Tensor]] = {
     "inverse": lambda s: balanced_alpha(s.pixels),
     "median_frequency": lambda s: median_frequency(s.pixels, s.pixels_of_images),
     "enet": lambda s: enet_log(s.pixels),
     "effective_number": lambda s: effective_number(s.pixels),
     "effective_number_images": lambda s: effective_number(s.images),
 }
-"""Weights of classes by name; segkit.ops.class_balance has their formulas. "effective_number" counts pixels, as a loss
-over pixels does, and "effective_number_images" the images that hold the class."""
+"""Laws of class weights by name; segkit.ops.class_balance has their formulas. "effective_number" counts pixels, as a
+loss over pixels does, and "effective_number_images" the images that hold the class."""
 
 SYNONYMS = {"balanced": "inverse"}
+"""Other names of laws."""
 
 
 class CountClasses:
-    """mask integer [H,W] -> [classes present, pixels of each, ignored pixels]. DataError for a label beyond K - 1."""
+    """Counts the classes of a mask, as rows that a cache file can hold.
+
+    Args:
+        num_classes: K.
+        ignore: label of pixels without a class.
+    """
 
     def __init__(self, num_classes: int, ignore: int):
         self.num_classes, self.ignore = num_classes, ignore
 
     def __call__(self, mask: np.ndarray) -> list:
+        """Counts one mask.
+
+        Args:
+            mask: integer [H,W].
+
+        Returns:
+            [classes present, pixels of each, ignored pixels]: two lists of int and an int.
+
+        Raises:
+            DataError: for a label that is neither a class nor `ignore`.
+        """
         count = count_labels(mask, self.num_classes, self.ignore)
         present = np.flatnonzero(count)
         return [present.tolist(), count[present].tolist(), int(mask.size - count.sum())]
 
 
 def count_labels(mask: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
-    """mask: integer [H,W] -> int64 [K], pixels of each class. DataError for a label that is neither one nor ignore."""
+    """Counts the pixels of each class.
+
+    Args:
+        mask: integer [H,W].
+        num_classes: K.
+        ignore: label that is not counted.
+
+    Returns:
+        int64 [K].
+
+    Raises:
+        DataError: for a label that is neither a class nor `ignore`, and for masks of other than whole numbers.
+    """
     if mask.dtype.kind not in "ui":
         raise DataError(f"{mask.dtype} values; class statistics need masks of whole numbers")
     labels = mask.ravel()
@@ -95,12 +138,25 @@ def count_labels(mask: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
 
 
 def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = False) -> ClassStatistics:
-    """The counts of the data set, from the cache where no label changed since the last pass; see mask_scan.scan."""
+    """Counts the classes of a data set.
+
+    The counts come from a cache file where no label changed since the last pass; see mask_scan.scan.
+
+    Args:
+        dataset: a set with class masks.
+        workers: processes that read the masks; 0 reads in this one.
+        refresh: reads the masks in any case.
+
+    Raises:
+        DataError: where the data set has no classes, or a mask cannot be counted.
+    """
     num_classes = len(dataset.classes)
     if num_classes == 0:
         raise DataError(f"{type(dataset).__name__} names no classes: there is nothing to count")
-    rows = scan(dataset, CountClasses(num_classes, ignore_of(dataset)), "classes", workers=workers, refresh=refresh)
-    pixels, images, pixels_of_images = (np.zeros(num_classes, np.int64) for _ in range(3))
+    rows = scan(dataset, CountClasses(num_classes, dataset.ignore), "classes", workers=workers, refresh=refresh)
+    pixels = np.zeros(num_classes, np.int64)
+    images = np.zeros(num_classes, np.int64)
+    pixels_of_images = np.zeros(num_classes, np.int64)
     present = []
     for row in rows:
         labels, counts, ignored = row or ([], [], 0)
@@ -109,32 +165,51 @@ def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = Fals
         images[labels] += 1
         pixels_of_images[labels] += sum(counts) + ignored
         present.append(labels)
-    without = [row[2] for row in rows if row]
+    ignored_pixels = [row[2] for row in rows if row]
     return ClassStatistics(
-        tuple(dataset.classes),
-        pixels,
-        images,
-        pixels_of_images,
-        sum(without),
-        sum(n > 0 for n in without),
-        len(without),
-        present,
+        classes=tuple(dataset.classes),
+        pixels=pixels,
+        images=images,
+        pixels_of_images=pixels_of_images,
+        ignored=sum(ignored_pixels),
+        images_with_ignored=sum(number > 0 for number in ignored_pixels),
+        num_images=len(ignored_pixels),
+        present=present,
     )
 
 
 def asks_for_statistics(rows: list, at: str = "losses") -> bool:
-    """rows: section `losses` -> whether a weight in it is the name of a law. ConfigError for a name that is none, and
-    for a loss that takes one number there and not one per class."""
-    named = [(row, place) for row, place in _weights(rows, at) if isinstance(row[place.rpartition(".")[2]], str)]
-    for row, place in named:
-        _check_law(row, place)
+    """Whether a class weight of the losses is the name of a law, so that the masks have to be counted.
+
+    Args:
+        rows: the section `losses` of a config.
+        at: its config path, for errors.
+
+    Raises:
+        ConfigError: for a name that is no law, and for a loss that takes one number there and not one per class.
+    """
+    named = [(row, path) for row, path in _weights(rows, at) if isinstance(row[path.rpartition(".")[2]], str)]
+    for row, path in named:
+        _check_law(row, path)
     return bool(named)
 
 
 def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> list:
-    """rows: section `losses` -> the same rows, in which the names of laws are lists of K weights.
+    """Replaces the names of laws in the losses by class weights.
 
     Losses inside losses (OHEM's) are resolved too. The masks are read only where a name stands in the rows.
+
+    Args:
+        rows: the section `losses` of a config.
+        dataset: the training set, whose masks are counted.
+        at: config path of the rows, for errors.
+
+    Returns:
+        The rows with lists of K weights in place of names.
+
+    Raises:
+        ConfigError: as `asks_for_statistics`.
+        DataError: as `class_statistics`.
     """
     if not asks_for_statistics(rows, at):
         return rows
@@ -151,13 +226,13 @@ def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> l
 
 
 def _weights(value: Any, at: str) -> list[tuple[dict, str]]:
-    """-> every class_weight and alpha at any depth: the row that holds it and its config path."""
+    """Every class_weight and alpha at any depth: the row that holds it and its config path."""
     if isinstance(value, list | tuple):
-        return [found for i, inner in enumerate(value) for found in _weights(inner, f"{at}.{i}")]
+        return [weight for i, inner in enumerate(value) for weight in _weights(inner, f"{at}.{i}")]
     if not isinstance(value, dict):
         return []
-    own = [(value, f"{at}.{name}") for name in WEIGHT_ARGUMENTS if name in value]
-    return own + [found for name, inner in value.items() for found in _weights(inner, f"{at}.{name}")]
+    weights = [(value, f"{at}.{name}") for name in WEIGHT_ARGUMENTS if name in value]
+    return weights + [weight for name, inner in value.items() for weight in _weights(inner, f"{at}.{name}")]
 
 
 def _law(name: str) -> str:
@@ -169,8 +244,8 @@ def _check_law(row: dict, at: str) -> None:
     name = at.rpartition(".")[2]
     law, known = row[name], [*LAWS, *SYNONYMS]
     if _law(law) not in LAWS:
-        raise ConfigError(f"{at} = '{law}': no such law{did_you_mean(law, known)}; there are {', '.join(known)}")
+        raise ConfigError(f"{at} = '{law}': no such law{did_you_mean(law, known)}; available: {', '.join(known)}")
     parameter = inspect.signature(LOSSES.get(row.get("type"), f"{at.rpartition('.')[0]}.type")).parameters.get(name)
-    told = inspect.Parameter.empty if parameter is None else parameter.annotation
-    if told is not inspect.Parameter.empty and "list" not in str(told):
+    annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
+    if annotation is not inspect.Parameter.empty and "list" not in str(annotation):
         raise ConfigError(f"{at} = '{law}': {row['type']} takes one number here, not one per class")

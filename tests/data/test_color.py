@@ -16,9 +16,8 @@ from segkit.data.transforms.color import (
     Gamma,
     Grayscale,
     Photometric,
-    map_values,
-    turn_colors,
 )
+from segkit.data.transforms.color_operations import map_values, turn_colors
 from segkit.data.transforms.sizes import Pad
 from segkit.registry import ConfigError
 

@@ -170,11 +170,11 @@ def test_resized_crop_holds_area_and_ratio():
     sample, generator = numbered(100, 150), rng(4)
     transform = RandomResizedCrop((8, 8), area=(0.2, 0.5), ratio=(0.5, 2.0))
     for _ in range(60):
-        y, x, (h, w) = transform._place((100, 150), generator)
+        y, x, (h, w) = transform._draw((100, 150), generator)
         assert 0 <= y <= 100 - h and 0 <= x <= 150 - w
         assert 0.2 * 15000 * 0.97 <= h * w <= 0.5 * 15000 * 1.03 and 0.48 <= w / h <= 2.08
     assert transform(sample, generator)["image"].shape == (8, 8, 3)
     # shares above 1 never fit: the whole image, cut to the ratio: 100 x 133 of 100 x 150, 8 columns off at the left
-    assert RandomResizedCrop(8, area=(1.5, 2.0))._place((100, 150), generator) == (0, 8, (100, 133))
-    assert RandomResizedCrop(8, area=(1.5, 2.0))._place((100, 120), generator) == (0, 0, (100, 120))
-    assert RandomResizedCrop(8, area=(1.5, 2.0))._place((160, 60), generator) == (40, 0, (80, 60))
+    assert RandomResizedCrop(8, area=(1.5, 2.0))._draw((100, 150), generator) == (0, 8, (100, 133))
+    assert RandomResizedCrop(8, area=(1.5, 2.0))._draw((100, 120), generator) == (0, 0, (100, 120))
+    assert RandomResizedCrop(8, area=(1.5, 2.0))._draw((160, 60), generator) == (40, 0, (80, 60))

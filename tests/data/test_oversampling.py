@@ -9,7 +9,7 @@ import pytest
 from segkit.data.loader import TrainItems
 from segkit.data.oversampling import Centroids, ClassBalanced, ClassUniform, RepeatFactor, image_weights, repeat_factors
 from segkit.data.samplers import Shuffle
-from segkit.data.transforms.crops import FocusCrop, draw_start
+from segkit.data.transforms.focus_crop import FocusCrop, draw_start
 from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
 from segkit.types import Sample

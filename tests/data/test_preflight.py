@@ -84,12 +84,14 @@ def test_one_class_alone_is_found_only_after_reading_on(tmp_path):
     assert report.is_ok, report.errors
     write_mask(tmp_path / "masks" / "039.png", 0)
     (error,) = check_dataset(data, 2, limit=3).errors
-    assert "all 40 masks read hold the one class 0 (ground" in error and "reduce_zero_label" in error
+    assert "all 40 masks read hold only one class, 0 (ground" in error and "reduce_zero_label" in error
 
 
 def test_classes_never_present_are_a_warning(tmp_path):
     report = check_dataset(folder(tmp_path, [rows(0, 1)], ["a", "b", "c", "d"]), 4)
-    assert report.is_ok and report.warnings == ["in none of 1 masks read: c, d; check label_map if unexpected"]
+    assert report.is_ok and report.warnings == [
+        "classes in none of the 1 masks read: c, d; check label_map if this is unexpected"
+    ]
 
 
 def test_all_ignored_and_mostly_ignored(tmp_path):
@@ -105,7 +107,7 @@ def test_class_lists(tmp_path):
     assert "2 classes, the model 5" in error
     data.classes, data.palette = ("a", "a"), ((0, 0, 0),)
     report = check_dataset(data, 2)
-    assert "the name 'a' stands twice" in report.errors[0] and "1 colors for 2 classes" in report.warnings[0]
+    assert "the name 'a' is given twice" in report.errors[0] and "1 colors for 2 classes" in report.warnings[0]
 
 
 def test_labels_beyond_the_model_of_any_data_set():
@@ -141,7 +143,7 @@ class Objects(Dataset):
 
 def test_objects_have_no_ignored_label_and_may_be_of_one_class():
     report = check_dataset(Objects([[0, 0], []], 3), 3)
-    assert report.is_ok and "no object in 2 images read: c1, c2" in report.warnings
+    assert report.is_ok and "classes without an object in the 2 images read: c1, c2" in report.warnings
     assert "objects: 2 in 2 images, 1 of 3 classes" in report.lines
     report = check_dataset(Objects([[0, 255], [255]], 300), 300)
     assert report.is_ok and "objects: 3 in 2 images, 2 of 300 classes" in report.lines

@@ -13,7 +13,7 @@ from segkit.config import Config
 from segkit.criterion import build_criterion
 from segkit.data.dataset import Dataset
 from segkit.data.files import mask_scan
-from segkit.data.files.mask_scan import cache_folder, key, plain
+from segkit.data.files.mask_scan import as_json, cache_folder, key
 from segkit.data.semantic.camvid import CamVid
 from segkit.data.statistics import (
     LAWS,
@@ -170,7 +170,7 @@ def test_the_key_tells_arguments_apart_and_is_the_same_for_equal_ones():
     assert described(Table(np.arange(4), {(1, 2, 4): "a", 7: {"x", "y"}})) != first
     assert key(Made(MASKS), "classes") != key(Made(MASKS), "centroids 8")
     assert key(Made(MASKS, 3), "classes") != key(Made(MASKS, 4), "classes")
-    assert plain(os.path.join) == ["posixpath.join", []]
+    assert as_json(os.path.join) == ["posixpath.join", []]
 
 
 def test_names_of_laws_become_numbers_at_any_depth():

@@ -15,6 +15,7 @@ NEEDED = dict(
     RandomCrop=dict(size=(30, 60)),
     CenterCrop=dict(size=30),
     RandomScaleCrop=dict(size=(60, 45)),
+    FocusCrop=dict(size=(60, 45)),
     RandomResizedCrop=dict(size=20),
     CutOut=dict(size=9, ignore=255),
     RandomErasing=dict(ignore=255),
@@ -22,7 +23,7 @@ NEEDED = dict(
     RandomRotate=dict(degrees=(20, 30)),
     RandomAffine=dict(degrees=20.0, shift=0.1, scale=(0.7, 1.3)),
 )
-MODULES = ("transforms", "crops", "distort", "erase", "color")
+MODULES = ("sizes", "crops", "focus_crop", "warps", "erasing", "color")
 OURS = [name for name in TRANSFORMS.names() if TRANSFORMS.get(name).__module__.rpartition(".")[2] in MODULES]
 
 
@@ -37,6 +38,12 @@ def test_the_list_of_transforms_is_complete():
     wanted = "Resize RandomResize RandomScale RandomCrop CenterCrop RandomScaleCrop Flip RandomRotate Rot90 Pad Elastic"
     wanted += " CutOut RandomErasing Photometric Blur Grayscale JPEG Gamma"
     assert set(wanted.split()) <= set(OURS)
+
+
+def test_transforms_show_their_arguments():
+    assert repr(build("Pad")) == "Pad(size=(64, 64))"
+    assert repr(build("RandomRotate")) == "RandomRotate(degrees=(20, 30), p=1.0)"
+    assert repr(TRANSFORMS.get("UntilBox")([build("Flip")], 3)) == "UntilBox(transforms=(Flip(p=1.0),), tries=3)"
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -39,7 +39,7 @@ def test_crops_are_the_published_ones(size):
     width, height = map(int, size.split("x"))
     row = load_config(ROOT / "configs/incremental/mib_voc_15-5.py")["train"]["transforms"][0]
     crop, rng = RandomResizedCrop(row["size"], area=row["area"]), PythonsRandom(42)
-    drawn = [crop._place((height, width), rng) for _ in CROPS[size]]
+    drawn = [crop._draw((height, width), rng) for _ in CROPS[size]]
     assert [[y, x, *box] for y, x, box in drawn] == CROPS[size]
 
 

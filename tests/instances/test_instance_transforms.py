@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from segkit.data.dataset import Dataset
 from segkit.data.samplers import AspectGrouped, batches
 from segkit.data.transforms.boxes import BoxesOfMasks, BoxMasks, UntilBox
 from segkit.data.transforms.crops import RandomCrop
@@ -77,14 +78,18 @@ def test_large_scale_jitter_keeps_a_box_where_one_can_be_kept():
         UntilBox(JITTER, tries=0)
 
 
-class Sized:
+class Sized(Dataset):
     """A data set that only tells sizes."""
 
     def __init__(self, sizes):
         self.sizes = np.array(sizes)
+        self.ids = [str(index) for index in range(len(sizes))]
 
-    def __len__(self):
-        return len(self.sizes)
+
+class Unsized(Dataset):
+    """A data set that does not even tell sizes."""
+
+    ids = ("0", "1")
 
 
 def test_aspect_groups():
@@ -103,7 +108,7 @@ def test_aspect_groups():
         assert index == epochs[0][number] and number == 12 + rank
     wide = AspectGrouped(Sized([(3, 4)] * 2), batch=5)
     assert sorted(wide.index(i) for i in range(5)) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
-    with pytest.raises(ConfigError, match="AspectGrouped: list does not tell"):
-        AspectGrouped([1, 2])
+    with pytest.raises(ConfigError, match="AspectGrouped: Unsized does not tell"):
+        AspectGrouped(Unsized())
     with pytest.raises(ConfigError, match="batch = 0"):
         AspectGrouped(Sized(sizes), batch=0)

@@ -1,4 +1,4 @@
-"""COCO annotation files: what any reader of them needs, and polygons or RLE as masks.
+"""COCO annotation files: reading and checking them, and segmentations as masks.
 
 Format: https://cocodataset.org/#format-data
 """
@@ -11,11 +11,19 @@ import numpy as np
 
 from segkit.data.files.images import read_bytes
 from segkit.files import DataError
+from segkit.types import RLE
 
 
 class CocoFile(NamedTuple):
-    """images: entries of the file by their order; annotations: image id -> its entries; names: category id -> name;
-    categories: their entries by the file's order."""
+    """The content of an annotation file.
+
+    Attributes:
+        path: the file.
+        images: the image entries in the file's order.
+        annotations: the annotation entries of each image id.
+        names: the name of each category id.
+        categories: the category entries in the file's order.
+    """
 
     path: str
     images: list[dict]
@@ -25,7 +33,14 @@ class CocoFile(NamedTuple):
 
 
 def read_coco(path: str | Path) -> CocoFile:
-    """Reads and groups a COCO JSON file; DataError where it is not one, or an annotation belongs to nothing."""
+    """Reads a COCO JSON file and groups its annotations by image.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: where it is no such file, or an annotation belongs to an image or category that is not listed.
+    """
     try:
         content = json.loads(read_bytes(path))
     except (ValueError, UnicodeDecodeError) as error:
@@ -50,11 +65,11 @@ def read_coco(path: str | Path) -> CocoFile:
 
 
 def _grouped(content: dict, path: str | Path) -> tuple[dict[int, str], dict[Any, list[dict]]]:
-    """-> category id -> name, image id -> its annotations."""
+    """The name of each category id, and the annotations of each image id."""
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     for what, values in (("id", names), ("name", set(names.values()))):
         if len(values) < len(content["categories"]):
-            raise DataError(f"{path}: two categories have the same {what}; each needs one of its own")
+            raise DataError(f"{path}: two categories have the same {what}; each needs its own")
     groups: dict[Any, list[dict]] = {entry["id"]: [] for entry in content["images"]}
     for entry in content.get("annotations", ()):
         for key, known in (("image_id", groups), ("category_id", names)):
@@ -66,8 +81,17 @@ def _grouped(content: dict, path: str | Path) -> tuple[dict[int, str], dict[Any,
     return names, groups
 
 
-def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
-    """A polygon list, uncompressed or compressed RLE -> compressed RLE dict(size=[H, W], counts=bytes)."""
+def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
+    """Encodes a segmentation.
+
+    Args:
+        segmentation: a list of polygons, or uncompressed or compressed RLE.
+        height: H of the image in pixels.
+        width: W of the image in pixels.
+
+    Returns:
+        Compressed RLE, dict(size=[H, W], counts=bytes).
+    """
     from pycocotools import mask as coco_mask
 
     if isinstance(segmentation, dict):
@@ -77,8 +101,14 @@ def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
 
 
 def row_of(mask: np.ndarray) -> dict:
-    """mask: [H,W] with a pixel that is not 0 -> area in pixels, bbox [x, y, w, h] tight, segmentation as RLE that JSON
-    can hold."""
+    """Describes a mask as the fields of a COCO annotation.
+
+    Args:
+        mask: [H,W], not 0 where the object is, with at least one such pixel.
+
+    Returns:
+        area in pixels, tight bbox [x, y, w, h], and segmentation as RLE whose counts are text, as JSON needs it.
+    """
     from pycocotools import mask as coco_mask
 
     rle = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
@@ -90,7 +120,16 @@ def row_of(mask: np.ndarray) -> dict:
 
 
 def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """-> bool [H,W] of one annotation's segmentation; an empty polygon list draws nothing."""
+    """Draws the segmentation of one annotation.
+
+    Args:
+        segmentation: as for `to_rle`. Polygons of fewer than three corners, and an empty list, draw nothing.
+        height: H of the image in pixels.
+        width: W of the image in pixels.
+
+    Returns:
+        bool [H,W].
+    """
     from pycocotools import mask as coco_mask
 
     polygons = segmentation

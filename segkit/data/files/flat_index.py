@@ -1,5 +1,7 @@
-"""An index of many records in two flat arrays instead of Python objects: a million of them cost their bytes alone, once
-per machine. Large ones lie in a file that every process maps."""
+"""An index of many records in two flat arrays, so that a million records cost their bytes alone, once per machine.
+
+Large ones lie in a file that every process maps.
+"""
 
 import hashlib
 import json
@@ -20,8 +22,15 @@ SMALL = 8 << 20
 
 
 class FlatIndex(Sequence):
-    """n records of bytes. offsets: int64 [n+1], where each begins in blob, uint8 [bytes]; path: the file both are
-    mapped from, None for arrays in memory. It is pickled as its path, so that spawned workers map the file too."""
+    """A sequence of n records of bytes.
+
+    It is pickled as the path of its file, so that spawned workers map the file too.
+
+    Args:
+        offsets: int64 [n+1], where each record begins in `blob`, and its end.
+        blob: uint8 [bytes], the records one after the other.
+        path: the file that both are mapped from; None for arrays in memory.
+    """
 
     def __init__(self, offsets: np.ndarray, blob: np.ndarray, path: str | None = None):
         self._offsets, self._blob, self._path = offsets, blob, path
@@ -30,22 +39,29 @@ class FlatIndex(Sequence):
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> bytes:
-        place = range(len(self))[index]
-        return self._blob[self._offsets[place] : self._offsets[place + 1]].tobytes()
+        number = range(len(self))[index]
+        return self._blob[self._offsets[number] : self._offsets[number + 1]].tobytes()
 
     def __reduce__(self):
         return (FlatIndex, (self._offsets, self._blob)) if self._path is None else (open_index, (self._path,))
 
 
 def in_memory(records: Iterable[bytes]) -> FlatIndex:
-    """-> the index of a few records."""
-    parts = list(records)
-    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    return FlatIndex(offsets, np.frombuffer(b"".join(parts), np.uint8))
+    """Returns an index of a few records, in memory."""
+    stored = list(records)
+    offsets = np.cumsum([0, *map(len, stored)], dtype=np.int64)
+    return FlatIndex(offsets, np.frombuffer(b"".join(stored), np.uint8))
 
 
 def open_index(path: str | Path) -> FlatIndex:
-    """Maps an index file; ValueError where it is not whole."""
+    """Maps an index file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: where the file is incomplete or no index.
+    """
     content = np.memmap(path, np.uint8, "r")
     tail = content[-24:].tobytes()
     count = int.from_bytes(tail[:8], "little")
@@ -57,7 +73,15 @@ def open_index(path: str | Path) -> FlatIndex:
 
 
 def write_index(path: Path, records: Iterable[bytes]) -> None:
-    """Writes records as they come, under another name first: the file is whole or absent."""
+    """Writes records as they come; the file is whole or absent.
+
+    Args:
+        path: the file.
+        records: its content, in order.
+
+    Raises:
+        DataError: where the file cannot be written.
+    """
     offsets = array("q", [0])
     with whole_file(path, "set SEGKIT_CACHE to another folder") as draft, open(draft, "wb") as file:
         for record in records:
@@ -69,26 +93,34 @@ def write_index(path: Path, records: Iterable[bytes]) -> None:
 
 
 def index_folder() -> Path:
-    """$SEGKIT_CACHE/index, or work_dirs/index where the variable is not set."""
+    """Returns $SEGKIT_CACHE/index, or work_dirs/index where the variable is not set."""
     return Path(os.environ.get("SEGKIT_CACHE", "work_dirs")).expanduser() / "index"
 
 
 def cached_index(
     sources: Sequence[Path], about: str, make: Callable[[], Iterator[bytes]], *, keep: bool = False
 ) -> FlatIndex:
-    """sources: the files the records come from; about: what is made of them, with its options; make: reads them;
-    keep: it reads more than the sources, so that its records are worth a file in any case.
+    """Returns the index of records made from files, from the cache where these have not changed.
 
-    Small sources are read anew each time. Large ones are read once by a process of its own, whose memory is given back,
-    and then mapped from a file named after the sources' places, sizes and times, and `about`. Processes that start
-    together wait for the first one.
+    Small sources are read anew each time. Large ones are read once by a separate process, which gives its memory back
+    at its end, and then mapped from a file named after the sources' paths, sizes and times, and `about`. Processes that
+    start together wait for the first one.
+
+    Args:
+        sources: the files the records come from.
+        about: what is made of them, with its options.
+        make: reads the sources and yields the records.
+        keep: writes a file in any case, because `make` reads more than the sources.
+
+    Raises:
+        DataError: where a source is missing, or the cache cannot be written.
     """
-    stats = []
-    for path in sources:
+    stats: list[tuple[str, int, int]] = []
+    for source in sources:
         try:
-            stats.append([str(Path(path).resolve()), os.stat(path).st_size, os.stat(path).st_mtime_ns])
+            stats.append((str(Path(source).resolve()), os.stat(source).st_size, os.stat(source).st_mtime_ns))
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}; check root and split") from error
+            raise DataError(f"{source}: {error.strerror}; check root and split") from error
     if not keep and sum(size for _, size, _ in stats) < SMALL:
         return in_memory(make())
     name = hashlib.sha256(json.dumps([about, stats]).encode()).hexdigest()[:20]
@@ -105,6 +137,7 @@ def _opened(path: Path) -> FlatIndex | None:
 
 
 def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
+    """Writes and opens the index; one process writes while the others wait for the lock."""
     import fcntl
 
     try:
@@ -116,14 +149,14 @@ def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (opened := _opened(path)) is not None:
             return opened
-        error = _in_a_process(lambda: write_index(path, make()))
-        if error:
-            raise DataError(error)
+        message = _in_a_process(lambda: write_index(path, make()))
+        if message:
+            raise DataError(message)
         return open_index(path)
 
 
 def _in_a_process(job: Callable[[], None]) -> str:
-    """Runs job in a fork, which gives its memory back at its end -> the message of its error, "" without one."""
+    """Runs job in a fork, which gives its memory back at its end. Returns the message of its error, "" without one."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""Image files -> arrays. Every failure names the file and the way out.
+"""Reading image files as arrays; every failure names the file and the way out.
 
 Pixels are taken as they are stored: an EXIF orientation is ignored, in images as in masks, because label files carry
 none and the two must agree. Nothing here knows of data sets, so that every reader can use it.
@@ -14,7 +14,7 @@ import numpy as np
 from segkit.files import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
-"""What a reader takes for an image, in lower case."""
+"""Suffixes of image files, in lower case."""
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
@@ -27,7 +27,14 @@ MAX_16_TO_8 = 257.0
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The file's content; DataError where it is missing, unreadable or empty."""
+    """Returns the content of a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: where it is missing, unreadable or empty.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -39,7 +46,15 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def check_complete(content: bytes, path: str | Path) -> None:
-    """DataError for a PNG or JPEG that breaks off: decoders fill what is missing with grey and only warn."""
+    """Checks that a PNG or JPEG does not break off; decoders fill what is missing with grey and only warn.
+
+    Args:
+        content: the file's bytes; files of other formats pass.
+        path: for the error.
+
+    Raises:
+        DataError: for an incomplete file.
+    """
     if content.startswith(PNG_START):
         is_complete = content.rfind(PNG_END) >= 0
     elif content.startswith(JPEG_START):
@@ -62,7 +77,19 @@ def _decodes_whole(content: bytes) -> bool:
 
 
 def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
-    """content: an image file; flags: of cv2.imread -> the array as cv2 gives it (BGR where color)."""
+    """Decodes an image file by OpenCV.
+
+    Args:
+        content: the file's bytes.
+        flags: those of cv2.imread.
+        path: for the error.
+
+    Returns:
+        The array as OpenCV gives it, [H,W] or [H,W,C], BGR where it has colors.
+
+    Raises:
+        DataError: for a damaged file, or one that is no image.
+    """
     check_complete(content, path)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
@@ -76,7 +103,14 @@ def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
 
 
 def load_array(path: str | Path) -> np.ndarray:
-    """The array of a .npy file; objects are refused because they would run code."""
+    """Returns the array of a .npy file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: where it is no readable array of numbers. Arrays of objects are refused because they would run code.
+    """
     try:
         return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -86,12 +120,22 @@ def load_array(path: str | Path) -> np.ndarray:
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
-    """-> uint8 or float32 [H,W,channels].
+    """Reads an image.
 
     3 channels are RGB from any picture file: grey is repeated, transparency dropped; 16 bits become float32 in 0..255,
     the range the models' means are in. Another number of channels is read as stored (.npy with channels last, TIFF,
     grey or RGBA pictures), uint8 stays and everything else becomes float32 with its values unchanged; so do .npy
-    and floating-point files of 3 channels. A file with another number of channels is an error.
+    and floating-point files of 3 channels.
+
+    Args:
+        path: the file.
+        channels: how many the image shall have.
+
+    Returns:
+        uint8 or float32 [H,W,channels].
+
+    Raises:
+        DataError: where the file cannot be read or decoded, or has another number of channels.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".npy":
@@ -108,13 +152,13 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """cv2's BGR -> RGB; uint16 -> float32 in 0..255."""
+    """OpenCV's BGR as RGB; uint16 as float32 in 0..255."""
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.astype(np.float32) / np.float32(MAX_16_TO_8) if image.dtype == np.uint16 else image
 
 
 def _tiff(path: str | Path) -> np.ndarray:
-    """-> [H,W,C] of a TIFF with any number of channels, stored interleaved, as planes or as pages."""
+    """[H,W,C] of a TIFF with any number of channels, stored interleaved, as planes or as pages."""
     try:
         import tifffile
     except ImportError as error:
@@ -134,7 +178,7 @@ def _tiff(path: str | Path) -> np.ndarray:
 
 
 def _with_channels(image: np.ndarray, channels: int, path: str | Path) -> np.ndarray:
-    """Checks the shape, adds the channel axis of [H,W] and settles the dtype."""
+    """Checks the shape, adds the channel axis to [H,W] and converts to uint8 or float32."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] != channels:

@@ -1,4 +1,4 @@
-"""Raw labels and colors of mask files -> class indices and IGNORE, by tables; and the colors classes are drawn in."""
+"""Tables that turn the raw labels and colors of mask files into class indices and IGNORE."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -9,19 +9,25 @@ import numpy as np
 
 from segkit.files import DataError
 from segkit.registry import did_you_mean
-from segkit.types import IGNORE
+from segkit.types import IGNORE, Color
 
 BAD = 254
 """Marks labels that no class and no ignore rule covers; never leaves this file."""
 
 MAX_CLASSES = 254
-
-Color = tuple[int, int, int]
+"""Most classes that labels of 8 bits have room for, beside BAD and IGNORE."""
 
 
 class LabelError(DataError):
-    """Labels beyond the classes. path: the mask; values: the raw values or colors nothing covers. A worker hands
-    on the message alone."""
+    """Labels of a mask that no class covers.
+
+    An error that a worker process hands on is a DataError and keeps the message alone.
+
+    Args:
+        message: as shown.
+        path: the mask file.
+        values: the raw labels or colors that nothing covers.
+    """
 
     def __init__(self, message: str, path: str = "", values: tuple = ()):
         super().__init__(message)
@@ -32,27 +38,59 @@ class LabelError(DataError):
 
 
 def as_color(value: object) -> Color | None:
-    """(r, g, b), "#rrggbb" or "r,g,b" -> (r, g, b) in 0..255; None for what is no color."""
+    """Reads a color.
+
+    Args:
+        value: (r, g, b), "#rrggbb" or "r,g,b".
+
+    Returns:
+        (r, g, b) in 0..255; None for what is no color.
+    """
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("#") and len(text) == 7:
-            value = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
+            channels = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
         elif text.count(",") == 2:
-            value = [int(part) for part in text.split(",")]
-    is_triple = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3
-    return tuple(map(int, value)) if is_triple and all(0 <= int(part) <= 255 for part in value) else None
+            channels = [int(number) for number in text.split(",")]
+        else:
+            return None
+    elif isinstance(value, Sequence) and len(value) == 3:
+        channels = [int(number) for number in value]
+    else:
+        return None
+    red, green, blue = channels
+    return (red, green, blue) if all(0 <= channel <= 255 for channel in channels) else None
 
 
-def raw_label(key: object) -> int:
-    """A key of label_map -> the number it means; YAML and command lines may give it as text."""
+def raw_label(key: int | str) -> int:
+    """Returns the number that a key of label_map means.
+
+    Args:
+        key: a whole number, which YAML and command lines may give as text.
+
+    Raises:
+        DataError: for anything else.
+    """
     try:
         return int(key)
     except (TypeError, ValueError):
         raise DataError(f"label_map: key {key!r} is neither a whole number nor a color such as '#ff0000'") from None
 
 
-def class_index(target: object, classes: Sequence[str], key: object) -> int:
-    """A value of label_map (index, class name or "ignore") -> the class index or IGNORE."""
+def class_index(target: int | str | None, classes: Sequence[str], key: object) -> int:
+    """Returns the class that a value of label_map means.
+
+    Args:
+        target: a class index, a class name, or "ignore", None or 255 for pixels left out.
+        classes: the K names.
+        key: the value's key, for errors.
+
+    Returns:
+        The class index or IGNORE.
+
+    Raises:
+        DataError: where there is no such class.
+    """
     if isinstance(target, str):
         if target in classes:
             return list(classes).index(target)
@@ -63,16 +101,23 @@ def class_index(target: object, classes: Sequence[str], key: object) -> int:
     if target is None or target == IGNORE:
         return IGNORE
     if not 0 <= int(target) < len(classes):
-        raise DataError(f"label_map[{key!r}] = {target}: there are classes 0..{len(classes) - 1}, or 'ignore'")
+        raise DataError(f"label_map[{key!r}] = {target}: must be one of the classes 0..{len(classes) - 1}, or 'ignore'")
     return int(target)
 
 
 class LabelTable:
-    """Raw labels -> class indices 0..K-1 and IGNORE (255), by one look-up per pixel.
+    """Turns raw labels into class indices 0..K-1 and IGNORE (255), by one look-up per pixel.
 
-    label_map: {raw: class index, class name or "ignore"}; raw values it does not name stay as they are.
-    reduce_zero_label: 0 becomes ignored and n becomes n - 1, as in ADE20K. ignore: raw value(s) left out; label_map
-    goes before it. source: the official set whose labels these are; errors then do not offer arguments it lacks.
+    Args:
+        classes: K names, at most 254.
+        label_map: {raw label: class index, class name or "ignore"}; labels it does not name stay as they are.
+        reduce_zero_label: label 0 is ignored and n becomes n - 1, as in ADE20K; not together with `label_map`.
+        ignore: raw label(s) left out, None for none; `label_map` takes precedence.
+        source: name of the official data set whose labels these are; errors then do not suggest arguments that its
+            reader does not have.
+
+    Raises:
+        DataError: for too many classes, or a `label_map` that cannot be.
     """
 
     def __init__(
@@ -94,17 +139,28 @@ class LabelTable:
         table = dict.fromkeys(self.ignored, IGNORE)
         if reduce_zero_label:
             table[0] = IGNORE
-        table |= {raw: class_index(new, classes, raw) for raw, new in _numbers(label_map).items()}
-        self._outside = {raw: new for raw, new in table.items() if not 0 <= raw < 65536}
+        table |= {raw: class_index(target, classes, raw) for raw, target in _numbers(label_map).items()}
+        self._outside = {raw: index for raw, index in table.items() if not 0 <= raw < 65536}
         self._wide = np.full(65536, BAD, np.uint8)
         self._wide[shift : len(classes) + shift] = np.arange(len(classes), dtype=np.uint8)
-        for raw, new in table.items():
+        for raw, index in table.items():
             if 0 <= raw < 65536:
-                self._wide[raw] = new
+                self._wide[raw] = index
         self._narrow = np.ascontiguousarray(self._wide[:256])
 
     def apply(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
-        """raw: integer [H,W] of the file `path` -> uint8 [H,W]; LabelError names labels that no class covers."""
+        """Translates a mask.
+
+        Args:
+            raw: raw labels, integer [H,W].
+            path: the mask's file, for the error.
+
+        Returns:
+            uint8 [H,W]: class indices and IGNORE.
+
+        Raises:
+            LabelError: names the labels that no class covers.
+        """
         if raw.dtype == np.uint8:
             labels = cv2.LUT(raw, self._narrow)
         elif raw.dtype == np.uint16:
@@ -112,15 +168,15 @@ class LabelTable:
         else:
             is_inside = (raw >= 0) & (raw < 65536)
             labels = np.where(is_inside, self._wide.take(np.where(is_inside, raw, 0)), np.uint8(BAD))
-            for value, new in self._outside.items():
-                labels[raw == value] = new
+            for value, index in self._outside.items():
+                labels[raw == value] = index
         if (labels == BAD).any():
             raise self._error(raw, labels == BAD, str(path))
         return labels
 
     def _error(self, raw: np.ndarray, is_bad: np.ndarray, path: str) -> LabelError:
         values = tuple(int(value) for value in np.unique(raw[is_bad]))
-        y, x = (int(place[0]) for place in np.nonzero(is_bad))
+        y, x = (int(positions[0]) for positions in np.nonzero(is_bad))
         named = ", ".join(str(value) for value in values[:8]) + (", ..." if len(values) > 8 else "")
         word = "label" if len(values) == 1 else "labels"
         rule = f"ignored: {', '.join(map(str, self.ignored)) or 'none'}"
@@ -128,7 +184,7 @@ class LabelTable:
         return LabelError(message + self.remedy(values), path, values)
 
     def remedy(self, values: tuple) -> str:
-        """values: raw labels that no class covers -> what to change in the config."""
+        """Says what to change in the config for raw labels that no class covers."""
         if self.source:
             return f"{self.source} has no such label: check the file, or read the folder with type='Folder'"
         if values == (255,) and self.num_classes == 2:
@@ -138,14 +194,21 @@ class LabelTable:
         return f"map them with label_map={{{values[0]}: ...}}, leave them out with ignore, or name more classes"
 
 
-def _numbers(label_map: Mapping | None) -> dict[int, object]:
-    return {raw_label(raw): new for raw, new in (label_map or {}).items() if as_color(raw) is None}
+def _numbers(label_map: Mapping | None) -> dict[int, int | str | None]:
+    """The entries of label_map whose keys are no colors."""
+    return {raw_label(key): target for key, target in (label_map or {}).items() if as_color(key) is None}
 
 
 class ColorTable:
-    """Colors -> class indices 0..K-1 and IGNORE, by one look-up per pixel in a table of all 2^24 colors.
+    """Turns colors into class indices 0..K-1 and IGNORE, by one look-up per pixel in a table of all 2^24 colors.
 
-    palette: K colors of the classes; label_map: {color: class index, class name or "ignore"} beside or instead.
+    Args:
+        classes: K names.
+        palette: the K colors of the classes, all different; empty where `label_map` names the colors.
+        label_map: {color: class index, class name or "ignore"}, beside the palette or in its place.
+
+    Raises:
+        DataError: where two classes have the same color, or a key of `label_map` is no color.
     """
 
     def __init__(self, classes: Sequence[str], palette: Sequence[Color], label_map: Mapping | None = None):
@@ -170,18 +233,29 @@ class ColorTable:
         return table
 
     def apply(self, colors: np.ndarray, path: str | Path) -> np.ndarray:
-        """colors: uint8 [H,W,3] RGB of the file `path` -> uint8 [H,W]; LabelError names colors that nothing covers."""
+        """Translates a color-coded mask.
+
+        Args:
+            colors: uint8 [H,W,3] RGB.
+            path: the mask's file, for the error.
+
+        Returns:
+            uint8 [H,W]: class indices and IGNORE.
+
+        Raises:
+            LabelError: names the first color that nothing covers.
+        """
         packed = cv2.cvtColor(colors, cv2.COLOR_RGB2RGBA).view("<u4")[:, :, 0] & 0xFFFFFF
         labels = self._table.take(packed)
         is_bad = labels == BAD
         if is_bad.any():
-            y, x = (int(place[0]) for place in np.nonzero(is_bad))
+            y, x = (int(positions[0]) for positions in np.nonzero(is_bad))
             values = tuple((int(v) & 255, int(v) >> 8 & 255, int(v) >> 16) for v in np.unique(packed[is_bad]))
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
-            color = tuple(int(part) for part in colors[y, x])
+            color = tuple(int(channel) for channel in colors[y, x])
             raise LabelError(
                 f"{path}: the color {color} at x={x}, y={y}{more} belongs to no class; correct palette, or "
-                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges stem from resizing",
+                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges come from resizing",
                 str(path),
                 values,
             )

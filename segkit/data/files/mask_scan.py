@@ -14,7 +14,6 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.files import DataError, write_whole
-from segkit.types import IGNORE
 
 FORMAT = 1
 """Number of the cache files' layout; another one makes old files unread."""
@@ -24,19 +23,31 @@ NOT_ARGUMENTS = ("_cache",)
 
 
 def cache_folder() -> Path:
-    """$SEGKIT_CACHE/statistics, or work_dirs/statistics where the variable is not set."""
+    """Returns $SEGKIT_CACHE/statistics, or work_dirs/statistics where the variable is not set."""
     return Path(os.environ.get("SEGKIT_CACHE", "work_dirs")).expanduser() / "statistics"
 
 
 def scan(
     dataset: Dataset, measure: Callable[[np.ndarray], Any], name: str, *, workers: int = 0, refresh: bool = False
 ) -> list:
-    """measure: mask integer [H,W] -> a value JSON can hold; name: of the measure with its arguments, for the file.
+    """Measures every mask of a data set.
 
-    -> one value per image, None for images without a mask, in the order of the data set for any number of workers.
-    They come from the cache where neither the data set nor a mask file differs from the last pass; refresh reads
-    anyway. In a distributed run the first process reads the masks while the others wait for its file, so all
-    processes call this together. DataError names the mask that cannot be measured.
+    The values come from the cache where neither the data set nor a mask file differs from the last pass. In a
+    distributed run the first process reads the masks while the others wait for its file, so all processes call this
+    together.
+
+    Args:
+        dataset: a set with class masks.
+        measure: takes a mask, integer [H,W], and returns a value that JSON can hold.
+        name: of the measure with its arguments, for the file.
+        workers: processes that read the masks; 0 reads in this one.
+        refresh: reads the masks in any case.
+
+    Returns:
+        One value per item in the order of the data set, None for items without a mask.
+
+    Raises:
+        DataError: names the mask that cannot be measured.
     """
     file = cache_folder() / f"{key(dataset, name)}.json"
     if dist.is_distributed():
@@ -56,7 +67,7 @@ def _cached(dataset: Dataset, measure: Callable, file: Path, *, workers: int, re
 
 
 def _read(file: Path, num_images: int) -> list | None:
-    """-> the values of the file; None where there is none, or where a broken write left half of one."""
+    """The values in the file; None where there is none, or where a broken write left half of one."""
     try:
         values = json.loads(file.read_text())["values"]
     except (OSError, ValueError, KeyError):
@@ -69,49 +80,64 @@ def _write(file: Path, content: dict) -> None:
 
 
 def key(dataset: Dataset, name: str) -> str:
-    """-> 20 hexadecimal digits of the data set's type, arguments and ids, and of its mask files' sizes and times."""
-    about = [FORMAT, name, plain(dataset), list(dataset.classes), ignore_of(dataset), list(map(str, dataset.ids))]
+    """Names the cache file of a measure.
+
+    Args:
+        dataset: the set that is measured.
+        name: of the measure with its arguments.
+
+    Returns:
+        20 hexadecimal digits: a hash of the data set's type, arguments and ids, and of its mask files' sizes and times.
+    """
+    about = [FORMAT, name, as_json(dataset), list(dataset.classes), dataset.ignore, list(map(str, dataset.ids))]
     files = [_stamp(dataset.mask_path(i)) if dataset.has_mask(i) else None for i in range(len(dataset))]
     return hashlib.sha256(json.dumps([about, files]).encode()).hexdigest()[:20]
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """-> size in bytes and time of change in ns; None for labels that lie in no file of their own."""
+    """Size in bytes and time of change in ns; None for labels that lie in no file of their own."""
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
-def plain(value: Any) -> Any:
-    """-> the value as lists, numbers and text, equal for equal content in every process: objects as their type and
-    attributes, arrays as a hash, functions by name."""
+def as_json(value: Any) -> Any:
+    """Describes any value by lists, numbers and text.
+
+    Args:
+        value: objects are described by their type and attributes, arrays by a hash, functions by their name.
+
+    Returns:
+        What JSON can hold, equal for equal content in every process.
+    """
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     if isinstance(value, dict):
-        return sorted(([repr(name), plain(inner)] for name, inner in value.items()), key=lambda pair: pair[0])
+        return sorted(([repr(name), as_json(inner)] for name, inner in value.items()), key=lambda pair: pair[0])
     if isinstance(value, set | frozenset):
         return sorted(map(repr, value))
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()]
     if isinstance(value, Path | np.generic):
         return str(value)
-    named = value if hasattr(value, "__qualname__") else type(value)
-    name = f"{named.__module__}.{named.__qualname__}"
-    own = {} if named is value else getattr(value, "__dict__", {})
-    return [name, plain({k: v for k, v in own.items() if k not in NOT_ARGUMENTS})]
+    is_named = hasattr(value, "__qualname__")  # a function or a class
+    described = value if is_named else type(value)
+    attributes = {} if is_named else getattr(value, "__dict__", {})
+    name = f"{described.__module__}.{described.__qualname__}"
+    return [name, as_json({k: v for k, v in attributes.items() if k not in NOT_ARGUMENTS})]
 
 
 def ignore_of(dataset: Dataset) -> int:
-    """-> the label of pixels without a class: the data set's own `ignore`, or 255."""
-    return getattr(dataset, "ignore", IGNORE)
+    """Returns the label of pixels without a class, `dataset.ignore`."""
+    return dataset.ignore
 
 
 class _Masks(TorchDataset):
-    """Item index -> measure(mask), None without a mask."""
+    """The measured masks of a data set by index, None for items without a mask."""
 
     def __init__(self, dataset: Dataset, measure: Callable):
         self.dataset, self.measure = dataset, measure

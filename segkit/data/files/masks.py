@@ -1,7 +1,8 @@
-"""Label files -> raw labels or colors: index and palette images, color-coded images, arrays."""
+"""Reading mask files as raw labels or colors: index and palette images, color-coded images, arrays."""
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -9,17 +10,28 @@ import numpy as np
 from segkit.data.files.images import AS_STORED, JPEG_START, PNG_START, check_complete, decode, load_array, read_bytes
 from segkit.files import DataError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg", ".jpeg")
-"""What a reader takes for a mask. JPEG is among them to be named in an error instead of being overlooked."""
+"""Suffixes of mask files, in lower case. JPEG is among them to be named in an error instead of being overlooked."""
 
 GREY_STEP = {1: 255, 2: 85, 4: 17}
 """By these factors decoders stretch grey PNGs of 1, 2 and 4 bits to 0..255; labels are wanted as stored."""
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """-> the raw labels, integer [H,W]: grey images of 1 to 16 bits, indices of palette images, integer .npy and TIFF.
+    """Reads the raw labels of a mask file.
 
-    Color images whose three channels are equal count as grey. Other colors are an error: see read_colors.
+    Args:
+        path: a grey image of 1 to 16 bits, a palette image, whose indices count, or an integer .npy or TIFF. Color
+            images whose three channels are equal count as grey; `read_colors` reads others.
+
+    Returns:
+        Integer [H,W].
+
+    Raises:
+        DataError: for a JPEG, a color-coded mask, values that are no whole numbers, and files that cannot be read.
     """
     if str(path).lower().endswith(".npy"):
         mask = load_array(path)
@@ -45,7 +57,17 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def read_colors(path: str | Path) -> np.ndarray:
-    """-> uint8 [H,W,3] RGB of a color-coded mask; palette images give their palette's colors."""
+    """Reads a color-coded mask file.
+
+    Args:
+        path: an image of any kind but JPEG; a palette image gives its palette's colors.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        DataError: for a JPEG, and files that cannot be read.
+    """
     content = read_bytes(path)
     _refuse_jpeg(content, path)
     mask = decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
@@ -57,7 +79,7 @@ def _refuse_jpeg(content: bytes, path: str | Path) -> None:
         raise DataError(f"{path}: a JPEG mask: its compression alters labels at every edge; export masks as PNG")
 
 
-def _open(content: bytes, path: str | Path):
+def _open(content: bytes, path: str | Path) -> "PILImage":
     from PIL import Image
 
     try:
@@ -69,12 +91,12 @@ def _open(content: bytes, path: str | Path):
 def _has_palette(content: bytes, path: str | Path) -> bool:
     try:
         return _open(content, path).mode == "P"
-    except DataError:  # of a kind only cv2 reads, which has no palette
+    except DataError:  # a format that only OpenCV reads has no palette
         return False
 
 
 def _indices(content: bytes, path: str | Path) -> np.ndarray:
-    """Decodes by PIL, which keeps the indices of palette images where cv2 expands them to colors."""
+    """Decodes by PIL, which keeps the indices of palette images where OpenCV expands them to colors."""
     check_complete(content, path)
     image = _open(content, path)
     try:
@@ -85,10 +107,11 @@ def _indices(content: bytes, path: str | Path) -> np.ndarray:
 
 
 def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
+    """The labels [H,W] of an image [H,W,c] whose channels are equal; colors are an error."""
     first = mask[:, :, 0]
     differs = (mask[:, :, 1] != first) | (mask[:, :, min(2, mask.shape[2] - 1)] != first)
     if differs.any():
-        y, x = (int(place[0]) for place in np.nonzero(differs))
+        y, x = (int(positions[0]) for positions in np.nonzero(differs))
         raise DataError(
             f"{path}: a color-coded mask (three different channels first at x={x}, y={y}); "
             "set color_masks=True and give each class its color in palette"
@@ -96,11 +119,22 @@ def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(first)
 
 
-def values_of(labels: np.ndarray, place: str = "") -> list[int]:
-    """labels: integer [H,W] -> its values other than 0, ascending; DataError for negative ones."""
+def values_of(labels: np.ndarray, name: str = "") -> list[int]:
+    """Lists the instances of a label map.
+
+    Args:
+        labels: integer [H,W], 0 is the background.
+        name: of the file, for the error.
+
+    Returns:
+        The labels other than 0 that occur, ascending.
+
+    Raises:
+        DataError: for a negative label.
+    """
     low = int(labels.min(initial=0))
     if low < 0:
-        raise DataError(f"{place}: label {low}; instances are numbered from 1, 0 is the background")
+        raise DataError(f"{name}: label {low}; instances are numbered from 1, 0 is the background")
     if labels.max(initial=0) >= 1 << 16:
         return [value for value in np.unique(labels).tolist() if value]
     return (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist()

@@ -1,4 +1,4 @@
-"""Data sets that are pairs of files, an image and a mask each: what the readers of official layouts share."""
+"""Data sets of image and mask files, and what the readers of official layouts share."""
 
 import os
 from collections.abc import Sequence
@@ -15,31 +15,47 @@ from segkit.registry import did_you_mean
 
 
 def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, str]:
-    """folder: searched with all its subfolders -> {path below it without suffix: path}, sorted.
+    """Lists the files of a folder and all its subfolders; hidden ones are passed over.
 
-    layout: how the folder should look, for the error where it is missing. Hidden files are passed over; two files that
-    differ only in their suffix are an error, because either may be meant.
+    Args:
+        folder: where to search.
+        suffixes: of the files to list, in lower case.
+        layout: how the folder should look, for the error where it is missing.
+
+    Returns:
+        {path below the folder without suffix: path}, sorted.
+
+    Raises:
+        DataError: where the folder is missing, or two files differ only in their suffix, because either may be meant.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {layout}; set root=... or the variable SEGKIT_DATA")
-    found: dict[str, str] = {}
-    for place, folders, names in os.walk(folder, followlinks=True):
+    files: dict[str, str] = {}
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(place).relative_to(folder).as_posix()
+        below = Path(parent).relative_to(folder).as_posix()
         for name in names:
             stem, suffix = os.path.splitext(name)
             if name.startswith(".") or suffix.lower() not in suffixes:
                 continue
             key = stem if below == "." else f"{below}/{stem}"
-            path = os.path.join(place, name)
-            if key in found:
-                raise DataError(f"{path} and {found[key]}: one name twice; remove one of the two files")
-            found[key] = path
-    return dict(sorted(found.items()))
+            path = os.path.join(parent, name)
+            if key in files:
+                raise DataError(f"{path} and {files[key]}: one name twice; remove one of the two files")
+            files[key] = path
+    return dict(sorted(files.items()))
 
 
 def read_list(path: Path, layout: str) -> list[str]:
-    """The lines of a split file without blank ones; DataError where it is missing or empty."""
+    """Returns the lines of a split file, without blank ones.
+
+    Args:
+        path: the file.
+        layout: how the data set should look, for the error.
+
+    Raises:
+        DataError: where the file is missing or empty.
+    """
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except OSError as error:
@@ -50,35 +66,58 @@ def read_list(path: Path, layout: str) -> list[str]:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first few names and how many more there are."""
+    """Returns the first `most` names, and how many more there are, for a message."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Names with commas between them, over several lines."""
+    """Splits a text of names with commas between them, over several lines."""
     return tuple(" ".join(name.split()) for name in text.split(","))
 
 
 def choose_split(split: str, known: Sequence[str], name: str) -> str:
-    """split, where the data set `name` has it; otherwise DataError."""
+    """Checks the name of a split and returns it.
+
+    Args:
+        split: the user's choice.
+        known: the splits of the data set.
+        name: of the data set, for the error.
+
+    Raises:
+        DataError: where the data set has no such split.
+    """
     if split not in known:
-        raise DataError(f"{name} has no split '{split}'{did_you_mean(split, known)}; there are {', '.join(known)}")
+        raise DataError(f"{name} has no split '{split}'{did_you_mean(split, known)}; available: {', '.join(known)}")
     return split
 
 
 class FilePairs(Dataset):
-    """A Dataset whose images and masks are files.
+    """Base class of data sets whose images and masks are files.
 
-    A subclass calls `keep` once with the pairs it found and sets `labels`, the table from raw labels to classes.
+    A subclass calls `keep` once with the pairs it found, and sets `label_table`.
+
+    Attributes:
+        label_table: turns the masks' raw labels into classes.
+        channels: of the images; see read_image.
     """
 
-    labels: LabelTable
+    label_table: LabelTable
     channels: int = 3
 
-    def keep(self, ids: Sequence[str], images: Sequence[str], masks: Sequence[str | None], place: Path) -> None:
-        """ids, images, masks: one each per item, None for an image without labels; place: the folder, for the error."""
+    def keep(self, ids: Sequence[str], images: Sequence[str], masks: Sequence[str | None], folder: Path) -> None:
+        """Takes the items of the data set.
+
+        Args:
+            ids: one per item.
+            images: the image file of each item.
+            masks: the mask file of each item, None for an image without labels.
+            folder: where the images lie, for the error.
+
+        Raises:
+            DataError: where there is no item.
+        """
         if not ids:
-            raise DataError(f"{place}: no images ({', '.join(IMAGE_SUFFIXES)}) here; check root and split")
+            raise DataError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) here; check root and split")
         self.ids, self._images, self._masks = list(ids), list(images), list(masks)
 
     def path(self, index: int) -> str:
@@ -91,27 +130,53 @@ class FilePairs(Dataset):
         return self._masks[index] is not None
 
     def image(self, index: int) -> np.ndarray:
-        """-> uint8 or float32 [H,W,C]; see read_image."""
+        """Returns the image, uint8 or float32 [H,W,channels]; see read_image."""
         return read_image(self._images[index], self.channels)
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W]: class indices and IGNORE."""
+        """Returns the label map, uint8 [H,W] of class indices and IGNORE.
+
+        Args:
+            index: the item.
+
+        Raises:
+            DataError: where the image has no mask, or its mask cannot be used.
+        """
         path = self._masks[index]
         if path is None:
             raise DataError(f"{self.path(index)}: this image has no mask; choose a labelled split")
-        return self.labels.apply(read_mask(path), path)
+        return self.label_table.apply(read_mask(path), path)
 
 
 def pair(images: dict[str, str], masks: dict[str, str], ends: Sequence[str] = ("",)) -> dict[str, str | None]:
-    """ends: what a mask's name has after the image's, first choice first -> {image key: its mask's path or None}."""
-    found: dict[str, str | None] = {}
+    """Finds the mask of each image.
+
+    Args:
+        images: {key: path}.
+        masks: {key: path}.
+        ends: what a mask's key has after the image's, first choice first.
+
+    Returns:
+        {image key: path of its mask, or None}.
+    """
+    pairs: dict[str, str | None] = {}
     for key in images:
-        found[key] = next((masks[key + end] for end in ends if key + end in masks), None)
-    return found
+        pairs[key] = next((masks[key + end] for end in ends if key + end in masks), None)
+    return pairs
 
 
-def need_masks(pairs: dict[str, str | None], images: dict[str, str], place: Path, advice: str) -> None:
-    """DataError that names the images without a mask, where there are any."""
+def need_masks(pairs: dict[str, str | None], images: dict[str, str], folder: Path, advice: str) -> None:
+    """Checks that every image has a mask.
+
+    Args:
+        pairs: {image key: path of its mask, or None}.
+        images: {image key: path}.
+        folder: where the masks are, for the error.
+        advice: the end of the error's sentence.
+
+    Raises:
+        DataError: names the images without a mask.
+    """
     missing = [images[key] for key, mask in pairs.items() if mask is None]
     if missing:
-        raise DataError(f"{len(missing)} of {len(pairs)} images have no mask in {place}: {some(missing)}; {advice}")
+        raise DataError(f"{len(missing)} of {len(pairs)} images have no mask in {folder}: {some(missing)}; {advice}")

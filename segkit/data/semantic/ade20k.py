@@ -42,23 +42,32 @@ b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff
 
 @DATASETS.register
 class ADE20K(FilePairs):
-    """Scenes with 150 classes: 20,210 train, 2,000 val images. Label 0 (other) is ignored, labels 1..150 are 0..149.
+    """Scenes with 150 classes; 20,210 train and 2,000 val images.
 
-    root: ADEChallengeData2016. split: "train", "val" or "test" (images/testing, without public labels).
+    Label 0 (other) is ignored, labels 1..150 become classes 0..149.
+
+    Args:
+        root: the folder ADEChallengeData2016; None for the default.
+        split: "train", "val" or "test" (images/testing, without public labels).
+
+    Raises:
+        DataError: where files are missing.
     """
 
     folder = "ADEChallengeData2016"
     classes = split_names(NAMES)
-    palette = tuple(tuple(bytes.fromhex(color)) for color in COLORS.split())
+    palette = tuple((c >> 16, c >> 8 & 255, c & 255) for c in (int(color, 16) for color in COLORS.split()))
 
     def __init__(self, root: str | None = None, split: str = "train"):
-        part = FOLDERS[choose_split(split, list(FOLDERS), "ADE20K")]
-        place = resolve_root(root, self.folder)
-        self.labels = LabelTable(self.classes, reduce_zero_label=True, source="ADE20K")
-        images = list_files(place / "images" / part, IMAGE_SUFFIXES, LAYOUT)
+        folder = FOLDERS[choose_split(split, list(FOLDERS), "ADE20K")]
+        self.root, self.split = resolve_root(root, self.folder), split
+        image_folder = self.root / "images" / folder
+        mask_folder = self.root / "annotations" / folder
+        self.label_table = LabelTable(self.classes, reduce_zero_label=True, source="ADE20K")
+        images = list_files(image_folder, IMAGE_SUFFIXES, LAYOUT)
         pairs: dict[str, str | None] = dict.fromkeys(images)
         if split != "test":
-            masks = list_files(place / "annotations" / part, (".png",), LAYOUT)
+            masks = list_files(mask_folder, (".png",), LAYOUT)
             pairs = pair(images, masks)
-            need_masks(pairs, images, place / "annotations" / part, LAYOUT)
-        self.keep(list(images), list(images.values()), list(pairs.values()), place / "images" / part)
+            need_masks(pairs, images, mask_folder, LAYOUT)
+        self.keep(list(images), list(images.values()), list(pairs.values()), image_folder)

@@ -11,7 +11,11 @@ from segkit.registry import DATASETS
 
 LAYOUT = "CamVid expects train/NAME.png and trainannot/NAME.png, the same for val and test, below root"
 VOID = 11
-PARTS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
+"""The label that is ignored."""
+
+FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
+"""Folders of each split."""
+
 CLASSES = {
     "sky": (128, 128, 128),
     "building": (128, 0, 0),
@@ -25,13 +29,21 @@ CLASSES = {
     "pedestrian": (64, 64, 0),
     "bicyclist": (0, 128, 192),
 }
+"""Names and colors."""
 
 
 @DATASETS.register
 class CamVid(FilePairs):
-    """Street scenes of 480x360, 11 classes, 367/101/233 images; label 11 (void) is ignored.
+    """Street scenes of 480x360 pixels with 11 classes; 367 train, 101 val and 233 test images.
 
-    split: "train", "val", "test" or "trainval" (both of the first two). root: holds train, trainannot, val, ...
+    Label 11 (void) is ignored.
+
+    Args:
+        root: the folder that holds train, trainannot, val, ...; None for the default.
+        split: "train", "val", "test" or "trainval" (both of the first two).
+
+    Raises:
+        DataError: where files are missing.
     """
 
     folder = "camvid"
@@ -39,13 +51,15 @@ class CamVid(FilePairs):
     palette = tuple(CLASSES.values())
 
     def __init__(self, root: str | None = None, split: str = "train"):
-        place = resolve_root(root, self.folder)
-        self.labels = LabelTable(self.classes, ignore=(VOID, 255), source="CamVid")
-        images, pairs = {}, {}
-        for part in PARTS[choose_split(split, list(PARTS), "CamVid")]:
-            found = list_files(place / part, IMAGE_SUFFIXES, LAYOUT)
-            masks = pair(found, list_files(place / f"{part}annot", (".png",), LAYOUT))
-            need_masks(masks, found, place / f"{part}annot", LAYOUT)
-            images |= {f"{part}/{key}": path for key, path in found.items()}
-            pairs |= {f"{part}/{key}": path for key, path in masks.items()}
-        self.keep(list(images), list(images.values()), list(pairs.values()), place / split)
+        self.root, self.split = resolve_root(root, self.folder), split
+        self.label_table = LabelTable(self.classes, ignore=(VOID, 255), source="CamVid")
+        images: dict[str, str] = {}
+        pairs: dict[str, str | None] = {}
+        for name in FOLDERS[choose_split(split, list(FOLDERS), "CamVid")]:
+            files = list_files(self.root / name, IMAGE_SUFFIXES, LAYOUT)
+            mask_folder = self.root / f"{name}annot"
+            masks = pair(files, list_files(mask_folder, (".png",), LAYOUT))
+            need_masks(masks, files, mask_folder, LAYOUT)
+            images |= {f"{name}/{key}": path for key, path in files.items()}
+            pairs |= {f"{name}/{key}": path for key, path in masks.items()}
+        self.keep(list(images), list(images.values()), list(pairs.values()), self.root / split)

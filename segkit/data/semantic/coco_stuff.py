@@ -15,6 +15,7 @@ from segkit.types import default_palette
 
 LAYOUT = "COCOStuff expects images/train2017/*.jpg and stuffthingmaps/train2017/*.png, the same for val2017"
 MASK_FOLDERS = ("stuffthingmaps", "annotations", "stuffthingmaps_trainval2017")
+"""Usual names of the folder of pixel maps, first choice first."""
 
 NAMES = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, street sign, stop
@@ -40,7 +41,10 @@ ABSENT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 
 
 def raw_table() -> dict[int, int | str]:
-    """Raw value of the official pixel maps (id - 1) -> one of 171 classes; absent things are ignored."""
+    """Returns the label map of the official pixel maps, whose values are id - 1: {value: one of 171 classes}.
+
+    Things without annotations are ignored.
+    """
     kept = [number for number in range(1, 183) if number not in ABSENT]
     table: dict[int, int | str] = {number - 1: "ignore" for number in ABSENT}
     return table | {number - 1: index for index, number in enumerate(kept)}
@@ -48,10 +52,17 @@ def raw_table() -> dict[int, int | str]:
 
 @DATASETS.register
 class COCOStuff(FilePairs):
-    """118,287 train and 5,000 val images of COCO 2017 with 80 things and 91 stuff classes; 255 is ignored.
+    """Images of COCO 2017 with 80 thing and 91 stuff classes; 118,287 train and 5,000 val images.
 
-    split: "train" or "val". Masks are NAME_labelTrainIds.png (0..170) where an image has one, else the official
-    NAME.png (0..181, mapped). The set has no palette of its own: colors are default_palette's, from the second on.
+    Masks are NAME_labelTrainIds.png (0..170) where an image has one, else the official NAME.png (0..181, mapped); 255
+    is ignored. The set has no palette of its own: colors are default_palette's, from the second on.
+
+    Args:
+        root: the folder that holds images (or train2017 and val2017) and the pixel maps; None for the default.
+        split: "train" or "val".
+
+    Raises:
+        DataError: where files are missing.
     """
 
     folder = "coco_stuff164k"
@@ -59,27 +70,38 @@ class COCOStuff(FilePairs):
     palette = default_palette(172)[1:]
 
     def __init__(self, root: str | None = None, split: str = "train"):
-        part = choose_split(split, ("train", "val"), "COCOStuff") + "2017"
-        place = resolve_root(root, self.folder)
-        self.labels = LabelTable(self.classes, source="COCO-Stuff")
-        self._raw = LabelTable(self.classes, label_map=raw_table(), source="COCO-Stuff")
-        image_folder = place / "images" / part if (place / "images").is_dir() else place / part
-        mask_folder = find_masks(place, part)
+        name = choose_split(split, ("train", "val"), "COCOStuff") + "2017"
+        self.root, self.split = resolve_root(root, self.folder), split
+        self.label_table = LabelTable(self.classes, source="COCO-Stuff")
+        self._raw_table = LabelTable(self.classes, label_map=raw_table(), source="COCO-Stuff")
+        image_folder = self.root / "images" / name if (self.root / "images").is_dir() else self.root / name
+        mask_folder = find_masks(self.root, name)
         images = list_files(image_folder, IMAGE_SUFFIXES, LAYOUT)
         pairs = pair(images, list_files(mask_folder, (".png",), LAYOUT), ("_labelTrainIds", ""))
         need_masks(pairs, images, mask_folder, LAYOUT)
         self.keep(list(images), list(images.values()), list(pairs.values()), image_folder)
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W]: 0..170 and IGNORE."""
+        """Returns the label map, uint8 [H,W] of 0..170 and IGNORE."""
         path = self.mask_path(index)
-        table = self.labels if path.endswith("_labelTrainIds.png") else self._raw
+        table = self.label_table if path.endswith("_labelTrainIds.png") else self._raw_table
         return table.apply(read_mask(path), path)
 
 
-def find_masks(root: Path, part: str) -> Path:
-    """The folder of pixel maps, under one of its usual names."""
-    for name in MASK_FOLDERS:
-        if (root / name / part).is_dir():
-            return root / name / part
-    raise DataError(f"{root}: no folder {' or '.join(f'{name}/{part}' for name in MASK_FOLDERS)}; {LAYOUT}")
+def find_masks(root: Path, name: str) -> Path:
+    """Finds the folder of pixel maps.
+
+    Args:
+        root: of the data set.
+        name: of the split's folder, "train2017" or "val2017".
+
+    Returns:
+        The folder below one of MASK_FOLDERS.
+
+    Raises:
+        DataError: where there is none.
+    """
+    for parent in MASK_FOLDERS:
+        if (root / parent / name).is_dir():
+            return root / parent / name
+    raise DataError(f"{root}: no folder {' or '.join(f'{parent}/{name}' for parent in MASK_FOLDERS)}; {LAYOUT}")

@@ -13,24 +13,35 @@ from segkit.data.files.masks import MASK_SUFFIXES, read_colors
 from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, read_list, some
 from segkit.files import DataError
 from segkit.registry import DATASETS
-from segkit.types import IGNORE, default_palette
+from segkit.types import IGNORE, Color, default_palette
 
 LAYOUT = "Folder expects images/NAME.jpg and masks/NAME.png below root"
 
 
 @DATASETS.register
 class Folder(FilePairs):
-    """Images and masks of one's own: root/images/NAME.* and root/masks/NAME.*, paired by name.
+    """The user's own images and masks: root/images/NAME.* and root/masks/NAME.*, paired by name.
 
-    root: the folder. classes: K names. split: None for all files; "train" for root/train.txt (a name per line), else
-    root/images/train and root/masks/train, else root/train/images and root/train/masks; or the path
-    of a list ending in .txt.
-    images, masks: the folders' names; masks=None: images alone, to predict. mask_suffix: what a mask's name has after
-    the image's ("_mask"). palette: K colors (r, g, b) for pictures, and for masks where color_masks is set.
-    label_map: {raw label or color: class index, class name or "ignore"}; labels it does not name stay.
-    reduce_zero_label: 0 is ignored, n becomes class n - 1. ignore: raw label(s) left out, None for none; labels that
-    reach the model are 0..K-1 and 255. color_masks: masks are color-coded (also where label_map has colors).
-    channels: of the images; other than 3 reads .npy [H,W,C] and TIFF. skip_unlabelled: pass over images without a mask.
+    Labels that reach the model are 0..K-1 and 255, which is ignored, whatever the files hold.
+
+    Args:
+        root: the folder.
+        classes: K names.
+        split: None for all files; "train" for root/train.txt (a name per line), else root/images/train and
+            root/masks/train, else root/train/images and root/train/masks; or the path of a list ending in .txt.
+        images: name of the folder of images.
+        masks: name of the folder of masks; None for images alone, to predict.
+        mask_suffix: what a mask's name has after the image's, such as "_mask".
+        palette: K colors (r, g, b) or "#rrggbb", for pictures, and for masks where `color_masks` is set.
+        label_map: {raw label or color: class index, class name or "ignore"}; labels it does not name stay as they are.
+        reduce_zero_label: label 0 is ignored, n becomes class n - 1.
+        ignore: raw label(s) left out, None for none.
+        color_masks: whether masks are color-coded; they also are where `label_map` has colors.
+        channels: of the images; other than 3 reads .npy [H,W,C] and TIFF.
+        skip_unlabelled: passes over images without a mask, which otherwise are an error.
+
+    Raises:
+        DataError: where files are missing, or the arguments contradict each other.
     """
 
     def __init__(
@@ -50,24 +61,23 @@ class Folder(FilePairs):
         channels: int = 3,
         skip_unlabelled: bool = False,
     ):
+        self.root, self.split = root, split
         self.classes, self.channels = tuple(classes), channels
         self.palette = default_palette(len(classes)) if palette is None else as_palette(palette, len(classes))
         self._colors = self._color_table(palette is not None, label_map, color_masks)
         if self._colors and reduce_zero_label:
             raise DataError("reduce_zero_label: colors have no label 0; map the color with label_map={...: 'ignore'}")
-        is_numbers = self._colors is None
-        self.labels = LabelTable(
-            classes, label_map=label_map if is_numbers else None, reduce_zero_label=reduce_zero_label, ignore=ignore
-        )
-        place = resolve_root(root, "")
-        image_folder, mask_folder, names = find_split(place, split, images, masks)
-        found = list_files(image_folder, IMAGE_SUFFIXES, LAYOUT)
+        number_map = label_map if self._colors is None else None
+        self.label_table = LabelTable(classes, label_map=number_map, reduce_zero_label=reduce_zero_label, ignore=ignore)
+        image_folder, mask_folder, names = find_split(resolve_root(root, ""), split, images, masks)
+        files = list_files(image_folder, IMAGE_SUFFIXES, LAYOUT)
         if names is not None:
-            found = choose(found, names, image_folder, split)
-        pairs: dict[str, str | None] = dict.fromkeys(found)
-        if mask_folder is not None and found:
-            pairs = self._pair(found, mask_folder, os.path.splitext(mask_suffix)[0], skip_unlabelled, names is None)
-        self.keep(list(pairs), [found[key] for key in pairs], list(pairs.values()), image_folder)
+            files = choose(files, names, image_folder, split)
+        pairs: dict[str, str | None] = dict.fromkeys(files)
+        if mask_folder is not None and files:
+            end = os.path.splitext(mask_suffix)[0]
+            pairs = self._pair(files, mask_folder, end, skip_unlabelled=skip_unlabelled, is_whole=names is None)
+        self.keep(list(pairs), [files[key] for key in pairs], list(pairs.values()), image_folder)
 
     def _color_table(self, has_palette: bool, label_map: Mapping | None, color_masks: bool) -> ColorTable | None:
         if not color_masks and not any(as_color(key) for key in label_map or ()):
@@ -77,9 +87,10 @@ class Folder(FilePairs):
         return ColorTable(self.classes, self.palette if has_palette else (), label_map)
 
     def _pair(
-        self, images: dict[str, str], folder: Path, end: str, skip_unlabelled: bool, is_whole: bool
+        self, images: dict[str, str], folder: Path, end: str, *, skip_unlabelled: bool, is_whole: bool
     ) -> dict[str, str | None]:
-        """images: {key: path} -> {key: mask path}; masks that no image asks for become a note where all were listed."""
+        """The mask of each image, by key; where the images are all of the folder (`is_whole`), masks without an image
+        become a note."""
         masks = list_files(folder, MASK_SUFFIXES, LAYOUT)
         pairs = pair(images, masks, (end,))
         if skip_unlabelled:
@@ -92,35 +103,60 @@ class Folder(FilePairs):
             advice = f"a mask is named NAME{end}.png; see mask_suffix, or set skip_unlabelled=True to pass over them"
             need_masks(pairs, images, folder, advice)
         used = set(pairs.values())
-        left = [path for path in masks.values() if path not in used]
-        if left and is_whole:
-            self.notes = (f"{len(left)} masks have no image of their name: {some(left, 3)}",)
+        unused = [path for path in masks.values() if path not in used]
+        if unused and is_whole:
+            self.notes = (f"{len(unused)} masks have no image of their name: {some(unused, 3)}",)
         return pairs
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W]: class indices and IGNORE."""
-        if self._colors is None or self._masks[index] is None:
-            return super().mask(index)
+        """Returns the label map, uint8 [H,W] of class indices and IGNORE."""
         path = self._masks[index]
+        if self._colors is None or path is None:
+            return super().mask(index)
         return self._colors.apply(read_colors(path), path)
 
 
-def as_palette(palette: Sequence[Sequence[int]], num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Checks the number and range of a palette's colors; '#rrggbb' is a color too."""
-    colors = tuple(as_color(tuple(color) if not isinstance(color, str) else color) for color in palette)
-    if len(colors) != num_classes:
-        raise DataError(f"palette: {len(colors)} colors for {num_classes} classes; give one per class")
-    if None in colors:
-        raise DataError(
-            f"palette[{colors.index(None)}] = {palette[colors.index(None)]}: a color is (r, g, b) in 0..255"
-        )
-    return colors
+def as_palette(palette: Sequence[Sequence[int]], num_classes: int) -> tuple[Color, ...]:
+    """Checks the number and range of a palette's colors.
+
+    Args:
+        palette: colors (r, g, b) in 0..255, or "#rrggbb".
+        num_classes: K.
+
+    Returns:
+        K colors (r, g, b).
+
+    Raises:
+        DataError: for another number of colors, and for what is no color.
+    """
+    if len(palette) != num_classes:
+        raise DataError(f"palette: {len(palette)} colors for {num_classes} classes; give one per class")
+    colors = []
+    for number, value in enumerate(palette):
+        color = as_color(tuple(value) if not isinstance(value, str) else value)
+        if color is None:
+            raise DataError(f"palette[{number}] = {value}: a color is (r, g, b) in 0..255, or '#rrggbb'")
+        colors.append(color)
+    return tuple(colors)
 
 
 def find_split(
     root: Path, split: str | None, images: str, masks: str | None
 ) -> tuple[Path, Path | None, list[str] | None]:
-    """-> (folder of images, folder of masks or None, names to take or None for all)."""
+    """Finds the files of a split.
+
+    Args:
+        root: the data set's folder.
+        split: as for Folder.
+        images: name of the folder of images.
+        masks: name of the folder of masks, or None.
+
+    Returns:
+        The folder of images, the folder of masks or None, and the names to take, None for all.
+
+    Raises:
+        DataError: where there is no such split.
+    """
     mask_root = None if masks is None else root / masks
     if split is None:
         return root / images, mask_root, None
@@ -133,16 +169,29 @@ def find_split(
         return root / images / split, None if mask_root is None else mask_root / split, None
     if not is_list and (root / split / images).is_dir():
         return root / split / images, None if masks is None else root / split / masks, None
-    places = [str(path) for path in candidates]
+    tried = [str(path) for path in candidates]
     if not is_list:
-        places += [f"{root / images / split}/", f"{root / split / images}/"]
-    raise DataError(f"split '{split}': found none of {', '.join(places)}; make one of them, or leave split out")
+        tried += [f"{root / images / split}/", f"{root / split / images}/"]
+    raise DataError(f"split '{split}': found none of {', '.join(tried)}; make one of them, or leave split out")
 
 
-def choose(found: dict[str, str], names: Sequence[str], folder: Path, split: str | None) -> dict[str, str]:
-    """found: all images by key; names: lines of a list, with or without suffix -> those, in the list's order."""
-    stems = [name if name in found else os.path.splitext(name)[0] for name in names]
-    missing = [name for name, stem in zip(names, stems) if stem not in found]
+def choose(files: dict[str, str], names: Sequence[str], folder: Path, split: str | None) -> dict[str, str]:
+    """Takes the images of a list, in its order.
+
+    Args:
+        files: {key: path} of all images.
+        names: lines of the list, with or without suffix.
+        folder: of the images, for the error.
+        split: name of the list, for the error.
+
+    Returns:
+        {key: path} of the listed images.
+
+    Raises:
+        DataError: names the lines without an image.
+    """
+    stems = [name if name in files else os.path.splitext(name)[0] for name in names]
+    missing = [name for name, stem in zip(names, stems) if stem not in files]
     if missing:
         raise DataError(f"{folder}: {len(missing)} of {len(names)} names of '{split}' have no image: {some(missing)}")
-    return {stem: found[stem] for stem in stems}
+    return {stem: files[stem] for stem in stems}

@@ -18,7 +18,7 @@ from segkit.types import default_palette
 
 LAYOUT = "VOC expects JPEGImages, SegmentationClass and ImageSets/Segmentation/*.txt below root (VOCdevkit/VOC2012)"
 SPLITS = ("train", "val", "trainval", "test", "train_aug")
-AUG_LISTS = ("train_aug.txt", "trainaug.txt", "trainaug_id.txt")
+AUGMENTED_LISTS = ("train_aug.txt", "trainaug.txt", "trainaug_id.txt")
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -27,12 +27,20 @@ CLASSES = (
 
 @DATASETS.register
 class VOC(FilePairs):
-    """Photographs with 20 object classes and background; 1,464 train, 1,449 val, 2,913 trainval images; 255 is ignored.
+    """Photographs with 20 object classes and background; 1,464 train, 1,449 val and 2,913 trainval images.
 
-    split: "train", "val", "trainval", "test" (no public labels) or "train_aug": train and SBD without val, 10,582
-    images. Its names come from ImageSets/Segmentation/train_aug.txt (or trainaug.txt) where there is one, else they are
-    all of SegmentationClassAug except val. Its masks are SegmentationClassAug/NAME.png; without that folder,
-    SegmentationClass and then cls/NAME.mat of sbd, the folder benchmark_RELEASE/dataset of the official SBD download.
+    255 is ignored. The split "train_aug" is train and SBD without val, 10,582 images. Its names come from
+    ImageSets/Segmentation/train_aug.txt (or trainaug.txt) where there is one, else they are all of SegmentationClassAug
+    except val. Its masks are SegmentationClassAug/NAME.png; without that folder, SegmentationClass and then
+    cls/NAME.mat of SBD.
+
+    Args:
+        root: the folder VOCdevkit/VOC2012; None for the default.
+        split: "train", "val", "trainval", "test" (without public labels) or "train_aug".
+        sbd: the folder benchmark_RELEASE/dataset of the official SBD download, for "train_aug".
+
+    Raises:
+        DataError: where files are missing.
     """
 
     folder = "VOCdevkit/VOC2012"
@@ -41,40 +49,45 @@ class VOC(FilePairs):
 
     def __init__(self, root: str | None = None, split: str = "train", *, sbd: str | None = None):
         choose_split(split, SPLITS, "VOC")
-        place = resolve_root(root, self.folder)
-        self.labels = LabelTable(self.classes, source="VOC")
+        self.root, self.split, self.sbd = resolve_root(root, self.folder), split, sbd
+        self.label_table = LabelTable(self.classes, source="VOC")
         sbd_folder = None if sbd is None else Path(sbd).expanduser()
-        if split == "train_aug":
-            names = augmented_names(place, sbd_folder)
-        else:
-            names = split_list(place, split)
-        masks = mask_files(place, sbd_folder if split == "train_aug" else None, is_augmented=split == "train_aug")
+        is_augmented = split == "train_aug"
+        names = augmented_names(self.root, sbd_folder) if is_augmented else split_list(self.root, split)
+        masks = mask_files(self.root, sbd_folder if is_augmented else None, is_augmented=is_augmented)
         pairs: dict[str, str | None] = dict.fromkeys(names)
         if split != "test":
             pairs = {name: masks.get(name) for name in names}
             missing = [name for name, path in pairs.items() if path is None]
             if missing:
-                raise DataError(f"{place}: {len(missing)} of {len(names)} masks are missing: {some(missing)}; {LAYOUT}")
-        images = [str(place / "JPEGImages" / f"{name}.jpg") for name in names]
-        self._check_images(place, names)
-        self.keep(names, images, [pairs[name] for name in names], place)
-
-    def _check_images(self, place: Path, names: list[str]) -> None:
-        there = stems(place / "JPEGImages", ".jpg")
-        missing = [name for name in names if name not in there]
+                raise DataError(
+                    f"{self.root}: {len(missing)} of {len(names)} masks are missing: {some(missing)}; {LAYOUT}"
+                )
+        image_folder = self.root / "JPEGImages"
+        images = stems(image_folder, ".jpg")
+        missing = [name for name in names if name not in images]
         if missing:
-            raise DataError(f"{place / 'JPEGImages'}: {len(missing)} images are missing: {some(missing)}; {LAYOUT}")
+            raise DataError(f"{image_folder}: {len(missing)} images are missing: {some(missing)}; {LAYOUT}")
+        self.keep(names, [images[name] for name in names], [pairs[name] for name in names], self.root)
 
     def mask(self, index: int) -> np.ndarray:
-        """-> uint8 [H,W]: class indices and IGNORE."""
+        """Returns the label map, uint8 [H,W] of class indices and IGNORE."""
         path = self._masks[index]
         if path is not None and path.endswith(".mat"):
-            return self.labels.apply(read_sbd(path), path)
+            return self.label_table.apply(read_sbd(path), path)
         return super().mask(index)
 
 
 def stems(folder: Path, suffix: str) -> dict[str, str]:
-    """{name without suffix: path} of the files of one folder; {} where it is missing."""
+    """Lists the files of one folder.
+
+    Args:
+        folder: it may be missing.
+        suffix: of the files to list.
+
+    Returns:
+        {name without suffix: path}, sorted; {} where the folder is missing.
+    """
     if not folder.is_dir():
         return {}
     return {
@@ -83,14 +96,31 @@ def stems(folder: Path, suffix: str) -> dict[str, str]:
 
 
 def split_list(root: Path, split: str) -> list[str]:
-    """Names of a split; lines may also be paths such as /JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png."""
+    """Returns the image names of a split.
+
+    Args:
+        root: VOCdevkit/VOC2012.
+        split: name of the list in ImageSets/Segmentation. Its lines are names, or paths such as
+            /JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png.
+
+    Raises:
+        DataError: where the list is missing or empty.
+    """
     lines = read_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", LAYOUT)
     return [Path(line.split()[0]).stem for line in lines]
 
 
 def augmented_names(root: Path, sbd: Path | None) -> list[str]:
-    """Names of train_aug: from a list, or train and everything SBD labels, without val."""
-    for name in AUG_LISTS:
+    """Returns the image names of train_aug: from a list, or train and everything SBD labels, without val.
+
+    Args:
+        root: VOCdevkit/VOC2012.
+        sbd: benchmark_RELEASE/dataset of SBD, None without it.
+
+    Raises:
+        DataError: where there is neither a list nor masks of SBD.
+    """
+    for name in AUGMENTED_LISTS:
         if (root / "ImageSets" / "Segmentation" / name).is_file():
             return split_list(root, name.removesuffix(".txt"))
     labelled = stems(root / "SegmentationClassAug", ".png") or ({} if sbd is None else stems(sbd / "cls", ".mat"))
@@ -104,14 +134,34 @@ def augmented_names(root: Path, sbd: Path | None) -> list[str]:
 
 
 def mask_files(root: Path, sbd: Path | None, *, is_augmented: bool) -> dict[str, str]:
-    """{name: mask}. VOC's own masks go before SBD's, whose outlines are coarser; SegmentationClassAug before both."""
-    found = {} if sbd is None else stems(sbd / "cls", ".mat")
-    found |= stems(root / "SegmentationClass", ".png")
-    return found | stems(root / "SegmentationClassAug", ".png") if is_augmented else found
+    """Finds the masks of all images.
+
+    Args:
+        root: VOCdevkit/VOC2012.
+        sbd: benchmark_RELEASE/dataset of SBD, None without it.
+        is_augmented: whether SegmentationClassAug counts.
+
+    Returns:
+        {image name: path of its mask}. VOC's own masks take precedence over SBD's, whose outlines are coarser;
+        SegmentationClassAug over both.
+    """
+    masks = {} if sbd is None else stems(sbd / "cls", ".mat")
+    masks |= stems(root / "SegmentationClass", ".png")
+    return masks | stems(root / "SegmentationClassAug", ".png") if is_augmented else masks
 
 
 def read_sbd(path: str) -> np.ndarray:
-    """cls/NAME.mat -> uint8 [H,W], background 0 and classes 1..20; nothing is ignored at outlines."""
+    """Reads a class mask of SBD.
+
+    Args:
+        path: cls/NAME.mat.
+
+    Returns:
+        uint8 [H,W], background 0 and classes 1..20; nothing is ignored at outlines.
+
+    Raises:
+        DataError: where the file holds something else.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

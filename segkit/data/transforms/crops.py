@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, image_size, valid_size
 from segkit.data.transforms.operations import Fill, crop, nearest_index, pad, resize, resized_crop, take
 from segkit.data.transforms.sizes import as_range, as_size, rescaled
@@ -18,7 +19,13 @@ TRIES = 10
 
 
 def is_mixed(mask: np.ndarray, most: float, ignore: int) -> bool:
-    """mask: integer [h,w] -> whether it holds two classes or more and none covers `most` of the labelled pixels."""
+    """Whether a crop holds two classes or more, none of which is too frequent.
+
+    Args:
+        mask: integer [h,w].
+        most: no class covers this share of the labelled pixels, or more.
+        ignore: label that does not count.
+    """
     if mask.dtype == np.uint8:
         counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
         if 0 <= ignore < 256:
@@ -33,20 +40,32 @@ def is_mixed(mask: np.ndarray, most: float, ignore: int) -> bool:
 def _need_size(sample: Sample, size: Size, name: str) -> None:
     height, width = image_size(sample)
     if height < size[0] or width < size[1]:
-        place = sample.get("meta", {}).get("path", "image")
+        path = sample.get("meta", {}).get("path", "image")
         raise DataError(
-            f"{place}: {width}x{height} pixels are too few for {name} of {size[1]}x{size[0]} without padding; "
+            f"{path}: {width}x{height} pixels are too few for {name} of {size[1]}x{size[0]} without padding; "
             "set pad=True, make the crop smaller or resize first"
         )
 
 
-@TRANSFORMS.register
-class RandomCrop:
-    """Cuts `size` (height, width) at a uniformly drawn place; `window` tells where.
+def _checked_mask(sample: Sample, cat_max_ratio: float) -> np.ndarray | None:
+    """The label map that a crop is chosen by; None where any position will do."""
+    mask = sample.get("mask")
+    return mask if cat_max_ratio < 1 and mask is not None and mask.dtype.kind != "f" else None
 
-    cat_max_ratio: the place is drawn again, up to 10 times, while one class covers this share or more of the labelled
-    pixels or is alone (mmsegmentation's rule, usual value .75; 1.0 turns it off). pad: smaller images are padded at the
-    right and bottom with `fill`, their mask with `ignore` (-1 instead of 255 in float masks); without it: an error.
+
+@TRANSFORMS.register
+class RandomCrop(Transform):
+    """Crops the image at a random position.
+
+    Reads and changes all spatial keys and meta (valid, whole); sets window, the crop's position.
+
+    Args:
+        size: (height, width) of the crop in pixels; an int is a square.
+        cat_max_ratio: draws the position again, up to 10 times, while one class covers at least this share of the
+            labelled pixels or is the only one (mmsegmentation's rule, usually 0.75). 1.0 turns it off.
+        ignore: label of the padding (-1 instead of 255 in float masks).
+        fill: image value of the padding, one or one per channel.
+        pad: pads smaller images at the right and bottom; without it they are an error.
     """
 
     def __init__(
@@ -62,48 +81,97 @@ class RandomCrop:
         self.cat_max_ratio, self.ignore, self.fill, self.pad = cat_max_ratio, ignore, fill, pad
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the crop. DataError with the image's path where it is too small and pad is off."""
+        """Returns the crop.
+
+        Args:
+            sample: it stays as it is.
+            rng: draws the position.
+
+        Raises:
+            DataError: with the image's path where it is too small and `pad` is off.
+        """
         if not self.pad:
             _need_size(sample, self.size, "a RandomCrop")
-        (height, width), mask = image_size(sample), sample.get("mask")
-        tries = TRIES if self.cat_max_ratio < 1 and mask is not None and mask.dtype.kind != "f" else 0
-        y, x = draw_origin(rng, (height, width), self.size)
-        for _ in range(tries):
+        image, mask = image_size(sample), _checked_mask(sample, self.cat_max_ratio)
+        y, x = draw_origin(rng, image, self.size)
+        for _ in range(TRIES):
+            if mask is None:
+                break
             if is_mixed(mask[y : y + self.size[0], x : x + self.size[1]], self.cat_max_ratio, self.ignore):
                 break
-            y, x = draw_origin(rng, (height, width), self.size)
+            y, x = draw_origin(rng, image, self.size)
         return pad(crop(sample, y, x, self.size), self.size, fill=self.fill, ignore=self.ignore)
 
 
 def draw_origin(rng: np.random.Generator, image: Size, size: Size) -> Size:
-    """-> (y, x), uniform over the places where a crop of `size` fits the image; 0 along a side that is too short."""
-    return tuple(int(rng.integers(max(full - part, 0) + 1)) for full, part in zip(image, size))
+    """Draws the position of a crop, uniform over those where it fits the image.
+
+    Args:
+        rng: draws y, then x.
+        image: (H, W) in pixels.
+        size: (h, w) of the crop.
+
+    Returns:
+        (y, x) of the crop's first pixel; 0 along a side that is too short.
+    """
+    y = int(rng.integers(max(image[0] - size[0], 0) + 1))
+    x = int(rng.integers(max(image[1] - size[1], 0) + 1))
+    return y, x
 
 
 @TRANSFORMS.register
-class CenterCrop:
-    """Cuts `size` (height, width) from the centre, rounded to the top left; smaller images as in RandomCrop."""
+class CenterCrop(Transform):
+    """Crops the centre of the image, rounded to the top left.
+
+    Reads and changes all spatial keys and meta (valid, whole); sets window, the crop's position.
+
+    Args:
+        size: (height, width) of the crop in pixels; an int is a square.
+        ignore: label of the padding (-1 instead of 255 in float masks).
+        fill: image value of the padding, one or one per channel.
+        pad: pads smaller images at the right and bottom; without it they are an error.
+    """
 
     def __init__(self, size: int | Sequence[int], *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True):
         self.size = as_size(size, "CenterCrop.size")
         self.ignore, self.fill, self.pad = ignore, fill, pad
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the crop; rng is not used. DataError where the image is too small and pad is off."""
+        """Returns the crop.
+
+        Args:
+            sample: it stays as it is.
+            rng: not used.
+
+        Raises:
+            DataError: with the image's path where it is too small and `pad` is off.
+        """
         if not self.pad:
             _need_size(sample, self.size, "a CenterCrop")
-        y, x = (max(full - part, 0) // 2 for full, part in zip(image_size(sample), self.size))
+        height, width = image_size(sample)
+        y, x = max(height - self.size[0], 0) // 2, max(width - self.size[1], 0) // 2
         return pad(crop(sample, y, x, self.size), self.size, fill=self.fill, ignore=self.ignore)
 
 
 @TRANSFORMS.register
-class RandomScaleCrop:
+class RandomScaleCrop(Transform):
     """RandomScale and RandomCrop in one pass: only the pixels of the crop are resized.
 
-    The factor is uniform in [low, high], the place uniform over the scaled image, and both obey the laws of the two
-    transforms; the crop then begins on a whole pixel of the unscaled image, at most one of its pixels before the place
-    drawn. The result is that of the two transforms at this place (changes.resized_crop says where borders differ).
-    centred: smaller images are padded on all sides, as by Pad.
+    Reads and changes all spatial keys and meta (valid, whole); sets window, the crop's position in the scaled image.
+
+    The factor is uniform in [low, high] and the position uniform over the scaled image, both as the two transforms draw
+    them; the crop then begins on a whole pixel of the unscaled image, at most one of its pixels before the position
+    drawn. The result is that of the two transforms at this position (operations.resized_crop says where borders
+    differ). Padding of an earlier transform is cut off first.
+
+    Args:
+        size: (height, width) of the crop in pixels; an int is a square.
+        low: smallest factor.
+        high: largest factor.
+        cat_max_ratio: as for RandomCrop.
+        ignore: label of the padding (-1 instead of 255 in float masks).
+        fill: image value of the padding, one or one per channel.
+        centred: pads smaller images on all sides, as Pad does, instead of at the right and bottom.
     """
 
     def __init__(
@@ -123,39 +191,44 @@ class RandomScaleCrop:
         self.cat_max_ratio, self.ignore, self.fill = cat_max_ratio, ignore, fill
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the scaled crop, padded where the scaled image is smaller."""
-        now = image_size(sample)
-        if valid_size(sample) != now:
+        """Returns the scaled crop, padded where the scaled image is smaller."""
+        image = image_size(sample)
+        if valid_size(sample) != image:
             sample = crop(sample, 0, 0, valid_size(sample))
-            now = image_size(sample)
-        scaled = rescaled(now, rng.uniform(self.low, self.high))
+            image = image_size(sample)
+        scaled = rescaled(image, rng.uniform(self.low, self.high))
         size = min(self.size[0], scaled[0]), min(self.size[1], scaled[1])
-        mask = sample.get("mask")
-        tries = TRIES if self.cat_max_ratio < 1 and mask is not None and mask.dtype.kind != "f" else 0
-        origin = self._origin(rng, now, scaled)
-        for _ in range(tries):
-            rows, columns = (
-                nearest_index(full, new)[:part] + start for full, new, part, start in zip(now, scaled, size, origin)
-            )
+        mask = _checked_mask(sample, self.cat_max_ratio)
+        origin = self._origin(rng, image, scaled)
+        for _ in range(TRIES):
+            if mask is None:
+                break
+            rows = nearest_index(image[0], scaled[0])[: size[0]] + origin[0]
+            columns = nearest_index(image[1], scaled[1])[: size[1]] + origin[1]
             if is_mixed(take(mask, rows, columns), self.cat_max_ratio, self.ignore):
                 break
-            origin = self._origin(rng, now, scaled)
-        cut = resized_crop(sample, scaled, origin, size)
+            origin = self._origin(rng, image, scaled)
+        cropped = resized_crop(sample, scaled, origin, size)
         offset = ((self.size[0] - size[0]) // 2, (self.size[1] - size[1]) // 2) if self.centred else (0, 0)
-        return pad(cut, self.size, offset=offset, fill=self.fill, ignore=self.ignore)
+        return pad(cropped, self.size, offset=offset, fill=self.fill, ignore=self.ignore)
 
-    def _origin(self, rng: np.random.Generator, now: Size, scaled: Size) -> Size:
-        """-> (y, x) of the crop in whole pixels of the unscaled image, rounded down so that the crop fits."""
-        place = draw_origin(rng, scaled, self.size)
-        return tuple(start * full // new for start, full, new in zip(place, now, scaled))
+    def _origin(self, rng: np.random.Generator, image: Size, scaled: Size) -> Size:
+        """(y, x) of the crop in whole pixels of the unscaled image, rounded down so that the crop fits."""
+        y, x = draw_origin(rng, scaled, self.size)
+        return y * image[0] // scaled[0], x * image[1] // scaled[1]
 
 
 @TRANSFORMS.register
-class RandomResizedCrop:
-    """Cuts a rectangle of random area and shape and resizes it to `size` (height, width).
+class RandomResizedCrop(Transform):
+    """Crops a rectangle of random area and shape and resizes it (torchvision's rule).
 
-    area: range of the share of the image's area, uniform; ratio: range of width / height, log-uniform. After 10 draws
-    that do not fit, the largest centred rectangle within `ratio` is taken (torchvision's rule). Shares > 1 never fit.
+    Reads and changes all spatial keys and meta (valid, whole); sets window, the crop's position in the resized image.
+    After 10 draws that do not fit, the largest centred rectangle within `ratio` is taken.
+
+    Args:
+        size: (height, width) of the result in pixels; an int is a square.
+        area: range of the share of the image's area, uniform. Shares > 1 never fit.
+        ratio: range of width / height, log-uniform.
     """
 
     def __init__(
@@ -169,11 +242,12 @@ class RandomResizedCrop:
         self.ratio = as_range(*ratio, "RandomResizedCrop.ratio")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the resized crop."""
-        y, x, size = self._place(image_size(sample), rng)
+        """Returns the resized crop."""
+        y, x, size = self._draw(image_size(sample), rng)
         return resize(crop(sample, y, x, size), self.size)
 
-    def _place(self, image: Size, rng: np.random.Generator) -> tuple[int, int, Size]:
+    def _draw(self, image: Size, rng: np.random.Generator) -> tuple[int, int, Size]:
+        """First row, first column and (h, w) of the rectangle."""
         height, width = image
         for _ in range(TRIES):
             pixels = height * width * rng.uniform(*self.area)
@@ -184,54 +258,3 @@ class RandomResizedCrop:
         ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
         size = min(height, round(width / ratio)), min(width, round(height * ratio))
         return (height - size[0]) // 2, (width - size[1]) // 2, size
-
-
-@TRANSFORMS.register
-class FocusCrop:
-    """RandomScaleCrop whose place is uniform over those that hold the point meta["focus"] and fit the scaled image.
-
-    The point, (y, x) in pixels of the stored image, comes from the sampler (ClassUniform); a sample without one is left
-    to RandomScaleCrop, whose arguments these are. Since the point is not carried through other transforms, this one
-    stands first. low = high = 1 crops without scaling.
-    """
-
-    def __init__(
-        self,
-        size: int | Sequence[int],
-        low: float = 0.5,
-        high: float = 2.0,
-        *,
-        cat_max_ratio: float = 1.0,
-        ignore: int = IGNORE,
-        fill: Fill = 0,
-    ):
-        self.size = as_size(size, "FocusCrop.size")
-        self.low, self.high = as_range(low, high, "FocusCrop.low, high")
-        self.ignore, self.fill = ignore, fill
-        self.anywhere = RandomScaleCrop(size, low, high, cat_max_ratio=cat_max_ratio, ignore=ignore, fill=fill)
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the scaled crop, padded where the scaled image is smaller. DataError where another crop or resize comes
-        first."""
-        focus, now = sample.get("meta", {}).get("focus"), image_size(sample)
-        if focus is None:
-            return self.anywhere(sample, rng)
-        if now != tuple(sample["meta"].get("size", now)) or sample.get("window") is not None:
-            raise DataError(
-                f"{sample['meta'].get('path', 'image')}: the image was resized or cropped before FocusCrop, which then "
-                "misses its point; let FocusCrop be the first of train.transforms"
-            )
-        scaled = rescaled(now, rng.uniform(self.low, self.high))
-        size = min(self.size[0], scaled[0]), min(self.size[1], scaled[1])
-        origin = tuple(draw_start(rng, *axis) for axis in zip(focus, now, scaled, size))
-        return pad(resized_crop(sample, scaled, origin, size), self.size, fill=self.fill, ignore=self.ignore)
-
-
-def draw_start(rng: np.random.Generator, focus: int, full: int, scaled: int, part: int) -> int:
-    """One axis: full pixels are scaled to `scaled`, of which `part` are cut; focus: a pixel of the unscaled ones
-    -> the first unscaled pixel of the crop, uniform over those whose crop fits and holds the middle of the focus (at
-    the far border, where starts are rounded down, all but the last of its pixel may be all the crop holds)."""
-    last = (scaled - part) * full // scaled
-    # the middle of the focus is at (focus + .5 - start) * scaled / full of the crop: 0 or more and below part
-    first = max(int(np.floor(focus + 0.5 - part * full / scaled)) + 1, 0)
-    return int(rng.integers(min(first, focus, last), min(focus, last) + 1))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, fill_values, ignore_value, valid_size
 from segkit.data.transforms.operations import Fill
 from segkit.data.transforms.sizes import as_range, as_size
@@ -15,8 +16,18 @@ Hole = tuple[int, int, int, int]
 """y0, x0, y1, x1 in pixels, y1 and x1 exclusive."""
 
 
-def erase(sample: Sample, holes: Sequence[Hole], contents: Sequence[np.ndarray], ignore: int | None) -> Sample:
-    """contents: per hole what the image shows there, broadcast to [h,w,C]; ignore: label of the holes, None: kept."""
+def erase(sample: Sample, holes: Sequence[Hole], *, contents: Sequence[np.ndarray], ignore: int | None) -> Sample:
+    """Replaces rectangles of the image.
+
+    Args:
+        sample: it stays as it is.
+        holes: the rectangles.
+        contents: for each hole what the image shows there, broadcast to [h,w,C].
+        ignore: label of the holes; None leaves the mask.
+
+    Returns:
+        A new sample.
+    """
     erased = Sample(**sample)
     erased["image"] = sample["image"].copy()
     for (y0, x0, y1, x1), content in zip(holes, contents):
@@ -29,11 +40,22 @@ def erase(sample: Sample, holes: Sequence[Hole], contents: Sequence[np.ndarray],
 
 
 @TRANSFORMS.register
-class CutOut:
-    """With probability p puts `holes` rectangles of one size at uniformly drawn places (DeVries & Taylor, 2017).
+class CutOut(Transform):
+    """Cuts rectangles of one size out of the image at random positions, with probability p.
 
-    size: (height, width) in pixels, or ratio: (height, width) as shares of the image; a hole's centre is uniform over
-    the image, so holes are cut at the border. fill: image value; ignore: label inside, None leaves the mask as it is.
+    Reads image, mask and meta["valid"]; changes image, and mask where `ignore` is set. A hole's centre is uniform over
+    the image, so holes are clipped at the border. DeVries and Taylor, 2017.
+
+    Args:
+        size: (height, width) of a hole in pixels.
+        ratio: (height, width) of a hole as shares of the image, in place of `size`.
+        holes: how many.
+        p: probability.
+        fill: image value inside, one or one per channel.
+        ignore: label inside; None leaves the mask as it is.
+
+    Raises:
+        ConfigError: where both or none of `size` and `ratio` are given.
     """
 
     def __init__(
@@ -49,31 +71,46 @@ class CutOut:
         if (size is None) == (ratio is None):
             raise ConfigError("CutOut takes either size (pixels) or ratio (shares of the image)")
         self.size = None if size is None else as_size(size, "CutOut.size")
-        self.ratio, self.holes, self.p, self.fill, self.ignore = ratio, holes, p, fill, ignore
+        self.ratio = ratio
+        self.holes, self.p, self.fill, self.ignore = holes, p, fill, ignore
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the sample with holes, or the given one."""
+        """Returns the sample with holes, or the given one."""
         if rng.random() >= self.p:
             return sample
         image = valid_size(sample)
-        hole = self.size or tuple(max(round(full * share), 1) for full, share in zip(image, self.ratio))
-        holes = [self._place(image, hole, rng) for _ in range(self.holes)]
+        size = self._size(image)
+        holes = [self._draw(image, size, rng) for _ in range(self.holes)]
         values = fill_values(self.fill, sample["image"].shape[2])
-        return erase(sample, holes, [values] * len(holes), self.ignore)
+        return erase(sample, holes, contents=[values] * len(holes), ignore=self.ignore)
+
+    def _size(self, image: Size) -> Size:
+        """Of the holes, in pixels."""
+        if self.size is not None:
+            return self.size
+        assert self.ratio is not None  # the constructor takes one of the two
+        return max(round(image[0] * self.ratio[0]), 1), max(round(image[1] * self.ratio[1]), 1)
 
     @staticmethod
-    def _place(image: Size, hole: Size, rng: np.random.Generator) -> Hole:
-        y0, x0 = (int(rng.integers(full)) - part // 2 for full, part in zip(image, hole))
-        return max(y0, 0), max(x0, 0), min(y0 + hole[0], image[0]), min(x0 + hole[1], image[1])
+    def _draw(image: Size, size: Size, rng: np.random.Generator) -> Hole:
+        y0 = int(rng.integers(image[0])) - size[0] // 2
+        x0 = int(rng.integers(image[1])) - size[1] // 2
+        return max(y0, 0), max(x0, 0), min(y0 + size[0], image[0]), min(x0 + size[1], image[1])
 
 
 @TRANSFORMS.register
-class RandomErasing:
-    """With probability p replaces one rectangle inside the image (Zhong et al., AAAI 2020, algorithm 1).
+class RandomErasing(Transform):
+    """Replaces one rectangle inside the image by noise or a value, with probability p.
 
-    area: range of its share of the image, uniform; ratio: range of height / width, log-uniform; drawn up to 100 times
-    until it fits. fill: image value, None for uniform noise of 0..255 per value; ignore: label inside, None leaves the
-    mask as it is.
+    Reads image, mask and meta["valid"]; changes image, and mask where `ignore` is set. The rectangle is drawn up to 100
+    times until it fits. Zhong et al., AAAI 2020, algorithm 1.
+
+    Args:
+        area: range of the rectangle's share of the image, uniform.
+        ratio: range of its height / width, log-uniform.
+        p: probability.
+        fill: image value inside, one or one per channel; None for noise, uniform in 0..255 per value.
+        ignore: label inside; None leaves the mask as it is.
     """
 
     def __init__(
@@ -90,7 +127,7 @@ class RandomErasing:
         self.p, self.fill, self.ignore = p, fill, ignore
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """-> the sample with the rectangle replaced, or the given one."""
+        """Returns the sample with the rectangle replaced, or the given one."""
         if rng.random() >= self.p:
             return sample
         height, width = valid_size(sample)
@@ -100,10 +137,12 @@ class RandomErasing:
             h, w = max(round(math.sqrt(pixels * ratio)), 1), max(round(math.sqrt(pixels / ratio)), 1)
             if h <= height and w <= width:
                 y0, x0 = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-                return erase(sample, [(y0, x0, y0 + h, x0 + w)], [self._content(sample, (h, w), rng)], self.ignore)
+                content = self._content(sample, (h, w), rng)
+                return erase(sample, [(y0, x0, y0 + h, x0 + w)], contents=[content], ignore=self.ignore)
         return sample
 
     def _content(self, sample: Sample, size: Size, rng: np.random.Generator) -> np.ndarray:
+        """The rectangle's values, broadcast to [h,w,C]."""
         channels = sample["image"].shape[2]
         if self.fill is None:
             return rng.integers(0, 256, (*size, channels))

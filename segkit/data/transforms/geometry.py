@@ -1,4 +1,4 @@
-"""One geometric change carried through every key of a sample: image, mask, layers, masks, boxes, clicks, window, valid.
+"""One geometric change applied to all spatial keys of a sample: image, mask, layers, masks, boxes, clicks.
 
 A `Change` says what happens to an image, to a map of labels and to points; `move` applies it to all a sample holds.
 Coordinates are continuous pixels: pixel (row i, column j) covers [j, j+1) x [i, i+1), its centre is (j+.5, i+.5).
@@ -11,40 +11,60 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.types import CLICK_IGNORE, IGNORE, Sample
+from segkit.types import CLICK_IGNORE, IGNORE, RLE, Meta, Sample
 
 Size = tuple[int, int]
+"""(height, width)."""
 
 
 class Change(NamedTuple):
-    """What a transform does to one sample's arrays. Its functions never write to their input; they may return views."""
+    """What a transform does to one sample's arrays. Its functions never write to their input; they may return views.
 
-    image: Callable[[np.ndarray], np.ndarray]  # [H,W,C] -> [h,w,C]
-    labels: Callable[[np.ndarray, float], np.ndarray]  # [H,W], value outside -> [h,w] of the same dtype
-    points: Callable[[np.ndarray], np.ndarray]  # float64 [n,2] x,y -> [n,2]
-    size: Size  # (h, w)
-    valid: Size  # top left part of it that is no padding
-    keeps_axes: bool = True  # whether a box stays a box
+    Attributes:
+        image: takes [H,W,C] and returns [h,w,C].
+        labels: takes [H,W] and the value of pixels from outside, and returns [h,w] of the same dtype.
+        points: takes float64 [n,2] x, y and returns [n,2].
+        size: (h, w).
+        valid: top left part of `size` that is no padding.
+        keeps_axes: whether an upright box stays an upright box.
+    """
+
+    image: Callable[[np.ndarray], np.ndarray]
+    labels: Callable[[np.ndarray, float], np.ndarray]
+    points: Callable[[np.ndarray], np.ndarray]
+    size: Size
+    valid: Size
+    keeps_axes: bool = True
 
 
 def image_size(sample: Sample) -> Size:
-    """-> (H, W) of the image as it is now, padding included."""
-    return sample["image"].shape[:2]
+    """Returns (H, W) of the image as it is now, padding included."""
+    height, width = sample["image"].shape[:2]
+    return height, width
 
 
 def valid_size(sample: Sample) -> Size:
-    """-> (h, w) of the top left part of the image that is no padding: meta["valid"], or the whole image."""
-    return tuple(sample.get("meta", {}).get("valid", image_size(sample)))
+    """Returns (h, w) of the top left part of the image that is no padding: meta["valid"], or the whole image."""
+    height, width = sample.get("meta", {}).get("valid", image_size(sample))
+    return height, width
 
 
 def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
-    """Applies the change to every key; ignore is the label of mask pixels from outside (-1 in float masks).
+    """Applies a change to all spatial keys.
 
-    Objects whose box or mask becomes empty are removed from boxes, labels, masks and crowd together.
-    -> a new sample; the arrays of the given one stay as they are. `window` is the business of crop and resize.
+    Objects whose box or mask becomes empty are removed from boxes, labels, masks and crowd together. `window` stays:
+    crop and resize set it themselves.
+
+    Args:
+        sample: its arrays stay as they are.
+        change: what to do.
+        ignore: label of mask pixels from outside; IGNORE stands for -1 in float masks.
+
+    Returns:
+        A new sample.
     """
     moved = Sample(**sample)
-    moved["meta"] = dict(sample.get("meta", {}), valid=change.valid)
+    moved["meta"] = Meta(**{**sample.get("meta", {}), "valid": change.valid})
     moved["image"] = change.image(sample["image"])
     if sample.get("mask") is not None:
         moved["mask"] = change.labels(sample["mask"], ignore_value(sample["mask"], ignore))
@@ -61,38 +81,43 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
 
 
 def ignore_value(mask: np.ndarray, ignore: int) -> float:
-    """-> the label of pixels without truth in this mask: -1 in a float mask where the 255 of class masks is meant."""
+    """Returns the label of pixels without truth: `ignore`, but -1 in float masks where `ignore` is IGNORE.
+
+    Args:
+        mask: its dtype decides.
+        ignore: as in class masks.
+    """
     return CLICK_IGNORE if mask.dtype.kind == "f" and ignore == IGNORE else ignore
 
 
 def _move_clicks(clicks: np.ndarray, change: Change) -> np.ndarray:
-    """clicks: float [2P,3] y,x,order -> float32 [2P,3]; a click that leaves to the top left is empty: -1,-1,-1."""
-    given = np.asarray(clicks, np.float64)
-    points = change.points(given[:, 1::-1] + 0.5) - 0.5
-    moved = np.concatenate([points[:, ::-1], given[:, 2:]], axis=1)
+    """Moves clicks, float [2P,3] y, x, order, to float32 [2P,3]; one that leaves to the top left is empty: -1,-1,-1."""
+    before = np.asarray(clicks, np.float64)
+    points = change.points(before[:, 1::-1] + 0.5) - 0.5
+    moved = np.concatenate([points[:, ::-1], before[:, 2:]], axis=1)
     moved[moved[:, :2].max(axis=1) < 0] = -1
-    is_empty = given[:, :2].max(axis=1) < 0
-    moved[is_empty] = given[is_empty]
+    is_empty = before[:, :2].max(axis=1) < 0
+    moved[is_empty] = before[is_empty]
     return moved.astype(np.float32)
 
 
 def _move_objects(moved: Sample, size: Size, change: Change) -> None:
     """Replaces boxes, masks, labels and crowd of the new sample by the moved objects that are left."""
-    keep = None
-    masks = moved.get("masks")
-    if masks is not None:
-        dense = [change.labels(mask, 0) for mask in dense_masks(masks, size)]
+    conditions: list[np.ndarray] = []
+    masks = None
+    if moved.get("masks") is not None:
+        dense = [change.labels(mask, 0) for mask in dense_masks(moved["masks"], size)]
         masks = np.stack(dense) if dense else np.zeros((0, *change.size), np.uint8)
         moved["masks"] = masks
-        keep = masks.any(axis=(1, 2))
+        conditions.append(masks.any(axis=(1, 2)))
     if moved.get("boxes") is not None:
         if masks is not None and not change.keeps_axes:
             boxes = boxes_of(masks)
         else:
             boxes = _move_boxes(np.asarray(moved["boxes"], np.float64).reshape(-1, 4), change)
         moved["boxes"] = boxes
-        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        keep = has_area if keep is None else keep & has_area
+        conditions += [boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1]]
+    keep = np.logical_and.reduce(conditions)
     if not keep.all():
         for key in ("boxes", "labels", "masks", "crowd"):
             if moved.get(key) is not None:
@@ -100,7 +125,7 @@ def _move_objects(moved: Sample, size: Size, change: Change) -> None:
 
 
 def _move_boxes(boxes: np.ndarray, change: Change) -> np.ndarray:
-    """boxes: float64 [n,4] -> float32 [n,4]: box around the moved outline, cut at the image's border."""
+    """The boxes around the moved outlines of boxes, float64 [n,4], as float32 [n,4] cut at the image's border."""
     if not len(boxes):
         return boxes.astype(np.float32)
     steps = np.linspace(0, 1, 2 if change.keeps_axes else 9)
@@ -114,7 +139,14 @@ def _move_boxes(boxes: np.ndarray, change: Change) -> np.ndarray:
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """masks: [n,H,W], not zero = object -> float32 [n,4] tight boxes, x1 and y1 exclusive; zeros for an empty mask."""
+    """Computes the tight boxes around masks.
+
+    Args:
+        masks: [n,H,W], not 0 where the object is.
+
+    Returns:
+        float32 [n,4] x0, y0, x1, y1, x1 and y1 exclusive; zeros for an empty mask.
+    """
     boxes = np.zeros((len(masks), 4), np.float32)
     for box, mask in zip(boxes, masks):
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
@@ -123,8 +155,16 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def dense_masks(masks: np.ndarray | Sequence[dict], size: Size) -> np.ndarray:
-    """masks: [n,H,W] or n run-length codes dict(size, counts) of COCO -> uint8 [n,H,W]."""
+def dense_masks(masks: np.ndarray | Sequence[RLE], size: Size) -> np.ndarray:
+    """Decodes masks.
+
+    Args:
+        masks: [n,H,W], which are returned as they are, or n RLE dict(size, counts), compressed or not.
+        size: (H, W) of the image.
+
+    Returns:
+        uint8 [n,H,W].
+    """
     if isinstance(masks, np.ndarray):
         return masks
     if not len(masks):
@@ -138,37 +178,62 @@ def dense_masks(masks: np.ndarray | Sequence[dict], size: Size) -> np.ndarray:
 
 
 def fill_values(fill: float | Sequence[float], channels: int) -> np.ndarray:
-    """fill: one value or one per channel -> float64 [channels]. ValueError where the number of values is another."""
+    """Returns the fill value of each channel, float64 [channels].
+
+    Args:
+        fill: one value, or one per channel.
+        channels: of the image.
+
+    Raises:
+        ValueError: where the number of values is another.
+    """
     values = np.asarray(fill, np.float64).ravel()
     if len(values) not in (1, channels):
         raise ValueError(
-            f"fill = {fill}: {len(values)} values for an image of {channels} channels; give one, or one each"
+            f"fill = {fill}: {len(values)} values for an image of {channels} channels; give one, or one per channel"
         )
     return np.broadcast_to(values, (channels,))
 
 
 def by_channels(function: Callable[[np.ndarray, slice], np.ndarray], image: np.ndarray) -> np.ndarray:
-    """function: ([H,W,c], slice of the channels) -> [h,w(,c)] for 1, 3 or 4 channels -> its result for [H,W,C], any C.
+    """Applies a function that takes at most 4 channels to an image of any number of channels.
 
     OpenCV drops an axis of length 1 and takes at most 4 channels in several of its functions.
+
+    Args:
+        function: takes [H,W,c], c being 1, 3 or 4 (the last group of an image of more than 4 may have 2), and the slice
+            of the channels that these are, and returns [h,w,c] or [h,w].
+        image: [H,W,C].
+
+    Returns:
+        [h,w,C].
     """
     channels = image.shape[2]
     if channels in (3, 4):
         return function(image, slice(0, channels))
     step = 1 if channels < 3 else 4
-    parts = []
+    groups = []
     for start in range(0, channels, step):
-        part = slice(start, min(start + step, channels))
-        out = function(np.ascontiguousarray(image[:, :, part]), part)
-        parts.append(out if out.ndim == 3 else out[:, :, None])
-    return np.concatenate(parts, axis=2)
+        group = slice(start, min(start + step, channels))
+        result = function(np.ascontiguousarray(image[:, :, group]), group)
+        groups.append(result if result.ndim == 3 else result[:, :, None])
+    return np.concatenate(groups, axis=2)
 
 
 def within(valid: Size, function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
-    """function: [h,w,...] -> same shape; applied to the valid part of array [H,W,...]; padding stays where it is."""
+    """Applies a function to the part of an array that is no padding.
+
+    Args:
+        valid: (h, w) of that part, at the top left.
+        function: takes [h,w,...] and returns the same shape.
+        array: [H,W,...].
+
+    Returns:
+        A new array with the same padding.
+    """
     height, width = valid
     if array.shape[:2] == (height, width):
         return function(array)
-    out = array.copy()
-    out[:height, :width] = function(array[:height, :width])
-    return out
+    changed = array.copy()
+    changed[:height, :width] = function(array[:height, :width])
+    return changed

@@ -1,4 +1,4 @@
-"""The changes transforms are made of: crop, pad, resize, flip, transpose; each for all keys of a sample.
+"""The operations transforms are made of: crop, pad, resize, flip, transpose; each for all spatial keys of a sample.
 
 Every image is sampled at pixel centres: output pixel i of w lies at (i + .5) W / w - .5 of the input. Images are
 bilinear (or averaged by area), labels take the nearest pixel of exactly that geometry: floor((2i + 1) W / (2w)), which
@@ -14,11 +14,24 @@ from segkit.data.transforms.geometry import Change, Size, by_channels, fill_valu
 from segkit.types import IGNORE, Sample
 
 Fill = float | Sequence[float]
+"""Image value of pixels from outside: one, or one per channel."""
 
 
 def crop(sample: Sample, y0: int, x0: int, size: Size) -> Sample:
-    """Cuts (h, w) pixels from row y0 and column x0 on, or what the image has of them; sets `window` to the place and
-    meta["whole"] to the size (H, W) of the image it is a place in."""
+    """Crops a rectangle, or what the image has of it.
+
+    Sets `window` to the crop's position, and meta["whole"] to the size (H, W) of the image that this is a position in,
+    where an earlier crop has not set it.
+
+    Args:
+        sample: all spatial keys are cropped.
+        y0: first row.
+        x0: first column.
+        size: (h, w) of the crop in pixels.
+
+    Returns:
+        A new sample.
+    """
     height, width = image_size(sample)
     y1, x1 = min(y0 + size[0], height), min(x0 + size[1], width)
     valid_height, valid_width = valid_size(sample)
@@ -37,9 +50,18 @@ def crop(sample: Sample, y0: int, x0: int, size: Size) -> Sample:
 
 
 def pad(sample: Sample, size: Size, *, offset: Size = (0, 0), fill: Fill = 0, ignore: int = IGNORE) -> Sample:
-    """Puts the image at offset (top, left) of a canvas of (h, w) filled with `fill`; the mask's border is `ignore`.
+    """Pads to a size.
 
-    With an offset the padding is no longer at the right and bottom alone: then it counts as part of the image.
+    Args:
+        sample: all spatial keys are padded.
+        size: (h, w) in pixels, at least the image's.
+        offset: (top, left) of the image in the padded one. With an offset the padding is no longer at the right and
+            bottom alone: then it counts as part of the image.
+        fill: image value of the padding.
+        ignore: label of the padding; IGNORE stands for -1 in float masks.
+
+    Returns:
+        A new sample, or the given one where nothing is missing.
     """
     height, width = image_size(sample)
     top, left = offset
@@ -64,17 +86,30 @@ def pad(sample: Sample, size: Size, *, offset: Size = (0, 0), fill: Fill = 0, ig
 
 
 def resize(sample: Sample, size: Size, *, area: bool = False) -> Sample:
-    """Resizes to (h, w): image bilinear, or the mean over each output pixel's area where `area` and it shrinks."""
+    """Resizes to a size.
+
+    Scales `window` and meta["whole"] too.
+
+    Args:
+        sample: all spatial keys are resized; the image is bilinear, labels take the nearest pixel.
+        size: (h, w) in pixels.
+        area: where the image shrinks, takes the mean over each output pixel's area instead.
+
+    Returns:
+        A new sample, or the given one where it has that size.
+    """
     height, width = image_size(sample)
     if size == (height, width):
         return sample
     is_shrunk = size[0] <= height and size[1] <= width
-    how = cv2.INTER_AREA if area and is_shrunk else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if area and is_shrunk else cv2.INTER_LINEAR
     rows, columns = nearest_index(height, size[0]), nearest_index(width, size[1])
     scale_y, scale_x = size[0] / height, size[1] / width
     valid_height, valid_width = valid_size(sample)
     change = Change(
-        image=lambda image: by_channels(lambda part, _: cv2.resize(part, size[::-1], interpolation=how), image),
+        image=lambda image: by_channels(
+            lambda group, _: cv2.resize(group, size[::-1], interpolation=interpolation), image
+        ),
         labels=lambda labels, outside: take(labels, rows, columns),
         points=lambda points: points * (scale_x, scale_y),
         size=size,
@@ -91,24 +126,36 @@ def resize(sample: Sample, size: Size, *, area: bool = False) -> Sample:
 
 
 def resized_crop(sample: Sample, scaled: Size, origin: Size, size: Size) -> Sample:
-    """A crop of the image resized to `scaled`, of which only the crop is computed.
+    """Resizes and crops in one, computing only the pixels of the crop.
 
-    origin: (y, x) of the crop in whole pixels of the image before the resize; size: (h, w) of the crop, which must fit.
-    Pixel i of the crop lies at y + (i + .5) H / h' - .5 of the image, with h' = scaled[0]: exactly the pixels of
-    crop(resize(...)) where y h' / H is a whole number, but for the first ceil(h' / 2H) rows and columns of an enlarged
-    image: they repeat the first pixel of the crop where the whole image would show its neighbour's share.
+    Sets `window` to the crop's position in the resized image, and meta["whole"] to the size of that. Pixel i of the
+    crop lies at y + (i + .5) H / h' - .5 of the image, with h' = scaled[0]: exactly the pixels of crop(resize(...))
+    where y h' / H is a whole number, except for the first ceil(h' / 2H) rows and columns of an enlarged image: they
+    repeat the first pixel of the crop where the whole image would show its neighbour's share.
+
+    Args:
+        sample: all spatial keys are resized and cropped.
+        scaled: (h', w'), the size the whole image would be resized to.
+        origin: (y, x) of the crop in whole pixels of the image before the resize.
+        size: (h, w) of the crop, which must fit.
+
+    Returns:
+        A new sample.
     """
-    (height, width), (y, x) = image_size(sample), origin
+    height, width = image_size(sample)
+    y, x = origin
     scale_y, scale_x = scaled[0] / height, scaled[1] / width
     # Two pixels more than the crop needs: the last output pixel mixes with its right and lower neighbours.
-    y1, x1 = (min(o + int(n / s) + 3, full) for o, n, s, full in zip(origin, size, (scale_y, scale_x), (height, width)))
-    rows, columns = nearest_index(height, scaled[0])[: size[0]] + y, nearest_index(width, scaled[1])[: size[1]] + x
+    y1 = min(y + int(size[0] / scale_y) + 3, height)
+    x1 = min(x + int(size[1] / scale_x) + 3, width)
+    rows = nearest_index(height, scaled[0])[: size[0]] + y
+    columns = nearest_index(width, scaled[1])[: size[1]] + x
 
-    def cut_image(part: np.ndarray, _: slice) -> np.ndarray:
+    def cut_image(group: np.ndarray, _: slice) -> np.ndarray:
         if scaled == (height, width):
-            return part[y : y + size[0], x : x + size[1]]
-        out = cv2.resize(part[y:y1, x:x1], None, fx=scale_x, fy=scale_y, interpolation=cv2.INTER_LINEAR)
-        return out[: size[0], : size[1]]
+            return group[y : y + size[0], x : x + size[1]]
+        resized = cv2.resize(group[y:y1, x:x1], None, fx=scale_x, fy=scale_y, interpolation=cv2.INTER_LINEAR)
+        return resized[: size[0], : size[1]]
 
     change = Change(
         image=lambda image: by_channels(cut_image, image),
@@ -125,19 +172,43 @@ def resized_crop(sample: Sample, scaled: Size, origin: Size, size: Size) -> Samp
 
 
 def nearest_index(length: int, resized: int) -> np.ndarray:
-    """-> int64 [resized]: the pixel of `length` in which the centre of each resized pixel lies."""
+    """Returns the source pixel of each pixel of a resized axis, int64 [resized]: the one in which its centre lies.
+
+    Args:
+        length: pixels before the resize.
+        resized: pixels after it.
+    """
     return (2 * np.arange(resized) + 1) * length // (2 * resized)
 
 
 def take(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """labels: [H,W] -> [len(rows), len(columns)] of its pixels; the axis that leaves less to copy goes first."""
+    """Selects rows and columns of a label map.
+
+    Args:
+        labels: [H,W].
+        rows: indices of rows, [h].
+        columns: indices of columns, [w].
+
+    Returns:
+        [h,w].
+    """
+    # the axis that leaves less to copy goes first
     if len(rows) * labels.shape[1] < len(columns) * labels.shape[0]:
         return labels.take(rows, axis=0).take(columns, axis=1)
     return labels.take(columns, axis=1).take(rows, axis=0)
 
 
 def flip(sample: Sample, *, horizontal: bool, vertical: bool) -> Sample:
-    """Mirrors the valid part of the image; padding stays at the right and bottom, `window` as it is."""
+    """Mirrors the valid part of the image; padding stays at the right and bottom, `window` as it is.
+
+    Args:
+        sample: all spatial keys are mirrored.
+        horizontal: whether left and right change.
+        vertical: whether top and bottom change.
+
+    Returns:
+        A new sample, or the given one where nothing changes.
+    """
     if not horizontal and not vertical:
         return sample
     height, width = valid = valid_size(sample)
@@ -146,9 +217,9 @@ def flip(sample: Sample, *, horizontal: bool, vertical: bool) -> Sample:
     shift = (width * horizontal, height * vertical)
     change = Change(
         image=lambda image: within(
-            valid, lambda whole: by_channels(lambda part, _: cv2.flip(part, code), whole), image
+            valid, lambda inner: by_channels(lambda group, _: cv2.flip(group, code), inner), image
         ),
-        labels=lambda labels, outside: within(valid, lambda part: cv2.flip(part, code), labels),
+        labels=lambda labels, outside: within(valid, lambda inner: cv2.flip(inner, code), labels),
         points=lambda points: points * sign + shift,
         size=image_size(sample),
         valid=valid,
@@ -157,12 +228,14 @@ def flip(sample: Sample, *, horizontal: bool, vertical: bool) -> Sample:
 
 
 def transpose(sample: Sample) -> Sample:
-    """Swaps rows and columns; a padded image stays padded at the right and bottom."""
+    """Swaps rows and columns of all spatial keys; a padded image stays padded at the right and bottom."""
+    height, width = image_size(sample)
+    valid_height, valid_width = valid_size(sample)
     change = Change(
         image=lambda image: np.ascontiguousarray(image.swapaxes(0, 1)),
         labels=lambda labels, outside: np.ascontiguousarray(labels.T),
         points=lambda points: points[:, ::-1],
-        size=image_size(sample)[::-1],
-        valid=valid_size(sample)[::-1],
+        size=(width, height),
+        valid=(valid_width, valid_height),
     )
     return move(sample, change)

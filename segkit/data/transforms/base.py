@@ -1,0 +1,26 @@
+"""The base class of transforms."""
+
+import numpy as np
+
+from segkit.types import Sample, WithArguments
+
+
+class Transform(WithArguments):
+    """Changes a sample; all randomness comes from the generator it is called with.
+
+    Docstrings of transforms name the keys they read and change. The spatial keys are image, mask, layers, clicks, boxes
+    and masks, as far as the sample has them: a geometric transform moves all of them together, and meta["valid"] with
+    them; objects whose box or mask becomes empty also leave labels and crowd.
+    """
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Applies the transform.
+
+        Args:
+            sample: it stays as it is, and so do its arrays.
+            rng: the source of all random choices.
+
+        Returns:
+            A new sample, or the given one where nothing changes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no __call__()")
