@@ -1,35 +1,47 @@
 # `make quickstart` and `make test` do everything on a fresh machine with Python 3.11 or newer. JOBS: test processes.
+# EXTRAS: what the tests install beside the library; tests of packages that are not installed are skipped.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
 JOBS ?= 2
+EXTRAS ?= test,lint
+comma := ,
+BASE := $(VENV)/.installed-weights
+TOOLS := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+SOURCES := requirements.txt constraints.txt pyproject.toml setup.py
 
 .PHONY: quickstart test test-slow lint format install clean
 
-install: $(STAMP)
+install: $(BASE)
 
-$(STAMP): requirements.txt constraints.txt setup.py
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -c 'import sys; assert sys.version_info >= (3, 11), "segkit needs Python 3.11 or newer: make PYTHON=python3.11"'
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[all]" -c constraints.txt
+$(RUN):
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "segkit needs Python 3.11 or newer: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): $(SOURCES) | $(RUN)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[weights]" -c constraints.txt
 	@touch $@
 
-quickstart: $(STAMP)
+$(TOOLS): $(SOURCES) | $(RUN)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[$(EXTRAS)]" -c constraints.txt
+	@touch $@
+
+quickstart: $(BASE)
 	$(RUN) tools/train.py configs/quickstart/semantic.py --work-dir work_dirs/quickstart
 	$(RUN) tools/test.py configs/quickstart/semantic.py work_dirs/quickstart/best.pt --show work_dirs/quickstart/test --show-count 8
 
-test: $(STAMP) lint
+test: $(TOOLS) lint
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal
 
-test-slow: $(STAMP)
+test-slow: $(TOOLS)
 	$(RUN) -m pytest -m slow -n $(JOBS) --dist worksteal
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
-format: $(STAMP)
+format: $(TOOLS)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 

