@@ -164,11 +164,11 @@ def test_attention_of_three_scales_has_the_published_size():
     with torch.device("meta"):
         model = build_model({**SCALED, "attention_channels": 512, "head": dict(type="LargeFOVHead")})
     assert count(model.attention) == 14_157_827
-    with pytest.raises(ConfigError, match="DeepLabV2Head has no single one: choose 'max' or 'mean'"):
+    with pytest.raises(ConfigError, match="DeepLabV2Head has no single last convolution; choose 'max' or 'mean'"):
         scaled(head=dict(type="DeepLabV2Head"))
     with pytest.raises(ConfigError, match="'attention', 'max', 'mean'"):
         scaled(merge="sum")
-    with pytest.raises(ConfigError, match="one positive factor"):
+    with pytest.raises(ConfigError, match="one or more positive factors"):
         scaled(scales=(1.0, 0.0))
 
 
@@ -264,7 +264,7 @@ def test_the_dilated_densenet_keeps_its_eighth():
     assert [m.dilation[0] for n, m in net.named_modules() if n.endswith("denselayer3.conv2")] == [1, 1, 2, 4]
     assert deep == [(4, 4)]
     assert TimmDenseNet("densenet121", dilations=(2,)).strides == (2, 4, 8, 16, 16)
-    with pytest.raises(ConfigError, match="a DenseNet of timm is wanted"):
+    with pytest.raises(ConfigError, match="name a DenseNet of timm"):
         TimmDenseNet("resnet18")
 
 

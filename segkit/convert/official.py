@@ -9,7 +9,7 @@ FORMATS: tuple[ModuleType, ...] = (ritm_file,)
 """Modules that each have is_official(content) -> bool and read_official(content) -> dict."""
 
 
-def read_official(content: Any) -> dict[str, Any] | None:
+def read_official(content: object) -> dict[str, Any] | None:
     """Translates the content of a file that has the format of another project.
 
     Args:

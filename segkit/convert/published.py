@@ -4,7 +4,7 @@ import collections
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -24,28 +24,28 @@ STATE_KEYS = ("state_dict", "model_state", "segmentor", "model", "net", "module"
 class Unknown:
     """Placeholder for an object of a class that is not loaded: accepts all that a pickle does to it, does nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Unknown":
+    def __new__(cls, *args: object, **kwargs: object) -> "Unknown":
         return super().__new__(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: object, **kwargs: object):
         pass
 
-    def __call__(self, *args: Any, **kwargs: Any) -> "Unknown":
+    def __call__(self, *args: object, **kwargs: object) -> "Unknown":
         return self
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         pass
 
-    def append(self, value: Any) -> None:
+    def append(self, value: object) -> None:
         """Does nothing."""
 
-    def extend(self, values: Any) -> None:
+    def extend(self, values: object) -> None:
         """Does nothing."""
 
-    def add(self, value: Any) -> None:
+    def add(self, value: object) -> None:
         """Does nothing."""
 
 
@@ -103,11 +103,11 @@ def described(meta: dict[str, Any]) -> dict[str, Any]:
     return {key: lower[key] for key in ("classes", "palette") if lower.get(key)}
 
 
-def _load(file: Any, **options: Any) -> Any:
+def _load(file: IO[bytes], **options: Any) -> Any:
     return TensorUnpickler(file, **options).load()
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, dict):
         return all(_is_plain(inner) for inner in value.values())
     if isinstance(value, list | tuple):

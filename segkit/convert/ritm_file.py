@@ -62,7 +62,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], dict[str, d
 `backbone` and `head` of them."""
 
 
-def is_official(content: Any) -> bool:
+def is_official(content: object) -> bool:
     """Returns whether a file has the official format.
 
     Args:
@@ -71,7 +71,9 @@ def is_official(content: Any) -> bool:
     """
     if isinstance(content, list | tuple):
         return bool(content) and all(isinstance(stage, dict) and is_official(stage) for stage in content)
-    config = content.get("config") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return False
+    config = content.get("config")
     return isinstance(config, dict) and {"class", "params"} <= config.keys() and "state_dict" in content
 
 
@@ -125,7 +127,7 @@ def model_section(config: dict[str, Any], at: str = "") -> dict[str, Any]:
         raise ConfigError(f"{at}config.{error}") from error
 
 
-def _values(params: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+def _values(params: object, defaults: dict[str, Any]) -> dict[str, Any]:
     """The file's arguments, with defaults for the others.
 
     An unknown argument is an error only where it was specified for the training: others are defaults of classes around
@@ -147,7 +149,7 @@ def _values(params: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _check_norm(name: str, value: Any) -> None:
+def _check_norm(name: str, value: object) -> None:
     if value is not None and not str(value).rpartition(".")[2].endswith(("BatchNorm2d", "SyncBatchNorm")):
         raise ConfigError(f"params.{name} = {value!r}: only batch normalization is known")
 
@@ -182,7 +184,7 @@ def _statistics(mean_std: Any) -> dict[str, tuple[float, ...]]:
         ) from error
 
 
-def _tensors(state: Any) -> dict[str, Tensor]:
+def _tensors(state: object) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError("state_dict: holds no tensors")
     return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}

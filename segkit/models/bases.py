@@ -48,8 +48,8 @@ class Head(nn.Module):
             each image the crop's position) or "size" ((H, W) of the input).
         fit_images: training images whose label maps the head is fitted to before the first step; 0 for none.
         is_fitted: bool tensor [], whether it was fitted, or loaded from a fitted head.
-        classifier: the last convolution, whose outputs grow with the classes; None where the head cannot grow. It has
-            no default here, since modules found by name would be hidden by it.
+        classifier: the last convolution, whose outputs grow with the classes; None or absent where the head cannot
+            grow. There is no default, since a class attribute would hide the submodule.
         scale_points: paths of the submodules whose outputs f-BRS scales and shifts, by its letter A, B or C.
     """
 

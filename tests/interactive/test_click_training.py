@@ -114,7 +114,7 @@ def test_clicks_reach_any_encoder(encoder, scheme):
 
 
 def test_bad_configs_are_named():
-    with pytest.raises(ConfigError, match=r"model.num_classes = 2: a click model tells one object"):
+    with pytest.raises(ConfigError, match=r"model.num_classes = 2: a click model separates one object"):
         build_model(model_section(num_classes=2))
     with pytest.raises(ConfigError, match=r"model.scheme = 'Conv2S': must be one of"):
         build_model(model_section(scheme="Conv2S"))
