@@ -14,11 +14,14 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from segkit.losses.region import RegionLoss  # noqa: E402
 from segkit.registry import LOSSES  # noqa: E402
 
 IMAGES = HERE / "images" / "losses"
 CITATION = re.compile(r"[A-Z][\w-]+(?: et\s+al\.| and [A-Z][a-z]+),[^.;:]*?\b(?:19|20)\d\d\b")
 ADDRESS = re.compile(r"https://\S+?(?=[,.;:)]?(?:\s|$))|arXiv (\d{4}\.\d{4,5})")
+
+SECTIONS = ("Args", "Attributes", "Returns", "Raises")
 
 # losses of one logit: [(arguments, label in the plot)]
 PLOTS: dict[str, list[tuple[dict, str]]] = {
@@ -43,8 +46,10 @@ HEAD = """# Losses
 
 Written by `python docs/make_losses.py` from the docstrings; edit those. In a config a loss is a row:
 `dict(type="Dice", on="logits", target="mask", weight=0.5, smooth=1.0)`; in a notebook it is a module:
-`Dice(smooth=1.0)(logits, target)`. Every loss computes in float32 (float64 stays), whatever the autocast region,
-gives 0 with a graph where no pixel is valid, stays finite for logits of +-10,000, reads no value on the host, has no
+`Dice(smooth=1.0)(logits, target)`. What a row leaves out of `on`, `target` and `at` comes from the loss's own *row*,
+shown below with each loss; else `on` is `"logits"` and `at` is `"image"`.
+
+Every loss computes in float32 (float64 stays), whatever the autocast region, gives 0 with a graph where no pixel is valid, stays finite for logits of +-10,000, reads no value on the host, has no
 loop over images or classes, and compiles as one graph.
 
 `average` says what a sum over pixels is divided by: `"valid"` pixels, `"all"` pixels (mmseg's default), or the valid
@@ -57,8 +62,20 @@ frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `
 
 
 def paragraphs(doc: str | None) -> list[str]:
-    """A docstring -> its paragraphs, each on one line."""
-    return [" ".join(part.split()) for part in inspect.cleandoc(doc or "").split("\n\n")]
+    """Returns the paragraphs of a docstring as Markdown; arguments become a list, other sections a line."""
+    return [_as_markdown(block) for block in inspect.cleandoc(doc or "").split("\n\n")]
+
+
+def _as_markdown(block: str) -> str:
+    title, _, body = block.partition("\n")
+    if title.rstrip(":") not in SECTIONS:
+        is_code = all(line.startswith("    ") for line in block.splitlines())
+        return f"```python\n{inspect.cleandoc(block)}\n```" if is_code else " ".join(block.split())
+    text = inspect.cleandoc("\n" + body)
+    entries = [" ".join(entry.split()) for entry in re.split(r"\n(?=\S)", text)]
+    if title in ("Args:", "Attributes:"):
+        return "\n".join(re.sub(r"^(\w+): ", r"- `\1`: ", entry) for entry in entries)
+    return f"*{title.rstrip(':')}.* {' '.join(entries)}"
 
 
 def paper(cls: type) -> str:
@@ -76,23 +93,25 @@ def paper(cls: type) -> str:
 
 
 def table(names: list[str]) -> str:
-    """One row per loss: name, formula, paper."""
-    rows = ["| loss | formula | paper |", "|---|---|---|"]
+    """One row per loss: name, summary, paper."""
+    rows = ["| loss | what it computes | paper |", "|---|---|---|"]
     for name in names:
         cls = LOSSES.get(name)
-        formula = paragraphs(cls.__doc__)[0].replace("|", "\\|")
-        rows.append(f"| [{name}](#{name.lower()}) | {formula} | {paper(cls).replace('|', '')} |")
+        summary = paragraphs(cls.__doc__)[0].replace("|", "\\|")
+        rows.append(f"| [{name}](#{name.lower()}) | {summary} | {paper(cls).replace('|', '')} |")
     return "\n".join(rows)
 
 
 def section(name: str) -> str:
-    """Signature, docstrings and plot of one loss."""
+    """Signature, row, docstrings and plot of one loss."""
     cls = LOSSES.get(name)
     signature = str(inspect.signature(cls)).removesuffix(" -> None").replace("torch.nn.modules.module.", "nn.")
-    parts = [f"## {name}", f"`{name}{signature}`", *paragraphs(cls.__doc__)]
-    if "Arguments: RegionLoss" in parts[-1] or "Other arguments: RegionLoss" in (cls.__doc__ or ""):
-        parts += paragraphs(LOSSES.get("Dice").__mro__[1].__doc__)[1:]
-    parts.append("*Inputs.* " + " ".join(paragraphs(cls.forward.__doc__)))
+    parts = [f"## {name}", f"`{name}{signature.replace('segkit.losses.base.', '')}`", *paragraphs(cls.__doc__)]
+    if issubclass(cls, RegionLoss):
+        parts += paragraphs(RegionLoss.__doc__)[1:]
+    if cls.row:
+        parts.append("*Row.* `" + ", ".join(f"{key}={value!r}" for key, value in cls.row.items()) + "`")
+    parts += ["*Inputs.*", *paragraphs(cls.forward.__doc__)[1:]]
     if name in PLOTS:
         parts.append(f"![value and gradient of {name} against the logit](images/losses/{name}.png)")
     return "\n\n".join(parts)

@@ -247,7 +247,7 @@ def complete_row(row: dict[str, Any], at: str = "losses") -> dict[str, Any]:
     Raises:
         ConfigError: there is no loss of this type, or its class states a key that it cannot.
     """
-    cls = LOSSES.get(row.get("type"), f"{at}.type")
+    cls = LOSSES.get(row.get("type", ""), f"{at}.type")
     stated = getattr(cls, "row", {})  # a loss from outside segkit may be any module
     for key in stated:
         if key not in OWN_KEYS:

@@ -1,7 +1,6 @@
 """Plain sections of a config as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass
@@ -103,13 +102,23 @@ class WarmupSettings:
 
 @dataclass
 class RowSettings:
-    """One row of `losses` beside the loss's own arguments. on: name(s) or pattern of Outputs; target: name(s) of the
-    Batch; weight: a number or dict(value=1.0, warmup=steps, start=0.0); at: "image" or "native"; name: in the log."""
+    """One row of section `losses`, without the arguments of the loss.
+
+    A loss class may state its own `on`, `target` and `at` in its attribute `row`; these stand below a config's.
+
+    Attributes:
+        type: name of the loss.
+        on: name or names of model outputs, or one pattern ("aux*.logits": the loss is computed for each match).
+        target: name or names of batch entries.
+        weight: a number, or dict(value=1.0, warmup=steps, start=0.0).
+        at: "image" resizes outputs to the target's size first, "native" leaves them.
+        name: in the log, instead of the loss's.
+    """
 
     type: str
-    on: Any = "logits"
-    target: Any = None
-    weight: Any = 1.0
+    on: str | list[str] = "logits"
+    target: str | list[str] | None = None
+    weight: float | dict = 1.0
     at: str = "image"
     name: str | None = None
 

@@ -98,12 +98,11 @@ class Show:
         return self._write("overview", self.sheet) if self.sheet else None
 
     def _plot(self, metrics: list, scores: dict[str, Any]) -> None:
-        from segkit.metrics.confusion import Confusion
         from segkit.viz import plots
 
         for metric in metrics:
-            if isinstance(metric, Confusion):
-                plots.confusion_plot(metric.matrix(), self.dataset.classes, self.folder / "confusion.png")
+            if (matrix := metric.matrix()) is not None:
+                plots.confusion_plot(matrix, self.dataset.classes, self.folder / "confusion.png")
         if "per_class" in scores:
             values = {name: row["IoU"] for name, row in scores["per_class"].items() if row.get("IoU") is not None}
             plots.bars(values, self.folder / "iou_per_class.png", title="IoU per class (%)")

@@ -1,5 +1,8 @@
-"""Affinity loss of the context prior. Yu et al., CPNet, CVPR 2020, section 3.2, https://arxiv.org/abs/2004.01547.
-B batch, H W image, N = h w positions of the features."""
+"""Affinity loss of the context prior.
+
+Yu et al., CPNet, CVPR 2020, section 3.2, https://arxiv.org/abs/2004.01547. B batch, H W image, N = h w positions of the
+features.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +17,17 @@ LEAST = 1e-12
 
 @LOSSES.register
 class Affinity(Loss):
-    """Do two positions belong to one class? Unary plus global term (eq. 6 to 8 of the paper).
+    """Affinity loss: trains a map that says which positions of the features belong to the same class.
 
-    size: (h, w) of the features; labels are brought to it by nearest neighbour, ignored pixels being a class of their
-    own. Unary: mean binary cross entropy over all pairs. Global: -log of precision, recall and specificity of each row,
-    each a mean over rows; a position is no partner of itself in the first two. Rows without a partner (recall and
-    precision) or without a stranger (specificity) do not count: the published code gives them a constant of 100.
+    Sum of a unary and a global term (eq. 6 to 8 of the paper). Unary: mean binary cross entropy over all pairs of
+    positions. Global: -log of the precision, recall and specificity of each row, each a mean over rows; in precision
+    and recall a position is not its own partner. Rows without a partner (recall and precision) or without a position of
+    another class (specificity) do not count: the published code gives them a constant of 100.
+
+    Args:
+        size: (h, w) of the features; the labels are resized to it by nearest neighbour, and ignored pixels form a class
+            of their own.
+        ignore: label of pixels without a class; an image of such pixels alone does not count.
     """
 
     row = dict(target="mask")
@@ -29,7 +37,15 @@ class Affinity(Loss):
         self.size, self.ignore = tuple(size), ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,N,N] of the prior; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,N,N] of the context prior.
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         logits = full_precision(logits)
         small = F.interpolate(target.unsqueeze(1).to(logits.dtype), size=self.size, mode="nearest").flatten(1)
         same = small.unsqueeze(2) == small.unsqueeze(1)
@@ -49,6 +65,6 @@ class Affinity(Loss):
 
 
 def _minus_log(share: Tensor, counts: Tensor) -> Tensor:
-    """share: float [B,N]; counts: bool [B,N] -> float [B], mean of -log share over the rows that count."""
+    """Mean of -log share, float [B,N], over the rows that count, bool [B,N]: float [B]."""
     values = torch.where(counts, -share.clamp_min(LEAST).log(), 0.0)
     return values.sum(1) / counts.sum(1).clamp_min(1)

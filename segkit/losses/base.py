@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Loss(nn.Module):
@@ -25,3 +25,25 @@ class Loss(nn.Module):
     def is_ready(self) -> bool:
         """Whether the loss can be computed now; False while it needs a pass over the training images first."""
         return True
+
+
+class PixelLoss(Loss):
+    """A loss that can also be computed for single pixels, as OHEM does.
+
+    Attributes:
+        ignore: value of the target that is left out.
+    """
+
+    ignore: float
+
+    def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the loss of each pixel.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: as of `forward`.
+
+        Returns:
+            The losses, float [B,H,W], 0 on ignored pixels, and the weight of each pixel in the mean, float [B,H,W].
+        """
+        raise NotImplementedError

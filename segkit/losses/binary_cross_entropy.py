@@ -1,27 +1,35 @@
-"""Cross entropy of sigmoids: binary, multi-label, or each class against the rest. B batch, K classes, H W image."""
+"""Cross entropy of sigmoids: binary, multi-label, or each class against the rest.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.losses.base import Loss
+from segkit.losses.base import PixelLoss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class BinaryCrossEntropy(Loss):
-    """-w t log s(x) - (1 - t) log(1 - s(x)) with the sigmoid s, averaged over elements.
+class BinaryCrossEntropy(PixelLoss):
+    """Binary cross entropy of sigmoids, averaged over pixels and classes.
 
-    pos_weight: K numbers w (or one for all), None for 1. label_smoothing e: t becomes (1 - e) t + e / 2;
-    segmentation_models_pytorch's smooth_factor is e / 2. ignore: the target's value that takes no part (-1 for click
-    targets). sum_classes: the classes of a pixel are summed and not averaged (incremental learning's form).
-    average: "valid" divides by the elements that are not ignored, "all" by all (RITM, mmseg's default), "global" is
-    "valid" over all processes.
+    -w t log s(x) - (1 - t) log(1 - s(x)), where s is the sigmoid and t the target.
+
+    Args:
+        pos_weight: the weight w of positives, K numbers or one for all classes; None is 1.
+        label_smoothing: e, which turns t into (1 - e) t + e / 2; segmentation_models_pytorch's smooth_factor is e / 2.
+        sum_classes: sums over the classes of a pixel instead of averaging, the form of incremental learning.
+        average: "valid" divides by the elements that are not ignored, "all" by all (RITM, mmsegmentation's default),
+            "global" by the valid elements of all processes.
+        ignore: value of the target that is left out (-1 for click targets).
     """
 
     row = dict(target="mask")
+    pos_weight: Tensor | None
 
     def __init__(
         self,
@@ -39,8 +47,15 @@ class BinaryCrossEntropy(Loss):
         self.ignore = ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: [B,K,H,W] in 0..1, [B,H,W] of the same where K = 1, or int64 [B,H,W] of
-        class indices where K > 1 -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] in 0..1, [B,H,W] of the same where K = 1, or int64 [B,H,W] of class indices where K > 1.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         values, valid = self._elements(logits, target)
         size = logits.numel()
         if self.sum_classes:
@@ -48,13 +63,17 @@ class BinaryCrossEntropy(Loss):
         return mean_over(values.sum(), valid.sum() * (size // valid.numel()), size, self.average)
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each pixel float [B,H,W], 0 on ignored ones, and which count float [B,H,W]."""
+        """Computes the loss of each pixel.
+
+        Returns:
+            The losses, float [B,H,W], 0 on ignored pixels, and which pixels count, float [B,H,W].
+        """
         values, valid = self._elements(logits, target)
         per_pixel = values.sum(1)
         return per_pixel if self.sum_classes else per_pixel / logits.shape[1], valid.any(1).to(values.dtype)
 
     def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """-> loss float [B,K or 1,H,W], 0 where ignored, and valid bool [B,K or 1,H,W]; K is summed for indices."""
+        """Losses, float [B,K or 1,H,W], 0 where ignored, and valid, bool [B,K or 1,H,W]; 1: summed over classes."""
         logits = full_precision(logits)
         weight = None if self.pos_weight is None else self.pos_weight.to(logits.dtype)
         weight = weight if weight is None else weight.view(-1, *(1,) * (logits.dim() - 2))
@@ -72,7 +91,7 @@ class BinaryCrossEntropy(Loss):
 
 
 def _one_against_rest(logits: Tensor, target: Tensor, ignore: float) -> Tensor:
-    """int64 [B,H,W] -> one-hot of the logits' dtype [B,K,H,W], `ignore` in all channels of ignored pixels."""
+    """One-hot labels [B,K,H,W] of a target int64 [B,H,W], with `ignore` in all channels of ignored pixels."""
     valid = (target != ignore).unsqueeze(1)
     index = target.long().unsqueeze(1) * valid
     onehot = torch.zeros_like(logits).scatter_(1, index, 1.0)

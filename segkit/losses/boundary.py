@@ -1,4 +1,7 @@
-"""Losses on edges, and on the classes near them. B batch, K classes, H W image."""
+"""Losses on edges, and on the classes near them.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +17,19 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class BoundaryBCE(Loss):
-    """Binary cross entropy in which edge pixels and others have equal weight in sum: an edge pixel counts the share of
-    the others, and the other way round. Xie and Tu, HED, ICCV 2015, eq. 2; Gated-SCNN, PIDNet.
+    """Class-balanced binary cross entropy of edge maps: edge pixels and other pixels have equal weight in sum.
 
-    The logits must be raw: the published Gated-SCNN feeds probabilities to a loss that applies the sigmoid itself.
-    of_labels: None, the target is an edge map; a number r, the target is a label map, and its edges are the pixels with
-    another class within r. per_image: shares of each image in place of the batch. average: of the weighted values, over
-    valid pixels ("valid"), all ("all": mmseg's BoundaryLoss), or those of all processes ("global").
+    An edge pixel is weighted by the share of the other pixels, and the other way round. Xie and Tu, HED, ICCV 2015,
+    eq. 2; Gated-SCNN, PIDNet. The logits must be raw: the published Gated-SCNN feeds probabilities to a loss that
+    applies the sigmoid itself.
+
+    Args:
+        of_labels: None reads an edge map as target; a number r reads a label map, whose edges are the pixels with
+            another class within r pixels.
+        per_image: computes the shares for each image instead of the batch.
+        average: what the sum of weighted values is divided by: "valid" pixels, "all" pixels (mmsegmentation's
+            BoundaryLoss), or the valid ones of all processes ("global").
+        ignore: value of the target that is left out.
     """
 
     def __init__(
@@ -31,7 +40,15 @@ class BoundaryBCE(Loss):
         self.average = checked_average(average)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,1,H,W]; target: [B,H,W] or [B,1,H,W], edges 0 and 1, or labels -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,1,H,W].
+            target: [B,H,W] or [B,1,H,W], edges as 0 and 1, or labels.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         if self.of_labels is not None:
             target = label_edges(target.view(logits.shape[0], *logits.shape[2:]), self.of_labels, self.ignore)
@@ -54,7 +71,7 @@ class _ImageWeighted(Loss):
         self.upper_bound, self.ignore = upper_bound, ignore
 
     def weighted(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean over each image's valid pixels by weight, then over images; one without valid pixels adds 0."""
+        """Weighted mean over each image's valid pixels, then mean over images; one without valid pixels adds 0."""
         logits, target = full_precision(logits), target.long()
         values = F.cross_entropy(logits, target, ignore_index=self.ignore, reduction="none").flatten(1)
         valid = (target != self.ignore).to(values.dtype)
@@ -68,32 +85,60 @@ class _ImageWeighted(Loss):
 
 @LOSSES.register
 class ImageWeightedCrossEntropy(_ImageWeighted):
-    """Cross entropy with weights from each image: a class that fills the share s of the image's valid pixels counts
-    1 + upper_bound (1 - s). Rare classes of an image count up to 1 + upper_bound.
+    """Cross entropy with class weights computed from each image: classes that are rare in it count more.
 
-    Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, in its authors' form. Mean over the
-    image's valid pixels by weight, then over images (the authors sum over images); an image without valid pixels adds
-    0.
+    A class that fills the share s of an image's valid pixels is weighted by 1 + upper_bound (1 - s). Takikawa et al.,
+    Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, in its authors' form. Weighted mean over the image's valid
+    pixels, then mean over images (the authors sum over images); an image without valid pixels adds 0.
+
+    Args:
+        upper_bound: what a class without pixels would gain in weight.
+        ignore: label that is left out.
     """
 
     def __init__(self, upper_bound: float = 1.0, ignore: int = 255):
         super().__init__(upper_bound, ignore)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [].
+        """
         return self.weighted(logits, target)
 
 
 @LOSSES.register
 class EdgeAttention(_ImageWeighted):
-    """ImageWeightedCrossEntropy on the pixels where the predicted edge probability exceeds `threshold`: classes must be
-    right where the edge branch sees an edge. Gated-SCNN, eq. 8. The edge gets no gradient from it."""
+    """ImageWeightedCrossEntropy on the pixels near predicted edges.
+
+    Classes must be right where the edge branch sees an edge, with a probability above `threshold`. Gated-SCNN, eq. 8.
+    The edge branch gets no gradient from it.
+
+    Args:
+        threshold: probability of an edge above which a pixel takes part.
+        upper_bound: what a class without pixels would gain in weight.
+        ignore: label that is left out.
+    """
 
     def __init__(self, threshold: float = 0.8, upper_bound: float = 1.0, ignore: int = 255):
         super().__init__(upper_bound, ignore)
         self.threshold = threshold
 
     def forward(self, logits: Tensor, edge_logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; edge_logits: float [B,1,H,W]; target: int64 [B,H,W] -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            edge_logits: float [B,1,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [].
+        """
         near = full_precision(edge_logits.detach()).sigmoid().amax(1) > self.threshold
         return self.weighted(logits, torch.where(near, target, self.ignore))

@@ -1,5 +1,7 @@
-"""Which classes an image holds: the semantic encoding loss. Zhang et al., EncNet, CVPR 2018, section 3.1,
-https://arxiv.org/abs/1803.08904. B batch, K classes, H W image."""
+"""Semantic encoding loss: which classes an image holds.
+
+Zhang et al., EncNet, CVPR 2018, section 3.1, https://arxiv.org/abs/1803.08904. B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,14 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class ClassPresence(Loss):
-    """Binary cross entropy of each class's presence in the image, mean over classes and over the images that have a
-    valid pixel. Large and small objects count alike. EncNet gives it weight 0.2."""
+    """Binary cross entropy of each class's presence in the image.
+
+    Mean over classes, then over the images that have a valid pixel. Large and small objects count alike. EncNet gives
+    it weight 0.2.
+
+    Args:
+        ignore: label that is left out.
+    """
 
     row = dict(target="mask")
 
@@ -22,7 +30,15 @@ class ClassPresence(Loss):
         self.ignore = ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K], one per class and image; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K], one per class and image.
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         logits = full_precision(logits)
         num_images, num_classes = logits.shape
         target = target.flatten(1).long()

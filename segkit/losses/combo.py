@@ -1,4 +1,7 @@
-"""Combo loss, Taghanaki et al., 2018, https://arxiv.org/abs/1805.02798. B batch, K classes, H W image."""
+"""Combo loss: a weighted sum of cross entropy and Dice.
+
+Taghanaki et al., 2018, https://arxiv.org/abs/1805.02798. B batch, K classes, H W image.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,12 +15,17 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class Combo(Loss):
-    """alpha CE + (1 - alpha) (1 - Dice) of sigmoids, each class against the rest (eq. 3 of the paper, plus the constant
-    1 - alpha, so that a perfect prediction gives 0).
+    """Combo loss: alpha CE + (1 - alpha) (1 - Dice) of sigmoids, each class against the rest.
 
-    CE is the mean over classes and valid pixels of -beta t log p - (1 - beta) (1 - t) log(1 - p): beta above 0.5
-    punishes missed pixels more than false ones. Dice is (2 sum p t + smooth) / (sum p + sum t + smooth) of each class
-    over the batch, averaged over classes.
+    Eq. 3 of the paper plus the constant 1 - alpha, so that a perfect prediction gives 0. CE is the mean over classes
+    and valid pixels of -beta t log p - (1 - beta) (1 - t) log(1 - p). Dice is (2 sum p t + smooth) / (sum p + sum t +
+    smooth) of each class over the batch, averaged over classes.
+
+    Args:
+        alpha: weight of the cross entropy in 0..1.
+        beta: weight of positives in 0..1; above 0.5 missed pixels are punished more than false ones.
+        smooth: added to numerator and denominator of Dice.
+        ignore: value of the target that is left out.
     """
 
     row = dict(target="mask")
@@ -27,11 +35,18 @@ class Combo(Loss):
         self.alpha, self.beta, self.smooth, self.ignore = alpha, beta, smooth, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] of class indices, or the logits' shape in 0..1 -> float [], 0
-        where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W] of class indices, or the logits' shape in 0..1.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         logits = full_precision(logits)
         sums = region_sums(logits, target, activation="sigmoid", ignore=self.ignore)
-        overlap, predicted, true, valid = (part.sum(0) for part in sums)
+        overlap, predicted, true, valid = (values.sum(0) for values in sums)
         dice = (2 * overlap + self.smooth) / (predicted + true + self.smooth).clamp_min(1e-12)
         dice_loss = ((1 - dice) * (valid > 0)).mean()
         cross_entropy = self._weighted_sum(logits, target) / valid.sum().clamp_min(1)

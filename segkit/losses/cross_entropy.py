@@ -1,26 +1,37 @@
-"""Cross entropy of a softmax. B batch, K classes, H W image."""
+"""Cross entropy of a softmax.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.losses.base import Loss
+from segkit.losses.base import PixelLoss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.registry import LOSSES
 
 
 @LOSSES.register
-class CrossEntropy(Loss):
-    """-w_y log softmax(x)_y of the true class y, averaged over pixels.
+class CrossEntropy(PixelLoss):
+    """Softmax cross entropy, averaged over pixels.
 
-    class_weight: K numbers w, or None for 1. label_smoothing e: the target is (1 - e) onehot(y) + e / K
-    (Szegedy et al., CVPR 2016, section 7). ignore: label that takes no part.
-    average: "valid" divides by the sum of w_y over the pixels that are not ignored, as torch does; "all" divides by the
-    number of all pixels, the ignored ones and no weights counted; "global" is "valid" over all processes.
-    mmseg's default (`avg_non_ignore=False`) is "all" without class weights and "valid" with them.
+    -w_y log softmax(x)_y of the true class y.
+
+    Args:
+        class_weight: the weights w, K numbers; None is 1. In a config also the name of a law, computed from the
+            training masks.
+        label_smoothing: e, with which the target is (1 - e) onehot(y) + e / K (Szegedy et al., CVPR 2016, section 7).
+        average: "valid" divides by the sum of w_y over the pixels that are not ignored, as torch does; "all" divides by
+            the number of all pixels, including ignored ones and regardless of weights; "global" is "valid" over all
+            processes. mmsegmentation's default (`avg_non_ignore=False`) is "all" without class weights and "valid" with
+            them.
+        ignore: label that is left out.
     """
 
     row = dict(target="mask")
+    class_weight: Tensor | None
+    ignore: int
 
     def __init__(
         self,
@@ -36,9 +47,16 @@ class CrossEntropy(Loss):
         self.ignore = ignore
 
     def forward(self, logits: Tensor, target: Tensor, pixel_weight: Tensor | None = None) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W], or probabilities float [B,K,H,W] (a pixel whose
-        probabilities sum to 0 is ignored); pixel_weight: float [B,H,W] or None, multiplies the loss of each pixel and
-        leaves the divisor alone -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W], or probabilities float [B,K,H,W] (a pixel whose probabilities sum to 0 is ignored).
+            pixel_weight: float [B,H,W] or None; multiplies the loss of each pixel and leaves the divisor alone.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         logits = full_precision(logits)
         if pixel_weight is None:
             total = self._cross_entropy(logits, target, reduction="sum")
@@ -48,7 +66,11 @@ class CrossEntropy(Loss):
         return mean_over(total, weight.sum(), weight.numel(), self.average)
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each pixel float [B,H,W], 0 on ignored ones, and what each counts in the mean float [B,H,W]."""
+        """Computes the loss of each pixel.
+
+        Returns:
+            The losses, float [B,H,W], 0 on ignored pixels, and the weight of each pixel in the mean, float [B,H,W].
+        """
         logits = full_precision(logits)
         return self._cross_entropy(logits, target, reduction="none"), self._pixel_weight(target, logits.dtype)
 

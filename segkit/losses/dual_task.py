@@ -1,4 +1,7 @@
-"""Losses on the slopes of probability maps. B batch, K classes, H W image."""
+"""Losses on the gradients of probability maps.
+
+B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +16,19 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class DualTask(Loss):
-    """L1 between the slopes of the predicted and the true class maps, the mean of two means: over the elements where
-    the predicted slope exceeds `least`, and over those where the true one does.
+    """Dual task loss: L1 distance between the slopes of predicted and true class maps.
 
-    Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, eq. 6 and 7. Maps are smoothed by a
-    triangle of `radius` before their slope is taken; the prediction is softmax(x / temperature). The paper adds Gumbel
-    noise to the logits; here the noise-free limit is taken. In the authors' released code smoothing and differences are
-    switched off, so that it compares probabilities, not slopes; this is the paper's loss. Ignored pixels take no part,
-    nor does anything whose smoothing reaches one.
+    The mean of two means: over the elements where the predicted slope exceeds `least`, and over those where the true
+    one does. Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, eq. 6 and 7. The prediction is
+    softmax(x / temperature). The paper adds Gumbel noise to the logits; here the noise-free limit is taken. In the
+    authors' released code smoothing and differences are switched off, so that it compares probabilities, not slopes;
+    this is the paper's loss. Ignored pixels are left out, and so is everything whose smoothing reaches one.
+
+    Args:
+        temperature: of the softmax.
+        radius: of the triangle filter, in pixels, that smooths the maps before their slope is taken.
+        least: slope above which an element counts.
+        ignore: label that is left out.
     """
 
     row = dict(target="mask")
@@ -30,26 +38,39 @@ class DualTask(Loss):
         self.temperature, self.radius, self.least, self.ignore = temperature, radius, least, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         p = (full_precision(logits) / self.temperature).softmax(1)
         valid = (target != self.ignore).unsqueeze(1)
         index = target.long().unsqueeze(1) * valid
         label = torch.zeros_like(p).scatter_(1, index, 1.0)
         reach = self.radius + 1
         clear = -F.max_pool2d(-valid.to(p.dtype), 2 * reach + 1, 1, reach)
-        predicted, true = (slope(triangle_smooth(maps, self.radius)) for maps in (p, label))
+        predicted = slope(triangle_smooth(p, self.radius))
+        true = slope(triangle_smooth(label, self.radius))
         difference = (predicted - true).abs()
-        halves = [(part.detach() > self.least) * clear for part in (predicted, true)]
+        halves = [(slopes.detach() > self.least) * clear for slopes in (predicted, true)]
         means = [(difference * half).sum() / half.sum().clamp_min(1) for half in halves]
         return (means[0] + means[1]) / 2
 
 
 @LOSSES.register
 class SobelL1(Loss):
-    """L1 between the Sobel gradients of sigmoid(x) and of the label, both after a 3 x 3 mean.
+    """L1 distance between the Sobel gradients of the predicted mask and of the label.
 
-    Cheng et al., CascadePSP, CVPR 2020, section 3.1, https://arxiv.org/abs/2005.02551, where its weight is 5. Ignored
-    pixels, and those next to them, take no part.
+    Both, sigmoid(x) and the label, are first averaged over 3 x 3 pixels. Cheng et al., CascadePSP, CVPR 2020, section
+    3.1, https://arxiv.org/abs/2005.02551, where its weight is 5. Ignored pixels and those next to them are left out.
+
+    Args:
+        average: what the sum is divided by: "valid" elements, "all", or the valid ones of all processes ("global").
+        ignore: value of the target that is left out.
     """
 
     row = dict(target="mask")
@@ -59,7 +80,15 @@ class SobelL1(Loss):
         self.average, self.ignore = checked_average(average), ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] in 0..1, or [B,H,W] where K = 1.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         smooth = [mean_of_neighbours(maps) for maps in (logits.sigmoid(), label)]
@@ -69,5 +98,5 @@ class SobelL1(Loss):
 
 
 def mean_of_neighbours(maps: Tensor) -> Tensor:
-    """3 x 3 mean with replicated borders: [B,K,H,W] -> [B,K,H,W]."""
+    """Returns the 3 x 3 mean of maps [B,K,H,W] with replicated borders."""
     return F.avg_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 3, 1)

@@ -1,14 +1,14 @@
-"""Focal loss, Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002. B batch, K classes, H W image.
+"""Focal loss in three forms: on a softmax, on each class against the rest, and on one channel or soft labels.
 
-Three forms: Focal on a softmax, SigmoidFocal on each class against the rest, BinaryFocal on one channel or soft labels.
-`alpha` of the paper can be computed by segkit.ops.class_balance.balanced_alpha and effective_number.
+Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002. `alpha` of the paper can be computed by
+segkit.ops.class_balance.balanced_alpha and effective_number. B batch, K classes, H W image.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.losses.base import Loss
+from segkit.losses.base import Loss, PixelLoss
 from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
 from segkit.ops.log_sigmoid import balance, focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
@@ -19,20 +19,29 @@ LEAST_ERROR = 1e-12
 
 
 def _alpha(alpha: float | list[float] | None) -> Tensor | None:
-    """-> float32 [K], [1] for one number, or None."""
+    """Returns alpha as float32 [K], [1] for one number, or None."""
     return float_vector([alpha] if isinstance(alpha, (int, float)) else alpha)
 
 
 @LOSSES.register
-class Focal(Loss):
-    """-alpha_y (1 - p_y)^gamma log p_y with p = softmax(x): eq. 5 of the paper for more than two classes.
+class Focal(PixelLoss):
+    """Focal loss on a softmax: cross entropy in which well classified pixels count less.
 
-    alpha: K numbers, one for all, or None for 1; gamma = 0 without alpha is cross entropy. average: "valid" divides by
-    the number of pixels that are not ignored (alpha does not enter it), "all" by all, "global" is "valid" over all
-    processes.
+    -alpha_y (1 - p_y)^gamma log p_y with p = softmax(x) and the true class y: eq. 5 of the paper for more than two
+    classes.
+
+    Args:
+        gamma: how much well classified pixels are down-weighted; 0 without alpha is cross entropy.
+        alpha: K numbers, or one for all classes; None is 1. In a config also the name of a law, computed from the
+            training masks.
+        average: "valid" divides by the number of pixels that are not ignored (alpha does not enter it), "all" by all
+            pixels, "global" is "valid" over all processes.
+        ignore: label that is left out.
     """
 
     row = dict(target="mask")
+    alpha: Tensor | None
+    ignore: int
 
     def __init__(
         self,
@@ -47,12 +56,24 @@ class Focal(Loss):
         self.average = checked_average(average)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         values, valid = self.pixels(logits, target)
         return mean_over(values.sum(), valid.sum(), valid.numel(), self.average)
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each pixel float [B,H,W], 0 on ignored ones, and which count float [B,H,W]."""
+        """Computes the loss of each pixel.
+
+        Returns:
+            The losses, float [B,H,W], 0 on ignored pixels, and which pixels count, float [B,H,W].
+        """
         target = target.long()
         values = F.cross_entropy(full_precision(logits), target, ignore_index=self.ignore, reduction="none")
         valid = target != self.ignore
@@ -67,19 +88,29 @@ class Focal(Loss):
 
 
 @LOSSES.register
-class SigmoidFocal(Loss):
-    """-alpha_t (1 - p_t)^gamma log p_t for each class against the rest, p_t the sigmoid's probability of what is true.
+class SigmoidFocal(PixelLoss):
+    """Focal loss on sigmoids, each class against the rest.
 
-    alpha: one number or K of them, alpha_t = alpha for a true class and 1 - alpha for the others; None for 1.
-    class_weight: K numbers that multiply the classes' losses. reduced_threshold r: the factor is ((1 - p_t) / r)^gamma,
-    and 1 where p_t < r. normalized: each class's sum is divided by the sum of its factors (with
-    their gradient) in place of its number of pixels, then the classes are averaged; segmentation_models_pytorch divides
-    by the number of pixels once more.
-    average: mean over the classes and pixels that are not ignored ("valid"), over all ("all"), or over the valid
-    ones of all processes ("global"). mmseg's FocalLoss on one-hot targets: alpha=0.5; on indices "all".
+    -alpha_t (1 - p_t)^gamma log p_t, where p_t is the sigmoid's probability of what is true. mmsegmentation's FocalLoss
+    on one-hot targets: alpha=0.5; on class indices average="all".
+
+    Args:
+        gamma: how much well classified elements are down-weighted.
+        alpha: one number or K of them: alpha_t is alpha for a true class and 1 - alpha for the others; None is 1. In a
+            config also the name of a law, computed from the training masks.
+        class_weight: K numbers that multiply the classes' losses.
+        reduced_threshold: r, with which the factor is ((1 - p_t) / r)^gamma, and 1 where p_t < r.
+        normalized: each class's sum is divided by the sum of its factors (with their gradient) instead of its number of
+            pixels, then the classes are averaged; segmentation_models_pytorch divides by the number of pixels once
+            more.
+        average: mean over the classes and pixels that are not ignored ("valid"), over all ("all"), or over the valid
+            ones of all processes ("global").
+        ignore: value of the target that is left out.
     """
 
     row = dict(target="mask")
+    alpha: Tensor | None
+    class_weight: Tensor | None
 
     def __init__(
         self,
@@ -98,22 +129,33 @@ class SigmoidFocal(Loss):
         self.average, self.ignore = checked_average(average), ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] of class indices, or the logits' shape with 0 and 1
-        -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W] of class indices, or the logits' shape with 0 and 1.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         values, factor, valid = self._elements(logits, target)
-        if self.normalized:
+        if self.normalized and factor is not None:
             total = (factor * valid).transpose(0, 1).flatten(1).sum(1)
             return (values.transpose(0, 1).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)).mean()
         size = logits.numel()
         return mean_over(values.sum(), valid.sum() * (size // valid.numel()), size, self.average)
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean over classes of each pixel's loss float [B,H,W], 0 on ignored ones, and which count [B,H,W]."""
+        """Computes the loss of each pixel, the mean over its classes.
+
+        Returns:
+            The losses, float [B,H,W], 0 on ignored pixels, and which pixels count, float [B,H,W].
+        """
         values, _, valid = self._elements(logits, target)
         return values.sum(1) / logits.shape[1], valid.any(1).to(values.dtype)
 
     def _elements(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """-> weighted loss [B,K,H,W], 0 where ignored; factor [B,K,H,W] or None; valid bool [B,K or 1,H,W]."""
+        """Weighted loss [B,K,H,W], 0 where ignored; factor [B,K,H,W] or None; valid, bool [B,K or 1,H,W]."""
         logits = full_precision(logits)
         spread = (-1,) + (1,) * (logits.dim() - 2)
         if is_index_target(logits, target):
@@ -135,7 +177,7 @@ class SigmoidFocal(Loss):
         return values * valid, factor, valid
 
     def _values(self, flipped: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits of negative examples -> their loss without weights, and its factor where a form needs it."""
+        """Unweighted loss of logits of negative examples, and its factor where a form needs it."""
         if self.reduced_threshold is None and not self.normalized:
             return focal_of_negatives(flipped, self.gamma), None
         cross_entropy = -F.logsigmoid(-flipped)
@@ -149,12 +191,19 @@ class SigmoidFocal(Loss):
 
 @LOSSES.register
 class BinaryFocal(Loss):
-    """-alpha_t (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)|, s the sigmoid, for soft labels t as well.
+    """Focal loss on a sigmoid for click targets: one channel, soft labels as well.
 
-    alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere; None for 1. per_sample: mean over each sample's valid
-    pixels, then over samples and channels (RITM; one without valid pixels adds 0 and is counted); else
-    `average` as elsewhere.
-    The clamp at 1e-9 inside the published logarithm, whose gradient jumps twentyfold near logit -20, is not there.
+    -alpha_t (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)|, where s is the sigmoid and t the target. The published
+    code clamps inside the logarithm at 1e-9, which makes the gradient jump twentyfold near logit -20; here it does not.
+
+    Args:
+        gamma: how much well classified pixels are down-weighted.
+        alpha: alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere; None is 1.
+        per_sample: mean over each sample's valid pixels, then over samples and channels (RITM; a sample without valid
+            pixels adds 0 and is counted). False averages as `average` says.
+        average: what the sum is divided by without per_sample: "valid" pixels, "all" pixels, or the valid ones of all
+            processes ("global").
+        ignore: value of the target that is left out; -1 in click targets.
     """
 
     row = dict(target="mask")
@@ -172,7 +221,15 @@ class BinaryFocal(Loss):
         self.average, self.ignore = checked_average(average), ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] in 0..1, or [B,H,W] where K = 1.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         factor, minus_log = focal_parts(logits, label, self.gamma)

@@ -1,5 +1,7 @@
-"""Lovász losses: convex surrogates of 1 - IoU. Berman et al., CVPR 2018, https://arxiv.org/abs/1705.08790.
-B batch, K classes, H W image."""
+"""Lovász losses: convex surrogates of 1 - IoU.
+
+Berman et al., CVPR 2018, https://arxiv.org/abs/1705.08790. B batch, K classes, H W image.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +17,22 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class LovaszSoftmax(Loss):
-    """Lovász extension of the Jaccard loss at the errors |[y = c] - softmax(x)_c| of each class c (eq. 11 and 12).
+    """Lovász-Softmax loss: convex surrogate of 1 - IoU, averaged over classes.
 
-    per_image: each image for itself, then the mean over images (one without valid pixels adds 0 and is counted).
-    only_present: the mean is over the classes that occur in the sample; else over all. classes: those that count, None
-    for all. class_weight: K numbers that multiply the classes' losses; the divisor remains the number of classes.
+    The Lovász extension of the Jaccard loss at the errors |[y = c] - softmax(x)_c| of each class c (eq. 11 and 12).
+
+    Args:
+        per_image: computes the loss of each image, then the mean over images (one without valid pixels adds 0 and is
+            counted). False takes the batch as one image.
+        only_present: averages over the classes that occur in the sample; False over all classes.
+        classes: indices of the classes that count; None is all.
+        class_weight: K numbers that multiply the classes' losses; the divisor remains the number of classes.
+        ignore: label that is left out.
     """
 
     row = dict(target="mask")
+    classes: Tensor | None
+    class_weight: Tensor | None
 
     def __init__(
         self,
@@ -39,7 +49,15 @@ class LovaszSoftmax(Loss):
         self.register_buffer("class_weight", float_vector(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         logits = full_precision(logits).flatten(2)
         target = target.flatten(1)
         num_classes = logits.shape[1]
@@ -59,16 +77,17 @@ class LovaszSoftmax(Loss):
         return (torch.where(counts, loss, 0.0).sum(1) / counts.sum(1).clamp_min(1)).mean()
 
     def _linear_form(self, p: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """p: float [B,K,N]; index, valid: [B,N] -> slope [B,K,N], constant [B,K]: loss = sum of p slope + constant.
+        """Slope [B,K,N] and constant [B,K] of the loss, sum of p slope + constant; p: [B,K,N]; index, valid: [B,N].
 
-        An error is p or, at the true class, 1 - p, so the loss is linear in p as long as the order stays."""
+        An error is p or, at the true class, 1 - p, so the loss is linear in p as long as the order of errors stays.
+        """
         num_images, num_classes, _ = p.shape
         with torch.no_grad():
-            place = index.unsqueeze(1)
+            position = index.unsqueeze(1)
             mask = valid.unsqueeze(1)
             # -(1 - p) and not p - 1: the sign of a zero marks foreground
-            at_label = torch.where(mask, -(1 - p.gather(1, place)), 0.0)
-            signed_errors = (p * mask).scatter_(1, place, at_label)
+            at_label = torch.where(mask, -(1 - p.gather(1, position)), 0.0)
+            signed_errors = (p * mask).scatter_(1, position, at_label)
             row = torch.arange(num_classes, device=p.device).view(1, -1, 1)
             num_rows = num_classes
             if self.per_image:
@@ -76,19 +95,23 @@ class LovaszSoftmax(Loss):
                 num_rows = num_classes * num_images
             weights = lovasz_weights(signed_errors, row, num_rows)
             weights = weights.mul_(mask)
-            at_label = weights.gather(1, place)
+            at_label = weights.gather(1, position)
             constant = count_by_class(index, at_label.squeeze(1), num_classes)
-            return weights.scatter_(1, place, -at_label), constant
+            return weights.scatter_(1, position, -at_label), constant
 
 
 @LOSSES.register
 class LovaszHinge(Loss):
-    """Lovász extension of the Jaccard loss at the hinge errors max(0, 1 - x s), s = +1 on foreground and -1 elsewhere
-    (eq. 9 and 10).
+    """Lovász hinge loss: convex surrogate of 1 - IoU for one class.
 
-    elu: elu(1 - x s) + 1 in place of the hinge: correct pixels beyond the margin keep a small gradient. per_image: each
-    image for itself, then the mean over images (one without valid pixels adds 0 and is counted). Several channels
-    (multi-label) form one set of pixels, as in segmentation_models_pytorch.
+    The Lovász extension of the Jaccard loss at the hinge errors max(0, 1 - x s), where s is +1 on foreground and -1
+    elsewhere (eq. 9 and 10). Several channels (multi-label) form one set of pixels, as in segmentation_models_pytorch.
+
+    Args:
+        per_image: computes the loss of each image, then the mean over images (one without valid pixels adds 0 and is
+            counted). False takes the batch as one image.
+        elu: elu(1 - x s) + 1 replaces the hinge: correct pixels beyond the margin keep a small gradient.
+        ignore: value of the target that is left out.
     """
 
     row = dict(target="mask")
@@ -98,7 +121,15 @@ class LovaszHinge(Loss):
         self.per_image, self.elu, self.ignore = per_image, elu, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: 0 and 1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] of 0 and 1, or [B,H,W] where K = 1.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         foreground = label > 0.5

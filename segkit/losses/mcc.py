@@ -1,5 +1,7 @@
-"""Matthews correlation coefficient as a loss. Abhishek and Hamarneh, ISBI 2021, https://arxiv.org/abs/2010.13454.
-B batch, K classes, H W image."""
+"""Matthews correlation coefficient as a loss.
+
+Abhishek and Hamarneh, ISBI 2021, https://arxiv.org/abs/2010.13454. B batch, K classes, H W image.
+"""
 
 from torch import Tensor
 
@@ -10,11 +12,15 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class MCC(Loss):
-    """1 - (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN)) over the batch, of each class against the
-    rest, mean over classes (eq. 3 and 4 of the paper).
+    """1 - Matthews correlation coefficient of each class against the rest, averaged over classes.
 
-    activation: "sigmoid" (binary and multi-label), "softmax", or "none" where probabilities come in. eps: added to each
-    of the four counts. segmentation_models_pytorch's form takes probabilities of one class.
+    1 - (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN)) over the batch (eq. 3 and 4 of the paper).
+    segmentation_models_pytorch's form takes probabilities of one class.
+
+    Args:
+        activation: "sigmoid" (binary and multi-label), "softmax", or "none" where the inputs are probabilities.
+        eps: added to each of the four counts.
+        ignore: value of the target that is left out.
     """
 
     row = dict(target="mask")
@@ -24,10 +30,17 @@ class MCC(Loss):
         self.activation, self.eps, self.ignore = activation, eps, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] of class indices, or the logits' shape with 0 and 1
-        -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W] of class indices, or the logits' shape with 0 and 1.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         sums = region_sums(logits, target, activation=self.activation, ignore=self.ignore)
-        overlap, predicted, true, valid = (part.sum(0) for part in sums)
+        overlap, predicted, true, valid = (values.sum(0) for values in sums)
         # shares in place of counts: the product of four counts of a large batch leaves float32's exact range
         number = valid.clamp_min(1)
         tp = (overlap + self.eps) / number

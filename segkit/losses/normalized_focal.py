@@ -1,5 +1,8 @@
-"""Normalized focal loss of interactive segmentation. Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et
-al., arXiv 2102.06583, section 3.3. B batch, K channels, H W image."""
+"""Normalized focal loss of interactive segmentation.
+
+Sofiiuk et al., ICCV 2019 (AdaptIS), section 3.3; RITM, Sofiiuk et al., arXiv 2102.06583, section 3.3. B batch, K
+channels, H W image.
+"""
 
 from torch import Tensor
 
@@ -12,16 +15,22 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class NormalizedFocal(Loss):
-    """-alpha_t m (1 - p_t)^gamma log p_t, p_t = 1 - |t - s(x)|, with m = n / sum of (1 - p_t)^gamma over the n valid
-    pixels of the sample and channel: the factors of a sample have mean 1, so its total gradient does not fade.
+    """Normalized focal loss: focal factors of mean 1 in each sample, so that its total gradient does not fade.
 
-    alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere. max_mult: upper bound of the normalized factor, None for
-    none (RITM writes -1). detach: no gradient through m. ignore: -1 in click targets. sum_pixels: sum over the pixels
-    of a sample in place of their mean. Reduction: mean over a sample's valid pixels, then over samples; a sample
-    without valid pixels adds 0 and is counted.
+    -alpha_t m (1 - p_t)^gamma log p_t with p_t = 1 - |t - s(x)| and m = n / sum of (1 - p_t)^gamma over the n valid
+    pixels of the sample and channel; s is the sigmoid and t the target. Mean over a sample's valid pixels, then over
+    samples; a sample without valid pixels adds 0 and is counted.
 
     The published code takes log(min(p_t + 1e-12, 1)) of a rounded p_t: its gradient jumps 20,000-fold near logit -18 on
     positives and is exactly 0 from +17 on negatives. Here log p_t comes from log-sigmoids; elsewhere both agree.
+
+    Args:
+        alpha: alpha_t is alpha where t > 0.5 and 1 - alpha elsewhere.
+        gamma: how much well classified pixels are down-weighted.
+        max_mult: upper bound of the normalized factor; None is no bound (RITM writes -1).
+        detach: lets no gradient through m.
+        sum_pixels: sums over the pixels of a sample instead of averaging.
+        ignore: value of the target that is left out; -1 in click targets.
     """
 
     row = dict(target="mask")
@@ -41,7 +50,15 @@ class NormalizedFocal(Loss):
         self.eps = 1e-12
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] in 0..1, or [B,H,W] where K = 1.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         beta, minus_log = focal_parts(logits, label, self.gamma)

@@ -1,11 +1,15 @@
-"""Online hard example mining: only the pixels a model is least sure of are trained. B batch, K classes, H W image."""
+"""Online hard example mining: trains only the pixels that the model is least sure of.
+
+B batch, K classes, H W image.
+"""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segkit.losses.base import Loss
+from segkit.losses.base import Loss, PixelLoss
+from segkit.losses.cross_entropy import CrossEntropy
 from segkit.ops.averaging import full_precision, mean_over
 from segkit.registry import LOSSES
 
@@ -14,24 +18,32 @@ AVERAGES = ("kept", "valid", "all")
 
 @LOSSES.register
 class OHEM(Loss):
-    """Mean of a pixel loss over its hard pixels. Shrivastava et al., CVPR 2016, in the form of PSPNet-type training
-    code.
+    """Mean of a pixel loss over its hard pixels (online hard example mining).
 
-    loss: the pixel loss, dict(type=..., its arguments) or a module with `pixels(logits, target)`: CrossEntropy (the
-    default), BinaryCrossEntropy, Focal, SigmoidFocal.
-    threshold: pixels whose true class has a smaller probability are kept (a sigmoid's where K = 1), and at least
-    min_kept of the batch: the bound is the larger of threshold and the probability of rank min_kept, counted from 0,
-    and is itself not kept. None: the min_kept pixels of the largest loss. per_image: min_kept is multiplied by B.
-    average: what the sum is divided by: the number of "kept" pixels, of "valid" ones, or of "all". The loss's own
-    average and class weights do not enter the divisor. mmseg: its OhemCrossEntropy is "kept", its OHEMPixelSampler
-    per_image with "all".
+    Shrivastava et al., CVPR 2016, in the form of PSPNet-type training code. mmsegmentation: its OhemCrossEntropy is
+    average="kept", its OHEMPixelSampler per_image with average="all".
+
+    Args:
+        loss: a loss of single pixels, with `pixels(logits, target)`: CrossEntropy (the default), BinaryCrossEntropy,
+            Focal or SigmoidFocal. Its own `average` and class weights do not enter the divisor.
+        threshold: pixels whose true class has a smaller probability are kept (a sigmoid's where K = 1), and at least
+            min_kept of the batch: the bound is the larger of threshold and the probability of rank min_kept, counted
+            from 0; a pixel exactly at the bound is not kept. None keeps the min_kept pixels of the largest loss.
+        min_kept: least number of kept pixels.
+        per_image: multiplies min_kept by B.
+        average: what the sum is divided by: the number of "kept" pixels, of "valid" ones, or of "all".
+        ignore: label that is left out; the loss must leave out the same.
+
+    Raises:
+        ValueError: unknown average; the loss is none of single pixels, or ignores another label.
     """
 
     row = dict(target="mask")
+    parts = {"loss": LOSSES}
 
     def __init__(
         self,
-        loss: dict | nn.Module | None = None,
+        loss: PixelLoss | None = None,
         threshold: float | None = 0.7,
         min_kept: int = 100_000,
         per_image: bool = False,
@@ -40,13 +52,27 @@ class OHEM(Loss):
     ):
         super().__init__()
         if average not in AVERAGES:
-            raise ValueError(f"average = {average!r}: there are {', '.join(AVERAGES)}")
-        self.loss = _built(loss or dict(type="CrossEntropy"), ignore)
+            raise ValueError(f"average = {average!r}: must be one of {', '.join(AVERAGES)}")
+        self.loss = CrossEntropy(ignore=ignore) if loss is None else loss
+        if not hasattr(self.loss, "pixels"):
+            raise ValueError(
+                f"OHEM.loss = {type(self.loss).__name__}: must be a loss of single pixels, as CrossEntropy"
+            )
+        if self.loss.ignore != ignore:
+            raise ValueError(f"OHEM.ignore = {ignore}, but its loss ignores {self.loss.ignore}: set both to the same")
         self.threshold, self.min_kept, self.per_image = threshold, min_kept, per_image
         self.average, self.ignore = average, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: int64 [B,H,W] -> float [], 0 where nothing is valid."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
         values, _ = self.loss.pixels(logits, target)
         keep = self.kept(logits, target)
         counted = keep if self.average == "kept" else target != self.ignore
@@ -54,7 +80,7 @@ class OHEM(Loss):
         return mean_over((values * keep).sum(), counted.sum(), keep.numel(), average)
 
     def kept(self, logits: Tensor, target: Tensor) -> Tensor:
-        """-> bool [B,H,W]: the pixels that are trained."""
+        """Returns which pixels are trained, bool [B,H,W]."""
         with torch.no_grad():
             valid = target != self.ignore
             least = self.min_kept * (logits.shape[0] if self.per_image else 1)
@@ -69,18 +95,8 @@ class OHEM(Loss):
             return valid & (p < bound.clamp_min(self.threshold))
 
 
-def _built(loss: dict | nn.Module, ignore: int) -> nn.Module:
-    if isinstance(loss, nn.Module):
-        return loss
-    own = {name: value for name, value in loss.items() if name != "type"}
-    built = LOSSES.get(loss["type"], at="OHEM.loss.type")(**{"ignore": ignore, **own})
-    if not hasattr(built, "pixels"):
-        raise ValueError(f"OHEM.loss.type = {loss['type']!r} is no loss of single pixels")
-    return built
-
-
 def _probability_of_truth(logits: Tensor, index: Tensor) -> Tensor:
-    """logits: float [B,K,H,W]; index: int64 [B,H,W] -> float [B,H,W]."""
+    """Probability of the true class, float [B,H,W]; logits: float [B,K,H,W]; index: int64 [B,H,W]."""
     if logits.shape[1] == 1:
         return torch.where(index > 0, logits[:, 0], -logits[:, 0]).sigmoid()
     at_label = logits.gather(1, index.unsqueeze(1)).squeeze(1)
@@ -88,15 +104,17 @@ def _probability_of_truth(logits: Tensor, index: Tensor) -> Tensor:
 
 
 def _of_rank(values: Tensor, rank: int) -> Tensor:
-    """values: float [n] -> float [], the one of that rank from the smallest, 1. A GPU's kthvalue has one block of
-    threads for all of them."""
+    """The value of that rank of values [n], the smallest has rank 1.
+
+    A GPU's kthvalue has one block of threads for all of them, hence topk there.
+    """
     if values.is_cuda:
         return values.topk(rank, largest=False, sorted=False).values.max()
     return values.kthvalue(rank).values
 
 
 def _largest(values: Tensor, number: int) -> Tensor:
-    """-> bool of values' shape, True on the `number` largest."""
+    """Bool of values' shape, True on the `number` largest."""
     flat = values.flatten()
     chosen = flat.topk(min(number, flat.numel()), sorted=False).indices
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(0, chosen, True).view_as(values)

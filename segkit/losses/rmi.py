@@ -1,5 +1,8 @@
-"""Region mutual information, Zhao et al., NeurIPS 2019, https://arxiv.org/abs/1910.12037; as used by hierarchical
-multi-scale attention, Tao et al., 2020. B batch, K classes, H W image, D = radius^2 pixels of a neighbourhood."""
+"""Region mutual information loss.
+
+Zhao et al., NeurIPS 2019, https://arxiv.org/abs/1910.12037; as used by hierarchical multi-scale attention, Tao et al.,
+2020. B batch, K classes, H W image, D = radius^2 pixels of a neighbourhood.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +18,22 @@ LEAST_PROBABILITY = 1e-6
 
 @LOSSES.register
 class RMI(Loss):
-    """weight BCE + (1 - weight) R, where R is a lower bound of the negative mutual information of label and prediction.
+    """Region mutual information loss: binary cross entropy plus the mutual information of neighbourhoods.
 
+    weight BCE + (1 - weight) R, where R is a lower bound of the negative mutual information of label and prediction.
     Both are pooled by `stride`; each radius x radius neighbourhood of a class is a point of dimension D. With the
     points' covariances, R = log det(cov(y) - cov(y, p) cov(p)^-1 cov(y, p)^T) / (2 D), section 3.3 of the paper: what
-    is left of the label's variance when the prediction is known. Summed over classes, mean over images that have a
-    valid pixel. BCE is each class's sigmoid cross entropy, summed over classes, mean over valid pixels. R is negative
-    for good predictions. diagonal: added to the covariances, which are sums over points, before they are inverted. The
-    covariances are taken in float64; the result has the logits' precision.
+    remains of the label's variance when the prediction is known. R is summed over classes and averaged over images that
+    have a valid pixel; it is negative for good predictions. BCE is each class's sigmoid cross entropy, summed over
+    classes and averaged over valid pixels. The covariances are computed in float64; the result has the logits'
+    precision.
+
+    Args:
+        weight: of the binary cross entropy, in 0..1.
+        radius: side of a neighbourhood in pooled pixels.
+        stride: of the pooling.
+        diagonal: added to the covariances, which are sums over points, before they are inverted.
+        ignore: label that is left out.
     """
 
     row = dict(target="mask")
@@ -40,7 +51,15 @@ class RMI(Loss):
         self.diagonal, self.ignore = diagonal, ignore
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W] with pooled sides >= radius; target: int64 [B,H,W] -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W] whose pooled sides are at least `radius`.
+            target: int64 [B,H,W].
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         flipped, index, valid = flip_true_class(logits, target, self.ignore)
         count = valid.sum()
@@ -53,20 +72,20 @@ class RMI(Loss):
         return self.weight * cross_entropy + (1 - self.weight) * region.to(logits.dtype)
 
     def _bound(self, label: Tensor, p: Tensor) -> Tensor:
-        """label, p: float [B,K,H,W] -> float64 [B], R of each image, summed over classes."""
+        """R of each image, summed over classes, float64 [B]; label, p: float [B,K,H,W]."""
         y, p = self._points(label), self._points(p)
         diagonal = self.diagonal * torch.eye(y.shape[2], dtype=y.dtype, device=y.device)
         cross = y @ p.transpose(2, 3)
         # the checks of cholesky() and inv() would wait for the device
         factor = torch.linalg.cholesky_ex(p @ p.transpose(2, 3) + diagonal).L
         explained = torch.linalg.solve_triangular(factor, cross.transpose(2, 3), upper=False)
-        left = y @ y.transpose(2, 3) - explained.transpose(2, 3) @ explained + diagonal
-        roots = torch.linalg.cholesky_ex(left).L.diagonal(dim1=2, dim2=3)
+        remaining = y @ y.transpose(2, 3) - explained.transpose(2, 3) @ explained + diagonal
+        roots = torch.linalg.cholesky_ex(remaining).L.diagonal(dim1=2, dim2=3)
         # half the log determinant is the sum of the logarithms of the factor's diagonal
         return (roots + 1e-8).log().sum(2).sum(1) / y.shape[2]
 
     def _points(self, maps: Tensor) -> Tensor:
-        """float [B,K,H,W] -> the centred neighbourhoods as points, float64 [B,K,D,number of points]."""
+        """The centred neighbourhoods of maps [B,K,H,W] as points, float64 [B,K,D,number of points]."""
         if self.stride > 1:
             maps = F.avg_pool2d(maps, self.stride, self.stride, padding=self.stride // 2)
         side = self.radius

@@ -1,4 +1,7 @@
-"""Soft intersection over union of click targets. B batch, K channels, H W image."""
+"""Soft intersection over union of click targets.
+
+B batch, K channels, H W image.
+"""
 
 import torch
 from torch import Tensor
@@ -11,10 +14,15 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class SoftIoU(Loss):
-    """1 - sum p t / sum max(p, t) of each sample, p = sigmoid(x), mean over samples: RITM's form, for soft labels too.
+    """1 - soft IoU of each sample, averaged over samples.
 
-    A sample without foreground gives 1. One without valid pixels adds 0 and is counted (the published code reports the
-    constant 1 there, equally without gradient). ignore: -1 in click targets.
+    1 - sum p t / sum max(p, t) with p = sigmoid(x) and the target t, RITM's form, which takes soft labels too. A sample
+    without foreground gives 1. One without valid pixels adds 0 and is counted (the published code reports the constant
+    1 there, equally without gradient).
+
+    Args:
+        ignore: value of the target that is left out; -1 in click targets.
+        eps: added to the denominator.
     """
 
     row = dict(target="mask")
@@ -24,7 +32,15 @@ class SoftIoU(Loss):
         self.ignore, self.eps = ignore, eps
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,K,H,W]; target: 0..1 of the same shape, or [B,H,W] where K = 1 -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: [B,K,H,W] in 0..1, or [B,H,W] where K = 1.
+
+        Returns:
+            float [].
+        """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
         p = logits.sigmoid()

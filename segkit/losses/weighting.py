@@ -1,7 +1,7 @@
-"""Weights of several loss terms that change during training. Fixed weights are the criterion's own.
+"""Weights of several loss terms that change during training.
 
-DWA is fed epoch means and gives plain numbers; Uncertainty holds parameters and turns terms into weighted terms. K
-terms.
+DWA computes plain numbers from epoch means; Uncertainty learns parameters. Fixed weights belong to the rows of the
+criterion. K terms.
 """
 
 import math
@@ -15,23 +15,40 @@ from segkit.registry import WEIGHTINGS
 
 @WEIGHTINGS.register
 class DWA:
-    """Dynamic weight average. Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7.
+    """Dynamic weight average: a term that falls more slowly counts more.
 
-    w_k = K softmax_k(r_k / T) with r_k = L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses: a term
-    that falls more slowly counts more. Weights are 1 until two epochs are known, and always sum to K.
+    Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7. w_k = K softmax_k(r_k / T) with r_k =
+    L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses. Weights are 1 until two epochs are known,
+    and always sum to K. In a criterion `weigh` keeps the means itself; elsewhere:
 
-    dwa = DWA(["ce", "dice"]); every epoch: dwa.end_epoch({"ce": 0.7, "dice": 0.4}); dwa.weights["ce"].
-    In a criterion `weigh` keeps the means itself; epoch_steps: steps of an epoch.
+        dwa = DWA(["ce", "dice"])
+        dwa.end_epoch({"ce": 0.7, "dice": 0.4})  # after every epoch
+        dwa.weights["ce"]
+
+    Args:
+        names: of the terms, as the criterion labels them.
+        temperature: T.
+        epoch_steps: training steps of one epoch.
     """
 
     def __init__(self, names: list[str], temperature: float = 2.0, epoch_steps: int = 1):
         self.names, self.temperature, self.epoch_steps = list(names), temperature, epoch_steps
         self.history: list[dict[str, float]] = []
-        self.epoch, self.count, self.sums = 0, 0, {}
+        self.epoch, self.count = 0, 0
+        self.sums: dict[str, Tensor] = {}
 
     def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """terms: float [] by name at a step -> the same names, weighted; others pass through. Reads the device once
-        per epoch, and sums over all processes."""
+        """Weights the terms of a training step.
+
+        Reads the device once per epoch, and sums over all processes.
+
+        Args:
+            terms: float [] by name.
+            step: number of the training step.
+
+        Returns:
+            The same names, weighted; terms that are not in `names` are unchanged.
+        """
         epoch = step // self.epoch_steps
         if epoch != self.epoch and self.count:
             totals = all_reduce_sum(torch.stack([self.sums[name].float() for name in self.names])).tolist()
@@ -47,15 +64,19 @@ class DWA:
         return {name: value * weights.get(name, 1.0) for name, value in terms.items()}
 
     def end_epoch(self, means: dict[str, float]) -> None:
-        """means: the epoch's mean of each term, unweighted. Only the last two epochs are kept."""
+        """Takes the epoch's unweighted mean of each term; only the last two epochs are kept.
+
+        Raises:
+            ValueError: the mean of a term is missing.
+        """
         missing = [name for name in self.names if name not in means]
         if missing:
-            raise ValueError(f"DWA has no mean of {', '.join(missing)}; it was given {', '.join(sorted(means))}")
+            raise ValueError(f"DWA has no mean of {', '.join(missing)}; available: {', '.join(sorted(means))}")
         self.history = [*self.history, {name: float(means[name]) for name in self.names}][-2:]
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term by name."""
+        """The weight of each term by name."""
         if len(self.history) < 2:
             return dict.fromkeys(self.names, 1.0)
         before, last = self.history
@@ -66,25 +87,30 @@ class DWA:
         return {name: len(powers) * power / sum(powers) for name, power in zip(self.names, powers)}
 
     def state_dict(self) -> dict:
-        """Plain numbers and tensors: the last two epochs' means, and the sums of the epoch that runs."""
+        """Returns the last two epochs' means and the sums of the running epoch, as plain numbers and tensors."""
         running = {"epoch": self.epoch, "count": self.count, "sums": dict(self.sums)}
         return {"history": [dict(means) for means in self.history], **running}
 
     def load_state_dict(self, state: dict) -> None:
-        """state: from state_dict."""
+        """Restores what state_dict returned."""
         self.history = [dict(means) for means in state["history"]]
         self.epoch, self.count, self.sums = state["epoch"], state["count"], dict(state["sums"])
 
 
 @WEIGHTINGS.register
 class Uncertainty(nn.Module):
-    """Learnt weights: exp(-s_k) L_k / 2 + s_k / 2 for regression-like and exp(-s_k) L_k + s_k / 2 for classification
-    terms, s_k = log sigma_k^2 learnt, from 0. Kendall et al., CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and
-    10.
+    """Learned weights: each term is weighted by its learned uncertainty.
 
-    regression: names of the terms of the first form. The returned terms are what is summed and trained; the parameters
-    belong in the optimizer, best without weight decay.
+    Classification terms become exp(-s_k) L_k + s_k / 2, regression-like ones exp(-s_k) L_k / 2 + s_k / 2, where s_k =
+    log sigma_k^2 is learned, from 0. Kendall et al., CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and 10. The sum
+    of the returned terms is trained; the parameters belong in the optimizer, best without weight decay.
+
+    Args:
+        names: of the terms, as the criterion labels them.
+        regression: names of the regression-like terms.
     """
+
+    factor: Tensor
 
     def __init__(self, names: list[str], regression: list[str] | None = None):
         super().__init__()
@@ -94,7 +120,14 @@ class Uncertainty(nn.Module):
         self.register_buffer("factor", torch.tensor(halves), persistent=False)
 
     def forward(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """terms: float [] by name -> the same names, weighted, with the penalty s_k / 2; others pass through."""
+        """Weights the terms.
+
+        Args:
+            terms: float [] by name.
+
+        Returns:
+            The same names, weighted, with the penalty s_k / 2; terms that are not in `names` are unchanged.
+        """
         precision = self.factor * torch.exp(-self.log_variance)
         weighted = {
             name: precision[i] * terms[name] + self.log_variance[i] / 2
@@ -104,9 +137,9 @@ class Uncertainty(nn.Module):
         return {**terms, **weighted}
 
     def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """As forward; the step plays no part."""
+        """Same as `forward`; the step is not used."""
         return self(terms)
 
     def weights(self) -> dict[str, Tensor]:
-        """What multiplies each term now, without graph: for the log."""
+        """Returns the factor of each term now, without graph, for the log."""
         return dict(zip(self.names, (self.factor * torch.exp(-self.log_variance)).detach()))

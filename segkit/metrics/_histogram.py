@@ -13,15 +13,26 @@ MOST_CHANGES = 0.35
 
 
 def joint_histogram(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> np.ndarray:
-    """rows, columns: uint8 of one size, every column value below num_columns <= 256 -> int64 [256, num_columns] counts.
+    """Counts the pairs of values of two label maps.
 
     Exact for every size and layout. A row value may be any byte, so that the caller sees what lies outside its
     classes. Label maps are piecewise constant, so words of 8 pixels that repeat are counted as runs; maps without
     such runs are counted pixel by pixel.
+
+    Args:
+        rows: uint8 of any shape.
+        columns: uint8 of the same size, every value below num_columns.
+        num_columns: at most 256.
+
+    Returns:
+        int64 [256, num_columns].
+
+    Raises:
+        ValueError: a value of columns is too large.
     """
     assert rows.dtype == columns.dtype == np.uint8 and rows.size == columns.size, (rows.dtype, columns.dtype)
     if columns.size and int(columns.max()) >= num_columns:
-        raise ValueError(f"value {int(columns.max())} in the columns of a histogram of {num_columns}")
+        raise ValueError(f"columns hold the value {int(columns.max())}; must be below num_columns = {num_columns}")
     rows, columns = np.ascontiguousarray(rows).reshape(-1), np.ascontiguousarray(columns).reshape(-1)
     whole = rows.size - rows.size % WORD
     row_words, column_words = rows[:whole].view(np.uint64), columns[:whole].view(np.uint64)
@@ -41,16 +52,16 @@ def joint_histogram(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> 
 
 
 def _has_runs(rows: np.ndarray, columns: np.ndarray) -> bool:
-    """Whether most words, by one in 16 of them, are equal to the word before: then counting runs costs less."""
+    """Whether most words equal the word before, judged by one in 16 of them: then counting runs costs less."""
     changes = rows[1::16] != rows[:-1:16]
     changes |= columns[1::16] != columns[:-1:16]
-    return len(changes) > 0 and np.count_nonzero(changes) < MOST_CHANGES * len(changes)
+    return len(changes) > 0 and bool(np.count_nonzero(changes) < MOST_CHANGES * len(changes))
 
 
 def _count_pixels(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> np.ndarray:
-    """uint8 [n] each -> int64 [256, num_columns], one count per pixel.
+    """Counts pixel by pixel, int64 [256, num_columns]; rows, columns: uint8 [n].
 
-    Codes of 16 bits are a quarter of the memory of int64, and torch counts them as they are. Neighbouring pixels mostly
+    Codes of 16 bits take a quarter of the memory of int64, and torch counts them directly. Neighbouring pixels mostly
     fall into one bin, and an addition to memory waits for the one before it; four histograms in turn, one for each of
     four neighbours, avoid the wait.
     """
@@ -68,25 +79,33 @@ def _count_pixels(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> np
 
 
 def _count_words(rows: np.ndarray, columns: np.ndarray, times: np.ndarray, num_columns: int) -> np.ndarray:
-    """rows, columns: uint64 [n] words of 8 pixels, times: int64 [n] -> int64 [256, num_columns], each counted so often.
+    """Counts words of 8 pixels, uint64 [n], each `times`, int64 [n]; the result is int64 [256, num_columns].
 
     Most repeated words are of one class throughout: these count 8 for their first pixel, the others pixel by pixel.
     """
     first_row, first_column = rows & np.uint64(BYTE - 1), columns & np.uint64(BYTE - 1)
-    is_plain = (first_row * ALL_BYTES == rows) & (first_column * ALL_BYTES == columns)
-    plain = (first_row * np.uint64(num_columns) + first_column)[is_plain].astype(np.int64)
-    mixed = rows[~is_plain].view(np.uint8).astype(np.int64) * num_columns + columns[~is_plain].view(np.uint8)
+    is_constant = (first_row * ALL_BYTES == rows) & (first_column * ALL_BYTES == columns)
+    constant = (first_row * np.uint64(num_columns) + first_column)[is_constant].astype(np.int64)
+    mixed = rows[~is_constant].view(np.uint8).astype(np.int64) * num_columns + columns[~is_constant].view(np.uint8)
     # float64 weights are exact up to 2^53 pixels
-    counts = np.bincount(plain, weights=8 * times[is_plain], minlength=num_columns * BYTE)
-    counts = counts + np.bincount(mixed, weights=np.repeat(times[~is_plain], WORD), minlength=num_columns * BYTE)
+    counts = np.bincount(constant, weights=8 * times[is_constant], minlength=num_columns * BYTE)
+    counts = counts + np.bincount(mixed, weights=np.repeat(times[~is_constant], WORD), minlength=num_columns * BYTE)
     return counts.astype(np.int64).reshape(BYTE, num_columns)
 
 
 def joint_histogram_of_tensors(rows: Tensor, columns: Tensor, num_rows: int, num_columns: int) -> Tensor:
-    """rows, columns: integer tensors of one size on one device, values in 0..num_rows-1 and 0..num_columns-1
-    -> int64 [num_rows, num_columns] counts on that device, exact.
+    """Counts the pairs of values of two label maps on their device, exactly.
 
     On a GPU nothing waits for the device: bincount would read the largest value back, histc with given ends does not.
+
+    Args:
+        rows: integers of any shape in 0..num_rows-1.
+        columns: integers of the same size in 0..num_columns-1, on the same device.
+        num_rows: number of row values.
+        num_columns: number of column values.
+
+    Returns:
+        int64 [num_rows, num_columns].
     """
     codes = (rows.long() * num_columns + columns).reshape(-1)
     bins = num_rows * num_columns

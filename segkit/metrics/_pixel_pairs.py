@@ -1,22 +1,32 @@
-"""Counting of (truth, prediction) pairs of pixels with a check that every value is a class."""
+"""Counts (truth, prediction) pairs of pixels and checks that every value is a class."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.metrics._histogram import joint_histogram, joint_histogram_of_tensors
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, ClickPrediction, Meta, SemanticPrediction
 
 NOTHING_BAD = -(2**31)
 
+LabelMap: TypeAlias = SemanticPrediction | ClickPrediction
+"""Predictions with a label map, "labels" [H0,W0]."""
+
+P = TypeVar("P")
+
 
 class PixelPairs:
-    """Counts pairs of one image as a K x K matrix; rows = truth, columns = prediction.
+    """Counts the pairs of an image as a K x K matrix; rows = truth, columns = prediction.
 
-    ignore: value of the truth whose pixels are not counted, or None. A value outside 0..K-1 is a ValueError with the
-    image's id: at once on the CPU; for tensors on a GPU, which is never waited for, by check().
+    A value outside 0..K-1 is a ValueError with the image's id: at once on the CPU, in check() for tensors on a GPU,
+    which is never waited for.
+
+    Args:
+        num_classes: K.
+        ignore: value of the truth whose pixels are not counted, or None.
     """
 
     def __init__(self, num_classes: int, ignore: int | None):
@@ -25,19 +35,42 @@ class PixelPairs:
         self._unchecked: list[tuple[str, Tensor]] = []
 
     def forget(self) -> None:
-        """Drops what check() has not looked at yet."""
+        """Drops what check() has not checked yet."""
         self._unchecked = []
 
-    def of_batch(self, prediction: Sequence[Prediction], batch: Batch) -> Iterator[tuple[Tensor, str]]:
-        """B predictions with "labels" [H0,W0] and batch["mask"], B of [H0,W0] -> B times (int64 [K,K], image id)."""
-        for one, truth, image in labelled_images(prediction, batch):
-            yield self.of_image(one["labels"], truth, image), image
+    def of_batch(self, predictions: Sequence[LabelMap], batch: Batch) -> Iterator[tuple[Tensor, str]]:
+        """Counts the images of a batch, one after the other.
+
+        Args:
+            predictions: B with "labels" [H0,W0].
+            batch: "mask" holds B of [H0,W0].
+
+        Yields:
+            The matrix of an image, int64 [K,K], and its id.
+        """
+        for prediction, truth, image in labelled_images(predictions, batch):
+            yield self.of_image(prediction["labels"], truth, image), image
 
     def of_image(self, labels: Tensor | np.ndarray, truth: Tensor | np.ndarray, image: str) -> Tensor:
-        """labels, truth: integers [H0,W0] of any layout -> int64 [K,K] on the device of the labels."""
+        """Counts one image.
+
+        Args:
+            labels: predicted integers [H0,W0] of any layout.
+            truth: true integers [H0,W0].
+            image: id, for error messages.
+
+        Returns:
+            int64 [K,K] on the device of the labels.
+
+        Raises:
+            ValueError: the sizes differ, or a value is no class.
+        """
         labels, truth = torch.as_tensor(labels), torch.as_tensor(truth)
         if labels.shape != truth.shape:
-            raise ValueError(f"{image}: prediction of {tuple(labels.shape)} pixels, truth of {tuple(truth.shape)}")
+            raise ValueError(
+                f"{image}: the prediction is of {tuple(labels.shape)} pixels, the truth of {tuple(truth.shape)}; "
+                "must be of the same size"
+            )
         if labels.device.type != "cpu":
             return self._on_any_device(labels, truth.to(labels.device, non_blocking=True), image)
         if self._fits_bytes(labels) and self._fits_bytes(truth):
@@ -47,7 +80,11 @@ class PixelPairs:
         return counts
 
     def check(self) -> None:
-        """Raises a ValueError for the first image with a value outside the classes; waits for the GPU."""
+        """Checks the values counted on a GPU, which it waits for.
+
+        Raises:
+            ValueError: names the first image with a value outside the classes.
+        """
         unchecked, self._unchecked = self._unchecked, []
         for image, values in unchecked:
             for what, value in zip(("label", "prediction"), values.tolist()):
@@ -84,18 +121,25 @@ class PixelPairs:
         return joint_histogram_of_tensors(rows, columns, num_classes + 1, num_classes)[:num_classes]
 
     def _outside(self, image: str, what: str, value: int) -> ValueError:
-        remedy = {
+        way_out = {
             "label": "name the missing classes, or map the value (label_map)",
-            "prediction": "does the model fit?",
+            "prediction": "is the model of the same classes?",
         }
         known = f"there are {self.num_classes} (0..{self.num_classes - 1}), ignored is {self.ignore}"
-        return ValueError(f"{image}: {what} {value} is outside the classes: {known}; {remedy[what]}")
+        return ValueError(f"{image}: {what} {value} is outside the classes: {known}; {way_out[what]}")
 
 
-def labelled_images(prediction: Sequence[Prediction], batch: Batch) -> Iterator[tuple[Prediction, Tensor, str]]:
-    """-> B times (prediction, truth of batch["mask"], id of batch["meta"]); a ValueError where there are no masks."""
+def labelled_images(predictions: Sequence[P], batch: Batch) -> Iterator[tuple[P, Tensor, str]]:
+    """Goes through the images of a batch.
+
+    Yields:
+        A prediction, its truth of batch["mask"] and its id of batch["meta"].
+
+    Raises:
+        ValueError: the batch has no masks.
+    """
     if batch.get("mask") is None:
         raise ValueError("this metric needs labelled images, and the batch has no mask; score another split")
-    meta = batch.get("meta") or [{} for _ in prediction]
-    for i, (one, truth, facts) in enumerate(zip(prediction, batch["mask"], meta, strict=True)):
-        yield one, truth, str(facts.get("id", f"image {i} of the batch"))
+    metas = batch.get("meta") or [Meta() for _ in predictions]
+    for i, (prediction, truth, meta) in enumerate(zip(predictions, batch["mask"], metas, strict=True)):
+        yield prediction, truth, str(meta.get("id", f"image {i} of the batch"))

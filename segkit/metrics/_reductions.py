@@ -1,4 +1,4 @@
-"""From true and false positives of images and classes to one score: seven ways to average."""
+"""Scores from true and false positives of images and classes: seven ways to average."""
 
 import math
 
@@ -10,14 +10,22 @@ ABSENT = {"skip": math.nan, "zero": 0.0, "one": 1.0}
 
 
 def counts_of_matrix(matrix: np.ndarray) -> np.ndarray:
-    """matrix: int64 [K,K], rows = truth -> int64 [4,K]: tp, fp, fn, tn of each class; they add up to all pixels."""
+    """Returns tp, fp, fn, tn of each class, int64 [4,K], in all all pixels; matrix: int64 [K,K], rows = truth."""
     tp = np.diagonal(matrix)
     fp, fn = matrix.sum(0) - tp, matrix.sum(1) - tp
     return np.stack([tp, fp, fn, matrix.sum() - tp - fp - fn])
 
 
 def scores_of_counts(counts: np.ndarray, beta: float = 1.0) -> dict[str, np.ndarray]:
-    """counts: int64 [4,...] tp, fp, fn, tn -> float64 [...] in 0..1 for each of ALL_SCORES; 0 / 0 is NaN."""
+    """Computes each of ALL_SCORES from counts.
+
+    Args:
+        counts: int64 [4,...]: tp, fp, fn, tn.
+        beta: weight of recall in the F-score.
+
+    Returns:
+        float64 [...] in 0..1 by name; 0 / 0 is NaN.
+    """
     tp, fp, fn, tn = counts.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, specificity = tp / (tp + fn), tn / (tn + fp)
@@ -36,12 +44,21 @@ def scores_of_counts(counts: np.ndarray, beta: float = 1.0) -> dict[str, np.ndar
 def reduce_scores(
     counts: np.ndarray, reduction: str, *, absent: str = "skip", weights: np.ndarray | None = None, beta: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """counts: int64 [4,N,K] of N images -> each of ALL_SCORES, float64 [] or, for "none", [N,K].
+    """Averages scores over images and classes.
 
-    reduction: "micro" scores the sum over images and classes; "macro" the sum over images, then the mean over classes;
-    "weighted" the same with weights float [K]; "...-imagewise" scores each image so, then takes the mean over images;
-    "none" every image and class. absent: value of 0 / 0: "skip" (NaN, left out of means), "zero" or "one".
     Means are exactly rounded sums, hence the order of the images does not matter.
+
+    Args:
+        counts: int64 [4,N,K] of N images: tp, fp, fn, tn.
+        reduction: "micro" scores the sum over images and classes; "macro" the sum over images, then takes the mean over
+            classes; "weighted" the same with weights; "...-imagewise" scores each image in that way, then takes the
+            mean over images; "none" scores every image and class.
+        absent: value of 0 / 0: "skip" (NaN, left out of means), "zero" or "one".
+        weights: float [K].
+        beta: weight of recall in the F-score.
+
+    Returns:
+        Each of ALL_SCORES by name, float64 [] or, for "none", [N,K].
     """
     is_micro, is_weighted = reduction.startswith("micro"), reduction.startswith("weighted")
     if reduction != "none" and not reduction.endswith("imagewise"):
@@ -59,7 +76,7 @@ def reduce_scores(
 
 
 def exact_mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Weighted mean of the values [n] that are no NaN, of sums exactly rounded in any order; NaN where none is left."""
+    """Returns the weighted mean of values [n] that are not NaN, from exactly rounded sums; NaN where none is left."""
     weights = np.ones(len(values)) if weights is None else weights
     is_kept = ~np.isnan(values)
     total = math.fsum(weights[is_kept])

@@ -1,4 +1,4 @@
-"""Ground truth and detections as run-length encoded masks, the form that the COCO family of scores reads."""
+"""Ground truth and detections as run-length encoded masks, the form that COCO-like scores read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,28 +8,33 @@ import torch
 
 from segkit.dist import gather_objects
 from segkit.registry import ConfigError
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, InstancePrediction
 
 MISSING = "the data set's annotations have no '{}'; give them in COCO form (images, categories, annotations)"
 
 
 class RleResults:
-    """Collects the detections of a data set, a few hundred bytes each; no mask is ever decoded here.
+    """Collects the detections of a data set, a few hundred bytes each; no mask is decoded here.
 
-    annotations: dict in COCO form: "images" (id, height, width), "categories" (id, name) in the order of the labels
-    0..K-1, "annotations" (image_id, category_id, segmentation, area, bbox, iscrowd). outlines: whether masks are
-    scored; ConfigError then for an annotation without a segmentation.
+    Args:
+        annotations: in COCO form: "images" (id, height, width), "categories" (id, name) in the order of the labels
+            0..K-1, "annotations" (image_id, category_id, segmentation, area, bbox, iscrowd).
+        outlines: whether masks are scored.
+
+    Raises:
+        ValueError: a list of the COCO form is missing.
+        ConfigError: masks are scored, and an annotation has no segmentation.
     """
 
     def __init__(self, annotations: dict[str, list[dict]], *, outlines: bool = True):
         for key in ("images", "categories", "annotations"):
             if key not in annotations:
                 raise ValueError(MISSING.format(key))
-        bare = [one for one in annotations["annotations"] if one.get("segmentation") is None] if outlines else []
+        bare = [entry for entry in annotations["annotations"] if outlines and entry.get("segmentation") is None]
         if bare:
             raise ConfigError(
                 f"annotation {bare[0].get('id')} of image {bare[0]['image_id']} has no segmentation ({len(bare)} have "
-                "none): masks cannot be scored; score boxes, CocoAP(iou_type='bbox') alone, or add the outlines"
+                "none), so masks cannot be scored; score boxes alone, CocoAP(iou_type='bbox'), or add the outlines"
             )
         self.annotations = annotations
         self._images = {str(image["id"]): image for image in annotations["images"]}
@@ -37,34 +42,50 @@ class RleResults:
         self._found: list[dict[str, Any]] = []
 
     def forget(self) -> None:
-        """Drops the detections."""
+        """Forgets the detections."""
         self._found = []
 
-    def add(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """B predictions with "masks" (n RLE at original size), "scores" [n], "labels" [n] in 0..K-1 and, optionally,
-        "boxes" [n,4] x0,y0,x1,y1; batch["meta"] gives each image's id, which is one of the annotations' image ids."""
-        for one, meta in zip(prediction, batch["meta"], strict=True):
+    def add(self, predictions: Sequence[InstancePrediction], batch: Batch) -> None:
+        """Adds the detections of a batch.
+
+        Args:
+            predictions: B with "masks" (n RLE at original size), "scores" [n], "labels" [n] in 0..K-1 and, optionally,
+                "boxes" [n,4] x0, y0, x1, y1.
+            batch: "meta" holds each image's id, one of the annotations' image ids.
+
+        Raises:
+            ValueError: the annotations have no such image or class, or a mask is not of the image's size.
+        """
+        for prediction, meta in zip(predictions, batch["meta"], strict=True):
             image = self._images.get(str(meta["id"]))
             if image is None:
                 raise ValueError(f"{meta['id']}: the data set's annotations have no image of this id")
-            scores, labels = (torch.as_tensor(one[key]).tolist() for key in ("scores", "labels"))
-            boxes = torch.as_tensor(one["boxes"]).double().tolist() if "boxes" in one else [None] * len(scores)
-            for mask, score, label, box in zip(one["masks"], scores, labels, boxes, strict=True):
+            scores = torch.as_tensor(prediction["scores"]).tolist()
+            labels = torch.as_tensor(prediction["labels"]).tolist()
+            boxes: list = [None] * len(scores)
+            if "boxes" in prediction:
+                boxes = torch.as_tensor(prediction["boxes"]).double().tolist()
+            for mask, score, label, box in zip(prediction["masks"], scores, labels, boxes, strict=True):
                 self._found.append(self._detection(image, mask, score, label, box))
 
     def _detection(self, image: dict, mask: dict, score: float, label: int, box: list[float] | None) -> dict:
         if tuple(mask["size"]) != (image["height"], image["width"]):
             size = (image["height"], image["width"])
-            raise ValueError(f"{image['id']}: predicted mask of {tuple(mask['size'])} pixels for an image of {size}")
+            raise ValueError(
+                f"{image['id']}: the predicted mask is of {tuple(mask['size'])} pixels, the image of {size}; "
+                "must be of the image's original size"
+            )
         if not 0 <= label < len(self._categories):
-            raise ValueError(f"{image['id']}: predicted class {label}; there are {len(self._categories)}")
+            raise ValueError(
+                f"{image['id']}: predicted class {label}; the data set has {len(self._categories)} classes"
+            )
         found = dict(image_id=image["id"], category_id=self._categories[label], score=score, segmentation=mask)
         if box is not None:
             found["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
         return found
 
     def truth(self) -> dict[str, list[dict]]:
-        """-> the annotations, new dicts that a scorer may change, numbered from 1 (0 reads as "no match" there)."""
+        """Returns the annotations as new dicts that a scorer may change, numbered from 1 (0 means "no match")."""
         truth = [
             {"iscrowd": 0, **annotation, "id": number}
             for number, annotation in enumerate(self.annotations["annotations"], 1)
@@ -72,23 +93,34 @@ class RleResults:
         return {**self.annotations, "annotations": truth}
 
     def detections(self, iou_type: str) -> dict[str, list[dict]]:
-        """-> the detections of all processes in COCO form, by image; area is the mask's, or the box's for "bbox"."""
+        """Returns the detections of all processes in COCO form, by image; their area is the box's for "bbox"."""
         from pycocotools import mask as rle
 
-        found = [one for part in gather_objects(self._found) for one in part]
+        found = [detection for of_process in gather_objects(self._found) for detection in of_process]
         position = {image["id"]: i for i, image in enumerate(self.annotations["images"])}
         # an image is scored by one process alone, hence a stable sort gives one order for any number of processes
-        found.sort(key=lambda one: position[one["image_id"]])
+        found.sort(key=lambda detection: position[detection["image_id"]])
         numbered = []
-        for number, one in enumerate(found, 1):
-            box = one["bbox"] if "bbox" in one else rle.toBbox(one["segmentation"]).tolist()
-            area = float(box[2] * box[3]) if iou_type == "bbox" else float(rle.area(one["segmentation"]))
-            numbered.append({**one, "bbox": box, "area": area, "id": number, "iscrowd": 0})
+        for number, detection in enumerate(found, 1):
+            mask = detection["segmentation"]
+            box = detection["bbox"] if "bbox" in detection else rle.toBbox(mask).tolist()
+            area = float(box[2] * box[3]) if iou_type == "bbox" else float(rle.area(mask))
+            numbered.append({**detection, "bbox": box, "area": area, "id": number, "iscrowd": 0})
         return {**self.annotations, "annotations": numbered}
 
 
 def coco_evaluation(results: RleResults, iou_type: str, *, ious: np.ndarray, max_detections: Sequence[int]) -> Any:
-    """-> pycocotools' COCOeval after evaluate() and accumulate(), at the given IoU thresholds [T]; prints nothing."""
+    """Evaluates with pycocotools, without its prints.
+
+    Args:
+        results: truth and detections.
+        iou_type: "segm" or "bbox".
+        ious: IoU thresholds [T].
+        max_detections: numbers of detections per image and class that count, ascending.
+
+    Returns:
+        COCOeval after evaluate() and accumulate().
+    """
     import contextlib
     import io
 
@@ -109,11 +141,11 @@ def coco_evaluation(results: RleResults, iou_type: str, *, ious: np.ndarray, max
 
 
 def mean_of_known(values: np.ndarray) -> float | None:
-    """values: precision or recall, -1 where there is no ground truth -> mean of the others in percent, or None."""
+    """Returns the mean of precision or recall in percent without the values of -1 (no ground truth), or None."""
     known = values[values > -1]
     return float(100 * known.mean()) if known.size else None
 
 
 def index_of(threshold: float, ious: np.ndarray) -> int:
-    """Place of a threshold in a grid of them."""
+    """Returns the index of a threshold in a grid of them."""
     return int(np.argmin(np.abs(np.asarray(ious) - threshold)))

@@ -1,4 +1,7 @@
-"""Boundary IoU, Cheng et al., CVPR 2021, https://arxiv.org/abs/2103.16562."""
+"""Boundary IoU of label maps.
+
+Cheng et al., CVPR 2021, https://arxiv.org/abs/2103.16562.
+"""
 
 from collections.abc import Sequence
 
@@ -7,23 +10,30 @@ import numpy as np
 import torch
 
 from segkit.dist import all_reduce_sum
-from segkit.metrics._pixel_pairs import PixelPairs, labelled_images
+from segkit.metrics._pixel_pairs import LabelMap, PixelPairs, labelled_images
 from segkit.metrics._scores import class_scores, mean_of, percent
+from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS
-from segkit.types import Batch, Prediction
+from segkit.types import Batch
 
 
 def boundary_width(height: int, width: int, ratio: float) -> int:
-    """-> width of the band in pixels: the ratio of the image's diagonal, at least 1 (section 4 of the paper)."""
+    """Returns the width of the band in pixels: a share of the image's diagonal, at least 1 (section 4 of the paper)."""
     return max(1, round(ratio * float(np.hypot(height, width))))
 
 
 def is_boundary(labels: np.ndarray, width: int) -> np.ndarray:
-    """labels: uint8 or int16 [H,W] -> bool [H,W]: whether another label, or the outside of the image, lies within
-    `width` pixels along rows, columns and diagonals (a square of 2 width + 1).
+    """Finds the pixels near a boundary: another label, or the outside of the image, lies within `width` pixels.
 
-    It is the class's mask without its erosion, for all classes at once: a square whose smallest and largest label are
-    equal lies inside a class.
+    Distances are along rows, columns and diagonals (a square of 2 width + 1). This is each class's mask without its
+    erosion, for all classes at once: a square whose smallest and largest label are equal lies inside a class.
+
+    Args:
+        labels: uint8 or int16 [H,W].
+        width: in pixels.
+
+    Returns:
+        bool [H,W].
     """
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     found = cv2.erode(labels, square) != cv2.dilate(labels, square)
@@ -32,22 +42,25 @@ def is_boundary(labels: np.ndarray, width: int) -> np.ndarray:
 
 
 @METRICS.register
-class BoundaryIoU:
-    """IoU of the bands along the boundaries of truth and prediction, for each class, over all pixels of the data set.
+class BoundaryIoU(Metric):
+    """Boundary IoU: IoU of the bands along the boundaries of truth and prediction, for each class.
 
-    With G_d and P_d the pixels of a class that lie within d of its boundary, in the truth and in the prediction:
-    |G_d and P_d| / |G_d or P_d| (eq. 1). dilation_ratio: d as a share of the image's diagonal, at original size.
-    Ignored pixels are cut out of truth and prediction alike before the bands are taken, so that a perfect prediction
-    scores 100; a class without a band in truth and prediction is left out of the mean (null).
+    |G_d and P_d| / |G_d or P_d|, where G_d and P_d are the pixels of a class within d of its boundary, in the truth and
+    in the prediction, counted over all pixels of the data set (eq. 1). Ignored pixels are cut out of truth and
+    prediction alike before the bands are taken, so that a perfect prediction scores 100; a class without a band in
+    truth and prediction is left out of the mean (null).
+
+    Args:
+        dilation_ratio: d as a share of the image's diagonal, at original size.
     """
 
     def __init__(self, dilation_ratio: float = 0.02):
         self.dilation_ratio = dilation_ratio
 
-    def start(self, dataset) -> None:
-        """Takes the data set's classes and ignore value."""
+    def start(self, dataset: LabelledSet) -> None:
+        """Reads the data set's classes and ignore value."""
         self.classes = tuple(dataset.classes)
-        self._ignore = getattr(dataset, "ignore", 255)
+        self._ignore = dataset.ignore
         self._pairs = PixelPairs(len(self.classes), self._ignore)
         self.reset()
 
@@ -57,23 +70,24 @@ class BoundaryIoU:
         self._counts = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64)
         self._pairs.forget()
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Counts the bands of B images. "labels" and mask [H0,W0] as for Confusion; the work is done on the CPU."""
+    def update(self, predictions: Sequence[LabelMap], batch: Batch) -> None:
+        """Counts the bands of B images, on the CPU; arguments as of Confusion."""
         num_classes = len(self.classes)
-        for one, truth, image in labelled_images(prediction, batch):
-            labels, truth = torch.as_tensor(one["labels"]).cpu(), torch.as_tensor(truth).cpu()
+        for prediction, truth, image in labelled_images(predictions, batch):
+            labels, truth = torch.as_tensor(prediction["labels"]).cpu(), torch.as_tensor(truth).cpu()
             self._pairs.of_image(labels, truth, image)  # raises for values outside the classes
             ignored = truth.numpy() == self._ignore
             bands = []
             for values in (truth, labels):
                 cut = np.where(ignored, num_classes, values.numpy()).astype(np.int16)
-                width = boundary_width(*cut.shape, self.dilation_ratio)
+                height, width = cut.shape
+                width = boundary_width(height, width, self.dilation_ratio)
                 bands.append(torch.from_numpy(np.where(is_boundary(cut, width), cut, num_classes)))
             # class K holds what lies in no band, in both maps
             self._counts += PixelPairs(num_classes + 1, None).of_image(bands[1], bands[0], image)
 
     def compute(self) -> dict:
-        """-> {"boundary": {"mIoU": percent, "per_class": {name: {"IoU": percent}}}}."""
+        """Returns {"boundary": {"mIoU": percent, "per_class": {name: {"IoU": percent}}}}."""
         counts = all_reduce_sum(self._counts).numpy()
         iou = class_scores(counts)["IoU"][: len(self.classes)]
         per_class = {name: {"IoU": percent(value)} for name, value in zip(self.classes, iou)}

@@ -1,4 +1,4 @@
-"""Scores of label maps from one confusion matrix over all pixels: IoU, Dice, F-score, accuracies."""
+"""IoU, Dice, F-score and accuracies of label maps from one confusion matrix over all pixels."""
 
 from collections.abc import Sequence
 
@@ -7,28 +7,34 @@ import torch
 from torch import Tensor
 
 from segkit.dist import all_reduce_sum
-from segkit.metrics._pixel_pairs import PixelPairs
+from segkit.metrics._pixel_pairs import LabelMap, PixelPairs
 from segkit.metrics._scores import SCORES, class_indices, class_scores, mean_of, percent
+from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS, ConfigError
-from segkit.types import Batch, Prediction
+from segkit.types import Batch
 
 ABSENT = ("skip", "skip_without_truth", "zero", "one")
 
 
 @METRICS.register
-class Confusion:
-    """Counts every (truth, prediction) pair of pixels in one K x K matrix, and scores it.
+class Confusion(Metric):
+    """Mean IoU and other scores from the confusion matrix of all pixels of the data set.
 
-    groups: name -> classes (names or indices) that get means of their own, such as old and new classes;
-    exclude: classes (names or indices) left out of the means over classes, such as the background; aAcc and fwIoU
-    count pixels and keep them. beta: weight of recall in the F-score.
-    absent: what a class whose score is 0 / 0 does to the means: "skip" leaves it out (as mmsegmentation does),
-    "skip_without_truth" leaves out every class without a pixel in the truth, "zero" and "one" score it so.
+    Pixels of the data set's ignore value are not counted. compute() sums the int64 counts of all processes, hence does
+    not depend on their number.
 
-    update takes "labels" uint8/int16/int64 [H0,W0] of each prediction (tensor on any device, or numpy) and
-    batch["mask"], a list of [H0,W0]; pixels of the data set's ignore value are not counted. A value outside the classes
-    is a ValueError that names the image: at once on the CPU, in compute() for tensors on a GPU, which is never waited
-    for before. compute() sums the int64 counts of all processes, hence does not depend on their number.
+    Args:
+        groups: classes (names or indices) by the name of a group, such as old and new classes; each group gets means of
+            its own.
+        exclude: classes (names or indices) left out of the means over classes, such as the background; aAcc and fwIoU
+            count pixels and keep them.
+        absent: what a class whose score is 0 / 0 does to the means: "skip" leaves it out (as mmsegmentation does),
+            "skip_without_truth" leaves out every class without a pixel in the truth, "zero" and "one" count it with 0
+            or 100.
+        beta: weight of recall in the F-score.
+
+    Raises:
+        ConfigError: unknown `absent`.
     """
 
     def __init__(
@@ -40,7 +46,7 @@ class Confusion:
         beta: float = 1.0,
     ):
         if absent not in ABSENT:
-            raise ConfigError(f"Confusion.absent = {absent!r}: one of {', '.join(ABSENT)}")
+            raise ConfigError(f"Confusion.absent = {absent!r}: must be one of {', '.join(ABSENT)}")
         self.groups = groups or {}
         self.exclude = exclude
         self.absent = absent
@@ -49,10 +55,14 @@ class Confusion:
         self._counts: dict[torch.device, Tensor] = {}
         self._total: Tensor | None = None
 
-    def start(self, dataset) -> None:
-        """Takes the data set's classes and ignore value; checks the class names of the arguments; sets counts to 0."""
+    def start(self, dataset: LabelledSet) -> None:
+        """Reads the data set's classes and ignore value, and sets all counts to 0.
+
+        Raises:
+            ConfigError: groups or exclude name a class that the data set does not have.
+        """
         self.classes = tuple(dataset.classes)
-        self._pairs = PixelPairs(len(self.classes), getattr(dataset, "ignore", 255))
+        self._pairs = PixelPairs(len(self.classes), dataset.ignore)
         self._kept = np.ones(len(self.classes), bool)
         self._kept[class_indices(self.exclude, self.classes, "Confusion.exclude")] = False
         self._members = {
@@ -67,20 +77,33 @@ class Confusion:
         self._pairs.forget()
         self._total = None
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Counts the pixels of B images."""
+    def update(self, predictions: Sequence[LabelMap], batch: Batch) -> None:
+        """Counts the pixels of B images.
+
+        Args:
+            predictions: B with "labels" uint8, int16 or int64 [H0,W0], tensors on any device or numpy arrays.
+            batch: "mask" holds B of [H0,W0].
+
+        Raises:
+            ValueError: a value outside the classes, with the image's name: at once on the CPU, in compute() for tensors
+                on a GPU, which is not waited for before.
+        """
         self._total = None
-        for counts, _ in self._pairs.of_batch(prediction, batch):
+        for counts, _ in self._pairs.of_batch(predictions, batch):
             device = counts.device
             self._counts[device] = self._counts[device] + counts if device in self._counts else counts
 
     def matrix(self) -> Tensor:
-        """int64 [K,K], rows = truth, columns = prediction: of all processes after compute(), else of this one."""
+        """Returns the confusion matrix, int64 [K,K], rows = truth; of all processes once compute() has run."""
         return self._local() if self._total is None else self._total.clone()
 
     def compute(self) -> dict:
-        """-> the scores in percent: mIoU, mDice, mFscore, mPrecision, mRecall, aAcc, mAcc, fwIoU, per_class and, where
-        groups were given, groups; null where nothing is to be scored."""
+        """Computes the scores of all processes.
+
+        Returns:
+            mIoU, mDice, mFscore, mPrecision, mRecall, aAcc, mAcc, fwIoU, per_class and, where there are groups, groups,
+            in percent; None where nothing is scored.
+        """
         self._pairs.check()
         self._total = all_reduce_sum(self._local())
         matrix = self._total.numpy()
@@ -110,7 +133,7 @@ class Confusion:
         pixels = int(matrix.sum())
         if not pixels:
             return {"aAcc": None, "fwIoU": None}
-        # a class that no true pixel has weighs nothing, whatever its IoU
+        # a class without a true pixel has no weight, whatever its IoU
         weighted = np.nan_to_num(class_scores(matrix)["IoU"]) * (matrix.sum(1) / pixels)
         return {"aAcc": percent(np.trace(matrix) / pixels), "fwIoU": percent(weighted.sum())}
 

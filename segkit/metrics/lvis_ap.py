@@ -1,4 +1,7 @@
-"""LVIS average precision, Gupta et al., CVPR 2019, https://arxiv.org/abs/1908.03195, by the lvis package."""
+"""LVIS average precision of instances, by the lvis package.
+
+Gupta et al., CVPR 2019, https://arxiv.org/abs/1908.03195.
+"""
 
 import logging
 from collections import defaultdict
@@ -8,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from segkit.metrics._rle_results import RleResults, index_of, mean_of_known
+from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, InstancePrediction
 
 IOU_TYPES = ("segm", "bbox")
 IMAGE_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -18,8 +22,17 @@ FREQUENCIES = {"r": 0, "c": 1, "f": 2}
 
 
 def precision_curve(matched: np.ndarray, ignored: np.ndarray, num_truth: int, points: np.ndarray) -> tuple:
-    """matched, ignored: bool [T,D] of detections by falling score -> precision float [T,R] at the recall points [R],
-    each the best precision at that recall or above, and the recall float [T] reached."""
+    """Computes precision at given recalls.
+
+    Args:
+        matched: bool [T,D], detections by falling score that hit an object.
+        ignored: bool [T,D], detections that do not count.
+        num_truth: number of objects.
+        points: recalls [R].
+
+    Returns:
+        Precision float [T,R], each the best precision at that recall or above, and the recall float [T] reached.
+    """
     tp = np.cumsum(matched & ~ignored, axis=1, dtype=np.float64)
     fp = np.cumsum(~matched & ~ignored, axis=1, dtype=np.float64)
     precision = tp / (tp + fp + np.spacing(1))
@@ -33,11 +46,20 @@ def precision_curve(matched: np.ndarray, ignored: np.ndarray, num_truth: int, po
 
 
 def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
-    """-> lvis' LVISEval of annotations in memory, after evaluate() and accumulate(); runs with numpy 2."""
+    """Evaluates annotations in memory with the lvis package; runs with numpy 2.
+
+    Args:
+        truth: annotations in LVIS' form.
+        found: detections in the same form.
+        iou_type: "segm" or "bbox".
+
+    Returns:
+        LVISEval after evaluate() and accumulate().
+    """
     from lvis import LVIS, LVISEval, LVISResults
 
     class Evaluation(LVISEval):
-        """LVISEval whose accumulate() does without np.float, which numpy 2 has not; the other methods are its own."""
+        """LVISEval whose accumulate() does without np.float, which numpy 2 does not have."""
 
         def accumulate(self) -> None:
             """Sets eval["precision"] [T,R,K,A] and eval["recall"] [T,K,A]; -1 where there is no ground truth."""
@@ -47,15 +69,13 @@ def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
             recall = -np.ones((len(params.iou_thrs), *shape[:2]))
             for at in np.ndindex(shape[:2]):
                 first = np.ravel_multi_index((*at, 0), shape)
-                images = [one for one in self.eval_imgs[first : first + shape[2]] if one is not None]
-                num_truth = sum(int(np.count_nonzero(one["gt_ignore"] == 0)) for one in images)
+                images = [image for image in self.eval_imgs[first : first + shape[2]] if image is not None]
+                num_truth = sum(int(np.count_nonzero(image["gt_ignore"] == 0)) for image in images)
                 if not num_truth:
                     continue
-                order = np.argsort(-np.concatenate([one["dt_scores"] for one in images]), kind="mergesort")
-                matched, ignored = (
-                    np.concatenate([one[key] for one in images], axis=1)[:, order] != 0
-                    for key in ("dt_matches", "dt_ignore")
-                )
+                order = np.argsort(-np.concatenate([image["dt_scores"] for image in images]), kind="mergesort")
+                matched = np.concatenate([image["dt_matches"] for image in images], axis=1)[:, order] != 0
+                ignored = np.concatenate([image["dt_ignore"] for image in images], axis=1)[:, order] != 0
                 k, area = at
                 precision[:, :, k, area], recall[:, k, area] = precision_curve(
                     matched, ignored, num_truth, params.rec_thrs
@@ -65,11 +85,11 @@ def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
     # the constructors read files, copy everything and fail on an empty list of detections
     indexed = []
     for cls, dataset in ((LVIS, truth), (LVISResults, found)):
-        one = cls.__new__(cls)
-        one.logger = logging.getLogger(__name__)
-        one.dataset = dataset
-        one._create_index()
-        indexed.append(one)
+        index = cls.__new__(cls)
+        index.logger = logging.getLogger(__name__)
+        index.dataset = dataset
+        index._create_index()
+        indexed.append(index)
     evaluation = Evaluation(*indexed, iou_type)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -77,43 +97,57 @@ def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
 
 
 @METRICS.register
-class LvisAP:
-    """AP over IoU .50:.05:.95 with LVIS' federated rule, AP50, AP75, by area and by how rare a class is, and AR.
+class LvisAP(Metric):
+    """LVIS average precision and recall of instance masks or boxes, with LVIS' federated rule.
 
-    A detection of a class that an image was not checked for counts neither way. iou_type: "segm" or "bbox";
-    max_detections: per image over all classes, the best scored. start(dataset) needs `dataset.annotations` in LVIS'
-    form: COCO's, and for each image neg_category_ids and not_exhaustive_category_ids, for each category frequency
-    ("r", "c", "f"). update as for CocoAP.
+    AP over IoU .50:.05:.95, AP50, AP75, AP by area and by how rare a class is, and AR. A detection of a class that an
+    image was not checked for counts neither way. The data set must have `annotations` in LVIS' form: COCO's, and for
+    each image neg_category_ids and not_exhaustive_category_ids, for each category frequency ("r", "c", "f").
+
+    Args:
+        iou_type: "segm" or "bbox"; also the section of the scores.
+        max_detections: best scored detections per image, over all classes, that count.
+
+    Raises:
+        ConfigError: unknown iou_type.
     """
 
     def __init__(self, iou_type: str = "segm", max_detections: int = 300):
         if iou_type not in IOU_TYPES:
-            raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: one of {', '.join(IOU_TYPES)}")
+            raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: must be one of {', '.join(IOU_TYPES)}")
         self.iou_type = self.section = iou_type
         self.max_detections = max_detections
 
-    def start(self, dataset) -> None:
-        """Takes the data set's annotations."""
+    def start(self, dataset: AnnotatedSet) -> None:
+        """Reads the data set's annotations.
+
+        Raises:
+            ValueError: they are not in LVIS' form.
+        """
         self._results = RleResults(dataset.annotations, outlines=self.iou_type == "segm")
         truth = self._results.annotations
         needed = [(image, key) for image in truth["images"] for key in IMAGE_KEYS]
         needed += [(category, "frequency") for category in truth["categories"]]
-        for one, key in needed:
-            if key not in one:
+        for entry, key in needed:
+            if key not in entry:
                 raise ValueError(
-                    f"id {one['id']} of the data set's annotations has no '{key}'; use CocoAP for COCO's sets"
+                    f"id {entry['id']} of the data set's annotations has no '{key}'; use CocoAP for COCO's sets"
                 )
 
     def reset(self) -> None:
-        """Drops all detections."""
+        """Forgets all detections."""
         self._results.forget()
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Keeps the detections of B images."""
-        self._results.add(prediction, batch)
+    def update(self, predictions: Sequence[InstancePrediction], batch: Batch) -> None:
+        """Keeps the detections of B images; arguments as of CocoAP."""
+        self._results.add(predictions, batch)
 
     def compute(self) -> dict:
-        """-> AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR, ARs, ARm, ARl in percent; null without ground truth."""
+        """Computes the scores of all processes.
+
+        Returns:
+            AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR, ARs, ARm, ARl in percent; None without ground truth.
+        """
         found = self._results.detections(self.iou_type)
         found["annotations"] = self._best(found["annotations"])
         evaluation = evaluator(self._results.truth(), found, self.iou_type)
@@ -131,9 +165,11 @@ class LvisAP:
         return result | {f"AR{name}": mean_of_known(recall[..., area]) for name, area in AREAS.items()}
 
     def _best(self, found: list[dict]) -> list[dict]:
-        """The detections of each image that count: the max_detections best scored."""
+        """The max_detections best scored detections of each image."""
         by_image = defaultdict(list)
-        for one in found:
-            by_image[one["image_id"]].append(one)
-        best = [sorted(some, key=lambda one: -one["score"])[: self.max_detections] for some in by_image.values()]
-        return [one for some in best for one in some]
+        for detection in found:
+            by_image[detection["image_id"]].append(detection)
+        best = []
+        for of_image in by_image.values():
+            best += sorted(of_image, key=lambda detection: -detection["score"])[: self.max_detections]
+        return best

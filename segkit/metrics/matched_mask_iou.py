@@ -1,5 +1,7 @@
-"""How well masks of objects fit that were found at all: a score that boxes found wrongly or twice do not enter. n
-objects and m detections of an image and class."""
+"""IoU of the masks of objects that were found: wrong and double detections do not enter it.
+
+n objects and m detections of an image and class.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,18 +9,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from segkit.metrics._rle_results import RleResults
+from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, InstancePrediction
 
 
 @METRICS.register
-class MatchedMaskIoU:
-    """Mean IoU of the masks of detections that hit a true box, the same with the detections' filled boxes for masks,
-    and how many objects were hit.
+class MatchedMaskIoU(Metric):
+    """Mean IoU of the masks of detections that hit a true box, and the share of objects that are hit.
 
-    Detections of at least `score`, best first, each take the free object of their class whose box overlaps theirs
-    most, if by an IoU of `box_iou` at least. Crowds take no part. start and update as for CocoAP; among the scores of
-    other metrics they stand under "matched".
+    The same is computed with the detections' filled boxes as masks. Detections, best first, each take the free object
+    of their class whose box overlaps theirs most. Crowds are left out. The data set must have `annotations` as for
+    CocoAP. The section of the scores is "matched".
+
+    Args:
+        score: least score of a detection that counts.
+        box_iou: least IoU of the boxes of a detection and its object.
     """
 
     section = "matched"
@@ -26,29 +32,34 @@ class MatchedMaskIoU:
     def __init__(self, score: float = 0.3, box_iou: float = 0.5):
         self.score, self.box_iou = score, box_iou
 
-    def start(self, dataset) -> None:
-        """Takes the data set's annotations."""
+    def start(self, dataset: AnnotatedSet) -> None:
+        """Reads the data set's annotations."""
         self._results = RleResults(dataset.annotations)
 
     def reset(self) -> None:
-        """Drops all detections."""
+        """Forgets all detections."""
         self._results.forget()
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Keeps the detections of B images."""
-        self._results.add(prediction, batch)
+    def update(self, predictions: Sequence[InstancePrediction], batch: Batch) -> None:
+        """Keeps the detections of B images; arguments as of CocoAP."""
+        self._results.add(predictions, batch)
 
     def compute(self) -> dict:
-        """-> mask_IoU and filled_box_IoU, means over the hit objects, and recall, the share of objects that are hit, in
-        percent (null without any); objects and detections, their numbers; reduced over all processes."""
+        """Computes the scores of all processes.
+
+        Returns:
+            mask_IoU and filled_box_IoU, means over the hit objects, and recall, the share of objects that are hit, in
+            percent (None without any); objects and detections, their numbers.
+        """
         annotations = self._results.annotations
         sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
-        truth = _grouped([one for one in annotations["annotations"] if not one.get("iscrowd")])
-        found = _grouped([one for one in self._results.detections("segm")["annotations"] if one["score"] >= self.score])
-        parts = [
-            hits(known, found.get(place, []), sizes[place[0]], least=self.box_iou) for place, known in truth.items()
-        ]
-        ious = np.concatenate([np.zeros((0, 2)), *parts])
+        truth = _grouped([entry for entry in annotations["annotations"] if not entry.get("iscrowd")])
+        detections = self._results.detections("segm")["annotations"]
+        found = _grouped([entry for entry in detections if entry["score"] >= self.score])
+        rows = [np.zeros((0, 2))]
+        for (image, category), known in truth.items():
+            rows.append(hits(known, found.get((image, category), []), sizes[image], least=self.box_iou))
+        ious = np.concatenate(rows)
         objects, hit = sum(len(known) for known in truth.values()), len(ious)
         means = [float(100 * mean) for mean in ious.mean(0)] if hit else [None, None]
         return {
@@ -56,19 +67,29 @@ class MatchedMaskIoU:
             "filled_box_IoU": means[1],
             "recall": 100 * hit / objects if objects else None,
             "objects": objects,
-            "detections": sum(len(some) for some in found.values()),
+            "detections": sum(len(entries) for entries in found.values()),
         }
 
 
 def hits(known: list[dict], found: list[dict], size: tuple[int, int], *, least: float) -> np.ndarray:
-    """known, found: entries of one image (of `size`) and class in COCO form -> float64 [hits,2], IoU of each hit
-    object's mask with the detection's mask and with its filled box."""
+    """Matches the detections and objects of one image and class.
+
+    Args:
+        known: objects in COCO form.
+        found: detections in COCO form.
+        size: (H, W) of the image.
+        least: least IoU of the boxes of a detection and its object.
+
+    Returns:
+        IoU of each hit object's mask with the detection's mask and with its filled box, float64 [hits,2].
+    """
     from pycocotools import mask as coco_mask
 
     if not found:
         return np.zeros((0, 2))
-    found = sorted(found, key=lambda one: -one["score"])
-    boxes, true = (np.array([one["bbox"] for one in some], np.float64) for some in (found, known))
+    found = sorted(found, key=lambda detection: -detection["score"])
+    boxes = np.array([detection["bbox"] for detection in found], np.float64)
+    true = np.array([entry["bbox"] for entry in known], np.float64)
     overlaps = np.asarray(coco_mask.iou(boxes, true, [0] * len(true)))
     filled = coco_mask.frPyObjects(boxes, *size)
     free, rows = np.ones(len(known), bool), []
@@ -78,12 +99,12 @@ def hits(known: list[dict], found: list[dict], size: tuple[int, int], *, least: 
             continue
         free[best] = False
         outline = [as_code(known[best]["segmentation"], size)]
-        rows.append([coco_mask.iou([one], outline, [0])[0, 0] for one in (found[i]["segmentation"], filled[i])])
+        rows.append([coco_mask.iou([mask], outline, [0])[0, 0] for mask in (found[i]["segmentation"], filled[i])])
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
 def as_code(segmentation: list | dict, size: tuple[int, int]) -> dict:
-    """Polygons or RLE -> compressed RLE."""
+    """Returns polygons or an RLE as a compressed RLE; size: (H, W) of the image."""
     from pycocotools import mask as coco_mask
 
     if isinstance(segmentation, dict):
@@ -93,7 +114,8 @@ def as_code(segmentation: list | dict, size: tuple[int, int]) -> dict:
 
 
 def _grouped(entries: list[dict]) -> dict[tuple, list[dict]]:
+    """Entries by image and class."""
     groups = defaultdict(list)
-    for one in entries:
-        groups[one["image_id"], one["category_id"]].append(one)
+    for entry in entries:
+        groups[entry["image_id"], entry["category_id"]].append(entry)
     return groups

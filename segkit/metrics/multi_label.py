@@ -1,4 +1,4 @@
-"""Scores where a pixel may have several labels: one binary map for each class."""
+"""Scores for pixels with several labels: one binary map for each class."""
 
 from collections.abc import Sequence
 
@@ -9,41 +9,54 @@ from segkit.dist import all_reduce_sum
 from segkit.metrics._pixel_pairs import labelled_images
 from segkit.metrics._reductions import ABSENT, ALL_SCORES, reduce_scores
 from segkit.metrics._scores import percent
+from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS, ConfigError
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, SemanticPrediction
 
 
 @METRICS.register
-class MultiLabel:
-    """Binary scores of each class, their mean ("macro"), and the scores of all classes' pixels as one ("micro").
+class MultiLabel(Metric):
+    """Binary scores of each class, their mean ("macro"), and the scores of all classes' pixels together ("micro").
 
-    update takes "probabilities" float [K,H0,W0] of each prediction, positive where >= threshold, and batch["mask"],
-    a list of [K,H0,W0] of 0, 1 and the data set's ignore value, which is not counted. Other values are a ValueError.
-    absent: score of a class that neither truth nor prediction has: left out ("skip"), 0 or 100 ("zero", "one").
+    Args:
+        threshold: least probability of a positive pixel.
+        absent: score of a class that neither truth nor prediction has: left out ("skip"), 0 or 100 ("zero", "one").
+        beta: weight of recall in the F-score.
+
+    Raises:
+        ConfigError: unknown `absent`.
     """
 
     def __init__(self, threshold: float = 0.5, absent: str = "skip", *, beta: float = 1.0):
         if absent not in ABSENT:
-            raise ConfigError(f"MultiLabel.absent = {absent!r}: one of {', '.join(ABSENT)}")
+            raise ConfigError(f"MultiLabel.absent = {absent!r}: must be one of {', '.join(ABSENT)}")
         self.threshold = threshold
         self.absent = absent
         self.beta = beta
 
-    def start(self, dataset) -> None:
-        """Takes the data set's classes and ignore value."""
+    def start(self, dataset: LabelledSet) -> None:
+        """Reads the data set's classes and ignore value."""
         self.classes = tuple(dataset.classes)
-        self.ignore = getattr(dataset, "ignore", 255)
+        self.ignore = dataset.ignore
         self.reset()
 
     def reset(self) -> None:
         """Sets all counts to 0."""
         self._counts = torch.zeros(4, len(self.classes), dtype=torch.int64)
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Counts tp, fp, fn, tn of B images."""
-        for one, truth, image in labelled_images(prediction, batch):
+    def update(self, predictions: Sequence[SemanticPrediction], batch: Batch) -> None:
+        """Counts tp, fp, fn, tn of B images.
+
+        Args:
+            predictions: B with "probabilities" float [K,H0,W0].
+            batch: "mask" holds B of [K,H0,W0] with 0, 1 and the data set's ignore value, which is not counted.
+
+        Raises:
+            ValueError: the shapes differ, or a mask has other values.
+        """
+        for prediction, truth, image in labelled_images(predictions, batch):
             truth = torch.as_tensor(truth)
-            positive = (torch.as_tensor(one["probabilities"]) >= self.threshold).to(truth.device)
+            positive = (torch.as_tensor(prediction["probabilities"]) >= self.threshold).to(truth.device)
             if positive.shape != truth.shape or len(truth) != len(self.classes):
                 raise ValueError(
                     f"{image}: probabilities {tuple(positive.shape)}, truth {tuple(truth.shape)}; both must be "
@@ -53,13 +66,15 @@ class MultiLabel:
             known = (truth == 0) | (truth == 1) | ~is_valid
             if not known.all():
                 value = int(truth[~known][0])
-                raise ValueError(f"{image}: label {value} in a multi-label mask; 0, 1 and {self.ignore} are known")
+                raise ValueError(
+                    f"{image}: label {value} in a multi-label mask; must be 0, 1 or {self.ignore} (ignored)"
+                )
             yes, no = (truth == 1) & is_valid, (truth == 0) & is_valid
             cells = (positive & yes, positive & no, ~positive & yes, ~positive & no)
             self._counts += torch.stack([cell.flatten(1).sum(1) for cell in cells]).cpu()
 
     def compute(self) -> dict:
-        """-> {"multi_label": {"macro": {score: percent}, "micro": {...}, "per_class": {name: {...}}}}."""
+        """Returns {"multi_label": {"macro": {score: percent}, "micro": {...}, "per_class": {name: {...}}}}."""
         counts = all_reduce_sum(self._counts).numpy()[:, None]
         reduced = {name: self._scores(counts, name) for name in ("macro", "micro", "none")}
         each = reduced.pop("none")

@@ -1,4 +1,4 @@
-"""The table in which results of interactive segmentation are published, as text.
+"""Text tables of interactive segmentation, as results are published.
 
 Layout of the code of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
 """
@@ -9,23 +9,23 @@ from datetime import timedelta
 import numpy as np
 
 COLUMNS = ("80", "85", "90")
-"""Thresholds with a column of their own, in percent; others follow the row."""
+"""Thresholds with a column, in percent; others are appended to the row."""
 COUNTED = ("85", "90")
-"""Thresholds whose objects at the limit have a column."""
+"""Thresholds for which the number of objects at the limit has a column."""
 
 
 def published_thresholds(target: float) -> list[float]:
-    """target: IoU at which clicking stops -> the thresholds that are reported: .80, .85, ... up to it, .95 at most."""
+    """Returns the reported thresholds: .80, .85, ... up to `target`, the IoU at which clicking stops, .95 at most."""
     return np.arange(0.8, min(0.95, target) + 0.001, 0.05).tolist()
 
 
 def time_metrics(curves: Sequence[Sequence[float]], seconds: float) -> tuple[float, float]:
-    """curves: IoUs of each object; seconds: of all -> seconds per click and per object."""
+    """Returns seconds per click and per object; curves: IoUs after each click of each object; seconds: of all."""
     return seconds / sum(map(len, curves)), seconds / len(curves)
 
 
 def header(limit: int = 20, model: str | None = None) -> str:
-    """Head of the table between two lines, with the model's name above it where there is one."""
+    """Returns the head of the table between two lines, below the model's name where there is one."""
     cells = [f"{'BRS Type':^13}", f"{'Dataset':^11}", *(f"{f'NoC@{name}%':^9}" for name in COLUMNS)]
     cells += [*(f"{f'>={limit}@{name}%':^9}" for name in COUNTED), f"{'SPC,s':^7}", f"{'Time':^9}"]
     titles = f"|{'|'.join(cells)}|"
@@ -43,8 +43,17 @@ def row(
     seconds: float,
     limit: int = 20,
 ) -> str:
-    """One line of the table. noc, at_limit: mean clicks and objects at the limit by threshold in percent ("85"); what
-    is missing is a "?"; thresholds without a column are appended."""
+    """Returns one line of the table; missing values are shown as "?", thresholds without a column are appended.
+
+    Args:
+        method: first column.
+        dataset: second column.
+        noc: mean number of clicks by threshold in percent ("85").
+        at_limit: number of objects at the limit by threshold.
+        seconds_per_click: mean time of a click.
+        seconds: time of all clicks.
+        limit: largest number of clicks.
+    """
     cells = [f"{method:^13}", f"{dataset:^11}"]
     cells += [f"{_number(noc.get(name), '.2f'):^9}" for name in COLUMNS]
     cells += [f"{at_limit.get(name, '?')!s:^9}" for name in COUNTED]
@@ -58,7 +67,14 @@ def row(
 
 
 def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20, model: str | None = None) -> str:
-    """scores: name of a test set -> what NoC.compute gave -> the whole table, a row per test set."""
+    """Returns the whole table, a row per test set.
+
+    Args:
+        scores: what NoC.compute returned, by the name of the test set.
+        method: first column.
+        limit: largest number of clicks.
+        model: name above the table.
+    """
     lines = [header(limit, model)]
     for dataset, result in scores.items():
         at = result["limits"][str(limit)]
@@ -77,12 +93,12 @@ def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20,
 
 
 def curve_text(values: Sequence[float | None], clicks: Sequence[int] = (1, 2, 3, 5, 10, 20)) -> str:
-    """values: mIoU@k in percent, k = 1, 2, ... -> "mIoU@1=61.27%; mIoU@2=..." for the click counts that are there."""
+    """Returns "mIoU@1=61.27%; mIoU@2=..." for the click counts that are known; values: mIoU@k in percent, k = 1, ..."""
     return " ".join(f"mIoU@{k}={_number(values[k - 1], '.2f')}%;" for k in clicks if k <= len(values))
 
 
 def summary(result: dict) -> str:
-    """What NoC.compute gave -> lines for each limit: objects not reached, and the curve."""
+    """Returns lines of text for what NoC.compute returned: NoC and objects not reached per limit, and the curve."""
     lines = [f"{len(result['items'])} objects, {result['clicks']} clicks"]
     for limit, at in result["limits"].items():
         for name, count in at["not_reached"].items():

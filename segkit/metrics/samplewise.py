@@ -5,22 +5,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from segkit.dist import gather_objects
-from segkit.metrics._pixel_pairs import PixelPairs
+from segkit.metrics._pixel_pairs import LabelMap, PixelPairs
 from segkit.metrics._reductions import ABSENT, ALL_SCORES, REDUCTIONS, counts_of_matrix, exact_mean, reduce_scores
 from segkit.metrics._scores import percent
+from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS, ConfigError
-from segkit.types import Batch, Prediction
+from segkit.types import Batch
 
 
 @METRICS.register
-class Samplewise:
+class Samplewise(Metric):
     """IoU, Dice, F-score, accuracy, precision, recall, specificity and balanced accuracy of each image, averaged.
 
-    reduction: "macro-imagewise" (mean over the classes of an image, then over images), "micro-imagewise" (all classes
-    of an image as one), "weighted-imagewise" (weights of the classes), and "micro", "macro", "weighted", which sum the
-    counts of all images first; the same names as in segmentation_models_pytorch, whose "weighted-imagewise" is K times
-    smaller than the weighted mean returned here. absent: an image without a class in truth and prediction is left out
-    of that class ("skip"), or scores 0 or 100 ("zero", "one"). beta: weight of recall in the F-score.
+    Args:
+        reduction: "macro-imagewise" (mean over the classes of an image, then over images), "micro-imagewise" (all
+            classes of an image as one), "weighted-imagewise" (weights of the classes), and "micro", "macro",
+            "weighted", which sum the counts of all images first; the same names as in segmentation_models_pytorch,
+            whose "weighted-imagewise" is K times smaller than the weighted mean returned here.
+        absent: an image without a class in truth and prediction is left out of that class ("skip"), or scores 0 or 100
+            ("zero", "one").
+        class_weights: K numbers for the weighted reductions.
+        beta: weight of recall in the F-score.
+
+    Raises:
+        ConfigError: unknown reduction or `absent`, or a weighted reduction without class weights.
     """
 
     def __init__(
@@ -31,9 +39,10 @@ class Samplewise:
         class_weights: Sequence[float] | None = None,
         beta: float = 1.0,
     ):
-        for name, value, known in (("reduction", reduction, REDUCTIONS[:-1]), ("absent", absent, tuple(ABSENT))):
-            if value not in known:
-                raise ConfigError(f"Samplewise.{name} = {value!r}: one of {', '.join(known)}")
+        if reduction not in REDUCTIONS[:-1]:
+            raise ConfigError(f"Samplewise.reduction = {reduction!r}: must be one of {', '.join(REDUCTIONS[:-1])}")
+        if absent not in ABSENT:
+            raise ConfigError(f"Samplewise.absent = {absent!r}: must be one of {', '.join(ABSENT)}")
         if reduction.startswith("weighted") and class_weights is None:
             raise ConfigError(f"Samplewise.class_weights: reduction '{reduction}' needs a weight for each class")
         self.reduction = reduction
@@ -41,14 +50,18 @@ class Samplewise:
         self.class_weights = class_weights
         self.beta = beta
 
-    def start(self, dataset) -> None:
-        """Takes the data set's classes and ignore value."""
+    def start(self, dataset: LabelledSet) -> None:
+        """Reads the data set's classes and ignore value.
+
+        Raises:
+            ConfigError: there is not one weight for each class.
+        """
         self.classes = tuple(dataset.classes)
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
             raise ConfigError(
                 f"Samplewise.class_weights: {len(self.class_weights)} weights for {len(self.classes)} classes"
             )
-        self._pairs = PixelPairs(len(self.classes), getattr(dataset, "ignore", 255))
+        self._pairs = PixelPairs(len(self.classes), dataset.ignore)
         self.reset()
 
     def reset(self) -> None:
@@ -56,15 +69,15 @@ class Samplewise:
         self._images: list[np.ndarray] = []
         self._pairs.forget()
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Keeps 4 counts for each class of B images. "labels" and mask [H0,W0] as for Confusion."""
-        for matrix, _ in self._pairs.of_batch(prediction, batch):
+    def update(self, predictions: Sequence[LabelMap], batch: Batch) -> None:
+        """Keeps 4 counts for each class of B images; arguments as of Confusion."""
+        for matrix, _ in self._pairs.of_batch(predictions, batch):
             self._images.append(counts_of_matrix(matrix.cpu().numpy()))
 
     def compute(self) -> dict:
-        """-> {"samplewise": {score: percent, "per_class": {name: {score: mean over images}}, "images": n}}."""
+        """Returns {"samplewise": {score: percent, "per_class": {name: {score: mean over images}}, "images": n}}."""
         self._pairs.check()
-        images = [counts for part in gather_objects(self._images) for counts in part]
+        images = [counts for of_process in gather_objects(self._images) for counts in of_process]
         counts = np.stack(images, 1) if images else np.zeros((4, 0, len(self.classes)), np.int64)
         weights = None if self.class_weights is None else np.asarray(self.class_weights, np.float64)
         means = reduce_scores(counts, self.reduction, absent=self.absent, weights=weights, beta=self.beta)

@@ -1,24 +1,27 @@
-"""Scores of instance masks on PASCAL VOC: AP at four IoUs and the average best overlap (Box2Mask, BoxLevelSet)."""
+"""AP of instance masks at four IoUs and the average best overlap, as reported on PASCAL VOC (Box2Mask, BoxLevelSet)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known
+from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, InstancePrediction
 
 IOUS = np.linspace(0.25, 0.95, 15)
 
 
 @METRICS.register
-class VocAP:
-    """AP25, AP50, AP70 and AP75: COCO's 101-point AP of instance masks at one IoU each, over all areas; and ABO.
+class VocAP(Metric):
+    """AP25, AP50, AP70 and AP75 of instance masks, and ABO, the average best overlap.
 
-    ABO (average best overlap): for each pair of an image and a class with both objects and detections, the mean over
-    the objects of the best IoU of a detection; averaged over these pairs. max_detections: per image and class.
-    start and update as for CocoAP: `dataset.annotations` in COCO form, RLE masks. Among the scores of other metrics
-    they stand under "VOC".
+    The APs are COCO's 101-point AP at one IoU each, over all areas. ABO: for each pair of an image and a class with
+    both objects and detections, the mean over the objects of the best IoU of a detection; averaged over these pairs.
+    The data set must have `annotations` as for CocoAP. The section of the scores is "VOC".
+
+    Args:
+        max_detections: detections per image and class that count.
     """
 
     section = "VOC"
@@ -26,20 +29,20 @@ class VocAP:
     def __init__(self, max_detections: int = 100):
         self.max_detections = max_detections
 
-    def start(self, dataset) -> None:
-        """Takes the data set's annotations."""
+    def start(self, dataset: AnnotatedSet) -> None:
+        """Reads the data set's annotations."""
         self._results = RleResults(dataset.annotations)
 
     def reset(self) -> None:
-        """Drops all detections."""
+        """Forgets all detections."""
         self._results.forget()
 
-    def update(self, prediction: Sequence[Prediction], batch: Batch) -> None:
-        """Keeps the detections of B images."""
-        self._results.add(prediction, batch)
+    def update(self, predictions: Sequence[InstancePrediction], batch: Batch) -> None:
+        """Keeps the detections of B images; arguments as of CocoAP."""
+        self._results.add(predictions, batch)
 
     def compute(self) -> dict:
-        """-> AP25, AP50, AP70, AP75, ABO in percent; null where there is nothing to score."""
+        """Returns AP25, AP50, AP70, AP75, ABO in percent; None where nothing can be scored."""
         evaluation = coco_evaluation(self._results, "segm", ious=IOUS, max_detections=[self.max_detections])
         precision = evaluation.eval["precision"]  # [T,R,K,A,M]
         result = {

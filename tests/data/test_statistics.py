@@ -203,7 +203,7 @@ def test_an_unknown_law_and_an_unresolved_one_are_named_with_their_place():
         asks_for_statistics(rows)
     rows[1]["loss"]["alpha"] = "balanced"
     assert asks_for_statistics(rows) and not asks_for_statistics(rows[:1])
-    with pytest.raises(ConfigError, match=r"losses.1.loss.alpha = 'balanced': numbers are wanted"):
+    with pytest.raises(ConfigError, match=r"losses.1.loss.alpha = 'balanced': must be numbers"):
         build_criterion(Config(dict(losses=rows))["losses"])
 
 

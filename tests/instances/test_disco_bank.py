@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segkit.losses.instances.disco_bank import ObjectBank, Objects, described
+from segkit.losses.instances.disco_bank import BankObjects, ObjectBank, mean_features
 from segkit.losses.instances.disco_box import DiscoBox
 from segkit.ops.instances.box_cells import box_cells, box_features
 from segkit.ops.instances.box_masks import box_masks
@@ -13,12 +13,12 @@ from segkit.ops.instances.correspondence import correspondence, correspondence_l
 LEFT = torch.tensor([[True, False], [True, False]])
 
 
-def objects(angles, labels=None, ratios=None, masks=None) -> Objects:
+def objects(angles, labels=None, ratios=None, masks=None) -> BankObjects:
     """One per angle: the same two channels in each of 2 x 2 cells, the left ones in the mask."""
     angles = torch.tensor(angles, dtype=torch.float32)
     number = len(angles)
     features = torch.stack([angles.cos(), angles.sin()], 1)[:, :, None, None].expand(-1, -1, 2, 2)
-    return Objects(
+    return BankObjects(
         torch.zeros(number, dtype=torch.int64) if labels is None else torch.tensor(labels),
         3 * features,
         LEFT.expand(number, 2, 2) if masks is None else masks,
@@ -26,7 +26,7 @@ def objects(angles, labels=None, ratios=None, masks=None) -> Objects:
     )
 
 
-def filled(*rows: Objects, classes: int = 2, **own) -> ObjectBank:
+def filled(*rows: BankObjects, classes: int = 2, **own) -> ObjectBank:
     bank = ObjectBank(**({"size": 4, "retrieved": 2} | own))
     for row in rows:
         bank.reserve(classes, row.features)
@@ -53,8 +53,8 @@ def test_a_ramp_is_its_own_value_at_the_middle_of_each_cell():
 
 def test_objects_are_described_by_their_cells_in_the_mask():
     features = torch.tensor([[[3.0, 9.0], [3.0, 9.0]], [[4.0, 0.0], [4.0, 0.0]]]).unsqueeze(0)
-    assert torch.allclose(described(features, LEFT.unsqueeze(0)), torch.tensor([[0.6, 0.8]]))
-    assert not described(features, LEFT.unsqueeze(0) & False).any()
+    assert torch.allclose(mean_features(features, LEFT.unsqueeze(0)), torch.tensor([[0.6, 0.8]]))
+    assert not mean_features(features, LEFT.unsqueeze(0) & False).any()
 
 
 def test_the_most_similar_of_the_class_are_retrieved():
@@ -83,7 +83,7 @@ def test_masks_overlap_inside_and_outside():
     more, less = own | True, own.clone()
     less[0, 2, 2] = False
     for mask, is_alike in ((own, True), (more, False), (less, False)):
-        held = Objects(torch.tensor([0]), features, mask, torch.ones(1))
+        held = BankObjects(torch.tensor([0]), features, mask, torch.ones(1))
         bank = filled(held, held)
         assert bank.retrieve(held._replace(masks=own))[1].item() is is_alike
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from segkit.registry import LOSSES
+from segkit.registry import LOSSES, build
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Case:
         return self.name + "".join(f"-{key}={value}" for key, value in self.own.items())
 
     def build(self) -> torch.nn.Module:
-        return LOSSES.get(self.name)(**self.own)
+        return build(dict(type=self.name, **self.own), LOSSES, self.name)
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> tuple[Tensor, list]:
         """-> the logits and what follows them."""

@@ -115,7 +115,7 @@ def test_relations_between_region_losses(seed, classes, ignored):
     dice = Dice(eps=0.0)(logits, target)
     assert_equal(Tversky(0.5, 0.5, eps=0.0)(logits, target), dice)
     assert_equal(Tversky(1.0, 1.0, eps=0.0)(logits, target), Jaccard(eps=0.0)(logits, target))
-    assert_equal(FocalTversky(1.0)(logits, target), Tversky()(logits, target))
+    assert_equal(FocalTversky(gamma=1.0)(logits, target), Tversky()(logits, target))
     one, label = binary(seed, ignored)
     label[0, 0, 0] = 1
     score = 1 - Dice("sigmoid", eps=0.0)(one, label)

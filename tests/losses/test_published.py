@@ -151,7 +151,7 @@ def _smp_regions(kind: str, logits: str, target: str, own: dict) -> list[tuple]:
         cases.append((f"TverskyLoss.{kind}.classes", chosen, logits, target, 1))
         cases.append((f"TverskyLoss.{kind}.class_weights", weighted, logits, target, 1))
     smooth = Tversky(0.3, 0.7, log=True, smooth=1.0, **own)
-    focal = FocalTversky(1.3333, 0.7, 0.3, of_mean=True, **own)
+    focal = FocalTversky(gamma=1.3333, alpha=0.7, beta=0.3, of_mean=True, **own)
     start = f"TverskyLoss.{kind}"
     return [
         *cases,

@@ -1,8 +1,8 @@
-"""iCaRL's distillation by sigmoids (LwF-MC). Rebuffi et al., iCaRL, CVPR 2017,
-https://arxiv.org/abs/1611.07725, eq. 1, in the two forms of MiB's code.
+"""iCaRL's distillation by sigmoids (LwF-MC), in the two forms of MiB's code.
 
-B batch, K classes of the step before, C with those of this step, H W image. Step 0 is BinaryCrossEntropy with
-sum_classes=True and average="all".
+Rebuffi et al., iCaRL, CVPR 2017, https://arxiv.org/abs/1611.07725, eq. 1. B batch, K classes of the step before, C
+classes with those of this step, H W image. The first step trains with BinaryCrossEntropy, sum_classes=True and
+average="all".
 """
 
 from torch import Tensor
@@ -16,12 +16,15 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class ICaRLDistillation(Loss):
-    """Binary cross entropy of the first K logits to the teacher's sigmoids, summed over classes, averaged over pixels.
+    """Binary cross entropy of the old classes' logits to the teacher's sigmoids (LwF-MC).
 
-    iCaRL, eq. 1, second sum. LwF-MC is this with row weight 10 beside BinaryCrossEntropy on all classes
-    (sum_classes=True, average="all"). The teacher gets no gradient. average: "all" divides by all pixels (the published
-    form), "valid" by those whose label is not `ignore`, "global" by the valid ones of all processes; without a target
-    all pixels are valid.
+    Summed over the first K classes, averaged over pixels; iCaRL, eq. 1, second sum. LwF-MC is this with row weight 10
+    beside BinaryCrossEntropy on all classes (sum_classes=True, average="all"). The teacher gets no gradient.
+
+    Args:
+        average: "all" divides by all pixels (the published form), "valid" by those whose label is not `ignore`,
+            "global" by the valid ones of all processes. Without a target all pixels are valid.
+        ignore: label that is left out.
     """
 
     row = dict(on=["logits", "teacher.logits"])
@@ -31,8 +34,16 @@ class ICaRLDistillation(Loss):
         self.average, self.ignore = checked_average(average), ignore
 
     def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
-        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] or None -> float
-        []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,C,H,W].
+            teacher_logits: float [B,K,H,W], K <= C.
+            target: int64 [B,H,W] or None; only tells which pixels are ignored.
+
+        Returns:
+            float [].
+        """
         num_old_classes(logits, teacher_logits, needs_new=False)
         values = teacher_binary(full_precision(logits), teacher_logits)
         return labelled_mean(values, target, pixel_weight=None, average=self.average, ignore=self.ignore)
@@ -40,14 +51,18 @@ class ICaRLDistillation(Loss):
 
 @LOSSES.register
 class ICaRLDisjoint(Loss):
-    """One binary cross entropy of all C logits, summed over classes, averaged over pixels: the target is the teacher's
-    sigmoid for old classes and one-hot for the new.
+    """Binary cross entropy of all logits: to the teacher's sigmoids for old classes, to the label for new ones.
 
-    iCaRL, eq. 1; `--icarl_disjoint` of MiB's code. background: the target of the background is the label's and not the
-    teacher's (`--icarl_bkg`). The teacher gets no gradient. keep_void: pixels labelled `ignore` are distilled too, with
-    target 0 for all new classes, and for the background where `background` (the published form); else they take no
-    part. average: "all" divides by all pixels (the published form), "valid" by those that take part, "global" by those
-    of all processes.
+    Summed over the C classes, averaged over pixels. iCaRL, eq. 1; `--icarl_disjoint` of MiB's code. The teacher gets no
+    gradient.
+
+    Args:
+        background: the target of the background is the label's and not the teacher's (`--icarl_bkg`).
+        keep_void: pixels labelled `ignore` are distilled too, with target 0 for all new classes, and for the background
+            where `background` is set (the published form). False leaves them out.
+        average: "all" divides by all pixels (the published form), "valid" by those that take part, "global" by those
+            of all processes.
+        ignore: label of pixels without a class.
     """
 
     row = dict(on=["logits", "teacher.logits"], target="mask")
@@ -58,12 +73,20 @@ class ICaRLDisjoint(Loss):
         self.average, self.ignore = checked_average(average), ignore
 
     def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] -> float []."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,C,H,W].
+            teacher_logits: float [B,K,H,W], K <= C.
+            target: int64 [B,H,W].
+
+        Returns:
+            float [].
+        """
         num_old_classes(logits, teacher_logits, needs_new=False)
         logits = full_precision(logits)
-        label = target.long().masked_fill(
-            target == self.ignore, logits.shape[1]
-        )  # no class, whatever number `ignore` is
+        # C is no class, whatever number `ignore` is
+        label = target.long().masked_fill(target == self.ignore, logits.shape[1])
         values = teacher_and_label_binary(logits, teacher_logits, label, first=int(self.background))
         void = None if self.keep_void else target
         return labelled_mean(values, void, pixel_weight=None, average=self.average, ignore=self.ignore)

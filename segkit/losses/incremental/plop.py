@@ -1,7 +1,7 @@
-"""Pseudo labels from the step before and distillation of pooled features. Douillard et al., PLOP, CVPR 2021,
-https://arxiv.org/abs/2011.11390.
+"""PLOP: pseudo labels from the step before, and distillation of pooled features.
 
-B batch, K classes of the step before with the background, C classes with those of this step, H W image, h w features.
+Douillard et al., PLOP, CVPR 2021, https://arxiv.org/abs/2011.11390. B batch, K classes of the step before with the
+background, C classes with those of this step, H W image, h w features.
 """
 
 import math
@@ -21,17 +21,24 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class PseudoLabelCE(Loss):
-    """-f log p_y, where labels of earlier classes and the background are the teacher's class where its entropy is below
-    that class's threshold and take no part elsewhere; f is the accepted share of them in the image.
+    """Cross entropy with pseudo labels: the teacher labels the pixels of earlier classes and the background.
 
-    PLOP, section 3.3, eq. 7 to 9. The thresholds are medians over the training images: `observe` takes each batch of a
-    pass over them, `finish` ends it, both before the step's training; they are part of the state. thresholds: K numbers
-    in place of such a pass. floor: least threshold. published_median: the authors' search for the median, which sums
-    bin numbers for counts. ignore: label that takes no part. average: "all" divides by all pixels (the authors'),
-    "valid" by those with a label after the replacement, "global" by those of all processes.
+    -f log p_y. Where the teacher's entropy is below the threshold of the class it predicts, that class replaces a label
+    of earlier classes or the background; elsewhere such pixels are left out. f is the accepted share of them in the
+    image. PLOP, section 3.3, eq. 7 to 9. The thresholds are medians over the training images: `observe` takes each
+    batch of a pass over them, `finish` ends it, both before the step's training; they are part of the state.
+
+    Args:
+        thresholds: K numbers that replace such a pass.
+        floor: least threshold.
+        published_median: finds the median as the authors' code does, which sums bin numbers instead of counts.
+        average: "all" divides by all pixels (the authors'), "valid" by those with a label after the replacement,
+            "global" by those of all processes.
+        ignore: label that is left out.
     """
 
     row = dict(on=["logits", "teacher.logits"], target="mask")
+    thresholds: Tensor
 
     def __init__(
         self,
@@ -48,8 +55,19 @@ class PseudoLabelCE(Loss):
         self._histogram: Tensor | None = None
 
     def forward(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-        """logits: float [B,C,H,W]; teacher_logits: float [B,K,H,W], K <= C; target: int64 [B,H,W] -> float [], 0 where
-        nothing is valid. ValueError where the thresholds are not those of K classes."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,C,H,W].
+            teacher_logits: float [B,K,H,W], K <= C.
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+
+        Raises:
+            ValueError: the thresholds are not those of K classes.
+        """
         num_old = num_old_classes(logits, teacher_logits, needs_new=False)
         if len(self.thresholds) != num_old:
             raise ValueError(
@@ -57,8 +75,9 @@ class PseudoLabelCE(Loss):
                 "observe() every training batch and finish() before the step, or give `thresholds`"
             )
         logits, teacher_logits = full_precision(logits), full_precision(teacher_logits.detach())
-        own = dict(num_classes=logits.shape[1], ignore=self.ignore)
-        labels, share = pseudo_labels(teacher_logits, target, self.thresholds, **own)
+        labels, share = pseudo_labels(
+            teacher_logits, target, self.thresholds, num_classes=logits.shape[1], ignore=self.ignore
+        )
         values = F.cross_entropy(logits, labels, ignore_index=self.ignore, reduction="none")
         weight = share.to(values.dtype).view(-1, 1, 1).expand_as(values)
         return labelled_mean(values, labels, pixel_weight=weight, average=self.average, ignore=self.ignore)
@@ -70,36 +89,55 @@ class PseudoLabelCE(Loss):
 
     @torch.no_grad()
     def observe(self, teacher_logits: Tensor, target: Tensor, num_classes: int) -> None:
-        """Counts a batch. teacher_logits: float [B,K,H,W] at the size of the labels; target: int64 [B,H,W];
-        num_classes: C."""
+        """Counts the teacher's entropies of a batch.
+
+        Args:
+            teacher_logits: float [B,K,H,W], resized to the labels.
+            target: int64 [B,H,W].
+            num_classes: C.
+        """
         counts = entropy_histogram(full_precision(teacher_logits), target, num_classes)
         self._histogram = counts if self._histogram is None else self._histogram + counts
 
     def finish(self) -> None:
-        """Sets the thresholds from what all processes observed and forgets it."""
+        """Computes the thresholds from what all processes observed.
+
+        Raises:
+            ValueError: no batch was observed.
+        """
         if self._histogram is None:
-            raise ValueError("PseudoLabelCE: finish() without a batch observed")
+            raise ValueError("PseudoLabelCE.finish() was called before any batch was observed; call observe() first")
         counts = dist.all_reduce_sum(self._histogram)
         values = median_thresholds(counts, floor=self.floor, published=self.published_median)
         self.thresholds, self._histogram = values.to(self.thresholds.device), None
 
     def get_extra_state(self) -> dict:
-        """The thresholds, as many as there are old classes."""
+        """Returns the thresholds, as many as there are old classes."""
         return {"thresholds": self.thresholds}
 
     def set_extra_state(self, state: dict) -> None:
+        """Restores the thresholds."""
         self.thresholds = state["thresholds"].to(self.thresholds.device)
 
 
 @LOSSES.register
 class LocalPOD(Loss):
-    """sqrt(C / N) / L sum_l factor_l |pod(x_l^2) - pod(t_l^2)|, over L maps x of the student and t of the teacher: pod
-    are the means of rows and columns in the cells of grids, N = C - K.
+    """Distillation of pooled features (local POD): distance of the pooled maps of student and teacher.
 
-    PLOP, eq. 4 to 6; the squares and the schedule sqrt(C / N) are the authors' code. The first pair of maps are the
-    logits, whose new classes are added to the background, and which have a factor of their own; the others are features
-    before their activation. The norm is over channels and cells, averaged over the batch. The teacher gets no gradient.
-    A row is `on=["logits", "teacher.logits", "features.0", "teacher.features.0", ...], at="native"`.
+    sqrt(C / N) / L sum_l factor_l |pod(x_l^2) - pod(t_l^2)| over L maps x of the student and t of the teacher, where
+    pod are the means of rows and columns in the cells of grids, and N = C - K. PLOP, eq. 4 to 6; the squares and the
+    factor sqrt(C / N) are the authors' code. The first pair of maps are the logits, whose new classes are added to the
+    background, and which have a factor of their own; the others are features before their activation. The norm is over
+    channels and cells, averaged over the batch. The teacher gets no gradient. A row that distils features names them in
+    pairs: on=["logits", "teacher.logits", "features.0", "teacher.features.0", ...].
+
+    Args:
+        factor: of the features' distances.
+        logits_factor: of the logits' distance.
+        scales: an s x s grid of cells for each s; 1 must be among them.
+
+    Raises:
+        ValueError: 1 is not among the scales.
     """
 
     row = dict(on=["logits", "teacher.logits"], at="native")
@@ -108,11 +146,24 @@ class LocalPOD(Loss):
         super().__init__()
         self.factor, self.logits_factor, self.scales = factor, logits_factor, tuple(scales)
         if not self.scales or min(self.scales) != 1:
-            raise ValueError(f"scales = {scales}: grids of s x s cells, 1 among them, as finer ones may not fit a map")
+            raise ValueError(
+                f"scales = {scales}: 1 must be among the s of s x s grids, as finer ones may not fit a map"
+            )
 
     def forward(self, logits: Tensor, teacher_logits: Tensor, *features: Tensor) -> Tensor:
-        """logits: float [B,C,h,w]; teacher_logits: float [B,K,h,w], K < C; features: float [B,C_l,h_l,w_l], pairs of
-        the student's and the teacher's -> float []. ValueError where a map has no partner of its shape."""
+        """Computes the loss.
+
+        Args:
+            logits: float [B,C,h,w].
+            teacher_logits: float [B,K,h,w], K < C.
+            features: float [B,C_l,h_l,w_l], pairs of the student's and the teacher's maps.
+
+        Returns:
+            float [].
+
+        Raises:
+            ValueError: a map has no partner of its shape.
+        """
         num_old, num_classes = num_old_classes(logits, teacher_logits, needs_new=True), logits.shape[1]
         logits = full_precision(logits)
         background = logits[:, :1] + logits[:, num_old:].sum(1, keepdim=True)
@@ -120,14 +171,17 @@ class LocalPOD(Loss):
         total = self.logits_factor * self._distance(merged, teacher_logits)
         if len(features) % 2:
             raise ValueError(f"LocalPOD takes pairs of a student's and a teacher's map, and got {len(features)} maps")
-        for own, teachers in zip(features[::2], features[1::2]):
-            total = total + self.factor * self._distance(full_precision(own), teachers)
+        for student, teacher in zip(features[::2], features[1::2]):
+            total = total + self.factor * self._distance(full_precision(student), teacher)
         schedule = math.sqrt(num_classes / (num_classes - num_old))
         return total * (schedule / (1 + len(features) // 2))
 
-    def _distance(self, own: Tensor, teachers: Tensor) -> Tensor:
-        """As pooling is linear, the difference is pooled once."""
-        if own.shape != teachers.shape:
-            raise ValueError(f"a student's map {tuple(own.shape)} beside a teacher's {tuple(teachers.shape)}")
-        difference = own.square() - teachers.detach().to(own.dtype).square()
+    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean norm of the pooled difference; as pooling is linear, the difference is pooled once."""
+        if student.shape != teacher.shape:
+            raise ValueError(
+                f"a student's map is {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}: must be of the same "
+                "shape"
+            )
+        difference = student.square() - teacher.detach().to(student.dtype).square()
         return torch.linalg.vector_norm(local_pod(difference, self.scales), dim=1).mean()

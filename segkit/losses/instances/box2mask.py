@@ -1,6 +1,8 @@
-"""Box2Mask-T: masks of queries learnt from boxes by level sets. Li et al., TPAMI 2024,
-https://arxiv.org/abs/2212.01579. B images, L prediction sets (before the first decoder layer and after each), Q
-queries, K classes, n instances, H W image, h w masks."""
+"""Box2Mask-T: masks of queries learned from boxes by level sets.
+
+Li et al., TPAMI 2024, https://arxiv.org/abs/2212.01579. B images, L prediction sets (before the first decoder layer and
+after each), Q queries, K classes, n instances, H W image, h w masks.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,9 +24,15 @@ from segkit.registry import LOSSES
 
 
 class Matched(NamedTuple):
-    """Matched queries of all sets, in the order of images, then sets, then queries: masks float [n,h,w] probabilities;
-    boxes float [n,h,w], box masks with soft edges; sets int64 [n], the set of each; counts: of each image;
-    num_sets: L."""
+    """Matched queries of all prediction sets, in the order of images, then sets, then queries.
+
+    Attributes:
+        masks: float [n,h,w], probabilities.
+        boxes: float [n,h,w], box masks with soft edges.
+        sets: int64 [n], the set of each.
+        counts: number of matched queries of each image.
+        num_sets: L.
+    """
 
     masks: Tensor
     boxes: Tensor
@@ -35,25 +43,33 @@ class Matched(NamedTuple):
 
 @LOSSES.register
 class Box2Mask(Loss):
-    """For each prediction set: matching, then cross entropy of all queries and, of the matched ones, the mean of box
-    projection, level-set energies on image and filtered masks, and local consistency (section 3 of the paper). Sets are
-    added up.
+    """Box2Mask loss: cross entropy of queries; box projection, level sets and local consistency of matched masks.
 
-    A Mask2Former head's row: on=["class_logits", "mask_logits", "level_features", "image"], target=["boxes", "labels",
-    "masks"], at="native". category, projection, image, feature, consistency: weights; no_object: class weight of
-    queries without an object; class_cost, box_cost: of the matching; length: of the contour in every energy (the
-    authors' code has none); iterations: rounds of local consistency, 1 for what weights published before April 2023
-    were trained with; side: of the square maps that trees and local consistency are taken on; projection_steps: steps
-    with the projection alone.
+    For each prediction set: matching, then cross entropy of all queries and, of the matched ones, the mean of box
+    projection, level-set energies on the image and on filtered masks, and local consistency (section 3 of the paper).
+    The sets are added up. For a Mask2Former head with level features.
+
+    Args:
+        category: weight of the cross entropy.
+        no_object: class weight of queries without an object.
+        projection: weight of the box projection.
+        image: weight of the energy on the image.
+        feature: weight of the energy on the filtered masks.
+        consistency: weight of the local consistency.
+        length: weight of the contour's length in every energy (the authors' code has none).
+        iterations: rounds of local consistency; weights published before April 2023 were trained with 1.
+        side: of the square maps on which trees and local consistency are computed, in pixels.
+        class_cost: weight of the classes in the matching.
+        box_cost: weight of the boxes in the matching.
+        projection_steps: first steps that train with the projection alone.
     """
 
+    supervision = "boxes"
     row = dict(
         on=["class_logits", "mask_logits", "level_features", "image"],
         target=["boxes", "labels", "masks"],
         at="native",
     )
-
-    supervision = "boxes"
 
     def __init__(
         self,
@@ -87,15 +103,28 @@ class Box2Mask(Loss):
         labels: list[Tensor],
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
-        """class_logits: L of float [B,Q,K+1], the last class being no object; mask_logits: L of float [B,Q,h,w];
-        level_features: float [B,C,h,w]; image: float [B,3,H,W], normalized; boxes: B of float [n,4], not read (the
-        masks are the boxes); labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []:
-        category, projection, level_set; without a match the last two are 0 with a graph."""
+        """Computes the loss.
+
+        Args:
+            class_logits: L of float [B,Q,K+1], the last class is "no object".
+            mask_logits: L of float [B,Q,h,w].
+            level_features: float [B,C,h,w].
+            image: float [B,3,H,W], normalized.
+            boxes: B of float [n,4], not read (the masks are the boxes).
+            labels: B of int64 [n].
+            masks: B of uint8 [n,H,W], boxes as masks.
+
+        Returns:
+            float32 [] each: category, projection, level_set; the last two are 0 with a graph where nothing is matched.
+        """
         matches = self.match(class_logits, mask_logits, labels, masks)
-        category = [query_class_loss(*parts, labels, self.no_object) for parts in zip(class_logits, matches)]
+        category = [
+            query_class_loss(logits, pairs, labels, self.no_object) for logits, pairs in zip(class_logits, matches)
+        ]
         matched = gather_matched(mask_logits, masks, matches)
         projection = self.projection * box_projection(matched.masks, matched.boxes)
-        image = resize(full_precision(image), size=matched.masks.shape[1:])
+        height, width = matched.masks.shape[1:]
+        image = resize(full_precision(image), size=(height, width))
         energies = self.energies(matched, image, level_features)
         numbers = torch.zeros(len(matches), device=image.device)
         shares = 1 / numbers.index_add(0, matched.sets, torch.ones_like(energies))[matched.sets]  # means, set by set
@@ -111,7 +140,11 @@ class Box2Mask(Loss):
     def match(
         self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
     ) -> list[list[tuple[Tensor, Tensor]]]:
-        """-> for each set and image the matched (queries, objects), int64 on the host."""
+        """Matches queries and objects by classes and boxes; arguments as of `forward`.
+
+        Returns:
+            For each set and image the matched (queries, objects), int64 on the host.
+        """
         costs = [
             self.class_cost * class_costs(classes[i], labels[i]) + self.box_cost * box_costs(maps[i], masks[i])
             for classes, maps in zip(class_logits, mask_logits)
@@ -121,24 +154,40 @@ class Box2Mask(Loss):
         return [pairs[i : i + len(labels)] for i in range(0, len(pairs), max(len(labels), 1))]
 
     def energies(self, matched: Matched, image: Tensor, features: Tensor) -> Tensor:
-        """image: float [B,3,h,w] -> float32 [n], the weighted level-set energies."""
+        """Computes the weighted level-set energies of matched masks.
+
+        Args:
+            matched: the matched queries.
+            image: float [B,3,h,w].
+            features: the level features.
+
+        Returns:
+            float32 [n].
+        """
         index = image_index(matched.counts, image.device)
         energy = self.image * level_set(matched.masks, matched.boxes, image, index=index, length=self.length)
         if not self.feature:
             return energy
         side = (self.side, self.side)
-        small = [resize(full_precision(maps), size=side) for maps in (matched.masks, image, features)]
-        target = resize(structure_maps(*small, matched.counts), size=image.shape[2:])
+        masks, small_image, features = (resize(full_precision(m), size=side) for m in (matched.masks, image, features))
+        height, width = image.shape[2:]
+        target = resize(structure_maps(masks, small_image, features, matched.counts), size=(height, width))
         return energy + self.feature * level_set(matched.masks, matched.boxes, target, length=self.length)
 
     def movement(self, matched: Matched, image: Tensor) -> Tensor:
-        """image: float [B,3,h,w] -> float32 [], the weighted local consistency of the sets: each set's movement over
-        the area of its boxes, added up."""
+        """Computes the weighted local consistency: each set's movement over the area of its boxes, added up.
+
+        Args:
+            matched: the matched queries.
+            image: float [B,3,h,w].
+
+        Returns:
+            float32 [].
+        """
         if not self.consistency or not len(matched.masks):
             return zero_of(matched.masks)
-        small, boxes, image = (
-            resize(maps, size=(self.side, self.side)) for maps in (matched.masks, matched.boxes, image)
-        )
+        side = (self.side, self.side)
+        small, boxes, image = (resize(maps, size=side) for maps in (matched.masks, matched.boxes, image))
         moved = movements(small, boxes, local_affinity(image), matched.counts, iterations=self.iterations)
         sums = moved.new_zeros(2, matched.num_sets).index_add(1, matched.sets, torch.stack([moved, boxes.sum((1, 2))]))
         return self.consistency * (sums[0] / sums[1].clamp_min(1)).sum()
@@ -147,17 +196,29 @@ class Box2Mask(Loss):
 def gather_matched(
     mask_logits: Sequence[Tensor], masks: list[Tensor], matches: list[list[tuple[Tensor, Tensor]]]
 ) -> Matched:
-    """mask_logits: L of float [B,Q,h,w]; masks: B of uint8 [n,H,W]; matches: for each set and image (queries, objects)
-    -> the matched queries; other masks take no part."""
-    size, device = tuple(mask_logits[0].shape[2:]), mask_logits[0].device
-    logits, known, sets, counts = [], [], [], []
+    """Gathers the masks of matched queries of all sets; other masks are left out.
+
+    Args:
+        mask_logits: L of float [B,Q,h,w].
+        masks: B of uint8 [n,H,W].
+        matches: for each set and image (queries, objects).
+    """
+    height, width = mask_logits[0].shape[2:]
+    device = mask_logits[0].device
+    logits: list[Tensor] = []
+    known: list[Tensor] = []
+    sets: list[int] = []
+    counts: list[int] = []
     for i, mask in enumerate(masks):
-        small = resize(mask.float(), size=size) if len(mask) else mask.new_zeros(0, *size, dtype=torch.float32)
+        if len(mask):
+            small = resize(mask.float(), size=(height, width))
+        else:
+            small = mask.new_zeros(0, height, width, dtype=torch.float32)
         for k, maps in enumerate(mask_logits):
-            queries, objects = (part.to(device, non_blocking=True) for part in matches[k][i])
+            queries, objects = (index.to(device, non_blocking=True) for index in matches[k][i])
             logits.append(full_precision(maps[i][queries]))
             known.append(small[objects])
             sets += [k] * len(queries)
-        counts.append(sum(len(one[i][0]) for one in matches))
-    sets = torch.tensor(sets, dtype=torch.int64).to(device, non_blocking=True)
-    return Matched(torch.cat(logits).sigmoid(), torch.cat(known), sets, counts, len(mask_logits))
+        counts.append(sum(len(of_set[i][0]) for of_set in matches))
+    set_index = torch.tensor(sets, dtype=torch.int64).to(device, non_blocking=True)
+    return Matched(torch.cat(logits).sigmoid(), torch.cat(known), set_index, counts, len(mask_logits))

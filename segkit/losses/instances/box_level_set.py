@@ -1,5 +1,8 @@
-"""BoxLevelSet: masks learnt from boxes by level sets. Li et al., ECCV 2022, https://arxiv.org/abs/2207.09055.
-B images, K classes, D channels, S grid of a level, n instances, H W image, h w masks of a level."""
+"""BoxLevelSet: masks learned from boxes by level sets.
+
+Li et al., ECCV 2022, https://arxiv.org/abs/2207.09055. B images, K classes, D channels, S grid of a level, n instances,
+H W image, h w masks of a level.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import box_projection
 from segkit.ops.instances.cell_losses import box_targets, focal_of_cells
 from segkit.ops.instances.cell_masks import cell_masks
-from segkit.ops.instances.grid_assignment import RANGES, assign_cells, object_shapes
+from segkit.ops.instances.grid_assignment import RANGES, Shapes, assign_cells, object_shapes
 from segkit.ops.instances.level_set import box_areas, contour_length, region_energy
 from segkit.ops.instances.local_consistency import local_affinity, local_consistency
 from segkit.ops.instances.structure_maps import image_index, structure_maps
@@ -21,28 +24,49 @@ from segkit.ops.resizing import resize
 from segkit.registry import LOSSES
 
 
-class Instances(NamedTuple):
-    """Positives of one level or of the matched queries, in the order of their images: masks float [n,h,w]
-    probabilities; boxes float [n,h,w], box masks; counts: how many of them each of the B images has."""
+class PositiveMasks(NamedTuple):
+    """Masks of the positives of one or more levels, in the order of their images.
+
+    Attributes:
+        masks: float [n,h,w], probabilities.
+        boxes: float [n,h,w], the boxes of their objects as masks.
+        counts: number of positives of each of the B images.
+    """
 
     masks: Tensor
     boxes: Tensor
     counts: list[int]
 
 
-def joined(parts: list[Instances]) -> Instances:
-    """Instances of several levels with masks of one size -> all of them, in the order of their images."""
-    if len(parts) == 1:
-        return parts[0]
-    maps = ([part.masks.split(part.counts) for part in parts], [part.boxes.split(part.counts) for part in parts])
-    masks, boxes = (torch.cat([one for of_image in zip(*levels) for one in of_image]) for levels in maps)
-    return Instances(masks, boxes, [sum(counts) for counts in zip(*(part.counts for part in parts))])
+def merge_levels(levels: list[PositiveMasks]) -> PositiveMasks:
+    """Returns the positives of several levels with masks of one size together, in the order of their images."""
+    if len(levels) == 1:
+        return levels[0]
+    masks = _by_image([level.masks.split(level.counts) for level in levels])
+    boxes = _by_image([level.boxes.split(level.counts) for level in levels])
+    return PositiveMasks(masks, boxes, [sum(counts) for counts in zip(*(level.counts for level in levels))])
+
+
+def _by_image(levels: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The maps of levels and, within them, images, in the order of images and, within them, levels."""
+    return torch.cat([maps for of_image in zip(*levels) for maps in of_image])
 
 
 def level_set(
     masks: Tensor, boxes: Tensor, target: Tensor, *, index: Tensor | None = None, length: float = 0.0
 ) -> Tensor:
-    """As region_energy -> float32 [n], energy plus `length` times the contour's length, per pixel of the box."""
+    """Computes the level-set energy of masks per pixel of their boxes.
+
+    Args:
+        masks: float [n,h,w], probabilities.
+        boxes: float [n,h,w], box masks.
+        target: float [m,C,h,w], the map that is to be even inside and outside of a mask.
+        index: int64 [n], the target of each mask; None is one target for each mask.
+        length: weight of the contour's length.
+
+    Returns:
+        float32 [n].
+    """
     energy = region_energy(masks, boxes, target, index=index)
     if length:
         energy = energy + length * contour_length(masks, boxes)
@@ -51,24 +75,32 @@ def level_set(
 
 @LOSSES.register
 class BoxLevelSet(Loss):
-    """focal(categories) + mean over positives of projection P + image E(I) + feature E(filtered masks), with P the box
-    projection and E the level-set energy on the normalized image I and on the mask filtered along the trees of the
-    image and of the level features (eq. 9 to 11 of the paper).
+    """BoxLevelSet loss: focal loss of classes, box projection and level-set energies of masks.
 
-    A SOLO head's row: on=["categories", "kernels", "mask_features", "level_features", "image"], target=["boxes",
-    "labels", "masks"], at="native". projection, image, feature: weights; length: of the contour in every E (the
-    authors' code has 1e-5 since 2023, their paper's models 0); consistency: weight of the local consistency term, 0.2
-    for Box2Mask-C, over `iterations` rounds; ranges, sigma: of the assignment of cells; strides: of each level's masks;
-    projection_steps: steps with the projection alone, for trainings whose level set does not fall.
+    focal(categories) + mean over positives of projection P + image E(I) + feature E(filtered masks), where P is the box
+    projection and E the level-set energy, on the normalized image I and on the mask filtered along the trees of the
+    image and of the level features (eq. 9 to 11 of the paper). For a SOLO head with level features.
+
+    Args:
+        projection: weight of the box projection.
+        image: weight of the energy on the image.
+        feature: weight of the energy on the filtered masks.
+        length: weight of the contour's length in every E (the authors' code has 1e-5 since 2023, their paper's models
+            0).
+        consistency: weight of the local consistency term, 0.2 for Box2Mask-C.
+        iterations: rounds of local consistency.
+        projection_steps: first steps that train with the projection alone, for trainings whose level set does not fall.
+        ranges: smallest and largest root of a box's area in pixels, for each level.
+        strides: of each level's masks.
+        sigma: share of a box, around its centre, whose cells are positive.
     """
 
+    supervision = "boxes"
     row = dict(
         on=["categories", "kernels", "mask_features", "level_features", "image"],
         target=["boxes", "labels", "masks"],
         at="native",
     )
-
-    supervision = "boxes"
 
     def __init__(
         self,
@@ -100,43 +132,79 @@ class BoxLevelSet(Loss):
         labels: list[Tensor],
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
-        """categories: float [B,K,S,S] of each level, logits; kernels: float [B,D,S,S] of each; mask_features: float
-        [B,D,H/4,W/4]; level_features: float [B,5,H/4,W/4]; image: float [B,3,H,W], normalized; boxes: B of float [n,4];
-        labels: B of int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []: category, projection,
-        level_set; without a positive the last two are 0 with a graph."""
-        shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])
-        levels: dict[int, list[Instances]] = {}
-        labelled = []
-        for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
-            grid = level.shape[2]
-            cells = [assign_cells(one, size, grid=grid, bounds=bounds, sigma=self.sigma) for one in shapes]
-            labelled.append(focal_of_cells(level, cells, labels))
-            counts = [len(one.cells) for one in cells]
-            if not sum(counts):
-                continue
-            mask_size = (size[0] // stride, size[1] // stride)
-            logits = cell_masks(kernel, mask_features, cells, size=mask_size)
-            known = [box_targets(mask, one, stride, mask_size) for mask, one in zip(masks, cells)]
-            levels.setdefault(stride, []).append(Instances(logits.sigmoid(), torch.cat(known), counts))
+        """Computes the loss.
+
+        Args:
+            categories: logits of the classes, float [B,K,S,S] per level.
+            kernels: float [B,D,S,S] per level.
+            mask_features: float [B,D,H/4,W/4].
+            level_features: float [B,5,H/4,W/4].
+            image: float [B,3,H,W], normalized.
+            boxes: B of float [n,4].
+            labels: B of int64 [n].
+            masks: B of uint8 [n,H,W], boxes as masks.
+
+        Returns:
+            float32 [] each: category, projection, level_set; the last two are 0 with a graph where there is no
+            positive.
+        """
+        shapes = object_shapes(boxes, masks)
+        category, by_stride = self._assign(categories, kernels, mask_features, shapes, labels, masks, image)
         projections, energies = [], []
-        for parts in levels.values():
-            instances = joined(parts)  # levels of one size share the trees of their images
-            mask_size = instances.masks.shape[1:]
-            projections.append(self.projection * box_projection(instances.masks, instances.boxes))
-            energies.append(
-                self.energies(instances, resize(image, size=mask_size), resize(level_features, size=mask_size))
-            )
+        for levels in by_stride.values():
+            positives = merge_levels(levels)  # levels of one size share the trees of their images
+            height, width = positives.masks.shape[1:]
+            projections.append(self.projection * box_projection(positives.masks, positives.boxes))
+            small = resize(image, size=(height, width))
+            energies.append(self.energies(positives, small, resize(level_features, size=(height, width))))
         number = sum(len(values) for values in projections)
-        terms = {"category": torch.stack(labelled).sum() / (number + 1)}
+        terms = {"category": category / (number + 1)}
         if not number:
             nothing = zero_of(mask_features, level_features, *kernels)
             return terms | {"projection": nothing, "level_set": nothing}
         level_set_term = torch.cat(energies).mean() * self.warm_up()
         return terms | {"projection": torch.cat(projections).mean(), "level_set": level_set_term}
 
-    def energies(self, instances: Instances, image: Tensor, features: Tensor) -> Tensor:
-        """image: float [B,3,h,w]; features: float [B,C,h,w] -> float32 [n], the weighted level-set terms."""
-        masks, boxes, counts = instances
+    def _assign(
+        self,
+        categories: list[Tensor],
+        kernels: list[Tensor],
+        mask_features: Tensor,
+        shapes: list[Shapes],
+        labels: list[Tensor],
+        masks: list[Tensor],
+        image: Tensor,
+    ) -> tuple[Tensor, dict[int, list[PositiveMasks]]]:
+        """The sum of the levels' focal losses, and the positives of the levels by the stride of their masks."""
+        height, width = image.shape[2:]
+        size = (height, width)
+        focal = []
+        by_stride: dict[int, list[PositiveMasks]] = {}
+        for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
+            grid = level.shape[2]
+            cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=self.sigma) for shape in shapes]
+            focal.append(focal_of_cells(level, cells, labels))
+            counts = [len(of_image.cells) for of_image in cells]
+            if not sum(counts):
+                continue
+            mask_size = (height // stride, width // stride)
+            logits = cell_masks(kernel, mask_features, cells, size=mask_size)
+            known = [box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)]
+            by_stride.setdefault(stride, []).append(PositiveMasks(logits.sigmoid(), torch.cat(known), counts))
+        return torch.stack(focal).sum(), by_stride
+
+    def energies(self, positives: PositiveMasks, image: Tensor, features: Tensor) -> Tensor:
+        """Computes the weighted level-set terms of positives.
+
+        Args:
+            positives: masks of one size.
+            image: float [B,3,h,w].
+            features: float [B,C,h,w], the level features.
+
+        Returns:
+            float32 [n].
+        """
+        masks, boxes, counts = positives
         index = image_index(counts, masks.device)
         total = self.image * level_set(masks, boxes, image, index=index, length=self.length)
         if self.feature:

@@ -1,6 +1,8 @@
-"""DiscoBox's bank of objects: those of earlier images of the same class that look alike, for dense correspondence. Lan
-et al., ICCV 2021, section 3.3, https://arxiv.org/abs/2105.06464. n objects of a batch, K classes, M places of a class,
-R retrieved ones, C channels, s cells a side."""
+"""DiscoBox's memory bank: objects of earlier images, for dense correspondence with like objects of the same class.
+
+Lan et al., ICCV 2021, section 3.3, https://arxiv.org/abs/2105.06464. n objects of a batch, K classes, M slots of a
+class, R retrieved objects, C channels, s cells a side.
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,8 +13,15 @@ from torch import Tensor, nn
 from segkit.ops.averaging import full_precision
 
 
-class Objects(NamedTuple):
-    """labels: int64 [n]; features: float [n,C,s,s]; masks: bool [n,s,s]; ratios: float [n], width over height."""
+class BankObjects(NamedTuple):
+    """Objects as the bank stores and compares them.
+
+    Attributes:
+        labels: int64 [n].
+        features: float [n,C,s,s].
+        masks: bool [n,s,s].
+        ratios: float [n], width over height.
+    """
 
     labels: Tensor
     features: Tensor
@@ -20,9 +29,16 @@ class Objects(NamedTuple):
     ratios: Tensor
 
 
-def described(features: Tensor, masks: Tensor) -> Tensor:
-    """features: float [n,C,s,s]; masks: bool [n,s,s] -> float32 [n,C] of length 1, the mean of the cells in the mask,
-    by which objects are compared as wholes; 0 for an empty mask."""
+def mean_features(features: Tensor, masks: Tensor) -> Tensor:
+    """Returns the mean of the cells in each mask, by which whole objects are compared.
+
+    Args:
+        features: float [n,C,s,s].
+        masks: bool [n,s,s].
+
+    Returns:
+        float32 [n,C] of length 1; 0 for an empty mask.
+    """
     weight = masks.unsqueeze(1).to(torch.float32)
     return F.normalize((full_precision(features) * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1), dim=1)
 
@@ -31,12 +47,22 @@ class ObjectBank(nn.Module):
     """Holds the last `size` objects of each class and finds those like given ones.
 
     An object is like another where the cosine of their mean features exceeds `similarity`, the overlap of their masks
-    exceeds `overlap` inside as well as outside, and its ratio of sides over the other's lies in `ratios`. It takes part
-    where `retrieved` others are like it. The paper does not say which similarity: mean features are a choice.
+    exceeds `overlap` inside as well as outside, and the quotient of their aspect ratios lies in `ratios`. The paper
+    does not say which similarity: mean features are a choice.
 
     What is held is part of the state. Each process has objects of its own; a resumed run gives all of them those of the
     main process. The features are held in half precision with cells of length 1, since only their cosines count: 80
     classes of 100 objects with 256 channels and 7 x 7 cells take 201 MB once they are full.
+
+    Args:
+        size: objects held per class.
+        retrieved: an object takes part where so many others are like it; R.
+        similarity: least cosine of mean features.
+        overlap: least IoU of masks, and of their complements.
+        ratios: smallest and largest quotient of aspect ratios.
+
+    Raises:
+        ValueError: retrieved is not in 1..size.
     """
 
     def __init__(
@@ -49,66 +75,74 @@ class ObjectBank(nn.Module):
     ):
         super().__init__()
         if not 1 <= retrieved <= size:
-            raise ValueError(f"retrieved = {retrieved}: between 1 and the {size} objects that a class holds")
+            raise ValueError(f"retrieved = {retrieved}: must be in 1..{size}, the objects that a class holds")
         self.size, self.retrieved = size, retrieved
         self.similarity, self.overlap, self.ratios = similarity, overlap, tuple(ratios)
         self.held: dict[str, Tensor] = {}
 
     def reserve(self, num_classes: int, features: Tensor) -> None:
-        """Makes room on the device of `features`, float [n,C,s,s]; what is held stays where the shapes agree.
+        """Allocates the bank on the device of the features; what is held stays where the shapes agree.
 
-        Raises ValueError where a resumed state is of another number of classes or kind of features.
+        Args:
+            num_classes: K.
+            features: float [n,C,s,s].
+
+        Raises:
+            ValueError: a resumed state has another number of classes or other features.
         """
         if not self.held:
-            places, (channels, side) = num_classes * self.size + 1, features.shape[1:3]
-            # the last place takes what is not to be held: no shape depends on the data
+            slots, (channels, side) = num_classes * self.size + 1, features.shape[1:3]
+            # the last slot takes what is not to be held: no shape depends on the data
             self.held = {
-                "features": features.new_zeros(places, channels, side, side, dtype=torch.float16),
-                "means": features.new_zeros(places, channels, dtype=torch.float16),
-                "masks": features.new_zeros(places, side, side, dtype=torch.bool),
-                "ratios": features.new_ones(places, dtype=torch.float32),
+                "features": features.new_zeros(slots, channels, side, side, dtype=torch.float16),
+                "means": features.new_zeros(slots, channels, dtype=torch.float16),
+                "masks": features.new_zeros(slots, side, side, dtype=torch.bool),
+                "ratios": features.new_ones(slots, dtype=torch.float32),
                 "counts": features.new_zeros(num_classes, dtype=torch.int64),
             }
-        own = (len(self.held["counts"]), self.held["features"].shape[1:])
-        if own != (num_classes, features.shape[1:]):
+        held_classes, held_shape = len(self.held["counts"]), self.held["features"].shape[1:]
+        if (held_classes, held_shape) != (num_classes, features.shape[1:]):
             raise ValueError(
-                f"the bank holds {own[0]} classes of objects of {tuple(own[1])}, the model gives {num_classes} of "
-                f"{tuple(features.shape[1:])}; start without its state"
+                f"the bank holds {held_classes} classes of objects of {tuple(held_shape)}, the model gives "
+                f"{num_classes} of {tuple(features.shape[1:])}; start without its state"
             )
         self.held = {name: value.to(features.device) for name, value in self.held.items()}
 
     @torch.no_grad()
-    def retrieve(self, objects: Objects) -> tuple[Tensor, Tensor]:
-        """-> (float16 [n,R,C,s,s], the features of the most similar ones of each object's class; bool [n], whether all
-        R are like it)."""
+    def retrieve(self, objects: BankObjects) -> tuple[Tensor, Tensor]:
+        """Finds the most similar held objects of each object's class.
+
+        Returns:
+            Their features, float16 [n,R,C,s,s], and whether all R are like the object, bool [n].
+        """
         held, labels = self.held, objects.labels
-        places = labels.unsqueeze(1) * self.size + torch.arange(self.size, device=labels.device)
-        means = described(objects.features, objects.masks)
-        cosines = (held["means"][places].float() @ means.unsqueeze(2))[:, :, 0]
-        own, other = objects.masks.unsqueeze(1).flatten(2), held["masks"][places].flatten(2)
-        ratio = objects.ratios.unsqueeze(1) / held["ratios"][places]
+        slots = labels.unsqueeze(1) * self.size + torch.arange(self.size, device=labels.device)
+        means = mean_features(objects.features, objects.masks)
+        cosines = (held["means"][slots].float() @ means.unsqueeze(2))[:, :, 0]
+        masks, others = objects.masks.unsqueeze(1).flatten(2), held["masks"][slots].flatten(2)
+        ratio = objects.ratios.unsqueeze(1) / held["ratios"][slots]
         alike = (cosines > self.similarity) & (ratio >= self.ratios[0]) & (ratio <= self.ratios[1])
-        alike &= (_overlap(own, other) > self.overlap) & (_overlap(~own, ~other) > self.overlap)
+        alike &= (_overlap(masks, others) > self.overlap) & (_overlap(~masks, ~others) > self.overlap)
         alike &= torch.arange(self.size, device=labels.device) < held["counts"][labels].unsqueeze(1)
         best = torch.where(alike, cosines, -2.0).topk(self.retrieved, dim=1)
-        return held["features"][places.gather(1, best.indices)], best.values[:, -1] > -2
+        return held["features"][slots.gather(1, best.indices)], best.values[:, -1] > -2
 
     @torch.no_grad()
-    def add(self, objects: Objects) -> None:
-        """Each takes the place of the oldest of its class; of more than `size` of a class the last ones stay."""
+    def add(self, objects: BankObjects) -> None:
+        """Stores objects, each in the slot of the oldest of its class; of more than `size` the last ones stay."""
         held, labels = self.held, objects.labels
         same = labels.unsqueeze(0) == labels.unsqueeze(1)
         earlier, later = same.tril(-1).sum(1), same.triu(1).sum(1)
-        place = labels * self.size + (held["counts"][labels] + earlier) % self.size
-        place = torch.where(later < self.size, place, len(held["ratios"]) - 1)
-        held["features"][place] = F.normalize(full_precision(objects.features), dim=1).half()
-        held["means"][place] = described(objects.features, objects.masks).half()
-        held["masks"][place] = objects.masks
-        held["ratios"][place] = objects.ratios.float()
+        slot = labels * self.size + (held["counts"][labels] + earlier) % self.size
+        slot = torch.where(later < self.size, slot, len(held["ratios"]) - 1)
+        held["features"][slot] = F.normalize(full_precision(objects.features), dim=1).half()
+        held["means"][slot] = mean_features(objects.features, objects.masks).half()
+        held["masks"][slot] = objects.masks
+        held["ratios"][slot] = objects.ratios.float()
         held["counts"] += torch.bincount(labels, minlength=len(held["counts"]))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What is held, without the places that are still free."""
+        """Returns what is held, without the slots that are still free."""
         if not self.held:
             return {}
         counts = self.held["counts"].cpu()
@@ -117,7 +151,7 @@ class ObjectBank(nn.Module):
         return rows | {"counts": counts, "size": self.size}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes back what get_extra_state gave; a bank of another size starts empty."""
+        """Restores what get_extra_state returned; a bank of another size starts empty."""
         self.held = {}
         if not state or state["size"] != self.size:
             return
@@ -129,11 +163,11 @@ class ObjectBank(nn.Module):
         self.held["counts"] = state["counts"].clone()
 
     def _used(self, counts: Tensor) -> Tensor:
-        """counts: int64 [K] -> int64, the places that hold an object."""
+        """Indices of the slots that hold an object, int64; counts: int64 [K], objects ever added."""
         filled = torch.arange(self.size) < counts.unsqueeze(1)
         return torch.nonzero(filled.flatten())[:, 0]
 
 
-def _overlap(own: Tensor, other: Tensor) -> Tensor:
-    """own: bool [n,1,s s]; other: bool [n,M,s s] -> float [n,M], intersection over union; 0 where both are empty."""
-    return (own & other).sum(2) / (own | other).sum(2).clamp_min(1)
+def _overlap(masks: Tensor, others: Tensor) -> Tensor:
+    """IoU of masks, float [n,M], 0 where both are empty; masks: bool [n,1,s s]; others: bool [n,M,s s]."""
+    return (masks & others).sum(2) / (masks | others).sum(2).clamp_min(1)

@@ -1,6 +1,8 @@
-"""DiscoBox: a teacher's masks, made to agree with the image, teach the student. Lan et al., ICCV 2021,
-https://arxiv.org/abs/2105.06464. B images, K classes, D channels, S grid of a level, n instances, m positives of a
-level, H W image, s cells a side of an object."""
+"""DiscoBox: a teacher's masks, refined by the image, teach the student.
+
+Lan et al., ICCV 2021, https://arxiv.org/abs/2105.06464. B images, K classes, D channels, S grid of a level, n
+instances, m positives of a level, H W image, s cells a side of an object.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.losses.base import Loss
-from segkit.losses.instances.disco_bank import ObjectBank, Objects
+from segkit.losses.instances.disco_bank import BankObjects, ObjectBank
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_cells import box_cells, box_features
 from segkit.ops.instances.box_projection import box_projection, vector_dice
@@ -25,9 +27,15 @@ DICE_EPS = 0.002
 """0.001 on each of the two sums of squares."""
 
 
-class Positives(NamedTuple):
-    """Of one level: projection, dice: float [m], terms of each; pseudo: bool [m,h,w], their labels; owners: int64 [m]
-    on the host, of which object of the batch each is."""
+class LevelTerms(NamedTuple):
+    """Terms and pseudo labels of the positives of one level.
+
+    Attributes:
+        projection: float [m], box projection of each.
+        dice: float [m], Dice to the pseudo label of each.
+        pseudo: bool [m,h,w], the pseudo labels.
+        owners: int64 [m] on the host, the object of the batch that each belongs to.
+    """
 
     projection: Tensor
     dice: Tensor
@@ -37,26 +45,36 @@ class Positives(NamedTuple):
 
 @LOSSES.register
 class DiscoBox(Loss):
-    """focal(categories) + mean P + mean Dice(student, pseudo label) + dense correspondence, where P is the box
-    projection, the pseudo label the mean field of the mean of teacher's and student's mask in the box (sections 3.1 and
-    3.2 of the paper), and the correspondence a contrast of the cells of an object with those of objects of its class in
-    earlier images (section 3.3): the teacher says which cell of one is which of the other.
+    """DiscoBox loss: focal loss of classes, box projection, Dice to pseudo labels and dense correspondence.
 
-    A SOLO head's row: on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features",
-    "image"], target=["boxes", "labels", "masks"], at="native"; before there is a teacher the student's own outputs do.
-    projection, pseudo, correspondence: weights; threshold, correspondence_threshold: pseudo labels and correspondences
-    teach once the running mean of P (momentum 0.9, from 2, its largest value) is below them; bank: objects held per
-    class, ObjectBank says in what memory; retrieved: how many of them must be like an object for it to take part; side:
-    cells a side of an object; ranges, sigma, strides: as in BoxLevelSet.
+    focal(categories) + mean P + mean Dice(student, pseudo label) + dense correspondence. P is the box projection. The
+    pseudo label is the mean field of the mean of the teacher's and the student's mask in the box (sections 3.1 and 3.2
+    of the paper). The correspondence contrasts the cells of an object with those of objects of its class in earlier
+    images; the teacher says which cell of one corresponds to which of the other (section 3.3). For a SOLO head without
+    level features; before there is a teacher the student's own outputs stand for its.
+
+    Args:
+        projection: weight of the box projection.
+        pseudo: weight of the Dice to pseudo labels.
+        correspondence: weight of the correspondence; 0 leaves it out.
+        threshold: pseudo labels teach once the running mean of P, which starts from 2, its largest value, is below it.
+        correspondence_threshold: the same for the correspondence.
+        momentum: of the running mean of P.
+        bank: objects held per class; ObjectBank says in what memory.
+        retrieved: an object takes part in the correspondence where so many held objects are like it.
+        side: cells a side of an object.
+        ranges: as of BoxLevelSet, as strides and sigma.
+        strides: of each level's masks.
+        sigma: share of a box, around its centre, whose cells are positive.
     """
 
+    supervision = "boxes"
     row = dict(
         on=["categories", "kernels", "mask_features", "teacher.kernels", "teacher.mask_features", "image"],
         target=["boxes", "labels", "masks"],
         at="native",
     )
-
-    supervision = "boxes"
+    mean_projection: Tensor
 
     def __init__(
         self,
@@ -92,20 +110,42 @@ class DiscoBox(Loss):
         labels: list[Tensor],
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
-        """categories: float [B,K,S,S] of each level; kernels, teacher_kernels: float [B,D,S,S] of each; mask_features,
-        teacher_features: float [B,D,H/4,W/4]; image: float [B,3,H,W], normalized; boxes: B of float [n,4]; labels: B of
-        int64 [n]; masks: B of uint8 [n,H,W], boxes as masks -> dict of float32 []: category, projection, pseudo,
-        correspondence; without a positive all but the first are 0 with a graph."""
-        shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])
-        levels, labelled = [], []
+        """Computes the loss.
+
+        Args:
+            categories: logits of the classes, float [B,K,S,S] per level.
+            kernels: float [B,D,S,S] per level.
+            mask_features: float [B,D,H/4,W/4].
+            teacher_kernels: float [B,D,S,S] per level.
+            teacher_features: float [B,D,H/4,W/4].
+            image: float [B,3,H,W], normalized.
+            boxes: B of float [n,4].
+            labels: B of int64 [n].
+            masks: B of uint8 [n,H,W], boxes as masks.
+
+        Returns:
+            float32 [] each: category, projection, pseudo, correspondence; all but the first are 0 with a graph where
+            there is no positive.
+        """
+        shapes = object_shapes(boxes, masks)
+        height, width = image.shape[2:]
+        size = (height, width)
+        levels, focal = [], []
         for i, (level, bounds, stride) in enumerate(zip(categories, self.ranges, self.strides)):
-            cells = [assign_cells(one, size, grid=level.shape[2], bounds=bounds, sigma=self.sigma) for one in shapes]
-            labelled.append(focal_of_cells(level, cells, labels))
-            if any(len(one.cells) for one in cells):
-                student, teacher = (kernels[i], mask_features), (teacher_kernels[i], teacher_features)
-                levels.append(self.positives(student, teacher, cells, image, masks, stride))
+            grid = level.shape[2]
+            cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=self.sigma) for shape in shapes]
+            focal.append(focal_of_cells(level, cells, labels))
+            if any(len(of_image.cells) for of_image in cells):
+                mask_size = (height // stride, width // stride)
+                student = cell_masks(kernels[i], mask_features, cells, size=mask_size).sigmoid()
+                with torch.no_grad():
+                    teacher = cell_masks(teacher_kernels[i], teacher_features, cells, size=mask_size).sigmoid()
+                known = torch.cat(
+                    [box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)]
+                )
+                levels.append(self.level_terms(student, teacher, known, cells, image, masks))
         number = sum(len(level.owners) for level in levels)
-        terms = {"category": torch.stack(labelled).sum() / (number + 1)}
+        terms = {"category": torch.stack(focal).sum() / (number + 1)}
         if not number:
             nothing = zero_of(mask_features, *kernels)
             return terms | {"projection": nothing, "pseudo": nothing, "correspondence": nothing}
@@ -118,49 +158,69 @@ class DiscoBox(Loss):
             "pseudo": self.pseudo * (self.mean_projection < self.threshold) * dice,
         }
         if self.correspondence:
-            features = mask_features, teacher_features
-            contrast = self.contrast(features, levels, boxes, labels, size=size, num_classes=categories[0].shape[1])
+            num_classes = categories[0].shape[1]
+            contrast = self.contrast(
+                mask_features, teacher_features, levels, boxes, labels, size=size, num_classes=num_classes
+            )
             is_ready = self.mean_projection < self.correspondence_threshold
             terms["correspondence"] = self.correspondence * is_ready * contrast
         return terms
 
-    def positives(
+    def level_terms(
         self,
-        student: tuple[Tensor, Tensor],
-        teacher: tuple[Tensor, Tensor],
+        student: Tensor,
+        teacher: Tensor,
+        known: Tensor,
         cells: list[Cells],
         image: Tensor,
         masks: list[Tensor],
-        stride: int,
-    ) -> Positives:
-        """student, teacher: kernels float [B,D,S,S] of a level and mask features float [B,D,H/4,W/4]; cells: its
-        flagged ones, of each image -> its Positives, one or more."""
-        mask_size, counts = tuple(side // stride for side in image.shape[2:]), [len(one.cells) for one in cells]
-        own = cell_masks(*student, cells, size=mask_size).sigmoid()
-        with torch.no_grad():
-            other = cell_masks(*teacher, cells, size=mask_size).sigmoid()
-        known = torch.cat([box_targets(mask, one, stride, mask_size) for mask, one in zip(masks, cells)])
-        small = F.interpolate(image.float(), size=mask_size, mode="bilinear", align_corners=True)
-        pseudo = mean_field((own.detach() + other) / 2, known, window_affinity(small), counts)
-        projection = box_projection(own, known, eps=DICE_EPS)
-        dice = vector_dice(own.flatten(1), pseudo.flatten(1).float(), eps=DICE_EPS)
+    ) -> LevelTerms:
+        """Computes the mask terms of the positives of one level, one or more.
+
+        Args:
+            student: float [m,h,w], the student's masks, probabilities.
+            teacher: float [m,h,w], the teacher's.
+            known: float [m,h,w], the boxes as masks.
+            cells: positive cells of each image.
+            image: float [B,3,H,W], normalized.
+            masks: B of uint8 [n,H,W], boxes as masks.
+        """
+        counts = [len(of_image.cells) for of_image in cells]
+        small = F.interpolate(image.float(), size=student.shape[1:], mode="bilinear", align_corners=True)
+        pseudo = mean_field((student.detach() + teacher) / 2, known, window_affinity(small), counts)
+        projection = box_projection(student, known, eps=DICE_EPS)
+        dice = vector_dice(student.flatten(1), pseudo.flatten(1).float(), eps=DICE_EPS)
         starts = [sum(len(mask) for mask in masks[:i]) for i in range(len(masks))]
-        owners = torch.cat([one.objects + start for one, start in zip(cells, starts)])
-        return Positives(projection, dice, pseudo, owners)
+        owners = torch.cat([of_image.objects + start for of_image, start in zip(cells, starts)])
+        return LevelTerms(projection, dice, pseudo, owners)
 
     def contrast(
         self,
-        features: tuple[Tensor, Tensor],
-        levels: list[Positives],
+        student_features: Tensor,
+        teacher_features: Tensor,
+        levels: list[LevelTerms],
         boxes: list[Tensor],
         labels: list[Tensor],
         *,
         size: tuple[int, int],
         num_classes: int,
     ) -> Tensor:
-        """features: of student and teacher, float [B,D,H/4,W/4] -> float32 [], the correspondence term of the objects
-        that have a positive, which the bank then takes up in training."""
-        student, teacher = (box_features(maps, boxes, size, side=self.side) for maps in features)
+        """Computes the correspondence term of the objects that have a positive; in training the bank then stores them.
+
+        Args:
+            student_features: float [B,D,H/4,W/4].
+            teacher_features: float [B,D,H/4,W/4].
+            levels: terms of the levels.
+            boxes: B of float [n,4].
+            labels: B of int64 [n].
+            size: (H, W).
+            num_classes: K.
+
+        Returns:
+            float32 [].
+        """
+        student = box_features(student_features, boxes, size, side=self.side)
+        teacher = box_features(teacher_features, boxes, size, side=self.side)
         corners = torch.cat(boxes)
         seen = torch.zeros(2, len(corners), self.side, self.side, device=student.device)
         for level in levels:
@@ -170,7 +230,7 @@ class DiscoBox(Loss):
         used = torch.unique(torch.cat([level.owners for level in levels])).to(student.device)
         width, height = (corners[:, 2:] - corners[:, :2]).float().clamp_min(1).unbind(1)
         pseudo = seen[0] > 0.5 * seen[1]  # mean over an object's positives
-        objects = Objects(torch.cat(labels)[used], teacher.detach()[used], pseudo[used], (width / height)[used])
+        objects = BankObjects(torch.cat(labels)[used], teacher.detach()[used], pseudo[used], (width / height)[used])
         self.bank.reserve(num_classes, teacher)
         others, is_used = self.bank.retrieve(objects)
         others = others.float()

@@ -1,5 +1,8 @@
-"""FCOS: boxes from the places inside of them. Tian et al., ICCV 2019, https://arxiv.org/abs/1904.01355. B images,
-K classes, h w a map."""
+"""FCOS: classes, boxes and centerness of locations.
+
+Tian et al., ICCV 2019, https://arxiv.org/abs/1904.01355. B images, K classes, h w a map, N locations of all maps, n
+objects.
+"""
 
 from collections.abc import Sequence
 
@@ -16,12 +19,15 @@ from segkit.registry import LOSSES
 
 @LOSSES.register
 class FCOS(Loss):
-    """focal(classes) + GIoU(boxes) + binary cross entropy(centerness), each over its own mean (eq. 2 of the paper; GIoU
-    for IoU as in its extended version, TPAMI 2021).
+    """FCOS loss: focal loss of classes, GIoU loss of boxes and binary cross entropy of centerness.
 
-    Classes and centerness are divided by the number of places that answer for an object, at least 1; a box counts by
-    its place's centerness. A row: on=["categories", "distances", "centerness"], target=["boxes", "labels"],
-    at="native". strides: of the maps; radius: how far from a centre places answer, in strides.
+    Eq. 2 of the paper, with GIoU for IoU as in its extended version, TPAMI 2021. Classes and centerness are divided by
+    the number of locations that are assigned to an object, at least 1; each box is weighted by its location's
+    centerness.
+
+    Args:
+        strides: of the maps.
+        radius: how far from an object's centre locations are assigned to it, in strides.
     """
 
     row = dict(on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native")
@@ -38,16 +44,25 @@ class FCOS(Loss):
         boxes: list[Tensor],
         labels: list[Tensor],
     ) -> dict[str, Tensor]:
-        """categories: float [B,K,h,w] of each map, logits; distances: float [B,4,h,w] of each, in strides; centers:
-        float [B,1,h,w] of each, logits; boxes: B of float [n,4]; labels: B of int64 [n] -> dict of float32 []:
-        category, box, centerness; the last two are 0 with a graph without an object."""
-        sizes = [tuple(level.shape[2:]) for level in categories]
-        classes, found, central = (_flat(maps) for maps in (categories, distances, centers))
+        """Computes the loss.
+
+        Args:
+            categories: logits of the classes, float [B,K,h,w] per map.
+            distances: to the four sides of the box in strides, float [B,4,h,w] per map.
+            centers: logits of the centerness, float [B,1,h,w] per map.
+            boxes: B of float [n,4].
+            labels: B of int64 [n].
+
+        Returns:
+            float32 [] each: category, box, centerness; the last two are 0 with a graph where there is no object.
+        """
+        sizes = [(level.shape[2], level.shape[3]) for level in categories]
+        classes, found, central = _flat(categories), _flat(distances), _flat(centers)
         places = places_of(sizes, self.strides, classes.device)
         assigned = [assign_places(places, corners.to(classes.device), radius=self.radius) for corners in boxes]
-        targets = [_labels(one.objects, known, classes.shape[2]) for one, known in zip(assigned, labels)]
-        inside = torch.stack([one.objects >= 0 for one in assigned])
-        true = torch.stack([one.distances / places.strides.unsqueeze(1) for one in assigned])[inside]
+        targets = [_labels(image.objects, known, classes.shape[2]) for image, known in zip(assigned, labels)]
+        inside = torch.stack([image.objects >= 0 for image in assigned])
+        true = torch.stack([image.distances / places.strides.unsqueeze(1) for image in assigned])[inside]
         number = max(len(true), 1)
         weights = centerness(true)
         overlap = (giou_loss(found[inside], true) * weights).sum() / weights.sum().clamp_min(1e-6)
@@ -57,11 +72,19 @@ class FCOS(Loss):
 
 
 def giou_loss(found: Tensor, true: Tensor, eps: float = 1e-6) -> Tensor:
-    """found, true: float [n,4], distances of one place to the sides of two boxes around it -> float [n], 1 minus their
-    generalised IoU (Rezatofighi et al., CVPR 2019)."""
+    """Returns 1 - generalised IoU (Rezatofighi et al., CVPR 2019) of pairs of boxes around the same location.
+
+    Args:
+        found: distances of the location to the four sides of the predicted box, float [n,4].
+        true: the same of the true box, float [n,4].
+        eps: least area of union and hull.
+
+    Returns:
+        float [n].
+    """
     shared, outer = torch.minimum(found, true), torch.maximum(found, true)
-    inter, hull, *areas = (_area(one) for one in (shared, outer, found, true))
-    union = (sum(areas) - inter).clamp_min(eps)
+    inter, hull = _area(shared), _area(outer)
+    union = (_area(found) + _area(true) - inter).clamp_min(eps)
     return 1 - inter / union + (hull - union) / hull.clamp_min(eps)
 
 
@@ -70,12 +93,12 @@ def _area(distances: Tensor) -> Tensor:
 
 
 def _labels(objects: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """objects: int64 [N], -1 for none -> int64 [N] classes, num_classes for none."""
+    """Classes of locations, int64 [N], num_classes for none; objects: int64 [N], -1 for none."""
     if not len(labels):
         return torch.full_like(objects, num_classes)
     return torch.where(objects < 0, num_classes, labels.to(objects.device)[objects.clamp_min(0)])
 
 
 def _flat(maps: list[Tensor]) -> Tensor:
-    """float [B,C,h,w] -> float32 [B,N,C]."""
+    """Maps [B,C,h,w] as one float32 [B,N,C]."""
     return torch.cat([full_precision(x).flatten(2) for x in maps], 2).transpose(1, 2)

@@ -1,5 +1,8 @@
-"""SOLOv2: cells that learn classes and masks from masks. Wang et al., NeurIPS 2020, https://arxiv.org/abs/2003.10152.
-B images, K classes, D channels, S grid of a level, n objects, H W image, h w masks of a level."""
+"""SOLOv2: grid cells that learn classes and masks from masks.
+
+Wang et al., NeurIPS 2020, https://arxiv.org/abs/2003.10152. B images, K classes, D channels, S grid of a level, n
+objects, H W image, h w masks of a level.
+"""
 
 from collections.abc import Sequence
 
@@ -20,20 +23,24 @@ DICE_EPS = 0.002
 
 @LOSSES.register
 class SOLOv2Masks(Loss):
-    """focal(categories) + mean over positives of Dice(mask) (eq. 8 of SOLO, section 3.3 of SOLOv2).
+    """SOLOv2 loss: focal loss of classes plus mean Dice loss of the positives' masks.
 
-    A SOLO head's row: on=["categories", "kernels", "mask_features", "image"], target=["boxes", "labels", "masks"],
-    at="native", with train.dataset.boxes_only=False. The head has no level features: level_features=0. dice: weight;
-    ranges, sigma: of the assignment of cells; strides: of each level's masks, 4 for all in SOLOv2.
+    Eq. 8 of SOLO, section 3.3 of SOLOv2. For a SOLO head without level features (level_features=0), with
+    train.dataset.boxes_only=False.
+
+    Args:
+        dice: weight of the Dice loss.
+        ranges: smallest and largest root of a box's area in pixels, for each level.
+        strides: of each level's masks, 4 for all in SOLOv2.
+        sigma: share of a box, around its centre, whose cells are positive.
     """
 
+    supervision = "masks"
     row = dict(
         on=["categories", "kernels", "mask_features", "image"],
         target=["boxes", "labels", "masks"],
         at="native",
     )
-
-    supervision = "masks"
 
     def __init__(
         self,
@@ -55,23 +62,36 @@ class SOLOv2Masks(Loss):
         labels: list[Tensor],
         masks: list[Tensor],
     ) -> dict[str, Tensor]:
-        """categories: float [B,K,S,S] of each level, logits; kernels: float [B,D,S,S] of each; mask_features: float
-        [B,D,H/4,W/4]; image: float [B,3,H,W], of which the size is read; boxes: B of float [n,4]; labels: B of int64
-        [n]; masks: B of uint8 [n,H,W] -> dict of float32 []: category, dice; without a positive dice is 0 with a
-        graph."""
-        shapes, size = object_shapes(boxes, masks), tuple(image.shape[2:])
-        dices, labelled = [], []
+        """Computes the loss.
+
+        Args:
+            categories: logits of the classes, float [B,K,S,S] per level.
+            kernels: float [B,D,S,S] per level.
+            mask_features: float [B,D,H/4,W/4].
+            image: float [B,3,H,W]; only its size is read.
+            boxes: B of float [n,4].
+            labels: B of int64 [n].
+            masks: B of uint8 [n,H,W].
+
+        Returns:
+            float32 [] each: category, dice; dice is 0 with a graph where there is no positive.
+        """
+        shapes = object_shapes(boxes, masks)
+        height, width = image.shape[2:]
+        size = (height, width)
+        dices, focal = [], []
         for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
-            cells = [assign_cells(one, size, grid=level.shape[2], bounds=bounds, sigma=self.sigma) for one in shapes]
-            labelled.append(focal_of_cells(level, cells, labels))
-            if not any(len(one.cells) for one in cells):
+            grid = level.shape[2]
+            cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=self.sigma) for shape in shapes]
+            focal.append(focal_of_cells(level, cells, labels))
+            if not any(len(of_image.cells) for of_image in cells):
                 continue
-            mask_size = (size[0] // stride, size[1] // stride)
+            mask_size = (height // stride, width // stride)
             found = cell_masks(kernel, mask_features, cells, size=mask_size).sigmoid()
-            known = torch.cat([box_targets(mask, one, stride, mask_size) for mask, one in zip(masks, cells)])
+            known = torch.cat([box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)])
             dices.append(vector_dice(found.flatten(1), known.flatten(1), eps=DICE_EPS))
         number = sum(len(values) for values in dices)
-        category = torch.stack(labelled).sum() / (number + 1)
+        category = torch.stack(focal).sum() / (number + 1)
         if not number:
             return {"category": category, "dice": zero_of(mask_features, *kernels)}
         return {"category": category, "dice": self.dice * torch.cat(dices).mean()}

@@ -1,12 +1,19 @@
-"""Factors that grow with the number of training steps seen, kept in the checkpoint."""
+"""Factors that grow with the number of training steps."""
 
 import torch
 from torch import Tensor, nn
 
 
 class WarmUp(nn.Module):
-    """Call -> float32 []: with `is_linear` min(calls / steps, 1), the present call counted; else 0 for the first
-    `steps` calls and 1 from then on. Calls are counted in training mode."""
+    """A factor that grows from 0 to 1 with the number of its calls in training mode, which the checkpoint keeps.
+
+    Args:
+        steps: calls until the factor is 1.
+        is_linear: True gives min(calls / steps, 1), the present call counted; False gives 0 for the first `steps` calls
+            and 1 from then on.
+    """
+
+    calls: Tensor
 
     def __init__(self, steps: int, is_linear: bool):
         super().__init__()
@@ -14,7 +21,7 @@ class WarmUp(nn.Module):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Tensor:
-        """-> float32 [] in 0..1."""
+        """Returns the factor, float32 [] in 0..1."""
         if self.training:
             self.calls += 1
         if not self.is_linear:
