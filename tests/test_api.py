@@ -1,5 +1,6 @@
 """The library's functions: training and scoring without a command, data sets built once, hooks and their order."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -82,6 +83,7 @@ def counted(monkeypatch, cls=Shapes) -> Counter:
     built: Counter = Counter()
     init = cls.__init__
 
+    @functools.wraps(init)
     def counting(self, *args, **kwargs):
         built[kwargs.get("split", "train")] += 1
         init(self, *args, **kwargs)

@@ -1,7 +1,7 @@
 """What version 0.1.0 computed and saved: every runner takes the same first steps, and its checkpoints go on.
 
 The traces are the log of `train` with 0.1.0 on one processor; the same code on another one rounds differently, so
-numbers are compared to four digits here. On the processor of the trace they are equal to the last digit.
+numbers are compared to three digits here. On the processor of the trace they are equal to the last digit.
 """
 
 import json
@@ -39,6 +39,15 @@ SHARED = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the traces were made: the order of sums depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def config(kind: str) -> Config:
     return load_config(QUICKSTART / f"{kind}.py", [*SHARED, *OPTIONS[kind]])
 
@@ -60,7 +69,7 @@ def assert_equal(records: list[dict], stored: list[dict]):
     for record, wanted in zip(records, stored):
         assert record.keys() == wanted.keys()
         for name, value in wanted.items():
-            tolerance = dict(rel=2e-2, abs=2.0) if name == "val" else dict(rel=1e-4, abs=1e-6)
+            tolerance = dict(rel=2e-2, abs=2.0) if name == "val" else dict(rel=1e-3, abs=1e-6)
             assert record[name] == pytest.approx(value, **tolerance), (record["step"], name)
 
 
