@@ -217,6 +217,15 @@ def test_packaged_configs_are_named_from_anywhere(write, tmp_path, monkeypatch):
     assert own.origin("model.num_classes") == "segkit:_base_/models/unet_r34.py"
 
 
+def test_the_ten_lines_of_the_readme(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text().partition("# my.py\n")[2].partition("```")[0]
+    assert len(text.splitlines()) < 10
+    cfg = load_config(write("my.py", text))
+    check(cfg)
+    assert (cfg["model"]["num_classes"], cfg["loop"]["steps"]) == (3, 5000)
+
+
 def test_packaged_configs_from_yaml(write):
     path = write("my.yaml", "_base_: segkit:_base_/models/unet_r34.py\nnum_classes: 4\n")
     assert load_config(path)["model"]["num_classes"] == 4
