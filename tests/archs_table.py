@@ -1,6 +1,6 @@
-"""The rows of tests/arch_rows, one for every file of configs/_base_/models, and how a row's model is built.
+"""The rows of tests/arch_rows, one for every file of configs/_base_/models, and a function that builds their models.
 
-A new system adds its config and a row: to a module of tests/arch_rows or to one of its own beside them.
+A new system adds its config and a row: to a module of tests/arch_rows or to a new module beside them.
 """
 
 import importlib
@@ -20,7 +20,7 @@ MODELS = Path(__file__).parents[1] / "configs/_base_/models"
 
 
 def collect() -> dict[str, Row]:
-    """Config name -> row, over the ROWS of every module of tests/arch_rows."""
+    """Collects the ROWS of every module of tests/arch_rows, by config name."""
     rows: dict[str, Row] = {}
     for info in pkgutil.iter_modules(arch_rows.__path__):
         more = getattr(importlib.import_module(f"tests.arch_rows.{info.name}"), "ROWS", {})
@@ -33,7 +33,7 @@ ROWS = collect()
 
 
 def build(name: str, classes: int, options: tuple[str, ...] = (), device: str = "cpu") -> nn.Module:
-    """The model of one file of configs/_base_/models, checked and built."""
+    """Checks one file of configs/_base_/models and builds its model."""
     cfg = load_config(MODELS / f"{name}.py", [f"num_classes={classes}", *options])
     check(cfg)
     with torch.device(device):

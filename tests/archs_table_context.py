@@ -1,11 +1,15 @@
-"""Rows of the contract, as tests/archs_table.py has them, for pyramids, encodings, predicted filters, points and the
-small real-time networks: arguments of its Row by file of configs/_base_/models."""
+"""Rows of feature pyramids, encodings, predicted filters, PointRend and the small real-time networks.
+
+CONTEXT maps the name of a file of configs/_base_/models to the arguments of its Row in tests/arch_rows/context.py.
+"""
+
+from typing import Any
 
 R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None")
 NARROW = (*R18, "model.head.channels=32")
 JPU = (*NARROW, "model.neck.channels=16")
 
-CONTEXT = {
+CONTEXT: dict[str, dict[str, Any]] = {
     "semfpn_r50": dict(total=28_497_907, head=1_626_259, gmac=45.3, small=(*R18, "model.neck.channels=32")),
     "upernet_r50": dict(total=66_415_238, head=40_523_283, gmac=236.8, small=NARROW),
     "encnet_r50": dict(total=35_891_961, head=10_000_006, gmac=140.7, small=NARROW),
@@ -31,10 +35,10 @@ CONTEXT = {
         ),
     ),
     "fast_scnn": dict(total=1_456_617, head=38_547, gmac=0.906),
-    # Published for 1024 x 2048: 6.74, eight times this.
+    # 6.74 GMAC are published for 1024 x 2048 pixels, eight times as many.
     "contextnet": dict(total=876_563, head=38_547, gmac=0.8425),
     "espnet": dict(total=365_109, head=20_780, gmac=2.39, classes=20),
-    # 203,189 in the authors' code; the released weights lack 20 * 3 * 9 of them.
+    # The authors' code has 203,189, of which the released weights lack 20 * 3 * 9.
     "espnet_p2_q3": dict(total=202_649, head=20_240, classes=20),
     "espnet_c": dict(total=349_449, head=5_120, classes=20),
 }

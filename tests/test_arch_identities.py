@@ -41,7 +41,7 @@ def test_mirror_padding_is_the_valid_network_on_the_mirrored_image():
 
 
 def test_unet_refuses_an_unknown_padding():
-    with pytest.raises(ValueError, match="choose 'zero', 'none' or 'mirror'"):
+    with pytest.raises(ValueError, match="must be 'zero', 'none' or 'mirror'"):
         UNet(padding="same")
 
 
@@ -52,7 +52,7 @@ def test_unet_head_joins_the_map_of_each_stride_and_skips_absent_ones():
     assert [block.conv1.conv.in_channels for block in head.blocks] == [16 + 8, 8 + 4, 8, 8]
     features = [torch.randn(1, c, -(-65 // s), -(-97 // s)) for c, s in zip(channels, strides)]
     assert head(features, size=(65, 97))["logits"].shape == (1, 2, 65, 97)
-    with pytest.raises(ValueError, match="5 blocks, but an encoder of stride 16 has 4"):
+    with pytest.raises(ValueError, match="5 blocks, but an encoder of stride 16 allows 4"):
         UNetHead(channels, 2, strides)
     with pytest.raises(ValueError, match="'scse'"):
         UNetHead(channels, 2, strides, channels=(8,), attention="cbam")

@@ -15,7 +15,7 @@ from segkit.archs.espnet import ESP
 from segkit.archs.fastfcn import JPU
 from segkit.archs.fpn import FPN
 from segkit.archs.icnet import ICNet
-from segkit.archs.pointrend import PointRendHead, cell_centres, choose_points, sample, uncertainty
+from segkit.archs.pointrend import PointRendHead, cell_centers, choose_points, sample, uncertainty
 from segkit.archs.semfpn import SemFPNHead
 from segkit.archs.upernet import UPerHead
 from segkit.convert.keymap import load_map
@@ -137,7 +137,7 @@ def point_head(**own) -> PointRendHead:
 def test_points_at_centres_are_the_cells():
     x = rand(2, 3, 4, 5)
     index = torch.arange(20).expand(2, -1)
-    assert torch.allclose(sample(x, cell_centres(index, (4, 5)), False), x.flatten(2), atol=1e-5)
+    assert torch.allclose(sample(x, cell_centers(index, (4, 5)), False), x.flatten(2), atol=1e-5)
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def test_no_subdivision_is_the_coarse_head_and_all_points_are_the_dense_network(
     assert torch.equal(none["logits"], none["coarse.logits"])
     head = point_head(subdivisions=1, subdivision_points=10_000).eval()
     out = head(features)
-    every = cell_centres(torch.arange(120).unsqueeze(0), (10, 12))
+    every = cell_centers(torch.arange(120).unsqueeze(0), (10, 12))
     dense = head.classify(features[0], out["coarse.logits"], every).unflatten(2, (10, 12))
     assert torch.allclose(out["logits"], dense, atol=1e-5)
     head.subdivision_points = 7

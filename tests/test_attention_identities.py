@@ -17,7 +17,7 @@ from segkit.archs.isanet import ISAHead
 from segkit.archs.nonlocal_net import NonLocalBlock
 from segkit.archs.ocnet import ASPOCHead, ObjectContext, OCHead, PyramidOCHead
 from segkit.archs.ocrnet import region_vectors
-from segkit.archs.psanet import PointwiseAttention, PSAHead, by_position
+from segkit.archs.psanet import PointwiseAttention, PSAHead, to_pairwise
 from segkit.backbones.hrnet import FUSE_UPSAMPLES, HRModule, HRNet
 from segkit.models.attention_layers import SelfAttention2d, attend, pool_points
 from segkit.registry import ConfigError
@@ -219,11 +219,11 @@ def test_masks_are_read_by_relative_position(size, mask):
 def test_a_mask_that_names_its_middle_is_the_identity():
     mask = torch.zeros(1, 49, 4, 4)
     mask[:, 24] = 1
-    assert torch.equal(by_position(mask, (3, 3))[0], torch.eye(16))
+    assert torch.equal(to_pairwise(mask, (3, 3))[0], torch.eye(16))
 
 
 def test_even_masks_are_refused():
-    with pytest.raises(ValueError, match="both sides are odd"):
+    with pytest.raises(ValueError, match="both sides must be odd"):
         PSAHead((8,), 3, mask_size=(8, 9))
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segkit.archs.deeplab_v1 import LargeFOVHead
 from segkit.archs.deeplab_v2 import DeepLabV2Head
 from segkit.archs.denseaspp import DenseASPPHead, DenseAtrous
-from segkit.archs.hanet import HANetHead, HeightAttention, row_places
+from segkit.archs.hanet import HANetHead, HeightAttention, row_positions
 from segkit.archs.parsenet import L2Norm, ParseNetHead
 from segkit.backbones.timm_densenet import TimmDenseNet
 from segkit.backbones.vgg_dilated import VGG16Dilated
@@ -340,7 +340,7 @@ def test_published_denseaspp_names_match_one_to_one(name, form):
 def test_height_attention_weighs_rows():
     block = HeightAttention(8, 5, rows=4, reduction=4).eval()
     below, x = torch.randn(2, 8, 9, 6), torch.randn(2, 5, 12, 7)
-    places = row_places(None, (64, 64), rows=4, batch=2)
+    places = row_positions(None, (64, 64), rows=4, batch=2)
     assert places.tolist() == [[0, 1, 2, 3]] * 2
     ratio = block(below, x, places) / x
     assert torch.allclose(ratio, ratio[..., :1].expand_as(ratio), atol=1e-5), "one weight along each row"
@@ -355,7 +355,7 @@ def test_height_attention_has_the_published_sizes():
     assert [count(part) for part in head.attention.values()] == [216_976, 319_520, 59_476, 9_731]
     assert count(head.attention) == 605_703
     assert [*HANetHead((8, 8, 8, 8), 2, channels=8, places=(1, 4)).attention] == ["1", "4"]
-    with pytest.raises(ValueError, match="of 0 to 4"):
+    with pytest.raises(ValueError, match="in 0 to 4"):
         HANetHead((8, 8, 8, 8), 2, channels=8, places=(5,))
 
 
@@ -363,7 +363,7 @@ def test_noise_moves_places_by_two_at_most_and_in_training_alone():
     block = HeightAttention(8, 5, rows=16, reduction=4, noise=5.0, dropout=0.0)
     seen = []
     block.position.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
-    places = row_places(None, (64, 64), rows=16, batch=8)
+    places = row_positions(None, (64, 64), rows=16, batch=8)
     for mode in (True, False):
         block.train(mode)(torch.randn(8, 8, 16, 4), torch.randn(8, 5, 16, 4), places)
     moved = seen[0] - places
@@ -374,13 +374,13 @@ def test_noise_moves_places_by_two_at_most_and_in_training_alone():
 def test_rows_of_a_crop_know_their_place():
     # Half a picture of 64 rows, from its row 16 on; sixteenths of the picture have 4 rows, of the crop 2.
     crop_of = (16, 0, 48, 10, 64, 100)
-    assert row_places([crop_of], (32, 10), rows=16, batch=1)[0].tolist() == [4 + i // 2 for i in range(16)]
+    assert row_positions([crop_of], (32, 10), rows=16, batch=1)[0].tolist() == [4 + i // 2 for i in range(16)]
     # The lower half of the crop is padding.
-    padded = row_places([(48, 0, 64, 10, 64, 100)], (32, 10), rows=4, batch=1)
+    padded = row_positions([(48, 0, 64, 10, 64, 100)], (32, 10), rows=4, batch=1)
     assert padded[0].tolist() == [3, 3, 4, 4]
-    assert row_places(None, (1024, 9), rows=16, batch=1)[0].tolist() == list(range(16))
+    assert row_positions(None, (1024, 9), rows=16, batch=1)[0].tolist() == list(range(16))
     with pytest.raises(ValueError, match="H, W of the whole image"):
-        row_places([(0, 0, 8, 8)], (8, 8), rows=4, batch=1)
+        row_positions([(0, 0, 8, 8)], (8, 8), rows=4, batch=1)
 
 
 def test_a_crop_carries_its_place_to_the_model():
@@ -397,7 +397,7 @@ def test_a_crop_carries_its_place_to_the_model():
     y, x = (int(v) for v in enlarged["window"][:2])
     assert collate_train([enlarged])["window"] == [(y, x, y + 16, x + 16, 80, 120)]
     # Twice the picture, an eighth of its height from y on.
-    places = row_places(collate_train([enlarged])["window"], (16, 16), rows=8, batch=1)[0]
+    places = row_positions(collate_train([enlarged])["window"], (16, 16), rows=8, batch=1)[0]
     assert places.tolist() == [(y + 2 * i) * 8 // 80 for i in range(8)]
 
 
@@ -410,7 +410,7 @@ def test_sliding_windows_tell_the_model_their_rows():
     image = torch.randint(0, 256, (1, 3, 48, 32), dtype=torch.uint8)
     scores = slide(whole(model), (32, 32), stride=(16, 16))(image)
     assert scores.shape == (1, 3, 48, 32)
-    places = [row_places(named["window"], named["size"], rows=16, batch=1)[0].tolist() for named in seen]
+    places = [row_positions(named["window"], named["size"], rows=16, batch=1)[0].tolist() for named in seen]
     assert places == [[i * 2 * 16 // 48 for i in range(16)], [(16 + i * 2) * 16 // 48 for i in range(16)]]
     told = model(image[..., 16:, :], window=[(16, 0, 48, 32, 48, 32)])["logits"]
     assert not torch.equal(told, model(image[..., 16:, :])["logits"])

@@ -5,22 +5,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, PyramidPooling, per_channel, resize
 from segkit.registry import BACKBONES, NECKS
 
 
 @BACKBONES.register
-class ICNet(nn.Module):
-    """The image at its own size through three convolutions, at half of it through half a ResNet, and from there at a
-    quarter through the other half and pyramid pooling: [B,in_channels,H,W] -> maps of strides 8, 16 and 32.
+class ICNet(Backbone):
+    """ICNet encoder: three branches read the image at full, half and quarter size.
 
-    Section 3.2, figure 2, in the form of mmsegmentation's benchmark (pyramid pooling concatenates; the paper adds).
-    encoder: a ResNet of timm, dilated to output stride 8; pretrained: with timm's weights, fetched from the hub;
-    channels: of the maps, shallow to deep; pool_channels: of each pooling grid and of the map after them; mean, std:
-    in 0..255. Maps may have a cell more than the strides say, as pooling rounds up.
+    The image at its own size passes through three convolutions. At half its size it passes through the first half of a
+    ResNet, and at a quarter the other half and pyramid pooling. Section 3.2, figure 2, in the form of mmsegmentation's
+    benchmark (pyramid pooling concatenates; the paper adds). The maps have strides 8, 16 and 32; they may have a cell
+    more than that, since pooling rounds up.
+
+    Args:
+        in_channels: channels of the image.
+        encoder: name of a ResNet of timm; it is dilated to output stride 8.
+        pretrained: loads timm's weights, fetched from the hub.
+        channels: channels of the three maps, shallow to deep.
+        pool_channels: width of each pooling grid and of the map that fuses them.
+        bins: cells along each side of a pooling grid, one value per grid.
+        mean, std: statistics of each channel of the image, in 0..255.
     """
 
-    order = "RGB"
     strides = (8, 16, 32)
     stem_channels, stem_stride = 32, 2
 
@@ -45,7 +53,7 @@ class ICNet(nn.Module):
         self.encoder = timm.create_model(
             encoder, bool(pretrained) and is_real, in_chans=in_channels, output_stride=8, num_classes=0
         )
-        # Keeps what lies in the corner of an even map.
+        # Keeps the last row and column of an even map.
         self.encoder.maxpool.ceil_mode = True
         middle, deep = (self.encoder.feature_info[i]["num_chs"] for i in (-3, -1))
         light, half, quarter = channels
@@ -60,8 +68,16 @@ class ICNet(nn.Module):
         self.project_quarter = ConvBNReLU(pool_channels, quarter, 1)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,32,ceil(H / 2),ceil(W / 2)], added after the first
-        convolution of the full-size branch -> list of float [B,channels[i],h_i,w_i]."""
+        """Encodes an image.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,32,ceil(H / 2),ceil(W / 2)], added after the first convolution of the full-size
+                branch.
+
+        Returns:
+            Three maps, float [B,channels[i],h_i,w_i], shallow to deep.
+        """
         light = self.light[0](image)
         light = self.light[2](self.light[1](light if stem_add is None else light + stem_add))
         encoder = self.encoder
@@ -73,8 +89,15 @@ class ICNet(nn.Module):
 
 
 class CascadeFusion(nn.Module):
-    """A coarse map, at the size of a finer one and through a dilated convolution, is added to it (section 3.3, figure
-    3). -> the sum, and the coarse map's part of it, which a loss of its own guides (section 3.4)."""
+    """Cascade feature fusion: adds a coarse map to a finer one after resizing and a dilated convolution.
+
+    Section 3.3, figure 3.
+
+    Args:
+        low_channels: channels of the coarse map.
+        high_channels: channels of the fine map.
+        channels: channels of the sum.
+    """
 
     def __init__(self, low_channels: int, high_channels: int, channels: int):
         super().__init__()
@@ -82,16 +105,33 @@ class CascadeFusion(nn.Module):
         self.high = ConvBNReLU(high_channels, channels, 1)
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """low: float [B,low_channels,h',w']; high: float [B,high_channels,h,w] -> two float [B,channels,h,w]."""
+        """Fuses two maps.
+
+        Args:
+            low: float [B,low_channels,h',w'], the coarse map.
+            high: float [B,high_channels,h,w], the fine map.
+
+        Returns:
+            The sum, float [B,channels,h,w], and the coarse map's term of it, of the same shape, which an auxiliary
+            loss guides (section 3.4).
+        """
         low = self.low(resize(low, like=high))
-        # The benchmark's form: each part has its ReLU, so that the paper's on their sum changes nothing.
+        # The benchmark's form: each term has its ReLU, so that the paper's ReLU on the sum changes nothing.
         return low + self.high(high), low
 
 
 @NECKS.register
 class ICNeck(nn.Module):
-    """Two cascade fusions: maps of strides 8, 16, 32 -> the coarse parts of both fusions, of strides 16 and 8, for
-    auxiliary heads, and the last sum, of stride 8."""
+    """Fuses maps of strides 8, 16 and 32 by two cascade feature fusions.
+
+    Its maps are the coarse terms of both fusions, of strides 16 and 8, for auxiliary heads, and the last sum, of stride
+    8.
+
+    Args:
+        in_channels: channels of each feature map; the last three are read.
+        strides: stride of each feature map in pixels of the image.
+        channels: channels of the three results.
+    """
 
     def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 128):
         super().__init__()
@@ -102,13 +142,21 @@ class ICNeck(nn.Module):
         self.fine = CascadeFusion(channels, fine, channels)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> three float [B,channels,h,w]."""
+        """Fuses the maps.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            Three maps, float [B,channels,h,w]: the coarse term of the first and of the second fusion, and the last
+            sum.
+        """
         fine, middle, coarse = features[-3:]
-        both, guided_coarse = self.coarse(coarse, middle)
-        everything, guided_fine = self.fine(both, fine)
-        return [guided_coarse, guided_fine, everything]
+        fused, guided_coarse = self.coarse(coarse, middle)
+        fused, guided_fine = self.fine(fused, fine)
+        return [guided_coarse, guided_fine, fused]
 
 
 def _half(x: Tensor) -> Tensor:
-    """float [B,C,h,w] -> [B,C,h // 2,w // 2]. Cell i is read at 2 i + 0.5 whether or not the size is even."""
+    """Halves a map [B,C,h,w], rounding down; cell i is read at 2 i + 0.5 whether or not the size is even."""
     return F.interpolate(x, scale_factor=0.5, mode="bilinear")

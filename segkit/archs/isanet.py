@@ -5,18 +5,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.models.attention_layers import SelfAttention2d, project
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class ISAHead(nn.Module):
-    """Attention first among positions a window apart, then within each window: together every position reaches every
-    other at a fraction of the memory (section 3.2, figure 3).
+class ISAHead(Head):
+    """Interlaced sparse self-attention head: attends among positions a window apart, then within each window.
 
-    channels: of the map; attention_channels: that are compared; window: (rows, columns) of a window, in positions; a
-    map that is no multiple of it is padded with zeros on all sides, which take part in the attention as in the
-    authors' code.
+    Together every position reaches every other at a fraction of the memory of full attention (section 3.2, figure 3).
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the reduced map and of the embedding.
+        attention_channels: channels of queries and keys.
+        window: (rows, columns) of a window, in positions. A map that is no multiple of it is padded with zeros on
+            all sides, which take part in the attention as in the authors' code.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -40,21 +49,35 @@ class ISAHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = self.reduce(features[self.level])
         embedding = self.dropout(self.fuse(torch.cat([self.interlace(x), x], dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
     def interlace(self, x: Tensor) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w], after both attentions."""
+        """Applies the attention over long, then over short distances.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         batch, channels, height, width = x.shape
         rows, columns = self.window
         bottom, right = -height % rows, -width % columns
         top, left = bottom // 2, right // 2
         x = F.pad(x, (left, right - left, top, bottom - top))
         down, across = x.shape[2] // rows, x.shape[3] // columns
-        # Position (i, j) of every window, together a map of one value per window.
+        # Positions (i, j) of all windows form a map with one value per window.
         x = x.reshape(batch, channels, down, rows, across, columns).permute(0, 3, 5, 1, 2, 4)
         x = self.far(x.reshape(-1, channels, down, across))
         x = x.reshape(batch, rows, columns, channels, down, across).permute(0, 4, 5, 3, 1, 2)
@@ -64,7 +87,9 @@ class ISAHead(nn.Module):
         return x[:, :, top : top + height, left : left + width]
 
 
-def _attention(channels: int, compared: int) -> SelfAttention2d:
-    query, key = project(channels, compared, 2), project(channels, compared, 2)
-    value, out = project(channels, channels, norm=False), project(channels, channels)
-    return SelfAttention2d(query, key, value, out, scale=compared**-0.5)
+def _attention(channels: int, key_channels: int) -> SelfAttention2d:
+    query = project(channels, key_channels, 2)
+    key = project(channels, key_channels, 2)
+    value = project(channels, channels, norm=False)
+    out = project(channels, channels)
+    return SelfAttention2d(query, key, value, out, scale=key_channels**-0.5)

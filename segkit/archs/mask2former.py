@@ -1,23 +1,32 @@
 """Masked-attention Mask Transformer for Universal Image Segmentation (Mask2Former), Cheng et al., CVPR 2022,
 https://arxiv.org/abs/2112.01527, and Box2Mask-T, Li et al., TPAMI 2024, https://arxiv.org/abs/2212.01579.
 
-B images, Q queries, K classes, C channels, L prediction sets: before the first decoder layer and after each.
+Shape legend: B batch, Q queries, K classes, C channels, h w features, H W image, N positions of a memory, L prediction
+sets: one before the first decoder layer and one after each.
 """
 
 import torch
 from torch import Tensor, nn
 
 from segkit.archs._msdeform_decoder import LEVELS, PixelDecoder, feed_forward
+from segkit.models.bases import InstanceHead
 from segkit.models.layers import at_level, resize
 from segkit.ops.instances.deformable_attention import sine_positions
 from segkit.ops.instances.query_results import at_original, best_queries
 from segkit.registry import HEADS
-from segkit.types import Found, Outputs
+from segkit.types import Found, Meta, Outputs
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at a memory where their masks are, then at each other (figure 2 right), each step added to what it
-    read and normalized afterwards."""
+    """Decoder layer: masked cross-attention to a memory, self-attention among the queries, a feed-forward network.
+
+    Figure 2, right. Each of the three has a residual connection and is followed by layer normalization.
+
+    Args:
+        channels: channels C of queries and memory.
+        heads: number of attention heads.
+        inner: hidden width of the feed-forward network.
+    """
 
     def __init__(self, channels: int, heads: int, inner: int):
         super().__init__()
@@ -26,35 +35,67 @@ class DecoderLayer(nn.Module):
         self.feed_forward = feed_forward(channels, inner)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
 
-    def forward(self, queries: Tensor, own: Tensor, memory: Tensor, positions: Tensor, blocked: Tensor) -> Tensor:
-        """queries: float [B,Q,C]; own: float [Q,C], added to queries that compare; memory: float [B,N,C]; positions:
-        float [N,C], added to memory that is compared; blocked: bool [B,Q,N], places a query does not see -> float
-        [B,Q,C]."""
+    def forward(self, queries: Tensor, embedding: Tensor, memory: Tensor, positions: Tensor, blocked: Tensor) -> Tensor:
+        """Refines the queries.
+
+        Args:
+            queries: float [B,Q,C].
+            embedding: float [Q,C], added to the queries where attention compares them.
+            memory: float [B,N,C].
+            positions: float [N,C], added to the memory where attention compares it.
+            blocked: bool [B,Q,N], True at positions that a query does not attend to.
+
+        Returns:
+            Float [B,Q,C].
+        """
         heads = self.cross_attention.num_heads
         blocked = blocked.unsqueeze(1).expand(-1, heads, -1, -1).flatten(0, 1)
-        seen, _ = self.cross_attention(queries + own, memory + positions, memory, attn_mask=blocked, need_weights=False)
+        seen, _ = self.cross_attention(
+            queries + embedding, memory + positions, memory, attn_mask=blocked, need_weights=False
+        )
         queries = self.norms[0](queries + seen)
-        asked = queries + own
-        seen, _ = self.self_attention(asked, asked, queries, need_weights=False)
+        embedded = queries + embedding
+        seen, _ = self.self_attention(embedded, embedded, queries, need_weights=False)
         queries = self.norms[1](queries + seen)
         return self.norms[2](queries + self.feed_forward(queries))
 
 
-def places_blocked(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """mask_logits: float [B,Q,h,w] -> bool [B,Q,size], True outside of a query's mask; a query without a mask there
-    sees everything (eq. 2)."""
+def blocked_positions(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Marks the positions outside of each query's mask (eq. 2).
+
+    Args:
+        mask_logits: float [B,Q,h,w].
+        size: (rows, columns) of the map that the queries attend to.
+
+    Returns:
+        Bool [B,Q,rows * columns], True where the mask's probability is below 0.5; all False for a query whose mask
+        is empty at this size.
+    """
     with torch.no_grad():
         blocked = resize(mask_logits, size=size).sigmoid().flatten(2) < 0.5
         return blocked & ~blocked.all(2, keepdim=True)
 
 
 @HEADS.register
-class Mask2FormerHead(nn.Module):
-    """Queries that become a class and a mask each, refined layer by layer from three memories in turn (section 3).
+class Mask2FormerHead(InstanceHead):
+    """Mask2Former head: queries that each become a class and a mask, refined layer by layer.
 
-    channels: C everywhere; num_queries: Q; encoder_layers, encoder_inner, points: of the pixel decoder; layers, inner:
-    of the decoder; heads: of every attention; level_features: channels of the features that Box2Mask's energies
-    compare, 0 for a head that learns from masks; limit: instances per image.
+    Section 3. The decoder's layers attend to three memories in turn, the coarsest first. This head cannot grow.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: channels C of queries, memories and mask features.
+        num_queries: number of queries Q.
+        encoder_layers: number of layers of the pixel decoder.
+        encoder_inner: hidden width of its feed-forward networks.
+        points: sampled points of its deformable attention, per head and map.
+        layers: number of decoder layers.
+        inner: hidden width of their feed-forward networks.
+        heads: heads of every attention.
+        level_features: channels of the features that Box2Mask's energies compare; 0 for a head that learns from
+            masks.
+        limit: instances per image.
     """
 
     needs = ("image",)
@@ -106,38 +147,56 @@ class Mask2FormerHead(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Outputs:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; image: float [B,3,H,W], normalized -> "class_logits", list of
-        L float [B,Q,K+1], the last class being no object; "mask_logits", list of L float [B,Q,h,w] at the finest
-        map's size; "level_features" float [B,level_features,h,w]; "image" as it came."""
+        """Predicts a class and a mask for each query.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+            image: float [B,3,H,W], normalized.
+
+        Returns:
+            "class_logits", a list of L float [B,Q,K + 1], the last class being no object; "mask_logits", a list of
+            L float [B,Q,h,w] at the size of the finest map that is read; "level_features", float
+            [B,level_features,h,w], where level_features is set; "image", the input.
+        """
         memories, mask_features = self.pixels(features[-LEVELS - 1 :])
         sizes = [tuple(x.shape[2:]) for x in memories]
         positions = [sine_positions(size, mask_features.shape[1], image.device) for size in sizes]
-        seen = [x.flatten(2).transpose(1, 2) + own for x, own in zip(memories, self.level_embedding)]
+        tokens = [x.flatten(2).transpose(1, 2) + level for x, level in zip(memories, self.level_embedding)]
         queries = self.query_features.expand(len(image), -1, -1)
-        outputs = {"class_logits": [], "mask_logits": [], "image": image}
-        self._predict(outputs, queries, mask_features)
+        classes, masks = self._predict(queries, mask_features)
+        class_logits, mask_logits = [classes], [masks]
         for i, layer in enumerate(self.layers):
             k = i % LEVELS
-            blocked = places_blocked(outputs["mask_logits"][-1], sizes[k])
-            queries = layer(queries, self.query_embedding, seen[k], positions[k], blocked)
-            self._predict(outputs, queries, mask_features)
+            blocked = blocked_positions(masks, sizes[k])
+            queries = layer(queries, self.query_embedding, tokens[k], positions[k], blocked)
+            classes, masks = self._predict(queries, mask_features)
+            class_logits.append(classes)
+            mask_logits.append(masks)
+        outputs = {"class_logits": class_logits, "mask_logits": mask_logits, "image": image}
         if self.bottom is not None:
             outputs["level_features"] = self.bottom(mask_features)
         return outputs
 
-    def _predict(self, outputs: Outputs, queries: Tensor, mask_features: Tensor) -> None:
-        """Appends one prediction set."""
+    def _predict(self, queries: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+        """One prediction set: class logits float [B,Q,K + 1] and mask logits float [B,Q,h,w]."""
         queries = self.norm(queries)
-        outputs["class_logits"].append(self.classes(queries))
-        outputs["mask_logits"].append(torch.einsum("bqc,bchw->bqhw", self.masks(queries), mask_features))
+        classes = self.classes(queries)
+        return classes, torch.einsum("bqc,bchw->bqhw", self.masks(queries), mask_features)
 
     @torch.no_grad()
-    def instances(self, outputs: Outputs, meta: list[dict]) -> list[Found]:
-        """outputs: of forward; meta: B of dict(size=(H0, W0), valid=(h, w)) -> B of Found at the size of the files,
-        from the last prediction set."""
-        size = tuple(outputs["image"].shape[2:])
+    def instances(self, outputs: Outputs, meta: list[Meta]) -> list[Found]:
+        """Finds instances from the last prediction set.
+
+        Args:
+            outputs: outputs of `forward`.
+            meta: of each image size (H0, W0) as stored, and valid (h, w) of the image in its padding.
+
+        Returns:
+            For each image the instances, masks at its original size.
+        """
+        height, width = outputs["image"].shape[2:]
         classes, masks = outputs["class_logits"][-1], outputs["mask_logits"][-1].float()
         return [
-            best_queries(classes[i], at_original(masks[i], size, facts), limit=self.limit)
-            for i, facts in enumerate(meta)
+            best_queries(classes[i], at_original(masks[i], (height, width), image_meta), limit=self.limit)
+            for i, image_meta in enumerate(meta)
         ]

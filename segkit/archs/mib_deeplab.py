@@ -4,22 +4,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import at_level
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 SLOPE = 0.01
+"""Negative slope of every leaky ReLU."""
 
 
 @HEADS.register
-class MiBDeepLabHead(nn.Module):
-    """Atrous spatial pyramid pooling with one normalization over all branches, and the image's mean added at the end.
+class MiBDeepLabHead(Head):
+    """DeepLabv3 head with one normalization over all ASPP branches and the image-level feature added at the end.
 
-    The branches have no normalization of their own; after each normalization comes a leaky ReLU of slope 0.01. In
-    training the image branch is the mean of the whole map; in evaluation the mean of a window of `pooling` cells
-    around each position, which is the same where the map is no larger than the window.
-    channels: of the embedding; hidden: of each branch; rates: 6, 12, 18 at output stride 16, 12, 24, 32 at 8;
-    pooling: side or (rows, columns) of the window, the published 32 suits crops of 512; None: the whole map always.
-    Keys are the published ones.
+    The branches have no normalization of their own; each normalization is followed by a leaky ReLU of slope 0.01. In
+    training the image-level feature is the mean of the whole map. In evaluation it is the mean of a window of `pooling`
+    cells around each position, which is the same where the map is no larger than the window.
+
+    State-dict keys are the published ones.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: channels of the embedding.
+        hidden: channels of each branch.
+        rates: dilation rates: 6, 12, 18 at output stride 16, and 12, 24, 32 at 8.
+        pooling: side or (rows, columns) of the window, in cells. The published 32 suits crops of 512 pixels. None
+            always takes the whole map.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(
@@ -53,8 +65,15 @@ class MiBDeepLabHead(nn.Module):
                 nn.init.xavier_normal_(module.weight, gain)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
         branches = torch.cat([conv(x) for conv in self.map_convs], dim=1)
         fused = self.red_conv(F.leaky_relu(self.map_bn(branches), SLOPE))
@@ -63,16 +82,33 @@ class MiBDeepLabHead(nn.Module):
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
     def pool(self, x: Tensor) -> Tensor:
-        """float [B,C,h,w] -> the mean float [B,C,1,1], or in evaluation with a window its means float [B,C,h,w]."""
+        """Averages the map for the image-level feature.
+
+        Args:
+            x: float [B,C,h,w].
+
+        Returns:
+            Float [B,C,1,1], the mean of the map; in evaluation with a window float [B,C,h,w], the means of the
+            windows.
+        """
         if self.training or self.pooling is None:
             return x.mean((2, 3), keepdim=True)
         return window_means(x, self.pooling)
 
 
 def window_means(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """x: float [B,C,h,w]; window: (rows, columns), cut to the map's -> float [B,C,h,w]: the mean of the window around
-    each position; beyond the border that of the nearest position whose window lies inside. Of an even window one row
-    and column more lie below and to the right."""
+    """Averages a window around each position.
+
+    Where the window reaches beyond the map, the position takes the mean of the nearest window that lies inside. A
+    window of even side holds one row or column more below and to the right of its position.
+
+    Args:
+        x: float [B,C,h,w].
+        window: (rows, columns) in cells, cut to the size of the map.
+
+    Returns:
+        Float [B,C,h,w].
+    """
     rows, columns = min(window[0], x.shape[2]), min(window[1], x.shape[3])
     means = F.avg_pool2d(x, (rows, columns), stride=1)
     return F.pad(means, ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2), mode="replicate")

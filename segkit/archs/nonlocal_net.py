@@ -8,29 +8,50 @@ from segkit.registry import HEADS
 
 
 class NonLocalBlock(SelfAttention2d):
-    """x + W(attention over all positions), embedded Gaussian (section 3.2, eq. 4 and 6): [B,channels,h,w] -> the same.
+    """Non-local block: embedded Gaussian attention over all positions, added to its input.
 
-    reduction: the compared and gathered maps have channels / reduction channels. The normalization after W starts at
-    scale 0 (section 4.1), so that the block starts as the identity.
+    Section 3.2, eq. 4 and 6. The normalization after the last convolution starts at scale 0 (section 4.1), so that the
+    block starts as the identity.
+
+    Args:
+        channels: channels of the map.
+        reduction: divides channels to give the width of queries, keys and values.
     """
 
     def __init__(self, channels: int, reduction: int = 2):
         inner = channels // reduction
-        query, key, value = (project(channels, inner, norm=False) for _ in range(3))
+        query = project(channels, inner, norm=False)
+        key = project(channels, inner, norm=False)
+        value = project(channels, inner, norm=False)
         # The paper's softmax has no scale; the benchmarks divide by the root of the compared channels.
         super().__init__(query, key, value, ConvBNReLU(inner, channels, 1, act=False), scale=inner**-0.5)
         nn.init.zeros_(self.out.bn.weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """float [B,channels,h,w] -> float [B,channels,h,w]."""
+        """Adds the attention to the map.
+
+        Args:
+            x: float [B,channels,h,w].
+            context: float [B,channels,m,n], the map that is attended to; None for x itself.
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         return x + super().forward(x, context)
 
 
 @HEADS.register
 class NonLocalHead(BlockFCN):
-    """A non-local block between the convolutions of an FCN, the form of mmsegmentation's benchmark.
+    """FCN head with a non-local block between its convolutions, the form of mmsegmentation's benchmark.
 
-    reduction: of the channels inside the block; the rest as in BlockFCN.
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the convolutions and of the block.
+        reduction: divides channels to give the width inside the block.
+        concat_input: ends in a convolution over the head's input and the result.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
     def __init__(

@@ -5,16 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.models.attention_layers import attend, start_at_zero
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class ObjectContext(nn.Module):
-    """What positions gather from positions of the same object (section 3.2, eq. 1 and 2): [B,in_channels,h,w] ->
-    [B,channels,h,w]. Query and key are one map; the last convolution starts at 0.
+    """Object context: self-attention in which query and key are the same map.
 
-    compared, gathered: channels of query and key, and of the value; pool: the attention works on maxima of pool x pool
-    cells; parts: a side is cut into so many, and positions see those of their own rectangle alone.
+    Section 3.2, eq. 1 and 2: positions gather from positions of the same object. The last convolution starts at 0.
+
+    Args:
+        in_channels: channels of the input.
+        compared: channels of query and key.
+        gathered: channels of the value.
+        channels: channels of the output.
+        pool: the attention works on a map that is max-pooled over pool x pool cells.
+        parts: cuts each side into this many parts; positions attend within their own rectangle alone.
     """
 
     def __init__(self, in_channels: int, compared: int, gathered: int, channels: int, *, pool: int = 1, parts: int = 1):
@@ -25,25 +33,35 @@ class ObjectContext(nn.Module):
         self.scale, self.pool, self.parts = compared**-0.5, pool, parts
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Gathers the context.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         pooled = F.max_pool2d(x, self.pool) if self.pool > 1 else x
         query, value = self.query(pooled), self.value(pooled)
         context = [
             torch.cat([attend(q, q, v, scale=self.scale) for q, v in zip(self._cut(qs, 3), self._cut(vs, 3))], dim=3)
             for qs, vs in zip(self._cut(query, 2), self._cut(value, 2))
         ]
-        # The authors' code aligns the corners here, whatever the rest of the model does.
+        # The authors' code aligns corners here, whatever the rest of the model does.
         return resize(self.out(torch.cat(context, dim=2)), like=x, align_corners=True)
 
     def _cut(self, x: Tensor, axis: int) -> tuple[Tensor, ...]:
-        """Equal parts along one side; the last takes what is left over."""
+        """Cuts one side into equal parts; the last part also takes the remainder."""
         side = x.shape[axis]
-        parts = min(self.parts, side)
-        return x.split([side // parts] * (parts - 1) + [side - side // parts * (parts - 1)], dim=axis)
+        num_parts = min(self.parts, side)
+        length = side // num_parts
+        return x.split([length] * (num_parts - 1) + [side - length * (num_parts - 1)], dim=axis)
 
 
-class _OCHead(nn.Module):
-    """Reduces the deepest map, lets `context` and `fuse` work on it and classifies."""
+class _OCHead(Head):
+    """Reduces a map, lets `gather` and `fuse` of the subclass work on it, and classifies the result."""
+
+    fuse: nn.Module
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, channels: int, dropout: float, level: int):
         super().__init__()
@@ -53,11 +71,25 @@ class _OCHead(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def gather(self, x: Tensor) -> list[Tensor]:
-        """float [B,channels,h,w] -> the maps that are concatenated, in the order of the published weights."""
+        """Gives the maps that are concatenated, in the order of the published weights.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Maps, float [B,C_i,h,w].
+        """
         raise NotImplementedError
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         maps = self.gather(self.reduce(features[self.level]))
         embedding = self.dropout(self.fuse(torch.cat(maps, dim=1)))
         return {"logits": self.classifier(embedding), "embedding": embedding}
@@ -65,7 +97,17 @@ class _OCHead(nn.Module):
 
 @HEADS.register
 class OCHead(_OCHead):
-    """Base-OC: the object context of the whole map beside the map (section 3.3, figure 2b)."""
+    """Base-OC head: concatenates the map with its object context.
+
+    Section 3.3, figure 2b.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the reduced map, the context and the embedding.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -81,14 +123,31 @@ class OCHead(_OCHead):
         self.fuse = _conv_bn_relu(2 * channels, channels, 1)
 
     def gather(self, x: Tensor) -> list[Tensor]:
-        """float [B,channels,h,w] -> the context and the map."""
+        """Gives the context and the map.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Two maps, float [B,channels,h,w].
+        """
         return [self.context(x), x]
 
 
 @HEADS.register
 class PyramidOCHead(_OCHead):
-    """Pyramid-OC: object contexts within the rectangles of four grids beside the map, widened to the same number of
-    channels (section 3.3, figure 2c). parts: rectangles a side, per grid."""
+    """Pyramid-OC head: concatenates the widened map with object contexts within the rectangles of several grids.
+
+    Section 3.3, figure 2c. The map is widened to the number of channels that all contexts have together.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the reduced map, of each context and of the embedding.
+        parts: rectangles along each side, one value per grid.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -101,22 +160,40 @@ class PyramidOCHead(_OCHead):
         level: int = -1,
     ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
-        # The authors' pyramid gathers all channels, their base form half of them.
+        # The authors' pyramid has values of all channels, their base form of half as many.
         self.contexts = nn.ModuleList(
-            ObjectContext(channels, channels // 2, channels, channels, parts=part) for part in parts
+            ObjectContext(channels, channels // 2, channels, channels, parts=side) for side in parts
         )
         self.widen = _conv_bn_relu(channels, channels * len(parts), 1)
         self.fuse = _conv_bn_relu(2 * channels * len(parts), channels, 1)
 
     def gather(self, x: Tensor) -> list[Tensor]:
-        """float [B,channels,h,w] -> the widened map and one context per grid."""
+        """Gives the widened map and one context per grid.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            Float [B,channels * len(parts),h,w] and len(parts) maps, float [B,channels,h,w].
+        """
         return [self.widen(x), *(context(x) for context in self.contexts)]
 
 
 @HEADS.register
 class ASPOCHead(_OCHead):
-    """ASP-OC: an atrous pyramid whose image mean is replaced by an object context at half size (section 3.3, figure
-    2d). branch_channels: of each branch, None for half of channels; rates: of the dilated branches."""
+    """ASP-OC head: ASPP in which an object context replaces the image-level feature.
+
+    Section 3.3, figure 2d. The context is computed at half the size of the map.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the reduced map and of the embedding.
+        branch_channels: width of each branch; None is half of channels.
+        rates: dilation rates of the dilated branches.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+    """
 
     def __init__(
         self,
@@ -141,11 +218,18 @@ class ASPOCHead(_OCHead):
         self.fuse = ConvBNReLU((len(rates) + 2) * width, channels, 1)
 
     def gather(self, x: Tensor) -> list[Tensor]:
-        """float [B,channels,h,w] -> the context, the 1x1 branch and the dilated branches."""
+        """Gives the context, the 1x1 branch and the dilated branches.
+
+        Args:
+            x: float [B,channels,h,w].
+
+        Returns:
+            len(rates) + 2 maps, float [B,branch_channels,h,w].
+        """
         return [self.context(x), self.pointwise(x), *(conv(x) for conv in self.dilated)]
 
 
 def _conv_bn_relu(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
-    """With a bias before the normalization, as in the published weights (leaky ReLU 0.01 there, ReLU in the paper)."""
+    """Has a bias before the normalization, as the published weights do (leaky ReLU 0.01 there, ReLU in the paper)."""
     conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

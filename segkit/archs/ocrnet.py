@@ -4,25 +4,47 @@ import torch
 from torch import Tensor, nn
 
 from segkit.models.attention_layers import SelfAttention2d, project
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 def region_vectors(coarse: Tensor, x: Tensor) -> Tensor:
-    """coarse: float [B,K,h,w] logits; x: float [B,C,h,w] -> float [B,C,K,1]: for each class the mean of x, weighted by
-    the softmax of its logits over all positions (section 3.2, eq. 3)."""
+    """Averages a map for each class, weighted by the softmax of the class's logits over all positions.
+
+    Section 3.2, eq. 3.
+
+    Args:
+        coarse: float [B,K,h,w], logits.
+        x: float [B,C,h,w].
+
+    Returns:
+        Float [B,C,K,1], one vector per class.
+    """
     share = coarse.flatten(2).softmax(dim=2)
     return torch.matmul(x.flatten(2), share.transpose(1, 2)).unsqueeze(3)
 
 
 @HEADS.register
-class OCRHead(nn.Module):
-    """A coarse prediction gathers one vector per class; each position is classified beside what it takes from the
-    vectors of the classes it relates to (section 3.2, figure 3). The coarse prediction is "coarse.logits".
+class OCRHead(Head):
+    """OCR head: classifies each position by its feature and by the vectors of the classes it relates to.
 
-    channels: of the map; relation_channels: that positions and classes are compared by; levels, coarse_levels: the
-    feature maps that the two parts read, several are resized to the first of them and concatenated;
-    coarse_channels, coarse_kernel: of the coarse part's convolution.
+    Section 3.2, figure 3. A coarse prediction, the output "coarse.logits", gathers one vector per class; attention of
+    the positions to these vectors gives the object-contextual representation.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the map and of the embedding.
+        relation_channels: channels in which positions and classes are compared.
+        levels: maps that the head reads, counted from the end; several are resized to the first of them and
+            concatenated.
+        coarse_levels: maps that the coarse prediction reads, likewise.
+        coarse_channels: width of the coarse prediction's convolution.
+        coarse_kernel: kernel size of that convolution.
+        dropout: share of channels dropped before each of the two classifiers.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -42,7 +64,8 @@ class OCRHead(nn.Module):
         super().__init__()
         self.levels, self.coarse_levels = tuple(levels), tuple(coarse_levels)
         self.align_corners = align_corners
-        width, coarse_width = (sum(at_level(in_channels, i) for i in chosen) for chosen in (levels, coarse_levels))
+        width = sum(at_level(in_channels, level) for level in levels)
+        coarse_width = sum(at_level(in_channels, level) for level in coarse_levels)
         self.coarse_conv = ConvBNReLU(coarse_width, coarse_channels, coarse_kernel)
         self.coarse_classifier = nn.Conv2d(coarse_channels, num_classes, 1)
         self.reduce = ConvBNReLU(width, channels)
@@ -57,9 +80,17 @@ class OCRHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits and coarse.logits [B,K,h,w], embedding
-        [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier, both at
+            the size of the first of levels; "coarse.logits", float [B,K,h',w'], at the size of the first of
+            coarse_levels.
+        """
         coarse = self.coarse_classifier(self.dropout(self._join(self.coarse_conv, features, self.coarse_levels)))
         x = self._join(self.reduce, features, self.levels)
         guide = resize(coarse, like=x, align_corners=self.align_corners)
@@ -68,6 +99,6 @@ class OCRHead(nn.Module):
         return {"logits": self.classifier(embedding), "embedding": embedding, "coarse.logits": coarse}
 
     def _join(self, conv: ConvBNReLU, features: list[Tensor], levels: tuple[int, ...]) -> Tensor:
-        """-> float [B,channels of conv,h,w], of the first level's size."""
+        """Applies the convolution to the concatenated maps, at the size of the first of them."""
         maps = [features[i] for i in levels]
         return conv.over_concat(maps, like=maps[0], align_corners=self.align_corners)

@@ -4,13 +4,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class FeaturePyramidAttention(nn.Module):
-    """A map, weighted by what a pyramid of 7x7, 5x5 and 3x3 convolutions sees in it, plus its mean (section 3.1, figure
-    3). The pyramid is one channel wide, as in segmentation_models; the paper does not say its width."""
+    """Feature pyramid attention: weights a map by a pyramid of 7x7, 5x5 and 3x3 convolutions and adds its mean.
+
+    Section 3.1, figure 3. The pyramid is one channel wide, as in segmentation_models; the paper does not tell its
+    width.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        align_corners: aligns the corner cells when maps are resized.
+    """
 
     def __init__(self, in_channels: int, channels: int, *, align_corners: bool):
         super().__init__()
@@ -27,7 +37,14 @@ class FeaturePyramidAttention(nn.Module):
         self.across = nn.ModuleList(ConvBNReLU(1, 1, kernel, bias=True) for kernel in (7, 5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Applies the attention.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         half = self.down[0](_half(x))
         quarter = self.down[1](_half(half))
         eighth = self.down[2](_half(quarter))
@@ -38,7 +55,15 @@ class FeaturePyramidAttention(nn.Module):
 
 
 class GlobalAttentionUpsample(nn.Module):
-    """A fine map, its channels weighted by the mean of the coarse one, plus the coarse one (section 3.2, figure 4)."""
+    """Global attention upsample: weights the channels of a fine map by the coarse map's mean and adds the coarse map.
+
+    Section 3.2, figure 4.
+
+    Args:
+        low_channels: channels of the fine map.
+        channels: channels of the coarse map and of the output.
+        align_corners: aligns the corner cells when maps are resized.
+    """
 
     def __init__(self, low_channels: int, channels: int, *, align_corners: bool):
         super().__init__()
@@ -47,19 +72,35 @@ class GlobalAttentionUpsample(nn.Module):
         self.low = ConvBNReLU(low_channels, channels, bias=True)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """low: float [B,low_channels,h',w']; high: float [B,channels,h,w] -> float [B,channels,h',w']."""
-        # segmentation_models squashes the gate by a sigmoid, the paper's figure has a ReLU.
+        """Fuses two maps.
+
+        Args:
+            low: float [B,low_channels,h',w'], the fine map.
+            high: float [B,channels,h,w], the coarse map.
+
+        Returns:
+            Float [B,channels,h',w'].
+        """
+        # The gate has a sigmoid as in segmentation_models; the paper's figure has a ReLU.
         gate = torch.sigmoid(self.gate(high.mean((2, 3), keepdim=True)))
         low = self.low(low)
         return low * gate + resize(high, like=low, align_corners=self.align_corners)
 
 
 @HEADS.register
-class PANHead(nn.Module):
-    """Pyramid attention on the deepest map, then upward through the finer ones by global attention.
+class PANHead(Head):
+    """PAN head: feature pyramid attention on the deepest map, then global attention upsampling through the finer maps.
 
-    Section 3.3, figure 2, in the form of segmentation_models, whose models have align_corners=True. channels: of every
-    map; num_levels: how many of the backbone's maps take part, counted from the deepest; kernel: of the classifier.
+    Section 3.3, figure 2, in the form of segmentation_models, whose models have align_corners=True.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of every map.
+        num_levels: number of maps that are read, counted from the deepest.
+        kernel: kernel size of the classifier.
+        dropout: share of channels dropped before the classifier.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -84,9 +125,16 @@ class PANHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, kernel, padding=kernel // 2)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
-        the finest map's size."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier; both
+            have the size of the finest map that is read.
+        """
         *shallow, deep = features[-self.num_levels :]
         x = self.attention(deep)
         for upsample, low in reversed([*zip(self.upsample, shallow)]):
@@ -96,5 +144,5 @@ class PANHead(nn.Module):
 
 
 def _half(x: Tensor) -> Tensor:
-    """float [B,C,h,w] -> [B,C,h // 2,w // 2], but a single row or column stays one."""
+    """Halves a map [B,C,h,w], rounding down; a single row or column stays one."""
     return F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) < 2)

@@ -5,30 +5,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.models.bases import Head
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class L2Norm(nn.Module):
-    """Each position divided by the length of its vector, each channel times a learnt factor (section 3.3):
-    [B,C,h,w] -> [B,C,h,w]. scale: the factors at the start."""
+    """L2 normalization of each position's vector, followed by a learned scale per channel.
+
+    Section 3.3.
+
+    Args:
+        channels: channels of the map.
+        scale: initial scale of all channels.
+    """
 
     def __init__(self, channels: int, scale: float):
         super().__init__()
         self.scale = nn.Parameter(torch.full((channels,), float(scale)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,C,h,w] -> float [B,C,h,w]."""
+        """Normalizes the map.
+
+        Args:
+            x: float [B,C,h,w].
+
+        Returns:
+            Float [B,C,h,w].
+        """
         return F.normalize(x, dim=1) * self.scale.view(-1, 1, 1)
 
 
 @HEADS.register
-class ParseNetHead(nn.Module):
-    """DeepLab-LargeFOV's fc7 beside its own mean over the image, both brought to comparable length (section 3).
+class ParseNetHead(Head):
+    """ParseNet head: concatenates DeepLab-LargeFOV's fc7 with its global average, both normalized to comparable length.
 
-    late: False concatenates local feature and context before the classifier (section 3.2, early fusion), True
-    classifies each and adds the scores; the latter is two layers, of which none is the classifier: it cannot grow.
-    normalize: without it the larger of the two drowns the other (section 3.3); local_scale, context_scale: factors of
-    the two normalizations at the start, those of a released net (the paper starts both at 10). rate: dilation of fc6.
+    Section 3.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: channels of fc6 and fc7.
+        rate: dilation rate of fc6.
+        late: False concatenates local feature and context before one classifier (early fusion, section 3.2). True
+            classifies each and adds the scores (late fusion); its classifier is two layers, so that the head cannot
+            grow.
+        normalize: applies L2Norm to both; without it the larger of the two drowns the other (section 3.3).
+        local_scale: initial scale of the local feature's normalization, that of a released network (the paper
+            starts both at 10).
+        context_scale: initial scale of the context's normalization, likewise.
+        dropout: dropout of fc6 and fc7.
     """
 
     def __init__(
@@ -51,13 +77,20 @@ class ParseNetHead(nn.Module):
         self.classifier = None if late else nn.Conv2d(2 * channels, num_classes, 1)
         self.late = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for _ in range(2 * late))
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w]; embedding [B,2 * channels,h,w]:
-        the local feature, then the context, equal at all positions."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,2 * channels,h,w]: the local feature, then the
+            context, which is equal at all positions.
+        """
         local = self.convs(features[-1])
         context = self.context_norm(local.mean((2, 3), keepdim=True))
         local = self.local_norm(local)
         embedding = torch.cat([local, context.expand_as(local)], dim=1)
-        if self.late:
+        if self.classifier is None:
             return {"logits": self.late[0](local) + self.late[1](context), "embedding": embedding}
         return {"logits": self.classifier(embedding), "embedding": embedding}

@@ -5,22 +5,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
-def by_position(mask: Tensor, reach: tuple[int, int]) -> Tensor:
-    """mask: float [B,(2 * reach[0] + 1) * (2 * reach[1] + 1),h,w], what each position says of the others by where they
-    lie from it, rows -reach[0] to reach[0] by columns -> float [B,h * w,h * w], what position [., ., i] says of
-    position [., j, .]; 0 beyond its reach (section 3.3, figure 3)."""
+def to_pairwise(mask: Tensor, reach: tuple[int, int]) -> Tensor:
+    """Turns masks over relative positions into weights between pairs of positions.
+
+    Section 3.3, figure 3.
+
+    Args:
+        mask: float [B,(2 * reach[0] + 1) * (2 * reach[1] + 1),h,w]; the channels at a position weight the others by
+            their offset from it, row offsets -reach[0] to reach[0] by column offsets.
+        reach: largest row and column offset that the mask covers.
+
+    Returns:
+        Float [B,h * w,h * w]; entry [., j, i] is the weight that position i gives to position j, 0 beyond the
+        reach.
+    """
     height, width = mask.shape[-2:]
-    rows, columns = (torch.arange(side, device=mask.device) for side in (height, width))
+    rows = torch.arange(height, device=mask.device)
+    columns = torch.arange(width, device=mask.device)
     down = (rows[:, None] - rows[None, :]).view(height, 1, height, 1)
     across = (columns[:, None] - columns[None, :]).view(1, width, 1, width)
-    place = (down.clamp(-reach[0], reach[0]) + reach[0]) * (2 * reach[1] + 1)
-    place = place + across.clamp(-reach[1], reach[1]) + reach[1]
-    place = place.reshape(1, height * width, height * width).expand(len(mask), -1, -1)
-    values = mask.flatten(2).gather(1, place)
+    index = (down.clamp(-reach[0], reach[0]) + reach[0]) * (2 * reach[1] + 1)
+    index = index + across.clamp(-reach[1], reach[1]) + reach[1]
+    index = index.reshape(1, height * width, height * width).expand(len(mask), -1, -1)
+    values = mask.flatten(2).gather(1, index)
     if reach[0] >= height - 1 and reach[1] >= width - 1:
         return values
     is_beyond = ((down.abs() > reach[0]) | (across.abs() > reach[1])).reshape(height * width, height * width)
@@ -28,11 +41,17 @@ def by_position(mask: Tensor, reach: tuple[int, int]) -> Tensor:
 
 
 class PointwiseAttention(nn.Module):
-    """One branch: reduces the map and predicts at each position an over-complete mask, for every place that another
-    position can have relative to it (section 3.2): [B,in_channels,H,W] -> [B,channels,h,w].
+    """One branch of point-wise spatial attention: predicts at each position a mask over all relative positions.
 
-    mask_size: rows and columns of the mask, odd; shrink: the branch works at 1/shrink of the map's size; is_collecting:
-    positions gather by their own mask, else each spreads itself by it.
+    Section 3.2. The mask is over-complete: it has a channel for every offset at which another position can lie.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        mask_size: rows and columns of the mask, odd.
+        shrink: the branch works at 1 / shrink of the map's size.
+        is_collecting: each position gathers from the others by its own mask; otherwise it distributes to them by
+            it.
     """
 
     def __init__(self, in_channels: int, channels: int, mask_size: tuple[int, int], shrink: int, is_collecting: bool):
@@ -43,37 +62,63 @@ class PointwiseAttention(nn.Module):
         self.mask = nn.Conv2d(channels, mask_size[0] * mask_size[1], 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,H,W] -> float [B,channels,h,w]."""
+        """Applies the branch.
+
+        Args:
+            x: float [B,in_channels,H,W].
+
+        Returns:
+            Float [B,channels,h,w], the size shrunk.
+        """
         x = self._shrink(self.reduce(x))
-        reach = tuple(min(side - 1, rows // 2) for side, rows in zip(x.shape[-2:], self.mask_size))
-        weight = by_position(F.conv2d(self.hidden(x), self._filters(reach)), reach)
+        rows, columns = self.mask_size
+        reach = (min(x.shape[2] - 1, rows // 2), min(x.shape[3] - 1, columns // 2))
+        weight = to_pairwise(F.conv2d(self.hidden(x), self._filters(reach)), reach)
         if not self.is_collecting:
             weight = weight.transpose(1, 2)
         return torch.matmul(x.flatten(2), weight.softmax(dim=1)).view_as(x)
 
     def _filters(self, reach: tuple[int, int]) -> Tensor:
-        """Of the mask only what can fall on the map: the rest would be computed and never looked at."""
+        """The filters of offsets that can occur on the map; the others are not computed."""
         filters = self.mask.weight.unflatten(0, self.mask_size)
-        for axis, (rows, part) in enumerate(zip(self.mask_size, reach)):
-            filters = filters.narrow(axis, rows // 2 - part, 2 * part + 1)
+        for axis, (side, offset) in enumerate(zip(self.mask_size, reach)):
+            filters = filters.narrow(axis, side // 2 - offset, 2 * offset + 1)
         return filters.flatten(0, 1)
 
     def _shrink(self, x: Tensor) -> Tensor:
         if self.shrink == 1:
             return x
-        # Two odd sides keep their corners; else sides are rounded down, as the published weights were trained.
+        # Corners stay aligned where no side is a multiple of shrink; else sides are rounded down, as the published
+        # weights were trained.
         is_odd = all(side % self.shrink for side in x.shape[-2:])
-        size = tuple(max((side - 1) // self.shrink + 1 if is_odd else side // self.shrink, 1) for side in x.shape[-2:])
-        return resize(x, size=size, align_corners=is_odd)
+        rows, columns = (
+            max((side - 1) // self.shrink + 1 if is_odd else side // self.shrink, 1) for side in x.shape[-2:]
+        )
+        return resize(x, size=(rows, columns), align_corners=is_odd)
 
 
 @HEADS.register
-class PSAHead(nn.Module):
-    """Every position gathers from and spreads to all others by masks it predicts (section 3.4, figure 4).
+class PSAHead(Head):
+    """PSA head: every position collects from and distributes to all others by masks that it predicts.
 
-    channels: of the branches; mask_size: how far a position reaches, 2 * 49 - 1 for a map of 97 x 97 at half size;
-    expand_padding: around the map before its 1x1 convolution back to the input's width; the paper has none,
-    mmsegmentation's weights are trained with 1.
+    Section 3.4, figure 4.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the two branches and of the embedding.
+        mask_size: rows and columns of the masks, odd; 97 = 2 * 49 - 1 reaches across a map of 97 x 97 at half its
+            size.
+        shrink: the branches work at 1 / shrink of the map's size.
+        expand_padding: padding of the 1x1 convolution back to the input's width; the paper has none,
+            mmsegmentation's weights are trained with 1.
+        dropout: share of channels dropped before the classifier.
+        level: map that the head reads, counted from the end; -1 is the deepest.
+        align_corners: aligns the corner cells when the context is resized, where shrink is 1; otherwise the map's
+            sides decide.
+
+    Raises:
+        ValueError: if a side of mask_size is even.
     """
 
     def __init__(
@@ -91,7 +136,7 @@ class PSAHead(nn.Module):
     ):
         super().__init__()
         if not all(side % 2 for side in mask_size):
-            raise ValueError(f"mask_size = {mask_size}: both sides are odd, the middle is the position itself")
+            raise ValueError(f"mask_size = {mask_size}: both sides must be odd; the middle is the position itself")
         self.level, self.shrink, self.align_corners = level, shrink, align_corners
         width = at_level(in_channels, level)
         self.collect = PointwiseAttention(width, channels, mask_size, shrink, True)
@@ -101,8 +146,15 @@ class PSAHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,K,h,w], embedding [B,channels,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
+        """
         x = features[self.level]
         context = self.expand(torch.cat([self.collect(x), self.distribute(x)], dim=1))
         if self.shrink == 1:

@@ -5,13 +5,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class SqueezeAttention(nn.Module):
-    """main * attention + attention, the attention being convolutions of the map at half its size (section 3.2, eq. 2
-    and 3): [B,in_channels,h,w] -> [B,channels,h,w]. Unlike squeeze and excitation it has no sigmoid."""
+    """Squeeze-and-attention block: main * attention + attention, the attention computed at half the size.
+
+    Section 3.2, eq. 2 and 3. Both branches are two convolutions of the map. Unlike squeeze-and-excitation, the
+    attention has no sigmoid.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        align_corners: aligns the corner cells when the attention is resized.
+    """
 
     def __init__(self, in_channels: int, channels: int, *, align_corners: bool = False):
         super().__init__()
@@ -20,20 +30,36 @@ class SqueezeAttention(nn.Module):
         self.attention = nn.Sequential(ConvBNReLU(in_channels, channels), ConvBNReLU(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float [B,in_channels,h,w] -> float [B,channels,h,w]."""
+        """Applies the block.
+
+        Args:
+            x: float [B,in_channels,h,w].
+
+        Returns:
+            Float [B,channels,h,w].
+        """
         attention = self.attention(F.avg_pool2d(x, 2, ceil_mode=True))
         attention = resize(attention, like=x, align_corners=self.align_corners)
         return self.main(x) * attention + attention
 
 
 @HEADS.register
-class SAHead(nn.Module):
-    """A squeeze-and-attention block on each of several stages, beside a plain convolution of the deepest one.
+class SAHead(Head):
+    """SANet head: squeeze-and-attention blocks on several stages, beside a plain convolution of the deepest one.
 
-    Section 3.3, figure 3. channels: of the plain branch; attention_channels: of each block; levels: of the blocks'
-    maps. One 1x1 classifier over the concatenation is the sum of one classifier per branch. Output "presence", from the
-    blocks' means, is for the loss ClassPresence (section 3.4). No code of the authors is public, and the paper leaves
-    the blocks' widths open: no parity.
+    Section 3.3, figure 3. One 1x1 classifier over the concatenation equals the sum of one classifier per branch. The
+    output "presence", from the means of the blocks, is for the loss ClassPresence (section 3.4).
+
+    The authors published no code, and the paper leaves the widths of the blocks open, so there is no parity.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the plain branch.
+        attention_channels: width of each block.
+        levels: maps that the blocks read, counted from the end.
+        dropout: share of channels dropped before the classifier.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -59,9 +85,16 @@ class SAHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(len(self.levels) * attention_channels + channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w] at the size of the first of the
-        levels, embedding [B,C,h,w] and presence [B,num_classes], logits of each class's presence."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits and the presence of each class.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,C,h,w], the input of the classifier, at the size of
+            the first of levels; "presence", float [B,K], logits of the presence of each class.
+        """
         attended = [block(features[level]) for block, level in zip(self.blocks, self.levels)]
         maps = [
             resize(x, like=attended[0], align_corners=self.align_corners) for x in (*attended, self.plain(features[-1]))

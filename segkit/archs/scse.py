@@ -8,10 +8,16 @@ from segkit.registry import NECKS
 
 @NECKS.register
 class SCSEGates(nn.Module):
-    """A block on each of the encoder's maps, before the decoder of any head: [B,C_i,h_i,w_i] -> the same sizes.
+    """Applies an scSE block to each map of the encoder, before the decoder of any head.
 
-    Section 3.2 puts one behind every block of encoder and decoder; UNetHead(attention="scse") has those of a decoder.
-    reduction, combine: of the blocks, see SCSE.
+    Section 3.2 puts a block behind every block of encoder and decoder; UNetHead(attention="scse") has those of a
+    decoder.
+
+    Args:
+        in_channels: channels of each feature map.
+        strides: stride of each feature map in pixels of the image.
+        reduction: divisor of the hidden width, see SCSE.
+        combine: how the two gated maps are combined, see SCSE.
     """
 
     def __init__(
@@ -22,5 +28,12 @@ class SCSEGates(nn.Module):
         self.gates = nn.ModuleList(SCSE(width, reduction, combine) for width in in_channels)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> maps of the same shapes."""
+        """Applies the blocks.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            Maps of the same shapes.
+        """
         return [gate(x) for gate, x in zip(self.gates, features)]

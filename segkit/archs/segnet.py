@@ -4,19 +4,25 @@ https://arxiv.org/abs/1511.00561."""
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
+from segkit.models.bases import Backbone, Head
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
 from segkit.registry import BACKBONES, HEADS
+from segkit.types import Outputs
 
 
 @BACKBONES.register
-class SegNet(nn.Module):
-    """VGG-16 without its fully connected layers and its mirror image; the places of the maxima are all that crosses
-    from one to the other (section 3, figure 2): [B,in_channels,H,W] -> one map [B,channels[0],H,W].
+class SegNet(Backbone):
+    """SegNet encoder and decoder: VGG-16 without its fully connected layers, and its mirror image.
 
-    channels: of the five stages; mean, std: in 0..255. SegNetHead completes it; weights are random.
+    Section 3, figure 2. Only the positions of the maxima cross from the encoder to the decoder. The one map has the
+    size of the image; SegNetHead completes the network. Weights start random.
+
+    Args:
+        in_channels: channels of the image.
+        channels: channels of the five stages.
+        mean, std: statistics of each channel of the image, in 0..255.
     """
 
-    order = "RGB"
     stem_stride = 1
     strides = (1,)
 
@@ -33,23 +39,42 @@ class SegNet(nn.Module):
         self.stem_channels = channels[0]
         self.channels = (channels[0],)
         self.encoder = PoolingEncoder(in_channels, tuple(channels))
-        # The head's convolution is the second one of the last stage.
+        # The head's convolution is the second of the last stage.
         self.decoder = UnpoolingDecoder(tuple(channels), num_last=1)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """image: float [B,in_channels,H,W]; stem_add: float [B,channels[0],H,W], added behind the first convolution
-        -> [float [B,channels[0],H,W]]."""
+        """Encodes and decodes an image.
+
+        Args:
+            image: float [B,in_channels,H,W], normalized.
+            stem_add: float [B,channels[0],H,W], added after the first convolution.
+
+        Returns:
+            One map, float [B,channels[0],H,W].
+        """
         return [self.decoder(*self.encoder(image, stem_add))]
 
 
 @HEADS.register
-class SegNetHead(nn.Module):
-    """The last 3x3 convolution, from the finest map to classes."""
+class SegNetHead(Head):
+    """The last 3x3 convolution of SegNet, from the finest map to classes.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+    """
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int):
         super().__init__()
         self.classifier = nn.Conv2d(in_channels[-1], num_classes, 3, padding=1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[-1]: float [B,C,h,w] -> logits [B,num_classes,h,w], embedding [B,C,h,w]."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,C,h,w], the last map.
+        """
         return {"logits": self.classifier(features[-1]), "embedding": features[-1]}

@@ -3,18 +3,29 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class SemFPNHead(nn.Module):
-    """Every map of a pyramid is brought to the finest one's size by steps of one 3x3 convolution and twice the size,
-    and their sum is classified (section 3, figure 3).
+class SemFPNHead(Head):
+    """Semantic FPN head: upsamples every map of a pyramid to the finest one's size and classifies their sum.
 
-    strides: of the maps, each a power of two times the first; groups: of the normalization, 0 for batch normalization.
-    The paper has groups=32, as segmentation_models (there with concat=False or True: the maps side by side instead of
-    their sum); the default is the form of mmsegmentation's benchmark.
+    Section 3, figure 3. A map is upsampled by steps of one 3x3 convolution and twice the size. The paper has groups=32,
+    as has segmentation_models, there with either value of concat; the defaults are the form of mmsegmentation's
+    benchmark.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        strides: stride of each feature map in pixels of the image, a power of two times the first.
+        channels: channels of every upsampled map.
+        groups: groups of the group normalization; 0 is batch normalization.
+        concat: concatenates the maps in place of their sum.
+        dropout: share of channels dropped before the classifier.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -39,9 +50,16 @@ class SemFPNHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels * len(in_channels) if concat else channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h_0,w_0], embedding
-        [B,channels,h_0,w_0], with concat channels of every map."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier, at the
+            size of the first map; with concat the embedding has the channels of all maps.
+        """
         maps = [path(x) for path, x in zip(self.paths, features)]
         # Doubling overshoots sizes that were rounded up on the way down.
         maps = [resize(x, like=maps[0], align_corners=self.align_corners) for x in maps]
@@ -50,7 +68,7 @@ class SemFPNHead(nn.Module):
 
 
 def _path(in_channels: int, channels: int, factor: int, *, align_corners: bool, groups: int) -> nn.Sequential:
-    """One convolution per doubling, and one where there is nothing to double."""
+    """Builds the steps of one map: a convolution per doubling, and a single one where nothing is doubled."""
     steps: list[nn.Module] = []
     for i in range(max(factor.bit_length() - 1, 1)):
         conv = ConvBNReLU(channels if i else in_channels, channels)

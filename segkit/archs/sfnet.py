@@ -4,14 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 class FlowAlignment(nn.Module):
-    """Brings a coarse map to the size of a fine one along a flow that both of them predict (section 3.2, eq. 2 to 4).
+    """Flow alignment module: warps a coarse map to the size of a fine one along a flow predicted from both.
 
-    channels: of both maps; half of them make the flow, in cells of the fine map.
+    Section 3.2, eq. 2 to 4. The flow is in cells of the fine map.
+
+    Args:
+        channels: channels of both maps; the flow is predicted from half as many of each.
     """
 
     def __init__(self, channels: int):
@@ -21,15 +26,24 @@ class FlowAlignment(nn.Module):
         self.flow = nn.Conv2d(2 * (channels // 2), 2, 3, padding=1, bias=False)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """low: float [B,channels,h',w'], fine; high: float [B,channels,h,w], coarse -> float [B,channels,h',w']."""
+        """Warps the coarse map.
+
+        Args:
+            low: float [B,channels,h',w'], the fine map.
+            high: float [B,channels,h,w], the coarse map.
+
+        Returns:
+            Float [B,channels,h',w'].
+        """
         size = low.shape[-2:]
         narrow = F.interpolate(self.high(high), size, mode="bilinear", align_corners=True)
         flow = self.flow(torch.cat([narrow, self.low(low)], dim=1))
-        # Places between cells take more digits than half precision has.
+        # Positions between cells need more digits than half precision has.
         with in_float32(high):
-            rows, columns = (torch.linspace(-1, 1, side, device=low.device) for side in size)
+            rows = torch.linspace(-1, 1, size[0], device=low.device)
+            columns = torch.linspace(-1, 1, size[1], device=low.device)
             grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-            # The authors' code divides a flow in cells by the side, where (side - 1) / 2 would be a cell.
+            # The authors' code divides a flow in cells by the side; a cell is in fact 2 / (side - 1).
             sides = torch.tensor(size[::-1]).to(low.device, non_blocking=True)
             shift = flow.float().permute(0, 2, 3, 1) / sides
             warped = F.grid_sample(high.float(), grid + shift, mode="bilinear", align_corners=True)
@@ -37,12 +51,21 @@ class FlowAlignment(nn.Module):
 
 
 @HEADS.register
-class SFHead(nn.Module):
-    """Pyramid pooling on the deepest map, aligned flow by flow with the finer ones, and all maps side by side.
+class SFHead(Head):
+    """SFNet head: pyramid pooling on the deepest map, flow alignment with the finer maps, and all maps concatenated.
 
-    Section 3.3, figure 3. channels: of every map (the paper: 128 on ResNet-18, 256 on deeper ones); bins: cells a side
-    of the pooling grids; num_levels: how many of the backbone's maps take part, counted from the deepest;
-    deep_supervision: the sum at every finer level is classified too, as "level0.logits" (the finest), ...
+    Section 3.3, figure 3.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of every map (paper: 128 on ResNet-18, 256 on deeper ones).
+        bins: cells along each side of a pooling grid, one value per grid.
+        num_levels: number of maps that are read, counted from the deepest.
+        deep_supervision: classifies the sum at every finer level too, as outputs "level0.logits" (the finest),
+            "level1.logits" and so on.
+        dropout: share of channels dropped after the pyramid pooling and before the classifiers of deep supervision.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -77,13 +100,22 @@ class SFHead(nn.Module):
             for _ in (shallow if deep_supervision else ())
         )
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w] and
-        with deep supervision level<i>.logits, h and w those of the finest map that takes part."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier, and
+            with deep supervision "level0.logits" and so on, float [B,K,h_i,w_i], at the size of each level.
+            "logits" and "embedding" have the size of the finest map that is read.
+        """
         *shallow, deep = features[-self.num_levels :]
         pooled = [*self.pools(deep), deep]
         x = self.dropout(self.reduce.over_concat(pooled, like=deep, align_corners=self.align_corners))
-        maps, sums = [x], []
+        maps = [x]
+        sums: list[Tensor] = []
         for lateral, align, output, low in reversed([*zip(self.laterals, self.align, self.outputs, shallow)]):
             low = lateral(low)
             x = low + align(low, x)

@@ -8,14 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import SCSE, ConvBNReLU
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 ATTENTION = {"scse": SCSE}
+"""Attention blocks of UNetHead by name."""
 
 
 class UpBlock(nn.Module):
-    """Doubles the size, joins the encoder's map of that size where there is one, two convolutions."""
+    """Decoder block: doubles the size, concatenates the encoder's map where there is one, two convolutions.
+
+    Args:
+        in_channels: channels of the input.
+        skip_channels: channels of the encoder's map; 0 where there is none.
+        channels: channels of the output.
+        gate: builds an attention block for a number of channels; one stands before the convolutions where a map is
+            concatenated, one after them.
+        upsample: mode of F.interpolate, "nearest" or "bilinear".
+        norm: uses batch normalization.
+    """
 
     def __init__(
         self,
@@ -36,25 +49,48 @@ class UpBlock(nn.Module):
         self.gate_out = gate(channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """x: float [B,in_channels,h,w]; skip: float [B,skip_channels,H,W] or None -> float [B,channels,H,W],
-        (H, W) = size, at most (2h, 2w)."""
-        # An odd map is half of one that is padded by a cell: doubled and cut, its cells stay where they belong.
+        """Applies the block.
+
+        Args:
+            x: float [B,in_channels,h,w].
+            skip: float [B,skip_channels,H,W], the encoder's map, or None.
+            size: (H, W) of the result, at most (2h, 2w).
+
+        Returns:
+            Float [B,channels,H,W].
+        """
+        # An odd size was rounded up when it was halved: doubling and cutting keeps each cell in its position.
         x = F.interpolate(x, scale_factor=2, mode=self.upsample)[..., : size[0], : size[1]]
         if skip is not None:
             x = self.gate_in(torch.cat([x, skip], dim=1))
-        x = self.conv1(x)  # step by step: the joined map, the largest of all, is free before the next convolution
+        x = self.conv1(x)  # frees the concatenated map, the largest of all, before the next convolution
         return self.gate_out(self.conv2(x))
 
 
 @HEADS.register
-class UNetHead(nn.Module):
-    """From the deepest feature map upward, doubling the size and joining the encoder's map at every stride, to the
-    image's own resolution with the default five blocks on an encoder of stride 32.
+class UNetHead(Head):
+    """U-Net decoder for any encoder: doubles the size step by step and concatenates the encoder's map at every stride.
 
-    channels: of the blocks, deep to shallow; fewer blocks than the encoder has strides leave the result at that
-    fraction of the image. A stride the encoder has no map for is passed without one. attention: None or "scse", on
-    each block's input (where a map joins) and output; reduction, combine: of scSE, see SCSE (segmentation_models has 16
-    and "sum", the authors' code 2 and "max"); upsample: "nearest" or "bilinear"; norm: batch normalization.
+    The default five blocks reach the image's own resolution on an encoder of stride 32; fewer blocks than the encoder
+    has strides leave the result at that fraction of the image. A stride that the encoder has no map for is passed
+    without one.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        strides: stride of each feature map in pixels of the image.
+        channels: channels of the blocks, deep to shallow.
+        attention: None or "scse", which gates the input (where a map is concatenated) and the output of each block.
+        reduction: of scSE, see SCSE; segmentation_models has 16, the authors' code 2.
+        combine: of scSE, see SCSE; segmentation_models has "sum", the authors' code "max".
+        upsample: "nearest" or "bilinear".
+        norm: uses batch normalization.
+        kernel: kernel size of the classifier.
+        dropout: share of channels dropped before the classifier.
+
+    Raises:
+        ValueError: if attention is unknown, or if there are more blocks than the encoder's deepest stride has
+            doublings.
     """
 
     needs = ("size",)
@@ -76,16 +112,17 @@ class UNetHead(nn.Module):
     ):
         super().__init__()
         if attention is not None and attention not in ATTENTION:
-            raise ValueError(f"attention = {attention!r}: choose None or one of {', '.join(map(repr, ATTENTION))}")
+            raise ValueError(f"attention = {attention!r}: must be None or one of {', '.join(map(repr, ATTENTION))}")
         doublings = int(math.log2(strides[-1]))
         if len(channels) > doublings:
             raise ValueError(
-                f"channels: {len(channels)} blocks, but an encoder of stride {strides[-1]} has {doublings}"
+                f"channels = {channels}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
+                f"{doublings}"
             )
         self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
-        # At a stride that several maps have, the last and deepest of them joins.
+        # Of several maps of one stride, the deepest is concatenated.
         self.skips = tuple(
-            max((i for i, s in enumerate(strides) if s == stride), default=None) for stride in self.strides
+            max((i for i, other in enumerate(strides) if other == stride), default=None) for stride in self.strides
         )
         skip_channels = [0 if skip is None else in_channels[skip] for skip in self.skips]
         gate = partial(ATTENTION[attention], reduction=reduction, combine=combine) if attention else nn.Identity
@@ -96,9 +133,17 @@ class UNetHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels[-1], num_classes, kernel, padding=kernel // 2)
 
-    def forward(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i]; size: (H, W) of the image -> logits [B,num_classes,h,w] and
-        embedding [B,channels[-1],h,w] at the last block's stride."""
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+            size: (H, W) of the input in pixels.
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels[-1],h,w], the input of the classifier, at
+            the last block's stride.
+        """
         x = features[-1]
         for block, skip, stride in zip(self.blocks, self.skips, self.strides):
             rows, columns = (-(-side // stride) for side in size)

@@ -2,16 +2,26 @@
 
 from torch import Tensor, nn
 
+from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, resize
 from segkit.registry import HEADS
+from segkit.types import Outputs
 
 
 @HEADS.register
-class UPerHead(nn.Module):
-    """Pyramid pooling on the deepest map, a feature pyramid down to the finest, and all of its maps side by side.
+class UPerHead(Head):
+    """UPerNet head: pyramid pooling on the deepest map, a feature pyramid, and all of its maps concatenated.
 
-    Section 3.2, figure 4, the branch for objects. channels: of every map of the pyramid; bins: cells a side of the
-    pooling grids; num_levels: how many of the backbone's maps take part, counted from the deepest.
+    Section 3.2, figure 4, the branch for objects.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: channels of every map of the pyramid.
+        bins: cells along each side of a pooling grid, one value per grid.
+        num_levels: number of maps that are read, counted from the deepest.
+        dropout: share of channels dropped before the classifier.
+        align_corners: aligns the corner cells when maps are resized.
     """
 
     def __init__(
@@ -38,15 +48,22 @@ class UPerHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features[i]: float [B,in_channels[i],h_i,w_i] -> logits [B,num_classes,h,w], embedding [B,channels,h,w], of
-        the finest map's size."""
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier; both
+            have the size of the finest map that is read.
+        """
         maps = self._pyramid(features[-self.num_levels :])
         embedding = self.dropout(self.merge.over_concat(maps, like=maps[0], align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
     def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
-        """-> float [B,channels,h_i,w_i] for each level, the finest first."""
+        """The pyramid's maps, float [B,channels,h_i,w_i], the finest first."""
         *shallow, deep = features
         maps = [lateral(x) for lateral, x in zip(self.laterals, shallow)]
         maps.append(self.fuse.over_concat([deep, *self.pools(deep)], like=deep, align_corners=self.align_corners))

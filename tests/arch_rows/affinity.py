@@ -1,8 +1,8 @@
-"""Rows of heads with predicted kernels, priors and co-occurrences: CaC-Net, SANet, CPNet, CFNet.
+"""Rows of heads with predicted kernels, context priors and co-occurrences: CaC-Net, SANet, CPNet, CFNet.
 
-CPNet's head has the published count. The others' totals are counted by hand: CaC-Net 9,438,208 + 267,273 (one module,
-published) + 1,024 + 263,168 + 4,719,616 + 9,747; CFNet 9,438,208 + 788,480 (its attention, published) + 263,168 +
-1,050,624 + 32,864 + 1,049,600 + 2 * 19,475; SANet 4,351,488 + 9,438,208 + 3,667 + 13,395.
+CPNet's head has the published count. The totals of the others are counted by hand: CaC-Net 9,438,208 + 267,273 (one
+module, published) + 1,024 + 263,168 + 4,719,616 + 9,747; CFNet 9,438,208 + 788,480 (its attention, published) + 263,168
++ 1,050,624 + 32,864 + 1,049,600 + 2 * 19,475; SANet 4,351,488 + 9,438,208 + 3,667 + 13,395.
 """
 
 from tests.arch_rows.row import R18, Row

@@ -14,14 +14,14 @@ ROWS = {
     "isanet_r50": Row(37_707_398, 11_815_443, 149.7, small=(*R18, "model.head.attention_channels=16")),
     "danet_r50": Row(49_846_574, 23_954_619, 210.8, small=R18),
     "ann_r50": Row(46_228_614, 20_336_659, 185.2, small=(*R18, "model.head.attention_channels=16")),
-    # Published as 42,349,958 and 16,458,003 with the 262,656 of a convolution that is not trained.
+    # The published 42,349,958 and 16,458,003 include the 262,656 of a convolution that is not trained.
     "emanet_r50": Row(42_087_302, 16_195_347, 169.3, small=(*R18, "model.head.attention_channels=32")),
-    # Published as 200.8: only the part of a mask that falls on the map is computed here.
+    # 200.8 GMAC are published; here only the part of a mask that falls on the map is computed.
     "psanet_r50": Row(59_138_694, 33_246_739, small=(*R18, "model.head.mask_size=[17,17]")),
     "ocnet_r50": Row(38_625_670, 10_369_043, small=R18),
     "ocnet_r50_asp": Row(43_444_998, 15_188_371, small=R18),
     "ocnet_r50_pyramid": Row(43_487_110, 15_230_483, small=R18),
-    # On ResNet-101 the published 55,516,294 and 12,996,902.
+    # With ResNet-101 it has the published 55,516,294 and 12,996,902.
     "ocrnet_r50": Row(36_524_166, 12_996_902, small=(*R18, "model.head.relation_channels=16")),
     "ocrnet_hr18": Row(
         12_080_036, 2_517_776, 53.3, small=(*HR4, "model.head.channels=32", "model.head.coarse_channels=60")

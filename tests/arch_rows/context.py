@@ -1,4 +1,4 @@
-"""Context heads and real-time nets, the rows of tests/archs_table_context.py in the contract."""
+"""Rows of context heads and real-time networks, made from tests/archs_table_context.py."""
 
 from tests.arch_rows.row import Row
 from tests.archs_table_context import CONTEXT

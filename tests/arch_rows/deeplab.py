@@ -1,4 +1,4 @@
-"""Rows of the first DeepLabs and of what was built upon them: wider context, several scales, dense pyramids, height."""
+"""Rows of DeepLabv1 and v2 and of ParseNet, attention to scale, DenseASPP and HANet, which build on DeepLab."""
 
 from tests.arch_rows.row import R18, Row
 
@@ -13,7 +13,7 @@ ROWS = {
     "deeplab_v2_r101": Row(44_048_532, 1_548_372, classes=21, small=R18[:2]),
     "deeplab_v2_r101_msc": Row(44_048_532, 1_548_372, classes=21, small=R18[:2]),
     "deeplab_v2_vgg16": Row(37_877_652, 23_162_964, classes=21, small=(*VGG, "model.head.hidden=16")),
-    # DeepLab-LargeFOV with twice 1,024 factors and as many more weights per class; late fusion has 21 more biases.
+    # As DeepLab-LargeFOV, plus 2 * 1,024 scales and 1,024 weights per class; late fusion has 21 more biases.
     "parsenet_vgg16": Row(20_528_981, 5_814_293, classes=21, small=FOV),
     "parsenet_vgg16_late": Row(20_529_002, 5_814_314, classes=21, small=FOV),
     "attention_to_scale_vgg16": Row(
@@ -21,6 +21,6 @@ ROWS = {
     ),
     "denseaspp_densenet121": Row(8_280_851, 1_329_043, 38.6, small=(*DENSE, "model.head.hidden=16")),
     "denseaspp_densenet161": Row(35_395_427, 8_927_843, 154.9, small=(*DENSE, "model.head.hidden=16")),
-    # Of the head the published 605,703 are attention.
+    # 605,703 parameters of the head are attention, the published count.
     "hanet_r101": Row(64_802_637, 17_449_338, small=R18),
 }

@@ -17,7 +17,7 @@ ROWS = {
     "deeplabv3plus_xception65": Row(41_054_899, 3_187_587, small=XCEPTION),
     "deeplabv3plus_efficientnet-lite0": Row(3_866_435, 907_587, small=(*LITE, "model.head.channels=32")),
     "unet_r34": Row(24_437_819, 3_153_147, 31.6, classes=11, small=UNET18),
-    # segmentation_models counts 24,551,810: 195 of them belong to a gate that is never used.
+    # segmentation_models has 24,551,810, of which 195 belong to a gate that is never used.
     "unet_r34_scse": Row(24_551_615, 3_266_943, classes=11, small=UNET18),
     "unet_efficientnet-lite0": Row(5_199_611, 2_240_763, classes=11, small=(*LITE, UNET18[-1])),
     "unet_original": Row(31_032_915, 1_235, small=NARROW),

@@ -1,4 +1,4 @@
-"""Rows of the models that answer with instances; their contract is tests/instances/test_instance_archs.py."""
+"""Rows of models that find instances; their contract is tests/instances/test_instance_archs.py."""
 
 from tests.arch_rows.row import Row
 
@@ -25,11 +25,11 @@ CONDINST = (
 )
 
 ROWS = {
-    # published: 35.8153, 57.0281, 43.9726, 47.4239, 215.4731 and 34.0855 million that are trained
+    # Published: 35.8153, 57.0281, 43.9726, 47.4239, 215.4731 and 34.0855 million trainable parameters.
     "boxlevelset_r50": Row(35_815_253, 9_188_181, classes=80, small=SOLO, is_map=False),
     "boxlevelset_r101_dcn": Row(57_028_050, 10_122_678, classes=80, small=SOLO, is_map=False),
     "box2mask_c_r50": Row(35_815_253, 9_188_181, classes=80, small=SOLO, is_map=False),
-    # towers 8,261,632 and 8,270,848, their ends 368,720 and 1,179,904, mask features 1,659,392
+    # Towers 8,261,632 and 8,270,848, their last convolutions 368,720 and 1,179,904, mask features 1,659,392.
     "discobox_r50": Row(46_367_568, 19_740_496, classes=80, small=DISCO, is_map=False),
     "box2mask_r50": Row(43_972_562, 20_517_650, classes=80, small=(*R18, *QUERIES), is_map=False),
     "box2mask_swin_t": Row(47_423_948, 19_903_250, classes=80, small=QUERIES, is_map=False),

@@ -1,4 +1,4 @@
-"""Rows of the models that read clicks."""
+"""Rows of models that take clicks."""
 
 import torch
 from torch import Tensor
@@ -14,11 +14,18 @@ HR4 = (
 )
 R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "model.head.channels=16")
 R26 = ("model.backbone.name='resnet26t'", "model.guidance_channels=32", *R18[1:])
-"""Of a deep stem of 64 channels, half of which see the clicks: as 64 of 128 in the nets themselves."""
+"""The deep stem has 64 channels, half of which take the clicks; in the full networks 64 of 128 do."""
 
 
 def clicked(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """image: [B,3,H,W] -> the image, two clicks per sign of which one is empty, and what a round before might say."""
+    """Makes the arguments of a click model.
+
+    Args:
+        image: [B,3,H,W].
+
+    Returns:
+        The image, two clicks per sign of which one is empty, and a mask for the previous prediction.
+    """
     batch, _, height, width = image.shape
     rows = [[height // 3, width // 2, 0], [-1, -1, -1], [height - 1, 0, 1], [3, width - 2, 2]]
     clicks = torch.tensor(rows, dtype=torch.float32, device=image.device).expand(batch, -1, -1)
@@ -26,7 +33,7 @@ def clicked(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 ROWS = {
-    # The HRNets' published counts (14.50, 25.04, 67.59) hold work whose result is the same for all positions.
+    # The published counts of the HRNets (14.50, 25.04, 67.59) include work whose result is equal at all positions.
     "ritm_hrnet18s": Row(4_220_047, 349_982, 14.120, classes=1, small=HR4, inputs=clicked),
     "ritm_hrnet18": Row(10_032_019, 460_414, 24.331, classes=1, small=HR4, inputs=clicked),
     "ritm_hrnet32": Row(30_951_363, 1_636_482, 64.830, classes=1, small=HR4, inputs=clicked),

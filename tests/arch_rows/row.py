@@ -1,4 +1,4 @@
-"""What the contract of tests/test_archs.py expects of one model config, and options several rows share."""
+"""What the contract test tests/test_archs.py expects of one model config, and options that several rows share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +9,26 @@ SIZES = ((65, 97), (128, 160))
 
 
 def image_alone(image: Tensor) -> tuple[Tensor, ...]:
-    """What most models read."""
+    """The arguments of most models: the image alone."""
     return (image,)
 
 
 @dataclass(frozen=True)
 class Row:
-    """total, head: trainable parameters with `classes` classes, auxiliary heads included in the total;
-    gmac: 1e9 multiply-additions of one 512 x 512 image in eval, None where nothing is published;
-    small: options that make the model quick without changing its kind; sizes: image sizes it declares to take;
-    branch: before the names of the outputs that are the head's own, "" for those without a branch;
-    inputs: the arguments of the model for an image; is_map: whether it answers with one map of logits (instances have
-    the contract of tests/instances/test_instance_archs.py); no_compile, no_export: why torch.compile or torch.export
-    cannot take it, "" where they can."""
+    """What is expected of one model config.
+
+    Attributes:
+        total, head: numbers of trainable parameters with `classes` classes; the total includes auxiliary heads.
+        gmac: 1e9 multiply-additions of one 512 x 512 image in evaluation mode; None where nothing is published.
+        classes: number of classes.
+        small: options that make the model small and quick but keep its structure.
+        sizes: image sizes that the model takes; the tests run at these.
+        inputs: makes the arguments of the model from an image.
+        branch: prefix of the outputs of the head proper, such as "scale0."; "" for models without branches.
+        is_map: whether the model gives one map of logits; models of instances have their own contract,
+            tests/instances/test_instance_archs.py.
+        no_compile, no_export: why torch.compile or torch.export cannot take the model; "" where they can.
+    """
 
     total: int
     head: int

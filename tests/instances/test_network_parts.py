@@ -9,7 +9,7 @@ from torch import nn
 
 from segkit.archs.condinst import CondInstHead
 from segkit.archs.fpn import FPN
-from segkit.archs.mask2former import Mask2FormerHead, places_blocked
+from segkit.archs.mask2former import Mask2FormerHead, blocked_positions
 from segkit.archs.solov2 import SOLOv2Head
 from segkit.backbones.timm_detection import TimmDetection
 from segkit.backbones.timm_swin import Block
@@ -89,7 +89,7 @@ def test_positions_by_hand():
 def test_a_query_without_a_mask_sees_everything():
     logits = torch.full((1, 2, 4, 4), -1.0)
     logits[0, 0, :2] = 1.0
-    blocked = places_blocked(logits, (2, 2))
+    blocked = blocked_positions(logits, (2, 2))
     assert blocked.tolist() == [[[False, False, True, True], [False] * 4]]
 
 
