@@ -24,11 +24,11 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)
 CONFIGS = {re.match(r"# (\S+)\n", text)[1]: text for kind, text in BLOCKS if kind == "python" and text[0] == "#"}
 SNIPPET = next(text for kind, text in BLOCKS if kind == "python" and "add_classes(" in text)
 COMMANDS = [
-    line.removeprefix("python tools/")
+    line.removeprefix("segkit ")
     for kind, text in BLOCKS
-    if not kind
+    if kind == "sh"
     for line in text.splitlines()
-    if line.startswith("python tools/")
+    if line.startswith("segkit ")
 ]
 MODEL = ["model.backbone.name=resnet18", "model.backbone.pretrained=none", "model.head.channels=[8,8,8,8,8]"]
 SMALL = [
@@ -79,8 +79,8 @@ def there(place, monkeypatch):
 
 def run(command: str) -> None:
     words = shlex.split(command)
-    small = ["--cfg-options", *SMALL] if words[0] == "train.py" else []
-    assert main([words[0].removesuffix(".py"), *words[1:], *small]) == 0, command
+    small = ["--cfg-options", *SMALL] if words[0] == "train" else []
+    assert main([*words, *small]) == 0, command
 
 
 def tutorial() -> list[str]:
@@ -89,7 +89,7 @@ def tutorial() -> list[str]:
 
 def test_the_check_of_the_tutorial(capsys):
     names = [command.split()[0] for command in tutorial()]
-    assert names == ["train.py", "train.py", "test.py", "predict.py", "train.py"]
+    assert names == ["train", "train", "test", "predict", "train"]
     run(tutorial()[0])
     said = capsys.readouterr().out
     assert "images that a step trains on, of 2: step 0 0 (0 %), step 1 2 (100 %)" in said and "warning" not in said
@@ -116,7 +116,7 @@ def test_the_quickstart(place):
         "train.dataset.length=200",
         "val.dataset.length=20",
     ]
-    assert main(["train", *shlex.split(command)[1:], "--cfg-options", *few]) == 0
+    assert main([*shlex.split(command), "--cfg-options", *few]) == 0
     assert (place / "work_dirs/incremental/pictures/steps.png").is_file()
 
 

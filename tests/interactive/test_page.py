@@ -20,20 +20,20 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)
 CONFIGS = {re.match(r"# (\S+)\n", text)[1]: text for kind, text in BLOCKS if kind == "python" and text[0] == "#"}
 SNIPPET = next(text for kind, text in BLOCKS if kind == "python" and "click_predictor" in text)
 COMMANDS = [
-    line.removeprefix("python tools/")
+    line.removeprefix("segkit ")
     for kind, text in BLOCKS
-    if not kind
+    if kind == "sh"
     for line in text.splitlines()
-    if line.startswith("python tools/")
+    if line.startswith("segkit ")
 ]
 SMALL = "model.backbone.width=4 model.head.ocr_width=8 model.backbone.pretrained=none train.workers=0 val.workers=0"
 FEW = "inference.clicks.zoom=none inference.clicks.max_clicks=2"
 EXTRA = {
-    "train.py configs/quickstart": f"loop.steps=1 loop.eval_every=1 val.dataset.length=2 {FEW}",
-    "test.py none": "test.dataset.length=2",
-    "train.py cells.py --check": SMALL,
-    "train.py cells.py": f"{SMALL} crop_size=(48,64) loop.steps=1 train.batch_size=2 runner.iterations=1 {FEW}",
-    "test.py configs/interactive": f"test.GrabCut.workers=0 {FEW}",
+    "train segkit:quickstart": f"loop.steps=1 loop.eval_every=1 val.dataset.length=2 {FEW}",
+    "test work_dirs": "test.dataset.length=2",
+    "train cells.py --check": SMALL,
+    "train cells.py": f"{SMALL} crop_size=(48,64) loop.steps=1 train.batch_size=2 runner.iterations=1 {FEW}",
+    "test coco_lvis": f"test.GrabCut.workers=0 {FEW}",
 }
 """What makes a command of the page a matter of seconds, by its beginning; the longest beginning counts."""
 
@@ -74,7 +74,7 @@ def run(command: str) -> None:
     """A command of the page, with what makes it small."""
     beginnings = sorted((start for start in EXTRA if command.startswith(start)), key=len)
     words = shlex.split(command) + (["--cfg-options", *EXTRA[beginnings[-1]].split()] if beginnings else [])
-    assert main([words[0].removesuffix(".py"), *words[1:]]) == 0, command
+    assert main(words) == 0, command
 
 
 def find(start: str) -> str:
@@ -109,31 +109,31 @@ def test_the_snippet_for_notebooks():
 
 
 def test_commands_of_the_page(place):
-    run(find("train.py cells.py --check"))
-    run(find("convert.py"))
-    run(find("test.py configs/interactive"))
+    run(find("train cells.py --check"))
+    run(find("convert"))
+    run(find("test coco_lvis"))
     scores = json.loads((place / "grabcut.json").read_text())["GrabCut"]
     assert [len(item["clicks"]) for item in scores["items"]] == [2] and (place / "pictures/GrabCut").is_dir()
     (place / "other").mkdir()
     shutil.copy(place / "grabcut.json", place / "other/metrics.json")
-    run(find("analyze.py"))
+    run(find("analyze"))
     assert (place / "curves.png").is_file()
 
 
 def test_refinement_by_an_override(place):
     """It takes gradients, in an evaluation that otherwise takes none."""
     options = f"test.GrabCut.workers=0 {FEW} inference.clicks.brs=RGB-BRS inference.clicks.brs_evaluations=2"
-    words = shlex.split(find("test.py configs/interactive"))
-    assert main(["test", *words[1:], "--cfg-options", *options.split()]) == 0
+    words = shlex.split(find("test coco_lvis"))
+    assert main([*words, "--cfg-options", *options.split()]) == 0
     scores = json.loads((place / "grabcut.json").read_text())["GrabCut"]
     assert [len(item["clicks"]) for item in scores["items"]] == [2]
 
 
 @pytest.mark.slow
 def test_trainings_of_the_page(place):
-    run(find("train.py configs/quickstart"))
-    run(find("test.py none"))
-    run(next(command for command in COMMANDS if command == "train.py cells.py"))
+    run(find("train segkit:quickstart"))
+    run(find("test work_dirs"))
+    run(next(command for command in COMMANDS if command == "train cells.py"))
     assert (place / "work_dirs/cells/last.pt").is_file()
 
 
