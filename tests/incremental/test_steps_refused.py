@@ -54,7 +54,7 @@ def with_head(name: str, **runner) -> dict:
         (config([dict(MIB[0], on=["logits", "teacher.logit"])]), r"losses\.0\.on = 'teacher\.logit'.*mean 'logits'"),
         (
             config([*MIB, dict(type="FeatureMSE", on=["features.9", "teacher.features.9"], at="native")]),
-            r"losses\.2\.on = 'features\.9': there is no such output.*features\.0",
+            r"losses\.2\.on = 'features\.9': no such output.*features\.0",
         ),
         (config(later=dict(loop=dict(stepz=3))), "stepz.*did you mean 'steps'"),
         (config(later=dict(optimizer=dict(lrr=1))), "lrr"),
@@ -77,7 +77,7 @@ def test_what_only_a_later_step_would_meet(cfg, message, tmp_path):
             dict(type="EWC", importence=3),
             r"regulariser\.importence: EWC takes no such argument; did you mean 'importance'",
         ),
-        (dict(importance=3), r"regulariser\.type = None; there are EWC"),
+        (dict(importance=3), r"regulariser\.type = None: must be one of EWC"),
         (dict(type="ECW"), "did you mean 'EWC'"),
     ],
 )

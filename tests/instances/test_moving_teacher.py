@@ -57,5 +57,5 @@ def test_the_average_is_resumed():
 
 def test_decays_and_steps_outside_their_range_are_refused():
     for decay, start in ((1.0, 0), (0.0, 0), (0.9, -1)):
-        with pytest.raises(ValueError, match="a decay is between 0 and 1"):
+        with pytest.raises(ValueError, match="the decay must be between 0 and 1"):
             MovingTeacher(decay, start)

@@ -120,7 +120,7 @@ def test_bad_configs_are_named():
         build_model(model_section(scheme="Conv2S"))
     with pytest.raises(ConfigError, match=r"model.guidance_channels = 64: the stem has 8"):
         build_model(model_section(guidance_channels=64))
-    with pytest.raises(ConfigError, match=r"previous_dropout = 2: it is a probability"):
+    with pytest.raises(ConfigError, match=r"previous_dropout = 2: must be a probability"):
         Interactive(previous_dropout=2)
     data = batch()
     del data["clicks"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from segkit.api import click_predictor
 from segkit.models.segmentor import Segmentor
 from segkit.registry import ConfigError
+from segkit.runners.interactive.advance import Advance, Session, click_rows
 from segkit.runners.interactive.clicker import Click
-from segkit.runners.interactive.predictor import Advance, Session, click_rows
 from segkit.runners.interactive.zoom import (
     Box,
     boxes_above,
@@ -119,7 +119,7 @@ def test_models_and_options_that_do_not_fit():
         click_predictor(Segmentor(1, TinyBackbone(), TinyHead((8,), 1)))
     with pytest.raises(ConfigError, match="did you mean 'clicks_limit'"):
         click_predictor(Echo(), click_limit=3)
-    with pytest.raises(ConfigError, match="choose None or one of RGB-BRS"):
+    with pytest.raises(ConfigError, match="must be None or one of RGB-BRS"):
         click_predictor(Echo(), brs="f-BRS")
 
 

@@ -1,10 +1,12 @@
-"""Penalties on weights that leave their place of the step before: EWC, Path Integral, Riemannian Walk.
+"""Penalties on weights that move away from those of the step before: EWC, Path Integral, Riemannian Walk.
 
-In the forms that MiB's code compares with. All three watch the gradient of the losses at each iteration of a step, and
-from the next step on penalise (p - p_old)^2 by the importance so found, scaled per tensor to 0..1.
+In the forms that MiB's code compares with. All three observe the gradient of the losses at each iteration of a step.
+From the next step on they penalize (p - p_old)^2, weighted by the importance found so, which is scaled per tensor to
+0..1.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +15,25 @@ EPSILON = 1e-8
 
 
 class Regulariser:
-    """What the three share: whose weights are watched, and the penalty.
+    """Base of the regularisers: the penalty, and which weights are observed.
 
-    model: the bare module as its step begins; old: state dict of the model of the step before, None in step 0; saved:
-    state_dict() of that step's regulariser at its end. Without one of the two there is no penalty, only watching.
-    Parameters that are new in this step have no penalty. importance: factor of the penalty; normalize: scale the
-    importance of each tensor to 0..1. ValueError where saved is another regulariser's or a shape changed.
+    Parameters that are new in this step have no penalty. Every process holds the same state, as all see the same
+    averaged gradient.
 
-    Every process holds the same state, as all see the same averaged gradient.
+    Args:
+        model: the bare module as its step begins.
+        old: state dict of the model of the step before, None in step 0.
+        saved: state_dict() of that step's regulariser at its end. Without `old` or `saved` gradients are observed, and
+            there is no penalty.
+        importance: factor of the penalty.
+        normalize: whether the importance of each tensor is scaled to 0..1.
+
+    Attributes:
+        anchors: weights of the step before by the parameter's name, from which the distance is measured.
+        weights: importance of each weight in the penalty, by the parameter's name.
+
+    Raises:
+        ValueError: `saved` is another regulariser's, or a parameter changed its shape.
     """
 
     def __init__(
@@ -28,7 +41,7 @@ class Regulariser:
         model: nn.Module,
         old: dict[str, Tensor] | None = None,
         *,
-        saved: dict | None = None,
+        saved: dict[str, Any] | None = None,
         importance: float = 100.0,
         normalize: bool = True,
     ):
@@ -36,29 +49,42 @@ class Regulariser:
             raise ValueError(f"the step before saved the state of {saved['name']}, this step has {self.name}")
         self.importance, self.normalize = importance, normalize
         self.anchors = {} if old is None else _anchors(model, old)
-        self.weights: dict[str, Tensor] = {}  # by parameter, of the penalty
+        self.weights: dict[str, Tensor] = {}
 
     @property
     def name(self) -> str:
-        """What the penalty is called in the log."""
+        """Name of the penalty in the log."""
         return type(self).__name__
 
     def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
-        """Watches the gradients, which hold the losses' alone, then adds the penalty's.
+        """Observes the gradients of the losses, then adds that of the penalty to them.
 
-        model: the bare module, its gradients unscaled -> {name: penalty, float32 []}, {} where there is none. A
-        gradient that is not finite (a step that the scaler of float16 skips) is not watched.
+        Gradients that are not finite (a step that the scaler of float16 skips) are not observed.
+
+        Args:
+            model: the bare module, its gradients unscaled.
+
+        Returns:
+            The penalty by its name, float32 []; {} where there is none.
         """
         gradients = {name: p.grad for name, p in _trainable(model) if p.grad is not None}
         if gradients:
             is_finite = torch.stack([grad.isfinite().all() for grad in gradients.values()]).all()
             gradients = {name: torch.where(is_finite, grad, 0) for name, grad in gradients.items()}
-            self._watch(dict(_trainable(model)), gradients, is_finite)
+            self._observe(dict(_trainable(model)), gradients, is_finite)
         return self._penalise(model)
 
-    def _watch(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
-        """gradients: of those parameters that have one; is_finite: bool [], where False all gradients are 0."""
-        raise NotImplementedError
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what the next step and a resumed run need, plain types and tensors by the parameter's name."""
+        raise NotImplementedError(f"{type(self).__name__} gives no state_dict()")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the state of the same step."""
+        raise NotImplementedError(f"{type(self).__name__} gives no load_state_dict()")
+
+    def _observe(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
+        """gradients: of those parameters that have one; is_finite: bool []; where False all gradients are 0."""
+        raise NotImplementedError(f"{type(self).__name__} gives no _observe()")
 
     @torch.no_grad()
     def _penalise(self, model: nn.Module) -> dict[str, Tensor]:
@@ -79,11 +105,18 @@ class Regulariser:
 
 
 class EWC(Regulariser):
-    """Elastic weight consolidation: the importance is a running mean of squared gradients.
+    """Elastic weight consolidation: the importance is a running mean of squared gradients (the Fisher information).
 
-    Kirkpatrick et al., PNAS 2017, https://arxiv.org/abs/1612.00796; running as in Chaudhry et al., ECCV 2018,
-    https://arxiv.org/abs/1801.10112, section 4.1. F starts at 1 and becomes alpha g^2 + (1 - alpha) F at every
-    iteration; the next step goes on from it. MiB's table has importance 500.
+    The mean F starts at 1 and becomes alpha g^2 + (1 - alpha) F at every iteration; the next step continues from it.
+
+    Kirkpatrick et al., PNAS 2017, https://arxiv.org/abs/1612.00796; the running mean as in Chaudhry et al., ECCV 2018,
+    https://arxiv.org/abs/1801.10112, section 4.1.
+
+    Args:
+        model, old, saved: as in Regulariser.
+        importance: factor of the penalty; 500 in MiB's table.
+        alpha: weight of the newest squared gradient in the mean, 0..1.
+        normalize: whether the importance of each tensor is scaled to 0..1.
     """
 
     def __init__(
@@ -91,7 +124,7 @@ class EWC(Regulariser):
         model: nn.Module,
         old: dict[str, Tensor] | None = None,
         *,
-        saved: dict | None = None,
+        saved: dict[str, Any] | None = None,
         importance: float = 500.0,
         alpha: float = 0.9,
         normalize: bool = True,
@@ -101,24 +134,30 @@ class EWC(Regulariser):
         self.fisher = _continued(model, None if saved is None else saved["fisher"], start=1.0)
         self.weights = {} if saved is None else self._scaled(_on_device(saved["fisher"], model))
 
-    def _watch(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
+    def _observe(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
         _update_fisher(self.fisher, gradients, self.alpha * is_finite)
 
-    def state_dict(self) -> dict:
-        """name, fisher: by parameter."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns "name", and "fisher" by parameter."""
         return {"name": self.name, "fisher": self.fisher}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Takes back the state of the same step."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the state of the same step."""
         _load(self.fisher, state["fisher"])
 
 
 class PI(Regulariser):
-    """Path integral: the importance is what the loss fell along each weight's way, by the square of its length.
+    """Path integral: the importance is the fall of the loss along a weight's path over its squared displacement.
 
-    Zenke et al., Continual Learning Through Synaptic Intelligence, ICML 2017, https://arxiv.org/abs/1703.04200. Each
-    iteration adds g (p_before - p), where p_before is the weight one iteration earlier; the importance at the end is
-    max(0, sum / ((p - p_start)^2 + 1e-20)) plus that of the steps before. MiB's table has importance 500.
+    Each iteration adds g (p_before - p), where p_before is the weight one iteration earlier. The importance at the end
+    is max(0, sum / ((p - p_start)^2 + 1e-20)) plus that of the steps before.
+
+    Zenke et al., Continual Learning Through Synaptic Intelligence, ICML 2017, https://arxiv.org/abs/1703.04200.
+
+    Args:
+        model, old, saved: as in Regulariser.
+        importance: factor of the penalty; 500 in MiB's table.
+        normalize: whether the importance of each tensor is scaled to 0..1.
     """
 
     def __init__(
@@ -126,7 +165,7 @@ class PI(Regulariser):
         model: nn.Module,
         old: dict[str, Tensor] | None = None,
         *,
-        saved: dict | None = None,
+        saved: dict[str, Any] | None = None,
         importance: float = 500.0,
         normalize: bool = True,
     ):
@@ -140,7 +179,7 @@ class PI(Regulariser):
         self.weights = self._scaled(self.old_score)
 
     @torch.no_grad()
-    def _watch(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
+    def _observe(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
         for name, gradient in gradients.items():
             if name in self.before:
                 self.delta[name].addcmul_(gradient, self.before[name] - parameters[name])
@@ -148,34 +187,45 @@ class PI(Regulariser):
 
     @torch.no_grad()
     def score(self) -> dict[str, Tensor]:
-        """The importance of each parameter as it stands now."""
+        """Returns the importance so far, by parameter."""
         score = {}
         for name, parameter in self.parameters.items():
-            own = self.delta[name] / ((parameter - self.start[name]).square() + 1e-20)
-            score[name] = torch.where(own > 0, own, 0.0)
+            value = self.delta[name] / ((parameter - self.start[name]).square() + 1e-20)
+            score[name] = torch.where(value > 0, value, 0.0)
             if name in self.old_score:
                 score[name] += self.old_score[name]
         return score
 
-    def state_dict(self) -> dict:
-        """name, score: for the next step; delta, before, start (of parameters the step before has not): to resume."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns "name" and "score" for the next step; "delta", "before" and "start" for a resumed run.
+
+        "start" holds the parameters that are new in this step; the others start at the weights of the step before.
+        """
         start = {name: value for name, value in self.start.items() if name not in self.anchors}
         return {"name": self.name, "score": self.score(), "delta": self.delta, "before": self.before, "start": start}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Takes back the state of the same step."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the state of the same step."""
         _load(self.delta, state["delta"])
         _load(self.start, state["start"])
         self.before = {name: value.to(self.start[name].device, copy=True) for name, value in state["before"].items()}
 
 
 class RW(Regulariser):
-    """Riemannian walk: EWC's importance plus a score of what the loss fell, by the distance walked on the way.
+    """Riemannian walk: EWC's importance plus a score of the fall of the loss over the distance that a weight moved.
 
-    Chaudhry et al., ECCV 2018, https://arxiv.org/abs/1801.10112, section 4. F as EWC's; every `interval` iterations,
-    before F moves, the score grows by g (p_before - p) / (F (p - p_before)^2 / 2 + 1e-8), where p_before is the weight
-    `interval` iterations earlier. At the end it is max(0, score), averaged with that of the step before. The penalty's
-    weight is the sum of both, each scaled. MiB's table has importance 100.
+    F is EWC's. Every `interval` iterations, before F is updated, the score grows by
+    g (p_before - p) / (F (p - p_before)^2 / 2 + 1e-8), where p_before is the weight `interval` iterations earlier. At
+    the end it is max(0, score), averaged with that of the step before. The importance is the sum of both, each scaled.
+
+    Chaudhry et al., ECCV 2018, https://arxiv.org/abs/1801.10112, section 4.
+
+    Args:
+        model, old, saved: as in Regulariser.
+        importance: factor of the penalty; 100 in MiB's table.
+        alpha: weight of the newest squared gradient in F, 0..1.
+        interval: iterations between two updates of the score.
+        normalize: whether F and score of each tensor are scaled to 0..1.
     """
 
     def __init__(
@@ -183,7 +233,7 @@ class RW(Regulariser):
         model: nn.Module,
         old: dict[str, Tensor] | None = None,
         *,
-        saved: dict | None = None,
+        saved: dict[str, Any] | None = None,
         importance: float = 100.0,
         alpha: float = 0.9,
         interval: int = 10,
@@ -201,7 +251,7 @@ class RW(Regulariser):
             self.weights = {n: value + scores[n] if n in scores else value for n, value in fisher.items()}
 
     @torch.no_grad()
-    def _watch(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
+    def _observe(self, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor], is_finite: Tensor) -> None:
         if self.count % self.interval == 0:
             for name, gradient in gradients.items():
                 if name in self.before:
@@ -213,14 +263,14 @@ class RW(Regulariser):
         _update_fisher(self.fisher, gradients, self.alpha * is_finite)
 
     def score(self) -> dict[str, Tensor]:
-        """The score of each parameter as it stands now."""
+        """Returns the score so far, by parameter."""
         score = {name: value.clamp_min(0) for name, value in self.walked.items()}
         for name in score.keys() & self.old_score.keys():
             score[name] = 0.5 * (score[name] + self.old_score[name])
         return score
 
-    def state_dict(self) -> dict:
-        """name, fisher, score: for the next step; walked, before, count: to resume."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns "name", "fisher", "score" for the next step; "walked", "before", "count" for a resumed run."""
         return {
             "name": self.name,
             "fisher": self.fisher,
@@ -230,21 +280,22 @@ class RW(Regulariser):
             "count": self.count,
         }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Takes back the state of the same step."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the state of the same step."""
         _load(self.fisher, state["fisher"])
         _load(self.walked, state["walked"])
         self.before = {name: value.to(self.walked[name].device, copy=True) for name, value in state["before"].items()}
         self.count = state["count"]
 
 
-REGULARISERS = {"EWC": EWC, "PI": PI, "RW": RW}
+REGULARISERS: dict[str, type[Regulariser]] = {"EWC": EWC, "PI": PI, "RW": RW}
+"""The regularisers by the `type` of runner.regulariser."""
 
 
 def min_max(values: Tensor) -> Tensor:
-    """-> values between 0 and 1, of the same shape: (v - least) / (most - least + 1e-8)."""
-    least, most = values.aminmax()
-    return (values - least) / (most - least + EPSILON)
+    """Scales values to 0..1: (v - smallest) / (largest - smallest + 1e-8)."""
+    smallest, largest = values.aminmax()
+    return (values - smallest) / (largest - smallest + EPSILON)
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -252,7 +303,7 @@ def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _anchors(model: nn.Module, old: dict[str, Tensor]) -> dict[str, Tensor]:
-    """-> copies of the old values of those parameters that the old model has, on their device."""
+    """Copies of the weights of the step before, on the device of the parameters of the same names."""
     anchors = {}
     for name, parameter in model.named_parameters():
         if name not in old:
@@ -260,20 +311,20 @@ def _anchors(model: nn.Module, old: dict[str, Tensor]) -> dict[str, Tensor]:
         if old[name].shape != parameter.shape:
             raise ValueError(
                 f"{name} is {tuple(parameter.shape)}, in the step before it was {tuple(old[name].shape)}: "
-                "a head that grows by a classifier of its own for each step keeps the shapes"
+                "use a head that grows by one classifier per step, which keeps the shapes"
             )
         anchors[name] = old[name].detach().to(parameter.device, parameter.dtype, copy=True)
     return anchors
 
 
 def _on_device(values: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """-> copies on the device of the parameters of the same names; others are left out."""
+    """Copies on the device of the parameters of the same names; others are left out."""
     parameters = dict(model.named_parameters())
     return {n: value.to(parameters[n].device, copy=True) for n, value in values.items() if n in parameters}
 
 
 def _continued(model: nn.Module, values: dict[str, Tensor] | None, *, start: float) -> dict[str, Tensor]:
-    """-> one tensor per trainable parameter: a copy of the value of its name, or all `start`."""
+    """One tensor per trainable parameter: a copy of the value of its name, or filled with `start`."""
     known = {} if values is None else _on_device(values, model)
     return {n: known[n] if n in known else torch.full_like(p, start, requires_grad=False) for n, p in _trainable(model)}
 
@@ -289,6 +340,6 @@ def _remember(before: dict[str, Tensor], parameters: dict[str, nn.Parameter], gr
         before[name] = before[name].copy_(value) if name in before else value.clone()
 
 
-def _load(into: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+def _load(target: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     for name, value in values.items():
-        into[name].copy_(value)
+        target[name].copy_(value)

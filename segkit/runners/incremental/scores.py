@@ -1,8 +1,8 @@
-"""What the steps of a run came to: a table, a plot and metrics.json, renewed after every step."""
+"""Scores of the class steps of a run: a table, a plot and metrics.json, written again after every step."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segkit import dist
 from segkit.engine.hooks import Hook
@@ -14,20 +14,28 @@ if TYPE_CHECKING:
     from segkit.engine.loop import Loop
 
 FILE = "scores.json"
-"""A step's record in its folder; metrics.json there is what the test command writes."""
+"""A step's record in its folder; metrics.json there is written by `segkit test`."""
 
 
 class StepScores(Hook):
-    """Writes the scores of each step's last evaluation to its folder, and those of all steps so far, read from their
-    folders, to the run's: metrics.json, pictures/steps.png. start: checkpoint that stands for the first step; its
-    scores lie beside it where it is another run's first step."""
+    """Writes the scores of each step's last evaluation, and a summary of all steps so far.
+
+    A step's scores go to scores.json in its folder. The summary is made from these files and goes to the run's folder:
+    metrics.json and pictures/steps.png.
+
+    Args:
+        start: checkpoint that replaces the training of the first step. Where it is another run's first step, its
+            scores lie beside it.
+    """
 
     def __init__(self, start: Path | None = None):
         self.start = start
 
-    def after_eval(self, loop: "Loop", scores: dict) -> None:
-        """Of the step's last evaluation, at once: a run that is stopped during it has no other. Nothing where the
-        validation has other metrics than IncrementalIoU."""
+    def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
+        """Writes the files after the step's last evaluation; nothing where IncrementalIoU is not among the metrics.
+
+        It does not wait for the end of the step, which a run that is stopped during this evaluation does not reach.
+        """
         if not dist.is_main() or loop.step < loop.total_steps or "mIoU_old" not in scores:
             return
         # how fast the evaluation was is no score, and differs between two runs of the same numbers
@@ -38,19 +46,20 @@ class StepScores(Hook):
         if self.start is not None:
             folders[0] = self.start.parent
         records = [read(folder / FILE, step) for step, folder in enumerate(folders)]
-        result = summary([one for one in records if one is not None])
+        result = summary([step_scores for step_scores in records if step_scores is not None])
         write(loop.work_dir / "metrics.json", result)
         print(steps_table(result["steps"]), flush=True)
         plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
 
 
-def read(path: Path, step: int) -> dict | None:
-    """-> the record of this step; None where there is no file, or one with scores of something else."""
+def read(path: Path, step: int) -> dict[str, Any] | None:
+    """Reads the record of a step; None where there is no file, or one with scores of another step."""
     if not path.exists():
         return None
     content = json.loads(path.read_text())
     return content if content.get("step") == step else None
 
 
-def write(path: Path, content: dict) -> None:
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file; makes its folder."""
     write_whole(path, json.dumps(content, indent=1) + "\n")

@@ -1,40 +1,48 @@
-"""How masks grow out of boxes while a network learns: the same images at every tenth of a run. n objects."""
+"""Pictures of how masks improve during training: the same images at every tenth of a run. n objects."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from segkit import dist
 from segkit.data.loader import EvalItems, collate_eval, to_device
 from segkit.engine.hooks import Hook
 from segkit.engine.setup import build_transforms
-from segkit.runners.instances.pictures import Objects, original
-from segkit.types import Batch, Prediction, Sample
+from segkit.runners.instances.pictures import original
+from segkit.types import RLE, Batch, Color, InstancePrediction, Prediction, Sample
 from segkit.viz import draw
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
 
 PARTS = 10
+"""Equal parts of the run, after each of which the images are drawn."""
+
 LEAST_OVERLAP = 0.3
-"""IoU of a box found and a true one, below which nothing of that object is drawn."""
+"""IoU of a predicted and a true box, below which no mask is drawn for that object."""
 
 
 class Growth(Hook):
-    """Draws `count` images, spread over the validation data (the training data where there is none), after the first
-    step and after every tenth of the run: each true box, and the mask whose box is nearest to it, whatever its score.
+    """Draws the masks of some images after the first step and after every tenth of the run.
 
-    One column per time; growth.png in the run's folder holds all of them, pictures/growth each, so that a resumed run
-    goes on with them. Called on every process; the main one draws.
+    Of each object the true box is drawn, and the mask whose box overlaps it most, whatever its score. The images are
+    spread over the validation data, or the training data where there is none. growth.png in the run's folder holds one
+    column for each time; pictures/growth holds the single columns, so that a resumed run continues with them. Called
+    on every process; the main one draws.
+
+    Args:
+        count: number of images.
     """
 
     def __init__(self, count: int = 4):
         self.count = count
-        self._items: list | None = None
+        self._items: list[Sample] | None = None
 
-    def after_step(self, loop: "Loop", terms: dict) -> None:
+    def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
+        """Draws a column after the steps that are due."""
         times = {1, *(round(loop.total_steps * part / PARTS) for part in range(1, PARTS + 1))}
         if loop.step not in times or not dist.is_main():
             return
@@ -56,15 +64,19 @@ class Growth(Hook):
             with torch.autocast(loop.device.type, loop.amp_dtype, enabled=loop.amp_dtype != torch.float32):
                 (prediction,) = loop.runner.predict(model, batch)
             pictures.append(drawn(batch, prediction))
-        # weights cast here carry no graph; the next step casts its own
+        # weights cast here carry no graph; the next step must cast its own
         torch.clear_autocast_cache()
         model.train(was_training)
         return pictures
 
 
 def chosen_items(loop: "Loop", count: int) -> list[Sample]:
-    """Returns samples of `count` images spread over the validation data, else the training data, by the transforms of
-    section `val`."""
+    """Returns samples of images spread over the validation data, or the training data where there is none.
+
+    Args:
+        loop: gives the data.
+        count: number of images; all of a smaller data set. The transforms are those of section `val`.
+    """
     dataset = loop.dataset if loop.val is None else loop.val.dataset
     transforms = (loop.cfg.get("val") or {}).get("transforms", [])
     items = EvalItems(dataset, build_transforms(transforms, "val.transforms"))
@@ -73,12 +85,12 @@ def chosen_items(loop: "Loop", count: int) -> list[Sample]:
 
 
 def drawn(batch: Batch, prediction: Prediction) -> np.ndarray:
-    """Image 0 of a batch with its true boxes and the nearest mask of each -> uint8 [H,W,3]."""
+    """Draws image 0 of a batch with its true boxes and the mask nearest to each, uint8 [H,W,3]."""
     boxes = batch["boxes"][0].cpu().numpy()
     masks = nearest(prediction, boxes)
     palette = draw.default_palette(len(boxes) + 1)[1:]
-    known = [k for k, mask in enumerate(masks) if mask is not None]
-    picture = draw.draw_instances(original(batch, 0), [masks[k] for k in known], known, palette=palette)
+    found = [k for k, mask in enumerate(masks) if mask is not None]
+    picture = draw.draw_instances(original(batch, 0), [masks[k] for k in found], found, palette=palette)
     # an outline alone: names and scores would hide small objects
     scale = picture.shape[0] / batch["meta"][0]["size"][0]
     for k, box in enumerate(boxes):
@@ -86,31 +98,44 @@ def drawn(batch: Batch, prediction: Prediction) -> np.ndarray:
     return picture
 
 
-def nearest(prediction: Prediction, boxes: np.ndarray) -> list:
-    """boxes: float [n,4] -> for each the mask of the prediction whose box overlaps it most, None where none does by
-    LEAST_OVERLAP."""
+def nearest(prediction: Prediction, boxes: np.ndarray) -> list[RLE | None]:
+    """Returns for each true box the mask whose box overlaps it most; None where the IoU is below LEAST_OVERLAP.
+
+    Args:
+        prediction: instances of an image.
+        boxes: float [n,4] x0, y0, x1, y1, the true ones.
+    """
     from pycocotools import mask as coco_mask
 
-    found = Objects(prediction["masks"], *(torch.as_tensor(prediction[key]).numpy() for key in ("labels", "boxes")))
-    if not len(found.boxes) or not len(boxes):
+    instances = cast(InstancePrediction, prediction)
+    predicted = torch.as_tensor(instances["boxes"]).numpy()
+    if not len(predicted) or not len(boxes):
         return [None] * len(boxes)
-    both = [np.concatenate([one[:, :2], one[:, 2:] - one[:, :2]], 1).astype(float) for one in (found.boxes, boxes)]
-    ious = np.asarray(coco_mask.iou(*both, [0] * len(boxes)))
-    return [found.masks[k] if ious[k, i] >= LEAST_OVERLAP else None for i, k in enumerate(ious.argmax(0))]
+    ious = np.asarray(coco_mask.iou(_with_sides(predicted), _with_sides(boxes), [0] * len(boxes)))
+    return [instances["masks"][k] if ious[k, i] >= LEAST_OVERLAP else None for i, k in enumerate(ious.argmax(0))]
+
+
+def _with_sides(boxes: np.ndarray) -> np.ndarray:
+    """Boxes x0, y0, x1, y1 as COCO's x0, y0, width, height, float64 [n,4]."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).astype(float)
 
 
 def write_sheet(folder: Path) -> Path:
-    """Puts the columns that there are side by side -> the path of growth.png."""
+    """Puts the columns so far side by side into growth.png. Returns its path.
+
+    Args:
+        folder: the run's folder, with pictures/growth.
+    """
     import cv2
 
     files = sorted((folder / "pictures" / "growth").glob("step_*.png"))
-    columns = [cv2.imread(str(file))[..., ::-1] for file in files]
+    columns = [np.asarray(cv2.imread(str(file)))[..., ::-1] for file in files]
     columns = [column for column in columns if column.shape[0] == columns[0].shape[0]]
     titles = [f"step {int(file.stem[5:])}" for file in files][: len(columns)]
     return draw.save_png(folder / "growth.png", draw.grid([columns], titles=titles, cell=columns[0].shape[0]))
 
 
-def _frame(picture: np.ndarray, box: np.ndarray, color: tuple) -> None:
+def _frame(picture: np.ndarray, box: np.ndarray, color: Color) -> None:
     import cv2
 
     x0, y0, x1, y1 = (int(value) for value in box)
@@ -118,7 +143,7 @@ def _frame(picture: np.ndarray, box: np.ndarray, color: tuple) -> None:
 
 
 def _same_size(picture: np.ndarray, side: int = 240) -> np.ndarray:
-    """-> uint8 [side,side,3], scaled with its shape kept, on white."""
+    """The picture scaled to fit a white square, its aspect ratio kept, uint8 [side,side,3]."""
     import cv2
 
     factor = side / max(picture.shape[:2])

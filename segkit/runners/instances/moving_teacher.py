@@ -1,6 +1,8 @@
-"""A teacher that is the moving average of its student: DiscoBox, Lan et al., ICCV 2021, section 3.2,
-https://arxiv.org/abs/2105.06464, after Tarvainen and Valpola, Mean teachers, NeurIPS 2017,
-https://arxiv.org/abs/1703.01780."""
+"""A teacher that is the moving average of its student, as DiscoBox has it.
+
+DiscoBox, Lan et al., ICCV 2021, section 3.2, https://arxiv.org/abs/2105.06464, after Tarvainen and Valpola, Mean
+teachers, NeurIPS 2017, https://arxiv.org/abs/1703.01780.
+"""
 
 from typing import Any
 
@@ -12,21 +14,34 @@ from segkit.types import Outputs
 
 
 class MovingTeacher:
-    """Gives outputs "teacher.<name>" for every output of the student.
+    """Computes an output "teacher.<name>" for every output of the student.
 
-    decay: of the average, as Ema takes it; start: the optimizer step after which the average begins, as a copy of the
-    student; until then the student's own outputs are the teacher's. The average is taken of the raw module, so that it
-    is the same on every process.
+    The average is taken of the raw module, so that it is the same on every process.
+
+    Args:
+        decay: of the average, between 0 and 1; see Ema.
+        start: optimizer step after which the average begins, as a copy of the student. Until then the student's own
+            outputs are the teacher's.
+
+    Raises:
+        ValueError: decay or start is out of range.
     """
 
     def __init__(self, decay: float, start: int = 0):
         if not 0 < decay < 1 or start < 0:
-            raise ValueError(f"decay = {decay}, start = {start}: a decay is between 0 and 1, a step from 0 on")
+            raise ValueError(
+                f"decay = {decay}, start = {start}: the decay must be between 0 and 1, the start 0 or more"
+            )
         self.decay, self.start = decay, start
         self.ema: Ema | None = None
 
     def update(self, model: nn.Module, step: int) -> None:
-        """model: the raw module after the optimizer step number `step`, 1 being the first."""
+        """Moves the average.
+
+        Args:
+            model: the raw module after an optimizer step.
+            step: number of that step, 1 for the first.
+        """
         if self.ema is not None:
             self.ema.update(model, step)
         elif step >= self.start:
@@ -34,16 +49,29 @@ class MovingTeacher:
 
     @torch.no_grad()
     def outputs(self, image: Tensor, student: Outputs) -> Outputs:
-        """image: [B,3,H,W], what the student saw; student: its outputs -> the teacher's, without a graph."""
-        given = student if self.ema is None else self.ema.module(image)
-        return {f"teacher.{name}": _detached(value) for name, value in given.items()}
+        """Runs the teacher without gradients.
+
+        Args:
+            image: [B,3,H,W], as the student saw it.
+            student: its outputs.
+
+        Returns:
+            The teacher's outputs.
+        """
+        outputs = student if self.ema is None else self.ema.module(image)
+        return {f"teacher.{name}": _detached(value) for name, value in outputs.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The average's tensors, {} before there is one."""
+        """Returns the average's tensors, {} before it begins."""
         return {} if self.ema is None else {"teacher": self.ema.module.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
-        """state: of state_dict; model: the raw module, of the same form."""
+        """Restores the average.
+
+        Args:
+            state: of state_dict.
+            model: the raw module, with the same weights' names and shapes.
+        """
         self.ema = None
         if "teacher" in state:
             self.ema = self._copy(model)
@@ -57,6 +85,7 @@ class MovingTeacher:
 
 
 def _detached(value: Any) -> Any:
+    """A tensor without its graph; of a list each element so."""
     if isinstance(value, Tensor):
         return value.detach()
-    return [_detached(one) for one in value] if isinstance(value, list | tuple) else value
+    return [_detached(element) for element in value] if isinstance(value, list | tuple) else value

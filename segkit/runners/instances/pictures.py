@@ -1,33 +1,40 @@
-"""Pictures of instances: image | truth | prediction, one row per image. n objects, H W image."""
+"""Pictures of instances: image | truth | prediction, one row for each image. n objects, H W image."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from segkit import dist
 from segkit.engine.pictures import file_name, image_of
-from segkit.types import Batch, Prediction
+from segkit.types import RLE, Batch, InstancePrediction, Prediction
 from segkit.viz import draw
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
 
 
-class Objects(NamedTuple):
-    """masks: n RLE or arrays, None for boxes alone; labels [n]; boxes [n,4] x0, y0, x1, y1; scores [n] or None."""
+class DrawnInstances(NamedTuple):
+    """Instances of an image as they are drawn.
+
+    Attributes:
+        masks: n run-length codes or arrays; None for boxes alone.
+        labels: n indices of classes.
+        boxes: float [n,4] x0, y0, x1, y1 in pixels of the image.
+        scores: n in 0..1; None for true instances.
+    """
 
     masks: list | None
-    labels: np.ndarray
+    labels: list[int]
     boxes: np.ndarray
-    scores: np.ndarray | None = None
+    scores: list[float] | None = None
 
 
 def original(batch: Batch, i: int) -> np.ndarray:
-    """Image i of a batch without padding -> uint8 [H0,W0,3], at the size of its file."""
+    """Returns image i of a batch without padding, at the size of its file, uint8 [H0,W0,3]."""
     import cv2
 
     image, size = draw.to_rgb(image_of(batch, i)), tuple(batch["meta"][i]["size"])
@@ -37,42 +44,59 @@ def original(batch: Batch, i: int) -> np.ndarray:
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
 
 
-def found_in(prediction: Prediction, score: float) -> Objects:
-    """The instances of at least this score."""
-    scores, labels, boxes = (torch.as_tensor(prediction[key]).numpy() for key in ("scores", "labels", "boxes"))
+def found_in(prediction: Prediction, score: float) -> DrawnInstances:
+    """Returns the instances of a prediction that have at least this score."""
+    instances = cast(InstancePrediction, prediction)
+    scores = torch.as_tensor(instances["scores"]).numpy()
+    labels = torch.as_tensor(instances["labels"]).numpy()
+    boxes = torch.as_tensor(instances["boxes"]).numpy()
     kept = np.flatnonzero(scores >= score)
-    return Objects([prediction["masks"][k] for k in kept], labels[kept], boxes[kept], scores[kept])
+    masks = [instances["masks"][k] for k in kept]
+    return DrawnInstances(masks, labels[kept].tolist(), boxes[kept], scores[kept].tolist())
 
 
-def truth_in(annotations: dict) -> dict[str, Objects]:
-    """annotations: in COCO form -> the objects of each image, by its id as text; crowds are left out."""
+def truth_in(annotations: dict[str, Any]) -> dict[str, DrawnInstances]:
+    """Returns the instances of each image by its id as text; crowds are left out.
+
+    Args:
+        annotations: in COCO's format.
+    """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
+    labels = {category["id"]: label for label, category in enumerate(annotations["categories"])}
+    by_image = defaultdict(list)
+    for annotation in annotations["annotations"]:
+        if not annotation.get("iscrowd") and annotation.get("segmentation") is not None:
+            by_image[annotation["image_id"]].append(annotation)
+    truth = {}
+    for image_id, rows in by_image.items():
+        boxes = np.array([row["bbox"] for row in rows], float)
+        boxes[:, 2:] += boxes[:, :2]
+        masks = [_encoded(row["segmentation"], sizes[image_id]) for row in rows]
+        truth[str(image_id)] = DrawnInstances(masks, [labels[row["category_id"]] for row in rows], boxes)
+    return truth
+
+
+def _encoded(segmentation: list | RLE, size: tuple[int, int]) -> RLE:
+    """Compressed run-length code of polygons or of any run-length code; size: (H, W)."""
     from pycocotools import mask as coco_mask
 
-    sizes = {one["id"]: (one["height"], one["width"]) for one in annotations["images"]}
-    labels = {one["id"]: label for label, one in enumerate(annotations["categories"])}
-    groups = defaultdict(list)
-    for one in annotations["annotations"]:
-        if not one.get("iscrowd") and one.get("segmentation") is not None:
-            groups[one["image_id"]].append(one)
-
-    def code(segmentation: list | dict, size: tuple[int, int]) -> dict:
-        if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
-            return segmentation
-        codes = coco_mask.frPyObjects(segmentation, *size)
-        return coco_mask.merge(codes) if isinstance(codes, list) else codes
-
-    objects = {}
-    for image, rows in groups.items():
-        boxes = np.array([one["bbox"] for one in rows], float)
-        boxes[:, 2:] += boxes[:, :2]
-        masks = [code(one["segmentation"], sizes[image]) for one in rows]
-        objects[str(image)] = Objects(masks, np.array([labels[one["category_id"]] for one in rows]), boxes)
-    return objects
+    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
+        return segmentation
+    codes = coco_mask.frPyObjects(segmentation, *size)
+    return coco_mask.merge(codes) if isinstance(codes, list) else codes
 
 
 class ShowInstances:
-    """Writes image | truth | prediction of the main process's first images, a file each, and the first six on one
-    sheet. score: that an instance has at least. Truth is of `dataset.annotations`."""
+    """Writes image | truth | prediction of the main process's first images: a file for each, and one sheet.
+
+    The sheet holds the first six.
+
+    Args:
+        folder: takes the files and overview.png.
+        dataset: gives classes, palette and the truth, `annotations` in COCO's format.
+        count: images at most.
+        score: least score of the instances that are drawn.
+    """
 
     SHEET = 6
 
@@ -81,7 +105,7 @@ class ShowInstances:
         self.left = count if dist.is_main() else 0
         self.rows: list[list[np.ndarray]] = []
         self.names: list[str] = []
-        self._truth: dict[str, Objects] | None = None
+        self._truth: dict[str, DrawnInstances] | None = None
 
     def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Draws the images of a batch until `count` are drawn."""
@@ -91,28 +115,28 @@ class ShowInstances:
             if self._truth is None:
                 self._truth = truth_in(self.dataset.annotations)
             image = original(batch, i)
-            known = self._truth.get(name, Objects([], np.zeros(0, int), np.zeros((0, 4))))
-            row = [image, *(self._drawn(image, objects) for objects in (known, found_in(prediction, self.score)))]
+            truth = self._truth.get(name, DrawnInstances([], [], np.zeros((0, 4))))
+            row = [image, self._drawn(image, truth), self._drawn(image, found_in(prediction, self.score))]
             self._write(file_name(name), [row], [name])
             if len(self.rows) < self.SHEET:
                 self.rows.append(row)
                 self.names.append(name)
 
-    def finish(self, metrics: list, scores: dict) -> Path | None:
-        """Called on every process after the evaluation -> the path of the sheet, None where nothing was drawn."""
+    def finish(self, metrics: list, scores: dict[str, Any]) -> Path | None:
+        """Writes the sheet; called on every process. Returns its path, None where nothing was drawn."""
         return self._write("overview", self.rows, self.names) if self.rows else None
 
-    def _drawn(self, image: np.ndarray, objects: Objects) -> np.ndarray:
+    def _drawn(self, image: np.ndarray, instances: DrawnInstances) -> np.ndarray:
         return draw.draw_instances(
             image,
-            objects.masks,
-            objects.labels,
-            boxes=objects.boxes,
-            scores=objects.scores,
+            instances.masks,
+            instances.labels,
+            boxes=instances.boxes,
+            scores=instances.scores,
             classes=self.dataset.classes,
             palette=self.dataset.palette,
         )
 
-    def _write(self, name: str, rows: list, names: list[str]) -> Path:
+    def _write(self, name: str, rows: list[list[np.ndarray]], names: list[str]) -> Path:
         picture = draw.grid(rows, titles=("image", "truth", "prediction"), captions=names)
         return draw.save_png(self.folder / f"{name}.png", picture)

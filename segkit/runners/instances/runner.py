@@ -1,6 +1,4 @@
-"""Instances learnt from boxes alone, or from masks: images go in, and what the rows of the criterion name comes out.
-B images, n objects of an image, H W the batch.
-"""
+"""Instance segmentation, trained with boxes alone or with masks. B batch, n objects of an image, H W image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,19 +29,30 @@ if TYPE_CHECKING:
     from segkit.models.segmentor import Segmentor
 
 PER_OBJECT = ("boxes", "labels", "crowd", "masks")
+"""Entries of a batch with one row per object."""
 
 
 @RUNNERS.alias("Instances")
 @RUNNERS.register
 class BoxSupervised(Runner):
-    """Trains heads of instances, those with `instances(outputs, meta)`; what teaches them are the criterion's rows.
+    """Trains and evaluates an InstanceHead, with boxes or masks, whichever the losses read.
 
-    padding: color in 0..255 of pixels beyond an image, one value or one per channel; None is the model's mean, which
-    becomes 0 by the normalization (BoxLevelSet, BoxInst, DiscoBox), Box2Mask has 128. divisor: what sides of a batch
-    are multiples of. growth: validation images whose masks are drawn at every tenth of the run into growth.png, 0 for
-    none. teacher_decay: of the moving average of the network whose outputs are there as "teacher.<name>" (DiscoBox,
-    0.999), 0 for none; teacher_start: the step after which the average begins. Crowds teach nothing.
+    Crowds are left out of the training. Also registered as "Instances".
+
+    Args:
+        padding: color in 0..255 of the pixels beyond an image, one value or one per channel. None is the model's mean,
+            which the normalization turns into 0 (BoxLevelSet, BoxInst, DiscoBox); Box2Mask has 128.
+        divisor: height and width of a batch are padded to multiples of it.
+        growth: number of validation images whose masks are drawn into growth.png at every tenth of the run, 0 for none.
+        teacher_decay: decay of a moving average of the network, whose outputs losses can name as "teacher.<name>"
+            (0.999 in DiscoBox); 0 for none.
+        teacher_start: step after which the average begins.
+
+    Raises:
+        ConfigError: divisor or padding is out of range.
     """
+
+    _student: nn.Module
 
     def __init__(
         self,
@@ -55,32 +64,39 @@ class BoxSupervised(Runner):
         teacher_start: int = 0,
     ):
         if divisor < 1:
-            raise ConfigError(f"runner.divisor = {divisor}: a whole number from 1 on")
+            raise ConfigError(f"runner.divisor = {divisor}: must be a whole number, 1 or more")
         values = [] if padding is None else np.ravel(padding).tolist()
         if any(not 0 <= value <= 255 for value in values):
-            raise ConfigError(f"runner.padding = {padding}: colors are in 0..255")
+            raise ConfigError(f"runner.padding = {padding}: must be colors in 0..255")
         self.padding, self.divisor, self.growth = None if padding is None else values, divisor, growth
         self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
-        self._student: nn.Module | None = None
 
     def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:
-        """-> the one training. ConfigError where losses and data disagree on what the masks are."""
+        """Returns the single stage.
+
+        Raises:
+            ConfigError: the losses need boxes as masks and the data gives outlines, or the other way round.
+        """
         check_supervision(cfg)
         return super().stages(cfg, datasets)
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
-        """Changes the batch: image [B,3,H,W] is 0 where it is padded, masks are B of uint8 [n,H,W], crowds are gone.
-        -> outputs of the model and those that its head makes of outputs and boxes."""
+        """Runs the model, the part of its head that depends on the objects, and the teacher; see Runner.forward.
+
+        Changes the batch: image [B,3,H,W] is 0 where it is padded, masks are B of uint8 [n,H,W], crowds are removed.
+
+        Raises:
+            ConfigError: the batch holds no boxes.
+        """
         if "boxes" not in batch:
-            raise ConfigError(f"train.dataset: the batch holds no boxes; it holds: {', '.join(batch)}")
+            raise ConfigError(f"train.dataset: the batch holds no boxes; available: {', '.join(batch)}")
         network = cast("Segmentor", bare(model))
         head = cast(InstanceHead, network.head)
         image, valid = with_padding(batch["image"], [meta["valid"] for meta in batch["meta"]], self.divisor)
         batch |= without_crowds(batch)
         if "masks" in batch:
-            batch["masks"] = [
-                padded_masks(one, meta["valid"], image) for one, meta in zip(batch["masks"], batch["meta"])
-            ]
+            masks_and_meta = zip(batch["masks"], batch["meta"])
+            batch["masks"] = [padded_masks(masks, meta["valid"], image) for masks, meta in masks_and_meta]
         batch["image"] = image if valid is None else image * valid
         seen = self._colored(network, image, valid)
         outputs = model(seen)
@@ -88,16 +104,25 @@ class BoxSupervised(Runner):
         return outputs if self.teacher is None else outputs | self.teacher.outputs(seen, outputs)
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
-        """-> one Prediction per image: "masks", n RLE at original size, "scores" float32 [n], falling, "labels" int64
-        [n], "boxes" float32 [n,4], on the host. Images of one size go together, others one by one, so that what is
-        found in one does not depend on the others."""
+        """Finds the instances of each image; see Runner.predict.
+
+        Images of one size are predicted together, others one by one, so that the result of one image does not depend
+        on the others.
+
+        Returns:
+            For each image, on the CPU: "masks", n RLE at the original size, "scores" float32 [n], falling, "labels"
+            int64 [n], "boxes" float32 [n,4].
+
+        Raises:
+            ConfigError: the head finds no instances, or section `inference` asks for a sliding window or TTA.
+        """
         if not isinstance(model.head, InstanceHead):
             raise ConfigError(
-                f"runner.type = 'BoxSupervised': {type(model.head).__name__} finds no instances; choose a head "
+                f"runner.type = 'BoxSupervised': {type(model.head).__name__} finds no instances; use a head "
                 "that does: SOLOv2Head, Mask2FormerHead, CondInstHead"
             )
         if self.inference.mode != "whole" or self.inference.tta:
-            raise ConfigError("inference: a sliding window or several views (--slide, --tta) are not for instances")
+            raise ConfigError("inference: a sliding window and TTA (--slide, --tta) are not for instances; remove them")
         metas = batch["meta"]
         height, width = metas[0]["valid"]
         if len({meta["valid"] for meta in metas}) == 1:
@@ -111,32 +136,38 @@ class BoxSupervised(Runner):
         return [as_prediction(found) for found in cast(InstanceHead, model.head).instances(outputs, metas)]
 
     def _colored(self, network: Network, image: Tensor, valid: Tensor | None) -> Tensor:
-        """image: [B,3,H,W]; valid: bool [B,1,H,W], None where nothing is padded -> the image with the padding's
-        color, float32 where there is padding."""
+        """The image with the padding's color, float32 [B,3,H,W]; unchanged without padding.
+
+        valid: bool [B,1,H,W], None where nothing is padded.
+        """
         if valid is None:
             return image
         color = network.mean if self.padding is None else network.mean.new_tensor(self.padding).view(1, -1, 1, 1)
         if color.shape[1] not in (1, image.shape[1]):
-            raise ConfigError(f"runner.padding = {self.padding}: one value, or one for each channel of the image")
+            raise ConfigError(
+                f"runner.padding = {self.padding}: must be one value, or one for each channel of the image"
+            )
         return torch.where(valid, image.float(), color)
 
     def show(self, folder: Path, dataset: Any, count: int) -> ShowInstances:
-        """Pictures of masks, boxes, classes and scores."""
+        """Returns a hook that draws masks, boxes, classes and scores."""
         return ShowInstances(folder, dataset, count)
 
     def start(self, stage: Stage, loop: "Loop") -> None:
-        """Remembers whose average the teacher is."""
+        """Keeps the student, which a resumed teacher is copied from."""
         self._student = loop.raw_model
 
     def after_step(self, loop: "Loop") -> None:
-        """Moves the teacher."""
+        """Updates the teacher."""
         if self.teacher is not None:
             self.teacher.update(loop.raw_model, loop.step)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the teacher's state, {} without one."""
         return {} if self.teacher is None else self.teacher.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the teacher."""
         if self.teacher is not None:
             self.teacher.load_state_dict(state, self._student)
 
@@ -157,32 +188,39 @@ class BoxSupervised(Runner):
         return InstanceWriter(folder, classes, palette, annotations=annotations, score=score)
 
     def hooks(self) -> tuple[Hook, ...]:
-        """What draws how masks grow."""
+        """Returns the hook that draws masks during training."""
         return (Growth(self.growth),) if self.growth else ()
 
 
 def with_padding(image: Tensor, valid: list[tuple[int, int]], divisor: int) -> tuple[Tensor, Tensor | None]:
-    """image: [B,C,h,w]; valid: (height, width) of each image in it -> [B,C,H,W], padded at the right and bottom to
-    multiples of the divisor; bool [B,1,H,W], True inside of the images, None where nothing is padding."""
-    sides = [-(-side // divisor) * divisor for side in image.shape[2:]]
-    if all(tuple(one) == tuple(sides) for one in valid):
+    """Pads a batch at the right and bottom.
+
+    Args:
+        image: [B,C,h,w].
+        valid: (height, width) of each image in it.
+        divisor: height and width become multiples of it.
+
+    Returns:
+        The batch, [B,C,H,W]; and bool [B,1,H,W], True inside of the images, None where nothing is padding.
+    """
+    height, width = (-(-side // divisor) * divisor for side in image.shape[2:])
+    if all(tuple(size) == (height, width) for size in valid):
         return image, None
-    image = F.pad(image, [0, sides[1] - image.shape[3], 0, sides[0] - image.shape[2]])
+    image = F.pad(image, [0, width - image.shape[3], 0, height - image.shape[2]])
     limits = torch.tensor(valid).to(image.device, non_blocking=True)
-    rows, columns = (
-        torch.arange(side, device=image.device) < limit.unsqueeze(1) for side, limit in zip(sides, limits.T)
-    )
+    rows = torch.arange(height, device=image.device) < limits[:, :1]
+    columns = torch.arange(width, device=image.device) < limits[:, 1:]
     return image, (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
 
 
-def without_crowds(batch: Batch) -> dict[str, list]:
-    """-> the entries of the batch with one row per object, without crowds; nothing where there are no crowd marks."""
+def without_crowds(batch: Batch) -> Batch:
+    """Returns the entries of the batch with one row per object, without crowds; {} where crowds are not marked."""
     if "crowd" not in batch:
         return {}
-    kept = [torch.nonzero(~one)[:, 0] for one in batch["crowd"]]
-    return {
-        key: [_rows(values, index) for values, index in zip(batch[key], kept)] for key in PER_OBJECT if key in batch
-    }
+    kept = [torch.nonzero(~crowd)[:, 0] for crowd in batch["crowd"]]
+    entries = {key: values for key, values in batch.items() if key in PER_OBJECT}
+    rows = {key: [_rows(v, index) for v, index in zip(cast(list, values), kept)] for key, values in entries.items()}
+    return cast(Batch, rows)
 
 
 def _rows(values: Tensor | list, index: Tensor) -> Tensor | list:
@@ -192,7 +230,16 @@ def _rows(values: Tensor | list, index: Tensor) -> Tensor | list:
 
 
 def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) -> Tensor:
-    """masks: uint8 [n,h,w], or n RLE of that size; image: [B,3,H,W] -> uint8 [n,H,W] on its device, 0 beyond."""
+    """Pads masks at the right and bottom with 0 to the size of a batch.
+
+    Args:
+        masks: uint8 [n,h,w], or n RLE of that size.
+        valid: (h, w).
+        image: the batch, [B,3,H,W].
+
+    Returns:
+        uint8 [n,H,W] on the device of the batch.
+    """
     if isinstance(masks, list):
         masks = torch.from_numpy(dense_masks(masks, valid))
     height, width = image.shape[2:]
@@ -200,11 +247,12 @@ def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) ->
 
 
 def as_prediction(found: Found) -> InstancePrediction:
-    """-> the same with masks as compressed RLE, on the host."""
+    """Moves instances to the CPU and compresses their masks to RLE."""
     from pycocotools import mask as coco_mask
 
-    scores, labels, boxes = (part.cpu() for part in (found.scores, found.labels, found.boxes))
     # pycocotools reads column by column
     columns = found.masks.transpose(1, 2).to(torch.uint8).contiguous().cpu().numpy()
     masks = coco_mask.encode(columns.transpose(2, 1, 0)) if len(columns) else []
-    return InstancePrediction(masks=masks, scores=scores, labels=labels, boxes=boxes)
+    return InstancePrediction(
+        masks=masks, scores=found.scores.cpu(), labels=found.labels.cpu(), boxes=found.boxes.cpu()
+    )

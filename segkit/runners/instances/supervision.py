@@ -1,4 +1,4 @@
-"""Whether a loss of instances is given the masks that it is made for: filled boxes, or outlines."""
+"""Checks that losses of instances get the masks they are made for: filled boxes, or outlines."""
 
 import inspect
 
@@ -6,26 +6,36 @@ from segkit.registry import DATASETS, LOSSES, ConfigError
 
 
 def check_supervision(cfg: dict) -> None:
-    """cfg: sections losses and train. ConfigError where a loss whose `supervision` is "boxes" gets outlines as boxes'
-    masks, or one of "masks" filled boxes as outlines; data sets without boxes_only are taken as they are."""
+    """Compares the masks that losses need with those that the training data gives.
+
+    A loss states its need in `supervision`: "boxes" for filled boxes, "masks" for outlines, None for either. Data sets
+    without an argument boxes_only are not checked.
+
+    Args:
+        cfg: the config; sections losses and train are read.
+
+    Raises:
+        ConfigError: a loss would get the other masks.
+    """
     boxes_only = _boxes_only((cfg.get("train") or {}).get("dataset"))
     if boxes_only is None:
         return
     for i, row in enumerate(cfg.get("losses") or ()):
-        wanted = getattr(LOSSES.get(row["type"], f"losses.{i}.type"), "supervision", None)
-        if wanted is not None and (wanted == "boxes") != boxes_only:
-            given = "filled boxes" if boxes_only else "outlines"
+        # a loss from outside segkit may be any module
+        needed = getattr(LOSSES.get(row["type"], f"losses.{i}.type"), "supervision", None)
+        if needed is not None and (needed == "boxes") != boxes_only:
+            present = "filled boxes" if boxes_only else "outlines"
             raise ConfigError(
-                f"losses.{i}.type = '{row['type']}' learns from {wanted}, and train.dataset gives {given} as masks: "
-                f"set boxes_only={not boxes_only} there, or choose a loss that learns from {given.split()[-1]}"
+                f"losses.{i}.type = '{row['type']}' learns from {needed}, and train.dataset gives {present} as masks: "
+                f"set boxes_only={not boxes_only} there, or choose a loss that learns from {present.split()[-1]}"
             )
 
 
 def _boxes_only(dataset: dict | None) -> bool | None:
-    """-> the argument's value in a data set's section, or in that of the set it takes a part of."""
+    """The argument's value in a data set's section, or in that of the data set inside; None where there is none."""
     if not isinstance(dataset, dict) or "type" not in dataset:
         return None
-    given = inspect.signature(DATASETS.get(dataset["type"], "train.dataset.type")).parameters
-    if "boxes_only" in given:
-        return bool(dataset.get("boxes_only", given["boxes_only"].default))
+    parameters = inspect.signature(DATASETS.get(dataset["type"], "train.dataset.type")).parameters
+    if "boxes_only" in parameters:
+        return bool(dataset.get("boxes_only", parameters["boxes_only"].default))
     return _boxes_only(dataset.get("dataset"))

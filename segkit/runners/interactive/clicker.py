@@ -1,4 +1,4 @@
-"""The next click of evaluation: the middle of the region that is furthest from right.
+"""The simulated clicks of evaluation: the next click falls in the middle of the largest error.
 
 Section 4 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583; H W image.
 """
@@ -11,7 +11,7 @@ from segkit.ops.interactive.distance import distance_inside
 
 
 class Click(NamedTuple):
-    """Row and column in pixels, possibly fractional, and whether it marks the object."""
+    """A click: row and column in pixels, possibly fractional, and whether it marks the object."""
 
     y: float
     x: float
@@ -19,11 +19,16 @@ class Click(NamedTuple):
 
 
 def next_click(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarray) -> Click:
-    """prediction: bool [H,W]; target: int [H,W], object 1, rest 0, ignored -1; not_clicked: bool [H,W].
+    """Finds the pixel that is furthest from the border of a missed or of a wrongly predicted region.
 
-    The pixel furthest from the border of a missed or of a wrongly found region, the image's border and ignored pixels
-    being borders too; positive where the missed one is further. The first of equals in reading order; without any error
-    the negative click at (0, 0). The paper words it as the largest region, the published code takes the distance.
+    The image's border and ignored pixels are borders too. The click is positive where the missed region is deeper. Of
+    several pixels with the same distance the first in reading order is taken; without any error it is the negative
+    click at (0, 0). The paper words it as the largest region, the published code takes the distance.
+
+    Args:
+        prediction: bool [H,W], the predicted mask.
+        target: int [H,W], object 1, rest 0, ignored -1.
+        not_clicked: bool [H,W], False at earlier clicks.
     """
     is_object = target == 1
     missed = _depth(is_object & ~prediction) * not_clicked
@@ -35,8 +40,11 @@ def next_click(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarr
 
 
 def _depth(region: np.ndarray) -> np.ndarray:
-    """bool [H,W] -> int64 [H,W], exact squared distance to the nearest pixel outside. The last bit of OpenCV's roots
-    differs from call to call, and with it the choice among equals; their squares are whole numbers."""
+    """Exact squared distance to the nearest pixel outside of a region, bool [H,W]; int64 [H,W].
+
+    The last bit of OpenCV's roots differs from call to call, and would decide between pixels of the same distance;
+    their squares are whole numbers.
+    """
     if not region.any():
         return np.zeros(region.shape, np.int64)
     distance = distance_inside(region).astype(np.float64)
@@ -44,7 +52,12 @@ def _depth(region: np.ndarray) -> np.ndarray:
 
 
 def mask_iou(prediction: np.ndarray, target: np.ndarray) -> float:
-    """As next_click -> intersection over union of the pixels that are not ignored; 1 where both are empty."""
+    """Returns the intersection over union of the pixels that are not ignored, in 0..1; 1 where both masks are empty.
+
+    Args:
+        prediction: bool [H,W], the predicted mask.
+        target: int [H,W], object 1, rest 0, ignored -1.
+    """
     is_object = target == 1
     intersection = np.count_nonzero(prediction & is_object)
     union = np.count_nonzero((prediction & (target != -1)) | is_object)

@@ -1,14 +1,16 @@
-"""Pictures of interactive segmentation: every click of an object and the mask after it, worst objects first."""
+"""Pictures of interactive segmentation: every click on an object and the mask after it, the worst objects first."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
 from segkit import dist
+from segkit.data.dataset import Dataset
 from segkit.engine.pictures import file_name, image_of
-from segkit.types import Batch, Prediction
+from segkit.types import Batch, ClickPrediction, Prediction
 from segkit.viz import clicks, draw
 from segkit.viz.clicks import ClickRun
 
@@ -17,46 +19,55 @@ if TYPE_CHECKING:
 
 
 class ShowClicks:
-    """Keeps the `count` objects that took most clicks (of equals those of the lowest last IoU) and, at the end, draws
-    each in a file whose name begins with its place in that order, and the worst six on one sheet.
+    """Draws the objects of an evaluation that took the most clicks: a file for each, and the worst six on one sheet.
 
-    Predictions hold "clicks" [n,3] and "ious" [n], and "masks", a run-length code per click; without these the last
-    mask alone is drawn. Of several processes each draws its own objects, under their places among all.
+    Objects with as many clicks are ordered by their last IoU, the lowest first. Each file's name begins with the
+    object's position in that order. Of predictions without "masks" the last mask alone is drawn. Each of several
+    processes draws its own objects, under their positions among all.
+
+    Args:
+        folder: takes the files and overview.png.
+        dataset: not used here.
+        count: objects at most.
     """
 
     SHEET = 6
 
-    def __init__(self, folder: Path, dataset: Any, count: int):
+    def __init__(self, folder: Path, dataset: Dataset, count: int):
         self.folder, self.count = folder, count
         self.runs: list[ClickRun] = []
 
     def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
-        """Takes in the objects of a batch."""
-        for i, one in enumerate(predictions):
-            clicks, ious, truth, labels = (
-                torch.as_tensor(x).cpu().numpy() for x in (one["clicks"], one["ious"], batch["mask"][i], one["labels"])
-            )
-            if len(clicks):
-                masks = one.get("masks") or [labels]
-                name = str(batch["meta"][i]["id"])
-                self.runs.append(ClickRun(name, image_of(batch, i), truth, clicks, ious, masks))
+        """Takes in the objects of a batch, and keeps the worst so far."""
+        for i, prediction in enumerate(predictions):
+            found = cast(ClickPrediction, prediction)
+            object_clicks = _as_array(found["clicks"])
+            if len(object_clicks):
+                masks = found.get("masks") or [_as_array(found["labels"])]
+                name, truth = str(batch["meta"][i]["id"]), _as_array(batch["mask"][i])
+                run = ClickRun(name, image_of(batch, i), truth, object_clicks, _as_array(found["ious"]), masks)
+                self.runs.append(run)
         self.runs = sorted(self.runs, key=badness)[: self.count]
 
-    def finish(self, metrics: list, scores: dict) -> Path | None:
-        """Called on every process after the evaluation -> the path of the sheet, None where nothing was drawn."""
-        keys = [key for part in dist.gather_objects([badness(run) for run in self.runs]) for key in part]
-        place = {key: number for number, key in enumerate(sorted(keys)[: self.count], 1)}
-        drawn = [run for run in self.runs if badness(run) in place]
+    def finish(self, metrics: list, scores: dict[str, Any]) -> Path | None:
+        """Writes the files; called on every process. Returns the sheet's path, None where nothing was drawn."""
+        keys = [key for rank_keys in dist.gather_objects([badness(run) for run in self.runs]) for key in rank_keys]
+        positions = {key: number for number, key in enumerate(sorted(keys)[: self.count], 1)}
+        drawn = [run for run in self.runs if badness(run) in positions]
         for run in drawn:
-            name = f"{place[badness(run)]:04d}_clicks{len(run.clicks):03d}_iou{100 * float(run.ious[-1]):04.1f}"
+            name = f"{positions[badness(run)]:04d}_clicks{len(run.clicks):03d}_iou{100 * float(run.ious[-1]):04.1f}"
             draw.save_png(self.folder / f"{name}_{file_name(run.name)}.png", clicks.steps(run))
-        worst = [run for run in drawn if place[badness(run)] <= self.SHEET]
-        worst = sorted((run for part in dist.gather_objects(worst) for run in part), key=badness)
+        own_worst = [run for run in drawn if positions[badness(run)] <= self.SHEET]
+        worst = sorted((run for rank_runs in dist.gather_objects(own_worst) for run in rank_runs), key=badness)
         if not worst or not dist.is_main():
             return None
         return draw.save_png(self.folder / "overview.png", clicks.overview(worst))
 
 
 def badness(run: ClickRun) -> tuple[int, float, str]:
-    """Sorts the worst objects to the front; the name makes it each object's own."""
+    """Returns the key that sorts the worst objects to the front; it ends in the name, so no two objects share it."""
     return -len(run.clicks), float(run.ious[-1]), run.name
+
+
+def _as_array(values: object) -> np.ndarray:
+    return torch.as_tensor(values).cpu().numpy()

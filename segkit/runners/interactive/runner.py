@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.data.dataset import Dataset
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
@@ -25,21 +26,35 @@ from segkit.types import Batch, Outputs, Prediction
 
 @RUNNERS.register
 class Interactive(Runner):
-    """Trains a ClickSegmentor on batches of image, mask (object 1, rest 0, ignored -1) and clicks.
+    """Trains and evaluates a ClickSegmentor.
 
-    iterations: most rounds of predicting and clicking where the prediction errs most, before the pass that is trained;
-    each batch draws 0..iterations of them. 0 trains on the sampled clicks alone. previous_dropout: probability that a
-    sample's previous mask is emptied for the trained pass. threshold: above which a pixel counts as predicted.
+    Batches hold image, mask (object 1, rest 0, ignored -1) and clicks. Before the pass that is trained, a batch goes
+    through some rounds of predicting and clicking where the prediction errs most.
+
+    Args:
+        iterations: largest number of rounds; each batch draws one of 0..iterations. 0 trains on the sampled clicks
+            alone.
+        previous_dropout: probability that a sample's previous mask is emptied for the trained pass.
+        threshold: probability above which a pixel counts as predicted in the rounds.
+
+    Raises:
+        ConfigError: previous_dropout is not in 0..1.
     """
 
     def __init__(self, iterations: int = 3, previous_dropout: float = 0.0, threshold: float = 0.49):
         if not 0 <= previous_dropout <= 1:
-            raise ConfigError(f"runner.previous_dropout = {previous_dropout}: it is a probability, 0 to 1")
+            raise ConfigError(f"runner.previous_dropout = {previous_dropout}: must be a probability in 0..1")
         self.iterations, self.previous_dropout, self.threshold = iterations, previous_dropout, threshold
         self._keep_masks = False
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
-        """Adds "clicks" float [B,2P,3] after the rounds and "previous" float [B,1,H,W] to the batch."""
+        """Runs the rounds, then the model in training mode; see Runner.forward.
+
+        Sets "clicks" float [B,2P,3], all clicks after the rounds, and "previous" float [B,1,H,W] of the batch.
+
+        Raises:
+            ConfigError: the batch holds no clicks.
+        """
         if "clicks" not in batch:
             raise ConfigError("train.transforms: the batch holds no clicks; end with dict(type='SampleClicks')")
         image, clicks = batch["image"], batch["clicks"]
@@ -47,9 +62,8 @@ class Interactive(Runner):
         rounds = int(rng.integers(self.iterations + 1))
         if rounds:
             generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
-            clicks, previous = self._rounds(
-                cast(ClickSegmentor, bare(model)), batch, rounds=rounds, generator=generator
-            )
+            network = cast(ClickSegmentor, bare(model))
+            clicks, previous = self._rounds(network, batch, rounds=rounds, generator=generator)
             if self.previous_dropout:
                 keep = torch.rand(len(image), device=image.device, generator=generator) >= self.previous_dropout
                 previous = previous * keep.view(-1, 1, 1, 1)
@@ -78,18 +92,25 @@ class Interactive(Runner):
     @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
-        """Clicks each object of the batch until it is found: see simulate(). `inference.clicks` says how.
+        """Clicks each object of the batch until it is found, as `inference.clicks` says; see simulate.
 
-        Under inference_mode, in which evaluations run, a refinement could not take gradients.
+        It leaves inference_mode, in which evaluations run, since a refinement needs gradients.
+
+        Args:
+            model: the raw model in evaluation mode.
+            batch: images, their meta, and the true masks, int [H0,W0] of each.
+
+        Raises:
+            ConfigError: the batch holds no masks, or the model takes no clicks.
         """
         if "mask" not in batch:
             raise ConfigError(
-                "a click model answers to clicks, and without a true mask nothing tells where to click: use "
+                "a click model needs clicks, which follow from the true mask, and this image has none: use "
                 "segkit.api.click_predictor(model), then set_image(image) and click(y, x)"
             )
         settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
-        return simulate(model, images, batch["mask"], ClickInference(**settings))
+        return simulate(model, images, list(batch["mask"]), ClickInference(**settings))
 
     def report(self, results: dict[str, dict[str, Any]], out: Path, title: str) -> str:
         """Formats NoC as published tables, and draws the curves of all sets into NAME_clicks.png beside `out`."""
@@ -98,7 +119,7 @@ class Interactive(Runner):
         method = self.inference.clicks.get("brs") or "NoBRS"
         return click_report(results, out.with_name(f"{out.stem}_clicks.png"), method=method, title=title)
 
-    def show(self, folder: Path, dataset: Any, count: int) -> ShowClicks:
-        """Pictures of every click; predictions keep the mask after each from now on."""
+    def show(self, folder: Path, dataset: Dataset, count: int) -> ShowClicks:
+        """Returns a hook that draws every click; from now on predictions keep the mask after each."""
         self._keep_masks = True
         return ShowClicks(folder, dataset, count)

@@ -1,5 +1,8 @@
-"""Zoom-in: the network sees a box around the last mask, enlarged (f-BRS, Sofiiuk et al., CVPR 2020,
-https://arxiv.org/abs/2001.10331, section 4). H W image; a box holds its last row and column."""
+"""Zoom-in: the network sees an enlarged box around the last mask.
+
+f-BRS, Sofiiuk et al., CVPR 2020, https://arxiv.org/abs/2001.10331, section 4. H W image, h w input of the network; a
+box contains its last row and column.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from segkit.settings import ZoomSettings
 
 
 class Box(NamedTuple):
-    """First and last row, first and last column."""
+    """First and last row, first and last column, all of them inside."""
 
     top: int
     bottom: int
@@ -22,43 +25,50 @@ class Box(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return self.bottom - self.top + 1, self.right - self.left + 1
 
 
 def whole(size: tuple[int, int]) -> Box:
-    """The box of a whole image."""
+    """Returns the box of a whole image of size (H, W)."""
     return Box(0, size[0] - 1, 0, size[1] - 1)
 
 
 def boxes_above(maps: Sequence[Tensor], threshold: float) -> list[Box | None]:
-    """maps: float [...,H,W] of any sizes on one device -> the box around what is above the threshold, None where
-    nothing is. One transfer from the device for all."""
+    """Returns the box around the values above a threshold in each map, None where there are none.
+
+    All maps take one transfer from the device.
+
+    Args:
+        maps: float [...,H,W] of any sizes, on one device.
+        threshold: see above.
+    """
     if not maps:
         return []
-    above = [(one > threshold).flatten(0, -3).any(0) for one in maps]
-    lines = torch.cat([line for one in above for line in (one.any(1), one.any(0))]).cpu()
-    found: list[Box | None] = []
+    masks = [(values > threshold).flatten(0, -3).any(0) for values in maps]
+    lines = torch.cat([line for mask in masks for line in (mask.any(1), mask.any(0))]).cpu()
+    boxes: list[Box | None] = []
     start = 0
-    for one in above:
-        height, width = one.shape
-        rows = lines[start : start + height].nonzero()
-        columns = lines[start + height : start + height + width].nonzero()
+    for mask in masks:
+        height, width = mask.shape
+        rows = lines[start : start + height].nonzero().flatten().tolist()
+        columns = lines[start + height : start + height + width].nonzero().flatten().tolist()
         start += height + width
-        found.append(Box(*(int(v) for i in (rows, columns) for v in (i[0], i[-1]))) if len(rows) else None)
-    return found
+        boxes.append(Box(rows[0], rows[-1], columns[0], columns[-1]) if rows else None)
+    return boxes
 
 
 def expand(box: Box, ratio: float, min_side: float) -> Box:
-    """The box about the same centre, `ratio` times as high and wide, but at least min_side; not yet clamped."""
+    """Returns the box with the same center and sides `ratio` times as long, at least min_side; it is not clamped."""
     edges: list[int] = []
-    for low, high in (box[:2], box[2:]):
-        centre, half = 0.5 * (low + high), 0.5 * max(ratio * (high - low + 1), min_side)
-        edges += [round(centre - half), round(centre + half)]
+    for low, high in ((box.top, box.bottom), (box.left, box.right)):
+        center, half = 0.5 * (low + high), 0.5 * max(ratio * (high - low + 1), min_side)
+        edges += [round(center - half), round(center + half)]
     return Box(*edges)
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Product of the interval IoUs of rows and of columns: the published measure, not the IoU of areas."""
+    """Returns the product of the interval IoUs of rows and of columns: the published measure, not the IoU of areas."""
     value = 1.0
     for i in (0, 2):
         shared = max(0, min(a[i + 1], b[i + 1]) - max(a[i], b[i]) + 1)
@@ -67,7 +77,14 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def box_around(mask: Box, clicks: Sequence[Click], size: tuple[int, int], zoom: ZoomSettings) -> Box:
-    """mask: the box of the predicted mask -> the box to zoom on: mask and positive clicks, expanded, in the image."""
+    """Returns the box to zoom on: around mask and positive clicks, expanded, and clamped to the image.
+
+    Args:
+        mask: box of the predicted mask.
+        clicks: of both signs.
+        size: (H, W) of the image.
+        zoom: gives expansion and smallest side.
+    """
     rows = [mask.top, mask.bottom, *(int(c.y) for c in clicks if c.is_positive)]
     columns = [mask.left, mask.right, *(int(c.x) for c in clicks if c.is_positive)]
     box = expand(Box(min(rows), max(rows), min(columns), max(columns)), zoom.expansion, zoom.min_crop)
@@ -77,8 +94,20 @@ def box_around(mask: Box, clicks: Sequence[Click], size: tuple[int, int], zoom: 
 def choose_box(
     stored: Box | None, mask: Box | None, clicks: Sequence[Click], size: tuple[int, int], zoom: ZoomSettings
 ) -> Box | None:
-    """stored: the box in use; mask: that of the last predicted mask -> the box of the next pass, None for the whole
-    image as it is. The stored one stays while it holds every positive click and is close to the one of the mask."""
+    """Chooses the box of the next pass.
+
+    The stored box stays while it contains every positive click and is close to the one around the mask.
+
+    Args:
+        stored: the box in use, None for the whole image.
+        mask: box of the last predicted mask, None for an empty mask.
+        clicks: all so far, the newest included.
+        size: (H, W) of the image.
+        zoom: the settings.
+
+    Returns:
+        The box, None for the whole image without any resize.
+    """
     if len(clicks) <= zoom.skip:
         return None
     if mask is not None:
@@ -87,33 +116,44 @@ def choose_box(
         box = whole(size)
     else:
         return None
-    is_kept = stored is not None and overlap(box, stored) >= zoom.recompute_iou and _holds(stored, clicks)
+    is_kept = stored is not None and overlap(box, stored) >= zoom.recompute_iou and _contains(stored, clicks)
     return stored if is_kept else box
 
 
-def _holds(box: Box, clicks: Sequence[Click]) -> bool:
-    """A click on the last row or column counts as outside, as in the published code."""
+def _contains(box: Box, clicks: Sequence[Click]) -> bool:
+    """Whether all positive clicks lie in the box; one on its last row or column does not, as in the published code."""
     return all(box.top <= c.y < box.bottom and box.left <= c.x < box.right for c in clicks if c.is_positive)
 
 
 def wants_second_pass(mask: Box | None, size: tuple[int, int], zoom: ZoomSettings) -> bool:
-    """Whether a first pass without any box found an object so small that it is predicted again, zoomed in (skip 0)."""
+    """Returns whether a pass over the whole image found an object so small that it is predicted again, zoomed in.
+
+    Args:
+        mask: box of the mask that was found, None for an empty mask.
+        size: (H, W) of the image.
+        zoom: only a skip of 0 asks for second passes.
+    """
     return zoom.skip == 0 and mask is not None and overlap(box_around(mask, (), size, zoom), whole(size)) < 0.5
 
 
 class View(NamedTuple):
-    """What the network sees of an image. box: the part of it; sizes: of that part, then of each resize, the last one
-    being the network's input."""
+    """The part of an image that the network sees, and how it is resized.
+
+    Attributes:
+        box: the part.
+        sizes: (height, width) of the part, then after each resize; the last is the network's input.
+    """
 
     box: Box
     sizes: tuple[tuple[int, int], ...]
 
     @property
     def input_size(self) -> tuple[int, int]:
+        """(h, w) of the network's input."""
         return self.sizes[-1]
 
     def apply(self, x: Tensor) -> Tensor:
-        """float [1,C,H,W] of the image -> [1,C,h,w] of the network's input."""
+        """Crops and resizes a map of the image, float [1,C,H,W], to the network's input, [1,C,h,w]."""
         box = self.box
         x = x[..., box.top : box.bottom + 1, box.left : box.right + 1]
         for size in self.sizes:
@@ -121,7 +161,7 @@ class View(NamedTuple):
         return x
 
     def move(self, clicks: Sequence[Click]) -> list[Click]:
-        """Clicks of the image -> of the network's input, fractional."""
+        """Converts clicks on the image to the network's input, where they are fractional."""
         moved = []
         for y, x, is_positive in clicks:
             y, x = y - self.box.top, x - self.box.left
@@ -130,30 +170,50 @@ class View(NamedTuple):
             moved.append(Click(y, x, is_positive))
         return moved
 
-    def restore(self, x: Tensor, size: tuple[int, int], place: Box) -> Tensor:
-        """float [1,1,h,w] of the network's input -> [1,1,H,W] of the image, 0 outside `place`."""
+    def restore(self, x: Tensor, size: tuple[int, int], area: Box) -> Tensor:
+        """Puts a map of the network's input back into the image.
+
+        Args:
+            x: float [1,1,h,w].
+            size: (H, W) of the image.
+            area: the box that the map covers.
+
+        Returns:
+            float [1,1,H,W], 0 outside the area.
+        """
         for inner in reversed(self.sizes[1:-1]):
             x = resize(x, size=inner, align_corners=True)
-        x = resize(x, size=place.size, align_corners=True)
-        if place.size == size:
+        x = resize(x, size=area.size, align_corners=True)
+        if area.size == size:
             return x
         full = x.new_zeros((*x.shape[:2], *size))
-        full[..., place.top : place.bottom + 1, place.left : place.right + 1] = x
+        full[..., area.top : area.bottom + 1, area.left : area.right + 1] = x
         return full
 
 
 def view_of(box: Box | None, size: tuple[int, int], zoom: ZoomSettings | None, limit: int | None) -> View:
-    """box: None for the whole image without the zoom's resize; limit: longest side of the network's input."""
+    """Returns the view of a box.
+
+    Args:
+        box: None for the whole image without the zoom's resize.
+        size: (H, W) of the image.
+        zoom: gives the size that the box is resized to; None for no resize.
+        limit: longest side of the network's input in pixels, None for any.
+    """
     part = box or whole(size)
     sizes = [part.size]
     if box is not None and zoom is not None:
-        sizes.append(tuple(zoom.target) if not isinstance(zoom.target, int) else scaled(part.size, zoom.target))
+        if isinstance(zoom.target, int):
+            sizes.append(scaled(part.size, zoom.target))
+        else:
+            height, width = zoom.target
+            sizes.append((height, width))
     if limit is not None and max(sizes[-1]) > limit:
         sizes.append(scaled(sizes[-1], limit))
     return View(part, tuple(sizes))
 
 
 def scaled(size: tuple[int, int], longer: int) -> tuple[int, int]:
-    """The size whose longer side is `longer`."""
+    """Returns the size scaled so that its longer side is `longer`; no side is below 1."""
     scale = longer / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,264 @@
+"""Predicts after clicks: many images at once, each with its own clicks.
+
+Section 3 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583. B batch, P clicks per sign, G guidance channels,
+H W image, h w input of the network.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.models.bases import Network
+from segkit.models.click_segmentor import ClickSegmentor
+from segkit.models.layers import resize
+from segkit.ops.fold_norms import folded
+from segkit.registry import ConfigError
+from segkit.runners.interactive.brs import Inputs, Memory, Refinement
+from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.zoom import Box, View, boxes_above, choose_box, view_of, wants_second_pass
+from segkit.settings import ClickInference, ZoomSettings
+
+
+class Look(NamedTuple):
+    """What a network sees of an image.
+
+    Attributes:
+        network: predicts after the newest click.
+        view: the part of the image, and how it is resized.
+        area: the box of the image that the prediction is put into.
+        seen: float [1,3,h,w], normalized, or [2,3,h,w] together with its mirrored copy.
+        is_new: whether the view differs from that of the click before.
+    """
+
+    network: ClickSegmentor
+    view: View
+    area: Box
+    seen: Tensor
+    is_new: bool
+
+
+class Session:
+    """One image, its clicks, and the prediction after them.
+
+    Values are replaced, never changed in place, so that a shallow copy is a state to return to.
+
+    Args:
+        image: uint8, or float in 0..255, RGB [3,H,W].
+        external: float [H,W], a mask that replaces the previous prediction at every click.
+
+    Attributes:
+        size: (H, W) of the image.
+        clicks: all so far, in order.
+        probabilities: float32 [1,1,H,W] after the last click, zeros before the first.
+        box: of the zoom, None for none.
+        look: what the network last saw, None before the first click.
+        memory: state of a refinement.
+    """
+
+    def __init__(self, image: Tensor, external: Tensor | None = None):
+        height, width = image.shape[-2:]
+        self.image = image[None]
+        self.size: tuple[int, int] = (height, width)
+        self.external = external if external is None else external[None, None]
+        self.clicks: tuple[Click, ...] = ()
+        self.probabilities = torch.zeros(1, 1, *self.size, device=image.device)
+        self.box: Box | None = None
+        self.look: Look | None = None
+        self.memory: Memory | None = None
+
+    def add(self, click: Click) -> None:
+        """Adds a click, which the next call of Advance answers."""
+        self.clicks = (*self.clicks, click)
+
+    def release(self) -> None:
+        """Frees what only another click would need."""
+        self.look = self.memory = None
+
+    @property
+    def first_order(self) -> int:
+        """Order of the first click: an external mask counts as a click before it."""
+        return 0 if self.external is None else 1
+
+    def look_at(self, view: View, area: Box, network: ClickSegmentor, *, is_flipped: bool) -> Look:
+        """Prepares the network's input, which is computed again only where view or network changed.
+
+        Args:
+            view: the part of the image to see.
+            area: the box of the image that the prediction is put into.
+            network: predicts after the newest click.
+            is_flipped: whether the input has a mirrored copy.
+        """
+        last = self.look
+        is_new = last is None or view != last.view
+        if last is None or is_new or network is not last.network:
+            image = self.image if view.sizes == (self.size,) else view.apply(self.image.float())
+            seen = with_mirrored(network.normalize(image), is_flipped)
+        else:
+            seen = last.seen
+        self.look = Look(network, view, area, seen, is_new)
+        return self.look
+
+
+def with_mirrored(x: Tensor, is_flipped: bool) -> Tensor:
+    """Appends the mirrored copies of a batch, [B,C,h,w] to [2B,C,h,w]; returns x itself where none are wanted."""
+    return torch.cat([x, x.flip(-1)]) if is_flipped else x
+
+
+def merge_mirrored(logits: Tensor) -> Tensor:
+    """Returns the mean of logits and the mirrored back logits of the copy, [2,1,h,w] to [1,1,h,w]."""
+    return (logits[:1] + logits[1:].flip(-1)) * 0.5
+
+
+class Advance:
+    """Predicts after the last click of each of many sessions.
+
+    Sessions whose network inputs have the same size share one forward pass, mirrored copies included. Sizes are never
+    made equal by padding, since padding changes predictions at the border.
+
+    Args:
+        model: in evaluation mode, on the sessions' device.
+        settings: section inference.clicks.
+
+    Raises:
+        ConfigError: the model takes no clicks, or the refinement does not fit it.
+    """
+
+    def __init__(self, model: Network, settings: ClickInference):
+        check_takes_clicks(model, settings.brs is not None)
+        self.model, self.settings = model, settings
+        self.zoom = None if settings.zoom is None else ZoomSettings(**settings.zoom)
+        # a model of several stages has no refinement
+        self.refinement = None if settings.brs is None else Refinement(cast(ClickSegmentor, model), settings)
+        self.clicks_limit = settings.clicks_limit if self.refinement is None else self.refinement.limit
+
+    @torch.no_grad()
+    def __call__(self, sessions: Sequence[Session]) -> None:
+        """Sets `probabilities` of every session."""
+        previous = [s.probabilities if s.external is None else s.external for s in sessions]
+        self._pass(sessions, previous)
+        if self.zoom is not None and self.zoom.skip == 0:
+            fresh = [i for i, s in enumerate(sessions) if s.box is None]
+            masks = boxes_above([sessions[i].probabilities for i in fresh], self.zoom.threshold)
+            small = [i for i, m in zip(fresh, masks) if wants_second_pass(m, sessions[i].size, self.zoom)]
+            self._pass([sessions[i] for i in small], [previous[i] for i in small])
+
+    def _pass(self, sessions: Sequence[Session], previous: Sequence[Tensor]) -> None:
+        looks = self._zoom_in(sessions)
+        groups: dict[tuple, list[int]] = {}
+        for i, look in enumerate(looks):
+            alone = () if self.refinement is None else (i,)
+            groups.setdefault((look.network, look.view.input_size, *alone), []).append(i)
+        for members in groups.values():
+            group_logits = self._logits(
+                [sessions[i] for i in members], [looks[i] for i in members], [previous[i] for i in members]
+            )
+            for i, logits in zip(members, group_logits):
+                session, look = sessions[i], looks[i]
+                session.probabilities = look.view.restore(logits.sigmoid(), session.size, look.area)
+
+    def _zoom_in(self, sessions: Sequence[Session]) -> list[Look]:
+        masks: dict[int, Box | None] = {}
+        if self.zoom is not None:
+            asked = [i for i, s in enumerate(sessions) if s.look is not None and len(s.clicks) > self.zoom.skip]
+            boxes = boxes_above([sessions[i].probabilities for i in asked], self.zoom.threshold)
+            masks = dict(zip(asked, boxes))
+        looks = []
+        for i, session in enumerate(sessions):
+            box, stored = None, session.box
+            if self.zoom is not None:
+                box = choose_box(stored, masks.get(i), session.clicks, session.size, self.zoom)
+            # the published zoom keeps the old box when the mask has become empty, and pastes the result into it
+            session.box = stored if box is None and self.settings.stale_roi else box
+            view = view_of(box, session.size, self.zoom, self.settings.limit)
+            network = stage_of(self.model, session.first_order + len(session.clicks))
+            area = session.box or view.box
+            looks.append(session.look_at(view, area, network, is_flipped=self.settings.flip))
+        return looks
+
+    def _logits(self, sessions: Sequence[Session], looks: Sequence[Look], previous: Sequence[Tensor]) -> list[Tensor]:
+        """Logits of sessions with one network and input size, float32 [1,1,h,w] each, mirrored copies merged."""
+        network, size = looks[0].network, looks[0].view.input_size
+        masks = None
+        if network.has_previous:
+            inputs = [with_mirrored(look.view.apply(mask), self.settings.flip) for look, mask in zip(looks, previous)]
+            masks = torch.cat(inputs)
+        rows = [row for session, look in zip(sessions, looks) for row in self._moved_clicks(session, look.view)]
+        points = click_rows([row[: self.clicks_limit] for row in rows], sessions[0].image.device)
+        seen = torch.cat([look.seen for look in looks]) if len(looks) > 1 else looks[0].seen
+        guidance = network.guidance(points, size, masks)
+        if self.refinement is not None:
+            (session,), (look,) = sessions, looks
+            inputs_of_network = Inputs(seen, guidance, [[click for click, _ in row] for row in rows], look.is_new)
+            logits, session.memory = self.refinement(inputs_of_network, session.memory)
+        else:
+            logits = self._run(network, seen, guidance)
+        # a resize with aligned corners is symmetric, so that the mean of both copies is resized once
+        merged = [merge_mirrored(pair) for pair in logits.split(2)] if self.settings.flip else logits.split(1)
+        return [resize(one_logits, size=size, align_corners=network.align_corners) for one_logits in merged]
+
+    def _run(self, network: ClickSegmentor, seen: Tensor, guidance: Tensor) -> Tensor:
+        if self.settings.fold_norms:
+            twin = folded(network, lambda model: cast(ClickSegmentor, model).run(seen, guidance)["logits"])
+            network = cast(ClickSegmentor, twin)
+        return network.run(seen, guidance)["logits"].float()
+
+    def _moved_clicks(self, session: Session, view: View) -> list[list[tuple[Click, int]]]:
+        """All clicks as the network sees them, with their orders: of the image, and of its mirrored copy."""
+        clicks = view.move(session.clicks)
+        row = [(click, session.first_order + i) for i, click in enumerate(clicks)]
+        if not self.settings.flip:
+            return [row]
+        width = view.input_size[1]
+        return [row, [(Click(c.y, width - c.x - 1, c.is_positive), order) for c, order in row]]
+
+
+def click_rows(clicks: Sequence[Sequence[tuple[Click, int]]], device: torch.device) -> Tensor:
+    """Puts clicks into the form that click models read.
+
+    Args:
+        clicks: of each of B images, each with its order.
+        device: of the result.
+
+    Returns:
+        float32 [B,2P,3] of y, x, order, the positive ones first, empty rows -1. P is the largest number of clicks of
+        one sign, at least 1.
+    """
+    signs = [
+        [[(c.y, c.x, order) for c, order in row if c.is_positive == sign] for sign in (True, False)] for row in clicks
+    ]
+    most = max(1, max(len(rows) for pair in signs for rows in pair))
+    table = np.full((len(clicks), 2, most, 3), -1.0, np.float32)
+    for b, pair in enumerate(signs):
+        for k, rows in enumerate(pair):
+            if rows:
+                table[b, k, : len(rows)] = rows
+    return torch.from_numpy(table.reshape(len(clicks), 2 * most, 3)).to(device)
+
+
+def stage_of(model: Network, num_clicks: int) -> ClickSegmentor:
+    """Returns the network that predicts after so many clicks: the model, or the stage of a model that has several."""
+    # a model from outside may have stages without being a ClickStages
+    return model.stage(num_clicks) if hasattr(model, "stage") else cast(ClickSegmentor, model)  # type: ignore[operator]
+
+
+def check_takes_clicks(model: Network, has_refinement: bool) -> None:
+    """Checks that a model can be clicked.
+
+    Args:
+        model: any model; one from outside takes clicks where it has the methods of a ClickSegmentor.
+        has_refinement: whether predictions are refined (inference.clicks.brs).
+
+    Raises:
+        ConfigError: it takes no clicks, or has several stages, which cannot be refined.
+    """
+    network = stage_of(model, 1)
+    if not all(hasattr(network, name) for name in ("normalize", "guidance", "run", "has_previous")):
+        raise ConfigError(
+            f"{type(model).__name__} takes no clicks: set model.type = 'ClickSegmentor' and train it with "
+            "runner = dict(type='Interactive')"
+        )
+    if has_refinement and network is not model:
+        raise ConfigError(f"inference.clicks.brs: {type(model).__name__} has several networks; set it to None")
