@@ -16,6 +16,7 @@ SECTIONS = (
     *("model", "init", "losses", "weighting", "train", "val", "test", "optimizer", "schedule", "loop"),
     *("inference", "metrics", "runner", "hooks"),
 )
+"""The sections that a config may have."""
 
 PACKAGED = "segkit:"
 """Prefix of a packaged config's name: "segkit:_base_/models/unet_r34.py"."""
@@ -41,14 +42,17 @@ class Ref:
 
 
 def ref(path: str) -> Any:
-    """The value at another dotted path of the config, looked up after bases and overrides are merged."""
+    """Stands for the value at another dotted path of the config, looked up after bases and overrides are merged."""
     return Ref(path)
 
 
 class Config(dict):
     """A resolved config: a plain dict of sections that knows its file and where each value came from.
 
-    origins: dotted path -> file or "--cfg-options"; a missing path inherits from its parent.
+    Args:
+        sections: values by the name of the section.
+        file: the config file as the user named it, "" where there is none.
+        origins: of each dotted path the file that set it, or "--cfg-options"; a missing path inherits from its parent.
     """
 
     def __init__(self, sections: dict, file: str = "", origins: dict[str, str] | None = None):
@@ -57,7 +61,7 @@ class Config(dict):
         self.origins = origins or {}
 
     def origin(self, path: str) -> str:
-        """The file or option that set the value at the dotted path."""
+        """Returns the file or option that set the value at a dotted path."""
         while path:
             if path in self.origins:
                 return self.origins[path]
@@ -181,25 +185,26 @@ def _refuse_hidden_modules(value: Any, folder: Path, at: str) -> None:
 
 
 def _load_file(path: Path, above: tuple[Path, ...], used: set[str]) -> tuple[dict, dict[str, str]]:
-    """-> values of the file merged over those of its bases, and the file each leaf came from.
+    """Values of the file merged over those of its bases, and the file that each leaf came from.
 
-    used: takes the names that some ref() of these files is about, also where a later file replaces that place.
+    above: files whose bases lead here; used: takes the first names of all ref() of these files, also of those that a
+    later file replaces.
     """
     if path in above:
         raise ConfigError(f"{_shown(path)}: is a base of itself through {' -> '.join(_shown(p) for p in above)}")
     if not (above and _is_packaged(path)):
         _import_from(path.parent)
-    own = _read(path)
-    bases = own.pop("_base_", [])
+    content = _read(path)
+    bases = content.pop("_base_", [])
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for base in [bases] if isinstance(bases, str) else bases:
         base_values, base_origins = _load_file(find_config(base, path), (*above, path), used)
         _refuse_conflicts(values, origins, base_values, base_origins, path)
         _merge(values, origins, base_values, base_origins, "")
-    own = {key: value for key, value in own.items() if not key.startswith("_")}
-    _note_refs(own, used)
-    _merge(values, origins, own, {leaf: _shown(path) for leaf in _leaves(own)}, "")
+    content = {key: value for key, value in content.items() if not key.startswith("_")}
+    _note_refs(content, used)
+    _merge(values, origins, content, {leaf: _shown(path) for leaf in _leaves(content)}, "")
     return values, origins
 
 
@@ -236,8 +241,8 @@ def _read(path: Path) -> dict[str, Any]:
     except Exception as error:
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise ConfigError(f"{_shown(path)}:{line}: {type(error).__name__}: {error}") from error
-    kinds = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-    return {k: v for k, v in names.items() if not k.startswith("__") and not isinstance(v, kinds)}
+    helpers = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+    return {k: v for k, v in names.items() if not k.startswith("__") and not isinstance(v, helpers)}
 
 
 def _line_in(error: Exception, path: Path) -> int:
@@ -250,7 +255,7 @@ def _line_in(error: Exception, path: Path) -> int:
 
 
 def _refs_from_text(value: Any) -> Any:
-    """YAML writes a reference as the text ref(a.b)."""
+    """Replaces texts of the form ref(a.b), the references of YAML files, by Ref."""
     if isinstance(value, dict):
         return {key: _refs_from_text(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -260,7 +265,7 @@ def _refs_from_text(value: Any) -> Any:
 
 
 def _leaves(values: dict, prefix: str = "") -> list[str]:
-    """Dotted paths of everything that is no dict; an empty dict is a leaf."""
+    """Dotted paths of all values that are no dicts; an empty dict is a leaf, too."""
     paths = []
     for key, value in values.items():
         here = f"{prefix}{key}"
@@ -274,12 +279,12 @@ def _refuse_conflicts(values: dict, origins: dict, new: dict, new_origins: dict,
         if leaf in old and origins.get(leaf) != new_origins.get(leaf):
             raise ConfigError(
                 f"{_shown(path)}: its bases {origins.get(leaf)} and {new_origins.get(leaf)} both set '{leaf}'; "
-                "set it in one of them, or in this file's own base"
+                "remove it from one of them, or set it in a base that both share"
             )
 
 
 def _merge(values: dict, origins: dict, new: dict, new_origins: dict, prefix: str) -> None:
-    """Merges new over values in place: dicts merge, all else replaces, another `type` starts afresh."""
+    """Merges new over values in place: dicts are merged, other values and dicts of another `type` are replaced."""
     for key, value in new.items():
         here = f"{prefix}{key}"
         old = values.get(key)
@@ -293,7 +298,16 @@ def _merge(values: dict, origins: dict, new: dict, new_origins: dict, prefix: st
 
 
 def set_option(values: dict, origins: dict, option: str) -> None:
-    """Sets one "a.b.0.c=value" in place; the value is a Python literal or text."""
+    """Sets one value of a config in place.
+
+    Args:
+        values: the sections.
+        origins: see Config; the value's origin becomes "--cfg-options".
+        option: "a.b.0.c=value", where the value is a Python literal or text.
+
+    Raises:
+        ConfigError: the option has another form, or names a position that does not exist.
+    """
     path, equals, text = option.partition("=")
     if not equals or not path:
         raise ConfigError(f"--cfg-options {option}: expected a.b=value")
@@ -303,32 +317,33 @@ def set_option(values: dict, origins: dict, option: str) -> None:
         value = {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)
     *parents, last = path.split(".")
     node: Any = values
-    for depth, part in enumerate(parents):
-        node = _child(node, part, ".".join(parents[: depth + 1]), option)
+    for depth, name in enumerate(parents):
+        node = _child(node, name, ".".join(parents[: depth + 1]), option)
     if isinstance(node, list):
         _child(node, last, path, option)
         node[int(last)] = value
         origins[path] = "--cfg-options"
         return
     if not isinstance(node, dict):
-        raise ConfigError(f"--cfg-options {option}: '{'.'.join(parents)}' holds {node!r}, which has no '{last}'")
+        raise ConfigError(f"--cfg-options {option}: '{'.'.join(parents)}' is {node!r}, which has no '{last}'")
     new = {last: value}
     leaves = {f"{prefix}{leaf}": "--cfg-options" for prefix in [path[: -len(last)]] for leaf in _leaves(new)}
     _merge(node, origins, new, leaves, path[: -len(last)])
 
 
-def _child(node: Any, part: str, path: str, option: str) -> Any:
+def _child(node: Any, name: str, path: str, option: str) -> Any:
+    """The element of a list, or the value of a dict, which is added where it is missing; path: of that value."""
     if isinstance(node, tuple | list):
-        if not part.isdigit() or int(part) >= len(node):
+        if not name.isdigit() or int(name) >= len(node):
             raise ConfigError(f"--cfg-options {option}: '{path}': this list has the positions 0..{len(node) - 1}")
-        return node[int(part)]
+        return node[int(name)]
     if not isinstance(node, dict):
-        raise ConfigError(f"--cfg-options {option}: nothing to set below '{path}'")
-    return node.setdefault(part, {})
+        raise ConfigError(f"--cfg-options {option}: nothing can be set at '{path}': {node!r} is no dict and no list")
+    return node.setdefault(name, {})
 
 
 def _resolve(value: Any, root: dict, at: str, chain: tuple[str, ...], used: set[str]) -> Any:
-    """-> a copy of the value with every reference replaced by what it names."""
+    """A copy of a value with every reference replaced by the value that it names; chain: references that led here."""
     if isinstance(value, Ref):
         if value.path in chain:
             raise ConfigError(f"{at}: ref() goes in a circle: {' -> '.join((*chain, value.path))}")
@@ -343,35 +358,38 @@ def _resolve(value: Any, root: dict, at: str, chain: tuple[str, ...], used: set[
 
 def _look_up(root: dict, path: str, at: str) -> Any:
     node: Any = root
-    for part in path.split("."):
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
+    for name in path.split("."):
+        if isinstance(node, dict) and name in node:
+            node = node[name]
+        elif isinstance(node, list | tuple) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
         else:
-            hint = did_you_mean(part, node if isinstance(node, dict) else ())
+            hint = did_you_mean(name, node if isinstance(node, dict) else ())
             raise ConfigError(f"{at} = ref('{path}'): the config has no '{path}'{hint}")
     return node
 
 
 def dump(cfg: dict) -> str:
-    """The sections as the text of a Python config file that loads back to the same values."""
+    """Returns the text of a Python config file that loads back to the same sections."""
     import pprint
 
-    parts = [f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items()]
-    return "\n\n".join(parts) + "\n"
+    sections = [f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items()]
+    return "\n\n".join(sections) + "\n"
 
 
 def merged(values: Any, new: Any) -> Any:
-    """-> values with new over them: dicts merge, all else replaces, another `type` starts afresh."""
-    both = isinstance(values, dict) and isinstance(new, dict)
-    if not both or new.get("type", values.get("type")) != values.get("type"):
+    """Returns values with new over them: dicts are merged, other values and dicts of another `type` are replaced."""
+    are_dicts = isinstance(values, dict) and isinstance(new, dict)
+    if not are_dicts or new.get("type", values.get("type")) != values.get("type"):
         return copy.deepcopy(new)
     return {**values, **{key: merged(values.get(key), value) for key, value in new.items()}}
 
 
 def plain_values(value: Any) -> Any:
-    """Dicts, lists and scalars only, so that the file reads back without executing code."""
+    """Converts a value to dicts, lists, tuples and scalars, so that a file with it is read without executing code.
+
+    Anything else becomes text.
+    """
     if isinstance(value, dict):
         return {plain_values(key): plain_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

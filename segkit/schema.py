@@ -1,8 +1,8 @@
-"""The shape of a config: which section takes which registry, and a check of all of it before anything is built."""
+"""The structure of a config: which section belongs to which registry, and a check of it before anything is built."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
@@ -33,49 +33,78 @@ PLAIN: dict[str, type] = {
     "init": InitSettings,
     "schedule.warmup": WarmupSettings,
 }
+"""Sections with a fixed set of keys, by position in the config."""
 
-TREE: dict[str, tuple[Registry, tuple[str, ...]]] = {
-    "model": (reg.MODELS, ()),
-    "model.backbone": (reg.BACKBONES, ()),
-    "model.neck": (reg.NECKS, SUPPLIED_TO_HEADS),
-    "model.head": (reg.HEADS, SUPPLIED_TO_HEADS),
-    "model.aux[]": (reg.HEADS, SUPPLIED_TO_HEADS),
-    "losses[]": (reg.LOSSES, ()),
-    "weighting": (reg.WEIGHTINGS, ("names", "epoch_steps")),
-    "train.dataset": (reg.DATASETS, ()),
-    "train.transforms[]": (reg.TRANSFORMS, ()),
-    "train.sampler": (reg.SAMPLERS, ("dataset", "seed")),
-    "optimizer": (reg.OPTIMIZERS, ("params",)),
-    "schedule": (reg.SCHEDULES, ()),
-    "inference.refiners[]": (reg.REFINERS, ()),
-    "metrics[]": (reg.METRICS, ()),
-    "runner": (reg.RUNNERS, ()),
-    "hooks[]": (reg.HOOKS, ()),
+
+class Node(NamedTuple):
+    """A position in the config that holds a dict(type=..., arguments).
+
+    Attributes:
+        registry: of the type.
+        supplied: arguments that segkit fills in.
+    """
+
+    registry: Registry
+    supplied: tuple[str, ...] = ()
+
+
+TREE: dict[str, Node] = {
+    "model": Node(reg.MODELS),
+    "model.backbone": Node(reg.BACKBONES),
+    "model.neck": Node(reg.NECKS, SUPPLIED_TO_HEADS),
+    "model.head": Node(reg.HEADS, SUPPLIED_TO_HEADS),
+    "model.aux[]": Node(reg.HEADS, SUPPLIED_TO_HEADS),
+    "losses[]": Node(reg.LOSSES),
+    "weighting": Node(reg.WEIGHTINGS, ("names", "epoch_steps")),
+    "train.dataset": Node(reg.DATASETS),
+    "train.transforms[]": Node(reg.TRANSFORMS),
+    "train.sampler": Node(reg.SAMPLERS, ("dataset", "seed")),
+    "optimizer": Node(reg.OPTIMIZERS, ("params",)),
+    "schedule": Node(reg.SCHEDULES),
+    "inference.refiners[]": Node(reg.REFINERS),
+    "metrics[]": Node(reg.METRICS),
+    "runner": Node(reg.RUNNERS),
+    "hooks[]": Node(reg.HOOKS),
 }
-for _part in ("val", "test", "test.*"):
-    TREE[f"{_part}.dataset"] = (reg.DATASETS, ())
-    TREE[f"{_part}.transforms[]"] = (reg.TRANSFORMS, ())
-    PLAIN[_part] = EvalSettings
-for _part in ("test", "test.*"):
-    PLAIN |= {f"{_part}.{_name}": PLAIN[_name] for _name in list(PLAIN) if _name.startswith("inference")}
-    PLAIN[_part] = ScoredSettings
+"""Positions of objects of a registry; [] stands for a position in a list, * for the name of a test set."""
+
+for _section in ("val", "test", "test.*"):
+    TREE[f"{_section}.dataset"] = Node(reg.DATASETS)
+    TREE[f"{_section}.transforms[]"] = Node(reg.TRANSFORMS)
+    PLAIN[_section] = EvalSettings
+for _section in ("test", "test.*"):
+    PLAIN |= {f"{_section}.{_name}": PLAIN[_name] for _name in list(PLAIN) if _name.startswith("inference")}
+    PLAIN[_section] = ScoredSettings
 
 EXTRA_KEYS: dict[str, tuple[str, ...]] = {
     "losses[]": ("on", "target", "weight", "at", "name"),
     "optimizer": ("groups",),
     "schedule": ("warmup",),
 }
+"""Keys beside the constructor's arguments, by position in the config."""
+
 DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
+"""Types of sections that may leave out `type`."""
+
 GROUP_KEYS = ("match", "kind", "lr", "decay")
+"""Keys of a row of optimizer.groups."""
+
+Problems: TypeAlias = list[tuple[str, str]]
+"""Config path and message of each problem that was found."""
 
 
 def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
-    """Checks every section against the constructors it names; raises one ConfigError that lists all problems.
-    needed: sections that must be there.
+    """Checks every section against the constructors that it names.
 
-    Each line holds the config path, what is wrong, the closest known name and the file the value came from.
+    Args:
+        cfg: the sections.
+        needed: sections that must be present.
+
+    Raises:
+        ConfigError: lists all problems, one line each with the config path, what is wrong, the closest known name, and
+            the file that the value came from.
     """
-    problems: list[tuple[str, str]] = []
+    problems: Problems = []
     for name in cfg:
         if name not in SECTIONS:
             problems.append((name, f"no such section{did_you_mean(name, SECTIONS)}"))
@@ -84,7 +113,7 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
             _check_node(cfg[name], name, name, problems)
     for name in needed:
         if name not in cfg:
-            problems.append((name, "this section is missing; name a file of configs/_base_/ in _base_"))
+            problems.append((name, "this section is missing; add it, or name a file of configs/_base_/ in _base_"))
     if problems:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
         lines = [f"{at}: {text}" + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
@@ -92,15 +121,23 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
 
 
 def need_sections(cfg: dict, names: Iterable[str]) -> None:
-    """Raises ConfigError for a section that a command cannot do without."""
+    """Checks that the sections which a command needs are present.
+
+    Args:
+        cfg: the sections.
+        names: of the needed ones.
+
+    Raises:
+        ConfigError: one is missing or empty.
+    """
     for name in names:
         if not cfg.get(name):
             file = cfg.file if isinstance(cfg, Config) else ""
             raise ConfigError(f"{name}: this section is missing in {file or 'the config'}")
 
 
-def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str]]) -> None:
-    """at: path in this config; pattern: its place in TREE (list positions as [], names of test sets as *)."""
+def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
+    """at: path in this config; pattern: its position in TREE (list positions as [], names of test sets as *)."""
     if pattern == "test" and isinstance(value, dict) and "dataset" not in value and value:
         for name, inner in value.items():
             _check_node(inner, f"{at}.{name}", "test.*", problems)
@@ -118,23 +155,43 @@ def _check_node(value: Any, at: str, pattern: str, problems: list[tuple[str, str
         problems.append((at, f"expected dict({'type=...' if pattern in TREE else '...'}), got {value!r}"))
         return
     if pattern in PLAIN:
-        _check_keys(value, at, PLAIN[pattern], (), problems)
+        _check_keys(value, at, PLAIN[pattern], problems)
     else:
-        kind, supplied = TREE[pattern]
-        _check_typed(value, at, kind, (supplied, EXTRA_KEYS.get(pattern, ()), DEFAULT_TYPES.get(pattern)), problems)
+        node = TREE[pattern]
+        _check_typed(
+            value,
+            at,
+            node.registry,
+            problems,
+            supplied=node.supplied,
+            extra=EXTRA_KEYS.get(pattern, ()),
+            default_type=DEFAULT_TYPES.get(pattern),
+        )
     for key, inner in value.items():
         if inner is not None:
             _check_node(inner, f"{at}.{key}", f"{pattern}.{key}", problems)
 
 
-def _check_typed(value: dict, at: str, kind: Registry, place: tuple, problems: list[tuple[str, str]]) -> None:
-    supplied, extra, default_type = place
+def _check_typed(
+    value: dict,
+    at: str,
+    registry: Registry,
+    problems: Problems,
+    *,
+    supplied: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
+    default_type: str | None = None,
+) -> None:
+    """Checks a dict(type=..., arguments).
+
+    supplied: arguments that segkit fills in; extra: keys that are no arguments; default_type: where `type` is left out.
+    """
     name = value.get("type", default_type)
     if name is None:
-        problems.append((at, f"type is missing; there are: {', '.join(kind.names())}"))
+        problems.append((at, f"type is missing; available: {', '.join(registry.names())}"))
         return
     try:
-        cls = kind.get(name, f"{at}.type")
+        cls = registry.get(name, f"{at}.type")
     except ConfigError as error:
         path, _, text = str(error).partition(" = ")
         problems.append((path, f"= {text}") if text else (at, str(error)))
@@ -142,40 +199,49 @@ def _check_typed(value: dict, at: str, kind: Registry, place: tuple, problems: l
     for key in value:
         if key in supplied and key not in extra:
             problems.append((f"{at}.{key}", "segkit sets this itself; remove it"))
-    own = {k: v for k, v in value.items() if k != "type" and k not in supplied and k not in extra}
-    _check_keys(own, at, cls, supplied, problems, known=extra)
+    kwargs = {k: v for k, v in value.items() if k != "type" and k not in supplied and k not in extra}
+    _check_keys(kwargs, at, cls, problems, supplied=supplied, extra=extra)
     for row in value.get("groups", ()) if "groups" in extra else ():
         for key in row:
             if key not in GROUP_KEYS:
                 problems.append((f"{at}.groups", f"no such key '{key}'{did_you_mean(key, GROUP_KEYS)}"))
     # `parts` are built with the object, `configs` stay as they are for it to use later
-    for key, registry in (getattr(cls, "parts", {}) | getattr(cls, "configs", {})).items():
-        _check_part(own.get(key), f"{at}.{key}", registry, problems)
+    for key, inner_registry in (getattr(cls, "parts", {}) | getattr(cls, "configs", {})).items():
+        _check_part(kwargs.get(key), f"{at}.{key}", inner_registry, problems)
 
 
-def _check_part(value: Any, at: str, kind: Registry, problems: list[tuple[str, str]]) -> None:
-    """A config inside the arguments of a registered class, which names such arguments in its `parts`."""
+def _check_part(value: Any, at: str, registry: Registry, problems: Problems) -> None:
+    """Checks a config among the arguments of a registered class, which names such arguments in its `parts`."""
     if isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            if kind is reg.LOSSES:
+            if registry is reg.LOSSES:
                 _check_node(inner, f"{at}.{i}", "losses[]", problems)
             else:
-                _check_part(inner, f"{at}.{i}", kind, problems)
-    elif kind is reg.MODELS and value is not None:
+                _check_part(inner, f"{at}.{i}", registry, problems)
+    elif registry is reg.MODELS and value is not None:
         _check_node(value, at, "model", problems)
     elif isinstance(value, dict):
-        _check_typed(value, at, kind, ((), (), None), problems)
+        _check_typed(value, at, registry, problems)
 
 
-def _check_keys(value: dict, at: str, call: Callable, supplied: tuple, problems: list, known: tuple = ()) -> None:
-    parameters = inspect.signature(call).parameters
+def _check_keys(
+    value: dict,
+    at: str,
+    cls: type,
+    problems: Problems,
+    *,
+    supplied: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
+) -> None:
+    """Compares keys with the arguments of a constructor; extra: other keys to name in hints."""
+    parameters = inspect.signature(cls).parameters
     names = [n for n in parameters if n not in supplied and n != "self"]
     for key in value:
         if key not in names:
-            hint = did_you_mean(key, [*names, *known]) or f"; it has: {', '.join([*names, *known])}"
-            problems.append((f"{at}.{key}", f"{call.__name__} has no argument '{key}'{hint}"))
+            hint = did_you_mean(key, [*names, *extra]) or f"; available: {', '.join([*names, *extra])}"
+            problems.append((f"{at}.{key}", f"{cls.__name__} has no argument '{key}'{hint}"))
     for name in names:
         parameter = parameters[name]
-        variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if parameter.default is parameter.empty and name not in value and not variable:
-            problems.append((f"{at}.{name}", f"{call.__name__} needs this argument; it has no default"))
+        is_variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is parameter.empty and name not in value and not is_variable:
+            problems.append((f"{at}.{name}", f"{cls.__name__} needs this argument; it has no default"))

@@ -1,11 +1,20 @@
-"""Plain sections of a config as dataclasses: their keys and default values."""
+"""The sections of a config that are not built from a registry, as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class TrainSettings:
-    """Section `train`: data the model learns from. batch_size is per process; prefetch is in batches per worker."""
+    """Section `train`: the data that the model learns from.
+
+    Attributes:
+        dataset: dict(type=..., arguments) of the data set.
+        transforms: list of dict(type=..., arguments), in their order.
+        batch_size: images per batch and process, 1 or more.
+        workers: processes that read data, for each training process; 0 reads in the training process.
+        sampler: dict(type=..., arguments), the order of the images.
+        prefetch: batches that each worker prepares ahead.
+    """
 
     dataset: dict
     transforms: list = field(default_factory=list)
@@ -17,7 +26,14 @@ class TrainSettings:
 
 @dataclass
 class EvalSettings:
-    """Sections `val` and `test`: data that is scored at its original size; transforms touch the image alone."""
+    """Sections `val` and `test`: data that is scored at its original size.
+
+    Attributes:
+        dataset: dict(type=..., arguments) of the data set.
+        transforms: list of dict(type=..., arguments), in their order; they change the image alone, not the labels.
+        batch_size: images per batch and process, 1 or more.
+        workers: processes that read data, for each process of the run; 0 reads in that process.
+    """
 
     dataset: dict
     transforms: list = field(default_factory=list)
@@ -27,16 +43,40 @@ class EvalSettings:
 
 @dataclass
 class ScoredSettings(EvalSettings):
-    """Section `test`, or one of its named sets. inference: values of this set over those of section `inference`."""
+    """Section `test`, or one of its named sets.
+
+    Attributes:
+        inference: values for this set, which win over those of section `inference`.
+        dataset, transforms, batch_size, workers: as in EvalSettings.
+    """
 
     inference: dict = field(default_factory=dict)
 
 
 @dataclass
 class LoopSettings:
-    """Section `loop`. Give steps or epochs; eval_every and save_every are in steps, 0 = at the end only;
-    keep: numbered checkpoints kept beside last.pt and best.pt; accumulate: batches per optimizer step;
-    clip: largest gradient norm, 0 = off; amp: "off", "bf16" or "fp16"; ema: decay, 0 = off."""
+    """Section `loop`: length, precision and rhythm of a training.
+
+    Attributes:
+        steps: optimizer steps of the run; give either steps or epochs.
+        epochs: passes over the training data; give either steps or epochs.
+        accumulate: batches per optimizer step, 1 or more.
+        clip: largest norm of the gradient, 0 for no clipping.
+        amp: mixed precision, "off", "bf16" or "fp16" (needs a GPU).
+        ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
+        sync_bn: whether batch norms share statistics over all processes; needs GPUs.
+        channels_last: whether images and weights lie in memory with the channels last, which some GPUs compute faster.
+        compile: whether the model is compiled by torch.compile.
+        seed: of weights, augmentation and sampling.
+        log_every: steps between two lines of the log.
+        eval_every: steps between two evaluations, 0 for one at the end.
+        save_every: steps between two checkpoints, 0 for one at the end.
+        keep: numbered checkpoints that are kept beside last.pt and best.pt.
+        monitor: name of the score that chooses best.pt, such as "mIoU" or "segm.AP".
+        better: "higher" or "lower", which values of that score are better.
+        deterministic: whether torch chooses deterministic algorithms, and warns where it has none. They are slower;
+            without them two runs on a GPU differ in the last digits.
+    """
 
     steps: int = 0
     epochs: int = 0
@@ -59,10 +99,20 @@ class LoopSettings:
 
 @dataclass
 class InferenceSettings:
-    """Section `inference`. mode: "whole" or "slide"; crop, stride: (height, width) of the sliding window;
-    tta: dict(scales=(...), flip=True); threshold: probability above which a one-class model says 1;
-    pad_divisor: images are padded at the right and bottom to a multiple of it, with the model's mean; fold_norms: a
-    copy of the model answers that has its normalizations in its convolutions: fewer passes, equal but for rounding."""
+    """Section `inference`: from a model's outputs to predictions.
+
+    Attributes:
+        mode: "whole" image or "slide", a sliding window.
+        crop: (height, width) of the sliding window in pixels.
+        stride: (height, width) in pixels by which the window moves.
+        tta: test-time augmentation, dict of the keys of TTASettings; None for none.
+        threshold: probability above which a model of one class predicts 1.
+        pad_divisor: images are padded at the right and bottom, with the model's mean, to multiples of it in pixels.
+        fold_norms: whether normalizations are folded into convolutions before predicting: fewer passes over memory,
+            and the same results up to rounding.
+        refiners: list of dict(type=..., arguments) of the registry of refiners, which is empty so far.
+        clicks: of click models, dict of the keys of ClickInference.
+    """
 
     mode: str = "whole"
     crop: tuple[int, int] | None = None
@@ -77,7 +127,12 @@ class InferenceSettings:
 
 @dataclass
 class TTASettings:
-    """inference.tta: image scales and whether each is also seen mirrored."""
+    """inference.tta: the views of an image whose predictions are averaged.
+
+    Attributes:
+        scales: factors by which the image is resized.
+        flip: whether each scale is also seen mirrored.
+    """
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = True
@@ -85,7 +140,13 @@ class TTASettings:
 
 @dataclass
 class InitSettings:
-    """Section `init`: weights to start from. drop: key prefixes left at their fresh values; map: a key map's name."""
+    """Section `init`: weights that a training starts from.
+
+    Attributes:
+        path: a checkpoint of segkit, or a published one.
+        drop: prefixes of names whose weights are not loaded and keep their initial values.
+        map: name of a key map for the file; None finds it by names and shapes.
+    """
 
     path: str
     drop: list = field(default_factory=list)
@@ -94,7 +155,12 @@ class InitSettings:
 
 @dataclass
 class WarmupSettings:
-    """schedule.warmup: the rate rises linearly from factor * lr over that many steps."""
+    """schedule.warmup: a linear rise of the learning rate at the start of a run.
+
+    Attributes:
+        steps: optimizer steps that it lasts.
+        factor: factor of the learning rate at the first step; it rises to 1.
+    """
 
     steps: int
     factor: float = 0.001
@@ -125,7 +191,13 @@ class RowSettings:
 
 @dataclass
 class WeightSettings:
-    """losses[].weight as a dict: rises linearly from start to value over warmup steps, then stays."""
+    """losses[].weight as a dict: a factor that rises linearly and then stays.
+
+    Attributes:
+        value: of the factor after the rise.
+        warmup: optimizer steps that the rise lasts, 0 for none.
+        start: of the factor at the first step of the rise.
+    """
 
     value: float = 1.0
     warmup: int = 0
@@ -134,10 +206,17 @@ class WeightSettings:
 
 @dataclass
 class ZoomSettings:
-    """inference.clicks.zoom: the network sees a box around the last mask. target: its longer side in pixels, or
-    (height, width); skip: clicks that see the whole image (-1: also the first is resized to `target`); expansion: box
-    over mask; min_crop: its shortest side; recompute_iou: overlap below which a new box replaces the one in use;
-    threshold: probability of the mask the box encloses."""
+    """inference.clicks.zoom: the network sees an enlarged box around the last mask.
+
+    Attributes:
+        target: longer side in pixels that the box is resized to, or (height, width).
+        skip: number of first clicks that see the whole image at its own size; -1 resizes the whole image to `target` at
+            the first click, too. With 0 a small object that was found in the whole image is predicted again, zoomed in.
+        expansion: factor from the sides of the mask's box to those of the zoom's box.
+        min_crop: shortest side of the box in pixels.
+        recompute_iou: overlap in 0..1 below which a new box replaces the one in use.
+        threshold: probability above which a pixel belongs to the mask that the box encloses.
+    """
 
     target: int | tuple[int, int] = 400
     skip: int = 1
@@ -149,17 +228,26 @@ class ZoomSettings:
 
 @dataclass
 class ClickInference:
-    """inference.clicks: from clicks to a mask, and the protocol of evaluation.
+    """inference.clicks: from clicks to a mask, and the protocol of the evaluation.
 
-    zoom: dict of ZoomSettings' fields, None for the whole image; flip: logits are averaged with the mirrored image's;
-    limit: longest side of what the network sees; clicks_limit: the network sees that many of the oldest clicks, None
-    for all (f-BRS 8, RGB-BRS and DistMap-BRS 5); stale_roi: reproduces the published zoom's fault (an emptied mask
-    leaves the old box in use for the result); brs: None, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C",
-    refined from the click after `brs_after` on, with at most `brs_evaluations` passes per click, until the mask
-    changes by less than `brs_min_change` (of IoU). fold_norms: without brs, normalizations are folded into
-    convolutions, which answers the same, up to rounding, sooner.
-    An object is clicked until its IoU is target_iou, at least min_clicks and at most max_clicks times; threshold:
-    probability above which a pixel is the object's; keep_masks: whether the mask after each click is kept.
+    Attributes:
+        zoom: dict of the keys of ZoomSettings; None always shows the whole image.
+        flip: whether logits are averaged with those of the mirrored image.
+        limit: longest side of the network's input in pixels; None for any.
+        clicks_limit: number of oldest clicks that the network sees, None for all (f-BRS 8, RGB-BRS and DistMap-BRS 5).
+        stale_roi: whether the published zoom's fault is reproduced: after an emptied mask the result is pasted into the
+            old box.
+        brs: backpropagating refinement, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C"; None for none.
+        brs_after: number of first clicks that are not refined.
+        brs_evaluations: passes of the refinement per click at most.
+        brs_min_change: the refinement ends when the mask changes by less, measured as 1 - IoU; 0 turns this off.
+        fold_norms: whether normalizations are folded into convolutions where nothing is refined: faster, and the same
+            results up to rounding.
+        max_clicks: clicks per object at most.
+        min_clicks: clicks per object at least.
+        target_iou: IoU in 0..1 at which an object counts as found.
+        threshold: probability above which a pixel belongs to the object.
+        keep_masks: whether predictions keep the mask after each click.
     """
 
     zoom: dict | None = field(default_factory=dict)

@@ -116,7 +116,7 @@ def test_check_trains_nothing(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["tain"], "no command 'tain'; did you mean 'train'?"),
+        (["tain"], "segkit tain: no such command; did you mean 'train'?"),
         (["train", "nowhere.py"], "ConfigError: nowhere.py: no such config file"),
         (["test", "none", "lost.pt"], "CheckpointError: lost.pt: no such checkpoint"),
         (["config"], "give a config file, or --list"),

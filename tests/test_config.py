@@ -154,7 +154,7 @@ def edited(path: str, value) -> dict:
         ("model.head.in_channels", (3,), "model.head.in_channels: segkit sets this itself; remove it"),
         ("model.head.num_classes", 3, "model.head.num_classes: segkit sets this itself; remove it"),
         ("model.head.widht", 3, "model.head.widht: TinyHead has no argument 'widht'"),
-        ("model.head", {}, "model.head: type is missing; there are:"),
+        ("model.head", {}, "model.head: type is missing; available:"),
         ("model.head", "FCN", r"model.head: expected dict\(type=...\), got 'FCN'"),
         ("model.backbone.type", "nowhere.file:Net", "model.backbone.type: = 'nowhere.file:Net'"),
         ("train.dataset.type", "Shape", "train.dataset.type: = 'Shape': no such data set; did you mean 'Shapes'"),

@@ -1,14 +1,18 @@
-"""Statistics of classes, and runs of clicks compared: segkit analyze classes CONFIG | clicks A.json B.json."""
+"""Statistics of classes, and comparison of interactive runs: segkit analyze classes CONFIG | clicks A.json B.json."""
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segkit.cli import clicks, common
 from segkit.config import Config
 from segkit.files import write_whole
 from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.data.dataset import Dataset
+    from segkit.data.statistics import ClassStatistics
 
 SPLITS = ("train", "val", "test")
 COLUMNS = {
@@ -18,15 +22,15 @@ COLUMNS = {
     "effective_number": "eff. pixels",
     "effective_number_images": "eff. images",
 }
-"""Heads of the table's columns of weights by the name of their law."""
+"""Titles of the columns with class weights, by the name of the law that the weights follow."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: what to analyze, and its arguments -> exit code; prints tables and draws a picture."""
+    """Runs `segkit analyze`, which prints tables and draws a picture; returns the exit code."""
     arguments = common.parser("analyze", (__doc__ or "").partition(":")[0])
     what = arguments.add_subparsers(dest="what", required=True)
     classes = what.add_parser("classes", help="how often each class occurs, and class weights that follow from it")
-    classes.add_argument("config", help="a .py or .yaml config file; of its sections only the data's is needed")
+    classes.add_argument("config", help="a .py or .yaml config file; only its data section is needed")
     classes.add_argument("--split", choices=SPLITS, default="train", help="section of the config")
     classes.add_argument("--workers", type=int, default=0, help="processes that read masks; 0 reads in this one")
     classes.add_argument("--out", help="folder of the picture and the JSON; default work_dirs/<config name>")
@@ -48,7 +52,7 @@ def _classes(args: argparse.Namespace) -> int:
     from segkit.viz.plots import bars
 
     if args.workers < 0:
-        raise ConfigError(f"--workers {args.workers}: the number of processes is 0 or more")
+        raise ConfigError(f"--workers {args.workers}: must be 0 or more processes")
     cfg = load_config(args.config, args.cfg_options)
     check(cfg, needed=())
     dataset = _dataset(cfg, args.split)
@@ -69,7 +73,7 @@ def _classes(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(cfg: Config, split: str) -> Any:
+def _dataset(cfg: Config, split: str) -> "Dataset":
     """The data set of the section; of several named test sets the first."""
     from segkit.engine.setup import build_dataset
 
@@ -77,8 +81,8 @@ def _dataset(cfg: Config, split: str) -> Any:
     return build_dataset(section["dataset"], f"{at}.dataset")
 
 
-def summary(statistics: Any) -> dict:
-    """ClassStatistics -> a nested dict ready for JSON: counts, shares in percent and the weights of every law."""
+def summary(statistics: "ClassStatistics") -> dict[str, Any]:
+    """Returns counts, shares in percent and the weights of every law as a nested dict, ready for JSON."""
     weights = {law: statistics.weights(law) for law in COLUMNS}
     pixels, images = 100 * statistics.pixel_frequency(), 100 * statistics.image_frequency()
     classes = {}
@@ -95,8 +99,12 @@ def summary(statistics: Any) -> dict:
     return dict(images=statistics.num_images, ignored=ignored, classes=classes, class_weight=weights)
 
 
-def table(about: dict) -> list[str]:
-    """What summary gave -> the lines of a table, one class each."""
+def table(about: dict[str, Any]) -> list[str]:
+    """Returns the lines of a table with one class each.
+
+    Args:
+        about: of summary.
+    """
     width = max(len("class"), *(len(name) for name in about["classes"]))
     head = f"{'class':{width}} {'pixels':>15} {'%':>7} {'images':>8} {'%':>6}"
     lines = [head + "".join(f" {title:>11}" for title in COLUMNS.values())]
@@ -106,14 +114,14 @@ def table(about: dict) -> list[str]:
     return lines
 
 
-def _ignored(statistics: Any) -> str:
-    everything = int(statistics.pixels.sum()) + statistics.ignored
-    share = 100 * statistics.ignored / max(everything, 1)
+def _ignored(statistics: "ClassStatistics") -> str:
+    total = int(statistics.pixels.sum()) + statistics.ignored
+    share = 100 * statistics.ignored / max(total, 1)
     return (
         f"ignored: {statistics.ignored:,} pixels, {share:.2f} % of all, in {statistics.images_with_ignored:,} of "
         f"{statistics.num_images:,} images"
     )
 
 
-def _write(path: Path, content: dict) -> None:
+def _write(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")

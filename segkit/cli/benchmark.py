@@ -1,23 +1,36 @@
-"""What a config costs: segkit benchmark CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
+"""Measures a config: segkit benchmark CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
 
 import argparse
 import resource
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from segkit.cli import common
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from segkit.config import Config
+    from segkit.engine.loop import Loop
+    from segkit.models.bases import Network
+
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code."""
+    """Runs `segkit benchmark`; returns the exit code."""
     arguments = common.parser("benchmark", __doc__ or "")
-    arguments.add_argument("config")
+    arguments.add_argument("config", help="a .py or .yaml config file")
     arguments.add_argument(
-        "--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="image of MACs, speed"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(512, 512),
+        metavar=("H", "W"),
+        help="size of the image that MACs and speed are of",
     )
     arguments.add_argument("--steps", type=int, default=10, help="timed training steps, and timed images")
     arguments.add_argument("--no-data", action="store_true", help="time the model alone, on random images")
-    arguments.add_argument("--device")
+    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_options(arguments)
     return common.run(_benchmark, arguments.parse_args(argv))
 
@@ -44,8 +57,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     return 0
 
 
-def count_macs(model: Any, image: Any) -> int:
-    """Multiply-accumulates of one forward pass: half of torch's count of floating-point operations."""
+def count_macs(model: "Network", image: "Tensor") -> int:
+    """Returns the multiply-accumulates of one forward pass: half of torch's count of floating-point operations."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,29 +67,38 @@ def count_macs(model: Any, image: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def _synchronise(device: Any) -> None:
+def _synchronize(device: "torch.device") -> None:
     import torch
 
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _images_per_second(model: Any, image: Any, images: int) -> float:
+def _images_per_second(model: "Network", image: "Tensor", images: int) -> float:
     import torch
 
     with torch.inference_mode():
         for _ in range(2):
             model(image)
-        _synchronise(image.device)
+        _synchronize(image.device)
         start = time.perf_counter()
         for _ in range(images):
             model(image)
-        _synchronise(image.device)
+        _synchronize(image.device)
     return images / (time.perf_counter() - start)
 
 
-def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
-    """Steps as the training does them: reading, augmentation, forward, backward, update."""
+def training_speed(cfg: "Config", device: "torch.device", steps: int) -> dict[str, str]:
+    """Times optimizer steps as the training makes them: reading, augmentation, forward, backward, update.
+
+    Args:
+        cfg: the checked sections.
+        device: to train on.
+        steps: number of timed steps, which follow three untimed ones.
+
+    Returns:
+        Two lines for the user by their titles: "training", and "data", the share of time that waits for it.
+    """
     import tempfile
     from pathlib import Path
 
@@ -91,8 +113,8 @@ def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
     data: list[float] = []
 
     class Clock(Hook):
-        def after_step(self, loop: Any, terms: dict) -> None:
-            _synchronise(device)
+        def after_step(self, loop: "Loop", terms: "dict[str, Tensor]") -> None:
+            _synchronize(device)
             marks.append(time.perf_counter())
             data.append(loop.seconds["data"])
 
@@ -109,7 +131,7 @@ def training_speed(cfg: dict, device: Any, steps: int) -> dict[str, str]:
     }
 
 
-def _peak_memory(device: Any) -> str:
+def _peak_memory(device: "torch.device") -> str:
     import torch
 
     if device.type == "cuda":

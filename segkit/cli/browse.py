@@ -1,20 +1,27 @@
 """Shows samples before and after augmentation: segkit browse CONFIG [--count 8] [--split val]."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from segkit.cli import common
 from segkit.config import Config
 from segkit.registry import ConfigError
-from segkit.types import Sample
+from segkit.types import Color, Sample
+
+if TYPE_CHECKING:
+    from segkit.data.dataset import Dataset
+    from segkit.data.loader import TrainItems
+
+Transform: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 
 TITLES = ("before", "before, labels", "after", "after, labels")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code; writes one PNG and prints its path."""
+    """Runs `segkit browse`, which writes one PNG and prints its path; returns the exit code."""
     arguments = common.parser("browse", __doc__ or "")
     arguments.add_argument("config", help="a .py or .yaml config file")
     arguments.add_argument("--count", type=int, default=8, help="samples, spread evenly over the data set")
@@ -30,13 +37,13 @@ def _browse(args: argparse.Namespace) -> int:
     from segkit.viz import draw
 
     if args.count < 1 or args.cell < 32:
-        raise ConfigError("--count is at least 1 and --cell at least 32")
+        raise ConfigError(f"--count {args.count} --cell {args.cell}: the count must be 1 or more, the cell 32 or more")
     dataset, items = _items(cfg, args.split)
     palette = tuple(dataset.palette) or draw.default_palette(len(dataset.classes))
     indices = np.linspace(0, len(dataset) - 1, min(args.count, len(dataset))).round().astype(int)
     rows, captions = [], []
     for position, index in enumerate(indices):
-        # the data set's own random choices are those that the augmented sample starts from
+        # seeded as the augmented sample is, so that the data set makes the same random choices
         before = dataset.sample(int(index), np.random.default_rng([items.seed, position]))
         after = items[(position, int(index))]
         rows.append(
@@ -56,10 +63,10 @@ def _browse(args: argparse.Namespace) -> int:
     return 0
 
 
-def _items(cfg: Config, split: str) -> tuple[Any, Any]:
-    """-> the data set of the section and its transformed items by (position, index), as training makes them.
+def _items(cfg: Config, split: str) -> "tuple[Dataset, TrainItems]":
+    """The data set of the section, and its transformed items by (position, index), as training makes them.
 
-    Of several named test sets the first is shown. In evaluation the transforms see the image alone.
+    Of several named test sets the first is shown. In evaluation the transforms change the image alone.
     """
     from segkit.data.loader import TrainItems
     from segkit.engine.setup import build_dataset, build_transforms
@@ -72,8 +79,8 @@ def _items(cfg: Config, split: str) -> tuple[Any, Any]:
     return dataset, TrainItems(dataset, transforms, (cfg.get("loop") or {}).get("seed", 0))
 
 
-def _on_image(transform: Any) -> Any:
-    """-> the transform, applied to image and meta only: labels stay at their original size."""
+def _on_image(transform: Transform) -> Transform:
+    """The transform applied to image and meta only: labels stay at their original size."""
 
     def apply(sample: Sample, rng: np.random.Generator) -> Sample:
         return Sample({**sample, **transform(Sample(image=sample["image"], meta=sample["meta"]), rng)})
@@ -81,10 +88,19 @@ def _on_image(transform: Any) -> Any:
     return apply
 
 
-def drawn(sample: Sample, classes: tuple[str, ...], palette: tuple) -> np.ndarray:
-    """The sample's labels over its image: clicks and their target, instances with boxes, object layers, or classes.
+def drawn(sample: Sample, classes: Sequence[str], palette: Sequence[Color]) -> np.ndarray:
+    """Draws the labels of a sample over its image: clicks and their target, instances, object layers, or classes.
 
-    -> uint8 [H,W,3], small images enlarged where names are written.
+    Args:
+        sample: not yet collated.
+        classes: K names.
+        palette: K colors.
+
+    Returns:
+        uint8 [H,W,3]; small images are enlarged where names are written.
+
+    Raises:
+        ConfigError: the labels do not fit the data set's classes.
     """
     from segkit.viz import draw
 
@@ -94,27 +110,27 @@ def drawn(sample: Sample, classes: tuple[str, ...], palette: tuple) -> np.ndarra
         return draw.draw_clicks(image, mask > 0.5, sample.get("clicks", np.zeros((0, 3), np.float32)))
     try:
         if sample.get("boxes") is not None or sample.get("masks") is not None:
-            labels = sample.get("labels", np.zeros(0, np.int64))
+            labels = sample["labels"].tolist() if "labels" in sample else []
             return draw.draw_instances(image, sample.get("masks"), labels, sample.get("boxes"), None, classes, palette)
         if mask is None and sample.get("layers") is not None:
             return draw.overlay(image, _top_object(sample["layers"]), draw.default_palette(256), ignore=0)
         return image if mask is None else draw.overlay(image, mask, palette)
     except (ValueError, IndexError) as error:
         raise ConfigError(
-            f"{sample['meta']['path']}: {error}; compare its labels with the data set's classes"
+            f"{sample['meta']['path']}: {error}; check its labels against the data set's classes"
         ) from error
 
 
 def _under_labels(sample: Sample) -> np.ndarray:
-    """-> uint8 [H,W,3]: the image at the size of its labels, which in evaluation is the original one."""
+    """The image at the size of its labels, which in evaluation is the original one, uint8 [H,W,3]."""
     import cv2
 
     from segkit.viz import draw
 
     image = draw.to_rgb(sample["image"])
-    labels = sample.get("mask")
-    if labels is None and isinstance(sample.get("masks"), np.ndarray) and len(sample["masks"]):
-        labels = sample["masks"][0]
+    labels, masks = sample.get("mask"), sample.get("masks")
+    if labels is None and isinstance(masks, np.ndarray) and len(masks):
+        labels = masks[0]
     if labels is None or labels.shape == image.shape[:2]:
         return image
     height, width = sample["meta"].get("valid", image.shape[:2])
@@ -122,7 +138,7 @@ def _under_labels(sample: Sample) -> np.ndarray:
 
 
 def _top_object(layers: np.ndarray) -> np.ndarray:
-    """layers: uint8 [H,W,L] -> uint8 [H,W]: the value of the last layer that has one, 0 where none has."""
+    """Value of the last layer that is not 0 at a pixel, uint8 [H,W]; layers: uint8 [H,W,L]."""
     top = np.zeros(layers.shape[:2], np.uint8)
     for layer in np.moveaxis(layers, 2, 0):
         top = np.where(layer > 0, layer, top)

@@ -1,4 +1,4 @@
-"""The part of `segkit analyze` that compares interactive runs."""
+"""Comparison of interactive runs: `segkit analyze clicks`."""
 
 import argparse
 import json
@@ -19,7 +19,17 @@ def add_arguments(arguments: argparse.ArgumentParser) -> None:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Compares runs: mIoU@k in one plot and one table, and the clicks that each object needed in each run."""
+    """Compares runs: mIoU@k in one plot and one table, and the clicks that each object needed in each run.
+
+    Args:
+        args: those of add_arguments.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: a file holds no scores of clicks, or threshold or limit is out of range.
+    """
     from segkit.viz.plots import click_curves
 
     runs = _read(args.files)

@@ -1,4 +1,4 @@
-"""What every command shares: options, errors as one sentence, the checkpoint and its config."""
+"""Functions of all commands: options, errors as one sentence, the checkpoint and its config."""
 
 import argparse
 import sys
@@ -25,17 +25,21 @@ def add_options(arguments: argparse.ArgumentParser) -> None:
 
 
 def load_checked(path: str, options: list[str]) -> Config:
-    """Loads a config and checks it against every constructor that it names."""
+    """Loads a config and checks it against every constructor that it names; ConfigError where it is wrong."""
     cfg = load_config(path, options)
     check(cfg)
     return cfg
 
 
 def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Runs a command.
+    """Runs a command, and turns an error of the user's input into one message on stderr without a traceback.
+
+    Args:
+        main: the command.
+        args: its parsed arguments.
 
     Returns:
-        The command's exit code; 2 for an error of the user's input, which is one message on stderr without a traceback.
+        The command's exit code; 2 after such an error.
     """
     from segkit.engine.checkpoint import CheckpointError
     from segkit.engine.loop import NonFiniteLoss
@@ -43,7 +47,7 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     try:
         return main(args)
     except (ConfigError, CheckpointError, DataError, NonFiniteLoss) as error:
-        # A worker process wraps the message in its traceback; the user needs the sentence.
+        # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
         print(f"{name}: {text.strip()}", file=sys.stderr)
@@ -58,7 +62,7 @@ def is_config(word: str) -> bool:
 def split_config(words: list[str], config: str | None) -> tuple[str | None, list[str]]:
     """Separates a config from the words of a command that takes a checkpoint.
 
-    `segkit test CHECKPOINT --config FILE` and mmsegmentation's order, `tools/test.py CONFIG CHECKPOINT`, mean the same;
+    `segkit test CHECKPOINT --config FILE` and mmsegmentation's order, `segkit test CONFIG CHECKPOINT`, mean the same;
     "none" in place of CONFIG is the config inside the checkpoint.
 
     Args:
@@ -67,6 +71,9 @@ def split_config(words: list[str], config: str | None) -> tuple[str | None, list
 
     Returns:
         The config, None for the one inside the checkpoint; and the other words.
+
+    Raises:
+        ConfigError: the command names two configs.
     """
     if len(words) > 1 and (words[0].lower() == "none" or is_config(words[0])):
         first, *words = words
@@ -82,6 +89,9 @@ def data_section(cfg: Config, split: str) -> tuple[dict, str]:
     Args:
         cfg: the config.
         split: "train", "val" or "test"; of several named test sets the first is taken.
+
+    Raises:
+        ConfigError: the config has no such section.
     """
     section = cfg.get(split)
     if not section:

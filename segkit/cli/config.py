@@ -27,15 +27,16 @@ LISTS = {
     "refiners": reg.REFINERS,
     "weightings": reg.WEIGHTINGS,
 }
+"""Registries by their names for --list."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code."""
+    """Runs `segkit config`; returns the exit code."""
     arguments = common.parser("config", __doc__ or "")
     arguments.add_argument("config", nargs="?", help="a config file")
     arguments.add_argument("--list", choices=sorted(LISTS), help="the classes of one kind, a line each")
-    arguments.add_argument("--show", metavar="NAME", help="with --list: arguments and text of one class")
-    arguments.add_argument("--no-defaults", action="store_true", help="leave out values nobody set")
+    arguments.add_argument("--show", metavar="NAME", help="with --list: arguments and documentation of one class")
+    arguments.add_argument("--no-defaults", action="store_true", help="leave out default values")
     common.add_options(arguments)
     return common.run(_config, arguments.parse_args(argv))
 
@@ -45,7 +46,7 @@ def _config(args: argparse.Namespace) -> int:
         print(describe(LISTS[args.list].get(args.show)) if args.show else listing(LISTS[args.list]))
         return 0
     if not args.config:
-        raise reg.ConfigError("give a config file, or --list with one of: " + ", ".join(sorted(LISTS)))
+        raise reg.ConfigError(f"give a config file, or --list with one of {', '.join(sorted(LISTS))}")
     from segkit.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
@@ -56,7 +57,7 @@ def _config(args: argparse.Namespace) -> int:
 
 
 def listing(registry: reg.Registry) -> str:
-    """One line per class: its name and the first sentence of its text."""
+    """Returns one line per class: its name and the first line of its documentation."""
     names = registry.names()
     width = max(map(len, names), default=0)
     lines = []
@@ -67,7 +68,7 @@ def listing(registry: reg.Registry) -> str:
 
 
 def describe(cls: type) -> str:
-    """Returns name, arguments and text of a class: each argument on a line of its own with type and default."""
+    """Returns name, arguments and documentation of a class: each argument on one line with type and default."""
     lines = [cls.__name__]
     for parameter in inspect.signature(cls).parameters.values():
         annotation = "" if parameter.annotation is parameter.empty else inspect.formatannotation(parameter.annotation)
@@ -77,7 +78,15 @@ def describe(cls: type) -> str:
 
 
 def values(cfg: Config, with_defaults: bool = True) -> list[tuple[str, Any, str]]:
-    """-> (dotted path, value, origin) of every leaf; origin is a file, "--cfg-options" or "default"."""
+    """Lists the values of a config.
+
+    Args:
+        cfg: the checked sections.
+        with_defaults: whether arguments that the config does not set are listed, too.
+
+    Returns:
+        Of each value the dotted path, the value, and its origin: a file, "--cfg-options" or "default".
+    """
     rows: list[tuple[str, Any, str]] = []
     for section in cfg:
         _walk(cfg[section], section, section, cfg, with_defaults, rows)
@@ -101,14 +110,14 @@ def _walk(value: Any, at: str, pattern: str, cfg: Config, with_defaults: bool, r
 
 
 def _defaults(value: dict, pattern: str) -> dict[str, Any]:
-    """Arguments that nobody set, from the signature of what the config names."""
+    """Default values of the arguments at a position of the config."""
     if pattern in PLAIN:
         fields = dataclasses.fields(PLAIN[pattern])
-        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
-        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING} | made
+        built = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING} | built
     if pattern not in TREE:
         return {}
-    registry, supplied = TREE[pattern]
-    cls = registry.get(value.get("type", DEFAULT_TYPES.get(pattern)))
+    node = TREE[pattern]
+    cls = node.registry.get(value.get("type", DEFAULT_TYPES.get(pattern)))
     parameters = inspect.signature(cls).parameters
-    return {n: p.default for n, p in parameters.items() if p.default is not p.empty and n not in supplied}
+    return {n: p.default for n, p in parameters.items() if p.default is not p.empty and n not in node.supplied}

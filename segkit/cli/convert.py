@@ -8,13 +8,20 @@ The way back, for the projects that have one: segkit convert CHECKPOINT OUT --to
 """
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from segkit.cli import common
 from segkit.registry import ConfigError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from segkit.convert.keymap import KeyMap
+    from segkit.models.bases import Network
+
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code."""
+    """Runs `segkit convert`; returns the exit code."""
     arguments = common.parser("convert", __doc__ or "")
     arguments.add_argument(
         "file", nargs="?", help="the published .pth, .pt or .safetensors; its pickle is not executed"
@@ -23,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--from", dest="source", help="name of a key map, or of a project; all are tried without it")
     arguments.add_argument("--to", dest="target", help="write a checkpoint of segkit in another project's form")
     arguments.add_argument("--config", help="the config of the same model in segkit")
-    arguments.add_argument("--list", action="store_true", help="the key maps there are")
+    arguments.add_argument("--list", action="store_true", help="print the available key maps")
     common.add_options(arguments)
     return common.run(_convert, arguments.parse_args(argv))
 
@@ -58,8 +65,8 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _choose(shapes: dict, model, maps: dict | None):
-    """The map a user names outright is checked as it is: it says itself what does not match."""
+def _choose(shapes: dict[str, tuple[int, ...]], model: "Network", maps: "dict[str, KeyMap] | None") -> "KeyMap":
+    """The only map, or the one that fits; a single map is not compared here, since its check says what is wrong."""
     from segkit.convert.find_map import choose
 
     return next(iter(maps.values())) if maps is not None and len(maps) == 1 else choose(shapes, model, maps)[1]
@@ -72,7 +79,7 @@ def _convert_described(args: argparse.Namespace) -> int:
 
     source = load_map(args.source).source
     if checkpoint.read(args.file).get("source") != args.source:
-        raise ConfigError(f"{args.file}: does not describe its network as files of {source} do; give --config CONFIG")
+        raise ConfigError(f"{args.file}: does not describe its network, as files of {source} do; give --config CONFIG")
     model = api.load_model(None, args.file, options=tuple(args.cfg_options))
     checkpoint.save(args.out, content_of(model, model.config, {}) | {"classes": model.classes})
     print(f"{source}: {len(model.state_dict())} tensors matched\nwritten: {args.out}")
@@ -91,8 +98,14 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def content_of(model, cfg: dict, meta: dict) -> dict:
-    """What a checkpoint of weights alone holds; classes and palette where the published file names them."""
+def content_of(model: "Network", cfg: dict, meta: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of a checkpoint without optimizer.
+
+    Args:
+        model: gives the weights.
+        cfg: the config of the model.
+        meta: of the published file; classes and palette are kept where it names them.
+    """
     from segkit import __version__
     from segkit.config import plain_values
     from segkit.convert.published import described
@@ -101,7 +114,8 @@ def content_of(model, cfg: dict, meta: dict) -> dict:
     return content | described(meta)
 
 
-def _read(path: str) -> tuple[dict, dict]:
+def _read(path: str) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """Weights of a published file, and its meta data."""
     from segkit.convert.published import read_published
     from segkit.engine import checkpoint
 

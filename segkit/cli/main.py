@@ -1,4 +1,4 @@
-"""The console command `segkit`: train, test, predict, config and the other tools by name."""
+"""The console command `segkit`: train, test, predict, config and the other commands by name."""
 
 import importlib
 import os
@@ -9,12 +9,13 @@ COMMANDS = {
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
     "config": "print a config with the origin of each value; list a registry",
-    "browse": "a grid of samples before and after augmentation",
-    "benchmark": "parameters, MACs, steps per second, memory of a config",
-    "convert": "a published checkpoint to one of segkit",
-    "analyze": "statistics of a data set's classes",
-    "prepare": "a data set in the format that training with clicks reads",
+    "browse": "draw samples before and after augmentation",
+    "benchmark": "measure parameters, MACs, steps per second and memory of a config",
+    "convert": "turn a published checkpoint into one of segkit",
+    "analyze": "statistics of a data set's classes; comparison of interactive runs",
+    "prepare": "convert a data set to the format that training with clicks or boxes reads",
 }
+"""Commands and their help; each is a module of segkit.cli."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         from segkit.registry import did_you_mean
 
-        print(f"segkit: no command '{argv[0]}'{did_you_mean(argv[0], COMMANDS)}", file=sys.stderr)
+        hint = did_you_mean(argv[0], COMMANDS) or f"; available: {', '.join(COMMANDS)}"
+        print(f"segkit {argv[0]}: no such command{hint}", file=sys.stderr)
         return 2
     try:
         code = importlib.import_module(f"segkit.cli.{argv[0]}").main(argv[1:])

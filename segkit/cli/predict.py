@@ -58,7 +58,7 @@ def find_images(paths: list[str]) -> list[Path]:
             candidates = [Path(match) for match in sorted(glob.glob(path, recursive=True))]
         images = [file for file in candidates if file.suffix.lower() in SUFFIXES and file.is_file()]
         if not images:
-            raise ConfigError(f"{path}: no image there; images end in {', '.join(sorted(SUFFIXES))}")
+            raise ConfigError(f"{path}: holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         found |= dict.fromkeys(images)
     return list(found)
 

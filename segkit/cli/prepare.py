@@ -1,31 +1,38 @@
-"""Converts data sets: segkit prepare coco_lvis|openimages|ade20k|sbd for training with clicks,
-voc_instances for training with boxes; an interrupted run goes on where it stopped."""
+"""Converts data sets: segkit prepare coco_lvis|openimages|ade20k|sbd|voc_instances.
+
+The first four are for training with clicks, the last for training with boxes. An interrupted run continues where it
+stopped.
+"""
 
 import argparse
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from segkit.cli import common
 from segkit.registry import ConfigError
 
-SPLITS = {
+SPLITS: dict[str, tuple[str, ...]] = {
     "coco_lvis": ("train", "val"),
     "openimages": ("train", "val", "test"),
     "ade20k": ("train", "val"),
     "sbd": ("train", "val"),
     "voc_instances": ("train", "val"),
 }
+"""Splits of each data set."""
+
 FOLDERS = {
     "openimages": "OpenImages",
     "ade20k": "ADE20K_2016_07_26",
     "sbd": "benchmark_RELEASE/dataset",
     "voc_instances": "VOCdevkit/VOC2012",
 }
+"""Folders of the data sets under the data root."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """argv: arguments after the command -> exit code."""
+    """Runs `segkit prepare`; returns the exit code."""
     arguments = common.parser("prepare", __doc__ or "")
     arguments.add_argument("dataset", choices=list(SPLITS))
     arguments.add_argument("--root", help="the data set's folder (not for coco_lvis); $SEGKIT_DATA/<its name>")
@@ -47,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare(args: argparse.Namespace) -> int:
     for split in args.split or (["val"] if args.dataset == "sbd" else ["train", "val"]):
         if split not in SPLITS[args.dataset]:
-            raise ConfigError(f"--split {split}: {args.dataset} has {', '.join(SPLITS[args.dataset])}")
+            raise ConfigError(f"--split {split}: {args.dataset} has the splits {', '.join(SPLITS[args.dataset])}")
         print(f"written: {_prepare_split(args, split)}")
     return 0
 
@@ -63,10 +70,10 @@ def _prepare_split(args: argparse.Namespace, split: str) -> Path:
         out = resolve_root(args.out, "COCO_LVIS")
         return prepare(coco, lvis, out, split=split, overlap=args.overlap, processes=args.jobs)
     root = resolve_root(args.root, FOLDERS[args.dataset])
-    makers = {
+    writers: dict[str, Callable[..., Path]] = {
         "openimages": lists.prepare_open_images,
         "ade20k": lists.prepare_ade20k,
         "sbd": lists.prepare_sbd,
         "voc_instances": partial(prepare_voc_instances, sbd=None if args.sbd is None else Path(args.sbd).expanduser()),
     }
-    return makers[args.dataset](root, split=split, processes=args.jobs)
+    return writers[args.dataset](root, split=split, processes=args.jobs)
