@@ -49,8 +49,9 @@ Written by `python docs/make_losses.py` from the docstrings; edit those. In a co
 `Dice(smooth=1.0)(logits, target)`. What a row leaves out of `on`, `target` and `at` comes from the loss's own *row*,
 shown below with each loss; else `on` is `"logits"` and `at` is `"image"`.
 
-Every loss computes in float32 (float64 stays), whatever the autocast region, gives 0 with a graph where no pixel is valid, stays finite for logits of +-10,000, reads no value on the host, has no
-loop over images or classes, and compiles as one graph.
+Every loss computes in float32 (float64 stays), whatever the autocast region, gives 0 with a graph where no pixel is
+valid, stays finite for logits of +-10,000, reads no value on the host, has no loop over images or classes, and compiles
+as one graph.
 
 `average` says what a sum over pixels is divided by: `"valid"` pixels, `"all"` pixels (mmseg's default), or the valid
 ones of all processes (`"global"`). Targets are class indices `[B,H,W]` with 255 ignored, unless said otherwise; click

@@ -27,7 +27,7 @@ CASES = ("voc_all", "voc_absent_in_gt_but_predicted", "perfect", "ade_like_no_bg
 
 def scored(sizes, classes, truth, prediction, **options) -> IncrementalIoU:
     metric = IncrementalIoU(sizes, **options)
-    metric.start(SimpleNamespace(classes=classes))
+    metric.start(SimpleNamespace(classes=classes, ignore=255))
     for i, (true, found) in enumerate(zip(truth, prediction)):
         metric.update(
             [{"labels": torch.from_numpy(found)}], {"mask": [torch.from_numpy(true)], "meta": [{"id": str(i)}]}
@@ -97,13 +97,15 @@ def test_the_first_step_has_no_new_classes():
 
 
 def test_sizes_come_from_the_data_set_and_must_fit():
-    dataset = SimpleNamespace(classes=NAMES[:3], step=1, plan=SimpleNamespace(sizes=lambda step: (2, 1)[: step + 1]))
+    dataset = SimpleNamespace(
+        classes=NAMES[:3], ignore=255, step=1, plan=SimpleNamespace(sizes=lambda step: (2, 1)[: step + 1])
+    )
     metric = IncrementalIoU()
     metric.start(dataset)
     assert metric.sizes == (2, 1)
-    with pytest.raises(ConfigError, match="says nothing of steps; give sizes"):
+    with pytest.raises(ConfigError, match="has no class steps; set sizes"):
         IncrementalIoU().start(SimpleNamespace(classes=NAMES))
-    with pytest.raises(ConfigError, match=r"sizes = \[3, 2\]: 5 classes, and the data set has 6"):
+    with pytest.raises(ConfigError, match=r"sizes = \[3, 2\]: must add up to the 6 classes"):
         IncrementalIoU((3, 2)).start(SimpleNamespace(classes=NAMES))
 
 

@@ -69,7 +69,7 @@ def test_pod_by_hand():
     assert LocalPOD(10, 0.1)(logits, teacher, own, other).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("count", "message"), [(1, "pairs"), (2, "beside")])
+@pytest.mark.parametrize(("count", "message"), [(1, "pairs"), (2, "same shape")])
 def test_maps_without_partner_are_refused(count, message):
     x = torch.zeros(1, 3, 4, 4)
     extra = [torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 5, 4)][:count]
@@ -78,7 +78,7 @@ def test_maps_without_partner_are_refused(count, message):
 
 
 def test_grids_need_the_whole_map():
-    with pytest.raises(ValueError, match="1 among them"):
+    with pytest.raises(ValueError, match="1 must be among"):
         LocalPOD(scales=(2, 4))
 
 
@@ -181,5 +181,5 @@ def test_thresholds_are_measured_and_kept_in_the_state():
     resumed = PseudoLabelCE()
     resumed.load_state_dict(loss.state_dict())
     assert torch.equal(resumed(logits, teacher, target), loss(logits, teacher, target))
-    with pytest.raises(ValueError, match="without a batch"):
+    with pytest.raises(ValueError, match="before any batch"):
         loss.finish()

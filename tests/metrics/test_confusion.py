@@ -110,7 +110,7 @@ def test_bad_arguments():
         METRICS.get("Confusion")(absent="nan")
     with pytest.raises(ConfigError, match=r"Confusion.groups.old: no class 'raod'; did you mean 'road'"):
         by_hand(groups={"old": ["raod"]})
-    with pytest.raises(ConfigError, match=r"Confusion.exclude: no class 3; there are"):
+    with pytest.raises(ConfigError, match=r"Confusion.exclude: no class 3; available"):
         by_hand(exclude=[3])
 
 
@@ -133,7 +133,7 @@ def test_values_outside_the_classes_name_the_image(dtype):
 
 
 def test_shapes_and_masks_are_checked():
-    with pytest.raises(ValueError, match="img_0: prediction of"):
+    with pytest.raises(ValueError, match="img_0: the prediction is of"):
         feed(started(), [np.zeros((4, 4), np.uint8)], [np.zeros((4, 5), np.uint8)])
     with pytest.raises(ValueError, match="no mask"):
         started().update([dict(labels=np.zeros((4, 4), np.uint8))], dict(meta=[dict(id="x")]))

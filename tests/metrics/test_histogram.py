@@ -44,7 +44,7 @@ def test_more_pixels_than_float32_counts():
 
 
 def test_prediction_outside_is_refused():
-    with pytest.raises(ValueError, match="value 5 in the columns of a histogram of 5"):
+    with pytest.raises(ValueError, match="columns hold the value 5"):
         joint_histogram(np.zeros((2, 2), np.uint8), np.full((2, 2), 5, np.uint8), 5)
 
 

@@ -179,9 +179,9 @@ def test_errors_name_the_image():
 
     with pytest.raises(ValueError, match=r"cat.jpg: .* no image of this id"):
         update(square(5, 5), image="cat.jpg")
-    with pytest.raises(ValueError, match=r"0: predicted mask of \(30, 40\) pixels for an image of \(60, 80\)"):
+    with pytest.raises(ValueError, match=r"0: the predicted mask is of \(30, 40\) pixels, the image of \(60, 80\)"):
         update(square(5, 5, size=(30, 40)))
-    with pytest.raises(ValueError, match="0: predicted class 2; there are 2"):
+    with pytest.raises(ValueError, match="0: predicted class 2; the data set has 2"):
         update(square(5, 5), label=2)
     with pytest.raises(ValueError, match="no 'categories'"):
         metric.start(SimpleNamespace(annotations={"images": []}))

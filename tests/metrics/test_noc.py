@@ -144,7 +144,7 @@ def test_arguments_out_of_range(arguments, told):
 
 
 def test_predictions_without_clicks_name_the_runner():
-    with pytest.raises(ConfigError, match="no 'clicks'; it goes with runner = dict"):
+    with pytest.raises(ConfigError, match="no 'clicks'; it needs runner = dict"):
         NoC().update([dict(labels=torch.zeros(2, 2))], dict(meta=[dict(id="x")]))
     with pytest.raises(ValueError, match="x: 1 clicks with 2 IoUs"):
         NoC().update([dict(clicks=torch.zeros(1, 3), ious=torch.zeros(2), seconds=0.0)], dict(meta=[dict(id="x")]))
