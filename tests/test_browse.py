@@ -74,7 +74,7 @@ def test_the_first_of_several_test_sets_and_options(config, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--count", "0"], "--count is at least 1"),
+        (["--count", "0"], "--count 0 --cell 280: the count must be 1 or more"),
         (["--out", "/dev/null/x.png"], "--out: /dev/null/x.png"),
         (["--cfg-options", "train.dataset.split=trian"], "did you mean 'train'"),
     ],

@@ -15,9 +15,15 @@ from segkit.convert.published import STATE_KEYS, described, read_published
 from segkit.files import whole_file
 from segkit.registry import ConfigError, did_you_mean
 
+REMEDY = "free space or choose another --work-dir"
+"""Way out where a file cannot be written."""
+
+TEXTS = ("config", "classes", "palette", "segkit_version")
+"""Entries that a .safetensors file keeps as JSON beside its tensors."""
+
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not fit. The message names the file and the way out."""
+    """A checkpoint that cannot be read, written, or does not fit. The message names the file and the way out."""
 
 
 class UnknownObjects(CheckpointError):
@@ -25,11 +31,18 @@ class UnknownObjects(CheckpointError):
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Writes the file under a temporary name and renames it: a failure leaves the old file as it is."""
+    """Writes a checkpoint under a temporary name and renames it, so that a failure leaves an older file unchanged.
+
+    Args:
+        path: ends in .safetensors for that format, in anything else for torch's.
+        content: plain types and tensors, the weights under "model"; a .safetensors file keeps only these and TEXTS.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
     path = Path(path)
-    remedy = "free space or choose another --work-dir"
     try:
-        with whole_file(path, remedy, CheckpointError) as draft:
+        with whole_file(path, REMEDY, CheckpointError) as draft:
             if path.suffix == ".safetensors":
                 from safetensors.torch import save_file
 
@@ -41,23 +54,27 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
                     file.flush()
                     os.fsync(file.fileno())
     except RuntimeError as error:  # torch's own writer says so when the disk is full
-        raise CheckpointError(f"{path}: cannot be written ({error}); {remedy}") from error
+        raise CheckpointError(f"{path}: cannot be written ({error}); {REMEDY}") from error
 
 
 def _text_only(content: dict[str, Any]) -> dict[str, str]:
-    """safetensors holds texts beside tensors: config, classes and palette as JSON."""
+    """Entries other than tensors as JSON texts, which is what safetensors can hold."""
     import json
 
-    return {
-        key: json.dumps(content[key]) for key in ("config", "classes", "palette", "segkit_version") if key in content
-    }
+    return {key: json.dumps(content[key]) for key in TEXTS if key in content}
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of segkit, a plain state dict (as {"model": ...}) or an official file of RITM (convert/official.py),
-    from .pt, .pth or .safetensors, on the CPU.
+    """Reads a checkpoint of segkit, a plain state dict, or an official file of RITM (convert/official.py).
 
-    Raises CheckpointError for a missing or damaged file and for one that would need to execute code.
+    Args:
+        path: a .pt, .pth or .safetensors file.
+
+    Returns:
+        The content on the CPU, the weights under "model".
+
+    Raises:
+        CheckpointError: the file is missing or damaged, holds no weights, or could only be read by executing code.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,11 +88,13 @@ def read(path: str | Path) -> dict[str, Any]:
         if "Weights only load failed" in str(error) or "Unsupported" in str(error):
             raise UnknownObjects(
                 f"{path}: holds objects that would execute code when loaded, so it is not read; "
-                "for a published checkpoint use tools/convert.py, which reads the tensors alone"
+                "for a published checkpoint use `segkit convert`, which reads the tensors alone"
             ) from error
-        raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]})") from error
+        raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]}); check the file") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path}: is no checkpoint, or was cut off while it was written") from error
+        raise CheckpointError(
+            f"{path}: is no checkpoint, or was cut off while it was written; copy or download it again"
+        ) from error
     try:
         official = read_official(content)
     except ConfigError as error:
@@ -88,8 +107,16 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def read_any(path: str | Path) -> dict[str, Any]:
-    """As read; of a published file with objects of classes that nobody has, the tensors alone, and still nothing is
-    executed."""
+    """Reads a checkpoint as `read` does, and also published files that hold objects of unknown classes.
+
+    Of these the tensors alone are read; nothing is executed.
+
+    Args:
+        path: as in `read`.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     try:
         return read(path)
     except UnknownObjects:
@@ -118,68 +145,104 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             content: dict[str, Any] = {"model": {key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path}: is no safetensors file ({error})") from error
-    for key in ("config", "classes", "palette", "segkit_version"):
+    for key in TEXTS:
         if key in texts:
             content[key] = json.loads(texts[key])
     return content
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
-    """Strict: every tensor of the model is in `weights` with its shape, and nothing else is, save names that begin
-    with a prefix of `drop`, which keep their fresh values. -> a line that counts what was done."""
-    own = model.state_dict()
+    """Loads weights strictly: the file must have every tensor of the model with its shape, and no others.
+
+    Args:
+        model: takes the weights.
+        weights: tensors by name; a leading "module." is removed.
+        path: of the file, for messages.
+        drop: prefixes of names that are exempt: such tensors of the file are not loaded, and those of the model keep
+            their values.
+
+    Returns:
+        One line that counts the tensors.
+
+    Raises:
+        CheckpointError: names or shapes do not match.
+    """
+    current = model.state_dict()
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    kept = [key for key in own if key.startswith(tuple(drop))] if drop else []
+    kept = [key for key in current if key.startswith(tuple(drop))] if drop else []
     taken = {key: value for key, value in weights.items() if not (drop and key.startswith(tuple(drop)))}
-    missing = [key for key in own if key not in taken and key not in kept]
-    extra = [key for key in taken if key not in own]
-    misfits = [key for key in taken if key in own and taken[key].shape != own[key].shape]
+    missing = [key for key in current if key not in taken and key not in kept]
+    extra = [key for key in taken if key not in current]
+    misfits = [key for key in taken if key in current and taken[key].shape != current[key].shape]
     if missing or extra or misfits:
-        raise CheckpointError(_misfit_message(path, own, taken, (missing, extra, misfits)))
-    model.load_state_dict({**{key: own[key] for key in kept}, **taken})
+        message = _misfit_message(current, taken, missing=missing, extra=extra, misfits=misfits)
+        raise CheckpointError(f"{path}: {message}")
+    model.load_state_dict({**{key: current[key] for key in kept}, **taken})
     dropped = len(weights) - len(taken)
     return f"{path}: {len(taken)} tensors loaded, {dropped} dropped, {len(kept)} left fresh"
 
 
 def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path, drop: tuple[str, ...] = ()) -> str:
-    """As load_weights, also for weights by the names of another project: the key map that matches them with the model
-    one to one is found and applied (convert/find_map.py). -> a line that counts what was done, and names the map."""
+    """Loads weights as load_weights does, and also weights that have the names of another project.
+
+    The key map that matches them with the model one to one is found and applied (convert/find_map.py).
+
+    Args:
+        model, weights, path, drop: as in load_weights.
+
+    Returns:
+        One line that counts the tensors and names the map.
+
+    Raises:
+        CheckpointError: names or shapes do not match, with any map.
+    """
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
     source = {key: tuple(value.shape) for key, value in weights.items()}
-    as_it_is = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)
-    if as_it_is.count == 0:
+    misfit = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)
+    if misfit.count == 0:
         return load_weights(model, weights, path, drop)
     try:
         name, keymap = choose(source, model, drop=drop)
     except NoFit as error:
-        if as_it_is.count <= error.differences:
+        if misfit.count <= error.differences:
             return load_weights(model, weights, path, drop)
         raise CheckpointError(f"{path}: {error}") from error
     return f"{load_weights(model, keymap.apply(weights), path, drop)}; names of {keymap.source} (map '{name}')"
 
 
-def _misfit_message(path: str | Path, own: dict, taken: dict, lists: tuple[list[str], list[str], list[str]]) -> str:
-    missing, extra, misfits = lists
-    parts = [f"{path}: does not fit this model ({len(own)} tensors in the model, {len(taken)} in the file)"]
+def _misfit_message(
+    current: dict[str, Tensor],
+    taken: dict[str, Tensor],
+    *,
+    missing: list[str],
+    extra: list[str],
+    misfits: list[str],
+) -> str:
+    """current: of the model; taken: of the file; misfits: names whose shapes differ."""
+    sentences = [f"does not fit this model ({len(current)} tensors in the model, {len(taken)} in the file)"]
     if misfits:
         key = misfits[0]
-        parts.append(
+        sentences.append(
             f"{len(misfits)} have another shape, first {key}: {tuple(taken[key].shape)} in the file, "
-            f"{tuple(own[key].shape)} in the model"
+            f"{tuple(current[key].shape)} in the model"
         )
     if missing:
-        parts.append(f"{len(missing)} are missing, first {missing[0]}{did_you_mean(missing[0], extra)}")
+        sentences.append(f"{len(missing)} are missing, first {missing[0]}{did_you_mean(missing[0], extra)}")
     if extra:
-        parts.append(f"{len(extra)} are unknown, first {extra[0]}")
-    parts.append("use the config it was trained with, or name what to leave out in init.drop")
-    return "; ".join(parts)
+        sentences.append(f"{len(extra)} are unknown, first {extra[0]}")
+    sentences.append("use the config that it was trained with, or name what to leave out in init.drop")
+    return "; ".join(sentences)
 
 
 def copy(source: Path, target: Path) -> None:
-    """A second name for the same bytes where the file system can, else a copy; atomic either way."""
+    """Copies a file, as a hard link where the file system can; the target is whole or absent either way.
+
+    Raises:
+        CheckpointError: the target cannot be written.
+    """
     import shutil
 
-    with whole_file(target, "free space or choose another --work-dir", CheckpointError) as draft:
+    with whole_file(target, REMEDY, CheckpointError) as draft:
         draft.unlink(missing_ok=True)
         try:
             os.link(source, draft)

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,28 @@ from torch.optim import Optimizer
 from segkit.registry import OPTIMIZERS, ConfigError, build
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+"""Normalization layers, whose parameters are of the kind "norm"."""
+
 KINDS = ("norm", "bias")
+"""Kinds of parameters that a row of optimizer.groups can choose: of normalization layers, and biases."""
 
 
 def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None) -> Optimizer:
-    """Section `optimizer`: type of torch.optim, its arguments, and groups=[dict(match=regex | kind="norm" | "bias",
-    lr=factor, decay=factor)]; all rows that match a parameter multiply. extra: a module (losses with parameters) whose
-    parameters train with the base values. A row that matches nothing is a ConfigError."""
-    own = {key: value for key, value in cfg.items() if key != "groups"}
+    """Builds the optimizer of a model.
+
+    Args:
+        cfg: section `optimizer`: a type of torch.optim, its arguments, and `groups`, rows of
+            dict(match=regex of names, kind="norm" or "bias", lr=factor, decay=factor). The factors of all rows that
+            match a parameter are multiplied with each other and with the base value.
+        model: its trainable parameters.
+        extra: a module, such as losses with parameters, whose parameters train with the base values.
+
+    Raises:
+        ConfigError: a row matches no parameter, its kind is unknown, or the optimizer cannot be built.
+    """
+    kwargs = {key: value for key, value in cfg.items() if key != "groups"}
     rows = list(cfg.get("groups", ()))
-    base_lr, base_decay = own.get("lr"), own.get("weight_decay")
+    base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)
     hits = [0] * len(rows)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -34,49 +47,57 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
         groups.setdefault((lr, decay), []).append(parameter)
     for i, row in enumerate(rows):
         if not hits[i]:
-            raise ConfigError(f"optimizer.groups.{i} = {row}: no trainable parameter matches; see names in the model")
+            raise ConfigError(
+                f"optimizer.groups.{i} = {row}: no trainable parameter matches; compare it with the names of "
+                "model.named_parameters()"
+            )
     if extra is not None and any(p.requires_grad for p in extra.parameters()):
         groups.setdefault((1.0, 1.0), []).extend(p for p in extra.parameters() if p.requires_grad)
     if base_lr is None and any(lr != 1 for lr, _ in groups):
-        raise ConfigError("optimizer.lr is missing: groups with lr factors need it")
-    params = [_group(parameters, factors, base_lr, base_decay) for factors, parameters in groups.items()]
-    return build(own, OPTIMIZERS, "optimizer", params=params)
-
-
-def _group(parameters: list, factors: tuple[float, float], lr: float | None, decay: float | None) -> dict:
-    group: dict = {"params": parameters}
-    if lr is not None:
-        group["lr"] = lr * factors[0]
-    if decay is not None:
-        group["weight_decay"] = decay * factors[1]
-    return group
+        raise ConfigError("optimizer.lr: is missing; groups with lr factors need it")
+    params: list[dict[str, Any]] = []
+    for (lr, decay), parameters in groups.items():
+        group: dict[str, Any] = {"params": parameters}
+        if base_lr is not None:
+            group["lr"] = base_lr * lr
+        if base_decay is not None:
+            group["weight_decay"] = base_decay * decay
+        params.append(group)
+    return build(kwargs, OPTIMIZERS, "optimizer", params=params)
 
 
 def _kinds(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Parameter name -> the kinds it is of."""
+    """The kinds of each parameter by its name."""
     kinds = {}
     for prefix, module in model.named_modules():
         for name, _ in module.named_parameters(recurse=False):
-            full = f"{prefix}.{name}" if prefix else name
-            kinds[full] = tuple(
-                kind for kind, is_it in (("norm", isinstance(module, NORMS)), ("bias", name.endswith("bias"))) if is_it
-            )
+            full_name = f"{prefix}.{name}" if prefix else name
+            norm = ("norm",) if isinstance(module, NORMS) else ()
+            bias = ("bias",) if name.endswith("bias") else ()
+            kinds[full_name] = (*norm, *bias)
     return kinds
 
 
 def _matches(row: dict, name: str, kinds: tuple[str, ...], at: str) -> bool:
     if "kind" in row and row["kind"] not in KINDS:
-        raise ConfigError(f"{at}.kind = {row['kind']!r}: it is one of {KINDS}")
+        raise ConfigError(f"{at}.kind = {row['kind']!r}: must be one of {', '.join(map(repr, KINDS))}")
     if "kind" not in row and "match" not in row:
-        raise ConfigError(f"{at}: give match=regex or kind={KINDS}")
+        raise ConfigError(f"{at}: give match=regex or kind={' or '.join(map(repr, KINDS))}")
     return ("kind" not in row or row["kind"] in kinds) and ("match" not in row or bool(re.search(row["match"], name)))
 
 
 class Ema:
-    """Exponential moving average of a module's weights and buffers, kept as a module of its own for evaluation.
+    """Exponential moving average of a module's weights and buffers, kept as a second module for evaluation.
 
-    decay: of the average; in the first steps the smaller (1 + step) / (10 + step) holds, so that the fresh start fades.
     Integer buffers are copied.
+
+    Args:
+        model: the raw module, which is copied.
+        decay: of the average, 0..1. In the first steps (1 + step) / (10 + step) is taken where it is smaller, so that
+            the initial weights fade.
+
+    Attributes:
+        module: the average, in evaluation mode and without gradients.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -85,17 +106,22 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """model: the raw module after optimizer step number `step`."""
+        """Moves the average towards the model's weights.
+
+        Args:
+            model: the raw module after an optimizer step.
+            step: number of that step.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = self.module.state_dict(), model.state_dict()
-        floats = [key for key, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[key] for key in floats], [new[key] for key in floats], 1 - decay)
-        for key in own.keys() - set(floats):
-            own[key].copy_(new[key])
+        average, new = self.module.state_dict(), model.state_dict()
+        floats = [key for key, value in average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([average[key] for key in floats], [new[key] for key in floats], 1 - decay)
+        for key in average.keys() - set(floats):
+            average[key].copy_(new[key])
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity; one host read for all of them."""
+    """Returns whether no tensor holds NaN or infinity; all of them take one transfer from the device."""
     floats = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
     if not floats:
         return True

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step; nothing is stored, so a resumed run has the rate of an unbroken one."""
+"""Learning rates as functions of the step; nothing is stored, so a resumed run has the rates of an unbroken one."""
 
 import math
 
@@ -9,13 +9,26 @@ from segkit.settings import WarmupSettings
 
 
 class Schedule:
-    """Base: `rate(base, step, total)` -> learning rate of the step 0..total-1 for a group whose rate is `base`."""
+    """Base of the schedules: a subclass gives `rate`, and `momentum` where it changes it."""
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step.
+
+        Args:
+            base: learning rate of the parameter group in section `optimizer`.
+            step: number of the step, 0..total - 1.
+            total: steps of the run.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives no rate()")
 
     def momentum(self, base: float, step: int, total: int) -> float:
-        """SGD's momentum, or Adam's first beta; constant unless the schedule cycles it."""
+        """Returns SGD's momentum, or Adam's first beta, of a step; constant unless the schedule cycles it.
+
+        Args:
+            base: the value of the parameter group in section `optimizer`.
+            step: number of the step, 0..total - 1.
+            total: steps of the run.
+        """
         return base
 
 
@@ -24,59 +37,92 @@ class Constant(Schedule):
     """The same rate throughout."""
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the base rate; see Schedule.rate."""
         return base
 
 
 @SCHEDULES.register
 class Poly(Schedule):
-    """(base - min_lr) * (1 - step / total) ** power + min_lr; ParseNet, Liu et al. 2015, section 3.2."""
+    """Polynomial decay: (base - min_lr) * (1 - step / total) ** power + min_lr.
+
+    ParseNet, Liu et al. 2015, section 3.2.
+
+    Args:
+        power: exponent.
+        min_lr: learning rate at the end.
+    """
 
     def __init__(self, power: float = 0.9, min_lr: float = 0.0):
         self.power, self.min_lr = power, min_lr
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step; see Schedule.rate."""
         return (base - self.min_lr) * max(1 - step / total, 0.0) ** self.power + self.min_lr
 
 
 @SCHEDULES.register
 class Step(Schedule):
-    """base * gamma ** (step // every)."""
+    """Step decay: base * gamma ** (step // every).
+
+    Args:
+        every: steps between two decays.
+        gamma: factor of each decay.
+    """
 
     def __init__(self, every: int, gamma: float = 0.1):
         self.every, self.gamma = every, gamma
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step; see Schedule.rate."""
         return base * self.gamma ** (step // self.every)
 
 
 @SCHEDULES.register
 class MultiStep(Schedule):
-    """base * gamma ** (number of milestones passed); milestones are steps, or fractions of the run below 1."""
+    """Step decay at milestones: base * gamma ** (number of milestones passed).
+
+    Args:
+        milestones: steps, or fractions of the run where they are below 1.
+        gamma: factor at each milestone.
+    """
 
     def __init__(self, milestones: tuple[float, ...], gamma: float = 0.1):
         self.milestones, self.gamma = tuple(milestones), gamma
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step; see Schedule.rate."""
         return base * self.gamma ** sum(step >= (m * total if m < 1 else m) for m in self.milestones)
 
 
 @SCHEDULES.register
 class Cosine(Schedule):
-    """Half a cosine from base to min_lr; SGDR, Loshchilov and Hutter, ICLR 2017, eq. 5 with one period."""
+    """Cosine decay: half a cosine from base to min_lr.
+
+    SGDR, Loshchilov and Hutter, ICLR 2017, eq. 5 with one period.
+
+    Args:
+        min_lr: learning rate at the end.
+    """
 
     def __init__(self, min_lr: float = 0.0):
         self.min_lr = min_lr
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step; see Schedule.rate."""
         return self.min_lr + (base - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
 
 
 @SCHEDULES.register
 class Cyclic(Schedule):
-    """Triangular cycles between base and max_lr, half a cycle lasting half_cycle steps; Smith, WACV 2017, section 3.
+    """Triangular cycles between base and max_factor * base.
 
-    max_lr is relative to the optimizer's lr: each group keeps its own factor. decay shrinks the triangle per cycle.
-    momentum_low: momentum at the peak of the rate (None: not cycled).
+    Smith, WACV 2017, section 3.
+
+    Args:
+        max_factor: largest learning rate over the base rate; the same for all parameter groups.
+        half_cycle: steps of the rise, and of the fall.
+        decay: factor of the triangle's height after each cycle.
+        momentum_low: momentum at the peak of the rate; None keeps the momentum constant.
     """
 
     def __init__(
@@ -85,21 +131,30 @@ class Cyclic(Schedule):
         self.max_factor, self.half_cycle, self.decay, self.momentum_low = max_factor, half_cycle, decay, momentum_low
 
     def _height(self, step: int) -> float:
-        cycle, place = divmod(step / self.half_cycle, 2)
-        return (1 - abs(place - 1)) * self.decay**cycle
+        """Height of the triangle, 0..1."""
+        cycle, position = divmod(step / self.half_cycle, 2)
+        return (1 - abs(position - 1)) * self.decay**cycle
 
     def rate(self, base: float, step: int, total: int) -> float:
+        """Returns the learning rate of a step; see Schedule.rate."""
         return base * (1 + (self.max_factor - 1) * self._height(step))
 
     def momentum(self, base: float, step: int, total: int) -> float:
+        """Returns the momentum of a step; see Schedule.momentum."""
         return base if self.momentum_low is None else base - (base - self.momentum_low) * self._height(step)
 
 
 @SCHEDULES.register
 class OneCycle(Schedule):
-    """From base / div_factor up to base in the first `rise` of the run, then down to base / final_div, by cosines.
+    """One cycle: from base / div_factor up to base, then down to base / final_div, both by cosines.
 
-    Super-Convergence, Smith and Topin 2018. momentum_low: momentum at the peak (None: not cycled).
+    Super-Convergence, Smith and Topin 2018.
+
+    Args:
+        rise: fraction of the run that the rate rises, 0..1.
+        div_factor: base rate over the rate at the start.
+        final_div: base rate over the rate at the end.
+        momentum_low: momentum at the peak of the rate; None keeps the momentum constant.
     """
 
     def __init__(
@@ -107,37 +162,50 @@ class OneCycle(Schedule):
     ):
         self.rise, self.div_factor, self.final_div, self.momentum_low = rise, div_factor, final_div, momentum_low
 
-    def _at(self, start: float, peak: float, end: float, place: float) -> float:
-        if place < self.rise:
-            return peak + (start - peak) * 0.5 * (1 + math.cos(math.pi * place / self.rise))
-        return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * min((place - self.rise) / (1 - self.rise), 1.0)))
+    def _at(self, start: float, peak: float, end: float, *, position: float) -> float:
+        """The value at a position of the run, 0..1: from start to peak, then to end."""
+        if position < self.rise:
+            return peak + (start - peak) * 0.5 * (1 + math.cos(math.pi * position / self.rise))
+        fall = min((position - self.rise) / (1 - self.rise), 1.0)
+        return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * fall))
 
     def rate(self, base: float, step: int, total: int) -> float:
-        return self._at(base / self.div_factor, base, base / self.final_div, step / max(total - 1, 1))
+        """Returns the learning rate of a step; see Schedule.rate."""
+        return self._at(base / self.div_factor, base, base / self.final_div, position=step / max(total - 1, 1))
 
     def momentum(self, base: float, step: int, total: int) -> float:
+        """Returns the momentum of a step; see Schedule.momentum."""
         low = base if self.momentum_low is None else self.momentum_low
-        return self._at(base, low, base, step / max(total - 1, 1))
+        return self._at(base, low, base, position=step / max(total - 1, 1))
 
 
 class LearningRate:
-    """Sets the rate of every parameter group before a step: schedule and warm-up.
+    """Sets learning rate and momentum of every parameter group before a step.
 
-    warmup: for its steps the rate is multiplied by a factor that rises linearly to 1.
+    Args:
+        optimizer: each of its groups keeps its base values as "base_lr" and "base_momentum".
+        schedule: gives the values.
+        total: steps of the run.
+        warmup: for its steps the rate is multiplied by a factor that rises linearly to 1; None for no warm-up.
+
+    Raises:
+        ConfigError: the warm-up is as long as the run, or longer.
     """
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule, total: int, warmup: WarmupSettings | None = None):
         if warmup is not None and warmup.steps >= total:
-            raise ConfigError(f"schedule.warmup.steps = {warmup.steps}: the run has only {total} steps")
+            raise ConfigError(
+                f"schedule.warmup.steps = {warmup.steps}: the run has only {total} steps; choose a shorter warm-up"
+            )
         self.optimizer, self.schedule, self.total, self.warmup = optimizer, schedule, total, warmup
         for group in optimizer.param_groups:
             group.setdefault("base_lr", group["lr"])
             group.setdefault("base_momentum", group["betas"][0] if "betas" in group else group.get("momentum"))
 
     def set(self, step: int) -> None:
-        """Rates of the step number `step` (0 is the first)."""
+        """Sets the values for a step, 0 for the first."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(group["base_lr"], step, self.total) * self._warm(step)
+            group["lr"] = self.schedule.rate(group["base_lr"], step, self.total) * self._warmup_factor(step)
             if group["base_momentum"]:
                 momentum = self.schedule.momentum(group["base_momentum"], step, self.total)
                 if "betas" in group:
@@ -145,7 +213,7 @@ class LearningRate:
                 else:
                     group["momentum"] = momentum
 
-    def _warm(self, step: int) -> float:
+    def _warmup_factor(self, step: int) -> float:
         if self.warmup is None or step >= self.warmup.steps:
             return 1.0
         return self.warmup.factor + (1 - self.warmup.factor) * step / self.warmup.steps

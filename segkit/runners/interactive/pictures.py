@@ -43,7 +43,7 @@ class ShowClicks:
             found = cast(ClickPrediction, prediction)
             object_clicks = _as_array(found["clicks"])
             if len(object_clicks):
-                masks = found.get("masks") or [_as_array(found["labels"])]
+                masks: list = found.get("masks") or [_as_array(found["labels"])]
                 name, truth = str(batch["meta"][i]["id"]), _as_array(batch["mask"][i])
                 run = ClickRun(name, image_of(batch, i), truth, object_clicks, _as_array(found["ious"]), masks)
                 self.runs.append(run)
