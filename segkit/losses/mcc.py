@@ -41,7 +41,7 @@ class MCC(Loss):
         """
         sums = region_sums(logits, target, activation=self.activation, ignore=self.ignore)
         overlap, predicted, true, valid = (values.sum(0) for values in sums)
-        # shares in place of counts: the product of four counts of a large batch leaves float32's exact range
+        # shares instead of counts: the product of four counts of a large batch leaves float32's exact range
         number = valid.clamp_min(1)
         tp = (overlap + self.eps) / number
         fp = (predicted - overlap + self.eps) / number

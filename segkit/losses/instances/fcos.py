@@ -58,11 +58,11 @@ class FCOS(Loss):
         """
         sizes = [(level.shape[2], level.shape[3]) for level in categories]
         classes, found, central = _flat(categories), _flat(distances), _flat(centers)
-        places = places_of(sizes, self.strides, classes.device)
-        assigned = [assign_places(places, corners.to(classes.device), radius=self.radius) for corners in boxes]
+        locations = places_of(sizes, self.strides, classes.device)
+        assigned = [assign_places(locations, corners.to(classes.device), radius=self.radius) for corners in boxes]
         targets = [_labels(image.objects, known, classes.shape[2]) for image, known in zip(assigned, labels)]
         inside = torch.stack([image.objects >= 0 for image in assigned])
-        true = torch.stack([image.distances / places.strides.unsqueeze(1) for image in assigned])[inside]
+        true = torch.stack([image.distances / locations.strides.unsqueeze(1) for image in assigned])[inside]
         number = max(len(true), 1)
         weights = centerness(true)
         overlap = (giou_loss(found[inside], true) * weights).sum() / weights.sum().clamp_min(1e-6)

@@ -117,8 +117,8 @@ class Mask2FormerMasks(Loss):
         for classes, logits in zip(class_logits, maps):
             for i, truth in enumerate(known):
                 if self.points:
-                    places = torch.rand(1, self.points, 2, device=truth.device, generator=generator)
-                    found, true = at_places(logits[i], places), at_places(truth, places)
+                    points = torch.rand(1, self.points, 2, device=truth.device, generator=generator)
+                    found, true = at_places(logits[i], points), at_places(truth, points)
                 else:
                     found = logits[i].flatten(1)
                     true = truth.flatten(1) if len(truth) else logits.new_zeros(0, logits[i][0].numel())
@@ -137,8 +137,8 @@ class Mask2FormerMasks(Loss):
             queries, objects = (index.to(maps.device, non_blocking=True) for index in (queries, objects))
             found, true = logits[queries], truth[objects]
             if self.points:
-                places = uncertain_places(found, self.points, generator)
-                found, true = at_places(found, places), at_places(true, places)
+                points = uncertain_places(found, self.points, generator)
+                found, true = at_places(found, points), at_places(true, points)
             found = found.flatten(1)
             true = true.flatten(1) if len(true) else torch.zeros_like(found)
             entropy = F.binary_cross_entropy_with_logits(found, true, reduction="none").mean(1).sum()
