@@ -78,11 +78,13 @@ OVER = {"docs/interactive.md": "cells.py"}
 """The config over which single sections of a page are checked, where it is not the quickstart."""
 
 FEW = {
-    ("docs/box_supervised.md", "segkit train segkit:quickstart"): "loop.steps=1 runner.growth=2 "
-    "train.dataset.length=16 val.dataset.length=2 test.dataset.length=2",
-    ("docs/box_supervised.md", "segkit train my.py"): "model.backbone.name=resnet18 model.backbone.pretrained=none "
-    "model.head.channels=32 loop.steps=1 train.batch_size=1 train.sampler={'type':'Shuffle'} train.workers=0 "
-    "train.transforms=[{'type':'BoxMasks'}] val.transforms=[] val.workers=0 test.transforms=[] test.workers=0",
+    ("docs/box_supervised.md", "segkit train segkit:quickstart"): "loop.steps=1 runner.growth=1 train.batch_size=2 "
+    "train.dataset.length=2 val.dataset.length=2 test.dataset.length=2",
+    ("docs/box_supervised.md", "segkit train my.py"): "model.backbone={'type':'PlainEncoder','channels':(8,8,8,8)} "
+    "model.neck.channels=16 model.head.channels=16 model.head.depth=1 model.head.groups=4 model.head.grids=(4,4,3,2,2) "
+    "loop.epochs=1 schedule.warmup.steps=0 train.batch_size=1 train.sampler={'type':'Shuffle'} "
+    "train.transforms=[{'type':'BoxMasks'}] val.transforms=[] test.transforms=[] "
+    "train.workers=0 val.workers=0 test.workers=0",
 }
 """Overrides that make a command of a page a matter of seconds, by page and beginning."""
 
