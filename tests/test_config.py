@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from segkit import config as config_module
-from segkit.cli import common
 from segkit.config import dump, find_config, load_config
 from segkit.registry import ConfigError
+from segkit.runners.training import run_folder
 from segkit.schema import check
 from tests.tiny import sections
 
@@ -286,7 +286,7 @@ def test_a_missing_file_of_the_command_line(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("name", ["segkit:quickstart/semantic.py", "segkit:semantic.py", "a/semantic.py"])
 def test_the_work_folder_of_a_packaged_config(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    assert common.work_folder(None, name) == Path("work_dirs/semantic")
+    assert run_folder(None, name) == Path("work_dirs/semantic")
 
 
 MY_SETS = "from segkit.data.semantic.shapes import Shapes\n\n\nclass Mine(Shapes):\n    pass\n"

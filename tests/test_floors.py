@@ -49,6 +49,10 @@ def module_of(path: Path) -> str:
 def imports(path: Path, top_only: bool = False) -> set[str]:
     """Modules of segkit that the file imports anywhere, or at its top."""
     tree = ast.parse(path.read_text())
+    # what stands under TYPE_CHECKING names types for readers and the type checker, and is never imported
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
     found = set()
     for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _classes(args: argparse.Namespace) -> int:
-    from segkit.api import run_folder
     from segkit.config import load_config
     from segkit.data.statistics import class_statistics
+    from segkit.runners.training import run_folder
     from segkit.schema import check
     from segkit.viz.plots import bars
 

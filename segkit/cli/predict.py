@@ -69,13 +69,14 @@ def _predict(args: argparse.Namespace) -> int:
     from segkit import api
     from segkit.data.files.images import read_image
     from segkit.engine.setup import pick_device
+    from segkit.runners.scoring import with_switches
 
     config, (path, *paths) = common.split_config(args.words, args.config)
     if not paths:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
     model = api.load_model(config, path, pick_device(args.device), args.cfg_options)
-    model.config["inference"] = api.with_switches(model.config, tta=args.tta, slide=args.slide)
+    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
     out, names = Path(args.out), _names(images)

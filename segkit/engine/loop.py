@@ -1,7 +1,5 @@
 """The training loop of all runners. What changes numbers stands here; what only observes is a hook."""
 
-import contextlib
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from segkit import __version__, dist
@@ -24,6 +23,7 @@ from segkit.engine import checkpoint, setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.optim import Ema, all_finite, build_optimizer
+from segkit.engine.process import rng_state, set_rng_state, stopping_softly
 from segkit.engine.schedules import LearningRate
 from segkit.models.bases import Network
 from segkit.registry import SCHEDULES, ConfigError, build, build_model
@@ -146,12 +146,11 @@ class Loop:
         self.metrics = setup.build_metrics(cfg.get("metrics", []))
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
-        model = build_model(cfg["model"])
-        self.init_report = setup.initialise(model, cfg.get("init"))
-        model = self.runner.prepare(model, stage, self)
-        self._check_classes(model)
-        if settings.sync_bn:
-            model = setup.convert_norms(model, self.device)
+        built = build_model(cfg["model"])
+        self.init_report = setup.initialise(built, cfg.get("init"))
+        network = self.runner.prepare(built, stage, self)
+        self._check_classes(network)
+        model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.raw_model = cast(Network, model.to(self.device))
@@ -185,7 +184,7 @@ class Loop:
                 self.stage_number, self.step, self.best = number, 0, None
                 dist.barrier()  # a stage may begin with what the main process has just written
                 self.begin(stage)
-            with self._stopping_softly():
+            with stopping_softly(self):
                 self._run_stage()
             if self.is_stopping:
                 return
@@ -218,8 +217,8 @@ class Loop:
         for i, batch in enumerate(batches):
             # gradients of several processes are averaged once a step, in the last backward pass
             is_last = i == len(batches) - 1
-            is_distributed = isinstance(self.model, nn.parallel.DistributedDataParallel)
-            sync = self.model.no_sync() if is_distributed and not is_last else nullcontext()
+            wrapped = self.model
+            sync = nullcontext() if is_last or not isinstance(wrapped, DistributedDataParallel) else wrapped.no_sync()
             rng = np.random.default_rng([self.settings.seed, self.step, i, dist.rank()])
             if self.settings.channels_last:
                 batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
@@ -328,7 +327,7 @@ class Loop:
             step=self.step,
             stage=self.stage_number,
             best=self.best,
-            rng=dist.gather_objects(_rng_state()),
+            rng=dist.gather_objects(rng_state()),
             config=plain_values(self.stage_cfg),
             classes=list(self.dataset.classes),
             palette=[list(color) for color in self.dataset.palette],
@@ -356,7 +355,7 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         self.criterion.load_state_dict(state["criterion"])
         self.step, self.best = state["step"], state["best"]
-        _set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
+        set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
 
     @property
     def images_per_step(self) -> int:
@@ -387,32 +386,3 @@ class Loop:
         classes, width = len(self.dataset.classes), getattr(model, "num_classes", None)
         if classes and width is not None and width != classes and not (width == 1 and classes == 2):
             raise ConfigError(f"model.num_classes = {width}: {type(self.dataset).__name__} has {classes} classes")
-
-    @contextlib.contextmanager
-    def _stopping_softly(self) -> Iterator[None]:
-        """The first Ctrl-C ends the run after the current step; the second one at once."""
-
-        def stop(number: int, frame: Any) -> None:
-            self.is_stopping = True
-            signal.signal(number, previous[number])
-
-        previous: dict[int, Any] = {}
-        if dist.world_size() == 1:
-            with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
-                previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-def _rng_state() -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def _set_rng_state(state: dict[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

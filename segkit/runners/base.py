@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
 from segkit.models.bases import Network
+from segkit.registry import RUNNERS, build
 from segkit.runners.tables import score_table
 from segkit.runners.writers import LabelWriter, Writer
 from segkit.settings import InferenceSettings
@@ -146,3 +147,10 @@ def bare(model: nn.Module) -> nn.Module:
     while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
     return model
+
+
+def build_runner(cfg: dict) -> Runner:
+    """Builds the runner of a config, "Semantic" where the section `runner` does not name one."""
+    runner: Runner = build({"type": "Semantic", **(cfg.get("runner") or {})}, RUNNERS, "runner")
+    runner.inference = InferenceSettings(**(cfg.get("inference") or {}))
+    return runner

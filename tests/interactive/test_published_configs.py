@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from segkit.api import chosen_sets, config_of_set
 from segkit.config import load_config
 from segkit.registry import SCHEDULES, ConfigError
+from segkit.runners.scoring import chosen_sets, config_of_set
 from segkit.schema import check
 
 FOLDER = Path(__file__).parents[2] / "configs/interactive"
