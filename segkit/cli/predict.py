@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_options(arguments)
-    return common.run(_predict, arguments.parse_args(argv))
+    return common.run(_predict, arguments.parse_intermixed_args(argv))
 
 
 def find_images(paths: list[str]) -> list[Path]:

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_options(arguments)
-    return common.run(_test, arguments.parse_args(argv))
+    return common.run(_test, arguments.parse_intermixed_args(argv))
 
 
 def _test(args: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def row_of(prediction: Prediction, batch: Batch, i: int) -> Comparison | None:
 
     Values below 0, which click targets ignore, become 255, which pictures leave out.
     """
-    if "labels" not in prediction or "masks" in prediction or "mask" not in batch:
+    if "labels" not in prediction or "mask" not in batch:
         return None
     truth = torch.as_tensor(batch["mask"][i]).cpu().numpy()
     truth = np.where(truth < 0, 255, truth.astype(np.int16))

@@ -13,12 +13,13 @@ from segkit.engine.hooks import Hook, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight
 from segkit.engine.setup import DataSets
+from segkit.models.bases import Head
 from segkit.registry import ConfigError
 from tests.incremental.test_step_runs import MIB, config, loop_of, trained  # noqa: F401
 from tests.test_loop import CPU
 
 
-class Unbiased(torch.nn.Module):
+class Unbiased(Head):
     """A head whose classifier has no bias."""
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int):

@@ -13,11 +13,11 @@ from segkit.cli.main import main
 from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.engine.hooks import Checkpoint
-from segkit.engine.pictures import shown
+from segkit.engine.pictures import row_of
 from segkit.metrics import noc_table
 from segkit.registry import HOOKS, ConfigError
-from segkit.runners.base import Runner
 from segkit.runners.interactive.pictures import ShowClicks
+from segkit.runners.interactive.runner import Interactive
 from segkit.viz import clicks, draw, plots
 from tests.tiny import sections
 
@@ -59,7 +59,7 @@ def answer(number: int, keep_masks: bool) -> dict:
     return result | ({"masks": [rle.encode(np.asfortranarray(one)) for one in masks]} if keep_masks else {})
 
 
-class Clicking(Runner):
+class Clicking(Interactive):
     """Clicks as the number in an image's id says, without a model."""
 
     keep_masks = False
@@ -185,7 +185,7 @@ def test_pictures_without_the_mask_of_every_click():
 def test_click_targets_are_drawn_in_training_too():
     batch = dict(image=torch.zeros(1, 3, 24, 32, dtype=torch.uint8), mask=[torch.from_numpy(Squares().mask(0))])
     batch["meta"] = [dict(valid=(24, 32))]
-    _, truth, labels = shown(answer(0, False), batch, 0)
+    _, truth, labels = row_of(answer(0, False), batch, 0)
     assert np.unique(truth).tolist() == [0, 1, 255] and labels.sum() == 144
 
 
@@ -306,7 +306,7 @@ def test_the_iou_of_a_batch_is_a_term_of_the_log_that_changes_no_loss():
     [
         (dict(on="logit"), "TrainIoU.on = 'logit': .* available: logits"),
         (dict(target="masks"), "TrainIoU.target = 'masks'"),
-        (dict(), "it has 2 channels"),
+        (dict(), "this output has 2 channels"),
     ],
 )
 def test_the_iou_of_something_else(arguments, told):
