@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(checkpoint.CheckpointError, match=r"last.pt: not saved .*No space left"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"last.pt: cannot be written .*No space left"):
         checkpoint.save(path, {"model": {"w": torch.zeros(1)}})
     assert float(checkpoint.read(path)["model"]["w"]) == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     "loop, message",
     [
         (dict(amp="fp16"), "loop.amp = 'fp16': needs a GPU"),
-        (dict(amp="half"), "loop.amp = 'half': it is one of off, bf16, fp16"),
+        (dict(amp="half"), "loop.amp = 'half': must be one of 'off', 'bf16', 'fp16'"),
         (dict(sync_bn=True), "loop.sync_bn = True: .* runs on GPUs only"),
         (dict(epochs=3), "loop: give either steps or epochs"),
     ],
