@@ -27,7 +27,7 @@ $(TOOLS): $(SOURCES) | $(RUN)
 	@touch $@
 
 quickstart: $(BASE)
-	$(RUN) tools/train.py configs/quickstart/semantic.py --work-dir work_dirs/quickstart
+	$(RUN) tools/train.py configs/quickstart/semantic.py --work-dir work_dirs/quickstart --overwrite
 	$(RUN) tools/test.py configs/quickstart/semantic.py work_dirs/quickstart/best.pt --show work_dirs/quickstart/test --show-count 8
 
 test: $(TOOLS) lint

@@ -28,7 +28,7 @@ from segkit.registry import (
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_sections, type_of_set, with_switches
-from segkit.runners.training import TrainResult, check_sections, run_folder, run_training
+from segkit.runners.training import Start, TrainResult, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
 from segkit.settings import ClickInference
 from segkit.types import Batch, Meta, Prediction, Sample
@@ -55,6 +55,7 @@ def train(
     device: str | torch.device | None = None,
     hooks: Sequence[Hook] = (),
     from_step: int | None = None,
+    overwrite: bool = False,
 ) -> TrainResult:
     """Trains a config, as `segkit train` does.
 
@@ -65,9 +66,11 @@ def train(
         device: "cpu", "cuda", "cuda:1"; a GPU where there is one by default.
         hooks: observers beside those of the config and of every run.
         from_step: class steps: the step to begin with, from the checkpoint of the step before.
+        overwrite: whether a run that lies in the folder is replaced, once the new one has passed all checks.
 
     Raises:
-        ConfigError: the config is wrong; nothing was trained.
+        ConfigError: the config is wrong, or the folder holds a run that is neither resumed nor overwritten, or one that
+            still lives; nothing was trained.
         DataError: a file of the data cannot be used.
         CheckpointError: the checkpoint to go on from cannot be read or does not fit.
         NonFiniteLoss: a loss became NaN or infinite; the message names step and files.
@@ -76,11 +79,14 @@ def train(
     check_sections(sections)
     if resume and from_step is not None:
         raise ConfigError("--resume and --from-step: a resumed run goes on where it stopped; give one of them")
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: a resumed run goes on in its folder; give one of them")
     target = setup.pick_device(device)
     folder = run_folder(work_dir, sections.file)
     dist.start(target)
+    start = Start(resume, from_step, overwrite)
     try:
-        return run_training(sections, folder, target, hooks, resume, from_step)
+        return run_training(sections, folder, target, hooks, start)
     finally:
         dist.stop()
 
@@ -162,7 +168,7 @@ def evaluate(
         need_sections(cfg, (split if cfg.get(split) else "val",))
         cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
         parts = chosen_sets(test_sections(cfg, split), sets)
-        metrics = setup.build_metrics(cfg.get("metrics", []))
+        metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
         results = {}
         for name, section in parts.items():
             runner = build_runner(config_of_set(cfg, section))

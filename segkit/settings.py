@@ -72,8 +72,10 @@ class LoopSettings:
         eval_every: steps between two evaluations, 0 for one at the end.
         save_every: steps between two checkpoints, 0 for one at the end.
         keep: numbered checkpoints that are kept beside last.pt and best.pt.
-        monitor: name of the score that chooses best.pt, such as "mIoU" or "segm.AP".
-        better: "higher" or "lower", which values of that score are better.
+        monitor: name of the score that chooses best.pt, such as "mIoU" or "segm.AP"; None for the main score of the
+            metrics: mIoU where there is one, segm.AP of CocoAP, NoC@90 of NoC.
+        better: "higher" or "lower", which values of that score are better; None where the metric knows, as all of
+            segkit do.
         deterministic: whether torch chooses deterministic algorithms, and warns where it has none. They are slower;
             without them two runs on a GPU differ in the last digits.
     """
@@ -92,8 +94,8 @@ class LoopSettings:
     eval_every: int = 0
     save_every: int = 500
     keep: int = 0
-    monitor: str = "mIoU"
-    better: str = "higher"
+    monitor: str | None = None
+    better: str | None = None
     deterministic: bool = False
 
 

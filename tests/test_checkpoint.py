@@ -67,7 +67,7 @@ def test_files_that_are_no_checkpoint(run, tmp_path):
     for name, message in {
         "text.pt": "is no checkpoint",
         "empty.pt": "is no checkpoint, or was cut off",
-        "cut.pt": "is no checkpoint, or was cut off",
+        "cut.pt": "is damaged, it was cut off",
         "bad.safetensors": "is no safetensors file",
         "list.pt": "holds a list, not a checkpoint",
         "none.pt": "holds no weights; its keys are epoch",

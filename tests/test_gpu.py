@@ -95,7 +95,7 @@ def test_first_step_of_instances(method, tmp_path):
         torch.manual_seed(0)  # Mask2Former draws its points
         loop.total_steps = 1
         loop.fit()
-        found.append({name: float(value) for name, value in loop.pending[0][2].items()})
+        found.append({name: float(value) for name, value in loop.terms.pending[0].terms.items()})
         assert all(p.grad is None or p.grad.isfinite().all() for p in loop.raw_model.parameters())
     if method != "Mask2FormerMasks":  # whose points differ, as the devices draw different numbers
         assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-4)
@@ -171,5 +171,5 @@ def test_compiled_step(tmp_path):
         loop = Loop(cfg, Semantic(), work_dir=tmp_path, device=GPU, hooks=())
         loop.total_steps = 2
         loop.fit()
-        found.append([float(value) for _, _, terms in loop.pending for value in terms.values()])
+        found.append([float(value) for _, _, terms in loop.terms.pending for value in terms.values()])
     assert found[1] == pytest.approx(found[0], rel=1e-3)

@@ -205,8 +205,9 @@ def test_cuda_where_there_is_none():
 
 
 def test_monitor_must_be_a_score(tmp_path):
-    with pytest.raises(ConfigError, match=r"loop.monitor = 'mIou': no such score; available: mIoU"):
-        loop_of(sections(monitor="mIou"), tmp_path, standard_hooks()).fit()
+    message = r"loop.monitor = 'mIou': no such score; did you mean 'mIoU'\?; available: mIoU"
+    with pytest.raises(ConfigError, match=message):
+        loop_of(sections(monitor="mIou"), tmp_path)
 
 
 def test_classes_of_model_and_data_must_agree(tmp_path):

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from segkit.config import Config, load_config
 from segkit.files import DataError
@@ -10,6 +11,8 @@ from segkit.registry import ConfigError
 from segkit.schema import check
 
 CONFIG_SUFFIXES = (".py", ".yaml", ".yml")
+MOST_LISTED = 20
+"""Files that a list of failures names."""
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -52,6 +55,21 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
         print(f"{name}: {text.strip()}", file=sys.stderr)
         return 2
+
+
+def print_failures(failures: Mapping[Path, str], total: int, noun: str) -> None:
+    """Lists what a command had to leave out, on stderr; 20 at most.
+
+    Args:
+        failures: the reason of each file.
+        total: files in all.
+        noun: what the files are, "images".
+    """
+    print(f"{len(failures)} of {total} {noun} failed:", file=sys.stderr)
+    for file, reason in list(failures.items())[:MOST_LISTED]:
+        print(f"  {reason}" if str(file) in reason else f"  {file}: {reason}", file=sys.stderr)
+    if len(failures) > MOST_LISTED:
+        print(f"  ... and {len(failures) - MOST_LISTED} more", file=sys.stderr)
 
 
 def is_config(word: str) -> bool:

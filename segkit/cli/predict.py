@@ -1,13 +1,15 @@
 """Labels images, or finds the instances in them: segkit predict CHECKPOINT PATH... --out DIR.
 
-PATH is an image, a folder or a glob.
+PATH is an image, a folder or a glob. Results keep the tree below the folder that is named.
 """
 
 import argparse
 import glob
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.cli import common
+from segkit.files import DataError
 from segkit.registry import ConfigError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".npy"}
@@ -24,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out",
         required=True,
         metavar="DIR",
-        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json",
+        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json; NAME keeps the folder's tree",
     )
     arguments.add_argument(
         "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"
@@ -37,30 +39,49 @@ def main(argv: list[str] | None = None) -> int:
     return common.run(_predict, arguments.parse_intermixed_args(argv))
 
 
-def find_images(paths: list[str]) -> list[Path]:
+def find_images(paths: Sequence[str]) -> dict[Path, Path]:
     """Finds images.
+
+    Hidden files and those in hidden folders are passed over, unless they are named themselves.
 
     Args:
         paths: images, folders (with everything below them) and globs.
 
     Returns:
-        Each file once, in the order named.
+        Each file once, in the order named, with its path below the folder that was named, or below the fixed part of
+        the glob; of a single image its name.
 
     Raises:
         ConfigError: a path holds no image.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for path in paths:
-        folder = Path(path)
-        if folder.is_dir():
-            candidates = sorted(folder.rglob("*"))
-        else:
-            candidates = [Path(match) for match in sorted(glob.glob(path, recursive=True))]
-        images = [file for file in candidates if file.suffix.lower() in SUFFIXES and file.is_file()]
+        root, candidates = _below(path)
+        images = {}
+        for file in candidates:
+            below = file.relative_to(root)
+            is_hidden = file != Path(path) and any(part.startswith(".") for part in below.parts)
+            if file.suffix.lower() in SUFFIXES and not is_hidden and file.is_file():
+                images[file] = below
         if not images:
             raise ConfigError(f"{path}: holds no image; images end in {', '.join(sorted(SUFFIXES))}")
-        found |= dict.fromkeys(images)
-    return list(found)
+        found |= {file: below for file, below in images.items() if file not in found}
+    return found
+
+
+def _below(path: str) -> tuple[Path, list[Path]]:
+    """A folder, and the files below it that a path of the command line names."""
+    file = Path(path)
+    if file.is_dir():
+        return file, sorted(file.rglob("*"))
+    if file.exists():
+        return file.parent, [file]
+    fixed: list[str] = []
+    for part in file.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed), [Path(match) for match in sorted(glob.glob(path, recursive=True))]
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -75,20 +96,46 @@ def _predict(args: argparse.Namespace) -> int:
     if not paths:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
+    names = _names(images)
     model = api.load_model(config, path, pick_device(args.device), args.cfg_options)
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
-    out, names = Path(args.out), _names(images)
+    out = Path(args.out)
     writer = runner.writer(out, tuple(model.classes or ()), palette, annotations=args.annotations, score=args.score)
+    failures: dict[Path, str] = {}
     for file in tqdm(images, unit="image", disable=None):
-        image = read_image(file)
-        writer.add(file, names[file], image, api.predict(model, image, runner))
-    print(f"{len(images)} images: {writer.close()}, {out}/overlays")
-    return 0
+        try:
+            image = read_image(file)
+            writer.add(file, names[file], image, api.predict(model, image, runner))
+        except (DataError, OSError) as error:
+            failures[file] = str(error)
+    result = writer.close()
+    print(f"{len(images) - len(failures)} images: {result}, {out}/overlays")
+    if failures:
+        common.print_failures(failures, len(images), "images")
+    return 1 if failures else 0
 
 
-def _names(images: list[Path]) -> dict[Path, str]:
-    """One name per image: its stem, with the folders in front where two share it."""
-    stems = [image.stem for image in images]
-    return {i: i.stem if stems.count(i.stem) == 1 else "_".join([*i.parts[-3:-1], i.stem]) for i in images}
+def _names(images: Mapping[Path, Path]) -> dict[Path, str]:
+    """The name of each image's results: its path below the folder that was named, without suffix.
+
+    Raises:
+        ConfigError: two images would get one name.
+    """
+    names: dict[Path, str] = {}
+    first: dict[str, Path] = {}
+    doubles: list[tuple[Path, Path]] = []
+    for file, below in images.items():
+        names[file] = name = below.with_suffix("").as_posix()
+        if name in first:
+            doubles.append((first[name], file))
+        first.setdefault(name, file)
+    if doubles:
+        a, b = doubles[0]
+        more = f" ({len(doubles) - 1} more pairs are alike)" if len(doubles) > 1 else ""
+        raise ConfigError(
+            f"{a} and {b}: both results would be written to {names[b]}.png{more}; name the folder that holds them "
+            "both, rename one of them, or predict them with an --out of their own"
+        )
+    return names

@@ -1,8 +1,10 @@
 """Trains a config: segkit train CONFIG [--resume] [--check] [--cfg-options a.b=value ...]."""
 
 import argparse
+import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.cli import common
@@ -19,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
         const="last",
         metavar="FILE",
         help="go on from the folder's last.pt, or from a checkpoint",
+    )
+    arguments.add_argument(
+        "--overwrite", action="store_true", help="replace the run that lies in the folder; refused without this"
     )
     arguments.add_argument(
         "--from-step",
@@ -39,9 +44,17 @@ def _train(args: argparse.Namespace) -> int:
     if args.check:
         api.check_data(cfg, resume=args.resume is not None, from_step=args.from_step)
         return 0
-    result = api.train(cfg, args.work_dir, resume=args.resume, device=args.device, from_step=args.from_step)
+    result = api.train(
+        cfg,
+        args.work_dir,
+        resume=args.resume,
+        device=args.device,
+        from_step=args.from_step,
+        overwrite=args.overwrite,
+    )
     if not result.is_finished:
-        print(f"\nstopped after step {result.step}; go on with:\n  {_resume_command()}", flush=True)
+        if dist.is_main_process():
+            print(f"\nstopped after step {result.step}; go on with:\n  {resume_command(sys.argv)}", flush=True)
         return 130
     if dist.is_main_process():
         best = "" if result.best is None else f", best {result.monitor} {result.best:.2f} in {result.best_checkpoint}"
@@ -49,6 +62,23 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _resume_command() -> str:
-    words = [word for word in sys.argv if word != "--resume"]
-    return shlex.join([Path(sys.executable).name, *words, "--resume"])
+def resume_command(words: Sequence[str]) -> str:
+    """Returns the command that goes on with a run.
+
+    Args:
+        words: the command that began it, sys.argv.
+    """
+    kept: list[str] = []
+    skips = False
+    for word in words:
+        name = word.partition("=")[0]
+        if name in ("--resume", "--from-step", "--overwrite"):
+            skips = name != "--overwrite" and "=" not in word  # its value is the next word, if it is none of its own
+            continue
+        is_value = skips and not word.startswith("-") and not common.is_config(word)
+        skips = False
+        if not is_value:
+            kept.append(word)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return shlex.join(["torchrun", "...", "-m", "segkit.cli.main", *kept[1:], "--resume"])
+    return shlex.join([Path(sys.executable).name, *kept, "--resume"])

@@ -131,13 +131,29 @@ def collate_eval(samples: list[Sample]) -> Batch:
 
 def _start_worker(_: int) -> None:
     import signal
+    import threading
 
     import cv2
 
-    # Ctrl-C reaches every process of a terminal; the main one decides when the workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to a terminal or a cluster's job reaches every process; the main one decides when the workers end.
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_parent, daemon=True).start()
 
     cv2.setNumThreads(0)  # one thread per worker: OpenCV's own threads only fight over the cores
+
+
+def _end_by_parent() -> None:
+    """Ends this process at a SIGTERM of its parent, and ignores those of others."""
+    import os
+    import signal
+
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class _BatchKeys:

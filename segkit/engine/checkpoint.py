@@ -12,6 +12,7 @@ from segkit.convert.find_map import NoFit, choose
 from segkit.convert.keymap import KeyMap
 from segkit.convert.official import read_official
 from segkit.convert.published import STATE_KEYS, described, read_published
+from segkit.engine.checksum import CRC, crc_of, damage, whole_beside, with_checksums
 from segkit.files import whole_file
 from segkit.registry import ConfigError, did_you_mean
 
@@ -47,8 +48,9 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
                 from safetensors.torch import save_file
 
                 tensors = {k: v.contiguous() for k, v in content["model"].items()}
-                save_file(tensors, draft, metadata=_text_only(content))
+                save_file(tensors, draft, metadata={**_text_only(content), CRC: str(crc_of(tensors))})
             else:
+                with_checksums()
                 with open(draft, "wb") as file:
                     torch.save(content, file)
                     file.flush()
@@ -82,6 +84,10 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint{near}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if reason := damage(path):
+        raise CheckpointError(
+            f"{path}: is damaged, {reason}; copy or download it again, or take another one{whole_beside(path)}"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -94,6 +100,7 @@ def read(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(
             f"{path}: is no checkpoint, or was cut off while it was written; copy or download it again"
+            f"{whole_beside(path)}"
         ) from error
     try:
         official = read_official(content)
@@ -145,6 +152,10 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             content: dict[str, Any] = {"model": {key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path}: is no safetensors file ({error})") from error
+    if CRC in texts and texts[CRC] != str(crc_of(content["model"])):
+        raise CheckpointError(
+            f"{path}: is damaged, its tensors differ from their checksum; copy or download it again{whole_beside(path)}"
+        )
     for key in TEXTS:
         if key in texts:
             content[key] = json.loads(texts[key])

@@ -8,6 +8,7 @@ import torch
 
 from segkit import dist
 from segkit.data.loader import to_device
+from segkit.engine.notify import notify
 
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook
@@ -69,8 +70,7 @@ def evaluate(
             predictions = runner.predict(model, batch)
         for metric in metrics:
             metric.update(predictions, batch)
-        for hook in hooks:
-            hook.after_batch(loop, predictions, batch)
+        notify(hooks, "after_batch", loop, predictions, batch)
         images += len(predictions)
     model.train(was_training)
     images = int(dist.all_reduce_sum(torch.tensor(images)))

@@ -1,4 +1,4 @@
-"""Observers of the loop: the log, checkpoints, when to score, and pictures. None of them changes a number."""
+"""Hooks of the loop: the log, checkpoints, when to score, and pictures. None of them changes a number."""
 
 import json
 import sys
@@ -10,8 +10,11 @@ from torch import Tensor
 from segkit import dist
 from segkit.engine import checkpoint
 from segkit.engine.evaluate import flat_scores
+from segkit.engine.folder import claim
+from segkit.engine.notify import observing
 from segkit.engine.pictures import comparison, row_of
-from segkit.registry import HOOKS, ConfigError
+from segkit.files import DataError
+from segkit.registry import HOOKS
 from segkit.types import Batch, Prediction
 
 if TYPE_CHECKING:
@@ -30,15 +33,24 @@ class Hook:
     Attributes:
         adds_terms: names that after_step adds to the terms, such as ("train_iou",); a hook that has some comes before
             the log, which tells them from losses.
+        is_observer: whether a training goes on when the hook fails, with one warning: of what only shows something,
+            such as pictures. It must leave the model in training mode also where it fails.
     """
 
     adds_terms: tuple[str, ...] = ()
+    is_observer: bool = False
 
     def before_stage(self, loop: "Loop") -> None:
         """Called before the first step of a stage, and before the next step of a resumed one."""
 
+    def after_resume(self, loop: "Loop") -> None:
+        """Called before the next step of a resumed stage, after before_stage of all hooks."""
+
     def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
         """Called after each optimizer step; terms stay on the device."""
+
+    def before_eval(self, loop: "Loop") -> None:
+        """Called before an evaluation, on every process."""
 
     def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Called after each batch of an evaluation; loop is None where no training runs."""
@@ -49,6 +61,15 @@ class Hook:
     def after_stage(self, loop: "Loop") -> None:
         """Called after the last step of a stage."""
 
+    def after_break(self, loop: "Loop", error: BaseException | None) -> None:
+        """Called when a stage ends before its last step, with the state after loop.step.
+
+        Args:
+            loop: the loop.
+            error: what ended the stage, perhaps on this process alone: it must not wait for the others. None for a stop
+                that all processes have agreed on.
+        """
+
 
 def is_due(step: int, every: int, total: int) -> bool:
     """Returns whether something done every so many steps (0 = at the end only) is due after this step."""
@@ -57,9 +78,21 @@ def is_due(step: int, every: int, total: int) -> bool:
 
 @HOOKS.register
 class Evaluate(Hook):
-    """Scores the validation set every loop.eval_every steps and at the end."""
+    """Scores the validation set every loop.eval_every steps and at the end.
+
+    A run that was asked to stop does not score any more; it does so when it is resumed.
+    """
+
+    def after_resume(self, loop: "Loop") -> None:
+        if loop.scored_step != loop.step:
+            self._score(loop)
 
     def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
+        if not loop.is_stopping:
+            self._score(loop)
+
+    @staticmethod
+    def _score(loop: "Loop") -> None:
         if loop.val is not None and is_due(loop.step, loop.settings.eval_every, loop.total_steps):
             loop.evaluate()
 
@@ -106,8 +139,12 @@ class Log(Hook):
         if self._bar is not None:
             self._bar.close()
         if self._writer is not None:
-            self._writer.close()
+            with observing(self, "TensorBoard"):
+                self._writer.close()
         self._bar, self._writer = None, None
+
+    def after_break(self, loop: "Loop", error: BaseException | None) -> None:
+        self.after_stage(loop)
 
     def _write_losses(self, loop: "Loop") -> None:
         averages = loop.averages()
@@ -142,8 +179,17 @@ class Log(Hook):
     def _record(self, loop: "Loop", record: dict[str, Any], prefix: str, scalars: dict[str, float]) -> None:
         if not dist.is_main():
             return
-        with open(loop.folder / "log.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
+        path = loop.folder / "log.jsonl"
+        try:
+            with open(path, "a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{path}: cannot be written ({reason}); {checkpoint.REMEDY}") from error
+        with observing(self, "TensorBoard"):
+            self._write_scalars(loop, prefix, scalars)
+
+    def _write_scalars(self, loop: "Loop", prefix: str, scalars: dict[str, float]) -> None:
         if self.tensorboard and self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -159,40 +205,76 @@ class Log(Hook):
 
 @HOOKS.register
 class Checkpoint(Hook):
-    """Saves last.pt every loop.save_every steps and at the end, best.pt at the best loop.monitor, and `keep` others."""
+    """Saves last.pt every loop.save_every steps and at the end, best.pt at the best loop.monitor, and `keep` others.
+
+    Where a step is both saved and scored, last.pt is written before as well, so that an evaluation that fails loses
+    nothing. A run that ends early, by a stop or an error, saves last.pt after its last whole step.
+    """
+
+    def __init__(self) -> None:
+        self._best_step = self._scored_step = -1
+
+    def before_stage(self, loop: "Loop") -> None:
+        self._best_step = self._scored_step = -1
+
+    def before_eval(self, loop: "Loop") -> None:
+        if self._is_due(loop) and loop.saved_step != loop.step:
+            self._save(loop, "last.pt")
 
     def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
-        settings = loop.settings
-        value: Any = scores
-        for name in [settings.monitor] if settings.monitor in scores else settings.monitor.split("."):
-            if not isinstance(value, dict) or name not in value:
-                known = ", ".join(flat_scores(scores))
-                raise ConfigError(f"loop.monitor = '{settings.monitor}': no such score; available: {known}")
-            value = value[name]
-        if value is None:
+        self._scored_step = loop.step
+        value = None if loop.monitor is None else loop.monitor.value(scores)
+        if loop.monitor is None or value is None or not loop.monitor.is_better(value, loop.best):
             return
-        sign = {"higher": 1, "lower": -1}.get(settings.better)
-        if sign is None:
-            raise ConfigError(f"loop.better = {settings.better!r}: must be 'higher' or 'lower'")
-        if loop.best is None or sign * value > sign * loop.best:
-            loop.best = float(value)
-            self._save(loop, "best.pt")
+        loop.best = float(value)
+        self._save(loop, "best.pt")
+        self._best_step = loop.step
+
+    def after_resume(self, loop: "Loop") -> None:
+        if self._scored_step == loop.step:  # only now, since the run ended before it was
+            self._save_last(loop)
 
     def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
-        if not is_due(loop.step, loop.settings.save_every, loop.total_steps) and not loop.is_stopping:
+        if not self._is_due(loop):
             return
-        self._save(loop, "last.pt")
+        self._save_last(loop)
         if loop.settings.keep and dist.is_main():
             folder = loop.folder
             checkpoint.copy(folder / "last.pt", folder / f"step_{loop.step}.pt")
             for old in sorted(folder.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))[: -loop.settings.keep]:
                 old.unlink()
 
+    def after_break(self, loop: "Loop", error: BaseException | None) -> None:
+        if loop.step == 0 or loop.saved_step == loop.step or not loop.is_whole:
+            return
+        if error is None:
+            self._save(loop, "last.pt")
+        elif dist.is_main() or (loop.is_between_steps and claim(loop.folder, loop.step)):
+            path = loop.folder / "last.pt"
+            checkpoint.save(path, loop.state_dict(alone=True))
+            loop.saved_step = loop.step
+
+    @staticmethod
+    def _is_due(loop: "Loop") -> bool:
+        return is_due(loop.step, loop.settings.save_every, loop.total_steps) or loop.is_stopping
+
+    def _save_last(self, loop: "Loop") -> None:
+        """Saves last.pt; where best.pt holds the same state, as a link to it."""
+        if self._best_step != loop.step:
+            self._save(loop, "last.pt")
+            return
+        if dist.is_main():
+            checkpoint.copy(loop.folder / "best.pt", loop.folder / "last.pt")
+        dist.barrier()
+        loop.saved_step = loop.step
+
     def _save(self, loop: "Loop", name: str) -> None:
         state = loop.state_dict()
         if dist.is_main():
             checkpoint.save(loop.folder / name, state)
         dist.barrier()
+        if name == "last.pt":
+            loop.saved_step = loop.step
 
 
 @HOOKS.register
@@ -202,6 +284,8 @@ class Visualise(Hook):
     Args:
         count: images that are drawn.
     """
+
+    is_observer = True
 
     def __init__(self, count: int = 4):
         self.count = count
@@ -228,8 +312,11 @@ class Visualise(Hook):
 
 
 def standard_hooks() -> tuple[Hook, ...]:
-    """Returns the hooks of every run in their order: scores come before the checkpoint that remembers them."""
-    return (Evaluate(), Log(), Visualise(), Checkpoint())
+    """Returns the hooks of every run in their order.
+
+    Scores come before the checkpoint that remembers them, and the checkpoint before what only observes.
+    """
+    return (Evaluate(), Checkpoint(), Log(), Visualise())
 
 
 def in_order(hooks: Sequence[Hook]) -> tuple[Hook, ...]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -22,9 +22,13 @@ from segkit.data.statistics import resolve_class_weights
 from segkit.engine import checkpoint, setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
+from segkit.engine.monitor import Monitor, choose
+from segkit.engine.notify import notify
 from segkit.engine.optim import Ema, all_finite, build_optimizer
-from segkit.engine.process import rng_state, set_rng_state, stopping_softly
+from segkit.engine.process import StopRequest, rng_state, set_rng_state, stopping_softly
+from segkit.engine.rescue import save_what_is_done
 from segkit.engine.schedules import LearningRate
+from segkit.engine.terms import NonFiniteLoss, StepTerms
 from segkit.models.bases import Network
 from segkit.registry import SCHEDULES, ConfigError, build, build_model
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
@@ -33,18 +37,6 @@ from segkit.types import Batch, Stage
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook
     from segkit.runners.base import Runner
-
-
-class NonFiniteLoss(RuntimeError):
-    """A loss or weight that is NaN or infinite; the message names term, step and the files of the batch."""
-
-
-class Pending(NamedTuple):
-    """A step whose loss terms are still on the device."""
-
-    step: int
-    paths: list[str]
-    terms: dict[str, Tensor]
 
 
 class Loop:
@@ -65,8 +57,13 @@ class Loop:
         raw_model, model: the module that holds the weights; the same wrapped for training.
         items, sampler, dataset: the training data.
         val: data of the validation, None without one.
-        best: best value of loop.monitor so far, None before the first.
-        is_stopping: set to end the run after the current step.
+        monitor: the score that best.pt goes by, None without a validation.
+        best: best value of that score so far, None before the first.
+        scored_step, saved_step: the last step that was scored, and that last.pt holds; -1 for none.
+        is_stopping: set, on all processes, to end the run after the current step.
+        is_between_steps: whether no step has begun since the last whole one.
+        is_whole: whether the state is that after `step`, and not that of a half updated one.
+        rng_before: torch's generators before the step that runs.
         seconds: time of the steps since the last line of the log ("all"), and the part spent waiting for data ("data");
             validations, checkpoints and the start are not in it.
         init_report: what section `init` loaded, one line.
@@ -81,8 +78,14 @@ class Loop:
     stages: list[Stage]
     stage_number: int
     step: int
+    monitor: Monitor | None
     best: float | None
+    scored_step: int
+    saved_step: int
     is_stopping: bool
+    is_between_steps: bool
+    is_whole: bool
+    rng_before: dict[str, Tensor]
 
     stage: Stage
     stage_cfg: dict
@@ -103,8 +106,7 @@ class Loop:
     scaler: torch.amp.GradScaler
     total_steps: int
     learning_rate: LearningRate
-    pending: list[Pending]
-    read: list[dict[str, float]]
+    terms: StepTerms
     seconds: dict[str, float]
 
     def __init__(
@@ -124,6 +126,7 @@ class Loop:
         self.stage_number, self.step = stage, 0
         self.best = None
         self.is_stopping = False
+        self.stop_request = StopRequest()
         self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
             raise ConfigError(f"--from-step {stage}: this run has the steps 0 to {len(self.stages) - 1}")
@@ -143,7 +146,10 @@ class Loop:
         if cfg.get("val"):
             self.val = setup.build_evaluation(cfg["val"], "val", self.device, self.datasets)
         self.datasets.forget_unused()
-        self.metrics = setup.build_metrics(cfg.get("metrics", []))
+        self.metrics = setup.build_metrics(cfg.get("metrics", []), default=self.runner.default_metrics)
+        self.monitor = choose(settings, self.metrics, self.val.dataset) if self.val else None
+        self.scored_step, self.saved_step = -1, -1
+        self.is_between_steps, self.is_whole = True, True
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
         built = build_model(cfg["model"])
@@ -170,7 +176,7 @@ class Loop:
         self.learning_rate = LearningRate(
             self.optimizer, build(schedule, SCHEDULES, "schedule"), self.total_steps, warmup
         )
-        self.pending, self.read = [], []
+        self.terms = StepTerms()
         self.seconds = {"data": 0.0, "all": 0.0}
         torch.manual_seed(settings.seed + 1000003 * (1 + dist.rank()))  # dropout differs between processes
         self.runner.start(stage, self)
@@ -184,30 +190,40 @@ class Loop:
                 self.stage_number, self.step, self.best = number, 0, None
                 dist.barrier()  # a stage may begin with what the main process has just written
                 self.begin(stage)
-            with stopping_softly(self):
-                self._run_stage()
+            with stopping_softly(self, self.stop_request):
+                try:
+                    self._run_stage()
+                except BaseException as error:
+                    save_what_is_done(self, error)
+                    raise
+                if self.is_stopping:
+                    notify(self.hooks, "after_break", self, None)
             if self.is_stopping:
                 return
-            for hook in self.hooks:
-                hook.after_stage(self)
+            notify(self.hooks, "after_stage", self)
 
     def _run_stage(self) -> None:
         fit_to_labels(self)
         data = self._batches()
         self.model.train()
-        for hook in self.hooks:
-            hook.before_stage(self)
+        notify(self.hooks, "before_stage", self)
+        if self.step:
+            notify(self.hooks, "after_resume", self)
         while self.step < self.total_steps and not self.is_stopping:
             start = time.perf_counter()
             batches = [to_device(next(data), self.device) for _ in range(self.settings.accumulate)]
             self.seconds["data"] += time.perf_counter() - start
+            self.rng_before = rng_state()
+            self.is_between_steps = False
             terms = self.train_step(batches)
             paths = [meta["path"] for batch in batches for meta in batch["meta"]]
-            self.pending.append(Pending(self.step, paths, terms))
+            self.terms.add(self.step, paths, terms)
             self.runner.after_step(self)
+            self.is_between_steps = self.is_whole = True
             self.seconds["all"] += time.perf_counter() - start
-            for hook in self.hooks:
-                hook.after_step(self, terms)
+            self.is_stopping |= self.stop_request.is_agreed()
+            notify(self.hooks, "after_step", self, terms)
+        self.is_stopping = self.is_stopping or self.stop_request.is_agreed_at_last()
 
     def train_step(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Makes one optimizer step over `accumulate` batches. Returns the mean of each weighted loss term."""
@@ -234,6 +250,7 @@ class Loop:
         terms |= self.runner.after_backward(self.raw_model)
         if self.settings.clip:
             terms["grad_norm"] = nn.utils.clip_grad_norm_(self.raw_model.parameters(), self.settings.clip)
+        self.is_whole = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema:
@@ -258,6 +275,7 @@ class Loop:
         if self.val is None:
             raise ConfigError("val: this section is missing; add it or set loop.eval_every = 0")
         self.drain()  # scores of weights that are not finite say nothing
+        notify(self.hooks, "before_eval", self)
         scores = evaluate(
             self.runner,
             self.eval_model,
@@ -268,52 +286,30 @@ class Loop:
             hooks=self.hooks,
             loop=self,
         )
-        for hook in self.hooks:
-            hook.after_eval(self, scores)
+        self.scored_step = self.step
+        try:
+            notify(self.hooks, "after_eval", self, scores)
+        except BaseException:
+            self.scored_step = -1  # what the hooks make of the scores is made when the run goes on
+            raise
         return scores
 
-    def drain(self) -> None:
-        """Reads the loss terms of the last steps from the device.
-
-        Raises:
-            NonFiniteLoss: a term is not finite; the message names the first one and its files.
-        """
-        if not self.pending:
-            return
-        start = time.perf_counter()
-        names = [(i, name) for i, step in enumerate(self.pending) for name in step.terms]
-        values = torch.stack([self.pending[i].terms[name].float() for i, name in names]).tolist()
-        bad = [k for k, (_, name) in enumerate(names) if name != "grad_norm" and not np.isfinite(values[k])]
-        if int(dist.all_reduce_sum(torch.tensor(len(bad)))):
-            self._stop_at(*names[bad[0]]) if bad else self._stop_elsewhere()
-        read: list[dict[str, float]] = [{} for _ in self.pending]
-        for (i, name), value in zip(names, values):
-            read[i][name] = value
-        self.read += read
-        self.pending.clear()
-        self.seconds["all"] += time.perf_counter() - start  # a GPU is still busy with steps that were queued
-
-    def _stop_at(self, position: int, name: str) -> None:
-        step = self.pending[position]
-        raise NonFiniteLoss(
-            f"loss term '{name}' is {float(step.terms[name])} at step {step.step}; batch: {', '.join(step.paths)}; "
-            "nothing was saved after the last checkpoint. Lower optimizer.lr, set loop.clip, or look at these files"
-        )
-
-    def _stop_elsewhere(self) -> None:
-        raise NonFiniteLoss("a loss is not finite on another process; see its message")
+    def drain(self, *, alone: bool = False) -> None:
+        """Reads the loss terms of the last steps from the device; see StepTerms.drain."""
+        self.seconds["all"] += self.terms.drain(alone=alone)  # a GPU is still busy with steps that were queued
 
     def averages(self) -> dict[str, float]:
         """Returns the mean of each term over the steps since the last call."""
         self.drain()
-        names = dict.fromkeys(name for terms in self.read for name in terms)
-        means = {name: float(np.mean([terms[name] for terms in self.read if name in terms])) for name in names}
-        self.read = []
-        return means
+        return self.terms.averages()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns all that an exact continuation needs; plain types and tensors only."""
-        self.drain()
+    def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
+        """Returns all that an exact continuation needs; plain types and tensors only.
+
+        Args:
+            alone: whether this process calls it without the others, whose random states are then missing.
+        """
+        self.drain(alone=alone)
         if not all_finite([*self.raw_model.state_dict().values()]):
             raise NonFiniteLoss(
                 f"a weight is not finite after step {self.step}; not saved. Lower optimizer.lr or set loop.clip"
@@ -327,7 +323,8 @@ class Loop:
             step=self.step,
             stage=self.stage_number,
             best=self.best,
-            rng=dist.gather_objects(rng_state()),
+            scored=self.scored_step,
+            rng=[rng_state()] if alone else dist.gather_objects(rng_state()),
             config=plain_values(self.stage_cfg),
             classes=list(self.dataset.classes),
             palette=[list(color) for color in self.dataset.palette],
@@ -355,6 +352,7 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         self.criterion.load_state_dict(state["criterion"])
         self.step, self.best = state["step"], state["best"]
+        self.scored_step, self.saved_step = state.get("scored", self.step), self.step
         set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
 
     @property

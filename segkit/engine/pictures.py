@@ -25,7 +25,13 @@ class Comparison(NamedTuple):
 
 
 class Shower(Protocol):
-    """Draws pictures of an evaluation."""
+    """Draws pictures of an evaluation.
+
+    Attributes:
+        is_observer: whether an evaluation goes on where a picture fails, with a warning.
+    """
+
+    is_observer: bool
 
     def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
         """Takes in the predictions of a batch."""
@@ -75,6 +81,7 @@ class Show:
     """
 
     SHEET = 6
+    is_observer = True
 
     def __init__(self, folder: Path, dataset: Dataset, count: int):
         self.folder, self.dataset = folder, dataset

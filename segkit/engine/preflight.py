@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
+from segkit.engine.monitor import choose
 from segkit.engine.setup import DataSets, build_metrics
 from segkit.files import DataError
 from segkit.registry import ConfigError
+from segkit.settings import LoopSettings
 
 if TYPE_CHECKING:
     from segkit.runners.base import Runner
@@ -42,7 +44,7 @@ def preflight(
         resumes: whether the run goes on from a checkpoint of its own.
 
     Raises:
-        ConfigError: a data set cannot be built, or the stage does not exist.
+        ConfigError: a data set cannot be built, the stage does not exist, or loop.monitor is no score of the metrics.
     """
     reports = []
     overrides = _overrides(cfg, runner, datasets, stage, resumes)
@@ -60,7 +62,15 @@ def preflight(
             if report.is_ok:
                 raise
         reports.append(SectionReport(section, report))
+    if cfg.get("val") and all(report.is_ok for _, report in reports):
+        _check_monitor({**cfg, **overrides}, runner, datasets)
     return reports
+
+
+def _check_monitor(cfg: dict, runner: "Runner", datasets: DataSets) -> None:
+    """Raises ConfigError where the score that chooses best.pt is none of the metrics'."""
+    metrics = build_metrics(cfg.get("metrics"), default=runner.default_metrics)
+    choose(LoopSettings(**(cfg.get("loop") or {})), metrics, datasets.get(cfg["val"]["dataset"], "val.dataset"))
 
 
 def print_reports(reports: Sequence[SectionReport]) -> None:

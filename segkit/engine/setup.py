@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -152,9 +152,11 @@ def build_evaluation(cfg: dict, at: str, device: torch.device, datasets: DataSet
     return Evaluation(dataset, loader)
 
 
-def build_metrics(rows: list[dict], at: str = "metrics") -> list:
-    """Builds section `metrics`; the mean IoU where the section is empty."""
-    return [build(row, METRICS, f"{at}.{i}") for i, row in enumerate(rows or [{"type": "Confusion"}])]
+def build_metrics(
+    rows: Sequence[dict] | None, at: str = "metrics", *, default: Sequence[dict] = ({"type": "Confusion"},)
+) -> list:
+    """Builds section `metrics`; `default` where the section is empty."""
+    return [build(row, METRICS, f"{at}.{i}") for i, row in enumerate(rows or default)]
 
 
 def initialise(model: nn.Module, cfg: dict | None) -> str:

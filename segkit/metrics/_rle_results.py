@@ -1,7 +1,7 @@
 """Ground truth and detections as run-length encoded masks, the form that COCO-like scores read."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -107,6 +107,20 @@ class RleResults:
             area = float(box[2] * box[3]) if iou_type == "bbox" else float(rle.area(mask))
             numbered.append({**detection, "bbox": box, "area": area, "id": number, "iscrowd": 0})
         return {**self.annotations, "annotations": numbered}
+
+
+class WithoutImages(NamedTuple):
+    """Annotations of a data set of no images: its categories alone."""
+
+    annotations: dict[str, list[dict]]
+
+
+def without_images(dataset: Any) -> WithoutImages:
+    """Returns the categories of a data set by its classes; its annotations, which may be large, are not read."""
+    categories = [
+        {"id": number, "name": name, "frequency": "f"} for number, name in enumerate(getattr(dataset, "classes", ()), 1)
+    ]
+    return WithoutImages({"images": [], "categories": categories, "annotations": []})
 
 
 def coco_evaluation(results: RleResults, iou_type: str, *, ious: np.ndarray, max_detections: Sequence[int]) -> Any:

@@ -38,9 +38,14 @@ class Metric(WithArguments):
 
     Attributes:
         section: key under which the scores stand among those of other metrics; None puts them beside one another.
+        main_score: the score that chooses best.pt where loop.monitor names none; None for any.
+        lower_is_better: patterns of the scores whose lower values are better ("NoC@*"), () for none; higher values of
+            all others are better. None where the metric does not say, and loop.better does.
     """
 
     section: str | None = None
+    main_score: str | None = None
+    lower_is_better: tuple[str, ...] | None = None
 
     def start(self, dataset: Any) -> None:
         """Reads what the metric needs of the data set: its classes and ignore value, or its annotations."""
@@ -62,6 +67,16 @@ class Metric(WithArguments):
     def compute(self) -> dict[str, Any]:
         """Returns the scores as numbers, lists and dictionaries, ready for JSON; None where nothing can be scored."""
         raise NotImplementedError(f"{type(self).__name__} has no compute()")
+
+    def empty_scores(self, dataset: Any) -> dict[str, Any]:
+        """Returns what compute() returns before any batch: the names of the scores, known before a training begins.
+
+        Args:
+            dataset: that will be scored. It is not read beyond its classes.
+        """
+        self.start(dataset)
+        self.reset()
+        return self.compute()
 
     def matrix(self) -> Tensor | None:
         """Returns the confusion matrix, int64 [K,K], rows = truth; None for metrics that have none."""

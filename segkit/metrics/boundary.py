@@ -54,6 +54,9 @@ class BoundaryIoU(Metric):
         dilation_ratio: d as a share of the image's diagonal, at original size.
     """
 
+    main_score = "boundary.mIoU"
+    lower_is_better = ()
+
     def __init__(self, dilation_ratio: float = 0.02):
         self.dilation_ratio = dilation_ratio
 

@@ -4,10 +4,11 @@ Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known
+from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, InstancePrediction
@@ -38,6 +39,9 @@ class CocoAP(Metric):
         ConfigError: unknown iou_type.
     """
 
+    main_score = "AP"
+    lower_is_better = ()
+
     def __init__(self, iou_type: str = "segm", max_detections: Sequence[int] = (1, 10, 100), filled: bool = False):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"CocoAP.iou_type = {iou_type!r}: must be one of {', '.join(IOU_TYPES)}")
@@ -48,6 +52,10 @@ class CocoAP(Metric):
     def start(self, dataset: AnnotatedSet) -> None:
         """Reads the data set's annotations."""
         self._results = RleResults(dataset.annotations, outlines=self.iou_type == "segm")
+
+    def empty_scores(self, dataset: Any) -> dict[str, Any]:
+        """Returns the scores of no image, see Metric; the annotations are not read."""
+        return super().empty_scores(without_images(dataset))
 
     def reset(self) -> None:
         """Forgets all detections."""

@@ -37,6 +37,9 @@ class Confusion(Metric):
         ConfigError: unknown `absent`.
     """
 
+    main_score = "mIoU"
+    lower_is_better = ()
+
     def __init__(
         self,
         groups: dict[str, list] | None = None,

@@ -60,6 +60,9 @@ class IncrementalIoU(Metric):
         epsilon: as of `published_scores`; 0 gives exact ratios.
     """
 
+    main_score = "mIoU"
+    lower_is_better = ()
+
     def __init__(self, sizes: Sequence[int] | None = None, *, epsilon: float = EPSILON):
         self.sizes, self.epsilon = sizes, epsilon
         self._configured = sizes

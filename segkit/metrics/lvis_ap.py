@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.metrics._rle_results import RleResults, index_of, mean_of_known
+from segkit.metrics._rle_results import RleResults, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, InstancePrediction
@@ -68,7 +68,7 @@ def evaluator(truth: dict, found: dict, iou_type: str) -> Any:
             precision = -np.ones((len(params.iou_thrs), len(params.rec_thrs), *shape[:2]))
             recall = -np.ones((len(params.iou_thrs), *shape[:2]))
             for at in np.ndindex(shape[:2]):
-                first = np.ravel_multi_index((*at, 0), shape)
+                first = int(np.ravel_multi_index(at, shape[:2])) * shape[2]
                 images = [image for image in self.eval_imgs[first : first + shape[2]] if image is not None]
                 num_truth = sum(int(np.count_nonzero(image["gt_ignore"] == 0)) for image in images)
                 if not num_truth:
@@ -112,6 +112,9 @@ class LvisAP(Metric):
         ConfigError: unknown iou_type.
     """
 
+    main_score = "AP"
+    lower_is_better = ()
+
     def __init__(self, iou_type: str = "segm", max_detections: int = 300):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: must be one of {', '.join(IOU_TYPES)}")
@@ -133,6 +136,10 @@ class LvisAP(Metric):
                 raise ValueError(
                     f"id {entry['id']} of the data set's annotations has no '{key}'; use CocoAP for COCO's sets"
                 )
+
+    def empty_scores(self, dataset: Any) -> dict[str, Any]:
+        """Returns the scores of no image, see Metric; the annotations are not read."""
+        return super().empty_scores(without_images(dataset))
 
     def reset(self) -> None:
         """Forgets all detections."""

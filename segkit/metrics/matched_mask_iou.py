@@ -5,10 +5,11 @@ n objects and m detections of an image and class.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from segkit.metrics._rle_results import RleResults
+from segkit.metrics._rle_results import RleResults, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
 from segkit.types import Batch, InstancePrediction
@@ -28,6 +29,8 @@ class MatchedMaskIoU(Metric):
     """
 
     section = "matched"
+    main_score = "mask_IoU"
+    lower_is_better = ()
 
     def __init__(self, score: float = 0.3, box_iou: float = 0.5):
         self.score, self.box_iou = score, box_iou
@@ -35,6 +38,10 @@ class MatchedMaskIoU(Metric):
     def start(self, dataset: AnnotatedSet) -> None:
         """Reads the data set's annotations."""
         self._results = RleResults(dataset.annotations)
+
+    def empty_scores(self, dataset: Any) -> dict[str, Any]:
+        """Returns the scores of no image, see Metric; the annotations are not read."""
+        return super().empty_scores(without_images(dataset))
 
     def reset(self) -> None:
         """Forgets all detections."""

@@ -27,6 +27,9 @@ class MultiLabel(Metric):
         ConfigError: unknown `absent`.
     """
 
+    main_score = "multi_label.macro.IoU"
+    lower_is_better = ()
+
     def __init__(self, threshold: float = 0.5, absent: str = "skip", *, beta: float = 1.0):
         if absent not in ABSENT:
             raise ConfigError(f"MultiLabel.absent = {absent!r}: must be one of {', '.join(ABSENT)}")

@@ -85,6 +85,8 @@ class NoC(Metric):
         ConfigError: a threshold or limit is out of range.
     """
 
+    lower_is_better = ("NoC@*", "seconds*", "clicks", "limits.*")
+
     def __init__(self, thresholds: Sequence[float] = (0.80, 0.85, 0.90), limits: Sequence[int] = (20,)):
         if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
             raise ConfigError(
@@ -93,6 +95,7 @@ class NoC(Metric):
         if not limits or not all(isinstance(limit, int) and limit > 0 for limit in limits):
             raise ConfigError(f"NoC.limits = {limits!r}: must be whole numbers of clicks from 1, such as (20, 100)")
         self.thresholds, self.limits = tuple(thresholds), tuple(limits)
+        self.main_score = f"NoC@{threshold_name(0.9 if 0.9 in self.thresholds else self.thresholds[-1])}"
         self.reset()
 
     def start(self, dataset: Any) -> None:

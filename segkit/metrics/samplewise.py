@@ -31,6 +31,9 @@ class Samplewise(Metric):
         ConfigError: unknown reduction or `absent`, or a weighted reduction without class weights.
     """
 
+    main_score = "samplewise.IoU"
+    lower_is_better = ()
+
     def __init__(
         self,
         reduction: str = "macro-imagewise",

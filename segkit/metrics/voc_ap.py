@@ -1,10 +1,11 @@
 """AP of instance masks at four IoUs and the average best overlap, as reported on PASCAL VOC (Box2Mask, BoxLevelSet)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known
+from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
 from segkit.types import Batch, InstancePrediction
@@ -25,6 +26,8 @@ class VocAP(Metric):
     """
 
     section = "VOC"
+    main_score = "AP50"
+    lower_is_better = ()
 
     def __init__(self, max_detections: int = 100):
         self.max_detections = max_detections
@@ -32,6 +35,10 @@ class VocAP(Metric):
     def start(self, dataset: AnnotatedSet) -> None:
         """Reads the data set's annotations."""
         self._results = RleResults(dataset.annotations)
+
+    def empty_scores(self, dataset: Any) -> dict[str, Any]:
+        """Returns the scores of no image, see Metric; the annotations are not read."""
+        return super().empty_scores(without_images(dataset))
 
     def reset(self) -> None:
         """Forgets all detections."""

@@ -29,8 +29,10 @@ class Runner:
 
     Attributes:
         inference: section `inference`, set before the first prediction.
+        default_metrics: rows of section `metrics` where a config has none.
     """
 
+    default_metrics: tuple[dict, ...] = ({"type": "Confusion"},)
     inference: InferenceSettings = InferenceSettings()
 
     @property

@@ -10,6 +10,7 @@ from segkit.engine import setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.hooks import Hook
 from segkit.engine.loop import Loop
+from segkit.engine.notify import observing
 from segkit.engine.pictures import Shower
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
@@ -49,7 +50,10 @@ def score_set(
     observers: list[Hook | Shower] = [] if say is None else [_Progress(images)]
     observers += [] if shower is None else [shower]
     scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=observers)
-    picture = shower.finish(metrics, scores) if shower else None
+    picture = None
+    if shower is not None:
+        with observing(shower):
+            picture = shower.finish(metrics, scores)
     if dist.is_main() and say is not None:
         say((f"{name}\n" if name else "") + runner.table(scores))
         if picture is not None:

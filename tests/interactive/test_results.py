@@ -13,6 +13,7 @@ from segkit.cli.main import main
 from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.engine.hooks import Checkpoint
+from segkit.engine.monitor import Monitor
 from segkit.engine.pictures import row_of
 from segkit.metrics import noc_table
 from segkit.registry import HOOKS, ConfigError
@@ -318,7 +319,7 @@ def test_the_iou_of_something_else(arguments, told):
 def test_a_score_with_a_dot_in_its_name_can_be_monitored(monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "_save", lambda self, loop, name: saved.append(name))
-    loop = SimpleNamespace(settings=SimpleNamespace(monitor="NoC@92.5", better="lower"), best=None)
+    loop = SimpleNamespace(monitor=Monitor("NoC@92.5", "lower"), best=None, step=1)
     for value in (7.0, 8.0, 6.5):
         Checkpoint().after_eval(loop, {"NoC@92.5": value})
     assert loop.best == 6.5 and len(saved) == 2

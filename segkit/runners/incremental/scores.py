@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit import dist
 from segkit.engine.hooks import Hook
+from segkit.engine.notify import observing
 from segkit.files import write_whole
 from segkit.metrics.incremental import step_record, steps_table, summary
 from segkit.viz import plots
@@ -49,7 +50,8 @@ class StepScores(Hook):
         result = summary([step_scores for step_scores in records if step_scores is not None])
         write(loop.work_dir / "metrics.json", result)
         print(steps_table(result["steps"]), flush=True)
-        plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
+        with observing(self, "pictures/steps.png"):
+            plots.steps_plot(result["steps"], loop.work_dir / "pictures" / "steps.png")
 
 
 def read(path: Path, step: int) -> dict[str, Any] | None:

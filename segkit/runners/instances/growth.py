@@ -37,6 +37,8 @@ class Growth(Hook):
         count: number of images.
     """
 
+    is_observer = True
+
     def __init__(self, count: int = 4):
         self.count = count
         self._items: list[Sample] | None = None
@@ -59,14 +61,16 @@ class Growth(Hook):
         was_training = model.training
         model.eval()
         pictures = []
-        for item in self._items:
-            batch = to_device(collate_eval([item]), loop.device)
-            with torch.autocast(loop.device.type, loop.amp_dtype, enabled=loop.amp_dtype != torch.float32):
-                (prediction,) = loop.runner.predict(model, batch)
-            pictures.append(drawn(batch, prediction))
-        # weights cast here carry no graph; the next step must cast its own
-        torch.clear_autocast_cache()
-        model.train(was_training)
+        try:
+            for item in self._items:
+                batch = to_device(collate_eval([item]), loop.device)
+                with torch.autocast(loop.device.type, loop.amp_dtype, enabled=loop.amp_dtype != torch.float32):
+                    (prediction,) = loop.runner.predict(model, batch)
+                pictures.append(drawn(batch, prediction))
+        finally:  # the training goes on where a picture fails
+            # weights cast here carry no graph; the next step must cast its own
+            torch.clear_autocast_cache()
+            model.train(was_training)
         return pictures
 
 

@@ -98,6 +98,7 @@ class ShowInstances:
         score: least score of the instances that are drawn.
     """
 
+    is_observer = True
     SHEET = 6
 
     def __init__(self, folder: Path, dataset: Any, count: int, score: float = 0.3):

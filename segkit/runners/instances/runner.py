@@ -52,6 +52,7 @@ class BoxSupervised(Runner):
         ConfigError: divisor or padding is out of range.
     """
 
+    default_metrics = ({"type": "CocoAP"},)
     _student: nn.Module
 
     def __init__(

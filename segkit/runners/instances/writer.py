@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.data.files.coco_json import read_coco
 from segkit.data.instances.coco import file_name
-from segkit.files import write_whole
+from segkit.files import DataError, write_whole
 from segkit.registry import ConfigError
 from segkit.runners.instances.pictures import found_in
 from segkit.types import Color, InstancePrediction, Prediction
@@ -67,7 +67,7 @@ class InstanceWriter:
         image_id: str | int = name
         if self._images is not None:
             if path.name not in self._images:
-                raise ConfigError(f"{path}: the annotations list no image of this name; predict without --annotations")
+                raise DataError(f"{path}: the annotations list no image of this name; predict without --annotations")
             image_id = self._images[path.name]
         scores, labels, boxes = (np.asarray(instances[key]).tolist() for key in ("scores", "labels", "boxes"))
         for mask, score, label, (x0, y0, x1, y1) in zip(instances["masks"], scores, labels, boxes, strict=True):

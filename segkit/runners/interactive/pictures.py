@@ -32,6 +32,7 @@ class ShowClicks:
     """
 
     SHEET = 6
+    is_observer = True
 
     def __init__(self, folder: Path, dataset: Dataset, count: int):
         self.folder, self.count = folder, count

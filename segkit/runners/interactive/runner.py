@@ -41,6 +41,8 @@ class Interactive(Runner):
         ConfigError: previous_dropout is not in 0..1.
     """
 
+    default_metrics = ({"type": "NoC"},)
+
     def __init__(self, iterations: int = 3, previous_dropout: float = 0.0, threshold: float = 0.49):
         if not 0 <= previous_dropout <= 1:
             raise ConfigError(f"runner.previous_dropout = {previous_dropout}: must be a probability in 0..1")

@@ -1,0 +1,80 @@
+"""Whether the bytes of a checkpoint are those that were written.
+
+torch writes a zip archive with the CRC-32 of each record, and does not look at them when it reads.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SUFFIXES = (".pt", ".pth")
+PIECE = 1 << 20
+CRC = "crc32"
+"""Metadata of a .safetensors file, which has no checksums of its own: that of all tensors."""
+
+
+def crc_of(tensors: Mapping[str, Tensor]) -> int:
+    """Returns the CRC-32 of names and bytes of tensors on the CPU, in the order of their names."""
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            crc = zlib.crc32(flat.view(torch.uint8).numpy().data, crc)
+    return crc
+
+
+def damage(path: Path) -> str:
+    """Returns what is wrong with a zip archive: "" where nothing is, or where it is none.
+
+    Archives that were written without checksums (torch.serialization.set_crc32_options(False)) count as whole: there
+    every record differs from its own.
+
+    Args:
+        path: a file of torch.save.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                return ""
+        with zipfile.ZipFile(path) as archive:
+            records = [info for info in archive.infolist() if info.file_size]
+            bad = [info.filename for info in records if not _is_whole(archive, info)]
+    except zipfile.BadZipFile:
+        return "it was cut off while it was written or copied"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    if not bad or len(bad) == len(records) > 1:
+        return ""
+    return f"{len(bad)} of {len(records)} records differ from their checksums, first {bad[0]}"
+
+
+def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(info) as record:
+            while record.read(PIECE):
+                pass
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+def whole_beside(path: Path) -> str:
+    """Returns a sentence on the whole checkpoints in the folder of a damaged one; "" where there is none."""
+    try:
+        others = [file for file in path.parent.iterdir() if file.suffix in SUFFIXES and file.name[0] != "."]
+        others = sorted((file for file in others if file != path), key=lambda file: -file.stat().st_mtime)
+    except OSError:
+        return ""
+    whole = [file.name for file in others if zipfile.is_zipfile(file) and not damage(file)]
+    return f"; whole in this folder, the newest first: {', '.join(whole)}" if whole else ""
+
+
+def with_checksums() -> None:
+    """Makes torch.save write checksums, whatever the process has set."""
+    if hasattr(torch.serialization, "set_crc32_options"):
+        torch.serialization.set_crc32_options(True)
