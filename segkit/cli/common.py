@@ -27,6 +27,15 @@ def add_options(arguments: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust(arguments: argparse.ArgumentParser) -> None:
+    """Adds --trust."""
+    arguments.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the config inside the checkpoint name classes outside of segkit, whose code then runs",
+    )
+
+
 def load_checked(path: str, options: list[str]) -> Config:
     """Loads a config and checks it against every constructor that it names; ConfigError where it is wrong."""
     cfg = load_config(path, options)

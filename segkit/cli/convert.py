@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--to", dest="target", help="write a checkpoint of segkit in another project's form")
     arguments.add_argument("--config", help="the config of the same model in segkit")
     arguments.add_argument("--list", action="store_true", help="print the available key maps")
+    common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_convert, arguments.parse_args(argv))
 
@@ -80,7 +81,7 @@ def _convert_described(args: argparse.Namespace) -> int:
     source = load_map(args.source).source
     if checkpoint.read(args.file).get("source") != args.source:
         raise ConfigError(f"{args.file}: does not describe its network, as files of {source} do; give --config CONFIG")
-    model = api.load_model(None, args.file, options=tuple(args.cfg_options))
+    model = api.load_model(None, args.file, options=tuple(args.cfg_options), trust=args.trust)
     checkpoint.save(args.out, content_of(model, model.config, {}) | {"classes": model.classes})
     print(f"{source}: {len(model.state_dict())} tensors matched\nwritten: {args.out}")
     return 0

@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_predict, arguments.parse_intermixed_args(argv))
 
@@ -97,7 +98,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
     names = _names(images)
-    model = api.load_model(config, path, pick_device(args.device), args.cfg_options)
+    model = api.load_model(config, path, pick_device(args.device), args.cfg_options, trust=args.trust)
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_test, arguments.parse_intermixed_args(argv))
 
@@ -48,6 +49,7 @@ def _test(args: argparse.Namespace) -> int:
         out=out,
         show=args.show,
         show_count=args.show_count,
+        trust=args.trust,
         say=print,
     )
     if dist.is_main_process():

@@ -1,7 +1,6 @@
 """Checkpoint files: plain types and tensors, written whole or not at all, read without executing anything."""
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from segkit.convert.keymap import KeyMap
 from segkit.convert.official import read_official
 from segkit.convert.published import STATE_KEYS, described, read_published
 from segkit.engine.checksum import CRC, crc_of, damage, whole_beside, with_checksums
-from segkit.files import whole_file
+from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
+from segkit.readers.torch_file import UnknownObject, read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
 
 REMEDY = "free space or choose another --work-dir"
@@ -25,6 +25,9 @@ TEXTS = ("config", "classes", "palette", "segkit_version")
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, written, or does not fit. The message names the file and the way out."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class UnknownObjects(CheckpointError):
@@ -69,6 +72,9 @@ def _text_only(content: dict[str, Any]) -> dict[str, str]:
 def read(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint of segkit, a plain state dict, or an official file of RITM (convert/official.py).
 
+    Nothing of the file is executed (segkit/readers). Its config is checked to be plain, and used by those alone who
+    call resolve().
+
     Args:
         path: a .pt, .pth or .safetensors file.
 
@@ -79,38 +85,64 @@ def read(path: str | Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged, holds no weights, or could only be read by executing code.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise CheckpointError(f"{path}: no such checkpoint{near}")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if reason := damage(path):
+    if path.suffix != ".safetensors" and path.is_file() and (reason := damage(path)):
         raise CheckpointError(
             f"{path}: is damaged, {reason}; copy or download it again, or take another one{whole_beside(path)}"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
-            raise UnknownObjects(
-                f"{path}: holds objects that would execute code when loaded, so it is not read; "
-                "for a published checkpoint use `segkit convert`, which reads the tensors alone"
-            ) from error
-        raise CheckpointError(f"{path}: is no checkpoint ({str(error)[:80]}); check the file") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: is no checkpoint, or was cut off while it was written; copy or download it again"
-            f"{whole_beside(path)}"
-        ) from error
-    try:
+        if path.suffix == ".safetensors":
+            return _checked(_read_safetensors(path), path)
+        content = read_torch(path)
         official = read_official(content)
+    except UnknownObject as error:
+        raise UnknownObjects(
+            f"{error}, objects that would execute code when loaded, so it is not read; "
+            "for a published checkpoint use `segkit convert`, which reads the tensors alone"
+        ) from error
+    except DataError as error:
+        raise CheckpointError(f"{error}{whole_beside(path)}") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if official is not None:
         return official
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
-    return content if "model" in content else {"model": _state_dict_of(content, path), **described(content)}
+    if "model" not in content:
+        return {"model": _state_dict_of(content, path), **described(content)}
+    # only segkit's own readers say what the source of a file is
+    return _checked({key: value for key, value in content.items() if key != "source"}, path)
+
+
+def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of segkit, after a check of the types that its users rely on."""
+    for key in ("model", "ema"):
+        weights = content.get(key, {})
+        if not isinstance(weights, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+        ):
+            raise CheckpointError(f"{path}: '{key}' holds no weights by name; it is no checkpoint of segkit")
+    for key in TEXTS:
+        if content.get(key) is not None:
+            check_plain(content[key], f"{path}, '{key}'", CheckpointError)
+    config, classes, palette = (content.get(key) for key in ("config", "classes", "palette"))
+    if config is not None and not (isinstance(config, dict) and all(isinstance(name, str) for name in config)):
+        raise CheckpointError(f"{path}: 'config' holds no sections by name; it is no checkpoint of segkit")
+    if classes and not (isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)):
+        raise CheckpointError(f"{path}: 'classes' holds no list of names; it is no checkpoint of segkit")
+    if palette and not (isinstance(palette, list | tuple) and all(map(_is_color, palette))):
+        raise CheckpointError(f"{path}: 'palette' holds no list of colors (r, g, b); it is no checkpoint of segkit")
+    return content
+
+
+def _is_color(color: object) -> bool:
+    return (
+        isinstance(color, list | tuple)
+        and len(color) == 3
+        and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
+    )
 
 
 def read_any(path: str | Path) -> dict[str, Any]:
@@ -137,28 +169,21 @@ def read_any(path: str | Path) -> dict[str, Any]:
 def _state_dict_of(content: dict, path: Path) -> dict[str, Tensor]:
     inner = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
     if not isinstance(inner, dict) or not any(isinstance(value, Tensor) for value in inner.values()):
-        raise CheckpointError(f"{path}: holds no weights; its keys are {', '.join(map(str, list(content)[:8]))}")
-    return {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+        keys = ", ".join(shortened(key, 60) for key in list(content)[:8])
+        raise CheckpointError(f"{path}: holds no weights; its keys are {keys}")
+    return {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    import json
-
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            texts = file.metadata() or {}
-            content: dict[str, Any] = {"model": {key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: is no safetensors file ({error})") from error
-    if CRC in texts and texts[CRC] != str(crc_of(content["model"])):
+    weights, texts = read_safetensors(path)
+    content: dict[str, Any] = {"model": weights}
+    if CRC in texts and texts[CRC] != str(crc_of(weights)):
         raise CheckpointError(
             f"{path}: is damaged, its tensors differ from their checksum; copy or download it again{whole_beside(path)}"
         )
     for key in TEXTS:
         if key in texts:
-            content[key] = json.loads(texts[key])
+            content[key] = parse_json(texts[key], f"{path}, metadata '{key}'")
     return content
 
 
