@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.files import CONFIG_BYTES, DataError, read_text
+from segkit.readers.yaml_file import read_yaml
 from segkit.registry import ConfigError, did_you_mean
 
 SECTIONS = (
@@ -225,14 +227,12 @@ def _shown(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = path.read_text()
     if path.suffix in (".yaml", ".yml"):
-        import yaml
-
         try:
-            return _refs_from_text(yaml.safe_load(text) or {})
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{_shown(path)}: {error}") from error
+            return _refs_from_text(read_yaml(path))
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+    text = read_text(path, CONFIG_BYTES, ConfigError)
     names: dict[str, Any] = {"__file__": str(path), "__name__": "segkit_config"}
     try:
         exec(compile(text, str(path), "exec"), names)

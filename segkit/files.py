@@ -20,6 +20,9 @@ MAX_PIXELS = ("SEGKIT_MAX_PIXELS", 178_956_970)
 MAX_BYTES = ("SEGKIT_MAX_BYTES", 2 << 30)
 """Variable and default: bytes of a file that is read into memory as a whole. LVIS, 1.1 GB of JSON, is below it."""
 
+CONFIG_BYTES = 8 << 20
+"""Bytes of a config file."""
+
 TEXT_BYTES = 64 << 20
 """Bytes of a list or another text file."""
 
@@ -39,6 +42,11 @@ def shortened(value: object, most: int = MESSAGE) -> str:
     """Returns the text of a value, its middle left out where it is longer than `most` characters."""
     text = str(value)
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
+
+
+def brief(value: object) -> str:
+    """Returns the representation of a value in at most about 100 characters, for messages."""
+    return shortened(repr(value), 100)
 
 
 class DataError(ValueError):

@@ -1,10 +1,10 @@
 """Comparison of interactive runs: `segkit analyze clicks`."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from segkit.files import DataError, parse_json, read_text
 from segkit.registry import ConfigError
 from segkit.runners.interactive.tables import curve_table, is_scored, item_table, needed_by_item, needed_title
 
@@ -52,8 +52,8 @@ def _read(files: list[str]) -> dict[str, dict[str, Any]]:
     runs: dict[str, dict[str, Any]] = {}
     for file in files:
         try:
-            content = json.loads(Path(file).read_text())
-        except (OSError, ValueError) as error:
+            content = parse_json(read_text(file), file)
+        except DataError as error:
             raise ConfigError(f"{file}: not a JSON file of scores ({error})") from error
         sets = {"": content} if is_scored(content) else content
         sets = {name: scores for name, scores in sets.items() if isinstance(scores, dict) and is_scored(scores)}

@@ -205,13 +205,17 @@ def end_of_pickle(content: bytes | mmap, start: int = 0) -> int:
     raise pickle.UnpicklingError("it breaks off")
 
 
-def unpickle(unpickler: InertUnpickler) -> Any:
-    """Runs an unpickler.
+def unpickle(content: bytes, stand_ins: dict[tuple[str, str], Any]) -> Any:
+    """Reads a pickle.
+
+    Args:
+        content: the pickle.
+        stand_ins: see InertUnpickler.
 
     Raises:
-        DataError: the pickle is damaged, or names what nothing stands for.
+        DataError: it is damaged, or names what nothing stands for.
     """
     try:
-        return unpickler.load()
+        return InertUnpickler(content, stand_ins).load()
     except Exception as error:  # a damaged pickle raises nearly any exception
         raise DataError(shortened(error, 300) or type(error).__name__) from error

@@ -3,14 +3,12 @@
 Format: https://cocodataset.org/#format-data
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from segkit.data.files.images import read_bytes
-from segkit.files import DataError
+from segkit.files import MAX_PIXELS, DataError, brief, limit, parse_json, read_bytes, shortened
 from segkit.types import RLE
 
 
@@ -41,12 +39,7 @@ def read_coco(path: str | Path) -> CocoFile:
     Raises:
         DataError: where it is no such file, or an annotation belongs to an image or category that is not listed.
     """
-    try:
-        content = json.loads(read_bytes(path))
-    except (ValueError, UnicodeDecodeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: no valid JSON ({error}); copy the file again") from error
+    content = parse_json(read_bytes(path), path)
     missing = (
         [key for key in ("images", "categories") if key not in content] if isinstance(content, dict) else ["images"]
     )
@@ -58,8 +51,8 @@ def read_coco(path: str | Path) -> CocoFile:
         names, groups = _grouped(content, path)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: {error!r}: images need an id, categories an id and a name, annotations an image_id and a "
-            "category_id"
+            f"{path}: {brief(error)}: images need an id, categories an id and a name, annotations an image_id and "
+            "a category_id"
         ) from error
     return CocoFile(str(path), content["images"], groups, names, content["categories"])
 
@@ -76,9 +69,58 @@ def _grouped(content: dict, path: str | Path) -> tuple[dict[int, str], dict[Any,
             if entry[key] not in known:
                 word = key.removesuffix("_id")
                 has = "is of" if word == "image" else "has"
-                raise DataError(f"{path}: annotation {entry.get('id')} {has} {word} {entry[key]}, which is not listed")
+                number, value = brief(entry.get("id")), brief(entry[key])
+                raise DataError(f"{path}: annotation {number} {has} {word} {value}, which is not listed")
         groups[entry["image_id"]].append(entry)
     return names, groups
+
+
+def image_size(image: dict, path: str | Path) -> tuple[int, int]:
+    """Reads the size that an entry of "images" declares.
+
+    Args:
+        image: the entry.
+        path: the annotation file, for the error.
+
+    Returns:
+        (H, W) in pixels.
+
+    Raises:
+        DataError: they are no whole numbers above 0, or more pixels than SEGKIT_MAX_PIXELS.
+        KeyError, TypeError, ValueError: one is missing or no number.
+    """
+    height, width = int(image["height"]), int(image["width"])
+    if height < 1 or width < 1 or height * width > limit(MAX_PIXELS):
+        raise DataError(
+            f"{path}, image {brief(image.get('id'))}: height {shortened(height, 20)} and width "
+            f"{shortened(width, 20)} are no size of an image; at most {limit(MAX_PIXELS):,} pixels ({MAX_PIXELS[0]})"
+        )
+    return height, width
+
+
+LONGEST_OUTLINE = 10_000_000
+"""Pixels of all outlines of an object at most; drawing takes memory for each."""
+
+
+def _check_drawable(segmentation: list | dict, height: int, width: int) -> None:
+    """ValueError where drawing a segmentation would take memory far beyond the size of its image."""
+    if isinstance(segmentation, dict):
+        size, counts = segmentation["size"], segmentation["counts"]
+        if not isinstance(size, list | tuple) or [*size] != [height, width]:
+            size = [int(side) for side in size]
+            if len(size) != 2 or min(size) < 1 or size[0] * size[1] > limit(MAX_PIXELS):
+                raise ValueError(f"its run-length code has the size {shortened(size, 50)}")
+        if isinstance(counts, list) and (min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]):
+            raise ValueError("its run lengths do not add up to the pixels of its size")
+        return
+    length = 0.0
+    for polygon in segmentation:
+        corners = np.asarray(polygon, np.float64).reshape(-1)
+        if not np.isfinite(corners).all():
+            raise ValueError("a corner is not finite")
+        length += float(np.abs(np.diff(corners[: len(corners) // 2 * 2].reshape(-1, 2), axis=0)).sum())
+        if length > LONGEST_OUTLINE or np.abs(corners).max(initial=0) > 10 * LONGEST_OUTLINE:
+            raise ValueError("its corners lie far outside of the image")
 
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
@@ -94,6 +136,7 @@ def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
     """
     from pycocotools import mask as coco_mask
 
+    _check_drawable(segmentation, height, width)
     if isinstance(segmentation, dict):
         is_raw = isinstance(segmentation["counts"], list)
         return coco_mask.frPyObjects(segmentation, height, width) if is_raw else segmentation

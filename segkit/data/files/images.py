@@ -5,44 +5,37 @@ none and the two must agree. Nothing here knows of data sets, so that every read
 """
 
 import io
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from segkit.files import DataError
+from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
+from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
+from segkit.readers.arrays import read_npy
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
 """Suffixes of image files, in lower case."""
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
-JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 AS_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 MAX_16_TO_8 = 257.0
 """65535 / 255."""
 
+DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
+"""PIL's names of the formats that are handed to a decoder. PIL alone knows many more; one of them starts a program."""
 
-def read_bytes(path: str | Path) -> bytes:
-    """Returns the content of a file.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DataError: where it is missing, unreadable or empty.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; check the path and its rights") from error
-    if not content:
-        raise DataError(f"{path}: the file is empty (0 bytes); restore it, or take it out of the data set")
-    return content
+BYTES_PER_PIXEL, BYTES_BESIDE = 16, 64 << 20
+"""A picture file, other than a TIFF of many bands, is no larger than these bytes."""
 
 
 def check_complete(content: bytes, path: str | Path) -> None:
@@ -59,21 +52,68 @@ def check_complete(content: bytes, path: str | Path) -> None:
         is_complete = content.rfind(PNG_END) >= 0
     elif content.startswith(JPEG_START):
         # some cameras append zeros or a second picture; then only a decoder can tell
-        is_complete = content.rstrip(b"\0").endswith(JPEG_END) or _decodes_whole(content)
+        is_complete = content.rstrip(b"\0").endswith(JPEG_END) or _decodes_whole(content, path)
     else:
         return
     if not is_complete:
         raise DataError(f"{path}: the file breaks off after {len(content)} bytes; copy or download it again")
 
 
-def _decodes_whole(content: bytes) -> bool:
-    from PIL import Image
-
+def _decodes_whole(content: bytes, path: str | Path) -> bool:
     try:
-        Image.open(io.BytesIO(content)).load()
-    except (OSError, SyntaxError):
+        open_picture(content, path, ("JPEG",)).load()
+    except (OSError, SyntaxError, ValueError):
         return False
     return True
+
+
+def check_pixels(content: bytes, path: str | Path) -> None:
+    """Checks the size that a picture's header states, before any decoder reserves memory for it.
+
+    Args:
+        content: the file's bytes.
+        path: for the error.
+
+    Raises:
+        DataError: it has more pixels than SEGKIT_MAX_PIXELS, or a header of none of the known formats.
+    """
+    size = picture_size(content)
+    if size is None:
+        raise DataError(
+            f"{path}: cannot be decoded: a damaged file, or no image; copy it again, or export it as PNG or JPEG"
+        )
+    height, width = size
+    most = limit(MAX_PIXELS)
+    if height * width > most:
+        raise DataError(
+            f"{path}: {width:,} x {height:,} pixels, more than {most:,}; cut it into tiles, or set {MAX_PIXELS[0]} to "
+            "more where the file is right"
+        )
+    if not content.startswith(TIFF_STARTS) and len(content) > BYTES_PER_PIXEL * height * width + BYTES_BESIDE:
+        raise DataError(f"{path}: {len(content):,} bytes for {width} x {height} pixels; export it again")
+
+
+def open_picture(content: bytes, path: str | Path, formats: Sequence[str] = DECODED) -> "PILImage":
+    """Opens a picture by PIL, without decoding it.
+
+    Args:
+        content: the file's bytes.
+        path: for the error.
+        formats: PIL's names of the formats that may be tried.
+
+    Raises:
+        DataError: it has too many pixels, or none of the formats.
+    """
+    from PIL import Image
+
+    check_pixels(content, path)
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # check_pixels has the user's limit
+    try:
+        return Image.open(io.BytesIO(content), formats=list(formats))
+    except Exception as error:  # damaged headers raise nearly any exception
+        raise DataError(f"{path}: cannot be decoded as an image ({shortened(error, 200)}); export it as PNG") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
 
 
 def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
@@ -88,13 +128,15 @@ def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
         The array as OpenCV gives it, [H,W] or [H,W,C], BGR where it has colors.
 
     Raises:
-        DataError: for a damaged file, or one that is no image.
+        DataError: for a damaged file, one that is no image, and one of more pixels than SEGKIT_MAX_PIXELS.
     """
+    check_pixels(content, path)
     check_complete(content, path)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:
-        raise DataError(f"{path}: cannot be decoded ({error.err}); export it again as PNG or JPEG") from error
+    except (cv2.error, MemoryError) as error:
+        reason = shortened(getattr(error, "err", "out of memory"), 200)
+        raise DataError(f"{path}: cannot be decoded ({reason}); export it again as PNG or JPEG") from error
     if image is None:
         raise DataError(
             f"{path}: cannot be decoded: a damaged file, or no image; copy it again, or export it as PNG or JPEG"
@@ -111,12 +153,7 @@ def load_array(path: str | Path) -> np.ndarray:
     Raises:
         DataError: where it is no readable array of numbers. Arrays of objects are refused because they would run code.
     """
-    try:
-        return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: no readable .npy array ({error}); save it again with numpy.save") from error
+    return read_npy(path)
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
@@ -165,14 +202,20 @@ def _tiff(path: str | Path) -> np.ndarray:
         raise DataError(
             f'{path}: TIFF files of 2, 5 or more channels need the package tifffile; run: pip install "segkit[tiff]"'
         ) from error
+    content = read_bytes(path)
+    check_pixels(content, path)
     try:
-        with tifffile.TiffFile(io.BytesIO(read_bytes(path))) as file:
+        # an OME file may name other files, which are not opened
+        with tifffile.TiffFile(io.BytesIO(content), _multifile=False) as file:
             series = file.series[0]
+            if math.prod(series.shape) > 4 * limit(MAX_PIXELS):
+                raise DataError(f"{path}: {'x'.join(map(str, series.shape))} values; set {MAX_PIXELS[0]} to more")
             image, axes = series.asarray(), series.axes
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be decoded as TIFF ({error}); export it again, or save it as .npy") from error
+    except DataError:
+        raise
+    except Exception as error:  # damaged tags raise nearly any exception
+        reason = shortened(error, 200)
+        raise DataError(f"{path}: cannot be decoded as TIFF ({reason}); export it again, or save it as .npy") from error
     # the axis that is neither Y nor X counts channels: S samples, or the pages of a stack
     return np.moveaxis(image, 0, -1) if image.ndim == 3 and axes.endswith("YX") else image
 

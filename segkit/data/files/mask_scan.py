@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit import dist
 from segkit.data.dataset import Dataset
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, parse_json, read_text, write_whole
 
 FORMAT = 1
 """Number of the cache files' layout; another one makes old files unread."""
@@ -69,8 +69,8 @@ def _cached(dataset: Dataset, measure: Callable, file: Path, *, workers: int, re
 def _read(file: Path, num_images: int) -> list | None:
     """The values in the file; None where there is none, or where a broken write left half of one."""
     try:
-        values = json.loads(file.read_text())["values"]
-    except (OSError, ValueError, KeyError):
+        values = parse_json(read_text(file), file)["values"]
+    except (ValueError, KeyError, TypeError):
         return None
     return values if len(values) == num_images else None
 

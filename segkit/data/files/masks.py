@@ -1,17 +1,13 @@
 """Reading mask files as raw labels or colors: index and palette images, color-coded images, arrays."""
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from segkit.data.files.images import AS_STORED, JPEG_START, PNG_START, check_complete, decode, load_array, read_bytes
-from segkit.files import DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
+from segkit.data.files.headers import JPEG_START, PNG_START
+from segkit.data.files.images import AS_STORED, check_complete, check_pixels, decode, load_array, open_picture
+from segkit.files import DataError, read_bytes, shortened
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg", ".jpeg")
 """Suffixes of mask files, in lower case. JPEG is among them to be named in an error instead of being overlooked."""
@@ -41,10 +37,11 @@ def read_mask(path: str | Path) -> np.ndarray:
         return mask.astype(np.uint8) if mask.dtype == bool else mask
     content = read_bytes(path)
     _refuse_jpeg(content, path)
-    if content.startswith(PNG_START) and content[25] != 3:
+    check_pixels(content, path)
+    if content.startswith(PNG_START) and content[25:26] != b"\x03":
         mask = decode(content, AS_STORED, path)
         if content[25] == 0 and content[24] < 8:
-            mask = mask // GREY_STEP[content[24]]
+            mask = mask // GREY_STEP.get(content[24], 1)
     elif content[:4] in (b"II*\0", b"MM\0*"):
         mask = decode(content, AS_STORED, path) if not _has_palette(content, path) else _indices(content, path)
     else:
@@ -79,18 +76,9 @@ def _refuse_jpeg(content: bytes, path: str | Path) -> None:
         raise DataError(f"{path}: a JPEG mask: its compression alters labels at every edge; export masks as PNG")
 
 
-def _open(content: bytes, path: str | Path) -> "PILImage":
-    from PIL import Image
-
-    try:
-        return Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded as an image ({error}); export the mask as PNG") from error
-
-
 def _has_palette(content: bytes, path: str | Path) -> bool:
     try:
-        return _open(content, path).mode == "P"
+        return open_picture(content, path).mode == "P"
     except DataError:  # a format that only OpenCV reads has no palette
         return False
 
@@ -98,11 +86,13 @@ def _has_palette(content: bytes, path: str | Path) -> bool:
 def _indices(content: bytes, path: str | Path) -> np.ndarray:
     """Decodes by PIL, which keeps the indices of palette images where OpenCV expands them to colors."""
     check_complete(content, path)
-    image = _open(content, path)
+    image = open_picture(content, path)
     try:
         array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}); copy it again, or export it as PNG") from error
+    except Exception as error:  # damaged files raise nearly any exception
+        raise DataError(
+            f"{path}: cannot be decoded ({shortened(error, 200)}); copy it again, or export it as PNG"
+        ) from error
     return array.astype(np.uint8) if array.dtype == bool else array
 
 

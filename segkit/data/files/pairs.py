@@ -10,7 +10,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.files.images import IMAGE_SUFFIXES, read_image
 from segkit.data.files.labels import LabelTable
 from segkit.data.files.masks import read_mask
-from segkit.files import DataError
+from segkit.files import DataError, read_text
 from segkit.registry import did_you_mean
 
 
@@ -57,9 +57,9 @@ def read_list(path: Path, layout: str) -> list[str]:
         DataError: where the file is missing or empty.
     """
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {layout}") from error
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except DataError as error:
+        raise DataError(f"{error}; {layout}") from error
     if not any(lines):
         raise DataError(f"{path}: the list is empty; one image name per line is expected")
     return [line for line in lines if line]

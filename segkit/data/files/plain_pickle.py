@@ -2,46 +2,26 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from segkit.files import DataError
+from segkit.files import DataError, brief, read_bytes
+from segkit.readers.pickles import Frozen, to_bytes, unpickle
 
-SCALARS = ("numpy.core.multiarray", "numpy._core.multiarray")
-"""Modules in which pickles look for the maker of numpy's single numbers; arrays are not among the plain values."""
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Knows the numbers of numpy and nothing else beside Python's own values."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns what stands for a name in the file.
-
-        Args:
-            module: the name's module.
-            name: what the file asks for.
-
-        Raises:
-            pickle.UnpicklingError: for a name that is no plain value.
-        """
-        if (module, name) == ("numpy", "dtype"):
-            return _number_type
-        if module in SCALARS and name == "scalar":
-            return _number
-        if (module, name) == ("_codecs", "encode"):
-            return _bytes
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no plain value")
+ARRAY_MODULES = ("numpy.core", "numpy._core")
+NUMBERS = tuple(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)) + ("b1", "f2", "f4", "f8")
+"""Types of numpy's numbers; arrays are not among the plain values."""
 
 
-class NumberType:
+class NumberType(metaclass=Frozen):
     """Stands for a numpy dtype while it is unpickled; it takes kind, size and byte order alone.
 
     Args:
         name: the dtype's, such as "f8".
     """
 
-    order: Literal["<", ">", "="]
+    __slots__ = ("name", "order")
 
     def __init__(self, name: str):
         self.name, self.order = name, "="
@@ -51,21 +31,24 @@ class NumberType:
 
 
 def _number_type(name: str, *_: Any) -> NumberType:
-    if not isinstance(name, str) or name[:1] not in tuple("biuf") or not name[1:].isdigit():
-        raise pickle.UnpicklingError(f"it holds a numpy value of type {name!r}, which is no number")
+    if not isinstance(name, str) or name not in NUMBERS:
+        raise pickle.UnpicklingError(f"it holds a numpy value of type {brief(name)}, which is no number")
     return NumberType(name)
 
 
 def _number(dtype: NumberType, content: bytes | str) -> bool | int | float:
+    if not isinstance(dtype, NumberType):
+        raise pickle.UnpicklingError("it holds a numpy value without a type")
     content = content.encode("latin-1") if isinstance(content, str) else content
-    return np.frombuffer(content, np.dtype(dtype.name).newbyteorder(dtype.order), 1)[0].item()
+    return np.frombuffer(content, np.dtype(f"{dtype.order}{dtype.name}"), 1)[0].item()
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    """How Python writes bytes in pickles of protocol 2 and below."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it holds bytes written as {encoding!r}")
-    return text.encode("latin1")
+STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _number_type,
+    **{(f"{module}.multiarray", "scalar"): _number for module in ARRAY_MODULES},
+    ("_codecs", "encode"): to_bytes,
+}
+"""What pickles of numpy's single numbers, and of bytes, name by (module, name), and what stands for it here."""
 
 
 def load_plain(path: str | Path) -> Any:
@@ -80,10 +63,8 @@ def load_plain(path: str | Path) -> Any:
     Raises:
         DataError: where the file cannot be read, or names any function or class: nothing of it is called.
     """
+    content = read_bytes(path)
     try:
-        with open(path, "rb") as file:
-            return PlainUnpickler(file, encoding="latin-1").load()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle raises nearly any exception
+        return unpickle(content, STAND_INS)
+    except DataError as error:
         raise DataError(f"{path}: no pickle of plain values: {error}") from error

@@ -11,6 +11,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.files.mask_scan import ignore_of, scan
 from segkit.data.incremental.plan import ClassPlan
 from segkit.files import DataError
+from segkit.readers.arrays import read_npy
 
 EXCLUSIVE = ("disjoint", "sequential")
 """Settings in which a step leaves out images that show a class of a later step."""
@@ -178,8 +179,8 @@ def read_lists(folder: str | Path, num_steps: int, num_images: int) -> list[np.n
     for step in range(num_steps):
         path = Path(folder).expanduser() / f"train-{step}.npy"
         try:
-            indices = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            indices = read_npy(path)
+        except DataError as error:
             advice = f"the task has {num_steps} steps, each with a train-STEP.npy in this folder"
             raise DataError(f"{path}: no list of images ({error}); {advice}") from error
         if indices.ndim != 1 or indices.dtype.kind not in "ui" or not len(indices):

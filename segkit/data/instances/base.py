@@ -16,9 +16,12 @@ from segkit.data.files.coco_json import to_rle
 from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
 from segkit.data.files.pairs import some
-from segkit.files import DataError
+from segkit.files import DataError, inside
 from segkit.registry import did_you_mean
 from segkit.types import RLE, Meta, Sample, default_palette
+
+OUTSIDE = "set outside=True where you made the file yourself"
+"""End of the error about a file name that leads out of the folder of images."""
 
 SMALLEST_SIDE = 32
 """Images with a shorter side are not trained on, as in mmdetection."""
@@ -77,9 +80,11 @@ class InstanceDataset(Dataset):
             source in its order.
         filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
         boxes_only: samples hold no masks, and the segmentations are never read.
+        outside: whether file names may lead out of `images`.
 
     Raises:
-        DataError: no image is left, images are missing, or a class is not in the source.
+        DataError: no image is left, a file name leads out of the folder, images are missing, or a class is not in the
+            source.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class InstanceDataset(Dataset):
         classes: Sequence[str] | None = None,
         filtered: bool = False,
         boxes_only: bool = True,
+        outside: bool = False,
     ):
         self._source, self._images, self._filtered = source, images, filtered
         self._categories = chosen(json.loads(source.boxes[0]), classes, source.path)
@@ -107,6 +113,9 @@ class InstanceDataset(Dataset):
         """int32 [images, 2] of (H, W), for samplers."""
         self.ids = [str(head["id"]) for _, head in kept]
         self._files = [head["file_name"] for _, head in kept]
+        if not outside:
+            for file in self._files:
+                inside(images, file, source.path, OUTSIDE)
         if missing := missing_files(images, self._files):
             raise DataError(f"{images}: {len(missing)} of {len(kept)} images are missing: {some(missing)}; set images")
         if len(kept) < total:

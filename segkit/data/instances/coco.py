@@ -10,12 +10,12 @@ from math import isfinite
 from pathlib import Path
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import CocoFile, read_coco
+from segkit.data.files.coco_json import CocoFile, image_size, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.pairs import choose_split
 from segkit.data.instances.base import InstanceDataset, Source
-from segkit.files import DataError
+from segkit.files import DataError, brief
 from segkit.registry import DATASETS
 
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -44,9 +44,15 @@ def head_of(image: dict, path: str) -> dict:
         DataError: one of the first four is missing.
     """
     try:
-        head = dict(id=image["id"], file_name=file_name(image), height=int(image["height"]), width=int(image["width"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}, image {image.get('id')}: {error!r}: file_name, height, width are needed") from error
+        height, width = image_size(image, path)
+        head = dict(id=image["id"], file_name=file_name(image), height=height, width=width)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = brief(error)
+        raise DataError(
+            f"{path}, image {brief(image.get('id'))}: {reason}: file_name, height, width are needed"
+        ) from error
     return head | {key: image[key] for key in LVIS_KEYS if key in image}
 
 
@@ -63,21 +69,21 @@ def box_values(entry: dict, path: str) -> list:
     Raises:
         DataError: bbox, area or iscrowd is missing or wrong.
     """
-    source = f"{path}, annotation {entry.get('id')}"
+    source = f"{path}, annotation {brief(entry.get('id'))}"
     if "bbox" not in entry:
         raise DataError(f"{source}: it has no bbox; add [x, y, w, h] in pixels")
     try:
         x, y, w, h = (float(side) for side in entry["bbox"])
     except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: bbox {entry['bbox']} is not [x, y, w, h] in pixels ({error})") from error
+        raise DataError(f"{source}: bbox {brief(entry['bbox'])} is not [x, y, w, h] in pixels ({error})") from error
     if not all(isfinite(side) for side in (x, y, w, h)):
-        raise DataError(f"{source}: bbox {entry['bbox']} has a side that is not finite")
+        raise DataError(f"{source}: bbox {brief(entry['bbox'])} has a side that is not finite")
     area, crowd = (w * h if entry.get("area") is None else entry["area"]), entry.get("iscrowd") or 0
     try:
         return [entry.get("id"), entry["category_id"], int(crowd), float(area), x, y, w, h]
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{source}: iscrowd {crowd!r} must be 0 or 1, area {area!r} must be a number ({error})"
+            f"{source}: iscrowd {brief(crowd)} must be 0 or 1, area {brief(area)} must be a number ({error})"
         ) from error
 
 
@@ -118,6 +124,8 @@ class COCOInstances(InstanceDataset):
         classes: names of the classes to keep, in the order of their labels; None keeps all.
         filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
         boxes_only: samples hold no masks, and the segmentations are never read.
+        outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
+            file of your own alone: names of others could be any file of this machine.
 
     Raises:
         DataError: a file is missing or wrong, or no image is left.
@@ -135,6 +143,7 @@ class COCOInstances(InstanceDataset):
         classes: Sequence[str] | None = None,
         filtered: bool = False,
         boxes_only: bool = True,
+        outside: bool = False,
     ):
         base = resolve_root(root, self.folder)
         path = base / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
@@ -145,6 +154,7 @@ class COCOInstances(InstanceDataset):
             classes=classes,
             filtered=filtered,
             boxes_only=boxes_only,
+            outside=outside,
         )
 
 

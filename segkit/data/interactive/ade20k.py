@@ -19,7 +19,7 @@ from segkit.data.files.pairs import choose_split
 from segkit.data.interactive.base import ClickTraining, Packed, check_share, in_layers
 from segkit.data.interactive.grabcut import channels
 from segkit.data.interactive.open_images import JsonIds
-from segkit.files import DataError
+from segkit.files import DataError, brief, inside
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
@@ -39,9 +39,13 @@ def records(path: Path) -> Iterator[bytes]:
             layers = [[str(layer["mask_name"]), list(map(int, layer["stuff_instances"]))] for layer in entry["layers"]]
             if not layers:
                 raise ValueError(f"image {name} has no layers")
+            for file in (str(name), str(entry["folder"]), *(mask for mask, _ in layers)):
+                inside(path.parent, file, path)
             yield json.dumps([str(name), str(entry["folder"]), layers]).encode()
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: expected folder and layers of every image ({error!r})") from error
+        raise DataError(f"{path}: expected folder and layers of every image ({brief(error)})") from error
 
 
 @DATASETS.register

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import draw, read_coco
+from segkit.data.files.coco_json import draw, image_size, read_coco
 from segkit.data.files.flat_index import FlatIndex, cached_index
 from segkit.data.files.pairs import some
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, no_object
 from segkit.data.interactive.packing import pack_masks
-from segkit.files import DataError
+from segkit.files import DataError, brief, inside, shortened
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
+
+OUTSIDE = "set outside=True where you made the file yourself"
+"""End of the error about a file name that leads out of the folder of images."""
 
 SURE_AREA = 16.0
 """Objects of this annotated area or more have a pixel; smaller ones and those without an area are drawn to find out."""
@@ -34,10 +37,20 @@ def records(path: Path) -> Iterator[bytes]:
     coco = read_coco(path)
     for image in coco.images:
         rows = []
-        for entry in coco.annotations[image["id"]]:
-            if _has_pixel(entry, image, coco.path):
-                rows.append([entry["id"], int(entry.get("iscrowd", 0)), entry["segmentation"]])
-        head = {key: image[key] for key in ("id", "file_name", "height", "width")}
+        try:
+            head = {"id": image["id"], "file_name": image["file_name"]}
+            head["height"], head["width"] = image_size(image, coco.path)
+            for entry in coco.annotations[image["id"]]:
+                if _has_pixel(entry, head, coco.path):
+                    rows.append([entry["id"], int(entry.get("iscrowd", 0)), entry["segmentation"]])
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = brief(error)
+            raise DataError(
+                f"{path}, image {brief(image.get('id'))}: {reason}: images need id, file_name, height and width, "
+                "annotations id and segmentation"
+            ) from error
         head["objects"] = [number for number, is_crowd, _ in rows if not is_crowd]
         if head["objects"]:
             yield json.dumps(head).encode() + b"\n" + json.dumps(rows).encode()
@@ -46,7 +59,7 @@ def records(path: Path) -> Iterator[bytes]:
 def _has_pixel(entry: dict, image: dict, path: str) -> bool:
     if entry.get("area", 0) >= SURE_AREA and entry["segmentation"]:
         return True
-    return bool(_drawn(entry["segmentation"], image, f"{path}, annotation {entry['id']}").any())
+    return bool(_drawn(entry["segmentation"], image, f"{path}, annotation {brief(entry['id'])}").any())
 
 
 def _drawn(segmentation: list | dict, image: dict, source: str) -> np.ndarray:
@@ -55,7 +68,7 @@ def _drawn(segmentation: list | dict, image: dict, source: str) -> np.ndarray:
     try:
         mask = draw(segmentation, *size)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{source}: the segmentation cannot be drawn ({error})") from error
+        raise DataError(f"{source}: the segmentation cannot be drawn ({shortened(error, 200)})") from error
     if mask.shape != size:
         raise DataError(
             f"{source}: a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image that the file declares as "
@@ -70,12 +83,13 @@ class CocoFiles:
     Args:
         annotations: the JSON file.
         images: folder of the images.
+        outside: whether file names may lead out of it.
 
     Raises:
         DataError: the file has no object, or images are missing.
     """
 
-    def __init__(self, annotations: Path, images: Path):
+    def __init__(self, annotations: Path, images: Path, *, outside: bool = False):
         self.annotations, self.images = annotations, images
         self.index: FlatIndex = cached_index([annotations], "coco objects", partial(records, annotations))
         if not len(self.index):
@@ -83,6 +97,9 @@ class CocoFiles:
         heads = [self.head(number) for number in range(len(self.index))]
         if not images.is_dir():
             raise DataError(f"{images}: no such folder of images; set images=...")
+        if not outside:
+            for head in heads:
+                inside(images, head["file_name"], annotations, OUTSIDE)
         missing = [head["file_name"] for head in heads if not (images / head["file_name"]).is_file()]
         if missing:
             raise DataError(f"{images}: {len(missing)} of {len(heads)} images are missing: {some(missing)}")
@@ -128,12 +145,13 @@ class Names(Sequence):
         return str(self._names[index])
 
 
-def _files(root: str | None, split: str, annotations: str | None, images: str | None) -> CocoFiles:
+def _files(root: str | None, split: str, annotations: str | None, images: str | None, *, outside: bool) -> CocoFiles:
     base = resolve_root(root, "coco")
     standard = base / "annotations" / f"instances_{split}.json"
     return CocoFiles(
         standard if annotations is None else Path(annotations).expanduser(),
         base / split if images is None else Path(images).expanduser(),
+        outside=outside,
     )
 
 
@@ -148,6 +166,8 @@ class COCOClicks(ClickTraining):
         split: part of COCO, such as "train2017".
         annotations: any other annotation file in COCO's format.
         images: folder of its images.
+        outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
+            file of your own alone: names of others could be any file of this machine.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -160,8 +180,9 @@ class COCOClicks(ClickTraining):
         *,
         annotations: str | None = None,
         images: str | None = None,
+        outside: bool = False,
     ):
-        self._files = _files(root, split, annotations, images)
+        self._files = _files(root, split, annotations, images, outside=outside)
         self.ids = Names(self._files.ids)
 
     def path(self, index: int) -> str:
@@ -191,6 +212,8 @@ class COCOClicksEval(ClickEvaluation):
         split: part of COCO, such as "val2017".
         annotations: any other annotation file in COCO's format.
         images: folder of its images.
+        outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
+            file of your own alone: names of others could be any file of this machine.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -203,8 +226,9 @@ class COCOClicksEval(ClickEvaluation):
         *,
         annotations: str | None = None,
         images: str | None = None,
+        outside: bool = False,
     ):
-        self._files = _files(root, split, annotations, images)
+        self._files = _files(root, split, annotations, images, outside=outside)
         objects = [self._files.head(number)["objects"] for number in range(len(self._files.index))]
         self._image = np.repeat(np.arange(len(objects)), [len(object_ids) for object_ids in objects])
         self._object = np.array([object_id for object_ids in objects for object_id in object_ids])

@@ -4,7 +4,6 @@ Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 
 annotations.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,16 @@ from segkit.data.files.flat_index import FlatIndex, cached_index
 from segkit.data.files.images import AS_STORED, decode
 from segkit.data.files.packed_pickle import load_layers, load_published
 from segkit.data.interactive.base import ClickTraining, Packed, check_share
-from segkit.files import DataError
+from segkit.files import DataError, brief, inside, parse_json, read_bytes
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
 NO_PARENT, ABSENT = -1, -2
 """Stand for a parent's number: of a root, and of a number that the hierarchy does not list."""
+
+
+MOST_OBJECTS = 1_000_000
+"""Objects of an image at most; the published file has less than 1,000."""
 
 
 def records(path: Path, allowed: Path | None) -> Iterator[bytes]:
@@ -42,18 +45,19 @@ def records(path: Path, allowed: Path | None) -> Iterator[bytes]:
     content = load_published(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}; expected a dict of images by name")
-    names = sorted(content)
+    names = sorted(content, key=str)
     if allowed is not None:
         wanted = _allowed(allowed)
         names = [name for name in names if name in wanted]
     for name in names:
-        yield str(name).encode() + b"\0" + _parents(content[name], f"{path}, image {name}").tobytes()
+        inside(path.parent / "images", name, path)
+        yield name.encode() + b"\0" + _parents(content[name], f"{path}, image {name}").tobytes()
 
 
 def _allowed(path: Path) -> set[str]:
     try:
-        return {str(name) for name in json.loads(path.read_bytes())}
-    except (OSError, ValueError, TypeError) as error:
+        return {str(name) for name in parse_json(read_bytes(path), path)}
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path}: no JSON list of image names ({error})") from error
 
 
@@ -61,6 +65,8 @@ def _parents(entry: dict, source: str) -> np.ndarray:
     """Number of instances and the parent of each, int32 [1+n]."""
     try:
         count, hierarchy = int(entry["num_instance_masks"]), entry["hierarchy"]
+        if not 0 <= count <= MOST_OBJECTS:
+            raise ValueError(f"{count} objects")
         parents = np.full(1 + count, ABSENT, np.int32)
         parents[0] = count
         for number, node in hierarchy.items():
@@ -68,8 +74,9 @@ def _parents(entry: dict, source: str) -> np.ndarray:
                 raise ValueError(f"object {number} of {count} instances")
             parent = None if node is None else node["parent"]
             parents[1 + number] = NO_PARENT if parent is None else parent
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{source}: expected num_instance_masks and hierarchy ({error!r})") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = brief(error)
+        raise DataError(f"{source}: expected num_instance_masks and hierarchy ({reason})") from error
     parent = parents[1:]
     if (parent >= count).any() or (parent[parent[parent >= 0]] == ABSENT).any():
         raise DataError(f"{source}: an object's parent is not in the hierarchy")

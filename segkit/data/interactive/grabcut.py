@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array, read_bytes
+from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array
 from segkit.data.files.masks import MASK_SUFFIXES
 from segkit.data.files.pairs import list_files, some
 from segkit.data.interactive.base import ClickEvaluation, no_object
-from segkit.files import DataError
+from segkit.files import DataError, read_bytes
 from segkit.registry import DATASETS
 
 UNKNOWN = 128

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import draw, read_coco
+from segkit.data.files.coco_json import draw, image_size, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.pairs import choose_split
 from segkit.data.interactive.base import ClickTraining, Packed, in_layers
 from segkit.data.interactive.coco import Names
-from segkit.files import DataError
+from segkit.files import DataError, brief, shortened
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
@@ -55,9 +55,15 @@ def records(path: Path) -> Iterator[bytes]:
     """
     lvis = read_coco(path)
     for image in lvis.images:
-        rows = [[entry["id"], entry["segmentation"]] for entry in lvis.annotations[image["id"]]]
+        try:
+            rows = [[entry["id"], entry["segmentation"]] for entry in lvis.annotations[image["id"]]]
+            head = [name_of(image), *image_size(image, path)]
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = brief(error)
+            raise DataError(f"{path}, image {brief(image.get('id'))}: {reason}; no annotations of LVIS") from error
         if rows:
-            head = [name_of(image), image["height"], image["width"]]
             yield json.dumps(head).encode() + b"\n" + json.dumps(rows).encode()
 
 
@@ -133,7 +139,9 @@ class LVISClicks(ClickTraining):
         try:
             masks = [filled(segmentation, tuple(size)) for segmentation in segmentations]
         except (TypeError, ValueError, KeyError, IndexError, cv2.error) as error:
-            raise DataError(f"{self.mask_path(index)}: a segmentation cannot be drawn ({error})") from error
+            raise DataError(
+                f"{self.mask_path(index)}: a segmentation cannot be drawn ({shortened(error, 200)})"
+            ) from error
         drawn, kept = without_covered(masks, rng.permutation(len(masks)).tolist())
         layers, slots = in_layers(drawn.astype(np.uint16), [number + 1 for number in kept])
         objects = {annotation_ids[number]: ClickObject(*slot) for number, slot in zip(kept, slots)}

@@ -17,7 +17,7 @@ from segkit.data.files.packed_pickle import load_published
 from segkit.data.files.pairs import choose_split
 from segkit.data.interactive.base import ClickTraining
 from segkit.data.interactive.grabcut import by_any, channels
-from segkit.files import DataError
+from segkit.files import DataError, brief, inside
 from segkit.registry import DATASETS
 from segkit.types import ClickObject, Meta, Sample
 
@@ -37,9 +37,13 @@ def records(path: Path) -> Iterator[bytes]:
         for name in names:
             if not masks[name]:
                 raise ValueError(f"image {name} has no masks")
-            yield json.dumps([str(name), [str(mask) for mask in masks[name]]]).encode()
+            inside(path.parent / "images", str(name), path)
+            files = [inside(path.parent / "masks", str(mask), path) for mask in masks[name]]
+            yield json.dumps([str(name), files]).encode()
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected image_id_to_masks and dataset_samples ({error!r})") from error
+        raise DataError(f"{path}: expected image_id_to_masks and dataset_samples ({brief(error)})") from error
 
 
 class JsonIds:

@@ -12,11 +12,11 @@ import numpy as np
 
 from segkit.data.dataset import resolve_root
 from segkit.data.files.flat_index import cached_index
-from segkit.data.files.images import AS_COLOR, decode, read_bytes
+from segkit.data.files.images import AS_COLOR, decode
 from segkit.data.files.pairs import some
 from segkit.data.interactive.base import ClickTraining, Packed, check_share, in_layers
 from segkit.data.interactive.coco import Names
-from segkit.files import DataError
+from segkit.files import DataError, brief, inside, parse_json, read_bytes
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
 
@@ -39,13 +39,13 @@ def read_panoptic(path: Path) -> tuple[list[dict], dict[int, bool]]:
         DataError: the file holds no panoptic annotations.
     """
     try:
-        content = json.loads(read_bytes(path))
+        content = parse_json(read_bytes(path), path)
         things = {entry["id"]: bool(entry["isthing"]) for entry in content["categories"]}
         return content["annotations"], things
     except DataError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no panoptic annotations ({error!r}); {LAYOUT}") from error
+        raise DataError(f"{path}: no panoptic annotations ({brief(error)}); {LAYOUT}") from error
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -58,6 +58,13 @@ def records(path: Path) -> Iterator[bytes]:
         DataError: a segment has a category that the file does not list.
     """
     entries, is_thing = read_panoptic(path)
+    try:
+        yield from _records(entries, is_thing, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no panoptic annotations ({brief(error)}); {LAYOUT}") from error
+
+
+def _records(entries: list[dict], is_thing: dict[int, bool], path: Path) -> Iterator[bytes]:
     for entry in entries:
         segments = entry.get("segments_info", [])
         unknown = [segment["category_id"] for segment in segments if segment["category_id"] not in is_thing]
@@ -69,7 +76,7 @@ def records(path: Path) -> Iterator[bytes]:
             segment["id"] for segment in segments if is_thing[segment["category_id"]] and not segment.get("iscrowd", 0)
         ]
         stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]
-        yield json.dumps([entry["file_name"], things, stuff]).encode()
+        yield json.dumps([inside(path.with_suffix(""), entry["file_name"], path), things, stuff]).encode()
 
 
 @DATASETS.register

@@ -4,7 +4,6 @@ VOC: Everingham et al., IJCV 2015, http://host.robots.ox.ac.uk/pascal/VOC/voc201
 http://home.bharathh.info/pubs/codes/SBD.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,14 +11,14 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.images import read_bytes
 from segkit.data.files.masks import read_mask, values_of
 from segkit.data.files.packed_pickle import load_published
 from segkit.data.files.pairs import choose_split, read_list, some
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, as_target, in_layers, one_layer
 from segkit.data.interactive.targets import Targets, find_targets
 from segkit.data.semantic.voc import split_list, stems
-from segkit.files import DataError
+from segkit.files import DataError, shortened
+from segkit.readers.arrays import read_mat
 from segkit.registry import DATASETS
 from segkit.types import ClickObject, default_palette
 
@@ -142,17 +141,12 @@ def read_instances(path: str) -> np.ndarray:
     Raises:
         DataError: the file is damaged or no SBD instance file.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        truth = loadmat(io.BytesIO(read_bytes(path)))["GTinst"]
+        truth = read_mat(path, "GTinst")
         labels = np.asarray(truth[0, 0]["Segmentation"])
         return labels.astype(np.uint16 if labels.max(initial=0) > 255 else np.uint8)
-    except (MatReadError, KeyError, IndexError, ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: no SBD instance file ({error}); unpack the download again") from error
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: no SBD instance file ({shortened(error, 200)}); unpack the download again") from error
 
 
 def fill_of(mask: np.ndarray) -> float:

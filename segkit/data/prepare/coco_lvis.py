@@ -21,7 +21,7 @@ from segkit.data.interactive import lvis as lvis_reader
 from segkit.data.interactive.packing import MaskBox, box_iou_1d, hierarchy, masks_overlap, pack_masks
 from segkit.data.interactive.panoptic import read_ids, read_panoptic
 from segkit.data.prepare.jobs import Journal, run_jobs
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, brief, inside, write_whole
 
 MIN_AREA, MIN_STUFF_AREA = 80, 500
 """Pixels: instances have at least the first, stuff more than the second."""
@@ -55,11 +55,14 @@ class Sources(NamedTuple):
 def panoptic_records(path: Path) -> Iterator[bytes]:
     """Yields a JSON record per image: [name of the PNG, ids of things (crowds too), ids of stuff]."""
     entries, is_thing = read_panoptic(path)
-    for entry in entries:
-        segments = entry["segments_info"]
-        things = [segment["id"] for segment in segments if is_thing[segment["category_id"]]]
-        stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]
-        yield json.dumps([entry["file_name"], things, stuff]).encode()
+    try:
+        for entry in entries:
+            segments = entry["segments_info"]
+            things = [segment["id"] for segment in segments if is_thing[segment["category_id"]]]
+            stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]
+            yield json.dumps([inside(path.with_suffix(""), entry["file_name"], path), things, stuff]).encode()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no panoptic annotations ({brief(error)})") from error
 
 
 def open_sources(coco: Path, lvis: Path, out: Path, *, split: str, overlap: float) -> Sources:

@@ -1,6 +1,7 @@
 """Makes the lists that the readers of OpenImages, ADE20K and SBD need, in the formats of RITM's published code."""
 
 import csv
+import io
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,8 @@ from segkit.data.files.masks import values_of
 from segkit.data.files.pairs import read_list, some, split_names
 from segkit.data.interactive.voc import read_instances
 from segkit.data.prepare.jobs import Journal, run_jobs
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, inside, open_regular, shortened, write_whole
+from segkit.readers.arrays import read_mat
 
 ROWS_PER_JOB = 20_000
 """Rows of OpenImages' table that one job checks."""
@@ -82,12 +84,15 @@ def prepare_open_images(root: Path, *, split: str, processes: int = 1) -> Path:
 def _rows(path: Path) -> list[tuple[str, str]]:
     """Image id and mask file of every row."""
     try:
-        with open(path, newline="") as file:
-            return [(row["ImageID"], row["MaskPath"]) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; it is part of the download of OpenImages' masks") from error
+        with io.TextIOWrapper(open_regular(path), "utf-8", newline="") as file:
+            rows = [(row["ImageID"], row["MaskPath"]) for row in csv.DictReader(file)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no table of OpenImages ({error}); download it again") from error
+    except DataError as error:
+        raise DataError(f"{error}; it is part of the download of OpenImages' masks") from error
     except KeyError as error:
         raise DataError(f"{path}: has no column {error}; expected MaskPath and ImageID") from error
+    return [(inside("images", image, path), inside("masks", mask, path)) for image, mask in rows]
 
 
 def _existing(start: str, folder: Path, rows: Sequence[tuple[str, str]]) -> list[int]:
@@ -134,17 +139,16 @@ def prepare_ade20k(root: Path, *, split: str, processes: int = 1) -> Path:
 
 def _folders(path: Path, split: str) -> dict[str, str]:
     """Folder below the root of each image of the split, by name."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        index = loadmat(path, squeeze_me=True, struct_as_record=True)["index"].item()
+        index = read_mat(path, "index", squeeze_me=True, struct_as_record=True).item()
         pairs = [(str(name), PurePosixPath(str(folder))) for name, folder in zip(index[0], index[1])]
-    except (OSError, MatReadError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no index of the full ADE20K ({error}); unpack the download again") from error
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: no index of the full ADE20K ({shortened(error, 200)}); unpack the download again"
+        ) from error
     # its folders begin with the name of the release
     found = {
-        name.partition(".")[0]: str(PurePosixPath(*folder.parts[1:]))
+        inside("", name.partition(".")[0], path): inside(path.parent, str(PurePosixPath(*folder.parts[1:])), path)
         for name, folder in pairs
         if name.startswith(f"ADE_{split}_")
     }

@@ -3,16 +3,15 @@
 http://host.robots.ox.ac.uk/pascal/VOC/voc2012 and http://home.bharathh.info/pubs/codes/SBD
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.images import read_bytes
 from segkit.data.files.labels import LabelTable
 from segkit.data.files.pairs import FilePairs, choose_split, read_list, some
-from segkit.files import DataError
+from segkit.files import DataError, shortened
+from segkit.readers.arrays import read_mat
 from segkit.registry import DATASETS
 from segkit.types import default_palette
 
@@ -162,13 +161,8 @@ def read_sbd(path: str) -> np.ndarray:
     Raises:
         DataError: where the file holds something else.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        truth = loadmat(io.BytesIO(read_bytes(path)))["GTcls"]
+        truth = read_mat(path, "GTcls")
         return np.asarray(truth[0, 0]["Segmentation"], np.uint8)
-    except (MatReadError, KeyError, IndexError, ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: no SBD label file ({error}); unpack the download again") from error
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: no SBD label file ({shortened(error, 200)}); unpack the download again") from error

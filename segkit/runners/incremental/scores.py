@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from segkit import dist
 from segkit.engine.hooks import Hook
 from segkit.engine.notify import observing
-from segkit.files import write_whole
+from segkit.files import parse_json, read_text, write_whole
 from segkit.metrics.incremental import step_record, steps_table, summary
 from segkit.viz import plots
 
@@ -58,7 +58,7 @@ def read(path: Path, step: int) -> dict[str, Any] | None:
     """Reads the record of a step; None where there is no file, or one with scores of another step."""
     if not path.exists():
         return None
-    content = json.loads(path.read_text())
+    content = parse_json(read_text(path), path)
     return content if content.get("step") == step else None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segkit import dist
+from segkit.data.files.images import read_image
 from segkit.data.loader import EvalItems, collate_eval, to_device
 from segkit.engine.hooks import Hook
 from segkit.engine.setup import build_transforms
@@ -130,10 +131,8 @@ def write_sheet(folder: Path) -> Path:
     Args:
         folder: the run's folder, with pictures/growth.
     """
-    import cv2
-
     files = sorted((folder / "pictures" / "growth").glob("step_*.png"))
-    columns = [np.asarray(cv2.imread(str(file)))[..., ::-1] for file in files]
+    columns = [read_image(file) for file in files]
     columns = [column for column in columns if column.shape[0] == columns[0].shape[0]]
     titles = [f"step {int(file.stem[5:])}" for file in files][: len(columns)]
     return draw.save_png(folder / "growth.png", draw.grid([columns], titles=titles, cell=columns[0].shape[0]))
