@@ -297,7 +297,7 @@ def _refuse_laws(loss: dict, at: str) -> None:
         if name in ("class_weight", "alpha") and isinstance(value, str):
             raise ConfigError(
                 f"{at}.{name} = '{value}': must be numbers here; segkit.data.statistics.resolve_class_weights "
-                "computes them from the training masks, as tools/train.py does for section `losses`"
+                "computes them from the training masks, as segkit train does for section `losses`"
             )
         if isinstance(value, dict):
             _refuse_laws(value, f"{at}.{name}")

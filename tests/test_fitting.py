@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segkit.archs.dupsampling import DUpsamplingHead, fit_decoder, label_patches
+from segkit.archs.dupsampling import DUpsamplingHead, label_patches, leading_axes
 from segkit.config import dump
 from segkit.data.loader import collate_train
 from segkit.engine import checkpoint
@@ -17,6 +17,11 @@ def fitted_sections(**loop) -> dict:
     cfg["model"]["head"] = dict(type="DUpsamplingHead", channels=16, low_level=-2, low_channels=4, dropout=0.0)
     cfg["train"]["batch_size"] = 4
     return cfg
+
+
+def fit_decoder(patches: torch.Tensor, channels: int) -> torch.Tensor:
+    """Decoder [D,channels] of the linear autoencoder of patches [P,D], all of them at once (eq. 3)."""
+    return leading_axes((patches.T @ patches).double(), channels)
 
 
 def expected(loop) -> torch.Tensor:

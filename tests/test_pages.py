@@ -69,7 +69,6 @@ RECORDED = ("docs/class_balance.md",)
 SCRIPTS = {
     "README.md": "says once that the scripts of tools/ are the same",
     "docs/training.md": "says that mmsegmentation's order works",
-    "docs/model_zoo.md": "written by docs/make_model_zoo.py",
     "benchmarks/results.md": "says what benchmarks/startup.py measures",
 }
 """Pages that may name the scripts of tools/; all others write `segkit ...`."""

@@ -87,7 +87,7 @@ def test_what_fits_no_map_names_the_nearest_and_the_command(smp_file):
         api.load_model(cfg, path)
     text = str(problem.value)
     assert "unet.pth: no key map matches" in text and "the nearest is 'smp_unet'" in text
-    assert "missing: head.blocks" in text and "tools/convert.py FILE OUT --from MAP --config CONFIG" in text
+    assert "missing: head.blocks" in text and "segkit convert FILE OUT --from MAP --config CONFIG" in text
 
 
 def test_objects_of_unknown_classes_are_passed_over_and_classes_read(tmp_path, smp_file):

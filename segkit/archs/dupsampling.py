@@ -137,23 +137,11 @@ def label_patches(masks: Tensor, num_classes: int, *, ratio: int, ignore: int = 
     return patches.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def fit_decoder(patches: Tensor, channels: int) -> Tensor:
-    """Fits the decoder of a linear autoencoder that reconstructs patches with the least squared error.
-
-    The weight W solves min ||v - W P v||^2 (eq. 3).
-
-    Args:
-        patches: float [P,D].
-        channels: width of the code.
-
-    Returns:
-        W, float [D,channels].
-    """
-    return leading_axes((patches.T @ patches).double(), channels)
-
-
 def leading_axes(moments: Tensor, channels: int) -> Tensor:
     """Computes the leading principal axes of patches from their second moments.
+
+    They are the decoder W of the linear autoencoder that reconstructs patches v with the least squared error,
+    min ||v - W P v||^2 (eq. 3).
 
     Args:
         moments: float64 [D,D], second moments of patches.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from segkit.convert.keymap import KeyMap, Misfit, all_maps, load_map
 from segkit.registry import ConfigError
 
-COMMAND = "tools/convert.py FILE OUT --from MAP --config CONFIG"
+COMMAND = "segkit convert FILE OUT --from MAP --config CONFIG"
 
 
 class NoFit(ConfigError):

@@ -91,12 +91,12 @@ class SobelL1(Loss):
         """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
-        smooth = [mean_of_neighbours(maps) for maps in (logits.sigmoid(), label)]
+        smooth = [mean_of_neighbors(maps) for maps in (logits.sigmoid(), label)]
         clear = -F.max_pool2d(-valid.to(logits.dtype), 5, 1, 2)
         values = (sobel(smooth[0]) - sobel(smooth[1])).abs() * clear
         return mean_over(values.sum(), clear.sum(), values.numel(), self.average)
 
 
-def mean_of_neighbours(maps: Tensor) -> Tensor:
+def mean_of_neighbors(maps: Tensor) -> Tensor:
     """Returns the 3 x 3 mean of maps [B,K,H,W] with replicated borders."""
     return F.avg_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 3, 1)

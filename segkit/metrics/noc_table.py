@@ -6,22 +6,10 @@ Layout of the code of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583.
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-import numpy as np
-
 COLUMNS = ("80", "85", "90")
 """Thresholds with a column, in percent; others are appended to the row."""
 COUNTED = ("85", "90")
 """Thresholds for which the number of objects at the limit has a column."""
-
-
-def published_thresholds(target: float) -> list[float]:
-    """Returns the reported thresholds: .80, .85, ... up to `target`, the IoU at which clicking stops, .95 at most."""
-    return np.arange(0.8, min(0.95, target) + 0.001, 0.05).tolist()
-
-
-def time_metrics(curves: Sequence[Sequence[float]], seconds: float) -> tuple[float, float]:
-    """Returns seconds per click and per object; curves: IoUs after each click of each object; seconds: of all."""
-    return seconds / sum(map(len, curves)), seconds / len(curves)
 
 
 def header(limit: int = 20, model: str | None = None) -> str:

@@ -44,7 +44,7 @@ def voc(tmp_path):
 
 def test_voc_instances_by_hand(voc):
     root, sbd = voc
-    with pytest.raises(DataError, match=r"voc_2012_train\.json: no such file; make it: python tools/prepare_data\.py"):
+    with pytest.raises(DataError, match=r"voc_2012_train\.json: no such file; make it: segkit prepare"):
         VOCInstances(root)
     assert main(["prepare", "voc_instances", "--root", str(root), "--sbd", str(sbd), "--jobs", "1"]) == 0
     train = VOCInstances(root, filtered=True, boxes_only=False)

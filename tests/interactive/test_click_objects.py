@@ -7,9 +7,10 @@ import pytest
 from segkit.data.interactive.objects import (
     background,
     large_objects,
+    marked,
     object_areas,
-    object_mask,
     only_listed,
+    pixels_of,
     roots,
     used_layers,
     without_objects,
@@ -42,7 +43,7 @@ def test_masks_areas_and_background():
         [(1, 9)],
     )
     assert object_areas(sample) == {3: 20, 8: 6, 9: 0}
-    mask = object_mask(sample, 3)
+    mask = marked(sample, pixels_of(sample, 3))
     assert mask.dtype == np.int8 and (mask == 1).sum() == 10 and (mask == -1).sum() == 20
     assert background(sample).sum() == 600 - 20 - 6 - 10
 

@@ -252,7 +252,7 @@ def test_open_images_take_one_mask_at_the_smaller_size(tmp_path):
     write_mask(place / "masks" / "m1.png", np.pad(np.full((2, 4), 255, np.uint8), ((0, 4), (0, 12))))  # 6 x 16
     write_mask(place / "masks" / "m0.png", np.zeros((12, 8), np.uint8))
     path = place / "val-annotations-object-segmentation_clean.pkl"
-    with pytest.raises(DataError, match="prepare_data"):
+    with pytest.raises(DataError, match="segkit prepare openimages"):
         OpenImagesClicks(str(tmp_path), "val")
     path.write_bytes(pickle.dumps({"image_id_to_masks": {"i": ["m0.png", "m1.png"]}, "dataset_samples": ["i"]}))
     dataset = OpenImagesClicks(str(tmp_path), "val")

@@ -150,13 +150,10 @@ def test_predictions_without_clicks_name_the_runner():
         NoC().update([dict(clicks=torch.zeros(1, 3), ious=torch.zeros(2), seconds=0.0)], dict(meta=[dict(id="x")]))
 
 
-@pytest.mark.parametrize("target", ["0.8", "0.85", "0.9", "0.95", "0.99", "1.01"])
-def test_published_thresholds(target):
-    assert noc_table.published_thresholds(float(target)) == PUBLISHED["iou_thrs_by_target"][target]
-
-
-def test_published_times():
-    assert list(noc_table.time_metrics(CURVES, 12.5)) == PUBLISHED["time_metrics(elapsed=12.5)"]
+def test_published_time_of_a_click():
+    items = [item(str(i), curve.tolist(), 12.5 / len(CURVES)) for i, curve in enumerate(CURVES)]
+    per_click, _ = PUBLISHED["time_metrics(elapsed=12.5)"]
+    assert noc_scores(items, (0.9,), (20,))["seconds_per_click"] == pytest.approx(per_click, rel=1e-12)
 
 
 def test_published_table_text():

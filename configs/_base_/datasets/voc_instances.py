@@ -1,5 +1,5 @@
 """Objects of Pascal VOC 2012 and SBD learnt from boxes: 10,582 train, 1,449 val images, 20 classes, after
-prepare_data.py voc_instances; else as COCO's."""
+segkit prepare voc_instances; else as COCO's."""
 
 _base_ = "coco_instances.py"
 num_classes = 20

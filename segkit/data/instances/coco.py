@@ -199,7 +199,7 @@ class LVISInstances(InstanceDataset):
 class VOCInstances(InstanceDataset):
     """Objects of Pascal VOC 2012 and SBD, 20 classes: 10,582 train (VOC's and SBD's without val) or 1,449 val images.
 
-    Files below root: annotations/voc_2012_<split>.json, made by prepare_data.py voc_instances, and JPEGImages.
+    Files below root: annotations/voc_2012_<split>.json, made by `segkit prepare voc_instances`, and JPEGImages.
 
     Args:
         root: folder VOCdevkit/VOC2012.
@@ -227,7 +227,7 @@ class VOCInstances(InstanceDataset):
         base = resolve_root(root, self.folder)
         path = base / "annotations" / f"voc_2012_{split}.json"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py voc_instances --root {base}")
+            raise DataError(f"{path}: no such file; make it: segkit prepare voc_instances --root {base}")
         images = base / "JPEGImages"
         super().__init__(coco_source(path), images, classes=classes, filtered=filtered, boxes_only=boxes_only)
 

@@ -29,11 +29,6 @@ def ignored_pixels(sample: Sample) -> np.ndarray:
     return found
 
 
-def object_mask(sample: Sample, object_id: int) -> np.ndarray:
-    """Target mask of one object, int8 [H,W]: 1 object, -1 ignored regions (also on the object), 0 elsewhere."""
-    return marked(sample, pixels_of(sample, object_id))
-
-
 def marked(sample: Sample, pixels: np.ndarray) -> np.ndarray:
     """Makes a target mask of chosen pixels.
 
@@ -42,7 +37,7 @@ def marked(sample: Sample, pixels: np.ndarray) -> np.ndarray:
         pixels: bool [H,W], the pixels to segment.
 
     Returns:
-        int8 [H,W]: 1 on the pixels, -1 on the sample's ignored regions, 0 elsewhere.
+        int8 [H,W]: 1 on the pixels, -1 on the sample's ignored regions (also on the pixels), 0 elsewhere.
     """
     mask = pixels.astype(np.int8)
     if sample.get("ignored"):

@@ -207,7 +207,7 @@ class SBDClicks(ClickTraining):
 class SBDClicksEval(ClickEvaluation):
     """Every object of SBD val, one item each: 2,857 images, 6,671 objects. Nothing is ignored.
 
-    The list of objects is root/<split>_images_and_ids_list.pkl where that file exists (prepare_data.py sbd makes it);
+    The list of objects is root/<split>_images_and_ids_list.pkl where that file exists (`segkit prepare sbd` makes it);
     otherwise all labels are read to make one.
 
     Args:

@@ -30,18 +30,6 @@ def distance_inside(mask: np.ndarray, mask_size: int = cv2.DIST_MASK_PRECISE) ->
     return cv2.distanceTransform(framed, cv2.DIST_L2, mask_size)[1:-1, 1:-1]
 
 
-def edt(masks: Tensor) -> Tensor:
-    """Exact Euclidean distance transform of a batch of masks.
-
-    Args:
-        masks: bool [B,H,W] on any device.
-
-    Returns:
-        float32 [B,H,W]: distance in pixels to the nearest pixel outside the mask, 0 where the mask is False.
-    """
-    return _by_opencv(masks, cv2.DIST_MASK_PRECISE) if masks.device.type == "cpu" else exact_distance(masks)
-
-
 def edt_5x5(masks: Tensor) -> Tensor:
     """Distance transform by which RITM's training clicks are defined.
 
@@ -71,7 +59,7 @@ def _by_opencv(masks: Tensor, mask_size: int) -> Tensor:
 
 
 def exact_distance(masks: Tensor) -> Tensor:
-    """Exact Euclidean distance transform by tensor operations, the same values as `edt`.
+    """Exact Euclidean distance transform by tensor operations, the same values as `distance_inside`.
 
     Separable: distances along the longer axis by running maxima, then for each pixel the least sum of squares over its
     line of the shorter axis (Saito and Toriwaki, Pattern Recognition 1994), whole lines at a time.
