@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segkit.models.segmentor import Segmentor
+from segkit.models.bases import Network
 from segkit.ops.fold_norms import folded
 from segkit.ops.resizing import resize
 from segkit.registry import ConfigError
@@ -23,7 +23,7 @@ Score = Callable[[Tensor, tuple[int, int]], Tensor]
 probabilities under test-time augmentation."""
 
 
-def whole(model: Segmentor, *, fold_norms: bool = False) -> Predict:
+def whole(model: Network, *, fold_norms: bool = False) -> Predict:
     """Predicts the whole image at once, and resizes the logits to the image.
 
     Args:
@@ -164,7 +164,7 @@ def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
 
 
-def build_score(model: Segmentor, settings: InferenceSettings) -> Score:
+def build_score(model: Network, settings: InferenceSettings) -> Score:
     """Builds the inference that section `inference` of a config describes.
 
     Args:

@@ -78,7 +78,7 @@ class Batch(TypedDict, total=False):
     """Collated samples on the device; images are padded at the right and bottom to the largest of the batch."""
 
     image: Tensor  # uint8 or float32 [B,C,H,W]
-    mask: Tensor  # int64 [B,H,W], padding = ignore; in evaluation a list of B [H0,W0] at original size
+    mask: Tensor | list[Tensor]  # int64 [B,H,W], padding = ignore; in evaluation a list of B [H0,W0] at original size
     boxes: list[Tensor]
     labels: list[Tensor]
     masks: list

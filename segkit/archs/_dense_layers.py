@@ -6,7 +6,7 @@ Shape legend: B batch, h w features.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.models.layers import DeformableConv2d
+from segkit.models.layers import DeformableConv2d, bias_of
 
 
 class Unit(nn.Module):
@@ -57,5 +57,5 @@ def plain(in_channels: int, channels: int, kernel: int = 3) -> nn.Conv2d:
     """
     conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
     nn.init.normal_(conv.weight, std=0.01)
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(bias_of(conv))
     return conv

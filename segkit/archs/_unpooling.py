@@ -3,7 +3,8 @@
 Used by SegNet (https://arxiv.org/abs/1511.00561) and DeconvNet (https://arxiv.org/abs/1505.04366).
 """
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class PoolingEncoder(nn.Module):
             maxima and the map's size (h, w) before pooling.
         """
         poolings: list[Pooling] = []
-        for stage in self.stages:
+        for stage in cast(Sequence[nn.Sequential], self.stages):
             x = stage[0](x)
             if stem_add is not None:
                 x, stem_add = x + stem_add, None

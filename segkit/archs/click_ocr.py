@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segkit.models.attention_layers import SelfAttention2d, project
 from segkit.models.bases import Head
-from segkit.models.layers import at_level
+from segkit.models.layers import ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import HEADS
 from segkit.types import Outputs
@@ -67,7 +67,7 @@ class ClickOCRHead(Head):
                 project(ocr_width, channels),
                 scale=ocr_width**-0.5,
             )
-            self.fuse = project(2 * channels, channels)
+            self.fuse = ConvBNReLU(2 * channels, channels, 1)
         else:
             channels = width
             self.last_conv = _conv(width, channels, kernel=3)
@@ -107,7 +107,9 @@ class ClickOCRHead(Head):
             return self._fuse_constant(self.relation.out(vector), x)
         # Running variances are unbiased and so depend on the number of positions: training needs the full map.
         context = self.relation.out(vector.expand(-1, -1, *x.shape[-2:]))
-        context = context + _unused(self.relation.query, x) + _unused(self.relation.key, vectors)
+        key = self.relation.key
+        assert key is not None
+        context = context + _unused(self.relation.query, x) + _unused(key, vectors)
         return self.fuse(torch.cat([context, x], dim=1))
 
     def _fuse_constant(self, context: Tensor, x: Tensor) -> Tensor:
@@ -130,4 +132,5 @@ def _unused(module: nn.Module, x: Tensor) -> Tensor:
     """
     with torch.no_grad():
         module(x)
-    return sum(0.0 * parameter.sum() for parameter in module.parameters())
+    zeros = [0.0 * parameter.sum() for parameter in module.parameters()]
+    return sum(zeros[1:], zeros[0])

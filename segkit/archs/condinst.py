@@ -6,13 +6,14 @@ Shape legend: B batch, K classes, C channels, h w features, N places (positions 
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
 from segkit.models.bases import InstanceHead
-from segkit.models.layers import ConvBNReLU
+from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
 from segkit.ops.instances.fcos import Places, assign_places, boxes_at, places_of
 from segkit.ops.instances.query_results import at_original
@@ -124,7 +125,7 @@ class CondInstHead(InstanceHead):
         self.centerness = plain(channels, 1)
         self.controllers = plain(channels, sum(parameter_counts(mask_features, inner)))
         # Each class starts with a probability of 0.01 (focal loss, section 3.3).
-        nn.init.constant_(self.categories.bias, -math.log(99))
+        nn.init.constant_(bias_of(self.categories), -math.log(99))
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in in_channels)
         self.masks = MaskBranch(tuple(in_channels[:3]), mask_channels, mask_depth, mask_features)
 
@@ -158,7 +159,7 @@ class CondInstHead(InstanceHead):
         Args:
             outputs: outputs of `forward`.
         """
-        return places_of(sizes_of(outputs["categories"]), self.strides, outputs["image"].device)
+        return places_of(sizes_of(_maps(outputs, "categories")), self.strides, outputs["image"].device)
 
     def complete(self, outputs: Outputs, boxes: list[Tensor]) -> Outputs:
         """Computes masks at places that are assigned to objects, for mask losses in training.
@@ -172,7 +173,7 @@ class CondInstHead(InstanceHead):
             "objects", a list with the chosen places' objects of each image, int64, as indices into its boxes.
         """
         places = self.places(outputs)
-        flat = {name: _flat(outputs[name]) for name in ("categories", "centerness", "controllers")}
+        flat = {name: _flat(_maps(outputs, name)) for name in ("categories", "centerness", "controllers")}
         with torch.no_grad():
             quality = flat["categories"].sigmoid().amax(2) * flat["centerness"][:, :, 0].sigmoid()
         logits, objects = [], []
@@ -182,7 +183,7 @@ class CondInstHead(InstanceHead):
             positive = positive[chosen_of_objects(assigned[positive], quality[i, positive], self.masks_per_image)]
             logits.append(self._masks(outputs["mask_features"][i], flat["controllers"][i], places, positive))
             objects.append(assigned[positive])
-        return {"mask_logits": torch.cat(logits), "objects": objects}
+        return cast(Outputs, {"mask_logits": torch.cat(logits), "objects": objects})
 
     def _masks(self, features: Tensor, controllers: Tensor, places: Places, index: Tensor) -> Tensor:
         """Computes logits, float32 [n,2 h,2 w], for the places `index`, int64 [n].
@@ -215,8 +216,9 @@ class CondInstHead(InstanceHead):
         places = self.places(outputs)
         input_height, input_width = outputs["image"].shape[2:]
         size = (input_height, input_width)
-        counts = [height * width for height, width in sizes_of(outputs["categories"])]
-        flat = {name: _flat(outputs[name]) for name in ("categories", "distances", "centerness", "controllers")}
+        counts = [height * width for height, width in sizes_of(_maps(outputs, "categories"))]
+        names = ("categories", "distances", "centerness", "controllers")
+        flat = {name: _flat(_maps(outputs, name)) for name in names}
         found = []
         for i, image_meta in enumerate(meta):
             scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), counts)
@@ -257,6 +259,11 @@ class CondInstHead(InstanceHead):
 
 def _tower(in_channels: int, channels: int, *, depth: int, groups: int) -> nn.Sequential:
     return nn.Sequential(*(Unit(channels if i else in_channels, channels, groups) for i in range(depth)))
+
+
+def _maps(outputs: Outputs, name: str) -> list[Tensor]:
+    """Reads an output that is a list of one map per feature level."""
+    return cast(list[Tensor], outputs[name])
 
 
 def _flat(maps: list[Tensor]) -> Tensor:

@@ -44,7 +44,7 @@ class ChannelAttention(nn.Module):
     gamma is learned and starts at 0.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(()))
 

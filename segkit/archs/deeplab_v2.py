@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
 from segkit.models.bases import Head
+from segkit.models.layers import bias_of
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -51,7 +52,7 @@ class DeepLabV2Head(Head):
         # The authors' initialization of new layers keeps the sum of the branches small at first.
         for conv in last_convs:
             nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(bias_of(conv))
 
     def forward(self, features: list[Tensor]) -> Outputs:
         """Predicts class logits.

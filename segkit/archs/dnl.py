@@ -29,6 +29,7 @@ class DisentangledBlock(nn.Module):
         self.value = project(channels, inner, norm=False)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.out = ConvBNReLU(inner, channels, 1, act=False)
+        assert isinstance(self.out.bn, nn.BatchNorm2d)
         nn.init.zeros_(self.out.bn.weight)
         self.scale = inner**-0.5 / temperature
 

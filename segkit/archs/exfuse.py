@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
 from segkit.models.bases import Head
-from segkit.models.layers import at_level, resize
+from segkit.models.layers import at_level, bias_of, resize
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -32,7 +32,7 @@ class SemanticEmbedding(nn.Module):
         for conv in convs:
             # The factors start near 1, so that the products start near the map itself.
             nn.init.normal_(conv.weight, std=0.1 / math.sqrt(9 * conv.in_channels))
-            nn.init.ones_(conv.bias)
+            nn.init.ones_(bias_of(conv))
 
     def forward(self, low: Tensor, deeper: list[Tensor]) -> Tensor:
         """Multiplies the map by the deeper ones.

@@ -1,6 +1,8 @@
 """ICNet for Real-Time Semantic Segmentation on High-Resolution Images, Zhao et al., ECCV 2018,
 https://arxiv.org/abs/1704.08545."""
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,8 +56,9 @@ class ICNet(Backbone):
             encoder, bool(pretrained) and is_real, in_chans=in_channels, output_stride=8, num_classes=0
         )
         # Keeps the last row and column of an even map.
-        self.encoder.maxpool.ceil_mode = True
-        middle, deep = (self.encoder.feature_info[i]["num_chs"] for i in (-3, -1))
+        cast(nn.MaxPool2d, self.encoder.maxpool).ceil_mode = True
+        stages = cast(list[dict[str, Any]], self.encoder.feature_info)
+        middle, deep = stages[-3]["num_chs"], stages[-1]["num_chs"]
         light, half, quarter = channels
         self.light = nn.Sequential(
             ConvBNReLU(in_channels, self.stem_channels, stride=2),
@@ -80,12 +83,16 @@ class ICNet(Backbone):
         """
         light = self.light[0](image)
         light = self.light[2](self.light[1](light if stem_add is None else light + stem_add))
-        encoder = self.encoder
-        x = encoder.act1(encoder.bn1(encoder.conv1(_half(image))))
-        middle = encoder.layer2(encoder.layer1(encoder.maxpool(x)))
-        x = encoder.layer4(encoder.layer3(_half(middle)))
+        middle = self._encoded(_half(image), "conv1", "bn1", "act1", "maxpool", "layer1", "layer2")
+        x = self._encoded(_half(middle), "layer3", "layer4")
         deep = self.fuse.over_concat([*self.pools(x), x], like=x)
         return [light, self.project_half(middle), self.project_quarter(deep)]
+
+    def _encoded(self, x: Tensor, *names: str) -> Tensor:
+        """Runs modules of the encoder one after the other."""
+        for name in names:
+            x = self.encoder.get_submodule(name)(x)
+        return x
 
 
 class CascadeFusion(nn.Module):

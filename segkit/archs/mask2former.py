@@ -5,6 +5,8 @@ Shape legend: B batch, Q queries, K classes, C channels, h w features, H W image
 sets: one before the first decoder layer and one after each.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -175,7 +177,7 @@ class Mask2FormerHead(InstanceHead):
         outputs = {"class_logits": class_logits, "mask_logits": mask_logits, "image": image}
         if self.bottom is not None:
             outputs["level_features"] = self.bottom(mask_features)
-        return outputs
+        return cast(Outputs, outputs)
 
     def _predict(self, queries: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
         """One prediction set: class logits float [B,Q,K + 1] and mask logits float [B,Q,h,w]."""

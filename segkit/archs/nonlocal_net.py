@@ -24,8 +24,10 @@ class NonLocalBlock(SelfAttention2d):
         key = project(channels, inner, norm=False)
         value = project(channels, inner, norm=False)
         # The paper's softmax has no scale; the benchmarks divide by the root of the compared channels.
-        super().__init__(query, key, value, ConvBNReLU(inner, channels, 1, act=False), scale=inner**-0.5)
-        nn.init.zeros_(self.out.bn.weight)
+        out = ConvBNReLU(inner, channels, 1, act=False)
+        super().__init__(query, key, value, out, scale=inner**-0.5)
+        assert isinstance(out.bn, nn.BatchNorm2d)
+        nn.init.zeros_(out.bn.weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Adds the attention to the map.

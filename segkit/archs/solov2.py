@@ -5,6 +5,8 @@ Shape legend: B batch, K classes, C channels, D channels of kernels, S cells a s
 """
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
 from segkit.models.bases import InstanceHead
-from segkit.models.layers import resize
+from segkit.models.layers import bias_of, resize
 from segkit.ops.instances.cell_results import CellRules, best_cells
 from segkit.ops.instances.matrix_nms import points_nms
 from segkit.ops.instances.query_results import at_original, mask_boxes
@@ -74,7 +76,7 @@ class MaskFeatures(nn.Module):
             Float [B,out_channels,h_0,w_0].
         """
         total = None
-        for i, (path, x) in enumerate(zip(self.paths, features)):
+        for i, (path, x) in enumerate(zip(cast(Sequence[nn.ModuleList], self.paths), features)):
             x = with_coordinates(x) if i == len(self.paths) - 1 else x
             for unit in path:
                 x = unit(x)
@@ -166,7 +168,7 @@ class SOLOv2Head(InstanceHead):
         self.category_tower, self.kernel_tower = tower(in_channels[0]), tower(in_channels[0] + 2)
         self.categories, self.kernels = plain(channels, num_classes), plain(channels, size, kernel_conv)
         # A prior of 0.01 for every class (focal loss, section 3.3).
-        nn.init.constant_(self.categories.bias, -math.log(99))
+        nn.init.constant_(bias_of(self.categories), -math.log(99))
         self.masks = MaskFeatures(
             tuple(in_channels[:-1]), mask_channels or channels, size, groups=mask_groups, deformable=deformable
         )

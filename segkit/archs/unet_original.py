@@ -1,6 +1,8 @@
 """U-Net, Ronneberger, Fischer and Brox, MICCAI 2015, https://arxiv.org/abs/1505.04597, with its own encoder."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -115,10 +117,11 @@ class UNet(Backbone):
         height, width = image.shape[-2:]
         rows, columns = self._indices(height, image.device), self._indices(width, image.device)
         x = self._extend(image, rows, columns)
-        x = self.encoder[0][0](x)
+        first = cast(nn.Sequential, self.encoder[0])
+        x = first[0](x)
         if stem_add is not None:
             x = x + _middle(self._extend(stem_add, rows, columns), x.shape[-2:])
-        skips = [self.encoder[0][1](x)]
+        skips = [first[1](x)]
         for convs in self.encoder[1:]:
             skips.append(convs(F.max_pool2d(skips[-1], 2)))
         features = [self.dropout(skips[-1])]
@@ -159,7 +162,7 @@ def _two_convs(in_channels: int, channels: int, padding: int | None, norm: bool)
     )
 
 
-def _middle(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _middle(x: Tensor, size: Sequence[int]) -> Tensor:
     """Cuts the middle of this size out of a map [B,C,H,W]."""
     top = (x.shape[-2] - size[0]) // 2
     left = (x.shape[-1] - size[1]) // 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class HRModule(nn.Module):
             nn.Sequential(*(Residual(width, (width, width), (3, 3)) for _ in range(num_blocks))) for width in widths
         )
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_path(widths, source, target) for source in range(len(widths)))
+            nn.ModuleList(cast(nn.Module, _path(widths, source, target)) for source in range(len(widths)))
             for target in range(len(widths))
         )
 
@@ -97,13 +98,15 @@ class HRModule(nn.Module):
 
     def _sum(self, maps: list[Tensor], target: int) -> Tensor:
         """Sum of all branches' maps at the size and width of one of them."""
-        total = None
+        total: Tensor | None = None
+        layers = cast(nn.ModuleList, self.fuse_layers[target])
         for source, x in enumerate(maps):
             if source != target:
-                x = self.fuse_layers[target][source](x)
+                x = layers[source](x)
             if source > target:
                 x = FUSE_UPSAMPLES[self.upsample](x, 2 ** (source - target), maps[target])
             total = x if total is None else total + x
+        assert total is not None
         return total
 
 

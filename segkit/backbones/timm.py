@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES, load_enc
 from segkit.models.bases import Backbone
 from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo
 
 STEMS = (
     "act1",
@@ -27,7 +30,7 @@ STEMS = (
 )
 """Modules of timm's encoders at whose output the stem ends; the first one that an encoder has counts."""
 
-FREE_SIZE: tuple[dict[str, bool], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
+FREE_SIZE: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
 """Arguments by which encoders built for one image size take others; the first that an encoder accepts counts."""
 
 
@@ -99,8 +102,8 @@ class Timm(Backbone):
         is_real = not torch.empty(0).is_meta
         self.encoder = _create(name, kwargs, pretrained is True and is_real)
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
-        self.channels = tuple(self.encoder.feature_info.channels())
-        self.strides = tuple(self.encoder.feature_info.reduction())
+        self.channels = tuple(feature_info(self.encoder).channels())
+        self.strides = tuple(feature_info(self.encoder).reduction())
         if output_stride != 32 and max(self.strides) > output_stride:
             raise ConfigError(
                 f"backbone.output_stride = {output_stride}: {name} has strides {self.strides} and cannot be dilated"
@@ -188,8 +191,9 @@ class Timm(Backbone):
     def _find_divisor(self, name: str, in_channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """The divisor, and the image size that showed it."""
         deepest = max(self.strides)
-        img_size = next((m.img_size for m in self.encoder.modules() if getattr(m, "img_size", None)), (224, 224))
-        fixed = tuple(img_size) if isinstance(img_size, tuple | list) else (img_size, img_size)
+        img_sizes = (getattr(module, "img_size", None) for module in self.encoder.modules())
+        img_size = next((found for found in img_sizes if found), 224)
+        fixed = (img_size[0], img_size[1]) if isinstance(img_size, tuple | list) else (img_size, img_size)
         # An odd size first: it shows whether the encoder rounds up, as a Backbone must.
         multiples = [((unit, unit), (2 * unit, 3 * unit)) for unit in (deepest, 2 * deepest)]
         for divisor, size in [((1, 1), (65, 97)), *multiples, (fixed, fixed)]:
@@ -228,7 +232,7 @@ class Timm(Backbone):
             size = (max(smallest, self.divisor[0]), max(smallest, self.divisor[1]))
             features = self._shapes(size, in_channels, grad=True)[:stages]
             with torch.enable_grad():  # models may be built under no_grad
-                total = sum(f.sum() for f in features)
+                total = torch.stack([f.sum() for f in features]).sum()
             grads = torch.autograd.grad(total, list(self._probe.values()), allow_unused=True)
             for (_, parameter), grad in zip(self.encoder.named_parameters(), grads):
                 if grad is not None:
@@ -237,10 +241,15 @@ class Timm(Backbone):
         del self._probe
 
 
+def feature_info(encoder: nn.Module) -> "FeatureInfo":
+    """Returns timm's description of an encoder's feature maps: channels, strides and names of the stages."""
+    return cast("FeatureInfo", encoder.feature_info)
+
+
 def _dilate_fully(encoder: nn.Module, strides: tuple[int, ...]) -> None:
     """Gives all convolutions of a dilated stage the stage's full dilation, also in its first block."""
     dilation = 1
-    for i, name in enumerate(encoder.feature_info.module_name()):
+    for i, name in enumerate(feature_info(encoder).module_name()):
         if i and strides[i] == strides[i - 1]:
             dilation *= 2
             dilate(encoder.get_submodule(name), dilation)
@@ -307,14 +316,14 @@ def _normalization(
     They depend on the encoder's name and not on the source of its weights: a trained model is loaded without naming its
     pretrained weights again.
     """
-    from timm.models import get_pretrained_cfg
+    from timm.models import PretrainedCfg, get_pretrained_cfg
 
     known_mean: tuple[float, ...]
     known_std: tuple[float, ...]
     if name in LITE_PACKAGES.values():
         known_mean, known_std = LITE_NORMALIZATION
     else:
-        config = get_pretrained_cfg(name)
+        config = get_pretrained_cfg(name) or PretrainedCfg()
         known_mean = tuple(255 * value for value in config.mean)
         known_std = tuple(255 * value for value in config.std)
     return per_channel(mean or known_mean, in_channels), per_channel(std or known_std, in_channels)

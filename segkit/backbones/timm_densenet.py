@@ -6,6 +6,7 @@ https://openaccess.thecvf.com/content_cvpr_2018/html/Yang_DenseASPP_for_Semantic
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -51,7 +52,7 @@ class TimmDenseNet(Timm):
             raise ConfigError(f"backbone.dilations = {tuple(dilations)}: give one or two dilations")
         for i in (1, 2, 3):
             # Keeps the last row and column of an odd map: sizes are rounded up.
-            children[f"features_transition{i}"].pool.ceil_mode = True
+            cast(nn.AvgPool2d, children[f"features_transition{i}"].pool).ceil_mode = True
         first = 4 - len(dilations)
         for i, dilation in enumerate(dilations, first):
             children[f"features_transition{i}"].pool = nn.Identity()

@@ -5,11 +5,12 @@ https://github.com/open-mmlab/mmdetection.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.backbones.timm import Timm
+from segkit.backbones.timm import Timm, feature_info
 from segkit.models.layers import DeformableConv2d
 from segkit.registry import BACKBONES, ConfigError
 
@@ -59,7 +60,7 @@ class TimmDetection(Timm):
             mean=mean,
             std=std,
         )
-        stages = self.encoder.feature_info.module_name()
+        stages = feature_info(self.encoder).module_name()
         if not 0 <= deformable_stages < len(stages):
             raise ConfigError(
                 f"backbone.deformable_stages = {deformable_stages}: {name} has {len(stages) - 1} stages; give at most "
@@ -86,10 +87,10 @@ def _deformable(conv: nn.Conv2d, modulated: bool) -> DeformableConv2d:
         conv.out_channels,
         conv.kernel_size[0],
         stride=conv.stride[0],
-        padding=conv.padding[0],
+        padding=cast(tuple[int, int], conv.padding)[0],
         dilation=conv.dilation[0],
         modulated=modulated,
     )
-    new.weight = conv.weight
+    new.weight = cast(nn.Parameter, conv.weight)
     new.requires_grad_(conv.weight.requires_grad)
     return new

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from segkit.backbones.timm import Timm, dilate
+from segkit.backbones.timm import Timm, dilate, feature_info
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -60,7 +60,7 @@ class TimmDilated(Timm):
             mean=mean,
             std=std,
         )
-        stages = self.encoder.feature_info.module_name()[-len(dilations) :]
+        stages = feature_info(self.encoder).module_name()[-len(dilations) :]
         for path, dilation in zip(stages, dilations):
             blocks = dict(self.encoder.named_modules()).get(path)
             if not isinstance(blocks, nn.Sequential):

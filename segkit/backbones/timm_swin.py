@@ -3,8 +3,9 @@
 Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030. B images, h w map, C channels, N positions of a window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from segkit.backbones.timm import Timm
 from segkit.registry import BACKBONES, ConfigError
+
+if TYPE_CHECKING:
+    from timm.models.swin_transformer import SwinTransformerBlock
 
 
 class Block(nn.Module):
@@ -25,11 +29,12 @@ class Block(nn.Module):
         block: timm's; its layers keep their names.
     """
 
-    def __init__(self, block: nn.Module):
+    def __init__(self, block: "SwinTransformerBlock"):
         super().__init__()
         self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
-        self.window, self.shift = tuple(block.window_size), tuple(block.target_shift_size)
+        self.window = (block.window_size[0], block.window_size[1])
+        self.shift = (block.target_shift_size[0], block.target_shift_size[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,h,w,C] to the same shape."""
@@ -104,13 +109,16 @@ class TimmSwin(Timm):
             mean=mean,
             std=std,
         )
-        stages = [module for module in self.encoder.modules() if hasattr(module, "blocks")]
-        if not stages or not hasattr(stages[0].blocks[0], "target_shift_size"):
+        from timm.models.swin_transformer import SwinTransformerStage
+
+        stages = [module for module in self.encoder.modules() if isinstance(module, SwinTransformerStage)]
+        if not stages:
             raise ConfigError(
                 f"backbone.name = '{name}': is no Swin Transformer of the first version; name one of timm"
             )
         for stage in stages:
-            stage.blocks = nn.Sequential(*(Block(block) for block in stage.blocks))
+            blocks = cast("Iterable[SwinTransformerBlock]", stage.blocks)
+            stage.blocks = nn.Sequential(*(Block(block) for block in blocks))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.channels)
         self.train(self.training)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segkit.backbones.timm import Timm, dilate
+from segkit.models.layers import bias_of
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -62,7 +63,7 @@ class TimmUnpooled(Timm):
             self.encoder.maxpool = _identity_conv(self.channels[0])
         else:
             self.encoder.maxpool = nn.Identity()
-            dilate(self.encoder.layer1, 2)
+            dilate(self.encoder.get_submodule("layer1"), 2)
         self.strides = (self.strides[0], *(stride // 2 for stride in self.strides[1:]))
         self.divisor, _ = self._find_divisor(name, in_channels)
         del self._probe
@@ -72,5 +73,5 @@ def _identity_conv(channels: int) -> nn.Conv2d:
     conv = nn.Conv2d(channels, channels, 3, padding=2, dilation=2)
     with torch.no_grad():
         nn.init.dirac_(conv.weight)
-        nn.init.zeros_(conv.bias)
+        nn.init.zeros_(bias_of(conv))
     return conv

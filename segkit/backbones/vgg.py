@@ -1,5 +1,8 @@
 """VGG-16, Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, fully convolutional."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,11 +86,12 @@ class VGG16(Backbone):
         Returns:
             Maps shallow to deep, float [B,channels[i],h_i,w_i].
         """
-        x = self.stages[0][0](image)
+        stages = cast(Sequence[nn.Sequential], self.stages)
+        x = stages[0][0](image)
         if stem_add is not None:
             x = x + F.pad(stem_add, [self.padding - 1] * 4)
         features = []
-        for i, stage in enumerate(self.stages):
+        for i, stage in enumerate(stages):
             for conv in stage[1:] if i == 0 else stage:
                 x = conv(x)
             x = F.max_pool2d(x, 2, ceil_mode=True)

@@ -1,7 +1,10 @@
 """VGG-16 at output stride 8, as in DeepLab: Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062, section 3."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.backbones.vgg import VGG16
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD
@@ -30,8 +33,9 @@ class VGG16Dilated(VGG16):
     ):
         super().__init__(in_channels, channels, hidden=0, pretrained=pretrained, mean=mean, std=std)
         self.strides = (2, 4, 8, 8, 8)
-        for block in self.stages[-1]:
-            block.conv.dilation = block.conv.padding = (2, 2)
+        for conv in self.stages[-1].modules():
+            if isinstance(conv, nn.Conv2d):
+                conv.dilation = conv.padding = (2, 2)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """Computes the feature maps.
@@ -43,11 +47,12 @@ class VGG16Dilated(VGG16):
         Returns:
             Maps shallow to deep, float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])].
         """
-        x = self.stages[0][0](image)
+        stages = cast(Sequence[nn.Sequential], self.stages)
+        x = stages[0][0](image)
         if stem_add is not None:
             x = x + stem_add
         features, stride = [], 1
-        for i, stage in enumerate(self.stages):
+        for i, stage in enumerate(stages):
             for conv in stage[1:] if i == 0 else stage:
                 x = conv(x)
             x = F.max_pool2d(x, 3, self.strides[i] // stride, padding=1)

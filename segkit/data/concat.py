@@ -5,56 +5,43 @@ from collections.abc import Sequence
 import numpy as np
 
 from segkit.data.dataset import Dataset
+from segkit.data.files.flat_index import LazySequence
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import Sample
 
 
-class Chain(Sequence):
-    """Several sequences read as one, without a copy.
+class Ids(LazySequence[str]):
+    """The ids of several data sets' items, "number of the set:id".
 
     Args:
-        sequences: whatever has a length and is read by index, at least one.
+        datasets: the sets, in order, at least one.
     """
 
-    def __init__(self, sequences: Sequence):
-        self._sequences = sequences
-        self._ends = np.cumsum([len(sequence) for sequence in sequences])
+    def __init__(self, datasets: Sequence[Dataset]):
+        self._ids = [dataset.ids for dataset in datasets]
+        self._ends = np.cumsum([len(ids) for ids in self._ids])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Finds an item of the whole.
+        """Finds an item.
 
         Args:
-            index: position in the whole, negative from its end.
+            index: position among the items of all sets, negative from the end.
 
         Returns:
-            The number of the sequence that holds the item, and the item's index within that sequence.
+            The number of the set that holds the item, and the item's index in that set.
         """
         index = range(len(self))[index]
         number = int(np.searchsorted(self._ends, index, side="right"))
-        return number, index - int(self._ends[number] - len(self._sequences[number]))
+        return number, index - int(self._ends[number] - len(self._ids[number]))
 
-    def __getitem__(self, index: int):
+    def item(self, index: int) -> str:
+        """Reads an id."""
         number, inner = self.locate(index)
-        return self._sequences[number][inner]
-
-
-class Ids(Chain):
-    """The ids of several data sets' items, "number of the set:id".
-
-    Args:
-        datasets: the sets, in order.
-    """
-
-    def __init__(self, datasets: Sequence[Dataset]):
-        super().__init__([dataset.ids for dataset in datasets])
-
-    def __getitem__(self, index: int) -> str:
-        number, inner = self.locate(index)
-        return f"{number}:{self._sequences[number][inner]}"
+        return f"{number}:{self._ids[number][inner]}"
 
 
 @DATASETS.register
@@ -93,12 +80,11 @@ class Concat(Dataset):
         self.datasets = list(datasets)
         self.classes, self.palette, self.ignore = first.classes, first.palette, first.ignore
         self.notes = tuple(note for dataset in datasets for note in dataset.notes)
-        self._chain = Chain(self.datasets)
-        self.ids = Ids(self.datasets)
+        self.ids: Ids = Ids(self.datasets)
 
     def _locate(self, index: int) -> tuple[Dataset, int]:
         """The set that holds the item, and the item's index in it."""
-        number, inner = self._chain.locate(index)
+        number, inner = self.ids.locate(index)
         return self.datasets[number], inner
 
     def path(self, index: int) -> str:

@@ -1,7 +1,7 @@
 """From a data set to batches of tensors: seeding by position, collation, worker processes."""
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 """A transform."""
 
-LISTED_KEYS = ("boxes", "labels", "crowd")
+LISTED_KEYS: tuple[Literal["boxes", "labels", "crowd"], ...] = ("boxes", "labels", "crowd")
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
 
-META_SIZES = ("size", "valid", "whole")
+META_SIZES: tuple[Literal["size", "valid", "whole"], ...] = ("size", "valid", "whole")
 """Keys of meta that hold a pair (height, width)."""
 
 
@@ -259,11 +259,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     Returns:
         A new batch.
     """
-    moved = Batch({key: _move(value, device) for key, value in batch.items()})
+    moved = cast(Batch, {key: _move(value, device) for key, value in batch.items()})
     if "meta" in moved:
         # pinning makes lists of tuples in older versions of torch
         moved["meta"] = [
-            {**meta, **{key: tuple(meta[key]) for key in META_SIZES if key in meta}} for meta in moved["meta"]
+            cast(Meta, {**meta, **{key: tuple(meta[key]) for key in META_SIZES if key in meta}})
+            for meta in moved["meta"]
         ]
     return moved
 

@@ -66,7 +66,8 @@ def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
 def whole_beside(path: Path) -> str:
     """Returns a sentence on the whole checkpoints in the folder of a damaged one; "" where there is none."""
     try:
-        others = [file for file in path.parent.iterdir() if file.suffix in SUFFIXES and file.is_file() and file.name[0] != "."]
+        named = [file for file in path.parent.iterdir() if file.suffix in SUFFIXES and file.name[0] != "."]
+        others = [file for file in named if file.is_file()]
         others = sorted((file for file in others if file != path), key=lambda file: -file.stat().st_mtime)
     except OSError:
         return ""

@@ -1,9 +1,10 @@
 """Layers that start from the training labels instead of chance."""
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import Tensor
 
 from segkit import dist
 from segkit.data.loader import train_loader
@@ -28,7 +29,7 @@ def fit_to_labels(loop: "Loop") -> None:
         data = loop.data_settings
         batches = train_loader(loop.items, loop.sampler, batch_size=data.batch_size, workers=data.workers)
         count = -(-min(head.fit_images, len(loop.dataset)) // data.batch_size)
-        masks = (batch["mask"] for batch in islice(batches, count))
+        masks = (cast(Tensor, batch["mask"]) for batch in islice(batches, count))
         head.fit(masks, loop.dataset.ignore)
     for tensor in (*head.parameters(), *head.buffers()):
         tensor.copy_(dist.all_reduce_sum(tensor if dist.is_main() else torch.zeros_like(tensor)))

@@ -158,7 +158,7 @@ class Loop:
         self._check_classes(network)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         self.raw_model = cast(Network, model.to(self.device))
         self.criterion = build_criterion(
             cfg["losses"],

@@ -66,7 +66,7 @@ class RegionLoss(Loss):
     class_index: Tensor | None = field(init=False)
     weight: Tensor | None = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__init__()
         if self.absent not in ABSENT:
             raise ValueError(f"absent = {self.absent!r}: must be one of {', '.join(ABSENT)}")

@@ -240,7 +240,7 @@ class ClickSegmentor(Segmentor):
         """
         return self.outputs_of(self.features(normalized, guidance), normalized, window)
 
-    def forward(
+    def forward(  # type: ignore[override]  # it takes clicks as well
         self,
         image: Tensor,
         clicks: Tensor,

@@ -13,7 +13,8 @@ is therefore loaded first, strictly, into a model of that step, which then grows
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segkit.models.bases import Backbone, Head
+from segkit.models.layers import bias_of
 from segkit.models.segmentor import Segmentor
 from segkit.registry import MODELS, ConfigError
+
+Pair: TypeAlias = tuple[int, int]
+"""(rows, columns) of a convolution."""
 
 
 class StepClassifier(nn.Module):
@@ -39,31 +44,36 @@ class StepClassifier(nn.Module):
         self.steps = nn.ModuleList([first])
 
     @property
+    def convs(self) -> Sequence[nn.Conv2d]:
+        """The convolution of each step."""
+        return cast(Sequence[nn.Conv2d], self.steps)
+
+    @property
     def in_channels(self) -> int:
         """C, channels of the input."""
-        return self.steps[0].in_channels
+        return self.convs[0].in_channels
 
     @property
     def out_channels(self) -> int:
         """K + N, outputs of all steps together."""
-        return sum(step.out_channels for step in self.steps)
+        return sum(conv.out_channels for conv in self.convs)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Outputs of each step."""
-        return tuple(step.out_channels for step in self.steps)
+        return tuple(conv.out_channels for conv in self.convs)
 
     def add(self, num_new: int) -> None:
         """Adds a step with num_new outputs and the random weights of a fresh convolution."""
-        first = self.steps[0]
+        first = self.convs[0]
         self.steps.append(
             nn.Conv2d(
                 first.in_channels,
                 num_new,
-                first.kernel_size,
-                first.stride,
-                first.padding,
-                first.dilation,
+                cast(Pair, first.kernel_size),
+                cast(Pair, first.stride),
+                cast(Pair, first.padding),
+                cast(Pair, first.dilation),
                 bias=first.bias is not None,
                 device=first.weight.device,
                 dtype=first.weight.dtype,
@@ -79,9 +89,9 @@ class StepClassifier(nn.Module):
         Returns:
             float [B,K + N,h',w'], the steps in order.
         """
-        first = self.steps[0]
-        weight = torch.cat([step.weight for step in self.steps])
-        bias = None if first.bias is None else torch.cat([step.bias for step in self.steps])
+        first = self.convs[0]
+        weight = torch.cat([conv.weight for conv in self.convs])
+        bias = None if first.bias is None else torch.cat([bias_of(conv) for conv in self.convs])
         return F.conv2d(x, weight, bias, first.stride, first.padding, first.dilation)
 
 
@@ -108,25 +118,6 @@ def grow(model: Segmentor, num_new: int) -> None:
             setattr(head, name, layer)
         layer.add(num_new)
     model.num_classes += num_new
-
-
-def grow_to(model: Segmentor, sizes: Iterable[int]) -> None:
-    """Grows a model by the steps that it lacks.
-
-    Args:
-        model: the model.
-        sizes: outputs of every step, the first those of the model before it ever grew.
-
-    Raises:
-        ConfigError: the model's steps are not the first of these.
-    """
-    present, wanted = sizes_of(model), tuple(sizes)
-    if wanted[: len(present)] != present:
-        raise ConfigError(
-            f"the model has the steps {list(present)}, the task {list(wanted)}; take a model trained on this task"
-        )
-    for num_new in wanted[len(present) :]:
-        grow(model, num_new)
 
 
 def sizes_of(model: Segmentor) -> tuple[int, ...]:
@@ -162,14 +153,14 @@ def init_balanced(model: Segmentor) -> None:
         layer = getattr(head, name)
         if not isinstance(layer, StepClassifier):
             raise ConfigError(f"{type(head).__name__}: its classifier has not grown; call grow(model, num_new) first")
-        first, newest = layer.steps[0], layer.steps[-1]
+        first, newest = layer.convs[0], layer.convs[-1]
         if first.bias is None:
             raise ConfigError(
                 f"{type(head).__name__}: its classifier has no bias to balance; start from random weights"
             )
         lowered = first.bias[0] - math.log(newest.out_channels + 1)
         newest.weight.copy_(first.weight[:1].expand_as(newest.weight))
-        newest.bias.fill_(lowered)
+        bias_of(newest).fill_(lowered)
         first.bias[0] = lowered
 
 

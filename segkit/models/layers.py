@@ -4,6 +4,7 @@ Shape legend: B batch, C channels, h w height and width of a feature map.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,12 @@ def gaussian_xavier_(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """Returns the bias of a convolution that has one, float [out_channels]."""
+    assert conv.bias is not None
+    return conv.bias
+
+
 class ConcatConv2d(nn.Conv2d):
     """An nn.Conv2d that also takes several feature maps, resizes them bilinearly to one size and concatenates them.
 
@@ -91,8 +98,8 @@ class ConcatConv2d(nn.Conv2d):
             float [B,out_channels,h',w'].
         """
         if size is None:
-            return super().forward(x)
-        return conv_of_resized(x, self.weight, size, bias=self.bias, align_corners=align_corners)
+            return super().forward(cast(Tensor, x))
+        return conv_of_resized(cast(list[Tensor], x), self.weight, size, bias=self.bias, align_corners=align_corners)
 
 
 class ConvBNReLU(nn.Module):
@@ -131,8 +138,8 @@ class ConvBNReLU(nn.Module):
             in_channels, channels, (rows, columns), stride, padding, dilation, groups, bias=bias or not norm
         )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
-        self.bn = nn.BatchNorm2d(channels) if norm else nn.Identity()
-        self.act = nn.ReLU(inplace=True) if act else nn.Identity()
+        self.bn: nn.Module = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.act: nn.Module = nn.ReLU(inplace=True) if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,in_channels,h,w] to float [B,channels,h',w']."""

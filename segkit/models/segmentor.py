@@ -1,6 +1,7 @@
 """The segmentation model that all runners use: backbone, optional neck, head and auxiliary heads."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,7 @@ class Segmentor(Network):
             features = self.neck(features)
         outputs = self.head(features, **{name: extras[name] for name in self.head.needs})
         if self.training:
-            for i, head in enumerate(self.aux):
+            for i, head in enumerate(cast(Sequence[Head], self.aux)):
                 auxiliary = head(features, **{name: extras[name] for name in head.needs})
                 outputs |= {f"aux{i}.{name}": value for name, value in auxiliary.items()}
         return outputs

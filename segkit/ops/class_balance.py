@@ -4,11 +4,18 @@ All functions take numbers [K] and return float64 [K]. A class that never occurs
 1 / ln(c). K classes.
 """
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
 
+Numbers: TypeAlias = Tensor | np.ndarray | Sequence[float]
+"""One number for each class."""
 
-def _per_class(values: Tensor | list[float]) -> Tensor:
+
+def _per_class(values: Numbers) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float64)
 
 
@@ -23,7 +30,7 @@ def _inverse(values: Tensor) -> Tensor:
     return torch.where(values > 0, 1 / values.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
 
 
-def balanced_alpha(frequencies: Tensor | list[float]) -> Tensor:
+def balanced_alpha(frequencies: Numbers) -> Tensor:
     """Computes 1 / frequency, scaled to mean 1: the "balanced" alpha of a focal loss.
 
     Args:
@@ -35,7 +42,7 @@ def balanced_alpha(frequencies: Tensor | list[float]) -> Tensor:
     return _mean_one(_inverse(_per_class(frequencies)))
 
 
-def effective_number(counts: Tensor | list[float], beta: float = 0.9999) -> Tensor:
+def effective_number(counts: Numbers, beta: float = 0.9999) -> Tensor:
     """Computes class-balanced weights (1 - beta) / (1 - beta^n), scaled to mean 1.
 
     Cui et al., CVPR 2019, eq. 2 and section 4.
@@ -52,7 +59,7 @@ def effective_number(counts: Tensor | list[float], beta: float = 0.9999) -> Tens
     return _mean_one(_inverse(seen))
 
 
-def median_frequency(pixels: Tensor | list[float], pixels_of_images: Tensor | list[float]) -> Tensor:
+def median_frequency(pixels: Numbers, pixels_of_images: Numbers) -> Tensor:
     """Computes median-frequency weights: the median of all class frequencies over the frequency of each class.
 
     The frequency of a class is its number of pixels over the number of pixels of all images that contain it. The median
@@ -73,7 +80,7 @@ def median_frequency(pixels: Tensor | list[float], pixels_of_images: Tensor | li
     return median * _inverse(frequency)
 
 
-def enet_log(frequencies: Tensor | list[float], c: float = 1.02) -> Tensor:
+def enet_log(frequencies: Numbers, c: float = 1.02) -> Tensor:
     """Computes the class weights of ENet, 1 / ln(c + share of the pixels).
 
     Paszke et al., ENet, arXiv 1606.02147, section 5.1.

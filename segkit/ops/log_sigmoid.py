@@ -1,5 +1,7 @@
 """The terms of focal losses for sigmoid probabilities, exact in both tails. s is the sigmoid."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +41,7 @@ class _FocalParts(torch.autograd.Function):
     """Elementwise, with the gradient in closed form: two tensors are kept where autograd would keep a dozen."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, label: Tensor, gamma: float):
+    def forward(ctx: Any, logits: Tensor, label: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
         """Returns error^gamma and -log(1 - error)."""
         p = logits.sigmoid()
         error = (label - p).abs_()
@@ -51,7 +53,7 @@ class _FocalParts(torch.autograd.Function):
         return error.square() if gamma == 2 else error.pow(gamma), minus_log
 
     @staticmethod
-    def backward(ctx, to_power: Tensor, to_log: Tensor):
+    def backward(ctx: Any, to_power: Tensor, to_log: Tensor) -> tuple[Tensor, None, None]:
         """With e = |t - s| and e' = -sign(t - s) s (1 - s): (e^gamma)' = gamma e^(gamma - 1) e'.
 
         (-log(1 - e))' = e' / (1 - e), which is -sign(t - s) e for a hard label.
@@ -86,7 +88,7 @@ class _FocalOfNegatives(torch.autograd.Function):
     """Elementwise; only the logits are kept."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, gamma: float):
+    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
         """Returns softplus(x) exp(gamma log s(x)), with log s(x) = x - softplus(x)."""
         ctx.save_for_backward(logits)
         ctx.gamma = gamma
@@ -94,7 +96,7 @@ class _FocalOfNegatives(torch.autograd.Function):
         return (logits - softplus).mul_(gamma).exp_().mul_(softplus)
 
     @staticmethod
-    def backward(ctx, to_value: Tensor):
+    def backward(ctx: Any, to_value: Tensor) -> tuple[Tensor, None]:
         """s^gamma (s + gamma (1 - s) softplus(x)), as softplus' = s and (log s)' = 1 - s."""
         (logits,) = ctx.saved_tensors
         softplus = F.logsigmoid(-logits).neg_()

@@ -4,7 +4,7 @@ B batch, K classes, H W image. With probabilities p and labels g of the valid pi
 sum p, true = sum g, each [B,K].
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -133,7 +133,9 @@ class _SoftmaxSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, index: Tensor, valid: Tensor, squared: bool, mask_ignored: bool):
+    def forward(
+        ctx: Any, logits: Tensor, index: Tensor, valid: Tensor, squared: bool, mask_ignored: bool
+    ) -> tuple[Tensor, Tensor]:
         """Takes logits float [B,K,...], index int64 [B,...], valid bool [B,...]; returns overlap, predicted [B,K]."""
         p = logits.softmax(1)
         if mask_ignored:
@@ -146,7 +148,7 @@ class _SoftmaxSums(torch.autograd.Function):
         return count_by_class(index, at_label, p.shape[1]), predicted
 
     @staticmethod
-    def backward(ctx, to_overlap: Tensor, to_predicted: Tensor):
+    def backward(ctx: Any, to_overlap: Tensor, to_predicted: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Takes the gradients float [B,K] to both sums; returns the gradient to the logits [B,K,...]."""
         p, index, at_label = ctx.saved_tensors
         spread = (-1,) + (1,) * (p.dim() - 2)

@@ -146,8 +146,8 @@ class Runner:
 
 def bare(model: nn.Module) -> nn.Module:
     """Returns the module inside DistributedDataParallel and torch.compile."""
-    while isinstance(getattr(model, "module", None), nn.Module) or hasattr(model, "_orig_mod"):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
+        model = inner
     return model
 
 

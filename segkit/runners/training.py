@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 
@@ -89,7 +89,7 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
                 (folder / "config.py").unlink(missing_ok=True)  # nothing was trained, and the folder is free again
             raise
     loop.model = loop.raw_model  # a wrapped model would keep the process group
-    model = cast(Network, loop.eval_model.eval())
+    model = loop.eval_model.eval()
     model.config, model.classes = Config(loop.stage_cfg, cfg.file), list(loop.dataset.classes)
     model.palette = [list(color) for color in loop.dataset.palette]
     monitor = None if loop.monitor is None else loop.monitor.name

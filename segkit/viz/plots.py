@@ -172,7 +172,7 @@ def click_curves(
             ms=3,
             label=name,
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("clicks", fontsize=9)
     axes.set_ylabel("mIoU in %", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="lower right")

@@ -9,6 +9,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -21,7 +22,36 @@ SMALL = 8 << 20
 """An index made from source files of fewer bytes stays in memory and writes no file."""
 
 
-class FlatIndex(Sequence):
+Item = TypeVar("Item", covariant=True)
+
+
+class LazySequence(Sequence[Item]):
+    """A sequence whose items are made when they are read; a subclass gives `item` and `__len__`."""
+
+    def item(self, index: int) -> Item:
+        """Makes an item.
+
+        Args:
+            index: its position, negative from the end.
+
+        Raises:
+            IndexError: there is no such position.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no item()")
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self.item(number) for number in range(*index.indices(len(self)))]
+        return self.item(index)
+
+
+class FlatIndex(LazySequence[bytes]):
     """A sequence of n records of bytes.
 
     It is pickled as the path of its file, so that spawned workers map the file too.
@@ -38,11 +68,12 @@ class FlatIndex(Sequence):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, index: int) -> bytes:
+    def item(self, index: int) -> bytes:
+        """Reads a record."""
         number = range(len(self))[index]
         return self._blob[self._offsets[number] : self._offsets[number + 1]].tobytes()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., "FlatIndex"], tuple]:
         return (FlatIndex, (self._offsets, self._blob)) if self._path is None else (open_index, (self._path,))
 
 

@@ -43,7 +43,8 @@ class FewInstances(Dataset):
             )
         self._dataset, self._kept, self._min_area = dataset, kept, min_area
         self.classes, self.palette = dataset.classes, dataset.palette
-        self.ids, self.sizes = [dataset.ids[index] for index in kept], dataset.sizes[kept]
+        self.ids = [dataset.ids[index] for index in kept]
+        self.sizes = None if dataset.sizes is None else dataset.sizes[kept]
 
     def path(self, index: int) -> str:
         return self._dataset.path(self._kept[index])

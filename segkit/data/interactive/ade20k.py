@@ -53,7 +53,7 @@ class ADE20KClicks(ClickTraining):
     """Objects and parts of the full ADE20K: 20,210 train or 2,000 val images.
 
     Files below root: <folder>/NAME.jpg, NAME_seg.png, NAME_parts_1.png ... and
-    <split>-annotations-object-segmentation.pkl, made by `prepare_data.py ade20k`. A sample has one random layer: the
+    <split>-annotations-object-segmentation.pkl, made by `segkit prepare ade20k`. A sample has one random layer: the
     objects, or one level of their parts. Instance numbers are the blue channel of the layer's file.
 
     Args:
@@ -74,7 +74,7 @@ class ADE20KClicks(ClickTraining):
         self._root = resolve_root(root, self.folder)
         path = self._root / f"{split}-annotations-object-segmentation.pkl"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py ade20k")
+            raise DataError(f"{path}: no such file; make it: segkit prepare ade20k")
         self._index = cached_index([path], "ade20k layers", partial(records, path))
         self.ids = JsonIds(self._index)
         if not len(self.ids):

@@ -4,7 +4,7 @@ Format: https://cocodataset.org/#format-data
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from segkit.data.dataset import resolve_root
 from segkit.data.files.coco_json import draw, image_size, read_coco
-from segkit.data.files.flat_index import FlatIndex, cached_index
+from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.pairs import some
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, no_object
 from segkit.data.interactive.packing import pack_masks
@@ -128,7 +128,7 @@ class CocoFiles:
         return (head["height"], head["width"]), masks
 
 
-class Names(Sequence):
+class Names(LazySequence[str]):
     """A sequence of texts stored in one numpy array, which costs a process no Python object per item.
 
     Args:
@@ -141,7 +141,8 @@ class Names(Sequence):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index):
+    def item(self, index: int) -> str:
+        """Reads a text."""
         return str(self._names[index])
 
 

@@ -4,7 +4,7 @@ Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 
 annotations.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.flat_index import FlatIndex, cached_index
+from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.images import AS_STORED, decode
 from segkit.data.files.packed_pickle import load_layers, load_published
 from segkit.data.interactive.base import ClickTraining, Packed, check_share
@@ -94,7 +94,7 @@ def _family(parents: np.ndarray) -> dict[int, tuple[int | None, tuple[int, ...]]
     }
 
 
-class _Ids(Sequence):
+class _Ids(LazySequence[str]):
     """Image names, read from the index."""
 
     def __init__(self, index: FlatIndex):
@@ -103,8 +103,8 @@ class _Ids(Sequence):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, number):
-        return self._index[number].partition(b"\0")[0].decode()
+    def item(self, index: int) -> str:
+        return self._index[index].partition(b"\0")[0].decode()
 
 
 @DATASETS.register
@@ -112,7 +112,7 @@ class COCOLVISClicks(ClickTraining):
     """COCO+LVIS: about 104,000 images with 1.6 million objects and their part hierarchy.
 
     Files below root: <split>/images/NAME.jpg, <split>/masks/NAME.pickle and <split>/hannotation.pickle, as published or
-    made by `prepare_data.py coco_lvis`. The index lies in flat arrays, and of the layers only those are decoded that
+    made by `segkit prepare coco_lvis`. The index lies in flat arrays, and of the layers only those are decoded that
     hold an object of the sample.
 
     Args:

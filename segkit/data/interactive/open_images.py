@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.flat_index import FlatIndex, cached_index
+from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.packed_pickle import load_published
 from segkit.data.files.pairs import choose_split
 from segkit.data.interactive.base import ClickTraining
@@ -46,7 +46,7 @@ def records(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path}: expected image_id_to_masks and dataset_samples ({brief(error)})") from error
 
 
-class JsonIds:
+class JsonIds(LazySequence[str]):
     """Ids read from an index on demand.
 
     Args:
@@ -59,8 +59,9 @@ class JsonIds:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, number: int) -> str:
-        return json.loads(self._index[number])[0]
+    def item(self, index: int) -> str:
+        """Reads an id."""
+        return json.loads(self._index[index])[0]
 
 
 @DATASETS.register
@@ -68,7 +69,7 @@ class OpenImagesClicks(ClickTraining):
     """Masks of OpenImages V5: about 944,000 train images with 2.7 million masks.
 
     Files below root: <split>/images/ID.jpg, <split>/masks/*.png and
-    <split>/<split>-annotations-object-segmentation_clean.pkl, made by `prepare_data.py openimages`. A sample has one
+    <split>/<split>-annotations-object-segmentation_clean.pkl, made by `segkit prepare openimages`. A sample has one
     object: a random mask of its image. Image and mask are resized to the smaller of both sizes.
 
     Args:
@@ -86,7 +87,7 @@ class OpenImagesClicks(ClickTraining):
         self._root = resolve_root(root, self.folder) / split
         path = self._root / f"{split}-annotations-object-segmentation_clean.pkl"
         if not path.is_file():
-            raise DataError(f"{path}: no such file; make it: python tools/prepare_data.py openimages")
+            raise DataError(f"{path}: no such file; make it: segkit prepare openimages")
         self._index = cached_index([path], "open images", partial(records, path))
         self.ids = JsonIds(self._index)
         if not len(self.ids):

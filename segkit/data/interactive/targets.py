@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.files.flat_index import cached_index
+from segkit.data.files.flat_index import LazySequence, cached_index
 from segkit.files import DataError
 
 
@@ -26,7 +26,7 @@ def records(names: Sequence[str], find: Callable[[str], Sequence[int]]) -> Itera
             yield json.dumps([name, values]).encode()
 
 
-class Targets(Sequence):
+class Targets(LazySequence[str]):
     """The objects of all images in sequence, stored in flat arrays. As a sequence it gives their ids, "name_value".
 
     Args:
@@ -41,7 +41,8 @@ class Targets(Sequence):
     def __len__(self) -> int:
         return len(self._image)
 
-    def __getitem__(self, index):
+    def item(self, index: int) -> str:
+        """Makes an object's id."""
         return f"{self.name(index)}_{self.value(index)}"
 
     def name(self, index: int) -> str:

@@ -5,6 +5,9 @@ or checked, neither shape nor texture alone tells those four apart. Lengths are 
 so that pictures look alike at every size.
 """
 
+from copy import copy
+from typing import cast
+
 import numpy as np
 
 from segkit.data.dataset import Dataset
@@ -130,7 +133,7 @@ class Shapes(Dataset):
         if index not in self._cache:
             self._cache[index] = self._draw(index)
         # copies, since transforms may write into what they are given
-        return Sample({k: v.copy() for k, v in self._cache[index].items()})
+        return cast(Sample, {key: copy(value) for key, value in self._cache[index].items()})
 
     def _draw(self, index: int) -> Sample:
         rng = np.random.default_rng((self.seed, list(LENGTHS).index(self.split), range(len(self))[index]))

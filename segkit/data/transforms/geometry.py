@@ -103,7 +103,7 @@ def _move_clicks(clicks: np.ndarray, change: Change) -> np.ndarray:
 
 def _move_objects(moved: Sample, size: Size, change: Change) -> None:
     """Replaces boxes, masks, labels and crowd of the new sample by the moved objects that are left."""
-    conditions: list[np.ndarray] = []
+    conditions: list[np.ndarray | np.bool_] = []
     masks = None
     if moved.get("masks") is not None:
         dense = [change.labels(mask, 0) for mask in dense_masks(moved["masks"], size)]

@@ -5,6 +5,8 @@ and maps of one channel, and write the gradient in closed form into one tensor; 
 channels.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +38,7 @@ class _MergedCrossEntropy(torch.autograd.Function):
     """With the log-sum-exps O of the old, N of the new and D of all channels: log(1 + exp(N - O)), or D - z_y."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, index: Tensor, is_old: Tensor, valid: Tensor, num_old: int):
+    def forward(ctx: Any, logits: Tensor, index: Tensor, is_old: Tensor, valid: Tensor, num_old: int) -> Tensor:
         """Returns float [B,H,W]."""
         old, new = logits[:, :num_old].logsumexp(1), logits[:, num_old:].logsumexp(1)
         total = torch.logaddexp(old, new)
@@ -46,7 +48,7 @@ class _MergedCrossEntropy(torch.autograd.Function):
         return torch.where(is_old, of_old, total - logits.gather(1, index).squeeze(1)) * valid
 
     @staticmethod
-    def backward(ctx, to_value: Tensor):
+    def backward(ctx: Any, to_value: Tensor) -> tuple[Tensor, None, None, None, None]:
         """softmax(z) minus the softmax over the old channels alone at old labels, minus one-hot(y) elsewhere.
 
         The former is exp(z - O) (exp(O - D) - 1): the exponential never overflows, whatever the logits are.
@@ -90,7 +92,7 @@ class _MergedDistillation(torch.autograd.Function):
     """Works in bands of rows, so that little memory is needed beside the gradient."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, teacher_logits: Tensor, alpha: float, width: int):
+    def forward(ctx: Any, logits: Tensor, teacher_logits: Tensor, alpha: float, width: int) -> Tensor:
         """Returns float [B,H,W]. width: number of student channels that take part, K_old or K."""
         values, backgrounds, totals = [], [], []
         for student, teacher in zip(logits.chunk(BANDS, 2), teacher_logits.chunk(BANDS, 2)):
@@ -103,7 +105,7 @@ class _MergedDistillation(torch.autograd.Function):
         return torch.cat(values, 2).squeeze(1)
 
     @staticmethod
-    def backward(ctx, to_value: Tensor):
+    def backward(ctx: Any, to_value: Tensor) -> tuple[Tensor, None, None, None]:
         """See _replace_by_gradient; the channels that take no part get 0."""
         logits, teacher_logits, background, total = ctx.saved_tensors
         grad = logits.clone()

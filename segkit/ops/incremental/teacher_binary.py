@@ -4,6 +4,8 @@ B batch, K classes of the student, K_old of the teacher, H W image. Both functio
 channels: the binary cross entropy of logits z to targets t.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -56,8 +58,8 @@ class _TeacherBinary(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, logits: Tensor, teacher_logits: Tensor, index: Tensor, positive: Tensor, first: int, num_summed: int
-    ):
+        ctx: Any, logits: Tensor, teacher_logits: Tensor, index: Tensor, positive: Tensor, first: int, num_summed: int
+    ) -> Tensor:
         """Returns float [B,H,W], the sum over the first num_summed channels.
 
         index: int64 [B,1,H,W], the class whose target is 1 where positive, bool [B,1,H,W]; first: the first channel
@@ -70,7 +72,7 @@ class _TeacherBinary(torch.autograd.Function):
         return value.sub_((logits.gather(1, index) * positive).squeeze(1))
 
     @staticmethod
-    def backward(ctx, to_value: Tensor):
+    def backward(ctx: Any, to_value: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         """sigmoid(z) - t; the channels that are not summed get 0."""
         logits, teacher_logits, index, positive = ctx.saved_tensors
         to_value = to_value.unsqueeze(1)

@@ -6,6 +6,7 @@ left.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,7 @@ class _PairwiseSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, boxes: Tensor, weights: Tensor, counts: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, boxes: Tensor, weights: Tensor, counts: tuple[int, ...]) -> Tensor:
         """Returns float []."""
         ctx.save_for_backward(logits, boxes, weights)
         ctx.counts = counts
@@ -126,7 +127,7 @@ class _PairwiseSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, to_total: Tensor):
+    def backward(ctx: Any, to_total: Tensor) -> tuple[Tensor, None, None, None]:
         """Takes the gradient float [] to the sum; returns the gradient to the logits."""
         logits, boxes, weights = ctx.saved_tensors
         gradient, p = torch.zeros_like(logits), logits.sigmoid()

@@ -4,6 +4,8 @@ Chan and Vese, TIP 2001, eq. 9, in the form of Li et al., BoxLevelSet, ECCV 2022
 https://arxiv.org/abs/2207.09055. n instances, m targets, C channels, h w mask.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,7 @@ class _RegionEnergy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, masks: Tensor, boxes: Tensor, target: Tensor, index: Tensor | None) -> Tensor:
+    def forward(ctx: Any, masks: Tensor, boxes: Tensor, target: Tensor, index: Tensor | None) -> Tensor:
         """Returns float [n]."""
         inside = masks * boxes
         outside = boxes - inside
@@ -94,11 +96,12 @@ class _RegionEnergy(torch.autograd.Function):
         return energy / target.shape[1]
 
     @staticmethod
-    def backward(ctx, to_energy: Tensor):
+    def backward(ctx: Any, to_energy: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
         """Takes the gradient float [n] to the energies; returns those to masks [n,h,w] and target [m,C,h,w]."""
         masks, boxes, target, (u, v), (pull_in, pull_out) = ctx.saved_tensors
         weight = boxes * (to_energy / target.shape[1]).view(-1, 1, 1)
-        slope, to_target = torch.zeros_like(masks), None
+        slope = torch.zeros_like(masks)
+        to_target: Tensor | None = None
         for c in range(target.shape[1]):
             channel = _channel(target, c, ctx.index) * boxes
             slope.addcmul_(channel - (u[c] + v[c]) / 2, 2 * (v[c] - u[c])).addcmul_(channel, pull_in[c] - pull_out[c])

@@ -5,6 +5,7 @@ instances in the order of their images, h w mask.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +99,7 @@ class _Diffusion(torch.autograd.Function):
     """Diffusion is a linear map, the same in every round: its transpose is applied as often, and no round is kept."""
 
     @staticmethod
-    def forward(ctx, masks: Tensor, affinity: Tensor, counts: tuple[int, ...], iterations: int) -> Tensor:
+    def forward(ctx: Any, masks: Tensor, affinity: Tensor, counts: tuple[int, ...], iterations: int) -> Tensor:
         """Returns float [n,h,w]."""
         ctx.save_for_backward(affinity)
         ctx.counts, ctx.iterations = counts, iterations
@@ -106,7 +107,7 @@ class _Diffusion(torch.autograd.Function):
         return torch.cat([_diffused(image_masks, weights, iterations) for image_masks, weights in by_image])
 
     @staticmethod
-    def backward(ctx, to_output: Tensor):
+    def backward(ctx: Any, to_output: Tensor) -> tuple[Tensor, None, None, None]:
         """Takes the gradient float [n,h,w] to the output; returns that to the masks."""
         affinity = ctx.saved_tensors[0].to(to_output.dtype)
         by_image = zip(to_output.split(ctx.counts), affinity)

@@ -5,6 +5,7 @@ the order of their images, C channels, h w map, V = h w vertices. Positions are 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class _Filter(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, similarity: Tensor, tree: Tree) -> Tensor:
+    def forward(ctx: Any, x: Tensor, similarity: Tensor, tree: Tree) -> Tensor:
         """Takes x float [n,V] and similarity float [V]; returns float [n,V]."""
         ones = x.new_ones(1, x.shape[1])
         below, whole = _sums(torch.cat([x, ones])[:, tree.order].T, similarity, tree)
@@ -73,7 +74,7 @@ class _Filter(torch.autograd.Function):
         return _on_grid(whole[:, :-1] / whole[:, -1:], tree)
 
     @staticmethod
-    def backward(ctx, to_output: Tensor):
+    def backward(ctx: Any, to_output: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Takes the gradient float [n,V] to the output; returns those to x [n,V] and to similarity [V]."""
         similarity, whole, below = ctx.saved_tensors
         tree = ctx.tree

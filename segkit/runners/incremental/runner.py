@@ -227,10 +227,12 @@ class Incremental(Semantic):
         for _ in range(-(-len(loop.dataset) // (data.batch_size * dist.world_size()))):
             batch = to_device(next(images), loop.device)
             logits = teacher(batch["image"])["logits"].float()
-            size = tuple(batch["mask"].shape[-2:])
+            mask = batch["mask"]
+            assert isinstance(mask, Tensor)  # training masks are stacked
+            size = tuple(mask.shape[-2:])
             logits = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=teacher.align_corners)
             for loss in losses:
-                loss.observe(logits, batch["mask"], sum(self.plan.sizes(self.step)))
+                loss.observe(logits, mask, sum(self.plan.sizes(self.step)))
         for loss in losses:
             loss.finish()
 

@@ -94,8 +94,8 @@ def drawn(batch: Batch, prediction: Prediction) -> np.ndarray:
     boxes = batch["boxes"][0].cpu().numpy()
     masks = nearest(prediction, boxes)
     palette = draw.default_palette(len(boxes) + 1)[1:]
-    found = [k for k, mask in enumerate(masks) if mask is not None]
-    picture = draw.draw_instances(original(batch, 0), [masks[k] for k in found], found, palette=palette)
+    found = {k: mask for k, mask in enumerate(masks) if mask is not None}
+    picture = draw.draw_instances(original(batch, 0), list(found.values()), list(found), palette=palette)
     # an outline alone: names and scores would hide small objects
     scale = picture.shape[0] / batch["meta"][0]["size"][0]
     for k, box in enumerate(boxes):

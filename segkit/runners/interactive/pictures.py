@@ -10,7 +10,7 @@ import torch
 from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.engine.pictures import file_name, image_of
-from segkit.types import Batch, ClickPrediction, Prediction
+from segkit.types import RLE, Batch, ClickPrediction, Prediction
 from segkit.viz import clicks, draw
 from segkit.viz.clicks import ClickRun
 
@@ -44,8 +44,9 @@ class ShowClicks:
             found = cast(ClickPrediction, prediction)
             object_clicks = _as_array(found["clicks"])
             if len(object_clicks):
-                masks: list = found.get("masks") or [_as_array(found["labels"])]
+                masks: Sequence[np.ndarray | RLE] = found.get("masks", ())
                 name, truth = str(batch["meta"][i]["id"]), _as_array(batch["mask"][i])
+                masks = masks or [_as_array(found["labels"])]
                 run = ClickRun(name, image_of(batch, i), truth, object_clicks, _as_array(found["ious"]), masks)
                 self.runs.append(run)
         self.runs = sorted(self.runs, key=badness)[: self.count]

@@ -80,11 +80,12 @@ class Interactive(Runner):
 
         Returns all clicks and the prediction that the last one corrects.
         """
-        clicks, previous = batch["clicks"], torch.empty(0)
+        clicks, previous, masks = batch["clicks"], torch.empty(0), batch["mask"]
+        assert isinstance(masks, Tensor)  # training masks are stacked
         model.eval()
         for order in range(1, rounds + 1):
             previous = model.probabilities(batch["image"], clicks, previous if order > 1 else None)
-            new = next_training_clicks(previous, batch["mask"], generator, threshold=self.threshold)
+            new = next_training_clicks(previous, masks, generator, threshold=self.threshold)
             clicks = add_clicks(clicks, new, order)
         model.train()
         # weights cast for these passes carry no graph; the trained pass must cast its own
