@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 
 
 def test_a_model_needs_no_config_file(run):
-    model = api.load_model(None, run / "best.pt")
+    model = api.load_model(None, run / "best.pt", trust=True)
     assert not model.training and len(model.classes) == 6 and len(model.palette) == 6
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
     labels = api.predict(model, image)["labels"]
@@ -31,7 +31,7 @@ def test_a_model_needs_no_config_file(run):
 
 def test_the_moving_average_is_what_is_loaded(run):
     content = checkpoint.read(run / "last.pt")
-    model = api.load_model(None, run / "last.pt")
+    model = api.load_model(None, run / "last.pt", trust=True)
     assert all(torch.equal(value, content["ema"][key]) for key, value in model.state_dict().items())
     assert any(not torch.equal(content["model"][key], content["ema"][key]) for key in content["ema"])
 
@@ -39,7 +39,7 @@ def test_the_moving_average_is_what_is_loaded(run):
 def test_safetensors_in_and_out(run, tmp_path):
     content = checkpoint.read(run / "last.pt")
     checkpoint.save(tmp_path / "w.safetensors", {**content, "model": content["ema"]})
-    model = api.load_model(None, tmp_path / "w.safetensors")
+    model = api.load_model(None, tmp_path / "w.safetensors", trust=True)
     assert all(torch.equal(value, content["ema"][key]) for key, value in model.state_dict().items())
 
 

@@ -53,6 +53,7 @@ def test_the_score_file_and_the_pictures(run, capsys):
 def test_slide_and_tta_from_switches(run):
     words = [
         "test",
+        "--trust",
         "none",
         str(run / "out/last.pt"),
         "--out",
@@ -81,7 +82,7 @@ def test_predict_images_folders_and_globs(run, tmp_path):
     for folder, name in (("one", "a.png"), ("one", "b.jpg"), ("two", "a.png")):
         (tmp_path / folder).mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / folder / name), np.full((20, 30, 3), 90, np.uint8))
-    words = ["predict", "none", str(run / "out/best.pt"), str(tmp_path / "one"), str(tmp_path / "t*/a.png")]
+    words = ["predict", "--trust", "none", str(run / "out/best.pt"), str(tmp_path / "one"), str(tmp_path / "t*/a.png")]
     assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     labels = sorted(path.name for path in (tmp_path / "out/labels").iterdir())
     assert len(labels) == 3 and "b.png" in labels

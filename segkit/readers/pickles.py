@@ -161,6 +161,11 @@ LINES = {**dict.fromkeys(b"FILPSVgp", 1), **dict.fromkeys(b"ic", 2)}
 """Opcodes that are followed by lines of text, and how many."""
 
 
+TUPLES, FILLING = frozenset(b"t\x85\x86\x87"), frozenset(b"aseu")
+MOST_TUPLES = 50_000
+"""Tuples without a list or dict filled between them: Python's hash of tuples 150,000 deep ends the process."""
+
+
 def end_of_pickle(content: bytes | mmap, start: int = 0) -> int:
     """Walks over the opcodes of a pickle without running them, and checks the sizes that they ask for.
 
@@ -176,7 +181,7 @@ def end_of_pickle(content: bytes | mmap, start: int = 0) -> int:
     Raises:
         pickle.UnpicklingError: it breaks off, or asks for more than the file has.
     """
-    position, size = start, len(content)
+    position, size, tuples = start, len(content), 0
     fixed, lines = FIXED, LINES
     while position < size:
         code = content[position]
@@ -191,6 +196,12 @@ def end_of_pickle(content: bytes | mmap, start: int = 0) -> int:
                 position += length
                 if position > size:
                     break
+            elif code in TUPLES:
+                tuples += 1
+                if tuples > MOST_TUPLES:
+                    raise pickle.UnpicklingError("it holds tuples in tuples without end")
+            elif code in FILLING:
+                tuples = 0
             elif code == 0x72 and int.from_bytes(content[first:position], "little") > size:  # LONG_BINPUT
                 raise pickle.UnpicklingError("it asks for a memo larger than itself")
         elif code in lines:

@@ -21,7 +21,7 @@ MOST_VALUES = 2_000_000
 """Values of a file at most; what several places share counts for each."""
 
 MOST_LEVELS = 100
-REPEATED = 1 << 20
+REPEATED = 1 << 26
 """Values at most of a tensor that shows one value in several places, and so is larger than what is stored of it."""
 
 

@@ -141,7 +141,7 @@ def test_what_is_unknown_or_damaged_is_said(config, message, write):
 def test_files_of_others(tiny, tmp_path, write, capsys):
     plain = write({"state_dict": {"w": torch.ones(2)}}, "plain.pth")
     assert main(["convert", str(plain), str(tmp_path / "out.pt"), "--from", "ritm"]) == 2
-    assert "plain.pth: does not describe its network as files of RITM" in capsys.readouterr().err
+    assert "plain.pth: does not describe its network, as files of RITM" in capsys.readouterr().err
     (tmp_path / "cut.pth").write_bytes(TINY.read_bytes()[:500_000])
     assert main(["convert", str(tmp_path / "cut.pth"), str(tmp_path / "out.pt"), "--from", "ritm"]) == 2
     assert "cut.pth: is no checkpoint, or was cut off" in capsys.readouterr().err

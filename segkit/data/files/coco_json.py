@@ -110,6 +110,8 @@ def _check_drawable(segmentation: list | dict, height: int, width: int) -> None:
             size = [int(side) for side in size]
             if len(size) != 2 or min(size) < 1 or size[0] * size[1] > limit(MAX_PIXELS):
                 raise ValueError(f"its run-length code has the size {shortened(size, 50)}")
+        if isinstance(counts, str | bytes):
+            counts = _run_lengths(counts)
         if isinstance(counts, list) and (min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]):
             raise ValueError("its run lengths do not add up to the pixels of its size")
         return
@@ -121,6 +123,24 @@ def _check_drawable(segmentation: list | dict, height: int, width: int) -> None:
         length += float(np.abs(np.diff(corners[: len(corners) // 2 * 2].reshape(-1, 2), axis=0)).sum())
         if length > LONGEST_OUTLINE or np.abs(corners).max(initial=0) > 10 * LONGEST_OUTLINE:
             raise ValueError("its corners lie far outside of the image")
+
+
+def _run_lengths(counts: str | bytes) -> list[int]:
+    """The run lengths of a compressed code: groups of 5 bits from low to high, and differences from the fourth on."""
+    digits = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((digits & 32) == 0)
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or not len(ends) or ends[-1] != len(digits) - 1:
+        raise ValueError("its run-length code is damaged")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends - starts + 1
+    if sizes.max() > 7:
+        raise ValueError("its run-length code is damaged")
+    places = np.arange(len(digits)) - np.repeat(starts, sizes)
+    runs = np.add.reduceat((digits & 31) << 5 * places, starts)
+    runs -= np.where(digits[ends] & 16, 1 << 5 * sizes, 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs.tolist()
 
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
