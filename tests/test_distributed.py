@@ -61,7 +61,18 @@ def test_scores_agree_to_the_last_digit(runs):
     path = str(runs / "work_dirs/run1/last.pt")
     for processes in (1, 2):
         torchrun(
-            processes, runs, "test", "none", path, "--split", "val", "--out", f"m{processes}.json", "--device", "cpu"
+            processes,
+            runs,
+            "test",
+            "--trust",
+            "none",
+            path,
+            "--split",
+            "val",
+            "--out",
+            f"m{processes}.json",
+            "--device",
+            "cpu",
         )
     one, two = (json.loads((runs / f"m{n}.json").read_text()) for n in (1, 2))
     one.pop("images_per_second"), two.pop("images_per_second")
@@ -116,7 +127,9 @@ def test_clicks_on_two_processes(tmp_path):
     torchrun(2, tmp_path, "train", "clicks.py", "--device", "cpu")
     path = "work_dirs/clicks/last.pt"
     for n in (1, 2):
-        torchrun(n, tmp_path, "test", "none", path, "--split", "val", "--out", f"{n}.json", "--device", "cpu")
+        torchrun(
+            n, tmp_path, "test", "--trust", "none", path, "--split", "val", "--out", f"{n}.json", "--device", "cpu"
+        )
     one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
     clicks = [[(item["id"], item["clicks"], item["ious"]) for item in scores["items"]] for scores in (one, two)]
     assert clicks[0] == clicks[1] and len(clicks[0]) == 5 and one["NoC@90"] == two["NoC@90"]
