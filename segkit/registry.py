@@ -36,10 +36,12 @@ class Registry:
         kind: the word for errors, such as "head".
         locations: packages or modules that are imported, in alphabetical order with all their sub-packages, at the
             first look-up.
+        base: "module:Class" that classes from outside derive from; "" for any class.
     """
 
-    def __init__(self, kind: str, *locations: str):
+    def __init__(self, kind: str, *locations: str, base: str = ""):
         self.kind = kind
+        self._base = base
         self._locations = locations
         self._classes: dict[str, type] = {}
         self._aliases: dict[str, type] = {}
@@ -75,7 +77,7 @@ class Registry:
             at: config path for the error.
 
         Raises:
-            ConfigError: there is no such class.
+            ConfigError: there is no such class, or one from outside does not derive from the registry's base.
         """
         if not isinstance(name, str):
             raise ConfigError(f"{at} = {name!r}: the type of a {self.kind} must be a name in quotes")
@@ -101,7 +103,14 @@ class Registry:
         if not hasattr(found, attribute):
             source = getattr(found, "__file__", None) or module
             raise ConfigError(f"{at} = '{name}': {source} has no '{attribute}'{did_you_mean(attribute, vars(found))}")
-        return getattr(found, attribute)
+        cls = getattr(found, attribute)
+        if not isinstance(cls, type):
+            raise ConfigError(f"{at} = '{name}': is no class; the type of a {self.kind} must name one")
+        module, _, base = self._base.partition(":")
+        if base and not issubclass(cls, getattr(importlib.import_module(module), base)):
+            way_out = "give it a method __call__" if base == "Callable" else f"derive it from {module}.{base}"
+            raise ConfigError(f"{at} = '{name}': this class is no {self.kind}; {way_out}")
+        return cls
 
     def _load(self) -> None:
         if self._is_loaded:
@@ -129,21 +138,21 @@ class TorchOptimizers(Registry):
                 self._classes[name] = cls
 
 
-MODELS = Registry("model", "segkit.models")
-BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs")
-NECKS = Registry("neck", "segkit.archs")
-HEADS = Registry("head", "segkit.archs")
+MODELS = Registry("model", "segkit.models", base="segkit.models.bases:Network")
+BACKBONES = Registry("backbone", "segkit.backbones", "segkit.archs", base="segkit.models.bases:Backbone")
+NECKS = Registry("neck", "segkit.archs", base="torch.nn:Module")
+HEADS = Registry("head", "segkit.archs", base="segkit.models.bases:Head")
 REFINERS = Registry("refiner", "segkit.refiners")
-LOSSES = Registry("loss", "segkit.losses")
+LOSSES = Registry("loss", "segkit.losses", base="torch.nn:Module")
 WEIGHTINGS = Registry("weighting", "segkit.losses.weighting")
-DATASETS = Registry("data set", "segkit.data")
-TRANSFORMS = Registry("transform", "segkit.data")
-SAMPLERS = Registry("sampler", "segkit.data")
-METRICS = Registry("metric", "segkit.metrics")
-OPTIMIZERS = TorchOptimizers("optimizer")
-SCHEDULES = Registry("schedule", "segkit.engine.schedules")
-HOOKS = Registry("hook", "segkit.engine", "segkit.runners")
-RUNNERS = Registry("runner", "segkit.runners")
+DATASETS = Registry("data set", "segkit.data", base="segkit.data.dataset:Dataset")
+TRANSFORMS = Registry("transform", "segkit.data", base="collections.abc:Callable")
+SAMPLERS = Registry("sampler", "segkit.data", base="segkit.data.samplers:Sampler")
+METRICS = Registry("metric", "segkit.metrics", base="segkit.metrics.base:Metric")
+OPTIMIZERS = TorchOptimizers("optimizer", base="torch.optim:Optimizer")
+SCHEDULES = Registry("schedule", "segkit.engine.schedules", base="segkit.engine.schedules:Schedule")
+HOOKS = Registry("hook", "segkit.engine", "segkit.runners", base="segkit.engine.hooks:Hook")
+RUNNERS = Registry("runner", "segkit.runners", base="segkit.runners.base:Runner")
 
 PARTS_OF_MODEL = ("backbone", "neck", "head", "aux")
 

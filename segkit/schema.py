@@ -120,7 +120,10 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
             problems.append((name, "this section is missing; add it, or name a file of configs/_base_/ in _base_"))
     if problems:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
-        lines = [shortened(f"{at}: {text}") + (f" [{origin(at)}]" if origin(at) else "") for at, text in problems]
+        lines = []
+        for at, text in problems:
+            source = f" [{origin(at)}]" if origin(at) else ""
+            lines.append(shortened(f"{at}{'' if text.startswith('= ') else ':'} {text}") + source)
         if len(lines) > MOST_LINES:
             lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
         raise ConfigError("\n".join(lines))
