@@ -32,6 +32,7 @@ class Call(metaclass=Frozen):
     """
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]):
         object.__setattr__(self, "_function", function)

@@ -30,7 +30,7 @@ class Storage(NamedTuple):
 
     key: str
     dtype: torch.dtype
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody calls here
     view: tuple[int, int] | None
 
 
