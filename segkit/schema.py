@@ -1,23 +1,30 @@
 """The structure of a config: which section belongs to which registry, and a check of it before anything is built."""
 
 import inspect
+import math
+import os
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeAlias
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
 from segkit.files import check_plain, foreign_code, shortened
 from segkit.registry import ConfigError, Registry, did_you_mean
 from segkit.settings import (
+    LEAST,
     ClickInference,
     EvalSettings,
     InferenceSettings,
     InitSettings,
     LoopSettings,
+    RowSettings,
     ScoredSettings,
     TrainSettings,
     TTASettings,
     WarmupSettings,
+    WeightSettings,
     ZoomSettings,
 )
 
@@ -33,6 +40,7 @@ PLAIN: dict[str, type] = {
     "inference.clicks.zoom": ZoomSettings,
     "init": InitSettings,
     "schedule.warmup": WarmupSettings,
+    "losses[].weight": WeightSettings,
 }
 """Sections with a fixed set of keys, by position in the config."""
 
@@ -173,19 +181,25 @@ def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
         return
     if f"{pattern}[]" in TREE:
         if not isinstance(value, list | tuple):
-            problems.append((at, f"expected a list of dict(type=...), got {value!r}"))
+            if at not in dict(problems):
+                problems.append((at, f"expected a list of dict(type=...), got {value!r}"))
             return
         for i, inner in enumerate(value):
             _check_node(inner, f"{at}.{i}", f"{pattern}[]", problems)
         return
     if pattern not in TREE and pattern not in PLAIN:
         return
+    if pattern == "losses[].weight" and not isinstance(value, dict):
+        return
     if not isinstance(value, dict):
         problems.append((at, f"expected dict({'type=...' if pattern in TREE else '...'}), got {value!r}"))
         return
     if pattern in PLAIN:
         _check_keys(value, at, PLAIN[pattern], problems)
+        _check_values(value, at, PLAIN[pattern], problems)
     else:
+        if pattern == "losses[]":
+            _check_values(value, at, RowSettings, problems)
         node = TREE[pattern]
         _check_typed(
             value,
@@ -274,3 +288,44 @@ def _check_keys(
         is_variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and name not in value and not is_variable:
             problems.append((f"{at}.{name}", f"{cls.__name__} needs this argument; it has no default"))
+
+
+def _check_values(value: dict, at: str, cls: type, problems: Problems) -> None:
+    """Compares values with the types of a dataclass's fields, and with the least values of LEAST."""
+    hints = get_type_hints(cls)
+    for key, inner in value.items():
+        if key not in hints:
+            continue
+        choices = get_args(hints[key]) if get_origin(hints[key]) in (Union, UnionType) else (hints[key],)
+        if not any(_is_of(inner, choice) for choice in choices):
+            shown = " or ".join(_shown(choice) for choice in choices)
+            problems.append((f"{at}.{key}", f"= {inner!r}: must be {shown}"))
+        elif isinstance(inner, Real) and inner < LEAST.get(key, -math.inf):
+            problems.append((f"{at}.{key}", f"= {inner!r}: must be {LEAST[key]} or more"))
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value fits a type of segkit.settings; whole floats are no int, a list may stand for a tuple."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real)
+    if hint is str:
+        return isinstance(value, str | os.PathLike)
+    if hint is list or origin in (list, tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, origin or hint)
+
+
+def _shown(hint: Any) -> str:
+    """The word for a type in messages."""
+    if get_origin(hint) is Literal:
+        names = [repr(name) for name in get_args(hint)]
+        return " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", dict: "a dict(...)"}
+    if hint is NoneType:
+        return "None"
+    if get_origin(hint) is tuple and ... not in get_args(hint):
+        return f"{len(get_args(hint))} numbers"
+    return words.get(hint, "a list")

@@ -1,6 +1,26 @@
 """The sections of a config that are not built from a registry, as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+LEAST = {
+    "batch_size": 1,
+    "workers": 0,
+    "prefetch": 1,
+    "steps": 0,
+    "epochs": 0,
+    "accumulate": 1,
+    "clip": 0,
+    "log_every": 0,
+    "eval_every": 0,
+    "save_every": 0,
+    "keep": 0,
+    "warmup": 0,
+    "pad_divisor": 1,
+    "max_clicks": 1,
+    "min_clicks": 0,
+}
+"""Least values of numbers, by key, in whatever section it stands."""
 
 
 @dataclass
@@ -84,7 +104,7 @@ class LoopSettings:
     epochs: int = 0
     accumulate: int = 1
     clip: float = 0.0
-    amp: str = "off"
+    amp: Literal["off", "bf16", "fp16"] = "off"
     ema: float = 0.0
     sync_bn: bool = False
     channels_last: bool = False
@@ -95,7 +115,7 @@ class LoopSettings:
     save_every: int = 500
     keep: int = 0
     monitor: str | None = None
-    better: str | None = None
+    better: Literal["higher", "lower"] | None = None
     deterministic: bool = False
 
 
@@ -116,7 +136,7 @@ class InferenceSettings:
         clicks: of click models, dict of the keys of ClickInference.
     """
 
-    mode: str = "whole"
+    mode: Literal["whole", "slide"] = "whole"
     crop: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     tta: dict | None = None
@@ -187,7 +207,7 @@ class RowSettings:
     on: str | list[str] = "logits"
     target: str | list[str] | None = None
     weight: float | dict = 1.0
-    at: str = "image"
+    at: Literal["image", "native"] = "image"
     name: str | None = None
 
 
