@@ -75,6 +75,8 @@ def train(
         CheckpointError: the checkpoint to go on from cannot be read or does not fit.
         NonFiniteLoss: a loss became NaN or infinite; the message names step and files.
     """
+    if isinstance(hooks, Hook) or not all(isinstance(hook, Hook) for hook in hooks):
+        raise ConfigError(f"hooks = {hooks!r}: must be a list of objects that derive from segkit.engine.hooks.Hook")
     sections = checked(cfg)
     check_sections(sections)
     if resume and from_step is not None:
@@ -115,6 +117,8 @@ def checked(cfg: str | Path | dict, options: Sequence[str] = ()) -> Config:
     """Loads a config where it is a file, and checks it against every constructor that it names."""
     if isinstance(cfg, str | Path):
         loaded = load_config(cfg, tuple(options))
+    elif not isinstance(cfg, dict):
+        raise ConfigError(f"cfg = {cfg!r}: must be a config file or a dict of its sections")
     else:
         loaded = Config(copy.deepcopy(dict(cfg)), getattr(cfg, "file", ""), dict(getattr(cfg, "origins", {})))
         for option in options:
@@ -162,6 +166,12 @@ def evaluate(
     Raises:
         ConfigError, CheckpointError, DataError: as the message says.
     """
+    if not isinstance(model, Network | str | Path):
+        name = type(model).__name__
+        raise ConfigError(f"model = {name}: must be a checkpoint's file or a model, as of load_model or result.model")
+    if split not in ("test", "val"):
+        raise ConfigError(f"split = {split!r}: must be 'test' or 'val'")
+    sets = (sets,) if isinstance(sets, str) else sets
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     dist.start(target)
     try:
@@ -304,7 +314,13 @@ def predict(model: Network, image: np.ndarray, runner: Runner | None = None) -> 
 
     Returns:
         A prediction at the image's size, as numpy arrays: "labels" [H,W], or the instances found.
+
+    Raises:
+        ValueError: the image is no array [H,W,C].
     """
+    if not isinstance(image, np.ndarray) or image.ndim != 3:
+        shown = f"array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"image = {shown}: must be a numpy array [height,width,channels] in 0..255, RGB")
     cfg = getattr(model, "config", None) or {}
     runner = runner or build_runner(cfg)
     meta = Meta(id="image", path="image", size=image.shape[:2])

@@ -193,3 +193,23 @@ def test_instances_is_another_name_of_the_runner():
     from segkit.registry import RUNNERS
 
     assert RUNNERS.get("Instances") is RUNNERS.get("BoxSupervised") and "Instances" not in RUNNERS.names()
+
+
+def test_wrong_arguments_are_named_before_anything_runs(tmp_path):
+    class Count(Hook):
+        pass
+
+    for hooks in ([Count], [3], Count()):
+        with pytest.raises(ConfigError, match=r"^hooks = .*: must be a list of objects that derive from segkit.engine"):
+            api.train(sections(), tmp_path, hooks=hooks)
+    with pytest.raises(ConfigError, match=r"^cfg = 5: must be a config file or a dict of its sections"):
+        api.train(5, tmp_path)
+    with pytest.raises(ConfigError, match=r"^model = dict: must be a checkpoint's file or a model"):
+        api.evaluate({})
+    with pytest.raises(ConfigError, match=r"^split = 'tset': must be 'test' or 'val'"):
+        api.evaluate("best.pt", split="tset")
+    model = api.build_model(sections()["model"]).eval()
+    with pytest.raises(ValueError, match=r"^image = array of shape \(8, 8\): must be a numpy array \[height,width,ch"):
+        api.predict(model, np.zeros((8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"^image = str: must be a numpy array"):
+        api.predict(model, "a.jpg")

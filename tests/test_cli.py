@@ -197,3 +197,8 @@ def test_batch_norm_on_a_single_pixel(run, capsys):
     assert main(["train", edited(run, "bn", change), "--work-dir", str(run / "bn"), "--device", "cpu"]) == 2
     err = capsys.readouterr().err
     assert "train.batch_size = 1" in err and "Traceback" not in err
+
+
+def test_a_class_that_a_list_does_not_hold(capsys):
+    assert main(["config", "--list", "heads", "--show", "PSPhead"]) == 2
+    assert "--show = 'PSPhead': no such head; did you mean 'PSPHead'?" in capsys.readouterr().err

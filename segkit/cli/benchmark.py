@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit benchmark`; returns the exit code."""
     arguments = common.parser("benchmark", __doc__ or "")
-    arguments.add_argument("config", help="a .py or .yaml config file")
+    arguments.add_argument("config", help=common.CONFIG_HELP)
     arguments.add_argument(
         "--size",
         type=int,

@@ -23,7 +23,7 @@ TITLES = ("before", "before, labels", "after", "after, labels")
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit browse`, which writes one PNG and prints its path; returns the exit code."""
     arguments = common.parser("browse", __doc__ or "")
-    arguments.add_argument("config", help="a .py or .yaml config file")
+    arguments.add_argument("config", help=common.CONFIG_HELP)
     arguments.add_argument("--count", type=int, default=8, help="samples, spread evenly over the data set")
     arguments.add_argument("--split", choices=("train", "val", "test"), default="train", help="section of the config")
     arguments.add_argument("--out", default="browse.png", help="the picture's file")

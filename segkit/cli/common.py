@@ -11,6 +11,9 @@ from segkit.registry import ConfigError
 from segkit.schema import check
 
 CONFIG_SUFFIXES = (".py", ".yaml", ".yml")
+
+CONFIG_HELP = "a .py or .yaml config file, or segkit:NAME for one of segkit's own"
+"""Help of the argument that names a config."""
 MOST_LISTED = 20
 """Files that a list of failures names."""
 

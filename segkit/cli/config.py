@@ -33,7 +33,7 @@ LISTS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit config`; returns the exit code."""
     arguments = common.parser("config", __doc__ or "")
-    arguments.add_argument("config", nargs="?", help="a config file")
+    arguments.add_argument("config", nargs="?", help=common.CONFIG_HELP)
     arguments.add_argument("--list", choices=sorted(LISTS), help="the classes of one kind, a line each")
     arguments.add_argument("--show", metavar="NAME", help="with --list: arguments and documentation of one class")
     arguments.add_argument("--no-defaults", action="store_true", help="leave out default values")
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _config(args: argparse.Namespace) -> int:
     if args.list:
-        print(describe(LISTS[args.list].get(args.show)) if args.show else listing(LISTS[args.list]))
+        print(describe(LISTS[args.list].get(args.show, "--show")) if args.show else listing(LISTS[args.list]))
         return 0
     if not args.config:
         raise reg.ConfigError(f"give a config file, or --list with one of {', '.join(sorted(LISTS))}")

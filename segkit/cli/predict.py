@@ -18,6 +18,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit predict`; returns the exit code."""
     arguments = common.parser("predict", __doc__ or "")
+    arguments.usage = "segkit predict CHECKPOINT PATH... --out DIR [options]"
     arguments.add_argument(
         "words", nargs="+", metavar="CHECKPOINT PATH...", help="the checkpoint, then images, folders and globs"
     )

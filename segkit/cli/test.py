@@ -10,6 +10,7 @@ from segkit.registry import ConfigError
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit test`; returns the exit code."""
     arguments = common.parser("test", __doc__ or "")
+    arguments.usage = "segkit test CHECKPOINT [options]"
     arguments.add_argument(
         "checkpoint", nargs="+", metavar="CHECKPOINT", help="also CONFIG CHECKPOINT, mmsegmentation's order"
     )

@@ -13,7 +13,7 @@ from segkit.cli import common
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit train`; returns the exit code, 130 after Ctrl-C."""
     arguments = common.parser("train", __doc__ or "")
-    arguments.add_argument("config", help="a .py or .yaml config file, or segkit:NAME for one of segkit's own")
+    arguments.add_argument("config", help=common.CONFIG_HELP)
     arguments.add_argument("--work-dir", help="the run's folder; default work_dirs/<config name>")
     arguments.add_argument(
         "--resume",

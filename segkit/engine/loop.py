@@ -129,7 +129,9 @@ class Loop:
         self.stop_request = StopRequest()
         self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
-            raise ConfigError(f"--from-step {stage}: this run has the steps 0 to {len(self.stages) - 1}")
+            last = len(self.stages) - 1
+            way_out = f"this run has the steps 0 to {last}" if last else "this run has no class steps; leave it out"
+            raise ConfigError(f"--from-step {stage}: {way_out}")
         self.begin(self.stages[stage])
 
     def begin(self, stage: Stage) -> None:

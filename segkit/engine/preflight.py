@@ -128,7 +128,9 @@ def _overrides(cfg: dict, runner: "Runner", datasets: DataSets, stage: int | Non
     number = runner.first_stage if stage is None else stage
     stages = runner.stages(cfg, datasets)
     if not 0 <= number < len(stages):
-        raise ConfigError(f"--from-step {number}: this run has the steps 0 to {len(stages) - 1}")
+        last = len(stages) - 1
+        way_out = f"this run has the steps 0 to {last}" if last else "this run has no class steps; leave it out"
+        raise ConfigError(f"--from-step {number}: {way_out}")
     if stage is None and not resumes:
         runner.check_start(cfg)
     return stages[number].overrides

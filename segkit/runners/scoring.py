@@ -88,7 +88,9 @@ def chosen_sets(sections: dict[str, dict], names: Sequence[str]) -> dict[str, di
     """Returns the test sets of these names, all without names; ConfigError for a name that the config does not have."""
     for name in names:
         if name not in sections:
-            raise ConfigError(f"--sets {name}: the config names {', '.join(filter(None, sections)) or 'no sets'}")
+            known = list(filter(None, sections))
+            way_out = f"the config names {', '.join(known)}" if known else "the config names no sets; leave it out"
+            raise ConfigError(f"--sets {name}: {way_out}")
     return {name: section for name, section in sections.items() if not names or name in names}
 
 

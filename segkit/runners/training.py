@@ -1,7 +1,7 @@
 """One training from the checked config to its result: data check, hooks, checkpoint to go on from, head of the log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class TrainResult:
     is_finished: bool
     best: float | None
     monitor: str | None
-    model: Network
+    model: Network = field(repr=False)
 
     @property
     def last_checkpoint(self) -> Path:

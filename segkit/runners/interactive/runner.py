@@ -109,7 +109,7 @@ class Interactive(Runner):
         if "mask" not in batch:
             raise ConfigError(
                 "a click model needs clicks, which follow from the true mask, and this image has none: use "
-                "segkit.api.click_predictor(model), then set_image(image) and click(y, x)"
+                "segkit.click_predictor(model), then set_image(image) and click(y, x)"
             )
         settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
