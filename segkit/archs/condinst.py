@@ -15,7 +15,7 @@ from segkit.archs._dense_layers import Unit, plain
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
-from segkit.ops.instances.fcos import Places, assign_places, boxes_at, places_of
+from segkit.ops.instances.fcos import Places, assign_places, boxes_at, flatten_levels, places_of
 from segkit.ops.instances.query_results import at_original
 from segkit.ops.resizing import aligned_bilinear
 from segkit.registry import HEADS
@@ -173,7 +173,7 @@ class CondInstHead(InstanceHead):
             "objects", a list with the chosen places' objects of each image, int64, as indices into its boxes.
         """
         places = self.places(outputs)
-        flat = {name: _flat(_maps(outputs, name)) for name in ("categories", "centerness", "controllers")}
+        flat = {name: flatten_levels(_maps(outputs, name)) for name in ("categories", "centerness", "controllers")}
         with torch.no_grad():
             quality = flat["categories"].sigmoid().amax(2) * flat["centerness"][:, :, 0].sigmoid()
         logits, objects = [], []
@@ -218,7 +218,7 @@ class CondInstHead(InstanceHead):
         size = (input_height, input_width)
         counts = [height * width for height, width in sizes_of(_maps(outputs, "categories"))]
         names = ("categories", "distances", "centerness", "controllers")
-        flat = {name: _flat(_maps(outputs, name)) for name in names}
+        flat = {name: flatten_levels(_maps(outputs, name)) for name in names}
         found = []
         for i, image_meta in enumerate(meta):
             scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), counts)
@@ -264,11 +264,6 @@ def _tower(in_channels: int, channels: int, *, depth: int, groups: int) -> nn.Se
 def _maps(outputs: Outputs, name: str) -> list[Tensor]:
     """Reads an output that is a list of one map per feature level."""
     return cast(list[Tensor], outputs[name])
-
-
-def _flat(maps: list[Tensor]) -> Tensor:
-    """Flattens and joins maps, float [B,C,h_i,w_i], to float32 [B,N,C]."""
-    return torch.cat([x.float().flatten(2) for x in maps], 2).transpose(1, 2)
 
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:

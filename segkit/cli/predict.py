@@ -25,9 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--config", help="a config file; default: the config inside the checkpoint")
     arguments.add_argument(
         "--out",
-        required=True,
+        default="predictions",
         metavar="DIR",
-        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json; NAME keeps the folder's tree",
+        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json; NAME keeps the folder's tree; "
+        "default predictions",
     )
     arguments.add_argument(
         "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"

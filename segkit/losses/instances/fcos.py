@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.losses.base import Loss
-from segkit.ops.averaging import full_precision
-from segkit.ops.instances.fcos import STRIDES, assign_places, centerness, places_of
+from segkit.ops.instances.fcos import STRIDES, assign_places, centerness, flatten_levels, places_of
 from segkit.ops.instances.focal import sigmoid_focal_sum
 from segkit.registry import LOSSES
 
@@ -57,7 +56,7 @@ class FCOS(Loss):
             float32 [] each: category, box, centerness; the last two are 0 with a graph where there is no object.
         """
         sizes = [(level.shape[2], level.shape[3]) for level in categories]
-        classes, found, central = _flat(categories), _flat(distances), _flat(centers)
+        classes, found, central = flatten_levels(categories), flatten_levels(distances), flatten_levels(centers)
         locations = places_of(sizes, self.strides, classes.device)
         assigned = [assign_places(locations, corners.to(classes.device), radius=self.radius) for corners in boxes]
         targets = [_labels(image.objects, known, classes.shape[2]) for image, known in zip(assigned, labels)]
@@ -97,8 +96,3 @@ def _labels(objects: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     if not len(labels):
         return torch.full_like(objects, num_classes)
     return torch.where(objects < 0, num_classes, labels.to(objects.device)[objects.clamp_min(0)])
-
-
-def _flat(maps: list[Tensor]) -> Tensor:
-    """Maps [B,C,h,w] as one float32 [B,N,C]."""
-    return torch.cat([full_precision(x).flatten(2) for x in maps], 2).transpose(1, 2)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segkit.ops.averaging import full_precision
+
 STRIDES = (8, 16, 32, 64, 128)
 """Pixels per cell of the five levels of the paper."""
 
@@ -122,3 +124,15 @@ def centerness(distances: Tensor) -> Tensor:
     """
     across, down = distances[:, ::2], distances[:, 1::2]
     return (across.amin(1) / across.amax(1) * (down.amin(1) / down.amax(1))).sqrt()
+
+
+def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
+    """Flattens the maps of all levels and concatenates them.
+
+    Args:
+        maps: float [B,C,h_i,w_i] of each level.
+
+    Returns:
+        float32 [B,N,C], N positions in the order of levels, then rows.
+    """
+    return torch.cat([full_precision(x).flatten(2) for x in maps], 2).transpose(1, 2)
