@@ -70,8 +70,9 @@ def stopping_softly(loop: "Loop", request: StopRequest) -> Iterator[None]:
 
     In a run of one process the second one of a kind does what it does without segkit: Ctrl-C raises, the others end the
     process. Under torchrun, which passes signals on that the processes may have got already, all further ones are
-    ignored; it kills what still runs 30 seconds later. Signals that were ignored before (nohup) stay so, and threads
-    other than the main one are left to their owner.
+    ignored; it kills what still runs 30 seconds later. SIGHUP stays ignored under nohup; a shell that starts a run in the
+    background has Ctrl-C ignored, and a SIGINT that is sent to the run all the same ends it. Threads other than the main
+    one are left to their owner.
     """
 
     def stop(number: int, frame: Any) -> None:
@@ -82,11 +83,12 @@ def stopping_softly(loop: "Loop", request: StopRequest) -> Iterator[None]:
             signal.signal(number, previous[number])
 
     previous: dict[int, Any] = {}
-    numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
     with contextlib.suppress(ValueError):  # not the main thread
-        for number in numbers:
-            handler = signal.getsignal(number)
-            if handler is not None and handler != signal.SIG_IGN:
+        for name in STOPPING:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP and no SIGUSR1
+            handler = None if number is None else signal.getsignal(number)
+            is_nohup = name == "SIGHUP" and handler == signal.SIG_IGN
+            if number is not None and handler is not None and not is_nohup:
                 previous[number] = handler
                 signal.signal(number, stop)
     try:
