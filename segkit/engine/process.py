@@ -70,9 +70,9 @@ def stopping_softly(loop: "Loop", request: StopRequest) -> Iterator[None]:
 
     In a run of one process the second one of a kind does what it does without segkit: Ctrl-C raises, the others end the
     process. Under torchrun, which passes signals on that the processes may have got already, all further ones are
-    ignored; it kills what still runs 30 seconds later. SIGHUP stays ignored under nohup; a shell that starts a run in the
-    background has Ctrl-C ignored, and a SIGINT that is sent to the run all the same ends it. Threads other than the main
-    one are left to their owner.
+    ignored; it kills what still runs 30 seconds later. SIGHUP stays ignored under nohup. A shell that starts a run in
+    the background has Ctrl-C ignored, and a SIGINT that is sent to the run all the same ends it. Threads other than
+    the main one are left to their owner.
     """
 
     def stop(number: int, frame: Any) -> None:

@@ -21,6 +21,9 @@ from segkit.readers.torch_values import DTYPES, STAND_INS, STORAGES, Dtype, Stor
 MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a file of torch before 1.6."""
 
+SMALL, SMALL_PARTS = 1 << 20, 8
+"""Parts of an archive that tell whether it has checksums: most bytes of one, and how many are looked at."""
+
 DAMAGED = "is no checkpoint, or was cut off while it was written; copy or download it again"
 
 
@@ -126,15 +129,17 @@ def _read_zip(file: BinaryIO, path: str | Path, lenient: bool) -> Any:
     if len(mains) != 1:
         raise DataError(f"{path}: is a zip archive, but no checkpoint; give a file of torch.save")
     root = mains[0].removesuffix("data.pkl")
-    if f"{root}byteorder" in members and _bytes(file, members[f"{root}byteorder"]) != sys.byteorder.encode():
+    has_sums = _has_sums(file, listed)
+    order = members.get(f"{root}byteorder")
+    if order is not None and _bytes(file, order, has_sums) != sys.byteorder.encode():
         raise DataError(f"{path}: was written on a machine of another byte order; save it on one like this")
-    values, storages = _load(_bytes(file, members[mains[0]]), path, lenient)
+    values, storages = _load(_bytes(file, members[mains[0]], has_sums), path, lenient)
     tensors = {}
     for key, storage in storages.items():
         member = members[f"{root}data/{key}"]
         if member.file_size != storage.count * storage.dtype.itemsize:
             raise ValueError(f"storage {key} has {member.file_size} bytes for {storage.count} values")
-        tensors[key] = _numbers(file, member).view(storage.dtype)
+        tensors[key] = _numbers(file, member, has_sums).view(storage.dtype)
     return finished(values, tensors)
 
 
@@ -147,23 +152,33 @@ def _seek(file: BinaryIO, member: zipfile.ZipInfo) -> None:
     file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
 
 
-def _bytes(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
+def _has_sums(file: BinaryIO, members: list[zipfile.ZipInfo]) -> bool:
+    """Whether the archive was written with checksums. torch leaves them out on request: then no small part has its own."""
+    small = [member for member in members if 0 < member.file_size <= SMALL]
+    return not small or any(zlib.crc32(_content(file, member)) == member.CRC for member in small[:SMALL_PARTS])
+
+
+def _content(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
     _seek(file, member)
-    content = file.read(member.file_size)
-    _check_sum(content, member)
+    return file.read(member.file_size)
+
+
+def _bytes(file: BinaryIO, member: zipfile.ZipInfo, has_sums: bool) -> bytes:
+    content = _content(file, member)
+    _check_sum(content, member, has_sums)
     return content
 
 
-def _numbers(file: BinaryIO, member: zipfile.ZipInfo) -> Tensor:
+def _numbers(file: BinaryIO, member: zipfile.ZipInfo, has_sums: bool) -> Tensor:
     _seek(file, member)
     numbers = torch.empty(member.file_size, dtype=torch.uint8)
     _fill(file, numbers)
-    _check_sum(numbers.numpy().data, member)
+    _check_sum(numbers.numpy().data, member, has_sums)
     return numbers
 
 
-def _check_sum(content: bytes | memoryview, member: zipfile.ZipInfo) -> None:
-    if len(content) != member.file_size or zlib.crc32(content) != member.CRC:
+def _check_sum(content: bytes | memoryview, member: zipfile.ZipInfo, has_sums: bool) -> None:
+    if len(content) != member.file_size or (has_sums and zlib.crc32(content) != member.CRC):
         raise ValueError(f"part {shortened(member.filename, 60)} is damaged")
 
 

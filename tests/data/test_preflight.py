@@ -50,7 +50,7 @@ def test_everything_wrong_is_collected(tmp_path):
     report = check_dataset(data, 2)
     assert not report.is_ok and len(report.errors) == 4
     text = "\n".join(report.errors)
-    assert "000.png: the file breaks off" in text
+    assert "000.png: cannot be decoded: a damaged" in text
     assert "004.png: mask of 3x3 pixels" in text
     assert "001.png: label 7" in text and "(2 of 5 masks read)" in text and "label_map" in text
     assert "003.png: label 9" in text

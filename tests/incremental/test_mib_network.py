@@ -242,5 +242,5 @@ def test_pretrained_weights_are_converted(tmp_path):
     assert plain.mod1.bn1.weight.tolist() == [-0.5] * 64
     with pytest.raises(ConfigError, match=r"backbone.depth = 20: must be one of 18, 34"):
         ABNResNet(20)
-    with pytest.raises(ConfigError, match="give the file's path"):
+    with pytest.raises(ConfigError, match="give the path of a file"):
         ABNResNet(18, pretrained=True)

@@ -13,6 +13,7 @@ from segkit.criterion import build_criterion
 from segkit.data.instances.shapes import ShapesInstances
 from segkit.engine.hooks import Checkpoint, Log
 from segkit.engine.loop import Loop
+from segkit.models.bases import InstanceHead
 from segkit.registry import ConfigError, build_model
 from segkit.runners.instances.growth import write_sheet
 from segkit.runners.instances.runner import BoxSupervised, as_prediction, padded_masks, with_padding, without_crowds
@@ -243,7 +244,7 @@ def test_padding_has_the_color_asked_for_and_losses_see_black():
 
     class Network(torch.nn.Module):
         mean = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
-        head = torch.nn.Identity()
+        head = InstanceHead()
 
         def forward(self, image):
             seen["image"] = image

@@ -7,6 +7,7 @@ import pytest
 
 from segkit.cli import predict, test, train
 from segkit.config import dump
+from segkit.files import DataError
 from segkit.registry import ConfigError
 from segkit.runners.instances.tables import instance_tables
 from segkit.runners.instances.writer import InstanceWriter
@@ -76,7 +77,7 @@ def test_annotations_that_do_not_fit(tmp_path):
     writer = InstanceWriter(tmp_path, ("cat",), annotations=file)
     with pytest.raises(ConfigError, match="the checkpoint does not name its classes"):
         InstanceWriter(tmp_path, (), annotations=file)
-    with pytest.raises(ConfigError, match="list no image of this name"):
+    with pytest.raises(DataError, match="list no image of this name"):
         image = np.zeros((4, 4, 3), np.uint8)
         writer.add(tmp_path / "one.png", "one", image, dict(masks=[], scores=[], labels=[], boxes=[]))
     file.write_text(json.dumps(dict(images=[dict(id=7)], categories=[dict(id=1, name="cat")])))

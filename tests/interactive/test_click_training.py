@@ -63,9 +63,12 @@ def test_rounds_add_a_click_each_and_leave_no_trace_in_statistics():
 
 def test_each_batch_draws_its_rounds_uniformly(monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        Interactive, "_rounds", lambda self, m, pair, clicks, law: (drawn.append(law[0]), (clicks, pair[0]))[1]
-    )
+
+    def note(self, model, batch, *, rounds, generator):
+        drawn.append(rounds)
+        return batch["clicks"], batch["image"]
+
+    monkeypatch.setattr(Interactive, "_rounds", note)
     runner, data = Interactive(iterations=3), batch()
     for seed in range(400):
         runner.forward(lambda *inputs: {}, data, np.random.default_rng(seed))
@@ -170,7 +173,7 @@ def test_a_run_broken_off_goes_on_bit_for_bit(tmp_path):
         loop_of(tmp_path / "b", Kill()).fit()
     again = loop_of(tmp_path / "b")
     again.load_state_dict(checkpoint.read(tmp_path / "b/last.pt"), "last.pt")
-    assert again.step == 2
+    assert again.step == 3  # an interrupted run saves the last whole step
     again.fit()
     ours, theirs = again.raw_model.state_dict(), whole.raw_model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -144,7 +144,7 @@ def test_files_of_others(tiny, tmp_path, write, capsys):
     assert "plain.pth: does not describe its network, as files of RITM" in capsys.readouterr().err
     (tmp_path / "cut.pth").write_bytes(TINY.read_bytes()[:500_000])
     assert main(["convert", str(tmp_path / "cut.pth"), str(tmp_path / "out.pt"), "--from", "ritm"]) == 2
-    assert "cut.pth: is no checkpoint, or was cut off" in capsys.readouterr().err
+    assert "cut.pth: is damaged, it was cut off" in capsys.readouterr().err
     other = write(
         tiny
         | {
