@@ -166,11 +166,7 @@ def evaluate(
     Raises:
         ConfigError, CheckpointError, DataError: as the message says.
     """
-    if not isinstance(model, Network | str | Path):
-        name = type(model).__name__
-        raise ConfigError(f"model = {name}: must be a checkpoint's file or a model, as of load_model or result.model")
-    if split not in ("test", "val"):
-        raise ConfigError(f"split = {split!r}: must be 'test' or 'val'")
+    _check_request(model, split)
     sets = (sets,) if isinstance(sets, str) else sets
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     dist.start(target)
@@ -200,6 +196,14 @@ def evaluate(
         return scores
     finally:
         dist.stop()
+
+
+def _check_request(model: object, split: str) -> None:
+    if not isinstance(model, Network | str | Path):
+        name = type(model).__name__
+        raise ConfigError(f"model = {name}: must be a checkpoint's file or a model, as of load_model or result.model")
+    if split not in ("test", "val"):
+        raise ConfigError(f"split = {split!r}: must be 'test' or 'val'")
 
 
 def load_model(

@@ -23,7 +23,7 @@ from segkit.schema import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "benchmarks/results.md"]
-PROGRAMS = ("segkit", "torchrun", "srun", "make", "pip", "python", "pytest", "export")
+PROGRAMS = ("segkit", "torchrun", "srun", "make", "pip", "python", "pytest", "export", "if")
 """What a line of a shell block, or a piece of code in a sentence, may begin with to be a command."""
 
 
@@ -160,7 +160,7 @@ def parse_torchrun(words: list[str]) -> None:
 
     args = get_args_parser().parse_args(words)
     assert args.module and args.training_script == "segkit.cli.main", words
-    parse_segkit(args.training_script_args)
+    parse_segkit([word for word in args.training_script_args if not word.startswith("$")])  # a variable with options
 
 
 def find_targets(words: list[str]) -> None:
@@ -204,6 +204,7 @@ PARSERS: dict[str, Callable[[list[str]], None]] = {
     "python": find_script,
     "pytest": find_tests,
     "export": lambda rest: None,
+    "if": lambda rest: None,
 }
 assert set(PARSERS) == set(PROGRAMS)
 

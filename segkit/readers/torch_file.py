@@ -153,7 +153,7 @@ def _seek(file: BinaryIO, member: zipfile.ZipInfo) -> None:
 
 
 def _has_sums(file: BinaryIO, members: list[zipfile.ZipInfo]) -> bool:
-    """Whether the archive was written with checksums. torch leaves them out on request: then no small part has its own."""
+    """Whether the archive was written with checksums; torch leaves them out on request, and then none fits."""
     small = [member for member in members if 0 < member.file_size <= SMALL]
     return not small or any(zlib.crc32(_content(file, member)) == member.CRC for member in small[:SMALL_PARTS])
 
