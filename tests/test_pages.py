@@ -49,6 +49,7 @@ NOT_RUN = {
     ("docs/training.md", "segkit"): "placeholders for files",
     ("docs/training.md", "torchrun"): "needs four GPUs",
     ("docs/training.md", "srun"): "needs a cluster",
+    ("docs/training.md", "if"): "a condition of the shell in a cluster's script",
     ("docs/training.md", "export"): "needs a cluster",
     ("docs/results.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/box_supervised.md", "segkit convert"): "needs the published file",
