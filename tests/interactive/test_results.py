@@ -267,7 +267,7 @@ def test_a_real_model_from_its_clicks_to_pictures_and_back(tmp_path, capsys):
     capsys.readouterr()
     cv2.imwrite(str(tmp_path / "image.png"), Squares().image(0))
     assert main(["predict", *words, str(tmp_path / "image.png"), "--out", str(tmp_path / "labels")]) == 2
-    assert "use segkit.api.click_predictor" in capsys.readouterr().err
+    assert "use segkit.click_predictor" in capsys.readouterr().err
 
 
 class OneTerm(torch.nn.Module):
