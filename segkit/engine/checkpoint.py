@@ -95,7 +95,7 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return _checked(_read_safetensors(path), path)
-        content = read_torch(path)
+        content = read_torch(path, is_verified=True)  # by damage()
         official = read_official(content)
     except UnknownObject as error:
         raise UnknownObjects(

@@ -70,12 +70,13 @@ class _TorchUnpickler(InertUnpickler):
         return root._replace(view=(offset, size))
 
 
-def read_torch(path: str | Path, *, lenient: bool = False) -> Any:
+def read_torch(path: str | Path, *, lenient: bool = False, is_verified: bool = False) -> Any:
     """Reads a file of torch.save.
 
     Args:
         path: the file.
         lenient: objects of unknown classes are left out, which otherwise are an error.
+        is_verified: whether the caller has compared all parts with their checksums; then it is not done again.
 
     Returns:
         Its tensors, on the CPU, in dicts, lists and tuples, with texts and numbers. Unknown objects are Unknown().
@@ -90,7 +91,9 @@ def read_torch(path: str | Path, *, lenient: bool = False) -> Any:
         if start[257:262] == b"ustar":
             raise DataError(f"{path}: is a tar archive of torch before 0.2, which is not read; save it with torch 1.6")
         try:
-            return (_read_zip if start.startswith(b"PK\x03\x04") else _read_legacy)(file, path, lenient)
+            if start.startswith(b"PK\x03\x04"):
+                return _read_zip(file, path, lenient=lenient, is_verified=is_verified)
+            return _read_legacy(file, path, lenient)
         except DataError:
             raise
         except MemoryError as error:
@@ -110,7 +113,7 @@ def _load(content: bytes, path: str | Path, lenient: bool) -> tuple[Any, dict[st
         raise
 
 
-def _read_zip(file: BinaryIO, path: str | Path, lenient: bool) -> Any:
+def _read_zip(file: BinaryIO, path: str | Path, *, lenient: bool, is_verified: bool) -> Any:
     archive = zipfile.ZipFile(file)
     listed = archive.infolist()
     members = {member.filename: member for member in listed}
@@ -129,7 +132,7 @@ def _read_zip(file: BinaryIO, path: str | Path, lenient: bool) -> Any:
     if len(mains) != 1:
         raise DataError(f"{path}: is a zip archive, but no checkpoint; give a file of torch.save")
     root = mains[0].removesuffix("data.pkl")
-    has_sums = _has_sums(file, listed)
+    has_sums = not is_verified and _has_sums(file, listed)
     order = members.get(f"{root}byteorder")
     if order is not None and _bytes(file, order, has_sums) != sys.byteorder.encode():
         raise DataError(f"{path}: was written on a machine of another byte order; save it on one like this")
