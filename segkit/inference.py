@@ -164,6 +164,11 @@ def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
 
 
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size, which is one number for a square."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
 def build_score(model: Network, settings: InferenceSettings) -> Score:
     """Builds the inference that section `inference` of a config describes.
 
@@ -182,7 +187,7 @@ def build_score(model: Network, settings: InferenceSettings) -> Score:
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
-        predict = slide(predict, settings.crop, stride=settings.stride)
+        predict = slide(predict, _sides(settings.crop), stride=_sides(settings.stride))
     elif settings.mode != "whole":
         raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
     if settings.pad_divisor > 1:

@@ -1,19 +1,15 @@
 """The structure of a config: which section belongs to which registry, and a check of it before anything is built."""
 
 import inspect
-import math
-import os
-from collections.abc import Iterable
-from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, TypeAlias
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
+from segkit.constraints.check import Fault, annotations, fault
 from segkit.files import check_plain, foreign_code, shortened
 from segkit.registry import ConfigError, Registry, did_you_mean
 from segkit.settings import (
-    LEAST,
     ClickInference,
     EvalSettings,
     InferenceSettings,
@@ -97,6 +93,9 @@ DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
 
 GROUP_KEYS = ("match", "kind", "lr", "decay")
 """Keys of a row of optimizer.groups."""
+
+CLASS_WEIGHTS = ("class_weight", "alpha")
+"""Arguments of losses that may be the name of a law in a config; the training replaces it by one number per class."""
 
 MOST_LINES = 100
 """Problems that a message lists."""
@@ -196,10 +195,10 @@ def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
         return
     if pattern in PLAIN:
         _check_keys(value, at, PLAIN[pattern], problems)
-        _check_values(value, at, PLAIN[pattern], problems)
+        _check_values(value, at, PLAIN[pattern], (), problems)
     else:
         if pattern == "losses[]":
-            _check_values(value, at, RowSettings, problems)
+            _check_values(value, at, RowSettings, (), problems)
         node = TREE[pattern]
         _check_typed(
             value,
@@ -244,12 +243,15 @@ def _check_typed(
             problems.append((f"{at}.{key}", "segkit sets this itself; remove it"))
     kwargs = {k: v for k, v in value.items() if k != "type" and k not in supplied and k not in extra}
     _check_keys(kwargs, at, cls, problems, supplied=supplied, extra=extra)
+    inner_configs = getattr(cls, "parts", {}) | getattr(cls, "configs", {})
+    laws = [key for key in CLASS_WEIGHTS if registry is reg.LOSSES and isinstance(kwargs.get(key), str)]
+    _check_values(kwargs, at, cls, [*inner_configs, *laws], problems)
     for row in value.get("groups", ()) if "groups" in extra else ():
         for key in row:
             if key not in GROUP_KEYS:
                 problems.append((f"{at}.groups", f"no such key '{key}'{did_you_mean(key, GROUP_KEYS)}"))
     # `parts` are built with the object, `configs` stay as they are for it to use later
-    for key, inner_registry in (getattr(cls, "parts", {}) | getattr(cls, "configs", {})).items():
+    for key, inner_registry in inner_configs.items():
         _check_part(kwargs.get(key), f"{at}.{key}", inner_registry, problems)
 
 
@@ -290,42 +292,23 @@ def _check_keys(
             problems.append((f"{at}.{name}", f"{cls.__name__} needs this argument; it has no default"))
 
 
-def _check_values(value: dict, at: str, cls: type, problems: Problems) -> None:
-    """Compares values with the types of a dataclass's fields, and with the least values of LEAST."""
-    hints = get_type_hints(cls)
+def _check_values(value: dict, at: str, cls: type, skipped: Collection[str], problems: Problems) -> None:
+    """Compares values with the annotations of a dataclass or constructor; skipped: keys of which others know."""
+    hints = annotations(cls)
     for key, inner in value.items():
-        if key not in hints:
+        if key in skipped or key not in hints:
             continue
-        choices = get_args(hints[key]) if get_origin(hints[key]) in (Union, UnionType) else (hints[key],)
-        if not any(_is_of(inner, choice) for choice in choices):
-            shown = " or ".join(_shown(choice) for choice in choices)
-            problems.append((f"{at}.{key}", f"= {inner!r}: must be {shown}"))
-        elif isinstance(inner, Real) and inner < LEAST.get(key, -math.inf):
-            problems.append((f"{at}.{key}", f"= {inner!r}: must be {LEAST[key]} or more"))
+        found = fault(inner, hints[key])
+        if found is not None:
+            problems.append((f"{at}.{key}{found.path}", f"= {found.value!r}: must be {found.needs}{_remedy(found)}"))
 
 
-def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value fits a type of segkit.settings; whole floats are no int, a list may stand for a tuple."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return isinstance(value, str) and value in get_args(hint)
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real)
-    if hint is str:
-        return isinstance(value, str | os.PathLike)
-    if hint is list or origin in (list, tuple):
-        return isinstance(value, list | tuple)
-    return isinstance(value, origin or hint)
-
-
-def _shown(hint: Any) -> str:
-    """The word for a type in messages."""
-    if get_origin(hint) is Literal:
-        names = [repr(name) for name in get_args(hint)]
-        return " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
-    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", dict: "a dict(...)"}
-    if hint is NoneType:
-        return "None"
-    if get_origin(hint) is tuple and ... not in get_args(hint):
-        return f"{len(get_args(hint))} numbers"
-    return words.get(hint, "a list")
+def _remedy(found: Fault) -> str:
+    """What to do about a number that is written as text, the commonest fault."""
+    if isinstance(found.value, str) and "number" in found.needs:
+        try:
+            float(found.value)
+        except ValueError:
+            return ""
+        return "; write it without quotes"
+    return ""

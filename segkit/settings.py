@@ -1,26 +1,20 @@
 """The sections of a config that are not built from a registry, as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-LEAST = {
-    "batch_size": 1,
-    "workers": 0,
-    "prefetch": 1,
-    "steps": 0,
-    "epochs": 0,
-    "accumulate": 1,
-    "clip": 0,
-    "log_every": 0,
-    "eval_every": 0,
-    "save_every": 0,
-    "keep": 0,
-    "warmup": 0,
-    "pad_divisor": 1,
-    "max_clicks": 1,
-    "min_clicks": 0,
-}
-"""Least values of numbers, by key, in whatever section it stands."""
+from segkit.constraints.named import (
+    Decay,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Scale,
+    Seed,
+    Size,
+)
 
 
 @dataclass
@@ -37,11 +31,11 @@ class TrainSettings:
     """
 
     dataset: dict
-    transforms: list = field(default_factory=list)
-    batch_size: int = 4
-    workers: int = 2
+    transforms: list[dict] = field(default_factory=list)
+    batch_size: PositiveInt = 4
+    workers: NonNegativeInt = 2
     sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
-    prefetch: int = 2
+    prefetch: PositiveInt = 2
 
 
 @dataclass
@@ -56,9 +50,9 @@ class EvalSettings:
     """
 
     dataset: dict
-    transforms: list = field(default_factory=list)
-    batch_size: int = 1
-    workers: int = 2
+    transforms: list[dict] = field(default_factory=list)
+    batch_size: PositiveInt = 1
+    workers: NonNegativeInt = 2
 
 
 @dataclass
@@ -100,20 +94,20 @@ class LoopSettings:
             without them two runs on a GPU differ in the last digits.
     """
 
-    steps: int = 0
-    epochs: int = 0
-    accumulate: int = 1
-    clip: float = 0.0
+    steps: NonNegativeInt = 0
+    epochs: NonNegativeInt = 0
+    accumulate: PositiveInt = 1
+    clip: NonNegativeFloat = 0.0
     amp: Literal["off", "bf16", "fp16"] = "off"
-    ema: float = 0.0
+    ema: Decay = 0.0
     sync_bn: bool = False
     channels_last: bool = False
     compile: bool = False
-    seed: int = 0
-    log_every: int = 50
-    eval_every: int = 0
-    save_every: int = 500
-    keep: int = 0
+    seed: Seed = 0
+    log_every: NonNegativeInt = 50
+    eval_every: NonNegativeInt = 0
+    save_every: NonNegativeInt = 500
+    keep: NonNegativeInt = 0
     monitor: str | None = None
     better: Literal["higher", "lower"] | None = None
     deterministic: bool = False
@@ -137,13 +131,13 @@ class InferenceSettings:
     """
 
     mode: Literal["whole", "slide"] = "whole"
-    crop: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
+    crop: Size | None = None
+    stride: Size | None = None
     tta: dict | None = None
-    threshold: float = 0.5
-    pad_divisor: int = 1
+    threshold: Fraction = 0.5
+    pad_divisor: PositiveInt = 1
     fold_norms: bool = False
-    refiners: list = field(default_factory=list)
+    refiners: list[dict] = field(default_factory=list)
     clicks: dict = field(default_factory=dict)
 
 
@@ -156,7 +150,7 @@ class TTASettings:
         flip: whether each scale is also seen mirrored.
     """
 
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Scale, ...] = (1.0,)
     flip: bool = True
 
 
@@ -171,7 +165,7 @@ class InitSettings:
     """
 
     path: str
-    drop: list = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
     map: str | None = None
 
 
@@ -184,8 +178,8 @@ class WarmupSettings:
         factor: factor of the learning rate at the first step; it rises to 1.
     """
 
-    steps: int
-    factor: float = 0.001
+    steps: NonNegativeInt
+    factor: Fraction = 0.001
 
 
 @dataclass
@@ -206,7 +200,7 @@ class RowSettings:
     type: str
     on: str | list[str] = "logits"
     target: str | list[str] | None = None
-    weight: float | dict = 1.0
+    weight: NonNegativeFloat | dict = 1.0
     at: Literal["image", "native"] = "image"
     name: str | None = None
 
@@ -221,9 +215,9 @@ class WeightSettings:
         start: of the factor at the first step of the rise.
     """
 
-    value: float = 1.0
-    warmup: int = 0
-    start: float = 0.0
+    value: NonNegativeFloat = 1.0
+    warmup: NonNegativeInt = 0
+    start: NonNegativeFloat = 0.0
 
 
 @dataclass
@@ -240,12 +234,12 @@ class ZoomSettings:
         threshold: probability above which a pixel belongs to the mask that the box encloses.
     """
 
-    target: int | tuple[int, int] = 400
-    skip: int = 1
-    expansion: float = 1.4
-    min_crop: int = 200
-    recompute_iou: float = 0.5
-    threshold: float = 0.5
+    target: Size = 400
+    skip: Annotated[int, Range(-1)] = 1
+    expansion: PositiveFloat = 1.4
+    min_crop: PositiveInt = 200
+    recompute_iou: Fraction = 0.5
+    threshold: Fraction = 0.5
 
 
 @dataclass
@@ -274,16 +268,16 @@ class ClickInference:
 
     zoom: dict | None = field(default_factory=dict)
     flip: bool = True
-    limit: int | None = None
-    clicks_limit: int | None = None
+    limit: PositiveInt | None = None
+    clicks_limit: PositiveInt | None = None
     stale_roi: bool = False
     brs: str | None = None
-    brs_after: int = 1
-    brs_evaluations: int = 20
-    brs_min_change: float = 0.01
+    brs_after: NonNegativeInt = 1
+    brs_evaluations: PositiveInt = 20
+    brs_min_change: Fraction = 0.01
     fold_norms: bool = True
-    max_clicks: int = 20
-    min_clicks: int = 1
-    target_iou: float = 0.90
-    threshold: float = 0.49
+    max_clicks: PositiveInt = 20
+    min_clicks: NonNegativeInt = 1
+    target_iou: Fraction = 0.90
+    threshold: Fraction = 0.49
     keep_masks: bool = False

@@ -98,7 +98,7 @@ def test_config_prints_origins_and_lists(run, capsys):
     assert main(["config", "--list", "transforms"]) == 0
     assert "Flip " in capsys.readouterr().out
     assert main(["config", "--list", "transforms", "--show", "Flip"]) == 0
-    assert "Flip\n    p: float = 0.5\n" in capsys.readouterr().out
+    assert "Flip\n    p = 0.5: a number from 0 to 1\n" in capsys.readouterr().out
 
 
 def test_benchmark(run, capsys):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import SelfAttention2d, project, start_at_zero
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
@@ -34,10 +35,10 @@ class ANNHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        attention_channels: int = 256,
-        bins: tuple[int, ...] = (1, 3, 6, 8),
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        attention_channels: PositiveInt = 256,
+        bins: tuple[PositiveInt, ...] = (1, 3, 6, 8),
+        dropout: Decay = 0.1,
         level: int = -1,
         low_level: int = -2,
     ):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
@@ -69,9 +70,9 @@ class APCHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        sizes: tuple[int, ...] = (1, 2, 3, 6),
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        sizes: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

@@ -3,11 +3,13 @@ https://arxiv.org/abs/1804.03999."""
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
@@ -43,7 +45,7 @@ class AttentionGate(nn.Module):
         *,
         channels: int | None = None,
         factor: int = 2,
-        normalize: str = "sigmoid",
+        normalize: Annotated[str, OneOf(NORMALIZE)] = "sigmoid",
     ):
         super().__init__()
         if normalize not in NORMALIZE:
@@ -146,11 +148,11 @@ class AttentionUNetHead(Head):
         self,
         in_channels: tuple[int, ...],
         num_classes: int,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: tuple[int, ...] = (256, 128, 64, 32, 16),
-        normalize: str = "sigmoid",
-        dropout: float = 0.0,
+        channels: tuple[PositiveInt, ...] = (256, 128, 64, 32, 16),
+        normalize: Annotated[str, OneOf(NORMALIZE)] = "sigmoid",
+        dropout: Decay = 0.0,
     ):
         super().__init__()
         doublings = int(math.log2(strides[-1]))

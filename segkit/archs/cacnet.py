@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._predicted_filter import convolve_each
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, ImagePool, at_level
 from segkit.registry import HEADS
@@ -86,11 +87,11 @@ class CaCHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        kernel: int = 3,
-        rates: tuple[int, ...] = (1, 3, 5),
+        channels: PositiveInt = 512,
+        kernel: PositiveInt = 3,
+        rates: tuple[PositiveInt, ...] = (1, 3, 5),
         norm: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

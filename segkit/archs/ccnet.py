@@ -4,6 +4,7 @@ https://arxiv.org/abs/1811.11721."""
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import BlockFCN
 from segkit.registry import HEADS
 
@@ -84,11 +85,11 @@ class CCHead(BlockFCN):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        reduction: int = 8,
-        recurrence: int = 2,
+        channels: PositiveInt = 512,
+        reduction: PositiveInt = 8,
+        recurrence: PositiveInt = 2,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__(

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._encoding import Encoding
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, ImagePool, at_level
 from segkit.registry import HEADS
@@ -107,11 +108,11 @@ class CFHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        num_heads: int = 8,
-        num_mix: int = 1,
-        num_codes: int = 32,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        num_heads: PositiveInt = 8,
+        num_mix: PositiveInt = 1,
+        num_codes: PositiveInt = 32,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

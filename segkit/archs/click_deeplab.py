@@ -6,6 +6,7 @@ Its DeepLabv3+ networks (https://arxiv.org/abs/1802.02611), in which decoder and
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level, resize
 from segkit.registry import HEADS
@@ -38,11 +39,11 @@ class ClickDeepLabHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        rates: tuple[int, ...] = (12, 24, 36),
+        channels: PositiveInt = 256,
+        rates: tuple[PositiveInt, ...] = (12, 24, 36),
         low_level: int = -4,
-        low_channels: int = 32,
-        dropout: float = 0.5,
+        low_channels: PositiveInt = 32,
+        dropout: Decay = 0.5,
         align_corners: bool = True,
     ):
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import SelfAttention2d, project
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
@@ -44,9 +45,9 @@ class ClickOCRHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        ocr_width: int = 64,
+        ocr_width: PositiveInt = 64,
         levels: tuple[int, ...] = (-4, -3, -2, -1),
-        dropout: float = 0.05,
+        dropout: Decay = 0.05,
         align_corners: bool = True,
     ):
         super().__init__()

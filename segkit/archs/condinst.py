@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
@@ -97,19 +98,19 @@ class CondInstHead(InstanceHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        strides: tuple[int, ...],
-        channels: int = 256,
-        depth: int = 4,
-        groups: int = 32,
-        mask_channels: int = 128,
-        mask_depth: int = 4,
-        mask_features: int = 16,
-        inner: int = 8,
-        masks_per_image: int = 64,
-        score_threshold: float = 0.05,
-        candidates: int = 2000,
-        iou: float = 0.5,
-        limit: int = 2000,
+        strides: tuple[PositiveInt, ...],
+        channels: PositiveInt = 256,
+        depth: PositiveInt = 4,
+        groups: NonNegativeInt = 32,
+        mask_channels: PositiveInt = 128,
+        mask_depth: PositiveInt = 4,
+        mask_features: PositiveInt = 16,
+        inner: PositiveInt = 8,
+        masks_per_image: PositiveInt = 64,
+        score_threshold: Fraction = 0.05,
+        candidates: PositiveInt = 2000,
+        iou: Fraction = 0.5,
+        limit: PositiveInt = 2000,
     ):
         super().__init__()
         if len(in_channels) < 3 or len(set(in_channels)) != 1:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, DepthwiseSeparable, per_channel, resize
 from segkit.registry import BACKBONES
@@ -40,15 +41,15 @@ class ContextNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: int = 128,
+        in_channels: PositiveInt = 3,
+        channels: PositiveInt = 128,
         *,
-        reduction: int = 4,
-        dilation: int = 4,
+        reduction: PositiveInt = 4,
+        dilation: PositiveInt = 4,
         context: tuple[tuple[int, int, int, int], ...] = CONTEXT,
         align_corners: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
@@ -75,12 +76,12 @@ class CPHead(Head):
         self,
         in_channels: tuple[int, ...],
         num_classes: int,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int = 512,
-        grid: tuple[int, int] = (64, 64),
-        size: int = 11,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        grid: tuple[PositiveInt, PositiveInt] = (64, 64),
+        size: PositiveInt = 11,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import SelfAttention2d, project
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, in_float32
@@ -88,9 +89,9 @@ class DAHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        position_channels: int | None = None,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        position_channels: PositiveInt | None = None,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
+from segkit.constraints.named import NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
@@ -38,12 +39,12 @@ class DeconvNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        in_channels: PositiveInt = 3,
+        channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512),
         *,
-        hidden: int = 4096,
+        hidden: NonNegativeInt = 4096,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
@@ -40,14 +41,14 @@ class LargeFOVHead(Head):
         self,
         in_channels: tuple[int, ...],
         num_classes: int,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int = 1024,
-        rate: int = 12,
+        channels: PositiveInt = 1024,
+        rate: PositiveInt = 12,
         mean_pool: bool = True,
-        side_channels: int = 0,
-        image_channels: int = 3,
-        dropout: float = 0.5,
+        side_channels: NonNegativeInt = 0,
+        image_channels: PositiveInt = 3,
+        dropout: Decay = 0.5,
     ):
         super().__init__()
         if side_channels and len(in_channels) != 5:

@@ -4,6 +4,7 @@
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import bias_of
 from segkit.registry import HEADS
@@ -34,9 +35,9 @@ class DeepLabV2Head(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        rates: tuple[int, ...] = (6, 12, 18, 24),
-        hidden: int = 0,
-        dropout: float = 0.5,
+        rates: tuple[PositiveInt, ...] = (6, 12, 18, 24),
+        hidden: NonNegativeInt = 0,
+        dropout: Decay = 0.5,
     ):
         super().__init__()
         self.branches = nn.ModuleList()

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.registry import HEADS
@@ -33,12 +34,12 @@ class DeepLabV3Head(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        rates: tuple[int, ...] = (12, 24, 36),
-        fuse_kernel: int = 3,
-        fuse_dropout: float = 0.0,
-        num_convs: int = 0,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        rates: tuple[PositiveInt, ...] = (12, 24, 36),
+        fuse_kernel: PositiveInt = 3,
+        fuse_dropout: Decay = 0.0,
+        num_convs: NonNegativeInt = 0,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

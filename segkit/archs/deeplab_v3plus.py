@@ -3,6 +3,7 @@ https://arxiv.org/abs/1802.02611."""
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
@@ -39,16 +40,16 @@ class DeepLabV3PlusHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        rates: tuple[int, ...] = (12, 24, 36),
+        channels: PositiveInt = 512,
+        rates: tuple[PositiveInt, ...] = (12, 24, 36),
         low_level: int = -4,
-        low_channels: int = 48,
-        fuse_kernel: int = 3,
-        fuse_dropout: float = 0.0,
-        num_fuse_convs: int = 0,
-        num_convs: int = 2,
+        low_channels: PositiveInt = 48,
+        fuse_kernel: PositiveInt = 3,
+        fuse_dropout: Decay = 0.0,
+        num_fuse_convs: NonNegativeInt = 0,
+        num_convs: NonNegativeInt = 2,
         depthwise_norm: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

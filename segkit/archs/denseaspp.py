@@ -4,6 +4,7 @@ https://openaccess.thecvf.com/content_cvpr_2018/html/Yang_DenseASPP_for_Semantic
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.registry import HEADS
 from segkit.types import Outputs
@@ -68,11 +69,11 @@ class DenseASPPHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        rates: tuple[int, ...] = (3, 6, 12, 18, 24),
-        hidden: int = 128,
-        channels: int = 64,
-        row_dropout: float = 0.1,
-        dropout: float = 0.1,
+        rates: tuple[PositiveInt, ...] = (3, 6, 12, 18, 24),
+        hidden: NonNegativeInt = 128,
+        channels: PositiveInt = 64,
+        row_dropout: Decay = 0.1,
+        dropout: Decay = 0.1,
     ):
         super().__init__()
         width = in_channels[-1] // 2

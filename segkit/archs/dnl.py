@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.attention_layers import BlockFCN, attend, project
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
@@ -71,11 +72,11 @@ class DNLHead(BlockFCN):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        reduction: int = 2,
-        temperature: float = 0.05,
+        channels: PositiveInt = 512,
+        reduction: PositiveInt = 2,
+        temperature: PositiveFloat = 0.05,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__(

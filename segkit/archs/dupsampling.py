@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
@@ -47,14 +48,14 @@ class DUpsamplingHead(Head):
         self,
         in_channels: tuple[int, ...],
         num_classes: int,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int = 256,
+        channels: PositiveInt = 256,
         low_level: int = -4,
-        low_channels: int = 48,
+        low_channels: PositiveInt = 48,
         ratio: int | None = None,
-        fit_images: int = 256,
-        dropout: float = 0.1,
+        fit_images: PositiveInt = 256,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

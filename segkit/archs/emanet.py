@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.dist import all_reduce_sum, world_size
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, in_float32
@@ -112,13 +113,13 @@ class EMAHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        attention_channels: int = 512,
-        num_bases: int = 64,
-        steps: int = 3,
-        momentum: float = 0.1,
+        channels: PositiveInt = 256,
+        attention_channels: PositiveInt = 512,
+        num_bases: PositiveInt = 64,
+        steps: PositiveInt = 3,
+        momentum: Decay = 0.1,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._encoding import Encoding
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import HEADS
@@ -31,9 +32,9 @@ class EncHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        num_codes: int = 32,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        num_codes: PositiveInt = 32,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

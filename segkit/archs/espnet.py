@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, HEADS
@@ -102,12 +103,12 @@ class ESPNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        blocks: tuple[int, int] = (2, 8),
+        in_channels: PositiveInt = 3,
+        blocks: tuple[PositiveInt, PositiveInt] = (2, 8),
         *,
         image_in_first: bool = True,
         mean: tuple[float, ...] = CITYSCAPES_MEAN,
-        std: tuple[float, ...] = CITYSCAPES_STD,
+        std: tuple[PositiveFloat, ...] = CITYSCAPES_STD,
     ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)

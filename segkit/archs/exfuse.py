@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
+from segkit.constraints.named import PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, bias_of, resize
 from segkit.registry import HEADS
@@ -124,9 +125,9 @@ class ExFuseHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        kernel: int = 7,
-        num_levels: int = 4,
-        side: int = 3,
+        kernel: PositiveInt = 7,
+        num_levels: PositiveInt = 4,
+        side: PositiveInt = 3,
         align_corners: bool = False,
     ):
         super().__init__()

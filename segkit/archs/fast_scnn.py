@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import (
     IMAGENET_MEAN,
@@ -45,16 +46,16 @@ class FastSCNN(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: int = 128,
+        in_channels: PositiveInt = 3,
+        channels: PositiveInt = 128,
         *,
-        widths: tuple[int, ...] = (32, 48, 64),
+        widths: tuple[PositiveInt, ...] = (32, 48, 64),
         stages: tuple[tuple[int, int, int, int], ...] = ((6, 64, 3, 2), (6, 96, 3, 2), (6, 128, 3, 1)),
-        bins: tuple[int, ...] = (1, 2, 3, 6),
-        out_kernel: int = 3,
+        bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        out_kernel: PositiveInt = 3,
         align_corners: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
@@ -111,10 +112,10 @@ class SeparableFCNHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 128,
-        num_convs: int = 2,
+        channels: PositiveInt = 128,
+        num_convs: NonNegativeInt = 2,
         depthwise_act: bool = False,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveInt
 from segkit.models.layers import ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
 from segkit.registry import NECKS
@@ -27,10 +28,10 @@ class JPU(nn.Module):
     def __init__(
         self,
         in_channels: tuple[int, ...],
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int = 512,
-        dilations: tuple[int, ...] = (1, 2, 4, 8),
+        channels: PositiveInt = 512,
+        dilations: tuple[PositiveInt, ...] = (1, 2, 4, 8),
         align_corners: bool = False,
     ):
         super().__init__()

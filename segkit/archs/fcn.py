@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
@@ -35,11 +36,11 @@ class FCNHead(Head):
         num_classes: int,
         *,
         level: int | tuple[int, ...] = -1,
-        channels: int = 256,
-        num_convs: int = 1,
-        kernel: int = 3,
+        channels: PositiveInt = 256,
+        num_convs: NonNegativeInt = 1,
+        kernel: PositiveInt = 3,
         concat_input: bool = False,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

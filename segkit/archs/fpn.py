@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import NECKS
 
@@ -28,12 +29,12 @@ class FPN(nn.Module):
     def __init__(
         self,
         in_channels: tuple[int, ...],
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int = 256,
-        num_levels: int = 4,
+        channels: PositiveInt = 256,
+        num_levels: PositiveInt = 4,
         output_convs: bool = True,
-        extra_levels: int = 0,
+        extra_levels: NonNegativeInt = 0,
         extra_convs: bool = False,
     ):
         super().__init__()

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
+from segkit.constraints.named import PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
@@ -32,8 +33,8 @@ class GCNHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        kernel: int = 7,
-        num_levels: int = 4,
+        kernel: PositiveInt = 7,
+        num_levels: PositiveInt = 4,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -4,6 +4,7 @@ https://arxiv.org/abs/1904.11492."""
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.attention_layers import BlockFCN, start_at_zero
 from segkit.registry import HEADS
 
@@ -62,10 +63,10 @@ class GCHead(BlockFCN):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        ratio: float = 0.25,
+        channels: PositiveInt = 512,
+        ratio: PositiveFloat = 0.25,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__(

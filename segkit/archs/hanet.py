@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
@@ -144,14 +145,14 @@ class HANetHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        rates: tuple[int, ...] = (12, 24, 36),
-        low_channels: int = 48,
+        channels: PositiveInt = 256,
+        rates: tuple[PositiveInt, ...] = (12, 24, 36),
+        low_channels: PositiveInt = 48,
         places: tuple[int, ...] = (0, 1, 2, 3),
-        rows: int = 16,
-        reduction: int = 64,
-        noise: float = 0.5,
-        attention_dropout: float = 0.1,
+        rows: PositiveInt = 16,
+        reduction: PositiveInt = 64,
+        noise: NonNegativeFloat = 0.5,
+        attention_dropout: Decay = 0.1,
         align_corners: bool = True,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
@@ -39,7 +40,7 @@ class HypercolumnHead(Head):
         num_classes: int,
         *,
         levels: tuple[int, ...] = (-4, -2, -1),
-        grid: int = 1,
+        grid: PositiveInt = 1,
         align_corners: bool = False,
     ):
         super().__init__()

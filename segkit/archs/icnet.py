@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, PyramidPooling, per_channel, resize
 from segkit.registry import BACKBONES, NECKS
@@ -36,15 +37,15 @@ class ICNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
+        in_channels: PositiveInt = 3,
         encoder: str = "resnet50c",
         *,
         pretrained: bool | None = False,
-        channels: tuple[int, ...] = (64, 256, 256),
-        pool_channels: int = 512,
-        bins: tuple[int, ...] = (1, 2, 3, 6),
+        channels: tuple[PositiveInt, ...] = (64, 256, 256),
+        pool_channels: PositiveInt = 512,
+        bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         import timm
@@ -140,7 +141,7 @@ class ICNeck(nn.Module):
         channels: channels of the three results.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, channels: int = 128):
+    def __init__(self, in_channels: tuple[int, ...], strides: tuple[PositiveInt, ...], *, channels: PositiveInt = 128):
         super().__init__()
         fine, middle, coarse = in_channels[-3:]
         self.channels = (channels,) * 3

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import SelfAttention2d, project
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
@@ -33,10 +34,10 @@ class ISAHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        attention_channels: int = 256,
-        window: tuple[int, int] = (8, 8),
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        attention_channels: PositiveInt = 256,
+        window: tuple[PositiveInt, PositiveInt] = (8, 8),
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

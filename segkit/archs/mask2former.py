@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._msdeform_decoder import LEVELS, PixelDecoder, feed_forward
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import at_level, resize
 from segkit.ops.instances.deformable_attention import sine_positions
@@ -108,16 +109,16 @@ class Mask2FormerHead(InstanceHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        num_queries: int = 100,
-        encoder_layers: int = 6,
-        encoder_inner: int = 1024,
-        points: int = 4,
-        layers: int = 9,
-        inner: int = 2048,
-        heads: int = 8,
-        level_features: int = 0,
-        limit: int = 100,
+        channels: PositiveInt = 256,
+        num_queries: PositiveInt = 100,
+        encoder_layers: PositiveInt = 6,
+        encoder_inner: PositiveInt = 1024,
+        points: PositiveInt = 4,
+        layers: PositiveInt = 9,
+        inner: PositiveInt = 2048,
+        heads: PositiveInt = 8,
+        level_features: NonNegativeInt = 0,
+        limit: PositiveInt = 100,
     ):
         super().__init__()
         at_level(in_channels, -LEVELS - 1)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
 from segkit.registry import HEADS
@@ -39,9 +40,9 @@ class MiBDeepLabHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        hidden: int = 256,
-        rates: tuple[int, ...] = (6, 12, 18),
+        channels: PositiveInt = 256,
+        hidden: NonNegativeInt = 256,
+        rates: tuple[PositiveInt, ...] = (6, 12, 18),
         pooling: int | tuple[int, int] | None = 32,
         level: int = -1,
     ):

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import BlockFCN, SelfAttention2d, project
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import HEADS
@@ -61,10 +62,10 @@ class NonLocalHead(BlockFCN):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        reduction: int = 2,
+        channels: PositiveInt = 512,
+        reduction: PositiveInt = 2,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__(

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import attend, start_at_zero
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
@@ -63,7 +64,9 @@ class _OCHead(Head):
 
     fuse: nn.Module
 
-    def __init__(self, in_channels: tuple[int, ...], num_classes: int, channels: int, dropout: float, level: int):
+    def __init__(
+        self, in_channels: tuple[int, ...], num_classes: int, channels: PositiveInt, dropout: Decay, level: int
+    ):
         super().__init__()
         self.level = level
         self.reduce = _conv_bn_relu(at_level(in_channels, level), channels, 3)
@@ -114,8 +117,8 @@ class OCHead(_OCHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        dropout: float = 0.05,
+        channels: PositiveInt = 512,
+        dropout: Decay = 0.05,
         level: int = -1,
     ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
@@ -154,9 +157,9 @@ class PyramidOCHead(_OCHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        parts: tuple[int, ...] = (1, 2, 3, 6),
-        dropout: float = 0.05,
+        channels: PositiveInt = 512,
+        parts: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        dropout: Decay = 0.05,
         level: int = -1,
     ):
         super().__init__(in_channels, num_classes, channels, dropout, level)
@@ -200,10 +203,10 @@ class ASPOCHead(_OCHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        branch_channels: int | None = None,
-        rates: tuple[int, ...] = (12, 24, 36),
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        branch_channels: PositiveInt | None = None,
+        rates: tuple[PositiveInt, ...] = (12, 24, 36),
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__(in_channels, num_classes, channels, dropout, level)

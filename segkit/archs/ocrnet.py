@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.attention_layers import SelfAttention2d, project
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
@@ -52,13 +53,13 @@ class OCRHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        relation_channels: int = 256,
+        channels: PositiveInt = 512,
+        relation_channels: PositiveInt = 256,
         levels: tuple[int, ...] = (-1,),
         coarse_levels: tuple[int, ...] = (-2,),
-        coarse_channels: int = 256,
-        coarse_kernel: int = 3,
-        dropout: float = 0.1,
+        coarse_channels: PositiveInt = 256,
+        coarse_kernel: PositiveInt = 3,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
@@ -108,10 +109,10 @@ class PANHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 32,
-        num_levels: int = 4,
-        kernel: int = 3,
-        dropout: float = 0.0,
+        channels: PositiveInt = 32,
+        num_levels: PositiveInt = 4,
+        kernel: PositiveInt = 3,
+        dropout: Decay = 0.0,
         align_corners: bool = True,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_fov import large_fov
+from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.registry import HEADS
 from segkit.types import Outputs
@@ -62,13 +63,13 @@ class ParseNetHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 1024,
-        rate: int = 12,
+        channels: PositiveInt = 1024,
+        rate: PositiveInt = 12,
         late: bool = False,
         normalize: bool = True,
-        local_scale: float = 50.0,
-        context_scale: float = 10.0,
-        dropout: float = 0.5,
+        local_scale: PositiveFloat = 50.0,
+        context_scale: PositiveFloat = 10.0,
+        dropout: Decay = 0.5,
     ):
         super().__init__()
         self.convs = large_fov(in_channels[-1], channels, rate=rate, dropout=dropout)

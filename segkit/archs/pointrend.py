@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.ops.averaging import full_precision
@@ -47,17 +48,17 @@ class PointRendHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         coarse: str = "SemFPNHead",
-        coarse_channels: int = 128,
-        channels: int = 256,
-        num_layers: int = 3,
+        coarse_channels: PositiveInt = 128,
+        channels: PositiveInt = 256,
+        num_layers: PositiveInt = 3,
         level: int = -4,
-        num_points: int = 2048,
-        oversample: float = 3.0,
-        importance: float = 0.75,
-        subdivisions: int = 2,
-        subdivision_points: int = 8196,
+        num_points: PositiveInt = 2048,
+        oversample: NonNegativeFloat = 3.0,
+        importance: Fraction = 0.75,
+        subdivisions: NonNegativeInt = 2,
+        subdivision_points: PositiveInt = 8196,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
@@ -126,11 +127,11 @@ class PSAHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        mask_size: tuple[int, int] = (97, 97),
-        shrink: int = 2,
-        expand_padding: int = 1,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        mask_size: tuple[PositiveInt, PositiveInt] = (97, 97),
+        shrink: PositiveInt = 2,
+        expand_padding: NonNegativeInt = 1,
+        dropout: Decay = 0.1,
         level: int = -1,
         align_corners: bool = False,
     ):

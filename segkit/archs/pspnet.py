@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level
 from segkit.registry import HEADS
@@ -33,13 +34,13 @@ class PSPHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        bins: tuple[int, ...] = (1, 2, 3, 6),
-        pool_channels: int | None = None,
-        fuse_kernel: int = 3,
-        classifier_kernel: int = 1,
+        channels: PositiveInt = 512,
+        bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        pool_channels: PositiveInt | None = None,
+        fuse_kernel: PositiveInt = 3,
+        classifier_kernel: PositiveInt = 1,
         norm_single: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
         align_corners: bool = False,
     ):

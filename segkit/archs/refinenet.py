@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
@@ -136,9 +137,9 @@ class RefineNetHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        deep_channels: int = 512,
-        dropout: float = 0.5,
+        channels: PositiveInt = 256,
+        deep_channels: PositiveInt = 512,
+        dropout: Decay = 0.5,
         align_corners: bool = True,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
@@ -67,10 +68,10 @@ class SAHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        attention_channels: int = 64,
+        channels: PositiveInt = 512,
+        attention_channels: PositiveInt = 64,
         levels: tuple[int, ...] = (-3, -2, -1),
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveInt
 from segkit.models.layers import SCSE
 from segkit.registry import NECKS
 
@@ -21,7 +22,12 @@ class SCSEGates(nn.Module):
     """
 
     def __init__(
-        self, in_channels: tuple[int, ...], strides: tuple[int, ...], *, reduction: int = 2, combine: str = "max"
+        self,
+        in_channels: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
+        *,
+        reduction: PositiveInt = 2,
+        combine: str = "max",
     ):
         super().__init__()
         self.channels, self.strides = tuple(in_channels), tuple(strides)

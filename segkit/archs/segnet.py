@@ -4,6 +4,7 @@ https://arxiv.org/abs/1511.00561."""
 from torch import Tensor, nn
 
 from segkit.archs._unpooling import PoolingEncoder, UnpoolingDecoder
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
 from segkit.registry import BACKBONES, HEADS
@@ -28,11 +29,11 @@ class SegNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        in_channels: PositiveInt = 3,
+        channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512),
         *,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)

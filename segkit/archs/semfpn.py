@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.registry import HEADS
@@ -33,11 +34,11 @@ class SemFPNHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        strides: tuple[int, ...],
-        channels: int = 128,
-        groups: int = 0,
+        strides: tuple[PositiveInt, ...],
+        channels: PositiveInt = 128,
+        groups: NonNegativeInt = 0,
         concat: bool = False,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

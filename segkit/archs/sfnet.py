@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
 from segkit.registry import HEADS
@@ -73,11 +74,11 @@ class SFHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 256,
-        bins: tuple[int, ...] = (1, 2, 3, 6),
-        num_levels: int = 4,
+        channels: PositiveInt = 256,
+        bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        num_levels: PositiveInt = 4,
         deep_supervision: bool = False,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         align_corners: bool = True,
     ):
         super().__init__()

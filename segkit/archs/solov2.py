@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import bias_of, resize
 from segkit.ops.instances.cell_results import CellRules, best_cells
@@ -129,24 +130,24 @@ class SOLOv2Head(InstanceHead):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        strides: tuple[int, ...],
-        channels: int = 256,
-        depth: int = 4,
-        grids: tuple[int, ...] = (40, 36, 24, 16, 12),
-        groups: int = 32,
-        kernel_channels: int | None = None,
-        kernel_conv: int = 1,
-        mask_channels: int | None = None,
-        mask_groups: int = 0,
+        strides: tuple[PositiveInt, ...],
+        channels: PositiveInt = 256,
+        depth: PositiveInt = 4,
+        grids: tuple[PositiveInt, ...] = (40, 36, 24, 16, 12),
+        groups: NonNegativeInt = 32,
+        kernel_channels: PositiveInt | None = None,
+        kernel_conv: PositiveInt = 1,
+        mask_channels: PositiveInt | None = None,
+        mask_groups: NonNegativeInt = 0,
         deformable: bool = False,
-        level_features: int = 5,
-        score_threshold: float = 0.05,
-        mask_threshold: float = 0.5,
-        candidates: int = 500,
-        keep_score: float = 0.025,
-        limit: int = 100,
+        level_features: NonNegativeInt = 5,
+        score_threshold: Fraction = 0.05,
+        mask_threshold: Fraction = 0.5,
+        candidates: PositiveInt = 500,
+        keep_score: Fraction = 0.025,
+        limit: PositiveInt = 100,
         decay: str = "gaussian",
-        sigma: float = 2.0,
+        sigma: PositiveFloat = 2.0,
     ):
         super().__init__()
         if len(grids) != len(in_channels) or len(grids) < 3 or len(set(in_channels)) != 1:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import SCSE, ConvBNReLU
 from segkit.registry import HEADS
@@ -99,16 +101,16 @@ class UNetHead(Head):
         self,
         in_channels: tuple[int, ...],
         num_classes: int,
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: tuple[int, ...] = (256, 128, 64, 32, 16),
-        attention: str | None = None,
-        reduction: int = 16,
+        channels: tuple[PositiveInt, ...] = (256, 128, 64, 32, 16),
+        attention: Annotated[str, OneOf(ATTENTION)] | None = None,
+        reduction: PositiveInt = 16,
         combine: str = "sum",
         upsample: str = "nearest",
         norm: bool = True,
-        kernel: int = 3,
-        dropout: float = 0.0,
+        kernel: PositiveInt = 3,
+        dropout: Decay = 0.0,
     ):
         super().__init__()
         if attention is not None and attention not in ATTENTION:

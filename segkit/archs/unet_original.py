@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
@@ -76,15 +77,15 @@ class UNet(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        in_channels: PositiveInt = 3,
+        channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 1024),
         *,
         padding: str = "zero",
         norm: bool = True,
         learned_up: bool = True,
-        dropout: float = 0.0,
+        dropout: Decay = 0.0,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         if padding not in ("zero", "none", "mirror"):

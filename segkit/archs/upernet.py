@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, resize
 from segkit.registry import HEADS
@@ -29,10 +30,10 @@ class UPerHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        channels: int = 512,
-        bins: tuple[int, ...] = (1, 2, 3, 6),
-        num_levels: int = 4,
-        dropout: float = 0.1,
+        channels: PositiveInt = 512,
+        bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
+        num_levels: PositiveInt = 4,
+        dropout: Decay = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_weights
+from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
 from segkit.registry import BACKBONES, ConfigError
@@ -142,16 +143,16 @@ class HRNet(Backbone):
 
     def __init__(
         self,
-        width: int = 18,
-        in_channels: int = 3,
+        width: PositiveInt = 18,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        num_modules: tuple[int, int, int] = (1, 4, 3),
-        num_blocks: int = 4,
-        fuse_upsample: str = "bilinear",
+        num_modules: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 4, 3),
+        num_blocks: PositiveInt = 4,
+        fuse_upsample: Annotated[str, OneOf(FUSE_UPSAMPLES)] = "bilinear",
         norm_eval: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         if fuse_upsample not in FUSE_UPSAMPLES:

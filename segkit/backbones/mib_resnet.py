@@ -6,6 +6,7 @@ https://arxiv.org/abs/2002.00718.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_file, read_weights
+from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
 from segkit.ops.in_place_abn import in_place_scale
@@ -100,15 +102,15 @@ class ABNResNet(Backbone):
 
     def __init__(
         self,
-        depth: int = 101,
-        in_channels: int = 3,
+        depth: Annotated[int, OneOf(BLOCKS)] = 101,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        output_stride: int = 16,
+        output_stride: Annotated[int, OneOf(DILATIONS)] = 16,
         in_place: bool = True,
         norm_eval: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         if depth not in BLOCKS:

@@ -5,6 +5,7 @@ Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597.
 
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import ConvBNReLU
 from segkit.registry import BACKBONES
@@ -26,11 +27,11 @@ class PlainEncoder(Backbone):
 
     def __init__(
         self,
-        channels: tuple[int, ...] = (24, 48, 96, 128),
-        in_channels: int = 3,
+        channels: tuple[PositiveInt, ...] = (24, 48, 96, 128),
+        in_channels: PositiveInt = 3,
         *,
         mean: float = 127.5,
-        std: float = 64.0,
+        std: PositiveFloat = 64.0,
     ):
         super().__init__()
         self.channels = tuple(channels)

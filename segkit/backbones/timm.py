@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES, load_encoder, read_weights
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import per_channel
 from segkit.registry import BACKBONES, ConfigError, did_you_mean
@@ -73,19 +74,19 @@ class Timm(Backbone):
     def __init__(
         self,
         name: str,
-        output_stride: int = 32,
-        in_channels: int = 3,
+        output_stride: PositiveInt = 32,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
         out_indices: tuple[int, ...] | None = None,
-        frozen_stages: int = 0,
+        frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = False,
         contract_dilation: bool = True,
-        deep_stem: int = 0,
-        drop_path_rate: float = 0.0,
+        deep_stem: NonNegativeInt = 0,
+        drop_path_rate: Decay = 0.0,
         img_size: tuple[int, int] | None = None,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__()
         kwargs: dict[str, Any] = {"in_chans": in_channels}

@@ -11,6 +11,7 @@ from typing import cast
 from torch import nn
 
 from segkit.backbones.timm import Timm
+from segkit.constraints.named import NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -33,14 +34,14 @@ class TimmDenseNet(Timm):
     def __init__(
         self,
         name: str = "densenet121",
-        in_channels: int = 3,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        dilations: tuple[int, ...] = (2, 4),
-        frozen_stages: int = 0,
+        dilations: tuple[PositiveInt, ...] = (2, 4),
+        frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = False,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__(
             name, 32, in_channels, pretrained, frozen_stages=frozen_stages, norm_eval=norm_eval, mean=mean, std=std

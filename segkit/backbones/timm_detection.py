@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.timm import Timm, feature_info
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.layers import DeformableConv2d
 from segkit.registry import BACKBONES, ConfigError
 
@@ -37,17 +38,17 @@ class TimmDetection(Timm):
     def __init__(
         self,
         name: str,
-        in_channels: int = 3,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        frozen_stages: int = 0,
+        frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = True,
         train_norms: bool = True,
-        deformable_stages: int = 0,
+        deformable_stages: NonNegativeInt = 0,
         modulated: bool = False,
-        drop_path_rate: float = 0.0,
+        drop_path_rate: Decay = 0.0,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__(
             name,

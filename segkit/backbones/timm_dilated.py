@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from segkit.backbones.timm import Timm, dilate, feature_info
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -34,19 +35,19 @@ class TimmDilated(Timm):
     def __init__(
         self,
         name: str,
-        dilations: tuple[int | tuple[int, ...], ...] = (2, 4),
-        in_channels: int = 3,
+        dilations: tuple[PositiveInt | tuple[PositiveInt, ...], ...] = (2, 4),
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        output_stride: int = 32,
+        output_stride: PositiveInt = 32,
         contract_dilation: bool = True,
         only: str = "",
-        deep_stem: int = 0,
-        frozen_stages: int = 0,
+        deep_stem: NonNegativeInt = 0,
+        frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
+        drop_path_rate: Decay = 0.0,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__(
             name,

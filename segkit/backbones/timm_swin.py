@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.backbones.timm import Timm
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.registry import BACKBONES, ConfigError
 
 if TYPE_CHECKING:
@@ -91,13 +92,13 @@ class TimmSwin(Timm):
     def __init__(
         self,
         name: str,
-        in_channels: int = 3,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        frozen_stages: int = 0,
-        drop_path_rate: float = 0.0,
+        frozen_stages: NonNegativeInt = 0,
+        drop_path_rate: Decay = 0.0,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__(
             name,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segkit.backbones.timm import Timm, dilate
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.layers import bias_of
 from segkit.registry import BACKBONES, ConfigError
 
@@ -35,14 +36,14 @@ class TimmUnpooled(Timm):
         self,
         name: str,
         instead: str = "conv",
-        in_channels: int = 3,
+        in_channels: PositiveInt = 3,
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
-        frozen_stages: int = 0,
+        frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
+        drop_path_rate: Decay = 0.0,
         mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__(
             name,

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.backbones.weights import load_encoder
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
 from segkit.registry import BACKBONES
@@ -39,15 +40,15 @@ class VGG16(Backbone):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        in_channels: PositiveInt = 3,
+        channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512),
         *,
-        hidden: int = 4096,
-        padding: int = 1,
-        dropout: float = 0.5,
+        hidden: NonNegativeInt = 4096,
+        padding: NonNegativeInt = 1,
+        dropout: Decay = 0.5,
         pretrained: bool | None = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__()
         if padding not in (1, 100):

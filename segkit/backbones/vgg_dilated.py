@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.backbones.vgg import VGG16
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from segkit.registry import BACKBONES
 
@@ -24,12 +25,12 @@ class VGG16Dilated(VGG16):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        in_channels: PositiveInt = 3,
+        channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512),
         *,
         pretrained: bool | None = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ):
         super().__init__(in_channels, channels, hidden=0, pretrained=pretrained, mean=mean, std=std)
         self.strides = (2, 4, 8, 8, 8)

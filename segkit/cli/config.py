@@ -8,6 +8,7 @@ from typing import Any
 from segkit import registry as reg
 from segkit.cli import common
 from segkit.config import Config
+from segkit.constraints.check import annotations, words
 from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check
 
 LISTS = {
@@ -68,12 +69,12 @@ def listing(registry: reg.Registry) -> str:
 
 
 def describe(cls: type) -> str:
-    """Returns name, arguments and documentation of a class: each argument on one line with type and default."""
-    lines = [cls.__name__]
+    """Returns name, arguments and documentation of a class: each argument on one line with default and valid values."""
+    lines, hints = [cls.__name__], annotations(cls)
     for parameter in inspect.signature(cls).parameters.values():
-        annotation = "" if parameter.annotation is parameter.empty else inspect.formatannotation(parameter.annotation)
+        needs = f": {words(hints[parameter.name])}" if parameter.name in hints else ""
         default = "(required)" if parameter.default is parameter.empty else f"= {parameter.default!r}"
-        lines.append("    " + f"{parameter.name}: {annotation} {default}".replace(":  ", " "))
+        lines.append(f"    {parameter.name} {default}{needs}")
     return "\n".join(lines) + f"\n\n{inspect.getdoc(cls) or ''}"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.constraints.named import PositiveFloat
 from segkit.data.dataset import Dataset
 from segkit.data.files.flat_index import LazySequence
 from segkit.files import DataError
@@ -133,7 +134,7 @@ class Mixed(Concat):
 
     parts = {"datasets": DATASETS}
 
-    def __init__(self, datasets: Sequence[Dataset], ratios: Sequence[float]):
+    def __init__(self, datasets: Sequence[Dataset], ratios: Sequence[PositiveFloat]):
         super().__init__(datasets)
         shares = np.asarray(ratios, np.float64)
         if shares.shape != (len(self.datasets),) or not (np.isfinite(shares) & (shares > 0)).all():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.files.mask_scan import scan
 from segkit.data.samplers import Sampler, Shuffle
@@ -85,7 +86,7 @@ class ClassBalanced(Sampler):
         DataError: where no mask holds a class.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, weight: str = "mean", frequency: str = "pixels"):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0, weight: str = "mean", frequency: str = "pixels"):
         super().__init__(dataset, seed)
         self.weight, self.frequency = weight, frequency
         statistics = _labelled(class_statistics(dataset), dataset)
@@ -123,7 +124,7 @@ class RepeatFactor(Sampler):
     Gupta et al., LVIS, CVPR 2019, https://arxiv.org/abs/1908.03195.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, threshold: float = 0.001):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0, threshold: Fraction = 0.001):
         super().__init__(dataset, seed)
         if not 0 < threshold <= 1:
             raise ConfigError(f"RepeatFactor.threshold = {threshold}: must be a share of the images, in (0, 1]")
@@ -211,7 +212,7 @@ class ClassUniform(Sampler):
     https://arxiv.org/abs/2005.10821, uses fraction 0.5.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, fraction: float = 0.5, tile: int = 512):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0, fraction: Fraction = 0.5, tile: PositiveInt = 512):
         super().__init__(dataset, seed)
         if not 0 <= fraction <= 1:
             raise ConfigError(f"ClassUniform.fraction = {fraction}: must be a share of the positions, in [0, 1]")

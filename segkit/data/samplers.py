@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.files import DataError
 from segkit.registry import SAMPLERS, ConfigError
@@ -28,7 +29,7 @@ class Sampler(WithArguments):
         seed: as given.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0):
         if len(dataset) == 0:
             raise DataError(f"{type(dataset).__name__}: the data set holds no image; check root and split")
         self.num_images = len(dataset)
@@ -52,7 +53,7 @@ class Shuffle(Sampler):
         seed: of the orders.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0):
         super().__init__(dataset, seed)
         self._epoch, self._order = -1, np.arange(0)
 
@@ -94,7 +95,7 @@ class AspectGrouped(Sampler):
         ConfigError: where the data set has no `sizes`, or `batch` is below 1.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, *, batch: int = 2):
+    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0, *, batch: PositiveInt = 2):
         super().__init__(dataset, seed)
         sizes = dataset.sizes
         if sizes is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from segkit import dist
+from segkit.constraints.named import PositiveInt
 from segkit.engine import checkpoint
 from segkit.engine.evaluate import flat_scores
 from segkit.engine.folder import claim
@@ -287,7 +288,7 @@ class Visualise(Hook):
 
     is_observer = True
 
-    def __init__(self, count: int = 4):
+    def __init__(self, count: PositiveInt = 4):
         self.count = count
         self._rows: list = []
 

@@ -1,9 +1,11 @@
 """Learning rates as functions of the step; nothing is stored, so a resumed run has the rates of an unbroken one."""
 
 import math
+from typing import Annotated
 
 from torch.optim import Optimizer
 
+from segkit.constraints.named import Decay, NonNegativeFloat, PositiveFloat, PositiveInt, Range
 from segkit.registry import SCHEDULES, ConfigError
 from segkit.settings import WarmupSettings
 
@@ -52,7 +54,7 @@ class Poly(Schedule):
         min_lr: learning rate at the end.
     """
 
-    def __init__(self, power: float = 0.9, min_lr: float = 0.0):
+    def __init__(self, power: PositiveFloat = 0.9, min_lr: NonNegativeFloat = 0.0):
         self.power, self.min_lr = power, min_lr
 
     def rate(self, base: float, step: int, total: int) -> float:
@@ -69,7 +71,7 @@ class Step(Schedule):
         gamma: factor of each decay.
     """
 
-    def __init__(self, every: int, gamma: float = 0.1):
+    def __init__(self, every: PositiveInt, gamma: NonNegativeFloat = 0.1):
         self.every, self.gamma = every, gamma
 
     def rate(self, base: float, step: int, total: int) -> float:
@@ -86,7 +88,7 @@ class MultiStep(Schedule):
         gamma: factor at each milestone.
     """
 
-    def __init__(self, milestones: tuple[float, ...], gamma: float = 0.1):
+    def __init__(self, milestones: tuple[NonNegativeFloat, ...], gamma: NonNegativeFloat = 0.1):
         self.milestones, self.gamma = tuple(milestones), gamma
 
     def rate(self, base: float, step: int, total: int) -> float:
@@ -104,7 +106,7 @@ class Cosine(Schedule):
         min_lr: learning rate at the end.
     """
 
-    def __init__(self, min_lr: float = 0.0):
+    def __init__(self, min_lr: NonNegativeFloat = 0.0):
         self.min_lr = min_lr
 
     def rate(self, base: float, step: int, total: int) -> float:
@@ -126,7 +128,11 @@ class Cyclic(Schedule):
     """
 
     def __init__(
-        self, max_factor: float = 10.0, half_cycle: int = 2000, decay: float = 1.0, momentum_low: float | None = None
+        self,
+        max_factor: PositiveFloat = 10.0,
+        half_cycle: PositiveInt = 2000,
+        decay: NonNegativeFloat = 1.0,
+        momentum_low: Decay | None = None,
     ):
         self.max_factor, self.half_cycle, self.decay, self.momentum_low = max_factor, half_cycle, decay, momentum_low
 
@@ -158,7 +164,11 @@ class OneCycle(Schedule):
     """
 
     def __init__(
-        self, rise: float = 0.3, div_factor: float = 25.0, final_div: float = 1e4, momentum_low: float | None = None
+        self,
+        rise: Annotated[float, Range(0, 1, below=True)] = 0.3,
+        div_factor: PositiveFloat = 25.0,
+        final_div: PositiveFloat = 1e4,
+        momentum_low: Decay | None = None,
     ):
         self.rise, self.div_factor, self.final_div, self.momentum_low = rise, div_factor, final_div, momentum_low
 

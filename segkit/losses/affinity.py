@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.registry import LOSSES
@@ -32,7 +33,7 @@ class Affinity(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, size: tuple[int, int], ignore: int = 255):
+    def __init__(self, size: tuple[PositiveInt, PositiveInt], ignore: int = 255):
         super().__init__()
         self.size, self.ignore = tuple(size), ignore
 

@@ -3,12 +3,15 @@
 B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
 from segkit.losses.base import PixelLoss
-from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
 from segkit.registry import LOSSES
 
@@ -33,10 +36,10 @@ class BinaryCrossEntropy(PixelLoss):
 
     def __init__(
         self,
-        pos_weight: list[float] | None = None,
-        label_smoothing: float = 0.0,
+        pos_weight: list[NonNegativeFloat] | None = None,
+        label_smoothing: Fraction = 0.0,
         sum_classes: bool = False,
-        average: str = "valid",
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: float = 255,
     ):
         super().__init__()

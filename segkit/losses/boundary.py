@@ -3,12 +3,15 @@
 B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, OneOf
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision, mean_over
 from segkit.ops.edges import label_edges
 from segkit.ops.pixel_targets import dense_target
 from segkit.ops.region_sums import count_by_class
@@ -33,7 +36,11 @@ class BoundaryBCE(Loss):
     """
 
     def __init__(
-        self, of_labels: int | None = None, per_image: bool = False, average: str = "valid", ignore: int = 255
+        self,
+        of_labels: NonNegativeInt | None = None,
+        per_image: bool = False,
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
+        ignore: int = 255,
     ):
         super().__init__()
         self.of_labels, self.per_image, self.ignore = of_labels, per_image, ignore
@@ -66,7 +73,7 @@ class _ImageWeighted(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, upper_bound: float, ignore: int):
+    def __init__(self, upper_bound: NonNegativeFloat, ignore: int):
         super().__init__()
         self.upper_bound, self.ignore = upper_bound, ignore
 
@@ -96,7 +103,7 @@ class ImageWeightedCrossEntropy(_ImageWeighted):
         ignore: label that is left out.
     """
 
-    def __init__(self, upper_bound: float = 1.0, ignore: int = 255):
+    def __init__(self, upper_bound: NonNegativeFloat = 1.0, ignore: int = 255):
         super().__init__(upper_bound, ignore)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -125,7 +132,7 @@ class EdgeAttention(_ImageWeighted):
         ignore: label that is left out.
     """
 
-    def __init__(self, threshold: float = 0.8, upper_bound: float = 1.0, ignore: int = 255):
+    def __init__(self, threshold: Fraction = 0.8, upper_bound: NonNegativeFloat = 1.0, ignore: int = 255):
         super().__init__(upper_bound, ignore)
         self.threshold = threshold
 

@@ -6,6 +6,7 @@ Taghanaki et al., 2018, https://arxiv.org/abs/1805.02798. B batch, K classes, H 
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
@@ -30,7 +31,13 @@ class Combo(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, alpha: float = 0.5, beta: float = 0.5, smooth: float = 1.0, ignore: float = 255):
+    def __init__(
+        self,
+        alpha: NonNegativeFloat = 0.5,
+        beta: NonNegativeFloat = 0.5,
+        smooth: NonNegativeFloat = 1.0,
+        ignore: float = 255,
+    ):
         super().__init__()
         self.alpha, self.beta, self.smooth, self.ignore = alpha, beta, smooth, ignore
 

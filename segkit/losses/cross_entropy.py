@@ -3,12 +3,15 @@
 B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
 from segkit.losses.base import PixelLoss
-from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
 from segkit.registry import LOSSES
 
 
@@ -35,9 +38,9 @@ class CrossEntropy(PixelLoss):
 
     def __init__(
         self,
-        class_weight: list[float] | None = None,
-        label_smoothing: float = 0.0,
-        average: str = "valid",
+        class_weight: list[NonNegativeFloat] | None = None,
+        label_smoothing: Fraction = 0.0,
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: int = 255,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ B batch, K classes, H W image.
 
 from torch import Tensor
 
+from segkit.constraints.named import PositiveFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision, mean_over
 from segkit.registry import LOSSES
@@ -27,7 +28,7 @@ class KLDistillation(Loss):
 
     row = dict(on=["logits", "teacher.logits"])
 
-    def __init__(self, temperature: float = 1.0, average: str = "valid", ignore: int = 255):
+    def __init__(self, temperature: PositiveFloat = 1.0, average: str = "valid", ignore: int = 255):
         super().__init__()
         self.temperature, self.average, self.ignore = temperature, checked_average(average), ignore
 

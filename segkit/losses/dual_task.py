@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision, mean_over
 from segkit.ops.edges import slope, sobel, triangle_smooth
@@ -33,7 +34,13 @@ class DualTask(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, temperature: float = 0.5, radius: int = 4, least: float = 1e-8, ignore: int = 255):
+    def __init__(
+        self,
+        temperature: PositiveFloat = 0.5,
+        radius: NonNegativeInt = 4,
+        least: NonNegativeFloat = 1e-8,
+        ignore: int = 255,
+    ):
         super().__init__()
         self.temperature, self.radius, self.least, self.ignore = temperature, radius, least, ignore
 

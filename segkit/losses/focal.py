@@ -4,12 +4,15 @@ Lin et al., ICCV 2017, https://arxiv.org/abs/1708.02002. `alpha` of the paper ca
 segkit.ops.class_balance.balanced_alpha and effective_number. B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, OneOf
 from segkit.losses.base import Loss, PixelLoss
-from segkit.ops.averaging import checked_average, float_vector, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
 from segkit.ops.log_sigmoid import balance, focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
 from segkit.registry import LOSSES
@@ -45,9 +48,9 @@ class Focal(PixelLoss):
 
     def __init__(
         self,
-        gamma: float = 2.0,
-        alpha: float | list[float] | None = None,
-        average: str = "valid",
+        gamma: NonNegativeFloat = 2.0,
+        alpha: NonNegativeFloat | list[NonNegativeFloat] | None = None,
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: int = 255,
     ):
         super().__init__()
@@ -114,12 +117,12 @@ class SigmoidFocal(PixelLoss):
 
     def __init__(
         self,
-        gamma: float = 2.0,
-        alpha: float | list[float] | None = None,
-        class_weight: list[float] | None = None,
-        reduced_threshold: float | None = None,
+        gamma: NonNegativeFloat = 2.0,
+        alpha: NonNegativeFloat | list[NonNegativeFloat] | None = None,
+        class_weight: list[NonNegativeFloat] | None = None,
+        reduced_threshold: NonNegativeFloat | None = None,
         normalized: bool = False,
-        average: str = "valid",
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: float = 255,
     ):
         super().__init__()
@@ -210,10 +213,10 @@ class BinaryFocal(Loss):
 
     def __init__(
         self,
-        gamma: float = 2.0,
-        alpha: float | None = 0.5,
+        gamma: NonNegativeFloat = 2.0,
+        alpha: NonNegativeFloat | None = 0.5,
         per_sample: bool = True,
-        average: str = "valid",
+        average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: float = -1,
     ):
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import float_vector, full_precision
 from segkit.ops.lovasz import lovasz_weights
@@ -38,8 +39,8 @@ class LovaszSoftmax(Loss):
         self,
         per_image: bool = False,
         only_present: bool = True,
-        classes: list[int] | None = None,
-        class_weight: list[float] | None = None,
+        classes: list[NonNegativeInt] | None = None,
+        class_weight: list[NonNegativeFloat] | None = None,
         ignore: int = 255,
     ):
         super().__init__()

@@ -5,6 +5,7 @@ Abhishek and Hamarneh, ISBI 2021, https://arxiv.org/abs/2010.13454. B batch, K c
 
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat
 from segkit.losses.base import Loss
 from segkit.ops.region_sums import region_sums
 from segkit.registry import LOSSES
@@ -25,7 +26,7 @@ class MCC(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, activation: str = "sigmoid", eps: float = 1e-5, ignore: float = 255):
+    def __init__(self, activation: str = "sigmoid", eps: NonNegativeFloat = 1e-5, ignore: float = 255):
         super().__init__()
         self.activation, self.eps, self.ignore = activation, eps, ignore
 

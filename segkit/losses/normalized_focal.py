@@ -6,6 +6,7 @@ channels, H W image.
 
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, PositiveFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.log_sigmoid import balance, focal_parts
@@ -37,9 +38,9 @@ class NormalizedFocal(Loss):
 
     def __init__(
         self,
-        alpha: float = 0.5,
-        gamma: float = 2.0,
-        max_mult: float | None = None,
+        alpha: NonNegativeFloat = 0.5,
+        gamma: NonNegativeFloat = 2.0,
+        max_mult: PositiveFloat | None = None,
         detach: bool = True,
         sum_pixels: bool = False,
         ignore: float = -1,

@@ -4,10 +4,12 @@ B batch, K classes, H W image.
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import Fraction, NonNegativeInt, OneOf
 from segkit.losses.base import Loss, PixelLoss
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.ops.averaging import full_precision, mean_over
@@ -44,10 +46,10 @@ class OHEM(Loss):
     def __init__(
         self,
         loss: PixelLoss | None = None,
-        threshold: float | None = 0.7,
-        min_kept: int = 100_000,
+        threshold: Fraction | None = 0.7,
+        min_kept: NonNegativeInt = 100_000,
         per_image: bool = False,
-        average: str = "kept",
+        average: Annotated[str, OneOf(AVERAGES)] = "kept",
         ignore: int = 255,
     ):
         super().__init__()

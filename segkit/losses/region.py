@@ -4,13 +4,15 @@ B batch, K classes, H W image, S samples (B or 1).
 """
 
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import float_vector
-from segkit.ops.region_sums import RegionSums, region_sums
+from segkit.ops.region_sums import ACTIVATIONS, RegionSums, region_sums
 from segkit.registry import LOSSES
 
 ABSENT = ("skip", "zero", "count")
@@ -50,17 +52,17 @@ class RegionLoss(Loss):
 
     row = dict(target="mask")
 
-    activation: str = "softmax"
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = "softmax"
     _: KW_ONLY
-    smooth: float = 0.0
-    eps: float = 1e-7
+    smooth: NonNegativeFloat = 0.0
+    eps: NonNegativeFloat = 1e-7
     squared: bool = False
     per_image: bool = False
     joint: bool = False
-    absent: str = "skip"
+    absent: Annotated[str, OneOf(ABSENT)] = "skip"
     log: bool = False
-    classes: list[int] | None = None
-    class_weight: list[float] | None = None
+    classes: list[NonNegativeInt] | None = None
+    class_weight: list[NonNegativeFloat] | None = None
     mask_ignored: bool = True
     ignore: int = 255
     class_index: Tensor | None = field(init=False)
@@ -161,9 +163,9 @@ class Tversky(RegionLoss):
         beta: weight of false negatives.
     """
 
-    alpha: float = 0.3
-    beta: float = 0.7
-    activation: str = field(default="softmax", kw_only=True)
+    alpha: NonNegativeFloat = 0.3
+    beta: NonNegativeFloat = 0.7
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = field(default="softmax", kw_only=True)
 
     def score(self, sums: RegionSums) -> Tensor:
         """Returns the Tversky index, [S,K]; the sums are [S,K] each."""
@@ -186,9 +188,9 @@ class FocalTversky(Tversky):
         of_mean: takes the power of the mean over classes, as segmentation_models_pytorch does.
     """
 
-    alpha: float = 0.3
-    beta: float = 0.7
-    gamma: float = 0.75
+    alpha: NonNegativeFloat = 0.3
+    beta: NonNegativeFloat = 0.7
+    gamma: PositiveFloat = 0.75
     of_mean: bool = False
 
     def reduce(self, loss: Tensor, sums: RegionSums) -> Tensor:

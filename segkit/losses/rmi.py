@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import flip_true_class
@@ -40,10 +41,10 @@ class RMI(Loss):
 
     def __init__(
         self,
-        weight: float = 0.5,
-        radius: int = 3,
-        stride: int = 4,
-        diagonal: float = 5e-4,
+        weight: NonNegativeFloat = 0.5,
+        radius: NonNegativeInt = 3,
+        stride: PositiveInt = 4,
+        diagonal: NonNegativeFloat = 5e-4,
         ignore: int = 255,
     ):
         super().__init__()

@@ -6,6 +6,7 @@ B batch, K channels, H W image.
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import dense_target
@@ -27,7 +28,7 @@ class SoftIoU(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, ignore: float = -1, eps: float = 1e-8):
+    def __init__(self, ignore: float = -1, eps: NonNegativeFloat = 1e-8):
         super().__init__()
         self.ignore, self.eps = ignore, eps
 

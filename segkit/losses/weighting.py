@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.dist import all_reduce_sum
 from segkit.registry import WEIGHTINGS
 
@@ -31,7 +32,7 @@ class DWA:
         epoch_steps: training steps of one epoch.
     """
 
-    def __init__(self, names: list[str], temperature: float = 2.0, epoch_steps: int = 1):
+    def __init__(self, names: list[str], temperature: PositiveFloat = 2.0, epoch_steps: PositiveInt = 1):
         self.names, self.temperature, self.epoch_steps = list(names), temperature, epoch_steps
         self.history: list[dict[str, float]] = []
         self.epoch, self.count = 0, 0

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from segkit.constraints.named import Fraction
 from segkit.dist import all_reduce_sum
 from segkit.metrics._pixel_pairs import LabelMap, PixelPairs, labelled_images
 from segkit.metrics._scores import class_scores, mean_of, percent
@@ -57,7 +58,7 @@ class BoundaryIoU(Metric):
     main_score = "boundary.mIoU"
     lower_is_better = ()
 
-    def __init__(self, dilation_ratio: float = 0.02):
+    def __init__(self, dilation_ratio: Fraction = 0.02):
         self.dilation_ratio = dilation_ratio
 
     def start(self, dataset: LabelledSet) -> None:

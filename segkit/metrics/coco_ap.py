@@ -4,10 +4,11 @@ Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from segkit.constraints.named import OneOf, PositiveInt
 from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
@@ -42,7 +43,12 @@ class CocoAP(Metric):
     main_score = "AP"
     lower_is_better = ()
 
-    def __init__(self, iou_type: str = "segm", max_detections: Sequence[int] = (1, 10, 100), filled: bool = False):
+    def __init__(
+        self,
+        iou_type: Annotated[str, OneOf(IOU_TYPES)] = "segm",
+        max_detections: Sequence[PositiveInt] = (1, 10, 100),
+        filled: bool = False,
+    ):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"CocoAP.iou_type = {iou_type!r}: must be one of {', '.join(IOU_TYPES)}")
         self.iou_type, self.filled = iou_type, filled

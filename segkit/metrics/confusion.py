@@ -1,11 +1,13 @@
 """IoU, Dice, F-score and accuracies of label maps from one confusion matrix over all pixels."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, OneOf
 from segkit.dist import all_reduce_sum
 from segkit.metrics._pixel_pairs import LabelMap, PixelPairs
 from segkit.metrics._scores import SCORES, class_indices, class_scores, mean_of, percent
@@ -45,8 +47,8 @@ class Confusion(Metric):
         groups: dict[str, list] | None = None,
         exclude: Sequence[str | int] = (),
         *,
-        absent: str = "skip",
-        beta: float = 1.0,
+        absent: Annotated[str, OneOf(ABSENT)] = "skip",
+        beta: NonNegativeFloat = 1.0,
     ):
         if absent not in ABSENT:
             raise ConfigError(f"Confusion.absent = {absent!r}: must be one of {', '.join(ABSENT)}")

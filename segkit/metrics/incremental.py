@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeFloat, PositiveInt
 from segkit.metrics._pixel_pairs import LabelMap
 from segkit.metrics._scores import mean_of, percent
 from segkit.metrics.base import Metric
@@ -63,7 +64,7 @@ class IncrementalIoU(Metric):
     main_score = "mIoU"
     lower_is_better = ()
 
-    def __init__(self, sizes: Sequence[int] | None = None, *, epsilon: float = EPSILON):
+    def __init__(self, sizes: Sequence[PositiveInt] | None = None, *, epsilon: NonNegativeFloat = EPSILON):
         self.sizes, self.epsilon = sizes, epsilon
         self._configured = sizes
         self._confusion = Confusion(absent="skip_without_truth")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segkit.constraints.named import PositiveInt
 from segkit.metrics._rle_results import RleResults, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
@@ -115,7 +116,7 @@ class LvisAP(Metric):
     main_score = "AP"
     lower_is_better = ()
 
-    def __init__(self, iou_type: str = "segm", max_detections: int = 300):
+    def __init__(self, iou_type: str = "segm", max_detections: PositiveInt = 300):
         if iou_type not in IOU_TYPES:
             raise ConfigError(f"LvisAP.iou_type = {iou_type!r}: must be one of {', '.join(IOU_TYPES)}")
         self.iou_type = self.section = iou_type

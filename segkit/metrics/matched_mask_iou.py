@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from segkit.constraints.named import Fraction
 from segkit.metrics._rle_results import RleResults, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
@@ -32,7 +33,7 @@ class MatchedMaskIoU(Metric):
     main_score = "mask_IoU"
     lower_is_better = ()
 
-    def __init__(self, score: float = 0.3, box_iou: float = 0.5):
+    def __init__(self, score: Fraction = 0.3, box_iou: Fraction = 0.5):
         self.score, self.box_iou = score, box_iou
 
     def start(self, dataset: AnnotatedSet) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from segkit.constraints.named import Fraction, NonNegativeFloat
 from segkit.dist import all_reduce_sum
 from segkit.metrics._pixel_pairs import labelled_images
 from segkit.metrics._reductions import ABSENT, ALL_SCORES, reduce_scores
@@ -30,7 +31,7 @@ class MultiLabel(Metric):
     main_score = "multi_label.macro.IoU"
     lower_is_better = ()
 
-    def __init__(self, threshold: float = 0.5, absent: str = "skip", *, beta: float = 1.0):
+    def __init__(self, threshold: Fraction = 0.5, absent: str = "skip", *, beta: NonNegativeFloat = 1.0):
         if absent not in ABSENT:
             raise ConfigError(f"MultiLabel.absent = {absent!r}: must be one of {', '.join(ABSENT)}")
         self.threshold = threshold

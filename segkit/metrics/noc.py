@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from segkit.constraints.named import Fraction, PositiveInt
 from segkit.dist import gather_objects
 from segkit.metrics._reductions import exact_mean
 from segkit.metrics._scores import percent
@@ -87,7 +88,7 @@ class NoC(Metric):
 
     lower_is_better = ("NoC@*", "seconds*", "clicks", "limits.*")
 
-    def __init__(self, thresholds: Sequence[float] = (0.80, 0.85, 0.90), limits: Sequence[int] = (20,)):
+    def __init__(self, thresholds: Sequence[Fraction] = (0.80, 0.85, 0.90), limits: Sequence[PositiveInt] = (20,)):
         if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
             raise ConfigError(
                 f"NoC.thresholds = {thresholds!r}: must be IoUs above 0 and up to 1, such as (.80, .85, .90)"

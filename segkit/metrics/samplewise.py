@@ -1,9 +1,11 @@
 """Scores of label maps image by image: a small image weighs as much as a large one."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeFloat, OneOf
 from segkit.dist import gather_objects
 from segkit.metrics._pixel_pairs import LabelMap, PixelPairs
 from segkit.metrics._reductions import ABSENT, ALL_SCORES, REDUCTIONS, counts_of_matrix, exact_mean, reduce_scores
@@ -36,11 +38,11 @@ class Samplewise(Metric):
 
     def __init__(
         self,
-        reduction: str = "macro-imagewise",
-        absent: str = "skip",
+        reduction: Annotated[str, OneOf(REDUCTIONS[:-1])] = "macro-imagewise",
+        absent: Annotated[str, OneOf(ABSENT)] = "skip",
         *,
-        class_weights: Sequence[float] | None = None,
-        beta: float = 1.0,
+        class_weights: Sequence[NonNegativeFloat] | None = None,
+        beta: NonNegativeFloat = 1.0,
     ):
         if reduction not in REDUCTIONS[:-1]:
             raise ConfigError(f"Samplewise.reduction = {reduction!r}: must be one of {', '.join(REDUCTIONS[:-1])}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from segkit.constraints.named import PositiveInt
 from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS
@@ -29,7 +30,7 @@ class VocAP(Metric):
     main_score = "AP50"
     lower_is_better = ()
 
-    def __init__(self, max_detections: int = 100):
+    def __init__(self, max_detections: PositiveInt = 100):
         self.max_detections = max_detections
 
     def start(self, dataset: AnnotatedSet) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.types import Outputs
@@ -145,9 +146,9 @@ class BlockFCN(Head):
         num_classes: int,
         block: nn.Module,
         *,
-        channels: int = 512,
+        channels: PositiveInt = 512,
         concat_input: bool = True,
-        dropout: float = 0.1,
+        dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()

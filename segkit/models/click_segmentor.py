@@ -5,11 +5,13 @@ B batch, P clicks per sign, G guidance channels.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import gaussian_xavier_, resize
 from segkit.models.segmentor import Segmentor
@@ -147,14 +149,14 @@ class ClickSegmentor(Segmentor):
         neck: nn.Module | None = None,
         aux: tuple[Head, ...] = (),
         align_corners: bool = True,
-        scheme: str = "Conv1S",
-        encoding: str = "disks",
-        radius: float = 5.0,
-        norm_radius: float = 260.0,
+        scheme: Annotated[str, OneOf(SCHEMES)] = "Conv1S",
+        encoding: Annotated[str, OneOf(ENCODINGS)] = "disks",
+        radius: PositiveFloat = 5.0,
+        norm_radius: PositiveFloat = 260.0,
         previous_mask: bool = True,
         binary_previous: bool = False,
         groups: tuple[float, ...] = (),
-        guidance_channels: int | None = None,
+        guidance_channels: PositiveInt | None = None,
         leaky: bool = True,
         xavier: bool = False,
     ):

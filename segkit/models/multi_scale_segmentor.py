@@ -5,11 +5,13 @@ https://arxiv.org/abs/1606.00915, section 4.1.2. S scales.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import resize
 from segkit.models.segmentor import Segmentor
@@ -74,10 +76,10 @@ class MultiScaleSegmentor(Segmentor):
         neck: nn.Module | None = None,
         aux: tuple[Head, ...] = (),
         align_corners: bool = False,
-        scales: tuple[float, ...] = (1.0, 0.75, 0.5),
-        merge: str = "attention",
-        attention_channels: int = 512,
-        attention_dropout: float = 0.5,
+        scales: tuple[PositiveFloat, ...] = (1.0, 0.75, 0.5),
+        merge: Literal["attention", "max", "mean"] = "attention",
+        attention_channels: PositiveInt = 512,
+        attention_dropout: Decay = 0.5,
     ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
         if merge not in MERGES:

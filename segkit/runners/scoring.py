@@ -113,6 +113,7 @@ def with_switches(cfg: dict, *, tta: bool, slide: bool) -> dict[str, Any]:
         if "crop" not in inference and not crops:
             raise ConfigError("--slide: set inference.crop = (height, width); the training has no crop to take it from")
         inference["mode"] = "slide"
-        height, width = inference.setdefault("crop", tuple(crops[-1]) if crops else ())
+        crop = inference.setdefault("crop", crops[-1] if crops else ())
+        height, width = (crop, crop) if isinstance(crop, int) else crop
         inference.setdefault("stride", (max(height * 2 // 3, 1), max(width * 2 // 3, 1)))
     return inference

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import cv2
 import numpy as np
 
+from segkit.constraints.named import NonNegativeInt, OneOf
 from segkit.data.dataset import Dataset
 from segkit.data.incremental.plan import (
     BACKGROUND,
@@ -74,16 +75,16 @@ class ClassSteps(Dataset):
         self,
         dataset: Dataset,
         task: str | None = None,
-        step: int = 0,
+        step: NonNegativeInt = 0,
         *,
         steps: Sequence[Sequence[int | str]] | None = None,
-        setting: str = "overlapped",
-        part: str = "train",
-        convention: str = "official",
+        setting: Annotated[str, OneOf(SETTINGS)] = "overlapped",
+        part: Annotated[str, OneOf(PARTS)] = "train",
+        convention: Annotated[str, OneOf(CONVENTIONS)] = "official",
         background: str | int | None = BACKGROUND,
-        order_seed: int | None = None,
+        order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
-        workers: int | None = None,
+        workers: NonNegativeInt | None = None,
     ):
         rule = _Rule(
             part=check_choice(part, PARTS, "part"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeFloat, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.instances.base import InstanceDataset
 from segkit.files import DataError
@@ -27,7 +28,14 @@ class FewInstances(Dataset):
 
     parts = {"dataset": DATASETS}
 
-    def __init__(self, dataset: InstanceDataset, count: int = 8, *, min_area: float = 1024.0, max_objects: int = 10):
+    def __init__(
+        self,
+        dataset: InstanceDataset,
+        count: PositiveInt = 8,
+        *,
+        min_area: NonNegativeFloat = 1024.0,
+        max_objects: PositiveInt = 10,
+    ):
         truth = dataset.annotations
         self._areas: dict[str, list[float]] = {str(image["id"]): [] for image in truth["images"]}
         for entry in truth["annotations"]:

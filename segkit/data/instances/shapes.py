@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import row_of
 from segkit.data.semantic.shapes import Shapes
@@ -27,10 +28,10 @@ class ShapesInstances(Dataset):
     def __init__(
         self,
         split: str = "train",
-        length: int | None = None,
+        length: PositiveInt | None = None,
         *,
-        size: tuple[int, int] = (96, 96),
-        seed: int = 0,
+        size: tuple[PositiveInt, PositiveInt] = (96, 96),
+        seed: NonNegativeInt = 0,
         cache: bool = False,
         boxes_only: bool = True,
     ):

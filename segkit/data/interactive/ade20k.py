@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.masks import values_of
@@ -68,7 +69,7 @@ class ADE20KClicks(ClickTraining):
 
     folder = "ADE20K_2016_07_26"
 
-    def __init__(self, root: str | None = None, split: str = "train", *, stuff_prob: float = 0.0):
+    def __init__(self, root: str | None = None, split: str = "train", *, stuff_prob: Fraction = 0.0):
         choose_split(split, ("train", "val"), "ADE20KClicks")
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
         self._root = resolve_root(root, self.folder)

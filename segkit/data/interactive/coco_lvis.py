@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.images import AS_STORED, decode
@@ -133,7 +134,7 @@ class COCOLVISClicks(ClickTraining):
         root: str | None = None,
         split: str = "train",
         *,
-        stuff_prob: float = 0.0,
+        stuff_prob: Fraction = 0.0,
         allow_list: str | None = None,
         annotations: str = "hannotation.pickle",
     ):

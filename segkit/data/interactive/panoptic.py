@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.images import AS_COLOR, decode
@@ -97,7 +98,7 @@ class COCOPanopticClicks(ClickTraining):
 
     folder = "coco"
 
-    def __init__(self, root: str | None = None, split: str = "train2017", *, stuff_prob: float = 0.0):
+    def __init__(self, root: str | None = None, split: str = "train2017", *, stuff_prob: Fraction = 0.0):
         self.stuff_prob = check_share(stuff_prob, "stuff_prob")
         base = resolve_root(root, self.folder)
         path = base / "annotations" / f"panoptic_{split}.json"

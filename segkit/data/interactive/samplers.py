@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt
 from segkit.data.dataset import Dataset
 from segkit.data.files.plain_pickle import load_plain
 from segkit.data.samplers import Sampler
@@ -48,7 +49,7 @@ class ByScore(Sampler):
         DataError: the file is no such list, does not fit the data set, or all of its scores are 1.
     """
 
-    def __init__(self, dataset: Dataset, scores: str, seed: int = 0, gamma: float = 1.25):
+    def __init__(self, dataset: Dataset, scores: str, seed: NonNegativeInt = 0, gamma: NonNegativeFloat = 1.25):
         super().__init__(dataset, seed)
         if gamma < 0:
             raise ConfigError(f"ByScore.gamma = {gamma}: must be at least 0, which draws all images alike")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 from segkit.data.interactive.choice import Choice, choose, choose_parts, draw_objects, no_choice
 from segkit.data.interactive.objects import background, present_objects
 from segkit.data.interactive.regions import (
@@ -76,20 +77,20 @@ class SampleClicks(WithArguments):
 
     def __init__(
         self,
-        max_points: int = 24,
-        gamma: float = 0.80,
-        merge: float = 0.15,
-        max_merged: int = 2,
+        max_points: PositiveInt = 24,
+        gamma: NonNegativeFloat = 0.80,
+        merge: Fraction = 0.15,
+        max_merged: PositiveInt = 2,
         *,
-        expand_ratio: float = 0.1,
-        erode: float = 0.9,
-        erode_steps: int = 3,
-        negatives: Sequence[float] = (0.1, 0.4, 0.5),
+        expand_ratio: NonNegativeFloat = 0.1,
+        erode: Fraction = 0.9,
+        erode_steps: NonNegativeInt = 3,
+        negatives: Sequence[NonNegativeFloat] = (0.1, 0.4, 0.5),
         use_hierarchy: bool = False,
         first_click_center: bool = False,
         only_one_first_click: bool = False,
-        inner_k: float = 1.7,
-        full_inner: float = 0.0,
+        inner_k: NonNegativeFloat = 1.7,
+        full_inner: NonNegativeFloat = 0.0,
     ):
         if max_points < 1 or gamma <= 0:
             raise ConfigError(f"SampleClicks: max_points = {max_points}, gamma = {gamma}: both must be positive")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.semantic.shapes import Shapes
 from segkit.registry import DATASETS
@@ -30,10 +31,10 @@ class ShapesClicks(Dataset):
     def __init__(
         self,
         split: str = "train",
-        length: int | None = None,
+        length: PositiveInt | None = None,
         *,
-        size: tuple[int, int] = (96, 96),
-        seed: int = 0,
+        size: tuple[PositiveInt, PositiveInt] = (96, 96),
+        seed: NonNegativeInt = 0,
         cache: bool = False,
     ):
         self.shapes = Shapes(split, length, size=size, seed=seed, cache=cache)

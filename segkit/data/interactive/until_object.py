@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
 from segkit.data.interactive.objects import histograms, object_areas, only_listed, used_layers, without_objects
 from segkit.data.transforms.sizes import apply
 from segkit.registry import TRANSFORMS, ConfigError
@@ -35,9 +36,9 @@ class UntilObject(WithArguments):
     def __init__(
         self,
         transforms: Sequence[Callable[[Sample, np.random.Generator], Sample]],
-        keep_background: float = 0.05,
-        min_area: int = 1000,
-        tries: int = 100,
+        keep_background: Fraction = 0.05,
+        min_area: NonNegativeInt = 1000,
+        tries: PositiveInt = 100,
     ):
         if tries < 1:
             raise ConfigError(f"UntilObject.tries = {tries}: must be at least 1")

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.masks import read_mask, values_of
 from segkit.data.files.packed_pickle import load_published
@@ -184,7 +185,7 @@ class SBDClicks(ClickTraining):
 
     folder = "benchmark_RELEASE/dataset"
 
-    def __init__(self, root: str | None = None, split: str = "train", *, min_fill: float = 0.08):
+    def __init__(self, root: str | None = None, split: str = "train", *, min_fill: Fraction = 0.08):
         self._files = _SbdFiles(root, split, "SBDClicks")
         self._min_fill = min_fill
         self.ids = self._files.names

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.constraints.named import PositiveInt
 from segkit.data.dataset import resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
@@ -58,7 +59,7 @@ class Folder(FilePairs):
         reduce_zero_label: bool = False,
         ignore: int | Iterable[int] | None = IGNORE,
         color_masks: bool = False,
-        channels: int = 3,
+        channels: PositiveInt = 3,
         skip_unlabelled: bool = False,
     ):
         self.root, self.split = root, split

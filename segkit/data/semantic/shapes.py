@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 
+from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.semantic.textures import (
     Outline,
@@ -84,8 +85,8 @@ class Shapes(Dataset):
         split: str = "train",
         length: int | None = None,
         *,
-        size: tuple[int, int] = (96, 96),
-        seed: int = 0,
+        size: tuple[PositiveInt, PositiveInt] = (96, 96),
+        seed: NonNegativeInt = 0,
         instances: bool = True,
         background: bool = True,
         cache: bool = False,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import boxes_of, dense_masks, image_size
 from segkit.data.transforms.sizes import apply
@@ -46,7 +47,7 @@ class BoxesOfMasks(Transform):
         min_size: boxes not larger than this in both directions are dropped, in pixels.
     """
 
-    def __init__(self, min_size: float = 1e-5):
+    def __init__(self, min_size: PositiveFloat = 1e-5):
         self.min_size = min_size
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -79,7 +80,7 @@ class UntilBox(Transform):
 
     parts = {"transforms": TRANSFORMS}
 
-    def __init__(self, transforms: Sequence[Callable], tries: int = 20):
+    def __init__(self, transforms: Sequence[Callable], tries: PositiveInt = 20):
         if tries < 1:
             raise ConfigError(f"UntilBox.tries = {tries}: must be at least 1")
         self.transforms, self.tries = tuple(transforms), tries

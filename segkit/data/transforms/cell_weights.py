@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from segkit.constraints.named import NonNegativeFloat, PositiveFloat
 from segkit.data.transforms.base import Transform
 from segkit.registry import TRANSFORMS, ConfigError
 from segkit.types import IGNORE, Sample
@@ -38,10 +39,10 @@ class CellWeights(Transform):
 
     def __init__(
         self,
-        border: float = 10.0,
-        sigma: float = 5.0,
+        border: NonNegativeFloat = 10.0,
+        sigma: PositiveFloat = 5.0,
         *,
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[NonNegativeFloat] | None = None,
         background: int = 0,
         ignore: int = IGNORE,
     ):

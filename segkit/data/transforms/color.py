@@ -6,6 +6,7 @@ Transforms that need colors raise ConfigError on images whose number of channels
 import cv2
 import numpy as np
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.color_operations import compressed, map_values, need_rgb, recolor, turn_colors
 from segkit.data.transforms.geometry import by_channels
@@ -35,11 +36,11 @@ class Photometric(Transform):
 
     def __init__(
         self,
-        brightness: float = 32.0,
-        contrast: tuple[float, float] = (0.5, 1.5),
-        saturation: tuple[float, float] = (0.5, 1.5),
-        hue: float = 18.0,
-        p: float = 0.5,
+        brightness: NonNegativeFloat = 32.0,
+        contrast: tuple[NonNegativeFloat, NonNegativeFloat] = (0.5, 1.5),
+        saturation: tuple[NonNegativeFloat, NonNegativeFloat] = (0.5, 1.5),
+        hue: NonNegativeFloat = 18.0,
+        p: Fraction = 0.5,
     ):
         self.contrast = as_range(*contrast, "Photometric.contrast")
         self.saturation = as_range(*saturation, "Photometric.saturation")
@@ -92,7 +93,7 @@ class BrightnessContrast(Transform):
         self,
         brightness: tuple[float, float] = (-0.2, 0.2),
         contrast: tuple[float, float] = (-0.2, 0.2),
-        p: float = 0.5,
+        p: Fraction = 0.5,
     ):
         self.brightness, self.contrast, self.p = brightness, contrast, p
 
@@ -115,7 +116,7 @@ class ChannelShift(Transform):
         p: probability.
     """
 
-    def __init__(self, limit: int = 10, p: float = 0.5):
+    def __init__(self, limit: PositiveInt = 10, p: Fraction = 0.5):
         self.limit, self.p = limit, p
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -145,7 +146,7 @@ class Gamma(Transform):
         p: probability.
     """
 
-    def __init__(self, low: float = 0.8, high: float = 1.25, p: float = 0.5):
+    def __init__(self, low: PositiveFloat = 0.8, high: PositiveFloat = 1.25, p: Fraction = 0.5):
         self.low, self.high = as_range(low, high, "Gamma.low, high")
         self.p = p
 
@@ -169,7 +170,7 @@ class Grayscale(Transform):
         p: probability.
     """
 
-    def __init__(self, p: float = 0.1):
+    def __init__(self, p: Fraction = 0.1):
         self.p = p
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -200,7 +201,7 @@ class Blur(Transform):
         p: probability.
     """
 
-    def __init__(self, low: float = 0.1, high: float = 2.0, p: float = 0.5):
+    def __init__(self, low: PositiveFloat = 0.1, high: PositiveFloat = 2.0, p: Fraction = 0.5):
         self.low, self.high = as_range(low, high, "Blur.low, high")
         self.p = p
 
@@ -229,7 +230,7 @@ class JPEG(Transform):
         ConfigError: for qualities beyond 1 to 100, or not in order.
     """
 
-    def __init__(self, low: int = 40, high: int = 95, p: float = 0.5):
+    def __init__(self, low: PositiveInt = 40, high: PositiveInt = 95, p: Fraction = 0.5):
         if not 1 <= low <= high <= 100:
             raise ConfigError(f"JPEG.low, high = ({low}, {high}): must be qualities of 1 to 100, the smaller first")
         self.low, self.high, self.p = low, high, p

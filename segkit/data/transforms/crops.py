@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, image_size, valid_size
 from segkit.data.transforms.operations import Fill, crop, nearest_index, pad, resize, resized_crop, take
@@ -70,9 +71,9 @@ class RandomCrop(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int],
+        size: PositiveInt | Sequence[PositiveInt],
         *,
-        cat_max_ratio: float = 1.0,
+        cat_max_ratio: Fraction = 1.0,
         ignore: int = IGNORE,
         fill: Fill = 0,
         pad: bool = True,
@@ -132,7 +133,9 @@ class CenterCrop(Transform):
         pad: pads smaller images at the right and bottom; without it they are an error.
     """
 
-    def __init__(self, size: int | Sequence[int], *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True):
+    def __init__(
+        self, size: PositiveInt | Sequence[PositiveInt], *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True
+    ):
         self.size = as_size(size, "CenterCrop.size")
         self.ignore, self.fill, self.pad = ignore, fill, pad
 
@@ -176,11 +179,11 @@ class RandomScaleCrop(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int],
-        low: float = 0.5,
-        high: float = 2.0,
+        size: PositiveInt | Sequence[PositiveInt],
+        low: PositiveFloat = 0.5,
+        high: PositiveFloat = 2.0,
         *,
-        cat_max_ratio: float = 1.0,
+        cat_max_ratio: Fraction = 1.0,
         ignore: int = IGNORE,
         fill: Fill = 0,
         centred: bool = False,
@@ -233,9 +236,9 @@ class RandomResizedCrop(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int],
-        area: tuple[float, float] = (0.08, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        size: PositiveInt | Sequence[PositiveInt],
+        area: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0),
+        ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3),
     ):
         self.size = as_size(size, "RandomResizedCrop.size")
         self.area = as_range(*area, "RandomResizedCrop.area")

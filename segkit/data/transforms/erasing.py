@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, fill_values, ignore_value, valid_size
 from segkit.data.transforms.operations import Fill
@@ -60,11 +61,11 @@ class CutOut(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
+        size: PositiveInt | Sequence[PositiveInt] | None = None,
         *,
-        ratio: Sequence[float] | None = None,
-        holes: int = 1,
-        p: float = 0.5,
+        ratio: Sequence[PositiveFloat] | None = None,
+        holes: PositiveInt = 1,
+        p: Fraction = 0.5,
         fill: Fill = 0,
         ignore: int | None = None,
     ):
@@ -115,9 +116,9 @@ class RandomErasing(Transform):
 
     def __init__(
         self,
-        area: tuple[float, float] = (0.02, 0.33),
-        ratio: tuple[float, float] = (0.3, 3.3),
-        p: float = 0.5,
+        area: tuple[Fraction, Fraction] = (0.02, 0.33),
+        ratio: tuple[PositiveFloat, PositiveFloat] = (0.3, 3.3),
+        p: Fraction = 0.5,
         *,
         fill: Fill | None = None,
         ignore: int | None = None,

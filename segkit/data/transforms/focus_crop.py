@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.crops import RandomScaleCrop
 from segkit.data.transforms.geometry import image_size
@@ -37,11 +38,11 @@ class FocusCrop(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int],
-        low: float = 0.5,
-        high: float = 2.0,
+        size: PositiveInt | Sequence[PositiveInt],
+        low: PositiveFloat = 0.5,
+        high: PositiveFloat = 2.0,
         *,
-        cat_max_ratio: float = 1.0,
+        cat_max_ratio: Fraction = 1.0,
         ignore: int = IGNORE,
         fill: Fill = 0,
     ):

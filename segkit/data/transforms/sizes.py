@@ -4,9 +4,11 @@ Sizes are (height, width) in pixels; one number means a square.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
+from segkit.constraints.named import Fraction, OneOf, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, image_size
 from segkit.data.transforms.operations import Fill, flip, pad, resize, transpose
@@ -15,6 +17,9 @@ from segkit.types import IGNORE, Sample
 
 DIRECTIONS = {"horizontal": (True, False), "vertical": (False, True), "both": (True, True)}
 """Whether a flip changes left and right, and top and bottom."""
+
+Direction: TypeAlias = Annotated[str, OneOf(DIRECTIONS)]
+"""A direction of a flip."""
 
 
 def apply(transforms: Iterable[Callable], sample: Sample, rng: np.random.Generator) -> Sample:
@@ -95,11 +100,11 @@ class Resize(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
+        size: PositiveInt | Sequence[PositiveInt] | None = None,
         *,
         keep_ratio: bool = False,
-        short: int | None = None,
-        long: int | None = None,
+        short: PositiveInt | None = None,
+        long: PositiveInt | None = None,
         area: bool = False,
     ):
         if (size is None) == (short is None and long is None):
@@ -149,8 +154,8 @@ class RandomResize(Transform):
 
     def __init__(
         self,
-        scale: Sequence[int],
-        ratio_range: tuple[float, float] = (0.5, 2.0),
+        scale: Sequence[PositiveInt],
+        ratio_range: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0),
         *,
         keep_ratio: bool = True,
         area: bool = False,
@@ -178,7 +183,7 @@ class RandomScale(Transform):
         area: averages over the pixel's area when shrinking, instead of bilinear sampling.
     """
 
-    def __init__(self, low: float = 0.5, high: float = 2.0, *, area: bool = False):
+    def __init__(self, low: PositiveFloat = 0.5, high: PositiveFloat = 2.0, *, area: bool = False):
         self.low, self.high = as_range(low, high, "RandomScale.low, high")
         self.area = area
 
@@ -202,7 +207,7 @@ class RandomShortSide(Transform):
         ConfigError: where `sides` is empty.
     """
 
-    def __init__(self, sides: Sequence[int], long: int | None = None, *, area: bool = False):
+    def __init__(self, sides: Sequence[PositiveInt], long: PositiveInt | None = None, *, area: bool = False):
         if not len(sides):
             raise ConfigError("RandomShortSide.sides is empty: name at least one length")
         self.sides, self.long, self.area = tuple(sides), long, area
@@ -228,7 +233,7 @@ class Flip(Transform):
         ConfigError: for another direction.
     """
 
-    def __init__(self, p: float = 0.5, direction: str | Sequence[str] = "horizontal"):
+    def __init__(self, p: Fraction = 0.5, direction: Direction | Sequence[Direction] = "horizontal"):
         names = (direction,) if isinstance(direction, str) else tuple(direction)
         if not names or any(name not in DIRECTIONS for name in names):
             raise ConfigError(f"Flip.direction = {direction!r}: must be one or several of {', '.join(DIRECTIONS)}")
@@ -258,7 +263,7 @@ class Rot90(Transform):
         ConfigError: for other numbers, or none.
     """
 
-    def __init__(self, p: float = 0.5, turns: Sequence[int] = (0, 1, 2, 3)):
+    def __init__(self, p: Fraction = 0.5, turns: Sequence[int] = (0, 1, 2, 3)):
         if not len(turns) or any(turn not in (0, 1, 2, 3) for turn in turns):
             raise ConfigError(f"Rot90.turns = {turns}: must be numbers of quarter turns, 0 to 3")
         self.p, self.turns = p, tuple(turns)
@@ -292,9 +297,9 @@ class Pad(Transform):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
+        size: PositiveInt | Sequence[PositiveInt] | None = None,
         *,
-        divisor: int = 1,
+        divisor: PositiveInt = 1,
         fill: Fill = 0,
         ignore: int = IGNORE,
         centred: bool = False,

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Change, Size, by_channels, fill_values, image_size, move, valid_size, within
 from segkit.data.transforms.operations import Fill
@@ -145,7 +146,7 @@ class RandomRotate(Transform):
     """
 
     def __init__(
-        self, degrees: float | Sequence[float] = 10.0, p: float = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
+        self, degrees: float | Sequence[float] = 10.0, p: Fraction = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
     ):
         self.low, self.high = degrees if isinstance(degrees, Iterable) else (-degrees, degrees)
         if self.low > self.high:
@@ -177,10 +178,10 @@ class RandomAffine(Transform):
 
     def __init__(
         self,
-        degrees: float = 0.0,
-        scale: tuple[float, float] = (1.0, 1.0),
-        shift: float = 0.0,
-        p: float = 0.5,
+        degrees: NonNegativeFloat = 0.0,
+        scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0),
+        shift: Fraction = 0.0,
+        p: Fraction = 0.5,
         *,
         fill: Fill = 0,
         ignore: int = IGNORE,
@@ -217,10 +218,10 @@ class Elastic(Transform):
 
     def __init__(
         self,
-        sigma: float = 10.0,
-        grid: int | Sequence[int] = 3,
-        alpha: float = 1.0,
-        p: float = 0.5,
+        sigma: PositiveFloat = 10.0,
+        grid: PositiveInt | Sequence[PositiveInt] = 3,
+        alpha: NonNegativeFloat = 1.0,
+        p: Fraction = 0.5,
         *,
         fill: Fill = 0,
         ignore: int = IGNORE,
@@ -253,7 +254,13 @@ class ElasticNoise(Transform):
     """
 
     def __init__(
-        self, alpha: float = 200.0, sigma: float = 10.0, p: float = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
+        self,
+        alpha: NonNegativeFloat = 200.0,
+        sigma: PositiveFloat = 10.0,
+        p: Fraction = 0.5,
+        *,
+        fill: Fill = 0,
+        ignore: int = IGNORE,
     ):
         self.alpha, self.sigma, self.p, self.fill, self.ignore = alpha, sigma, p, fill, ignore
 

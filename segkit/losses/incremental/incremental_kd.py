@@ -6,6 +6,7 @@ B batch, K classes of that model, C of the student, H W image.
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import checked_average, full_precision
 from segkit.ops.incremental.merged_softmax import merged_distillation
@@ -31,7 +32,7 @@ class OldClassKD(Loss):
 
     row = dict(on=["logits", "teacher.logits"])
 
-    def __init__(self, alpha: float = 1.0, average: str = "all", ignore: int = 255):
+    def __init__(self, alpha: NonNegativeFloat = 1.0, average: str = "all", ignore: int = 255):
         super().__init__()
         self.alpha, self.average, self.ignore = alpha, checked_average(average), ignore
 

@@ -5,14 +5,16 @@ background, C classes with those of this step, H W image, h w features.
 """
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segkit import dist
+from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf, PositiveInt
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, float_vector, full_precision
+from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision
 from segkit.ops.incremental.local_pod import local_pod
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.ops.incremental.pseudo_labels import entropy_histogram, median_thresholds, pseudo_labels
@@ -42,10 +44,10 @@ class PseudoLabelCE(Loss):
 
     def __init__(
         self,
-        thresholds: list[float] | None = None,
-        floor: float = 0.001,
+        thresholds: list[Fraction] | None = None,
+        floor: NonNegativeFloat = 0.001,
         published_median: bool = False,
-        average: str = "all",
+        average: Annotated[str, OneOf(AVERAGES)] = "all",
         ignore: int = 255,
     ):
         super().__init__()
@@ -142,7 +144,12 @@ class LocalPOD(Loss):
 
     row = dict(on=["logits", "teacher.logits"], at="native")
 
-    def __init__(self, factor: float = 0.01, logits_factor: float = 0.0005, scales: tuple[int, ...] = (1, 2, 4)):
+    def __init__(
+        self,
+        factor: NonNegativeFloat = 0.01,
+        logits_factor: NonNegativeFloat = 0.0005,
+        scales: tuple[PositiveInt, ...] = (1, 2, 4),
+    ):
         super().__init__()
         self.factor, self.logits_factor, self.scales = factor, logits_factor, tuple(scales)
         if not self.scales or min(self.scales) != 1:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.box_level_set import level_set
 from segkit.losses.instances.warm_up import WarmUp
@@ -73,18 +74,18 @@ class Box2Mask(Loss):
 
     def __init__(
         self,
-        category: float = 2.0,
-        no_object: float = 0.1,
-        projection: float = 5.0,
-        image: float = 0.05,
-        feature: float = 5.0,
-        consistency: float = 0.2,
-        length: float = 0.0,
-        iterations: int = 10,
-        side: int = 96,
-        class_cost: float = 2.0,
-        box_cost: float = 5.0,
-        projection_steps: int = 0,
+        category: NonNegativeFloat = 2.0,
+        no_object: NonNegativeFloat = 0.1,
+        projection: NonNegativeFloat = 5.0,
+        image: NonNegativeFloat = 0.05,
+        feature: NonNegativeFloat = 5.0,
+        consistency: NonNegativeFloat = 0.2,
+        length: NonNegativeFloat = 0.0,
+        iterations: NonNegativeInt = 10,
+        side: PositiveInt = 96,
+        class_cost: NonNegativeFloat = 2.0,
+        box_cost: NonNegativeFloat = 5.0,
+        projection_steps: NonNegativeInt = 0,
     ):
         super().__init__()
         self.category, self.no_object, self.projection = category, no_object, projection

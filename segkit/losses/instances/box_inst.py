@@ -7,6 +7,7 @@ h w masks.
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision
@@ -38,12 +39,12 @@ class BoxInst(Loss):
 
     def __init__(
         self,
-        projection: float = 1.0,
-        pairwise: float = 1.0,
-        similarity: float = 0.3,
-        warm_up: int = 10000,
-        stride: int = 4,
-        bottom: int = 10,
+        projection: NonNegativeFloat = 1.0,
+        pairwise: NonNegativeFloat = 1.0,
+        similarity: Fraction = 0.3,
+        warm_up: NonNegativeInt = 10000,
+        stride: PositiveInt = 4,
+        bottom: PositiveInt = 10,
     ):
         super().__init__()
         self.projection, self.pairwise, self.similarity = projection, pairwise, similarity

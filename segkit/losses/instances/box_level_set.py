@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import zero_of
@@ -104,16 +105,16 @@ class BoxLevelSet(Loss):
 
     def __init__(
         self,
-        projection: float = 3.0,
-        image: float = 0.05,
-        feature: float = 5.0,
-        length: float = 0.0,
-        consistency: float = 0.0,
-        iterations: int = 10,
-        projection_steps: int = 0,
+        projection: NonNegativeFloat = 3.0,
+        image: NonNegativeFloat = 0.05,
+        feature: NonNegativeFloat = 5.0,
+        length: NonNegativeFloat = 0.0,
+        consistency: NonNegativeFloat = 0.0,
+        iterations: NonNegativeInt = 10,
+        projection_steps: NonNegativeInt = 0,
         ranges: Sequence[tuple[float, float]] = RANGES,
-        strides: Sequence[int] = (4, 4, 8, 16, 16),
-        sigma: float = 0.2,
+        strides: Sequence[PositiveInt] = (4, 4, 8, 16, 16),
+        sigma: PositiveFloat = 0.2,
     ):
         super().__init__()
         self.projection, self.image, self.feature, self.length = projection, image, feature, length

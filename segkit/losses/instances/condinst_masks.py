@@ -7,6 +7,7 @@ order of their images, H W image, h w masks.
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import vector_dice
@@ -28,7 +29,7 @@ class CondInstMasks(Loss):
     supervision = "masks"
     row = dict(on=["mask_logits", "objects"], target="masks", at="native")
 
-    def __init__(self, dice: float = 1.0, stride: int = 4):
+    def __init__(self, dice: NonNegativeFloat = 1.0, stride: PositiveInt = 4):
         super().__init__()
         self.dice, self.stride = dice, stride
 

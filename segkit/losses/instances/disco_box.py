@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import Decay, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.disco_bank import BankObjects, ObjectBank
 from segkit.ops.averaging import zero_of
@@ -78,18 +79,18 @@ class DiscoBox(Loss):
 
     def __init__(
         self,
-        projection: float = 1.0,
-        pseudo: float = 1.0,
-        correspondence: float = 1.0,
-        threshold: float = 0.3,
-        correspondence_threshold: float = 0.2,
-        momentum: float = 0.9,
-        bank: int = 100,
-        retrieved: int = 5,
-        side: int = 7,
+        projection: NonNegativeFloat = 1.0,
+        pseudo: NonNegativeFloat = 1.0,
+        correspondence: NonNegativeFloat = 1.0,
+        threshold: Fraction = 0.3,
+        correspondence_threshold: Fraction = 0.2,
+        momentum: Decay = 0.9,
+        bank: PositiveInt = 100,
+        retrieved: PositiveInt = 5,
+        side: PositiveInt = 7,
         ranges: Sequence[tuple[float, float]] = RANGES,
-        strides: Sequence[int] = (4, 4, 8, 16, 16),
-        sigma: float = 0.2,
+        strides: Sequence[PositiveInt] = (4, 4, 8, 16, 16),
+        sigma: PositiveFloat = 0.2,
     ):
         super().__init__()
         self.projection, self.pseudo, self.correspondence = projection, pseudo, correspondence

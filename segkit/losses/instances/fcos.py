@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.instances.fcos import STRIDES, assign_places, centerness, flatten_levels, places_of
 from segkit.ops.instances.focal import sigmoid_focal_sum
@@ -31,7 +32,7 @@ class FCOS(Loss):
 
     row = dict(on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native")
 
-    def __init__(self, strides: Sequence[int] = STRIDES, radius: float = 1.5):
+    def __init__(self, strides: Sequence[PositiveInt] = STRIDES, radius: PositiveFloat = 1.5):
         super().__init__()
         self.strides, self.radius = tuple(strides), radius
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.matching import class_costs, hungarian
@@ -41,7 +42,12 @@ class Mask2FormerMasks(Loss):
     row = dict(on=["class_logits", "mask_logits"], target=["labels", "masks"], at="native")
 
     def __init__(
-        self, category: float = 2.0, mask: float = 5.0, dice: float = 5.0, no_object: float = 0.1, points: int = 12544
+        self,
+        category: NonNegativeFloat = 2.0,
+        mask: NonNegativeFloat = 5.0,
+        dice: NonNegativeFloat = 5.0,
+        no_object: NonNegativeFloat = 0.1,
+        points: NonNegativeInt = 12544,
     ):
         super().__init__()
         self.category, self.mask, self.dice, self.no_object = category, mask, dice, no_object

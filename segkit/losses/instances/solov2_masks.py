@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from segkit.constraints.named import NonNegativeFloat, PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import vector_dice
@@ -44,10 +45,10 @@ class SOLOv2Masks(Loss):
 
     def __init__(
         self,
-        dice: float = 3.0,
+        dice: NonNegativeFloat = 3.0,
         ranges: Sequence[tuple[float, float]] = RANGES,
-        strides: Sequence[int] = (4, 4, 4, 4, 4),
-        sigma: float = 0.2,
+        strides: Sequence[PositiveInt] = (4, 4, 4, 4, 4),
+        sigma: PositiveFloat = 0.2,
     ):
         super().__init__()
         self.dice, self.ranges, self.strides, self.sigma = dice, tuple(ranges), tuple(strides), sigma

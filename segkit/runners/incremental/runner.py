@@ -6,7 +6,7 @@ MiB, Cermelli et al., CVPR 2020, https://arxiv.org/abs/2002.00718. B batch, K cl
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from segkit import dist
 from segkit.config import merged
-from segkit.data.incremental.plan import BACKGROUND, ClassPlan, make_plan
+from segkit.constraints.named import NonNegativeInt, OneOf
+from segkit.data.incremental.plan import BACKGROUND, CONVENTIONS, SETTINGS, ClassPlan, make_plan
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
@@ -79,12 +80,12 @@ class Incremental(Semantic):
         task: str | None = None,
         *,
         steps: Sequence[Sequence[int | str]] | None = None,
-        setting: str = "overlapped",
-        convention: str = "official",
+        setting: Annotated[str, OneOf(SETTINGS)] = "overlapped",
+        convention: Annotated[str, OneOf(CONVENTIONS)] = "official",
         background: str | int | None = BACKGROUND,
-        order_seed: int | None = None,
+        order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
-        init: str = "balanced",
+        init: Annotated[str, OneOf(INITS)] = "balanced",
         later: dict | None = None,
         regulariser: dict | None = None,
         start: str | None = None,

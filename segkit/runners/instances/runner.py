@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.data.transforms.geometry import dense_masks
 from segkit.engine.hooks import Hook
 from segkit.models.bases import InstanceHead, Network
@@ -58,11 +59,11 @@ class BoxSupervised(Runner):
     def __init__(
         self,
         padding: float | Sequence[float] | None = None,
-        divisor: int = 32,
+        divisor: PositiveInt = 32,
         *,
-        growth: int = 4,
-        teacher_decay: float = 0.0,
-        teacher_start: int = 0,
+        growth: PositiveInt = 4,
+        teacher_decay: Decay = 0.0,
+        teacher_start: NonNegativeInt = 0,
     ):
         if divisor < 1:
             raise ConfigError(f"runner.divisor = {divisor}: must be a whole number, 1 or more")
