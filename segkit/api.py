@@ -13,6 +13,7 @@ import torch
 from segkit import dist
 from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint, setup
+from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
 from segkit.engine.preflight import preflight, print_reports
 from segkit.files import DataError, write_whole
@@ -93,15 +94,24 @@ def train(
         dist.stop()
 
 
-def check_data(cfg: str | Path | dict, *, resume: bool = False, from_step: int | None = None) -> None:
-    """Checks config and data without training, as `segkit train --check` does: all masks are read.
+def check_data(
+    cfg: str | Path | dict,
+    *,
+    resume: bool = False,
+    from_step: int | None = None,
+    device: str | torch.device | None = None,
+) -> None:
+    """Checks config and data without training, as `segkit train --check` does.
 
-    Prints a report of each data section.
+    All masks are read, and a dry run builds everything once and makes one optimizer step with a small batch in memory.
+    Prints a report of each data section, and a line for the dry run.
 
     Args:
         cfg: a config file, or its sections.
         resume: whether the run would go on from a checkpoint.
-        from_step: class steps: the step it would begin with.
+        from_step: class steps: the step it would begin with. A later step needs the model of the one before, and is not
+            tried.
+        device: of the dry run, as of `train`.
 
     Raises:
         ConfigError: the config is wrong.
@@ -109,8 +119,10 @@ def check_data(cfg: str | Path | dict, *, resume: bool = False, from_step: int |
     """
     sections = checked(cfg)
     check_sections(sections)
-    runner = build_runner(sections)
-    print_reports(preflight(sections, runner, setup.DataSets(), stage=from_step, resumes=resume))
+    runner, datasets = build_runner(sections), setup.DataSets()
+    print_reports(preflight(sections, runner, datasets, stage=from_step, resumes=resume))
+    if not from_step:
+        print(dry_run(sections, runner, datasets, device=setup.pick_device(device)), flush=True)
 
 
 def checked(cfg: str | Path | dict, options: Sequence[str] = ()) -> Config:

@@ -42,7 +42,7 @@ def _train(args: argparse.Namespace) -> int:
     from segkit import api, dist
 
     if args.check:
-        api.check_data(cfg, resume=args.resume is not None, from_step=args.from_step)
+        api.check_data(cfg, resume=args.resume is not None, from_step=args.from_step, device=args.device)
         return 0
     result = api.train(
         cfg,

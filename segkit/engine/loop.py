@@ -206,7 +206,7 @@ class Loop:
 
     def _run_stage(self) -> None:
         fit_to_labels(self)
-        data = self._batches()
+        data = self.batches()
         self.model.train()
         notify(self.hooks, "before_stage", self)
         if self.step:
@@ -362,7 +362,8 @@ class Loop:
         """Images of one optimizer step, over all processes."""
         return self.data_settings.batch_size * self.settings.accumulate * dist.world_size()
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """Returns the endless training batches from the current step on, still on the CPU."""
         return train_loader(
             self.items,
             self.sampler,

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from segkit import dist
 from segkit.data.dataset import Dataset
@@ -17,6 +16,7 @@ from segkit.data.samplers import Sampler
 from segkit.engine import checkpoint
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
+from segkit.types import Batch
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
     """Data to score: the data set, and the loader of this process's share of it."""
 
     dataset: Dataset
-    loader: DataLoader
+    loader: Iterable[Batch]
 
 
 class DataSets:
