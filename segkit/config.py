@@ -3,14 +3,16 @@
 import ast
 import copy
 import importlib.util
+import math
+import os
 import re
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.files import CONFIG_BYTES, DataError, read_text
+from segkit.files import DataError
+from segkit.readers.python_config import read_python
 from segkit.readers.yaml_file import read_yaml
 from segkit.registry import ConfigError, did_you_mean
 
@@ -232,26 +234,7 @@ def _read(path: Path) -> dict[str, Any]:
             return _refs_from_text(read_yaml(path))
         except DataError as error:
             raise ConfigError(str(error)) from error
-    text = read_text(path, CONFIG_BYTES, ConfigError)
-    names: dict[str, Any] = {"__file__": str(path), "__name__": "segkit_config"}
-    try:
-        exec(compile(text, str(path), "exec"), names)
-    except ConfigError:
-        raise
-    except Exception as error:
-        line = getattr(error, "lineno", None) or _line_in(error, path)
-        raise ConfigError(f"{_shown(path)}:{line}: {type(error).__name__}: {error}") from error
-    helpers = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-    return {k: v for k, v in names.items() if not k.startswith("__") and not isinstance(v, helpers)}
-
-
-def _line_in(error: Exception, path: Path) -> int:
-    line, trace = 0, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    return read_python(path, _shown(path), SECTIONS)
 
 
 def _refs_from_text(value: Any) -> Any:
@@ -373,8 +356,28 @@ def dump(cfg: dict) -> str:
     """Returns the text of a Python config file that loads back to the same sections."""
     import pprint
 
-    sections = [f"{key} = {pprint.pformat(value, width=118, sort_dicts=False)}" for key, value in cfg.items()]
+    sections = [f"{key} = {pprint.pformat(_literal(value), width=118, sort_dicts=False)}" for key, value in cfg.items()]
     return "\n\n".join(sections) + "\n"
+
+
+class _Number(float):
+    """An infinite number or NaN, which Python has no literal for."""
+
+    def __repr__(self) -> str:
+        return f"float('{float.__repr__(self)}')"
+
+
+def _literal(value: Any) -> Any:
+    """The value in types whose text reads back: paths are texts, numbers of numpy plain ones."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_literal(inner) for inner in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return _Number(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 def merged(values: Any, new: Any) -> Any:

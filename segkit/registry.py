@@ -185,6 +185,8 @@ def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{at}: {cls.__name__} cannot be built: {error}") from error
+    except (LookupError, ArithmeticError, AttributeError, MemoryError) as error:  # says little without its name
+        raise ConfigError(f"{at}: {cls.__name__} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _build_part(value: Any, kind: Registry, at: str) -> Any:

@@ -10,8 +10,10 @@ from segkit.constraints.check import Fault, annotations, fault
 from segkit.files import check_plain, foreign_code, shortened
 from segkit.registry import ConfigError, Registry, did_you_mean
 from segkit.settings import (
+    OPTIMIZER_RANGES,
     ClickInference,
     EvalSettings,
+    GroupSettings,
     InferenceSettings,
     InitSettings,
     LoopSettings,
@@ -37,6 +39,7 @@ PLAIN: dict[str, type] = {
     "init": InitSettings,
     "schedule.warmup": WarmupSettings,
     "losses[].weight": WeightSettings,
+    "optimizer.groups[]": GroupSettings,
 }
 """Sections with a fixed set of keys, by position in the config."""
 
@@ -91,9 +94,6 @@ EXTRA_KEYS: dict[str, tuple[str, ...]] = {
 DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
 """Types of sections that may leave out `type`."""
 
-GROUP_KEYS = ("match", "kind", "lr", "decay")
-"""Keys of a row of optimizer.groups."""
-
 CLASS_WEIGHTS = ("class_weight", "alpha")
 """Arguments of losses that may be the name of a law in a config; the training replaces it by one number per class."""
 
@@ -123,7 +123,7 @@ def check(cfg: Config | dict, needed: tuple[str, ...] = ("model",)) -> None:
         if name in cfg and cfg[name] is not None:
             _check_node(cfg[name], name, name, problems)
     for name in needed:
-        if name not in cfg:
+        if cfg.get(name) is None:
             problems.append((name, "this section is missing; add it, or name a file of configs/_base_/ in _base_"))
     if problems:
         origin = cfg.origin if isinstance(cfg, Config) else lambda path: ""
@@ -178,7 +178,7 @@ def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
         for name, inner in value.items():
             _check_node(inner, f"{at}.{name}", "test.*", problems)
         return
-    if f"{pattern}[]" in TREE:
+    if f"{pattern}[]" in TREE or f"{pattern}[]" in PLAIN:
         if not isinstance(value, list | tuple):
             if at not in dict(problems):
                 problems.append((at, f"expected a list of dict(type=...), got {value!r}"))
@@ -208,6 +208,7 @@ def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
             supplied=node.supplied,
             extra=EXTRA_KEYS.get(pattern, ()),
             default_type=DEFAULT_TYPES.get(pattern),
+            children=[key for key in value if f"{pattern}.{key}" in TREE or f"{pattern}.{key}[]" in TREE],
         )
     for key, inner in value.items():
         if inner is not None:
@@ -223,10 +224,12 @@ def _check_typed(
     supplied: tuple[str, ...] = (),
     extra: tuple[str, ...] = (),
     default_type: str | None = None,
+    children: Collection[str] = (),
 ) -> None:
     """Checks a dict(type=..., arguments).
 
-    supplied: arguments that segkit fills in; extra: keys that are no arguments; default_type: where `type` is left out.
+    supplied: arguments that segkit fills in; extra: keys that are no arguments; default_type: where `type` is left out;
+    children: arguments that are objects of a registry, checked by themselves.
     """
     name = value.get("type", default_type)
     if name is None:
@@ -245,11 +248,8 @@ def _check_typed(
     _check_keys(kwargs, at, cls, problems, supplied=supplied, extra=extra)
     inner_configs = getattr(cls, "parts", {}) | getattr(cls, "configs", {})
     laws = [key for key in CLASS_WEIGHTS if registry is reg.LOSSES and isinstance(kwargs.get(key), str)]
-    _check_values(kwargs, at, cls, [*inner_configs, *laws], problems)
-    for row in value.get("groups", ()) if "groups" in extra else ():
-        for key in row:
-            if key not in GROUP_KEYS:
-                problems.append((f"{at}.groups", f"no such key '{key}'{did_you_mean(key, GROUP_KEYS)}"))
+    filled = [key for key in (*inner_configs, *children) if kwargs.get(key) is not None]
+    _check_values(kwargs, at, cls, [*filled, *laws], problems)
     # `parts` are built with the object, `configs` stay as they are for it to use later
     for key, inner_registry in inner_configs.items():
         _check_part(kwargs.get(key), f"{at}.{key}", inner_registry, problems)
@@ -257,9 +257,13 @@ def _check_typed(
 
 def _check_part(value: Any, at: str, registry: Registry, problems: Problems) -> None:
     """Checks a config among the arguments of a registered class, which names such arguments in its `parts`."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, str | bytes | int | float):
+        problems.append((at, f"expected dict(type=...), got {value!r}"))
+    elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            if registry is reg.LOSSES:
+            if isinstance(inner, list | tuple):
+                problems.append((f"{at}.{i}", f"expected dict(type=...), got {inner!r}"))
+            elif registry is reg.LOSSES:
                 _check_node(inner, f"{at}.{i}", "losses[]", problems)
             else:
                 _check_part(inner, f"{at}.{i}", registry, problems)
@@ -294,13 +298,23 @@ def _check_keys(
 
 def _check_values(value: dict, at: str, cls: type, skipped: Collection[str], problems: Problems) -> None:
     """Compares values with the annotations of a dataclass or constructor; skipped: keys of which others know."""
-    hints = annotations(cls)
+    hints = needs_of(cls)
     for key, inner in value.items():
         if key in skipped or key not in hints:
             continue
         found = fault(inner, hints[key])
         if found is not None:
             problems.append((f"{at}.{key}{found.path}", f"= {found.value!r}: must be {found.needs}{_remedy(found)}"))
+
+
+def needs_of(cls: type) -> dict[str, Any]:
+    """Returns the annotations of a class's constructor; those of torch's optimizers with ranges of segkit."""
+    hints = annotations(cls)
+    return {**hints, **{k: v for k, v in OPTIMIZER_RANGES.items() if k in hints}} if _is_of_torch(cls) else hints
+
+
+def _is_of_torch(cls: type) -> bool:
+    return cls.__module__.startswith("torch.optim")
 
 
 def _remedy(found: Fault) -> str:

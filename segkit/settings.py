@@ -4,17 +4,28 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from segkit.constraints.named import (
+    AnySize,
     Decay,
     Fraction,
+    Names,
     NonNegativeFloat,
     NonNegativeInt,
+    Pattern,
     PositiveFloat,
     PositiveInt,
     Range,
     Scale,
     Seed,
-    Size,
+    Workers,
 )
+
+OPTIMIZER_RANGES = {
+    "lr": Annotated[float, Range(0, 1_000_000)],
+    "weight_decay": NonNegativeFloat,
+    "momentum": Decay,
+    "eps": NonNegativeFloat,
+}
+"""What the arguments of torch's optimizers may be, whose annotations say no more than their types."""
 
 
 @dataclass
@@ -33,7 +44,7 @@ class TrainSettings:
     dataset: dict
     transforms: list[dict] = field(default_factory=list)
     batch_size: PositiveInt = 4
-    workers: NonNegativeInt = 2
+    workers: Workers = 2
     sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
     prefetch: PositiveInt = 2
 
@@ -52,7 +63,7 @@ class EvalSettings:
     dataset: dict
     transforms: list[dict] = field(default_factory=list)
     batch_size: PositiveInt = 1
-    workers: NonNegativeInt = 2
+    workers: Workers = 2
 
 
 @dataclass
@@ -131,8 +142,8 @@ class InferenceSettings:
     """
 
     mode: Literal["whole", "slide"] = "whole"
-    crop: Size | None = None
-    stride: Size | None = None
+    crop: AnySize | None = None
+    stride: AnySize | None = None
     tta: dict | None = None
     threshold: Fraction = 0.5
     pad_divisor: PositiveInt = 1
@@ -183,6 +194,23 @@ class WarmupSettings:
 
 
 @dataclass
+class GroupSettings:
+    """One row of optimizer.groups: factors for the parameters that it chooses.
+
+    Attributes:
+        match: regular expression that is searched for in the names of parameters.
+        kind: "norm", parameters of normalization layers, or "bias", biases.
+        lr: factor of the learning rate.
+        decay: factor of the weight decay.
+    """
+
+    match: Annotated[str, Pattern()] | None = None
+    kind: Literal["norm", "bias"] | None = None
+    lr: NonNegativeFloat = 1.0
+    decay: NonNegativeFloat = 1.0
+
+
+@dataclass
 class RowSettings:
     """One row of section `losses`, without the arguments of the loss.
 
@@ -198,8 +226,8 @@ class RowSettings:
     """
 
     type: str
-    on: str | list[str] = "logits"
-    target: str | list[str] | None = None
+    on: str | Names = "logits"
+    target: str | Names | None = None
     weight: NonNegativeFloat | dict = 1.0
     at: Literal["image", "native"] = "image"
     name: str | None = None
@@ -234,7 +262,7 @@ class ZoomSettings:
         threshold: probability above which a pixel belongs to the mask that the box encloses.
     """
 
-    target: Size = 400
+    target: AnySize = 400
     skip: Annotated[int, Range(-1)] = 1
     expansion: PositiveFloat = 1.4
     min_crop: PositiveInt = 200

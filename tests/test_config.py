@@ -1,11 +1,13 @@
 """The config loader and the check: merging, references, overrides, origins, and every kind of typo."""
 
 import importlib
+import math
 import multiprocessing
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segkit import config as config_module
@@ -160,7 +162,11 @@ def edited(path: str, value) -> dict:
         ("train.dataset.type", "Shape", "train.dataset.type = 'Shape': no such data set; did you mean 'Shapes'"),
         ("train.transforms.0.type", "Flipp", "train.transforms.0.type = 'Flipp'.*did you mean 'Flip'"),
         ("optimizer.type", "Sgd", "no such optimizer; did you mean 'SGD'"),
-        ("optimizer.groups", [dict(mach="x")], "optimizer.groups: no such key 'mach'; did you mean 'match'"),
+        (
+            "optimizer.groups",
+            [dict(mach="x")],
+            "optimizer.groups.0.mach: GroupSettings has no argument 'mach'; did you mean 'match'",
+        ),
         ("schedule.type", "Polly", "no such schedule; did you mean 'Poly'"),
         ("inference", dict(mod="slide"), "inference.mod: InferenceSettings has no argument 'mod'"),
         ("inference", dict(tta=dict(scale=[1])), "inference.tta.scale: TTASettings has no argument 'scale'"),
@@ -179,7 +185,7 @@ def edited(path: str, value) -> dict:
         ("inference", dict(crop=0), "^inference.crop = 0: must be None or a whole number of 1 or more or 2 values"),
         ("inference", dict(crop=(5, 0)), "^inference.crop.1 = 0: must be a whole number of 1 or more"),
         ("train.transforms.0.p", float("nan"), "^train.transforms.0.p = nan: must be a number from 0 to 1"),
-        ("optimizer.lr", "1e-3", "^optimizer.lr = '1e-3': must be a number or Tensor; write it without quotes"),
+        ("optimizer.lr", "1e-3", "^optimizer.lr = '1e-3': must be a number from 0 to 1000000; write it without quotes"),
         ("inference", dict(tta=dict(flip="no")), "^inference.tta.flip = 'no': must be True or False"),
         ("losses.0.weight", "x", r"^losses.0.weight = 'x': must be a number of 0 or more or a dict\(...\)"),
         (
@@ -245,6 +251,62 @@ def test_the_ten_lines_of_the_readme(write, tmp_path, monkeypatch):
     cfg = load_config(write("my.py", text))
     check(cfg)
     assert (cfg["model"]["num_classes"], cfg["loop"]["steps"]) == (3, 5000)
+
+
+def test_yaml_has_the_numbers_and_booleans_of_version_1_2(write):
+    text = """
+model: {a: 1e-3, b: 1E+2, c: 010, d: 0o10, e: 0x1F, f: off, g: yes, h: True, i: ~, j: 12:30, k: 1_000, l: 2020-01-01}
+train: {a: .inf, b: -.5, c: 1., d: "1", e: null, f: +3, g: 1.5.2}
+loop: &loop {steps: 1, amp: off}
+val:
+  <<: *loop
+  steps: 3
+"""
+    cfg = load_config(write("own.yaml", text))
+    assert cfg["model"] == dict(
+        a=0.001, b=100.0, c=10, d=8, e=31, f="off", g="yes", h=True, i=None, j="12:30", k="1_000", l="2020-01-01"
+    )
+    assert cfg["train"] == dict(a=float("inf"), b=-0.5, c=1.0, d="1", e=None, f=3, g="1.5.2")
+    assert cfg["val"] == dict(steps=3, amp="off") and cfg["loop"] == dict(steps=1, amp="off")
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("a.yaml", "loop: {steps: 1}\nmodel: {}\nloop: {steps: 2}\n", "line 3: 'loop' stands here and in line 1"),
+        ("a.yaml", "loop:\n  steps: 1\n  steps: 2\n", "line 3: 'steps' stands here and in line 2"),
+        ("a.yaml", "just a text", "a config is a mapping of sections by name"),
+        ("a.yaml", "- 1\n- 2\n", "a config is a mapping of sections by name"),
+        ("a.yaml", "1: {a: 2}\n", "a config is a mapping of sections by name"),
+        ("a.yaml", "~: {a: 2}\n", "a config is a mapping of sections by name"),
+        ("a.py", "raise SystemExit(3)\n", "a.py:1: SystemExit: 3"),
+        ("a.py", "x = 1\nimport sys\nsys.exit()\n", "a.py:3: SystemExit"),
+        ("a.py", "import os as model\n", "'model' is a section of configs, and a module here"),
+        ("a.py", "def loop():\n    return 1\n", "'loop' is a section of configs, and a function or class here"),
+        ("a.py", "model = dict(\n", "a.py:1: SyntaxError: '\\(' was never closed$"),
+    ],
+)
+def test_files_that_are_no_configs(write, name, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(name, text))
+
+
+def test_python_configs_are_utf_8(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_bytes("model = dict(name='Größe')\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a\.py.*UTF-8"):
+        load_config(path)
+
+
+def test_a_written_config_reads_back(tmp_path):
+    cfg = dict(
+        model=dict(path=Path("a") / "b", least=float("-inf"), most=float("inf"), rate=np.float32(0.5), n=np.int64(3)),
+        losses=[dict(weights=(1.0, float("nan")))],
+    )
+    (tmp_path / "out.py").write_text(dump(cfg))
+    read = load_config(tmp_path / "out.py")
+    assert read["model"] == dict(path="a/b", least=float("-inf"), most=float("inf"), rate=0.5, n=3)
+    assert math.isnan(read["losses"][0]["weights"][1])
 
 
 def test_packaged_configs_from_yaml(write):

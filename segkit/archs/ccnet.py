@@ -4,7 +4,7 @@ https://arxiv.org/abs/1811.11721."""
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, PositiveInt
+from segkit.constraints.named import Decay, PositiveInt, Rounds
 from segkit.models.attention_layers import BlockFCN
 from segkit.registry import HEADS
 
@@ -87,7 +87,7 @@ class CCHead(BlockFCN):
         *,
         channels: PositiveInt = 512,
         reduction: PositiveInt = 8,
-        recurrence: PositiveInt = 2,
+        recurrence: Rounds = 2,
         concat_input: bool = True,
         dropout: Decay = 0.1,
         level: int = -1,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._encoding import Encoding
-from segkit.constraints.named import Decay, PositiveInt
+from segkit.constraints.named import Decay, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, ImagePool, at_level
 from segkit.registry import HEADS
@@ -110,7 +110,7 @@ class CFHead(Head):
         *,
         channels: PositiveInt = 512,
         num_heads: PositiveInt = 8,
-        num_mix: PositiveInt = 1,
+        num_mix: Rounds = 1,
         num_codes: PositiveInt = 32,
         dropout: Decay = 0.1,
         level: int = -1,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
-from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt, Rounds
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
@@ -100,10 +100,10 @@ class CondInstHead(InstanceHead):
         *,
         strides: tuple[PositiveInt, ...],
         channels: PositiveInt = 256,
-        depth: PositiveInt = 4,
+        depth: Rounds = 4,
         groups: NonNegativeInt = 32,
         mask_channels: PositiveInt = 128,
-        mask_depth: PositiveInt = 4,
+        mask_depth: Rounds = 4,
         mask_features: PositiveInt = 16,
         inner: PositiveInt = 8,
         masks_per_image: PositiveInt = 64,

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Decay, OptionalRounds, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.registry import HEADS
@@ -38,7 +38,7 @@ class DeepLabV3Head(Head):
         rates: tuple[PositiveInt, ...] = (12, 24, 36),
         fuse_kernel: PositiveInt = 3,
         fuse_dropout: Decay = 0.0,
-        num_convs: NonNegativeInt = 0,
+        num_convs: OptionalRounds = 0,
         dropout: Decay = 0.1,
         level: int = -1,
     ):

@@ -3,7 +3,7 @@ https://arxiv.org/abs/1802.02611."""
 
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Decay, OptionalRounds, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, DepthwiseSeparable, at_level
 from segkit.ops.resized_conv import joined
@@ -46,8 +46,8 @@ class DeepLabV3PlusHead(Head):
         low_channels: PositiveInt = 48,
         fuse_kernel: PositiveInt = 3,
         fuse_dropout: Decay = 0.0,
-        num_fuse_convs: NonNegativeInt = 0,
-        num_convs: NonNegativeInt = 2,
+        num_fuse_convs: OptionalRounds = 0,
+        num_convs: OptionalRounds = 2,
         depthwise_norm: bool = True,
         dropout: Decay = 0.1,
         align_corners: bool = False,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
-from segkit.constraints.named import PositiveInt
+from segkit.constraints.named import PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, bias_of, resize
 from segkit.registry import HEADS
@@ -126,7 +126,7 @@ class ExFuseHead(Head):
         num_classes: int,
         *,
         kernel: PositiveInt = 7,
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         side: PositiveInt = 3,
         align_corners: bool = False,
     ):

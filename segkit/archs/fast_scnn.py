@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._bottleneck import bottlenecks
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import Decay, OptionalRounds, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import (
     IMAGENET_MEAN,
@@ -113,7 +113,7 @@ class SeparableFCNHead(Head):
         num_classes: int,
         *,
         channels: PositiveInt = 128,
-        num_convs: NonNegativeInt = 2,
+        num_convs: OptionalRounds = 2,
         depthwise_act: bool = False,
         dropout: Decay = 0.1,
         level: int = -1,

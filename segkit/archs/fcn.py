@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Decay, OptionalRounds, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
@@ -37,7 +37,7 @@ class FCNHead(Head):
         *,
         level: int | tuple[int, ...] = -1,
         channels: PositiveInt = 256,
-        num_convs: NonNegativeInt = 1,
+        num_convs: OptionalRounds = 1,
         kernel: PositiveInt = 3,
         concat_input: bool = False,
         dropout: Decay = 0.1,

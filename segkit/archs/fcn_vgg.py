@@ -4,7 +4,7 @@ the paper, FCN-32s, FCN-16s and FCN-8s."""
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import NonNegativeInt
+from segkit.constraints.named import OptionalRounds
 from segkit.models.bases import Head
 from segkit.registry import HEADS
 from segkit.types import Outputs
@@ -44,7 +44,7 @@ class FCNSkipHead(Head):
         in_channels: tuple[int, ...],
         num_classes: int,
         *,
-        num_skips: NonNegativeInt = 2,
+        num_skips: OptionalRounds = 2,
         learned_up: bool = False,
         skip_scales: tuple[float, float] = (1.0, 1.0),
         zero_init: bool = True,

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import NonNegativeInt, PositiveInt
+from segkit.constraints.named import OptionalRounds, PositiveInt, Rounds
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import NECKS
 
@@ -32,9 +32,9 @@ class FPN(nn.Module):
         strides: tuple[PositiveInt, ...],
         *,
         channels: PositiveInt = 256,
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         output_convs: bool = True,
-        extra_levels: NonNegativeInt = 0,
+        extra_levels: OptionalRounds = 0,
         extra_convs: bool = False,
     ):
         super().__init__()

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
-from segkit.constraints.named import PositiveInt
+from segkit.constraints.named import PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.registry import HEADS
@@ -34,7 +34,7 @@ class GCNHead(Head):
         num_classes: int,
         *,
         kernel: PositiveInt = 7,
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.archs._msdeform_decoder import LEVELS, PixelDecoder, feed_forward
-from segkit.constraints.named import NonNegativeInt, PositiveInt
+from segkit.constraints.named import NonNegativeInt, PositiveInt, Rounds
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import at_level, resize
 from segkit.ops.instances.deformable_attention import sine_positions
@@ -111,10 +111,10 @@ class Mask2FormerHead(InstanceHead):
         *,
         channels: PositiveInt = 256,
         num_queries: PositiveInt = 100,
-        encoder_layers: PositiveInt = 6,
+        encoder_layers: Rounds = 6,
         encoder_inner: PositiveInt = 1024,
         points: PositiveInt = 4,
-        layers: PositiveInt = 9,
+        layers: Rounds = 9,
         inner: PositiveInt = 2048,
         heads: PositiveInt = 8,
         level_features: NonNegativeInt = 0,

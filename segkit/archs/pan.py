@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, PositiveInt
+from segkit.constraints.named import Decay, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
@@ -110,7 +110,7 @@ class PANHead(Head):
         num_classes: int,
         *,
         channels: PositiveInt = 32,
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         kernel: PositiveInt = 3,
         dropout: Decay = 0.0,
         align_corners: bool = True,

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeFloat, OptionalRounds, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, resize
 from segkit.ops.averaging import full_precision
@@ -52,12 +52,12 @@ class PointRendHead(Head):
         coarse: str = "SemFPNHead",
         coarse_channels: PositiveInt = 128,
         channels: PositiveInt = 256,
-        num_layers: PositiveInt = 3,
+        num_layers: Rounds = 3,
         level: int = -4,
         num_points: PositiveInt = 2048,
         oversample: NonNegativeFloat = 3.0,
         importance: Fraction = 0.75,
-        subdivisions: NonNegativeInt = 2,
+        subdivisions: OptionalRounds = 2,
         subdivision_points: PositiveInt = 8196,
         align_corners: bool = False,
     ):

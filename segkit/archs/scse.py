@@ -1,5 +1,7 @@
 """Concurrent Spatial and Channel Squeeze & Excitation, Roy et al., MICCAI 2018, https://arxiv.org/abs/1803.02579."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from segkit.constraints.named import PositiveInt
@@ -27,7 +29,7 @@ class SCSEGates(nn.Module):
         strides: tuple[PositiveInt, ...],
         *,
         reduction: PositiveInt = 2,
-        combine: str = "max",
+        combine: Literal["sum", "max"] = "max",
     ):
         super().__init__()
         self.channels, self.strides = tuple(in_channels), tuple(strides)

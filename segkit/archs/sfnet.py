@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, PositiveInt
+from segkit.constraints.named import Decay, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, in_float32
 from segkit.registry import HEADS
@@ -76,7 +76,7 @@ class SFHead(Head):
         *,
         channels: PositiveInt = 256,
         bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         deep_supervision: bool = False,
         dropout: Decay = 0.1,
         align_corners: bool = True,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._dense_layers import Unit, plain
-from segkit.constraints.named import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Rounds
 from segkit.models.bases import InstanceHead
 from segkit.models.layers import bias_of, resize
 from segkit.ops.instances.cell_results import CellRules, best_cells
@@ -132,7 +132,7 @@ class SOLOv2Head(InstanceHead):
         *,
         strides: tuple[PositiveInt, ...],
         channels: PositiveInt = 256,
-        depth: PositiveInt = 4,
+        depth: Rounds = 4,
         grids: tuple[PositiveInt, ...] = (40, 36, 24, 16, 12),
         groups: NonNegativeInt = 32,
         kernel_channels: PositiveInt | None = None,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -106,8 +106,8 @@ class UNetHead(Head):
         channels: tuple[PositiveInt, ...] = (256, 128, 64, 32, 16),
         attention: Annotated[str, OneOf(ATTENTION)] | None = None,
         reduction: PositiveInt = 16,
-        combine: str = "sum",
-        upsample: str = "nearest",
+        combine: Literal["sum", "max"] = "sum",
+        upsample: Literal["nearest", "bilinear"] = "nearest",
         norm: bool = True,
         kernel: PositiveInt = 3,
         dropout: Decay = 0.0,

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, PositiveInt
+from segkit.constraints.named import Decay, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, PyramidPooling, at_level, resize
 from segkit.registry import HEADS
@@ -32,7 +32,7 @@ class UPerHead(Head):
         *,
         channels: PositiveInt = 512,
         bins: tuple[PositiveInt, ...] = (1, 2, 3, 6),
-        num_levels: PositiveInt = 4,
+        num_levels: Rounds = 4,
         dropout: Decay = 0.1,
         align_corners: bool = False,
     ):

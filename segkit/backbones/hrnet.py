@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import load_encoder, read_weights
-from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt
+from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt, Rounds
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel, resize
 from segkit.registry import BACKBONES, ConfigError
@@ -148,7 +148,7 @@ class HRNet(Backbone):
         pretrained: bool | str | Path | Callable[[], dict] | None = None,
         *,
         num_modules: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 4, 3),
-        num_blocks: PositiveInt = 4,
+        num_blocks: Rounds = 4,
         fuse_upsample: Annotated[str, OneOf(FUSE_UPSAMPLES)] = "bilinear",
         norm_eval: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,

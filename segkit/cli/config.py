@@ -8,8 +8,8 @@ from typing import Any
 from segkit import registry as reg
 from segkit.cli import common
 from segkit.config import Config
-from segkit.constraints.check import annotations, words
-from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check
+from segkit.constraints.check import words
+from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check, needs_of
 
 LISTS = {
     "models": reg.MODELS,
@@ -70,7 +70,7 @@ def listing(registry: reg.Registry) -> str:
 
 def describe(cls: type) -> str:
     """Returns name, arguments and documentation of a class: each argument on one line with default and valid values."""
-    lines, hints = [cls.__name__], annotations(cls)
+    lines, hints = [cls.__name__], needs_of(cls)
     for parameter in inspect.signature(cls).parameters.values():
         needs = f": {words(hints[parameter.name])}" if parameter.name in hints else ""
         default = "(required)" if parameter.default is parameter.empty else f"= {parameter.default!r}"

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from segkit.constraints.named import OneOf, Range, Unbounded
+from segkit.constraints.named import Filled, OneOf, Pattern, Range, Unbounded
 
 WORDS: dict[object, str] = {
     int: "a whole number",
@@ -28,7 +28,13 @@ MAPPINGS = (dict, Mapping)
 """Origins of annotations that a dict of the config fits."""
 
 
-PLAIN = (str, Real, list, tuple, NoneType)
+HELD = (Range, OneOf, Filled, Pattern)
+"""Constraints that a value of the right type is held against."""
+
+LARGEST = 2**63 - 1
+"""Whole numbers beyond this fit no tensor."""
+
+PLAIN = (str, bytes, Real, list, tuple, dict, NoneType)
 """Values of configs that are no object of another class."""
 
 
@@ -120,7 +126,7 @@ def _one(value: object, hint: Any) -> Fault | None:
 
 
 def _holds(constraint: object, value: Any) -> bool:
-    return not isinstance(constraint, Range | OneOf) or constraint.holds(value)
+    return not isinstance(constraint, HELD) or constraint.holds(value)
 
 
 def _float(value: object, constraints: Sequence[object]) -> Fault | None:
@@ -134,7 +140,7 @@ def _float(value: object, constraints: Sequence[object]) -> Fault | None:
 def _is_plain(value: object, hint: Any) -> bool:
     """Whether a value is of a type; types that a config cannot hold are not judged."""
     if hint is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
+        return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= LARGEST
     if hint is bool:
         return isinstance(value, bool)
     if hint is str:
@@ -147,14 +153,13 @@ def _is_plain(value: object, hint: Any) -> bool:
         return callable(value)
     if hint in (Any, object) or not isinstance(hint, type):
         return True
-    # a dict becomes an object of a registry, whose base class is asked for there
     return not isinstance(value, PLAIN) or isinstance(value, hint)
 
 
 def _elements(value: object, hint: Any, args: tuple) -> Fault | None:
     if not isinstance(value, list | tuple | range):
         # arrays and other iterables come from Python code, not from a config; texts and numbers are a mistake
-        return Fault("", value, words(hint)) if isinstance(value, Real | str | dict | NoneType) else None
+        return Fault("", value, words(hint)) if isinstance(value, PLAIN) else None
     is_fixed = get_origin(hint) is tuple and ... not in args and bool(args)
     if is_fixed and len(value) != len(args):
         return Fault("", value, words(hint))
@@ -190,7 +195,7 @@ def words(hint: Any) -> str:
         return _either(list(_choices(hint)))
     if origin is Annotated:
         base, *constraints = args
-        shown = [c.words for c in constraints if isinstance(c, Range | OneOf)]
+        shown = [c.words for c in constraints if isinstance(c, HELD)]
         if any(isinstance(c, OneOf) for c in constraints):
             return " and ".join(shown)
         return " ".join([words(base), *shown])

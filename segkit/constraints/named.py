@@ -4,6 +4,7 @@ The check of a config and `segkit config --list KIND --show NAME` read them from
 once. Every float must be finite unless its annotation says `Unbounded`.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
@@ -71,7 +72,39 @@ class Unbounded:
     """Marks a float that may be infinite."""
 
 
-Constraint: TypeAlias = Range | OneOf | Unbounded
+@dataclass(frozen=True)
+class Filled:
+    """Marks a list that must not be empty."""
+
+    def holds(self, value: Collection) -> bool:
+        """Returns whether a list has an element."""
+        return len(value) > 0
+
+    @property
+    def words(self) -> str:
+        """The constraint in words after "a list, each ..."."""
+        return "and one of them at least"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Marks a text that must be a regular expression."""
+
+    def holds(self, value: str) -> bool:
+        """Returns whether a text compiles."""
+        try:
+            re.compile(value)
+        except re.error:
+            return False
+        return True
+
+    @property
+    def words(self) -> str:
+        """The constraint in words after "text"."""
+        return "that is a regular expression"
+
+
+Constraint: TypeAlias = Range | OneOf | Filled | Pattern | Unbounded
 """What an annotation may say of a value beside its type."""
 
 PositiveInt: TypeAlias = Annotated[int, Range(1)]
@@ -92,11 +125,23 @@ Fraction: TypeAlias = Annotated[float, Range(0, 1)]
 Decay: TypeAlias = Annotated[float, Range(0, 1, below=True)]
 """A decay or momentum, or a probability to drop: 0 to below 1."""
 
-Size: TypeAlias = PositiveInt | tuple[PositiveInt, PositiveInt]
+Names: TypeAlias = Annotated[list[str], Filled()]
+"""One name or several."""
+
+AnySize: TypeAlias = PositiveInt | tuple[PositiveInt, PositiveInt]
 """Height and width in pixels; one number is a square."""
 
 Scale: TypeAlias = Annotated[float, Range(0, 16, above=True)]
 """A factor of an image's size, to 16: beyond that no image fits into memory."""
+
+Rounds: TypeAlias = Annotated[int, Range(1, 1000)]
+"""A number of layers, levels or repetitions: more would not end."""
+
+OptionalRounds: TypeAlias = Annotated[int, Range(0, 1000)]
+"""The same where 0 leaves them out."""
+
+Workers: TypeAlias = Annotated[int, Range(0, 1024)]
+"""A number of processes that read data; 0 reads in the process itself."""
 
 Seed: TypeAlias = Annotated[int, Range(0, 2**32 - 1)]
 """A seed of random numbers."""

@@ -208,9 +208,10 @@ def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> l
         The rows with lists of K weights in place of names.
 
     Raises:
-        ConfigError: as `asks_for_statistics`.
+        ConfigError: as `asks_for_statistics`, and for a list of another length than the classes.
         DataError: as `class_statistics`.
     """
+    _check_lengths(rows, at, len(dataset.classes))
     if not asks_for_statistics(rows, at):
         return rows
     statistics = class_statistics(dataset)
@@ -233,6 +234,17 @@ def _weights(value: Any, at: str) -> list[tuple[dict, str]]:
         return []
     weights = [(value, f"{at}.{name}") for name in WEIGHT_ARGUMENTS if name in value]
     return weights + [weight for name, inner in value.items() for weight in _weights(inner, f"{at}.{name}")]
+
+
+def _check_lengths(rows: list, at: str, num_classes: int) -> None:
+    """ConfigError for a list of class weights that is no list of one number per class."""
+    for row, path in _weights(rows, at):
+        value = row[path.rpartition(".")[2]]
+        is_single = (
+            num_classes == 2 and isinstance(value, list | tuple) and len(value) == 1
+        )  # of a model of one channel
+        if isinstance(value, list | tuple) and len(value) != num_classes and not is_single:
+            raise ConfigError(f"{path}: {len(value)} numbers for {num_classes} classes of the data; give one for each")
 
 
 def _law(name: str) -> str:

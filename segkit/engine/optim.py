@@ -13,6 +13,12 @@ from segkit.registry import OPTIMIZERS, ConfigError, build
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 """Normalization layers, whose parameters are of the kind "norm"."""
 
+UNFIT = {
+    "LBFGS": "it evaluates the loss several times a step",
+    "SparseAdam": "it takes sparse gradients alone",
+}
+"""Optimizers of torch that the loop cannot step, and why."""
+
 KINDS = ("norm", "bias")
 """Kinds of parameters that a row of optimizer.groups can choose: of normalization layers, and biases."""
 
@@ -28,10 +34,14 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
     Raises:
-        ConfigError: a row matches no parameter, its kind is unknown, or the optimizer cannot be built.
+        ConfigError: the loop cannot step this optimizer, a row matches no parameter, its kind is unknown, or the
+            optimizer cannot be built.
     """
+    if cfg.get("type") in UNFIT:
+        why = UNFIT[cfg["type"]]
+        raise ConfigError(f"optimizer.type = '{cfg['type']}': {why}; choose another, such as AdamW or SGD")
     kwargs = {key: value for key, value in cfg.items() if key != "groups"}
-    rows = list(cfg.get("groups", ()))
+    rows = list(cfg.get("groups") or ())
     base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)
     hits = [0] * len(rows)

@@ -5,10 +5,11 @@ comes from rng.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeFloat, OptionalRounds, PositiveInt, Range
 from segkit.data.interactive.choice import Choice, choose, choose_parts, draw_objects, no_choice
 from segkit.data.interactive.objects import background, present_objects
 from segkit.data.interactive.regions import (
@@ -82,15 +83,15 @@ class SampleClicks(WithArguments):
         merge: Fraction = 0.15,
         max_merged: PositiveInt = 2,
         *,
-        expand_ratio: NonNegativeFloat = 0.1,
+        expand_ratio: Annotated[float, Range(0, 10)] = 0.1,
         erode: Fraction = 0.9,
-        erode_steps: NonNegativeInt = 3,
+        erode_steps: OptionalRounds = 3,
         negatives: Sequence[NonNegativeFloat] = (0.1, 0.4, 0.5),
         use_hierarchy: bool = False,
         first_click_center: bool = False,
         only_one_first_click: bool = False,
-        inner_k: NonNegativeFloat = 1.7,
-        full_inner: NonNegativeFloat = 0.0,
+        inner_k: float = 1.7,
+        full_inner: Fraction = 0.0,
     ):
         if max_points < 1 or gamma <= 0:
             raise ConfigError(f"SampleClicks: max_points = {max_points}, gamma = {gamma}: both must be positive")

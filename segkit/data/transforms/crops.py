@@ -1,12 +1,11 @@
 """Random and centred crops, and crops that resize: the transforms that set `window`."""
 
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
+from segkit.constraints.named import AnySize, Fraction, PositiveFloat
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, image_size, valid_size
 from segkit.data.transforms.operations import Fill, crop, nearest_index, pad, resize, resized_crop, take
@@ -71,7 +70,7 @@ class RandomCrop(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt],
+        size: AnySize,
         *,
         cat_max_ratio: Fraction = 1.0,
         ignore: int = IGNORE,
@@ -133,9 +132,7 @@ class CenterCrop(Transform):
         pad: pads smaller images at the right and bottom; without it they are an error.
     """
 
-    def __init__(
-        self, size: PositiveInt | Sequence[PositiveInt], *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True
-    ):
+    def __init__(self, size: AnySize, *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True):
         self.size = as_size(size, "CenterCrop.size")
         self.ignore, self.fill, self.pad = ignore, fill, pad
 
@@ -179,7 +176,7 @@ class RandomScaleCrop(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt],
+        size: AnySize,
         low: PositiveFloat = 0.5,
         high: PositiveFloat = 2.0,
         *,
@@ -236,7 +233,7 @@ class RandomResizedCrop(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt],
+        size: AnySize,
         area: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0),
         ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3),
     ):

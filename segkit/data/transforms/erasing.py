@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
+from segkit.constraints.named import AnySize, Fraction, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, fill_values, ignore_value, valid_size
 from segkit.data.transforms.operations import Fill
@@ -61,7 +61,7 @@ class CutOut(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt] | None = None,
+        size: AnySize | None = None,
         *,
         ratio: Sequence[PositiveFloat] | None = None,
         holes: PositiveInt = 1,

@@ -1,10 +1,8 @@
 """A crop around a point of the image that the sampler has chosen."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from segkit.constraints.named import Fraction, PositiveFloat, PositiveInt
+from segkit.constraints.named import AnySize, Fraction, PositiveFloat
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.crops import RandomScaleCrop
 from segkit.data.transforms.geometry import image_size
@@ -38,7 +36,7 @@ class FocusCrop(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt],
+        size: AnySize,
         low: PositiveFloat = 0.5,
         high: PositiveFloat = 2.0,
         *,

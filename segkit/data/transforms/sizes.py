@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from segkit.constraints.named import Fraction, OneOf, PositiveFloat, PositiveInt
+from segkit.constraints.named import AnySize, Fraction, OneOf, PositiveFloat, PositiveInt
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Size, image_size
 from segkit.data.transforms.operations import Fill, flip, pad, resize, transpose
@@ -100,7 +100,7 @@ class Resize(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt] | None = None,
+        size: AnySize | None = None,
         *,
         keep_ratio: bool = False,
         short: PositiveInt | None = None,
@@ -297,7 +297,7 @@ class Pad(Transform):
 
     def __init__(
         self,
-        size: PositiveInt | Sequence[PositiveInt] | None = None,
+        size: AnySize | None = None,
         *,
         divisor: PositiveInt = 1,
         fill: Fill = 0,

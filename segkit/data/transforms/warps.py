@@ -11,7 +11,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from segkit.constraints.named import AnySize, Fraction, NonNegativeFloat, PositiveFloat
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.geometry import Change, Size, by_channels, fill_values, image_size, move, valid_size, within
 from segkit.data.transforms.operations import Fill
@@ -219,7 +219,7 @@ class Elastic(Transform):
     def __init__(
         self,
         sigma: PositiveFloat = 10.0,
-        grid: PositiveInt | Sequence[PositiveInt] = 3,
+        grid: AnySize = 3,
         alpha: NonNegativeFloat = 1.0,
         p: Fraction = 0.5,
         *,

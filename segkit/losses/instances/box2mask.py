@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveInt
+from segkit.constraints.named import NonNegativeFloat, OptionalRounds, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.box_level_set import level_set
 from segkit.losses.instances.warm_up import WarmUp
@@ -81,11 +81,11 @@ class Box2Mask(Loss):
         feature: NonNegativeFloat = 5.0,
         consistency: NonNegativeFloat = 0.2,
         length: NonNegativeFloat = 0.0,
-        iterations: NonNegativeInt = 10,
+        iterations: OptionalRounds = 10,
         side: PositiveInt = 96,
         class_cost: NonNegativeFloat = 2.0,
         box_cost: NonNegativeFloat = 5.0,
-        projection_steps: NonNegativeInt = 0,
+        projection_steps: OptionalRounds = 0,
     ):
         super().__init__()
         self.category, self.no_object, self.projection = category, no_object, projection

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import NonNegativeFloat, OptionalRounds, PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import zero_of
@@ -110,8 +110,8 @@ class BoxLevelSet(Loss):
         feature: NonNegativeFloat = 5.0,
         length: NonNegativeFloat = 0.0,
         consistency: NonNegativeFloat = 0.0,
-        iterations: NonNegativeInt = 10,
-        projection_steps: NonNegativeInt = 0,
+        iterations: OptionalRounds = 10,
+        projection_steps: OptionalRounds = 0,
         ranges: Sequence[tuple[float, float]] = RANGES,
         strides: Sequence[PositiveInt] = (4, 4, 8, 16, 16),
         sigma: PositiveFloat = 0.2,

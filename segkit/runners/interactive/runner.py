@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, Fraction, NonNegativeInt
+from segkit.constraints.named import Decay, Fraction, OptionalRounds
 from segkit.data.dataset import Dataset
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
@@ -44,7 +44,7 @@ class Interactive(Runner):
 
     default_metrics = ({"type": "NoC"},)
 
-    def __init__(self, iterations: NonNegativeInt = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
+    def __init__(self, iterations: OptionalRounds = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
         if not 0 <= previous_dropout <= 1:
             raise ConfigError(f"runner.previous_dropout = {previous_dropout}: must be a probability in 0..1")
         self.iterations, self.previous_dropout, self.threshold = iterations, previous_dropout, threshold
