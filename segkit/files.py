@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MAX_PIXELS = ("SEGKIT_MAX_PIXELS", 178_956_970)
-"""Variable and default: pixels (height x width) of a picture; above it PIL speaks of a decompression bomb."""
+MAX_PIXELS = ("SEGKIT_MAX_PIXELS", 1 << 28)
+"""Variable and default: pixels (height x width) of a picture, 16,384 x 16,384: 800 MB in RGB."""
 
 MAX_BYTES = ("SEGKIT_MAX_BYTES", 2 << 30)
 """Variable and default: bytes of a file that is read into memory as a whole. LVIS, 1.1 GB of JSON, is below it."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,6 +26,105 @@ def resolve_root(root: str | None, folder: str) -> Path:
     return Path(os.environ.get("SEGKIT_DATA", "data")) / folder
 
 
+NoData: TypeAlias = float | str | Sequence[float] | None
+"""What marks a pixel without data: a number, "nan", or one number for each channel; None for nothing."""
+
+
+def check_nodata(nodata: NoData) -> NoData:
+    """Returns the argument `nodata` of a data set as None, a number, or numbers.
+
+    Args:
+        nodata: a number, "nan", one number for each channel, or None.
+
+    Raises:
+        DataError: it is anything else.
+    """
+    values = nodata if isinstance(nodata, list | tuple) else [nodata]
+    try:
+        if nodata is None or isinstance(nodata, bool) or not len(values):
+            numbers = None if nodata is None else []
+        else:
+            numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    if numbers is not None and not numbers:
+        raise DataError(f"nodata = {nodata!r}: must be a number, 'nan', or a list of one number for each channel")
+    return None if numbers is None else tuple(numbers) if isinstance(nodata, list | tuple) else numbers[0]
+
+
+def missing_pixels(image: np.ndarray, nodata: NoData) -> np.ndarray:
+    """Finds the pixels without data.
+
+    Args:
+        image: [H,W,C].
+        nodata: a number, which marks a pixel by any of its channels, or numbers, one for each channel, which mark it
+            together. NaN and infinity always do, in any channel.
+
+    Returns:
+        bool [H,W].
+
+    Raises:
+        DataError: there are several numbers, but not one for each channel.
+    """
+    is_missing = np.zeros(image.shape[:2], bool)
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = image.sum()
+        # one pass tells the usual case: a sum of finite values is finite, but for one beyond the type's range
+        if not np.isfinite(total):
+            is_missing = ~np.isfinite(image).all(axis=2)
+    nodata = check_nodata(nodata)
+    if isinstance(nodata, tuple):
+        if len(nodata) != image.shape[2]:
+            raise DataError(f"nodata = {nodata}: {len(nodata)} numbers for an image of {image.shape[2]} channels")
+        return is_missing | (image == np.array(nodata).astype(_float_type(image))).all(axis=2)
+    if nodata is not None:
+        is_missing |= (image == np.array(nodata).astype(_float_type(image))).any(axis=2)
+    return is_missing
+
+
+def _float_type(image: np.ndarray) -> np.dtype:
+    """The type to compare in: that of a floating-point image, since -3.4e38 and .1 are rounded there."""
+    return image.dtype if image.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def without_missing(image: np.ndarray, nodata: NoData, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Fills the pixels without data with the mean of the others, which lies near 0 after the model's normalization.
+
+    Args:
+        image: uint8 or float32 [H,W,C].
+        nodata: as for missing_pixels; None where a missing pixel is an error.
+        source: the image's file, for the error.
+
+    Returns:
+        The image, and bool [H,W] of the pixels that were filled, None for none.
+
+    Raises:
+        MissingPixels: `nodata` is None, and a value is NaN or infinite.
+    """
+    if nodata is None and image.dtype.kind != "f":
+        return image, None
+    is_missing = missing_pixels(image, nodata)
+    if not is_missing.any():
+        return image, None
+    if nodata is None:
+        count = int(is_missing.sum())
+        raise MissingPixels(
+            f"{source}: {count} of {is_missing.size} pixels are NaN or infinite, and one of them makes the whole "
+            "prediction NaN; set nodata='nan' in the data set (predict: --nodata nan) to fill and ignore them"
+        )
+    means = np.zeros(image.shape[2])
+    if not is_missing.all():
+        means = image[~is_missing].mean(axis=0, dtype=np.float64)
+    filled = image.copy()
+    filled[is_missing] = np.rint(means) if image.dtype.kind == "u" else means
+    return filled, is_missing
+
+
+class MissingPixels(DataError):
+    """An image holds NaN or infinity, and its data set does not say what they mean."""
+
+
 class Dataset(WithArguments):
     """Images with labels, read one at a time by index.
 
@@ -38,6 +138,9 @@ class Dataset(WithArguments):
         folder: name of the set's folder below the data root.
         ids: one name per item.
         ignore: the label of pixels that are neither trained nor scored; -1 in data sets for clicks.
+        exif: whether images are turned by the orientation that their files state; labels never are.
+        nodata: what marks a pixel without data, see missing_pixels; such pixels are filled with the mean of the others,
+            and their labels ignored. None: NaN and infinity are an error, and other values are data.
         sizes: int [items, 2], (H, W) of each image as stored, for samplers that group images by shape; None where the
             set does not know them without reading the images.
         shown: the labels that the masks can hold; None for all K classes. The pre-flight check looks for these alone.
@@ -50,6 +153,8 @@ class Dataset(WithArguments):
     folder: str = ""
     ids: Sequence[str]
     ignore: int = IGNORE
+    exif: bool = False
+    nodata: NoData = None
     sizes: np.ndarray | None = None
     shown: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
@@ -90,7 +195,10 @@ class Dataset(WithArguments):
             DataError: where the two differ.
         """
         if tuple(mask_size) != tuple(size):
-            turned = "; turned by 90 degrees? EXIF orientation is not applied" if mask_size == size[::-1] else ""
+            turned = ""
+            if tuple(mask_size) == tuple(size)[::-1]:
+                turned = "; turned by 90 degrees? EXIF orientation is not applied: see exif=True"
+                turned = "; turned by 90 degrees? exif=True turns images by EXIF" if self.exif else turned
             raise DataError(
                 f"{self.mask_path(index)}: mask of {mask_size[1]}x{mask_size[0]} pixels for an image of "
                 f"{size[1]}x{size[0]} ({self.path(index)}); export the masks at the images' size{turned}"
@@ -104,16 +212,17 @@ class Dataset(WithArguments):
             rng: for sets that choose something at random; this method does not use it.
 
         Returns:
-            A sample with image, mask where the image is labelled, and meta (id, path, size = (H, W) as stored).
+            A sample with image, mask where the image is labelled, and meta (id, path, size = (H, W) as read).
 
         Raises:
-            DataError: where a file cannot be used, or the mask's size is not the image's.
+            DataError: where a file cannot be used, the mask's size is not the image's, or pixels are NaN or infinite
+                and `nodata` is None.
         """
-        image = self.image(index)
+        image, is_missing = without_missing(self.image(index), self.nodata, self.path(index))
         height, width = image.shape[:2]
         sample = Sample(image=image, meta=Meta(id=self.ids[index], path=self.path(index), size=(height, width)))
         if self.has_mask(index):
             mask = self.mask(index)
             self.check_size(index, mask.shape, (height, width))
-            sample["mask"] = mask
+            sample["mask"] = mask if is_missing is None else np.where(is_missing, mask.dtype.type(self.ignore), mask)
         return sample

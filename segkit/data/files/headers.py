@@ -69,11 +69,27 @@ def _jpeg(content: bytes) -> tuple[int, int] | None:
             return None
 
 
-def _tiff(content: bytes) -> tuple[int, int] | None:
-    """Size of the first directory, in the classic or the big format."""
+def tiff_start(content: bytes) -> tuple[str, bool, int]:
+    """Reads the first bytes of a TIFF.
+
+    Args:
+        content: the file's bytes.
+
+    Returns:
+        "<" or ">" for the order of bytes, whether it is a BigTIFF, and the position of its first directory.
+
+    Raises:
+        struct.error: the file breaks off.
+    """
     order = "<" if content[:2] == b"II" else ">"
     is_big = content[2:4] in (b"+\0", b"\0+")
     (start,) = struct.unpack_from(f"{order}Q", content, 8) if is_big else struct.unpack_from(f"{order}I", content, 4)
+    return order, is_big, start
+
+
+def _tiff(content: bytes) -> tuple[int, int] | None:
+    """Size of the first directory, in the classic or the big format."""
+    order, is_big, start = tiff_start(content)
     (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", content, start)
     first, length = (start + 8, 20) if is_big else (start + 2, 12)
     sizes = {}

@@ -1,11 +1,10 @@
 """Reading image files as arrays; every failure names the file and the way out.
 
 Pixels are taken as they are stored: an EXIF orientation is ignored, in images as in masks, because label files carry
-none and the two must agree. Nothing here knows of data sets, so that every reader can use it.
+none and the two must agree; images are turned on request. Every TIFF is read by segkit/data/files/tiff.py.
 """
 
 import io
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from segkit.data.dataset import missing_pixels
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
+from segkit.data.files.orientation import orientation, turned
+from segkit.data.files.tiff import as_picture, read_tiff, scaled, without_alpha
 from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
 from segkit.readers.arrays import read_npy
 
@@ -28,9 +30,6 @@ PNG_END = b"IEND\xaeB`\x82"
 JPEG_END = b"\xff\xd9"
 AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 AS_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-MAX_16_TO_8 = 257.0
-"""65535 / 255."""
-
 DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 """PIL's names of the formats that are handed to a decoder. PIL alone knows many more; one of them starts a program."""
 
@@ -156,17 +155,29 @@ def load_array(path: str | Path) -> np.ndarray:
     return read_npy(path)
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+def read_image(
+    path: str | Path,
+    channels: int = 3,
+    *,
+    exif: bool = False,
+    nodata: float | str | Sequence[float] | None = None,
+) -> np.ndarray:
     """Reads an image.
 
-    3 channels are RGB from any picture file: grey is repeated, transparency dropped; 16 bits become float32 in 0..255,
-    the range the models' means are in. Another number of channels is read as stored (.npy with channels last, TIFF,
-    grey or RGBA pictures), uint8 stays and everything else becomes float32 with its values unchanged; so do .npy
-    and floating-point files of 3 channels.
+    3 channels are RGB in 0..255, the range the models' means are in, from any picture file: grey is repeated, palettes
+    and inks become colors, alpha is dropped where the file says that it is alpha; unsigned values of other than 8 bits
+    are scaled, those of 9 to 16 bits become float32. Another number of channels is read as stored (.npy with channels
+    last, TIFF, grey or RGBA pictures), uint8 stays and everything else becomes float32 with its values unchanged; so do
+    .npy and signed, floating-point and 32-bit files of 3 channels.
+
+    Of TIFF the stored samples count, in every layout: where 0 is white they are not inverted, bits, signs, planes and
+    alpha stay what they are. The pages of a stack count as channels.
 
     Args:
         path: the file.
         channels: how many the image shall have.
+        exif: whether it is turned by the orientation that the file states; by default it is as stored.
+        nodata: stored value of missing pixels, see Dataset; where values are scaled these become NaN.
 
     Returns:
         uint8 or float32 [H,W,channels].
@@ -174,50 +185,32 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     Raises:
         DataError: where the file cannot be read or decoded, or has another number of channels.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix == ".npy":
-        image = load_array(path)
+    if os.path.splitext(path)[1].lower() == ".npy":
+        return _with_channels(load_array(path), channels, path)
+    content = read_bytes(path)
+    if content.startswith(TIFF_STARTS):
+        check_pixels(content, path)
+        stored = read_tiff(content, path)
+        bits = stored.page.bits
+        if channels == 3:
+            count = stored.samples.shape[2]
+            image, bits = as_picture(stored, path, f"set channels={count} to read them as stored, or export RGB")
+        else:
+            image = without_alpha(stored, (channels,))
     elif channels == 3:
-        image = _rgb(decode(read_bytes(path), AS_COLOR, path))
-    elif suffix in (".tif", ".tiff") and channels not in (1, 4):
-        image = _tiff(path)
+        image = cv2.cvtColor(decode(content, AS_COLOR, path), cv2.COLOR_BGR2RGB)
+        bits = 8 * image.itemsize
     else:
-        image = decode(read_bytes(path), AS_STORED, path)
+        bits, image = 0, decode(content, AS_STORED, path)
         if channels == 4 and image.ndim == 3 and image.shape[2] == 4:
             image = image[:, :, [2, 1, 0, 3]]
-    return _with_channels(image, channels, path)
-
-
-def _rgb(image: np.ndarray) -> np.ndarray:
-    """OpenCV's BGR as RGB; uint16 as float32 in 0..255."""
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image.astype(np.float32) / np.float32(MAX_16_TO_8) if image.dtype == np.uint16 else image
-
-
-def _tiff(path: str | Path) -> np.ndarray:
-    """[H,W,C] of a TIFF with any number of channels, stored interleaved, as planes or as pages."""
-    try:
-        import tifffile
-    except ImportError as error:
-        raise DataError(
-            f'{path}: TIFF files of 2, 5 or more channels need the package tifffile; run: pip install "segkit[tiff]"'
-        ) from error
-    content = read_bytes(path)
-    check_pixels(content, path)
-    try:
-        # an OME file may name other files, which are not opened
-        with tifffile.TiffFile(io.BytesIO(content), _multifile=False) as file:
-            series = file.series[0]
-            if math.prod(series.shape) > 4 * limit(MAX_PIXELS):
-                raise DataError(f"{path}: {'x'.join(map(str, series.shape))} values; set {MAX_PIXELS[0]} to more")
-            image, axes = series.asarray(), series.axes
-    except DataError:
-        raise
-    except Exception as error:  # damaged tags raise nearly any exception
-        reason = shortened(error, 200)
-        raise DataError(f"{path}: cannot be decoded as TIFF ({reason}); export it again, or save it as .npy") from error
-    # the axis that is neither Y nor X counts channels: S samples, or the pages of a stack
-    return np.moveaxis(image, 0, -1) if image.ndim == 3 and axes.endswith("YX") else image
+    if channels == 3:
+        is_missing = None if image.dtype != np.uint16 or nodata is None else missing_pixels(image, nodata)
+        image = scaled(image, bits)
+        if is_missing is not None:
+            image[is_missing] = np.nan
+    image = _with_channels(image, channels, path)
+    return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
 
 
 def _with_channels(image: np.ndarray, channels: int, path: str | Path) -> np.ndarray:

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segkit.data.files.headers import JPEG_START, PNG_START
+from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS
 from segkit.data.files.images import AS_STORED, check_complete, check_pixels, decode, load_array, open_picture
+from segkit.data.files.tiff import as_picture, read_tiff, scaled, without_alpha
 from segkit.files import DataError, read_bytes, shortened
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg", ".jpeg")
@@ -17,11 +18,11 @@ GREY_STEP = {1: 255, 2: 85, 4: 17}
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Reads the raw labels of a mask file.
+    """Reads the raw labels of a mask file: the numbers that are stored, in TIFF also where 0 is white.
 
     Args:
         path: a grey image of 1 to 16 bits, a palette image, whose indices count, or an integer .npy or TIFF. Color
-            images whose three channels are equal count as grey; `read_colors` reads others.
+            images whose three channels are equal count as grey; `read_colors` reads others. Alpha is left out.
 
     Returns:
         Integer [H,W].
@@ -42,12 +43,16 @@ def read_mask(path: str | Path) -> np.ndarray:
         mask = decode(content, AS_STORED, path)
         if content[25] == 0 and content[24] < 8:
             mask = mask // GREY_STEP.get(content[24], 1)
-    elif content[:4] in (b"II*\0", b"MM\0*"):
-        mask = decode(content, AS_STORED, path) if not _has_palette(content, path) else _indices(content, path)
+    elif content.startswith(TIFF_STARTS):
+        stored = read_tiff(content, path)
+        if stored.page.is_lossy:
+            raise DataError(f"{path}: a mask compressed as JPEG, which alters labels at every edge; export it as PNG")
+        mask = without_alpha(stored, (1, 3))
+        mask = mask[:, :, 0] if mask.shape[2] == 1 else mask
     else:
         mask = _indices(content, path)
     if mask.ndim == 3:
-        return _equal_channels(mask, path)
+        mask = _equal_channels(mask, path)
     if mask.dtype.kind not in "ui":
         raise DataError(f"{path}: {mask.dtype} values; a mask holds whole numbers: save it as 8- or 16-bit PNG")
     return mask
@@ -67,20 +72,36 @@ def read_colors(path: str | Path) -> np.ndarray:
     """
     content = read_bytes(path)
     _refuse_jpeg(content, path)
-    mask = decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
-    return cv2.cvtColor(mask, cv2.COLOR_BGR2RGB)
+    return picture(content, path)
+
+
+def picture(content: bytes, path: str | Path) -> np.ndarray:
+    """Decodes a picture to 8-bit colors.
+
+    Args:
+        content: the file's bytes.
+        path: for the error.
+
+    Returns:
+        uint8 [H,W,3] RGB; grey is repeated.
+
+    Raises:
+        DataError: it cannot be decoded, or has no colors.
+    """
+    if not content.startswith(TIFF_STARTS):
+        colors = decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
+        return cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    check_pixels(content, path)
+    stored = read_tiff(content, path)
+    colors, bits = as_picture(stored, path, "export the mask as PNG")
+    if colors.dtype.kind != "u" or bits > 16:
+        raise DataError(f"{path}: {colors.dtype} values are no colors; export the mask as PNG")
+    return np.rint(scaled(colors, bits)).astype(np.uint8)
 
 
 def _refuse_jpeg(content: bytes, path: str | Path) -> None:
     if content.startswith(JPEG_START):
         raise DataError(f"{path}: a JPEG mask: its compression alters labels at every edge; export masks as PNG")
-
-
-def _has_palette(content: bytes, path: str | Path) -> bool:
-    try:
-        return open_picture(content, path).mode == "P"
-    except DataError:  # a format that only OpenCV reads has no palette
-        return False
 
 
 def _indices(content: bytes, path: str | Path) -> np.ndarray:
@@ -99,6 +120,8 @@ def _indices(content: bytes, path: str | Path) -> np.ndarray:
 def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
     """The labels [H,W] of an image [H,W,c] whose channels are equal; colors are an error."""
     first = mask[:, :, 0]
+    if mask.shape[2] > 4:
+        raise DataError(f"{path}: a mask of {mask.shape[2]} bands or pages; save the one that holds the labels")
     differs = (mask[:, :, 1] != first) | (mask[:, :, min(2, mask.shape[2] - 1)] != first)
     if differs.any():
         y, x = (int(positions[0]) for positions in np.nonzero(differs))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.dataset import resolve_root
+from segkit.data.files.headers import TIFF_STARTS
 from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array
-from segkit.data.files.masks import MASK_SUFFIXES
+from segkit.data.files.masks import MASK_SUFFIXES, picture
 from segkit.data.files.pairs import list_files, some
 from segkit.data.interactive.base import ClickEvaluation, no_object
 from segkit.files import DataError, read_bytes
@@ -21,7 +22,7 @@ UNKNOWN = 128
 
 
 def channels(path: str) -> np.ndarray:
-    """Reads a mask picture as OpenCV stores it.
+    """Reads a mask picture as OpenCV stores it, TIFF as 8-bit colors.
 
     Returns:
         uint8 [H,W,C]: blue comes first where C is 3; transparency is left out.
@@ -32,7 +33,9 @@ def channels(path: str) -> np.ndarray:
     if path.lower().endswith(".npy"):
         mask = load_array(path)
     else:
-        mask = decode(read_bytes(path), AS_STORED, path)
+        content = read_bytes(path)
+        is_tiff = content.startswith(TIFF_STARTS)
+        mask = picture(content, path)[:, :, ::-1] if is_tiff else decode(content, AS_STORED, path)
     if mask.ndim == 2:
         mask = mask[:, :, None]
     if mask.ndim != 3 or mask.dtype not in (np.uint8, bool):
