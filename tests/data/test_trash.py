@@ -74,9 +74,17 @@ def test_rle_plain_and_compressed(write):
         assert np.array_equal(mask, area * 9)
 
 
-def test_polygons_without_area_draw_nothing(write):
-    trash = Trash(write([annotation(1, 3, [], 0), annotation(2, 3, [[1, 1, 2, 2]], 0)]))
-    assert not trash.mask(0).any()
+def test_an_empty_outline_draws_nothing(write):
+    assert not Trash(write([annotation(1, 3, [], 0)])).mask(0).any()
+
+
+def test_areas_that_are_missing_are_those_of_the_outlines(write):
+    """A small object with an area and a large one without, or with null: the large one is painted first."""
+    small, large = annotation(1, 12, box(2, 2, 4, 4), 4), annotation(2, 3, box(0, 0, 6, 6), None)
+    bare = {key: value for key, value in large.items() if key not in ("area", "id", "iscrowd")}
+    for other in (large, bare, large | dict(iscrowd=None)):
+        mask = Trash(write([small, other])).mask(0)
+        assert (mask[2:4, 2:4] == 10).all() and (mask == 1).sum() == 32
 
 
 def test_names_match_without_case_and_unknown_ones_need_a_place(write):
@@ -108,9 +116,8 @@ def test_errors(write, tmp_path):
         Trash(write([annotation(7, 3, [], 1, image=5)]))
     with pytest.raises(DataError, match=r"1 of 1 images are missing: gone\.jpg"):
         Trash(write([], images=[dict(id=1, file_name="gone.jpg", height=6, width=8)]))
-    broken = Trash(write([annotation(1, 3, [["a"] * 6], 1)]))
-    with pytest.raises(DataError, match=r"image 1 \(batch_01/0001\.jpg\): a segmentation cannot be drawn"):
-        broken.mask(0)
+    with pytest.raises(DataError, match=r"annotation 1: the segmentation cannot be drawn"):
+        Trash(write([annotation(1, 3, [["a"] * 6], 1)]))
     (tmp_path / "train.json").write_text("{")
     with pytest.raises(DataError, match="no valid JSON"):
         Trash(root)

@@ -3,6 +3,11 @@
 Format: https://cocodataset.org/#format-data
 """
 
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +22,9 @@ class CocoFile(NamedTuple):
 
     Attributes:
         path: the file.
-        images: the image entries in the file's order.
-        annotations: the annotation entries of each image id.
+        images: the image entries in the file's order; their ids are unique.
+        annotations: the annotation entries of each image id; their ids are unique, and an entry without one has a free
+            number.
         names: the name of each category id.
         categories: the category entries in the file's order.
     """
@@ -37,7 +43,8 @@ def read_coco(path: str | Path) -> CocoFile:
         path: the file.
 
     Raises:
-        DataError: where it is no such file, or an annotation belongs to an image or category that is not listed.
+        DataError: where it is no such file, two images, annotations or categories have the same id, or an annotation
+            belongs to an image or category that is not listed.
     """
     content = parse_json(read_bytes(path), path)
     missing = (
@@ -63,16 +70,57 @@ def _grouped(content: dict, path: str | Path) -> tuple[dict[int, str], dict[Any,
     for what, values in (("id", names), ("name", set(names.values()))):
         if len(values) < len(content["categories"]):
             raise DataError(f"{path}: two categories have the same {what}; each needs its own")
+    for number, name in names.items():
+        if not isinstance(name, str):
+            raise DataError(f"{path}: category {brief(number)} has the name {brief(name)}; a name must be text")
     groups: dict[Any, list[dict]] = {entry["id"]: [] for entry in content["images"]}
-    for entry in content.get("annotations", ()):
+    annotations = content.get("annotations", ())
+    _refuse_twice((entry["id"] for entry in content["images"]), "images", path)
+    _number(annotations)
+    _refuse_twice((entry["id"] for entry in annotations), "annotations", path)
+    for entry in annotations:
         for key, known in (("image_id", groups), ("category_id", names)):
             if entry[key] not in known:
                 word = key.removesuffix("_id")
                 has = "is of" if word == "image" else "has"
-                number, value = brief(entry.get("id")), brief(entry[key])
-                raise DataError(f"{path}: annotation {number} {has} {word} {value}, which is not listed")
+                number, value = brief(entry["id"]), brief(entry[key])
+                hint = _other_type(entry[key], known)
+                raise DataError(f"{path}: annotation {number} {has} {word} {value}, which is not listed{hint}")
         groups[entry["image_id"]].append(entry)
     return names, groups
+
+
+def _number(annotations: Iterable[dict]) -> None:
+    """Gives the annotations without an id the numbers above the largest one."""
+    bare = [entry for entry in annotations if entry.get("id") is None]
+    if bare:
+        used = (entry.get("id") for entry in annotations)
+        first = max((number for number in used if isinstance(number, int)), default=0) + 1
+        for number, entry in enumerate(bare, first):
+            entry["id"] = number
+
+
+def _refuse_twice(ids: Iterable[Any], what: str, path: str | Path) -> None:
+    """Raises a DataError where an id occurs twice; 1 and "1" count as the same, since items are named by the text."""
+    counts = Counter(map(str, ids))
+    if len(counts) < counts.total():
+        twice = [(number, count) for number, count in counts.items() if count > 1]
+        number, count = twice[0]
+        more = f" (and {len(twice) - 1} more ids occur twice or more often)" if len(twice) > 1 else ""
+        raise DataError(
+            f"{path}: {count} {what} have the id {shortened(number, 100)}{more}; each needs its own, because what "
+            "belongs to which is unknown: number them anew where files were merged"
+        )
+
+
+def _other_type(value: Any, known: Iterable[Any]) -> str:
+    """The end of the sentence about an id that is listed as a number where it is text here, or the reverse."""
+    other = next((number for number in known if str(number) == str(value)), None)
+    if other is None:
+        return ""
+    words = {str: "text", int: "a number"}
+    listed, used = (words.get(type(number), f"a {type(number).__name__}") for number in (other, value))
+    return f": it is {used} here and {listed} in the list ({other!r}); write ids of one type"
 
 
 def image_size(image: dict, path: str | Path) -> tuple[int, int]:
@@ -86,10 +134,14 @@ def image_size(image: dict, path: str | Path) -> tuple[int, int]:
         (H, W) in pixels.
 
     Raises:
-        DataError: they are no whole numbers above 0, or more pixels than SEGKIT_MAX_PIXELS.
-        KeyError, TypeError, ValueError: one is missing or no number.
+        DataError: one is missing, or they are no whole numbers above 0, or more pixels than SEGKIT_MAX_PIXELS.
     """
-    height, width = int(image["height"]), int(image["width"])
+    try:
+        height, width = (_whole(image[side], side) for side in ("height", "width"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path}, image {brief(image.get('id'))}: {reason(error)}; images need id, file_name, height and width"
+        ) from error
     if height < 1 or width < 1 or height * width > limit(MAX_PIXELS):
         raise DataError(
             f"{path}, image {brief(image.get('id'))}: height {shortened(height, 20)} and width "
@@ -98,31 +150,177 @@ def image_size(image: dict, path: str | Path) -> tuple[int, int]:
     return height, width
 
 
+def _whole(value: Any, name: str) -> int:
+    """The whole number that a value is, also as text or as a float."""
+    number = int(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{name} = {brief(value)} is no whole number")
+    return number
+
+
+def is_crowd(entry: dict, source: str) -> bool:
+    """Whether an annotation is marked as a crowd.
+
+    Args:
+        entry: of "annotations"; without iscrowd, or with null, it is none.
+        source: file and annotation, for the error.
+
+    Raises:
+        DataError: iscrowd is neither 0 nor 1.
+    """
+    value = entry.get("iscrowd")
+    if value is None or value in (0, 1):
+        return bool(value)
+    raise DataError(f"{source}: iscrowd {brief(value)} must be 0 or 1")
+
+
+def area_of(entry: dict, source: str) -> float | None:
+    """Reads the annotated area in pixels.
+
+    Args:
+        entry: of "annotations".
+        source: file and annotation, for the error.
+
+    Returns:
+        The area; None where it is missing or null.
+
+    Raises:
+        DataError: it is no finite number.
+    """
+    value = entry.get("area")
+    if value is None:
+        return None
+    try:
+        area = float(value)
+    except (TypeError, ValueError, OverflowError):
+        area = math.nan
+    if not math.isfinite(area):
+        raise DataError(f"{source}: area {brief(value)} must be a number of pixels")
+    return area
+
+
 LONGEST_OUTLINE = 10_000_000
 """Pixels of all outlines of an object at most; drawing takes memory for each."""
 
 
-def _check_drawable(segmentation: list | dict, height: int, width: int) -> None:
-    """ValueError where drawing a segmentation would take memory far beyond the size of its image."""
-    if isinstance(segmentation, dict):
-        size, counts = segmentation["size"], segmentation["counts"]
-        if not isinstance(size, list | tuple) or [*size] != [height, width]:
-            size = [int(side) for side in size]
-            if len(size) != 2 or min(size) < 1 or size[0] * size[1] > limit(MAX_PIXELS):
-                raise ValueError(f"its run-length code has the size {shortened(size, 50)}")
-        if isinstance(counts, str | bytes):
-            counts = _run_lengths(counts)
-        if isinstance(counts, list) and (min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]):
-            raise ValueError("its run lengths do not add up to the pixels of its size")
-        return
-    length = 0.0
-    for polygon in segmentation:
-        corners = np.asarray(polygon, np.float64).reshape(-1)
-        if not np.isfinite(corners).all():
+FARTHEST_CORNER = 10 * LONGEST_OUTLINE
+"""Largest coordinate of a corner in pixels."""
+
+CORNERS = 3
+"""Least corners of a polygon; what has less covers nothing, and pycocotools takes two of them for a box."""
+
+
+def check_segmentation(segmentation: Any, height: int, width: int) -> None:
+    """Checks that a segmentation has the shape it must have, so that drawing it gives the annotated pixels.
+
+    Args:
+        segmentation: a list of polygons [x, y, x, y, ...], or run-length code, dict(size=[H, W], counts). An empty list
+            is an object of no pixel.
+        height: H of the image in pixels.
+        width: W of the image in pixels.
+
+    Raises:
+        ValueError: says what is wrong: the coordinates of a polygon are odd in number, no finite numbers, of fewer than
+            three corners or far outside; a run-length code is of another size than the image, or does not fill it.
+    """
+    if isinstance(segmentation, list):
+        _check_polygons(segmentation)
+    elif isinstance(segmentation, dict):
+        _check_code(segmentation, height, width)
+    else:
+        raise ValueError(f"{brief(segmentation)} is neither polygons nor RLE")
+
+
+def _check_polygons(polygons: list) -> None:
+    most = 0.0
+    for polygon in polygons:
+        if type(polygon) is not list or not _are_numbers(set(map(type, polygon))):
+            raise ValueError(f"{brief(polygon)} is no polygon [x, y, x, y, ...] of numbers")
+        if len(polygon) % 2:
+            raise ValueError(f"a polygon has {len(polygon)} coordinates, an odd number")
+        if len(polygon) < 2 * CORNERS:
+            count = len(polygon) // 2
+            raise ValueError(f"a polygon has {count} corner{'' if count == 1 else 's'}, fewer than {CORNERS}")
+        if not math.isfinite(sum(polygon)):
             raise ValueError("a corner is not finite")
-        length += float(np.abs(np.diff(corners[: len(corners) // 2 * 2].reshape(-1, 2), axis=0)).sum())
-        if length > LONGEST_OUTLINE or np.abs(corners).max(initial=0) > 10 * LONGEST_OUTLINE:
+        low, high = min(polygon), max(polygon)
+        if max(high, -low) > FARTHEST_CORNER:
             raise ValueError("its corners lie far outside of the image")
+        most += len(polygon) * (high - low)
+    # hardly any outlines are long enough to be measured
+    if most > LONGEST_OUTLINE and sum(map(_length, polygons)) > LONGEST_OUTLINE:
+        raise ValueError("its corners lie far outside of the image")
+
+
+def _are_numbers(kinds: set[type]) -> bool:
+    return kinds <= {int, float} or all(issubclass(kind, Real) for kind in kinds)
+
+
+def _length(polygon: list) -> float:
+    """Length of an outline in steps along the two axes."""
+    return sum(abs(a - b) for line in (polygon[::2], polygon[1::2]) for a, b in pairwise(line))
+
+
+def _check_code(code: dict, height: int, width: int) -> None:
+    size, counts = code["size"], code["counts"]
+    if not isinstance(size, list | tuple) or [*size] != [height, width]:
+        size = [_whole(side, "size") for side in size]
+        if len(size) != 2:
+            raise ValueError(f"its run-length code has the size {shortened(size, 50)}")
+        if size != [height, width]:
+            raise ValueError(f"a mask of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
+    if isinstance(counts, str | bytes):
+        counts = _run_lengths(counts)
+    elif not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
+        raise ValueError(f"its run lengths {brief(counts)} are no list of whole numbers")
+    if min(counts, default=0) < 0 or sum(counts) != height * width:
+        raise ValueError(f"its run lengths add up to {sum(counts)}, not to the {height * width} pixels of its size")
+
+
+def check_segmentations(coco: CocoFile, *, is_needed: bool = True) -> None:
+    """Checks the segmentations of all annotations of a file.
+
+    Args:
+        coco: the file.
+        is_needed: whether each annotation must have one; False passes over those without.
+
+    Raises:
+        DataError: names the first annotation that cannot be drawn, why, and how many there are.
+    """
+    wrong = []
+    for image, entries in _by_image(coco):
+        size = image_size(image, coco.path) if entries else (0, 0)
+        for entry in entries:
+            segmentation = entry.get("segmentation")
+            if segmentation is None and not is_needed:
+                continue
+            try:
+                if segmentation is None:
+                    raise ValueError("it has no segmentation")
+                check_segmentation(segmentation, *size)
+            except (TypeError, ValueError, KeyError, IndexError, OverflowError, AttributeError) as error:
+                wrong.append((entry["id"], reason(error)))
+    if wrong:
+        number, why = wrong[0]
+        others = ", ".join(shortened(other, 40) for other, _ in wrong[1:MOST_NAMED])
+        more = f"; {len(wrong) - 1} more cannot, such as {others}" if others else ""
+        raise DataError(
+            f"{coco.path}, annotation {shortened(number, 100)}: the segmentation cannot be drawn ({why}){more}; "
+            "correct or remove such annotations"
+        )
+
+
+MOST_NAMED = 4
+"""Annotations named in a message; the rest is counted."""
+
+
+def _by_image(coco: CocoFile) -> Iterator[tuple[dict, list[dict]]]:
+    return ((image, coco.annotations[image["id"]]) for image in coco.images)
+
+
+def reason(error: Exception) -> str:
+    """What an error of a check says, for the end of a message."""
+    return f"{error} is missing" if isinstance(error, KeyError) else shortened(error, 200)
 
 
 def _run_lengths(counts: str | bytes) -> list[int]:
@@ -152,11 +350,16 @@ def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
         width: W of the image in pixels.
 
     Returns:
-        Compressed RLE, dict(size=[H, W], counts=bytes).
+        Compressed RLE, dict(size=[H, W], counts=bytes); of an empty list that of no pixel.
+
+    Raises:
+        ValueError, TypeError, KeyError: see check_segmentation.
     """
     from pycocotools import mask as coco_mask
 
-    _check_drawable(segmentation, height, width)
+    check_segmentation(segmentation, height, width)
+    if not segmentation:
+        return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
     if isinstance(segmentation, dict):
         is_raw = isinstance(segmentation["counts"], list)
         return coco_mask.frPyObjects(segmentation, height, width) if is_raw else segmentation
@@ -186,7 +389,7 @@ def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """Draws the segmentation of one annotation.
 
     Args:
-        segmentation: as for `to_rle`. Polygons of fewer than three corners, and an empty list, draw nothing.
+        segmentation: as for `to_rle`; an empty list draws nothing.
         height: H of the image in pixels.
         width: W of the image in pixels.
 
@@ -195,9 +398,4 @@ def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """
     from pycocotools import mask as coco_mask
 
-    polygons = segmentation
-    if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # fewer than three corners have no area
-    if not polygons:
-        return np.zeros((height, width), bool)
-    return coco_mask.decode(to_rle(polygons, height, width)).astype(bool)
+    return coco_mask.decode(to_rle(segmentation, height, width)).astype(bool)

@@ -4,7 +4,6 @@ n objects, H W image, K classes.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from segkit.data.dataset import Dataset
-from segkit.data.files.coco_json import to_rle
+from segkit.data.files.coco_json import reason, to_rle
 from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
-from segkit.data.files.pairs import some
-from segkit.files import DataError, inside
+from segkit.data.files.named import find_named
+from segkit.files import DataError
 from segkit.registry import did_you_mean
 from segkit.types import RLE, Meta, Sample, default_palette
-
-OUTSIDE = "set outside=True where you made the file yourself"
-"""End of the error about a file name that leads out of the folder of images."""
 
 SMALLEST_SIDE = 32
 """Images with a shorter side are not trained on, as in mmdetection."""
@@ -112,12 +108,7 @@ class InstanceDataset(Dataset):
         self.sizes = np.array([(head["height"], head["width"]) for _, head in kept], np.int32)
         """int32 [images, 2] of (H, W), for samplers."""
         self.ids = [str(head["id"]) for _, head in kept]
-        self._files = [head["file_name"] for _, head in kept]
-        if not outside:
-            for file in self._files:
-                inside(images, file, source.path, OUTSIDE)
-        if missing := missing_files(images, self._files):
-            raise DataError(f"{images}: {len(missing)} of {len(kept)} images are missing: {some(missing)}; set images")
+        self._files = find_named(images, [head["file_name"] for _, head in kept], source.path, outside=outside)
         if len(kept) < total:
             self.notes = (f"{total - len(kept)} of {total} images are left out: no box, or a side below 32 pixels",)
 
@@ -246,43 +237,20 @@ def chosen(categories: list[dict], classes: Sequence[str] | None, source: str) -
     return [by_name[name] for name in classes]
 
 
-def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Returns the names (paths below the folder) that have no file; each folder is listed only once."""
-    present: dict[Path, set[str]] = {}
-    missing = []
-    for name in names:
-        path = folder / name
-        if path.parent not in present:
-            present[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
-        if path.name not in present[path.parent]:
-            missing.append(name)
-    return missing
-
-
 def as_rle(segmentation: list | dict | None, size: tuple[int, int], source: str) -> RLE:
     """Converts a segmentation of COCO's format to a compressed run-length code.
 
     Args:
-        segmentation: polygons (those of fewer than three corners draw nothing), or a run-length code.
+        segmentation: polygons, or a run-length code; an empty list is an object of no pixel.
         size: (H, W) of the image.
         source: file and annotation, for error messages.
 
     Raises:
-        DataError: there is no segmentation, it cannot be drawn, or it has another size than the image.
+        DataError: there is no segmentation, or it cannot be drawn.
     """
-    from pycocotools import mask as coco_mask
-
     if segmentation is None:
         raise DataError(f"{source}: it has no segmentation; set boxes_only=True to learn from boxes alone")
     try:
-        if not isinstance(segmentation, list | dict):
-            raise TypeError(f"{segmentation!r} is neither polygons nor RLE")
-        if isinstance(segmentation, list):
-            segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
-        rle = to_rle(segmentation, *size) if segmentation else coco_mask.encode(np.zeros(size, np.uint8, order="F"))
-        found = tuple(rle["size"])
+        return to_rle(segmentation, *size)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{source}: the segmentation cannot be drawn ({error})") from error
-    if found != tuple(size):
-        raise DataError(f"{source}: a mask of {found[1]}x{found[0]} pixels for an image of {size[1]}x{size[0]}")
-    return rle
+        raise DataError(f"{source}: the segmentation cannot be drawn ({reason(error)})") from error

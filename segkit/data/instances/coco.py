@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import CocoFile, image_size, read_coco
+from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco, reason
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.pairs import choose_split
@@ -49,9 +49,8 @@ def head_of(image: dict, path: str) -> dict:
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = brief(error)
         raise DataError(
-            f"{path}, image {brief(image.get('id'))}: {reason}: file_name, height, width are needed"
+            f"{path}, image {brief(image.get('id'))}: {reason(error)}: file_name, height, width are needed"
         ) from error
     return head | {key: image[key] for key in LVIS_KEYS if key in image}
 
@@ -78,13 +77,17 @@ def box_values(entry: dict, path: str) -> list:
         raise DataError(f"{source}: bbox {brief(entry['bbox'])} is not [x, y, w, h] in pixels ({error})") from error
     if not all(isfinite(side) for side in (x, y, w, h)):
         raise DataError(f"{source}: bbox {brief(entry['bbox'])} has a side that is not finite")
-    area, crowd = (w * h if entry.get("area") is None else entry["area"]), entry.get("iscrowd") or 0
-    try:
-        return [entry.get("id"), entry["category_id"], int(crowd), float(area), x, y, w, h]
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{source}: iscrowd {brief(crowd)} must be 0 or 1, area {brief(area)} must be a number ({error})"
-        ) from error
+    area = area_of(entry, source)
+    return [
+        entry["id"],
+        entry["category_id"],
+        int(is_crowd(entry, source)),
+        w * h if area is None else area,
+        x,
+        y,
+        w,
+        h,
+    ]
 
 
 def box_records(path: Path) -> Iterator[bytes]:
@@ -98,7 +101,8 @@ def box_records(path: Path) -> Iterator[bytes]:
 
 def mask_records(path: Path) -> Iterator[bytes]:
     """Yields the records of `Source.masks`."""
-    coco: CocoFile = read_coco(path)
+    coco = read_coco(path)
+    check_segmentations(coco, is_needed=False)
     for image in coco.images:
         yield json.dumps([entry.get("segmentation") for entry in coco.annotations[image["id"]]]).encode()
 
@@ -108,8 +112,8 @@ def coco_source(path: Path) -> Source:
 
     Large files are indexed once per machine.
     """
-    boxes = cached_index([path], "instances boxes", partial(box_records, path))
-    return Source(str(path), boxes, partial(cached_index, [path], "instances masks", partial(mask_records, path)))
+    boxes = cached_index([path], "instances boxes 2", partial(box_records, path))
+    return Source(str(path), boxes, partial(cached_index, [path], "instances masks 2", partial(mask_records, path)))
 
 
 @DATASETS.register

@@ -11,17 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import draw, image_size, read_coco
+from segkit.data.files.coco_json import (
+    area_of,
+    check_segmentations,
+    draw,
+    image_size,
+    is_crowd,
+    read_coco,
+    reason,
+)
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
-from segkit.data.files.pairs import some
+from segkit.data.files.named import find_named
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, no_object
 from segkit.data.interactive.packing import pack_masks
-from segkit.files import DataError, brief, inside, shortened
+from segkit.files import DataError, brief
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
-
-OUTSIDE = "set outside=True where you made the file yourself"
-"""End of the error about a file name that leads out of the folder of images."""
 
 SURE_AREA = 16.0
 """Objects of this annotated area or more have a pixel; smaller ones and those without an area are drawn to find out."""
@@ -35,46 +40,39 @@ def records(path: Path) -> Iterator[bytes]:
         line with [annotation id, is crowd, segmentation] of each annotation.
     """
     coco = read_coco(path)
+    check_segmentations(coco)
     for image in coco.images:
         rows = []
         try:
             head = {"id": image["id"], "file_name": image["file_name"]}
             head["height"], head["width"] = image_size(image, coco.path)
-            for entry in coco.annotations[image["id"]]:
-                if _has_pixel(entry, head, coco.path):
-                    rows.append([entry["id"], int(entry.get("iscrowd", 0)), entry["segmentation"]])
         except DataError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = brief(error)
             raise DataError(
-                f"{path}, image {brief(image.get('id'))}: {reason}: images need id, file_name, height and width, "
-                "annotations id and segmentation"
+                f"{path}, image {brief(image.get('id'))}: {reason(error)}: images need id, file_name, height and width"
             ) from error
-        head["objects"] = [number for number, is_crowd, _ in rows if not is_crowd]
+        for entry in coco.annotations[image["id"]]:
+            source = f"{path}, annotation {brief(entry['id'])}"
+            if _has_pixel(entry, head, source):
+                rows.append([entry["id"], int(is_crowd(entry, source)), entry["segmentation"]])
+        head["objects"] = [number for number, crowd, _ in rows if not crowd]
         if head["objects"]:
             yield json.dumps(head).encode() + b"\n" + json.dumps(rows).encode()
 
 
-def _has_pixel(entry: dict, image: dict, path: str) -> bool:
-    if entry.get("area", 0) >= SURE_AREA and entry["segmentation"]:
+def _has_pixel(entry: dict, image: dict, source: str) -> bool:
+    if (area_of(entry, source) or 0) >= SURE_AREA and entry["segmentation"]:
         return True
-    return bool(_drawn(entry["segmentation"], image, f"{path}, annotation {brief(entry['id'])}").any())
+    return bool(_drawn(entry["segmentation"], image, source).any())
 
 
 def _drawn(segmentation: list | dict, image: dict, source: str) -> np.ndarray:
     """Draws a mask, bool [H,W]; DataError where it cannot be drawn or has another size than the image."""
-    size = (image["height"], image["width"])
     try:
-        mask = draw(segmentation, *size)
+        return draw(segmentation, image["height"], image["width"])
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{source}: the segmentation cannot be drawn ({shortened(error, 200)})") from error
-    if mask.shape != size:
-        raise DataError(
-            f"{source}: a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image that the file declares as "
-            f"{size[1]}x{size[0]}; correct the file"
-        )
-    return mask
+        raise DataError(f"{source}: the segmentation cannot be drawn ({reason(error)})") from error
 
 
 class CocoFiles:
@@ -91,18 +89,15 @@ class CocoFiles:
 
     def __init__(self, annotations: Path, images: Path, *, outside: bool = False):
         self.annotations, self.images = annotations, images
-        self.index: FlatIndex = cached_index([annotations], "coco objects", partial(records, annotations))
+        self.index: FlatIndex = cached_index([annotations], "coco objects 2", partial(records, annotations))
         if not len(self.index):
             raise DataError(f"{annotations}: none of the images has an annotated object")
         heads = [self.head(number) for number in range(len(self.index))]
         if not images.is_dir():
             raise DataError(f"{images}: no such folder of images; set images=...")
-        if not outside:
-            for head in heads:
-                inside(images, head["file_name"], annotations, OUTSIDE)
-        missing = [head["file_name"] for head in heads if not (images / head["file_name"]).is_file()]
-        if missing:
-            raise DataError(f"{images}: {len(missing)} of {len(heads)} images are missing: {some(missing)}")
+        names = [head["file_name"] for head in heads]
+        found = find_named(images, names, annotations, outside=outside)
+        self._renamed = {number: name for number, name in enumerate(found) if name != names[number]}
         self.ids = np.array([str(head["id"]) for head in heads])
 
     def head(self, number: int) -> dict:
@@ -111,7 +106,7 @@ class CocoFiles:
 
     def path(self, number: int) -> str:
         """File of an image."""
-        return str(self.images / self.head(number)["file_name"])
+        return str(self.images / (self._renamed.get(number) or self.head(number)["file_name"]))
 
     def masks(self, number: int) -> tuple[tuple[int, int], list[tuple[int, bool, np.ndarray]]]:
         """Draws the annotations of an image.
@@ -122,9 +117,9 @@ class CocoFiles:
         """
         line, _, rows = self.index[number].partition(b"\n")
         head, masks = json.loads(line), []
-        for annotation_id, is_crowd, segmentation in json.loads(rows):
+        for annotation_id, crowd, segmentation in json.loads(rows):
             mask = _drawn(segmentation, head, f"{self.annotations}, annotation {annotation_id}")
-            masks.append((annotation_id, bool(is_crowd), mask))
+            masks.append((annotation_id, bool(crowd), mask))
         return (head["height"], head["width"]), masks
 
 
@@ -246,9 +241,9 @@ class COCOClicksEval(ClickEvaluation):
         """Draws the target mask, int8 [H,W] of 0, 1 and -1."""
         size, rows = self._files.masks(int(self._image[index]))
         mask = np.zeros(size, np.int8)
-        for _, is_crowd, crowd in rows:
-            if is_crowd:
-                mask[crowd] = -1
+        for _, crowd, pixels in rows:
+            if crowd:
+                mask[pixels] = -1
         target = next(drawn for object_id, _, drawn in rows if object_id == self._object[index])
         if not target.any():
             raise no_object(self.mask_path(index))

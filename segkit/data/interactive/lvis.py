@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import draw, image_size, read_coco
+from segkit.data.files.coco_json import check_segmentations, draw, image_size, read_coco, reason
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.pairs import choose_split
@@ -54,6 +54,7 @@ def records(path: Path) -> Iterator[bytes]:
         A line of JSON with [name, height, width], then a line with [annotation id, segmentation] of each annotation.
     """
     lvis = read_coco(path)
+    check_segmentations(lvis)
     for image in lvis.images:
         try:
             rows = [[entry["id"], entry["segmentation"]] for entry in lvis.annotations[image["id"]]]
@@ -61,8 +62,9 @@ def records(path: Path) -> Iterator[bytes]:
         except DataError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = brief(error)
-            raise DataError(f"{path}, image {brief(image.get('id'))}: {reason}; no annotations of LVIS") from error
+            raise DataError(
+                f"{path}, image {brief(image.get('id'))}: {reason(error)}; no annotations of LVIS"
+            ) from error
         if rows:
             yield json.dumps(head).encode() + b"\n" + json.dumps(rows).encode()
 
@@ -120,7 +122,7 @@ class LVISClicks(ClickTraining):
         choose_split(split, ("train", "val"), "LVISClicks")
         base = resolve_root(root, self.folder)
         self._file, self._images = lvis_file(base, split), base / split / "images"
-        self._index = cached_index([self._file], "lvis polygons", partial(records, self._file))
+        self._index = cached_index([self._file], "lvis polygons 2", partial(records, self._file))
         if not len(self._index):
             raise DataError(f"{self._file}: no image has an object")
         self.ids = Names(np.array([json.loads(record.partition(b"\n")[0])[0] for record in self._index]))

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from segkit.data.dataset import Dataset, resolve_root
-from segkit.data.files.coco_json import draw, read_coco
+from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, read_coco, reason, to_rle
 from segkit.data.files.images import read_image
 from segkit.data.files.labels import class_index
-from segkit.data.files.pairs import some
-from segkit.files import DataError
+from segkit.data.files.named import find_named
+from segkit.files import DataError, brief
 from segkit.registry import DATASETS, did_you_mean
 from segkit.types import default_palette
 
@@ -44,7 +44,7 @@ class Trash(Dataset):
             {"UNKNOWN": "ignore"}.
 
     Raises:
-        DataError: where a file is missing or a category is no class.
+        DataError: where a file is missing, a category is no class, or a segmentation cannot be drawn.
     """
 
     folder = "trash"
@@ -58,12 +58,15 @@ class Trash(Dataset):
             raise DataError(f"{coco.path}: the file lists no images")
         self._file, self._images = coco.path, coco.images
         self._is_labelled = any(coco.annotations.values())
+        check_segmentations(coco)
         labels = {number: self._label(name, category_map or {}) for number, name in coco.names.items()}
-        self._shapes = [self._ordered(coco.annotations[entry["id"]], labels) for entry in coco.images]
-        self.ids = [entry["file_name"] for entry in coco.images]
-        missing = [name for name in self.ids if not (self.root / name).is_file()]
-        if missing:
-            raise DataError(f"{coco.path}: {len(missing)} of {len(self.ids)} images are missing: {some(missing)}")
+        heads = [self._head(entry) for entry in coco.images]
+        self.ids, self._sizes = [name for name, _ in heads], [size for _, size in heads]
+        self._shapes = [
+            self._ordered(coco.annotations[entry["id"]], labels, size)
+            for entry, size in zip(coco.images, self._sizes, strict=True)
+        ]
+        self._files = find_named(self.root, self.ids, coco.path, remedy="correct the file")
 
     def _label(self, name: str, category_map: Mapping[str, str]) -> int:
         """The class index of a category name, or IGNORE."""
@@ -78,14 +81,33 @@ class Trash(Dataset):
             )
         return known[normalized(name)]
 
-    @staticmethod
-    def _ordered(annotations: list[dict], labels: dict[int, int]) -> list[tuple[int, list | dict]]:
+    def _head(self, entry: dict) -> tuple[str, tuple[int, int]]:
+        """File name and (H, W) of an image."""
+        try:
+            return entry["file_name"], image_size(entry, self._file)
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self._file}, image {brief(entry['id'])}: {reason(error)}: images need file_name, height and width"
+            ) from error
+
+    def _ordered(
+        self, annotations: list[dict], labels: dict[int, int], size: tuple[int, int]
+    ) -> list[tuple[int, list | dict]]:
         """(label, segmentation) of each annotation, in the order of painting."""
-        order = sorted(annotations, key=lambda entry: -float(entry.get("area", 0)))
+        order = sorted(annotations, key=lambda entry: -self._area(entry, size))
         return [(labels[entry["category_id"]], entry["segmentation"]) for entry in order]
 
+    def _area(self, entry: dict, size: tuple[int, int]) -> float:
+        """The annotated area in pixels, or that of the outline where there is none."""
+        from pycocotools import mask as coco_mask
+
+        area = area_of(entry, f"{self._file}, annotation {brief(entry['id'])}")
+        return float(coco_mask.area(to_rle(entry["segmentation"], *size))) if area is None else area
+
     def path(self, index: int) -> str:
-        return str(self.root / self.ids[index])
+        return str(self.root / self._files[index])
 
     def mask_path(self, index: int) -> str:
         return f"{self._file}, image {self._images[index]['id']} ({self.ids[index]})"
@@ -102,15 +124,8 @@ class Trash(Dataset):
 
         Args:
             index: the item.
-
-        Raises:
-            DataError: where a segmentation cannot be drawn.
         """
-        entry = self._images[index]
-        mask = np.zeros((entry["height"], entry["width"]), np.uint8)
+        mask = np.zeros(self._sizes[index], np.uint8)
         for label, segmentation in self._shapes[index]:
-            try:
-                mask[draw(segmentation, *mask.shape)] = label
-            except (TypeError, ValueError, KeyError, IndexError) as error:
-                raise DataError(f"{self.mask_path(index)}: a segmentation cannot be drawn ({error})") from error
+            mask[draw(segmentation, *mask.shape)] = label
         return mask
