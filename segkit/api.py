@@ -15,6 +15,7 @@ from segkit.config import Config, load_config, set_option
 from segkit.engine import checkpoint, setup
 from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
+from segkit.engine.open_classes import load_for_weights
 from segkit.engine.preflight import preflight, print_reports
 from segkit.files import DataError, write_whole
 from segkit.models.bases import Network
@@ -232,7 +233,8 @@ def load_model(
 
     Args:
         config: a config file, loaded sections, or None for the config inside the checkpoint. With one argument alone it
-            is the checkpoint.
+            is the checkpoint. A file that leaves `num_classes` open, as those of _base_/models do, takes it from the
+            weights.
         path: .pt, .pth or .safetensors: a checkpoint of segkit, a published file of another project whose names a key
             map matches with the config's model one to one, or an official file of RITM, whose own description of its
             network replaces the config's section `model`.
@@ -242,7 +244,7 @@ def load_model(
             for files of your own or of people you trust (docs/security.md).
 
     Raises:
-        CheckpointError: the file cannot be read or does not fit the model.
+        CheckpointError: the file cannot be read or does not fit the model, or its weights are no finite numbers.
         ConfigError: the config is wrong, or is the file's and names code outside of segkit.
     """
     if path is None:
@@ -299,7 +301,7 @@ def resolve(
     """
     late = tuple(options)
     if isinstance(config, str | Path):
-        cfg = load_config(config, tuple(options))
+        cfg = load_for_weights(config, tuple(options), content, path)
         late = ()
     else:
         inner = content.get("config") if config is None else config

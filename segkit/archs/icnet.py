@@ -51,6 +51,7 @@ class ICNet(Backbone):
         import timm
 
         is_real = not torch.empty(0).is_meta
+        self.is_pretrained = bool(pretrained)
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.channels = tuple(channels)
         self.encoder = timm.create_model(

@@ -120,7 +120,7 @@ class ABNResNet(Backbone):
                 f"backbone.output_stride = {output_stride!r}: must be one of {', '.join(map(str, DILATIONS))}"
             )
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
-        self.norm_eval = norm_eval
+        self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.mod1 = nn.Sequential()
         self.mod1.add_module("conv1", nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False))
         self.mod1.add_module("bn1", nn.BatchNorm2d(64))

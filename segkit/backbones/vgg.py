@@ -54,7 +54,7 @@ class VGG16(Backbone):
         if padding not in (1, 100):
             raise ValueError(f"padding = {padding}: must be 1, or FCN's 100")
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
-        self.padding = padding
+        self.padding, self.is_pretrained = padding, bool(pretrained)
         self.channels = (*channels, *([hidden] if hidden else []))
         self.strides = (2, 4, 8, 16, 32, 32)[: len(self.channels)]
         self.stem_channels = channels[0]

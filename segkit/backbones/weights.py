@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from segkit.files import DataError
+from segkit.readers.state_dict import check_values, plain_names, weights_in
 from segkit.readers.torch_file import read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
 
@@ -66,7 +67,8 @@ def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
         at: config path for errors.
 
     Returns:
-        Tensors by name. A state dict one level down ("state_dict", "model") is unpacked, the prefix "module." removed.
+        Tensors by name, of the state dict that lies at the top or under a usual key, without what wrappers put before
+        names.
 
     Raises:
         ConfigError: the file does not exist, holds more than plain tensors, or holds no state dict.
@@ -77,12 +79,9 @@ def read_file(path: Path, at: str = "pretrained") -> dict[str, Tensor]:
         content = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
     except DataError as error:
         raise ConfigError(f"{at} = '{path}': cannot be read as plain tensors: {error}") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict):
         raise ConfigError(f"{at} = '{path}': holds no state dict; give a file of tensors by name")
-    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    return plain_names(weights_in(content, f"{at} = '{path}'", ConfigError))
 
 
 def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: int, at: str = "pretrained") -> None:
@@ -98,7 +97,7 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: in
         at: config path for errors.
 
     Raises:
-        ConfigError: tensors are missing or have another shape.
+        ConfigError: tensors are missing, have another shape, or values that no network can use.
     """
     from timm.models._manipulate import adapt_input_conv
 
@@ -122,6 +121,7 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: in
             f"({', '.join(missing[:3])}), {len(wrong)} have another shape ({', '.join(wrong[:3])}); give weights of "
             "this encoder"
         )
+    check_values(found, state, at, ConfigError)
     encoder.load_state_dict({**state, **found})
 
 

@@ -16,7 +16,6 @@ from segkit.registry import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from segkit.convert.keymap import KeyMap
     from segkit.models.bases import Network
 
 
@@ -37,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from segkit.convert.find_map import family
+    from segkit.convert.find_map import Fit, family, fit
     from segkit.convert.keymap import all_maps
 
     if args.list:
@@ -57,20 +56,18 @@ def _convert(args: argparse.Namespace) -> int:
     cfg = common.load_checked(args.config, args.cfg_options)
     weights, meta = _read(args.file)
     model = build_model(without_start_weights(cfg["model"]))
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    keymap = _choose(shapes, model, maps)
-    print(keymap.check(shapes, model.state_dict()))
-    print(checkpoint.load_weights(model, keymap.apply(weights), args.file))
+    if maps is not None and len(maps) == 1:  # its check says what is wrong
+        found = Fit(*next(iter(maps.items())), weights)
+    else:
+        found = fit(weights, model, maps)
+    shapes = {name: tuple(value.shape) for name, value in found.weights.items()}
+    print(found.keymap.check(shapes, model.state_dict()))
+    print(checkpoint.load_weights(model, found.apply(), args.file))
+    if caution := found.keymap.caution(model):
+        print(f"note: {caution}")
     checkpoint.save(args.out, content_of(model, cfg, meta))
     print(f"written: {args.out}")
     return 0
-
-
-def _choose(shapes: dict[str, tuple[int, ...]], model: "Network", maps: "dict[str, KeyMap] | None") -> "KeyMap":
-    """The only map, or the one that fits; a single map is not compared here, since its check says what is wrong."""
-    from segkit.convert.find_map import choose
-
-    return next(iter(maps.values())) if maps is not None and len(maps) == 1 else choose(shapes, model, maps)[1]
 
 
 def _convert_described(args: argparse.Namespace) -> int:
@@ -124,5 +121,5 @@ def _read(path: str) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         return checkpoint.read(path)["model"], {}
     try:
         return read_published(path)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         raise checkpoint.CheckpointError(str(error)) from error

@@ -1,14 +1,20 @@
 """Finds the key map of a published file: the one whose names and shapes match the model one to one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from segkit.convert.keymap import KeyMap, Misfit, all_maps, load_map
-from segkit.registry import ConfigError
+from segkit.readers.state_dict import spellings
+from segkit.registry import ConfigError, did_you_mean
 
 COMMAND = "segkit convert FILE OUT --from MAP --config CONFIG"
+
+
+OWN_NAMES = KeyMap("segkit", ())
+"""The map of files that have segkit's names."""
 
 
 class NoFit(ConfigError):
@@ -104,7 +110,8 @@ def choose(
         drop: prefixes of the model's names that need no match.
 
     Returns:
-        Name and key map; of several that give the same result, the first by name.
+        Name and key map. Of several that give the same result all names, and the first map with the name of their
+        project alone as its source.
 
     Raises:
         NoFit: none matches (the message lists what the nearest leaves unmatched), or several match and give different
@@ -115,7 +122,7 @@ def choose(
     fits = [trial for trial in trials if trial.differences == 0]
     different = {_outcome(trial.keymap, source): trial for trial in reversed(fits)}
     if len(different) == 1:
-        return fits[0].name, fits[0].keymap
+        return _joined(fits)
     if fits:
         names = sorted(trial.name for trial in different.values())
         raise NoFit(f"the key maps {', '.join(names)} all fit, and differ; name one: {COMMAND}", 0)
@@ -125,6 +132,99 @@ def choose(
         lines += trials[0].misfit.lines()
     lines.append(f"change the config to the network of the file, or name a key map: {COMMAND}")
     raise NoFit("\n".join(lines), trials[0].differences if trials else float("inf"))
+
+
+def _joined(fits: list[Trial]) -> tuple[str, KeyMap]:
+    """Trials with the same result, none of which says more of the file than the others."""
+    first = fits[0].keymap
+    if len(fits) == 1:
+        return fits[0].name, first
+    sources = {trial.keymap.source.partition(",")[0] for trial in fits}
+    return ", ".join(sorted(trial.name for trial in fits)), replace(first, source=" or ".join(sorted(sources)))
+
+
+class Fit(NamedTuple):
+    """How the weights of a file come into a model.
+
+    Attributes:
+        name: of the key map, "" for segkit's own names.
+        keymap: the key map.
+        weights: of the file, by the names that the map is for.
+    """
+
+    name: str
+    keymap: KeyMap
+    weights: dict[str, Tensor]
+
+    def apply(self) -> dict[str, Tensor]:
+        """Returns the weights by segkit's names."""
+        return self.keymap.apply(self.weights)
+
+
+def fit(
+    weights: dict[str, Tensor],
+    model: nn.Module,
+    maps: Mapping[str, KeyMap] | None = None,
+    drop: tuple[str, ...] = (),
+) -> Fit:
+    """Finds how the weights of a file match a model one to one.
+
+    Args:
+        weights: tensors by the file's names, which may begin with the names of wrappers.
+        model: the model.
+        maps: key maps to choose from, by name; None for segkit's own names and all but the `by_name` maps.
+        drop: prefixes of the model's names that need no match.
+
+    Raises:
+        NoFit: nothing matches, or several maps match and give different results.
+    """
+    state = model.state_dict()
+    nearest: NoFit | None = None
+    for spelled in spellings(weights):
+        shapes = {name: tuple(value.shape) for name, value in spelled.items()}
+        misfit = OWN_NAMES.compare(shapes, state, drop)
+        if maps is None and misfit.count == 0:
+            return Fit("", OWN_NAMES, spelled)
+        try:
+            return Fit(*choose(shapes, model, maps, drop), spelled)
+        except NoFit as error:
+            if error.differences == 0:
+                raise
+            if maps is None and misfit.count <= error.differences:
+                error = NoFit(misfit_message(OWN_NAMES.apply(spelled), state, drop), misfit.count)
+            if nearest is None or error.differences < nearest.differences:
+                nearest = error
+    assert nearest is not None  # the first spelling is always tried
+    raise nearest
+
+
+def misfit_message(weights: dict[str, Tensor], state: dict[str, Tensor], drop: tuple[str, ...] = ()) -> str:
+    """Says what keeps weights from being loaded strictly.
+
+    Args:
+        weights: of a file, by segkit's names.
+        state: the model's state dict.
+        drop: prefixes of names that need no match.
+
+    Returns:
+        Counts and first names of what differs; "" where names and shapes match one to one.
+    """
+    kept = {key: value for key, value in weights.items() if not key.startswith(drop)}
+    missing = [key for key in state if key not in weights and not key.startswith(drop)]
+    extra = [key for key in kept if key not in state]
+    wrong = [key for key in kept if key in state and kept[key].shape != state[key].shape]
+    if not (missing or extra or wrong):
+        return ""
+    sentences = [f"does not fit this model ({len(state)} tensors in the model, {len(kept)} in the file)"]
+    if wrong:
+        shapes = f"{tuple(kept[wrong[0]].shape)} in the file, {tuple(state[wrong[0]].shape)} in the model"
+        sentences.append(f"{len(wrong)} have another shape, first {wrong[0]}: {shapes}")
+    if missing:
+        sentences.append(f"{len(missing)} are missing, first {missing[0]}{did_you_mean(missing[0], extra)}")
+    if extra:
+        sentences.append(f"{len(extra)} are unknown, first {extra[0]}")
+    sentences.append("use the config that it was trained with, or name what to leave out in init.drop")
+    return "; ".join(sentences)
 
 
 def _compare(

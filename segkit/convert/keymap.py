@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from segkit.readers.state_dict import COUNTER, VARIANCE
 from segkit.registry import ConfigError, did_you_mean
 
 Edit = Callable[[Tensor], Tensor]
@@ -19,8 +20,6 @@ Rule = tuple[str, str | None] | tuple[str, str | None, Edit]
 pattern: a regular expression, searched in the name as the rules before left it; replacement: None drops the tensor;
 edit: a named function of the tensor, for other channel orders and layouts.
 """
-
-COUNTER, VARIANCE = "num_batches_tracked", "running_var"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class KeyMap:
         needs: required values of the model's attributes, by their path in the model; for maps that differ in an edit
             alone, which no name or shape shows.
         by_name: taken only where a user names it, because its files look like those of another map.
+        unsaid: what files of this source do not say and the config must, as a sentence with {mean} and {std} for the
+            model's own; "" for nothing.
     """
 
     source: str
@@ -45,6 +46,7 @@ class KeyMap:
     score: dict[str, float] = field(default_factory=dict)
     needs: dict[str, object] = field(default_factory=dict)
     by_name: bool = False
+    unsaid: str = ""
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """Applies the rules to a name.
@@ -64,6 +66,15 @@ class KeyMap:
                 name = expression.sub(replacement, name)
                 edits += edit
         return name, edits
+
+    def caution(self, model: nn.Module) -> str:
+        """Returns what the user has to know of a file of this source in this model, "" for nothing."""
+        if not self.unsaid:
+            return ""
+        mean, std = (
+            ", ".join(f"{float(value):.4g}" for value in getattr(model, name).flatten()) for name in ("mean", "std")
+        )
+        return self.unsaid.format(mean=mean, std=std)
 
     def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Renames and edits a state dict.

@@ -5,11 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from segkit.files import DataError, check_plain, shortened
+from segkit.files import DataError, check_plain
+from segkit.readers.state_dict import plain_names, weights_in
 from segkit.readers.torch_file import read_torch
-
-STATE_KEYS = ("state_dict", "model_state", "segmentor", "model", "net", "module")
-"""Keys under which checkpoints hold their state dict; the first present one counts."""
 
 
 def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -19,7 +17,7 @@ def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         path: a .pth or .pt file of any project.
 
     Returns:
-        Tensors on the CPU by name, the prefix "module." removed; and the file's other entries of plain types.
+        Tensors on the CPU by name, without what wrappers put before names; and the file's other entries of plain types.
 
     Raises:
         DataError: the file holds no tensors or is damaged.
@@ -27,13 +25,8 @@ def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     content = read_torch(path, lenient=True)
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
-    inner = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
-    weights = {str(key): value.detach() for key, value in inner.items() if isinstance(value, Tensor)}
-    if not weights:
-        keys = ", ".join(shortened(key, 60) for key in list(content)[:8])
-        raise DataError(f"{path}: holds no tensors; its keys are {keys}")
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    return weights, {str(key): value for key, value in content.items() if _is_plain(value)}
+    weights = {name: value.detach() for name, value in weights_in(content, path).items()}
+    return plain_names(weights), {str(key): value for key, value in content.items() if _is_plain(value)}
 
 
 def described(meta: dict[str, Any]) -> dict[str, Any]:

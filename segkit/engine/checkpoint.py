@@ -1,18 +1,19 @@
 """Checkpoint files: plain types and tensors, written whole or not at all, read without executing anything."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segkit.convert.find_map import NoFit, choose
-from segkit.convert.keymap import KeyMap
+from segkit.convert.find_map import NoFit, fit, misfit_message
 from segkit.convert.official import read_official
-from segkit.convert.published import STATE_KEYS, described, read_published
-from segkit.engine.checksum import CRC, crc_of, damage, whole_beside, with_checksums
+from segkit.convert.published import described, read_published
+from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
 from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
+from segkit.readers.state_dict import check_values, weights_in
 from segkit.readers.torch_file import UnknownObject, read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
 
@@ -88,11 +89,11 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise CheckpointError(f"{path}: no such checkpoint{near}")
-    if path.suffix != ".safetensors" and path.is_file() and (reason := damage(path)):
-        raise CheckpointError(
-            f"{path}: is damaged, {reason}; copy or download it again, or take another one{whole_beside(path)}"
-        )
     try:
+        if path.suffix != ".safetensors" and path.is_file() and (reason := damage(path)):
+            raise CheckpointError(
+                f"{path}: is damaged, {reason}; copy or download it again, or take another one{whole_beside(path)}"
+            )
         if path.suffix == ".safetensors":
             return _checked(_read_safetensors(path), path)
         content = read_torch(path, is_verified=True)  # by damage()
@@ -102,6 +103,8 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{error}, objects that would execute code when loaded, so it is not read; "
             "for a published checkpoint use `segkit convert`, which reads the tensors alone"
         ) from error
+    except Unreadable as error:
+        raise CheckpointError(str(error)) from error
     except DataError as error:
         raise CheckpointError(f"{error}{whole_beside(path)}") from error
     except ConfigError as error:
@@ -110,16 +113,24 @@ def read(path: str | Path) -> dict[str, Any]:
         return official
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint or state dict")
-    if "model" not in content:
-        return {"model": _state_dict_of(content, path), **described(content)}
+    if not _is_own(content):
+        return {"model": weights_in(content, path, CheckpointError), **described(content)}
     # only segkit's own readers say what the source of a file is
     return _checked({key: value for key, value in content.items() if key != "source"}, path)
+
+
+def _is_own(content: dict[str, Any]) -> bool:
+    """Whether a file is a checkpoint of segkit, and not one of another project that calls its weights "model" too."""
+    has_texts = any(key in content for key in TEXTS if key != "config") or isinstance(content.get("config"), dict)
+    return "model" in content and has_texts
 
 
 def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The content of a checkpoint of segkit, after a check of the types that its users rely on."""
     for key in ("model", "ema"):
         weights = content.get(key, {})
+        if weights == {} and key in content:
+            raise CheckpointError(f"{path}: '{key}' holds no weights, it is empty; take another checkpoint")
         if not isinstance(weights, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
         ):
@@ -166,14 +177,6 @@ def read_any(path: str | Path) -> dict[str, Any]:
         return {"model": weights, **described(meta)}
 
 
-def _state_dict_of(content: dict, path: Path) -> dict[str, Tensor]:
-    inner = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
-    if not isinstance(inner, dict) or not any(isinstance(value, Tensor) for value in inner.values()):
-        keys = ", ".join(shortened(key, 60) for key in list(content)[:8])
-        raise CheckpointError(f"{path}: holds no weights; its keys are {keys}")
-    return {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
-
-
 def _read_safetensors(path: Path) -> dict[str, Any]:
     weights, texts = read_safetensors(path)
     content: dict[str, Any] = {"model": weights}
@@ -204,15 +207,12 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
         CheckpointError: names or shapes do not match.
     """
     current = model.state_dict()
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    kept = [key for key in current if key.startswith(tuple(drop))] if drop else []
-    taken = {key: value for key, value in weights.items() if not (drop and key.startswith(tuple(drop)))}
-    missing = [key for key in current if key not in taken and key not in kept]
-    extra = [key for key in taken if key not in current]
-    misfits = [key for key in taken if key in current and taken[key].shape != current[key].shape]
-    if missing or extra or misfits:
-        message = _misfit_message(current, taken, missing=missing, extra=extra, misfits=misfits)
+    weights = {key if key in current else key.removeprefix("module."): value for key, value in weights.items()}
+    if message := misfit_message(weights, current, drop):
         raise CheckpointError(f"{path}: {message}")
+    kept = [key for key in current if key.startswith(drop)]
+    taken = {key: value for key, value in weights.items() if not key.startswith(drop)}
+    check_values(taken, current, path, CheckpointError)
     model.load_state_dict({**{key: current[key] for key in kept}, **taken})
     dropped = len(weights) - len(taken)
     return f"{path}: {len(taken)} tensors loaded, {dropped} dropped, {len(kept)} left fresh"
@@ -232,42 +232,14 @@ def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
     Raises:
         CheckpointError: names or shapes do not match, with any map.
     """
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    source = {key: tuple(value.shape) for key, value in weights.items()}
-    misfit = KeyMap("segkit", ()).compare(source, model.state_dict(), drop)
-    if misfit.count == 0:
-        return load_weights(model, weights, path, drop)
     try:
-        name, keymap = choose(source, model, drop=drop)
+        found = fit(weights, model, drop=drop)
     except NoFit as error:
-        if misfit.count <= error.differences:
-            return load_weights(model, weights, path, drop)
         raise CheckpointError(f"{path}: {error}") from error
-    return f"{load_weights(model, keymap.apply(weights), path, drop)}; names of {keymap.source} (map '{name}')"
-
-
-def _misfit_message(
-    current: dict[str, Tensor],
-    taken: dict[str, Tensor],
-    *,
-    missing: list[str],
-    extra: list[str],
-    misfits: list[str],
-) -> str:
-    """current: of the model; taken: of the file; misfits: names whose shapes differ."""
-    sentences = [f"does not fit this model ({len(current)} tensors in the model, {len(taken)} in the file)"]
-    if misfits:
-        key = misfits[0]
-        sentences.append(
-            f"{len(misfits)} have another shape, first {key}: {tuple(taken[key].shape)} in the file, "
-            f"{tuple(current[key].shape)} in the model"
-        )
-    if missing:
-        sentences.append(f"{len(missing)} are missing, first {missing[0]}{did_you_mean(missing[0], extra)}")
-    if extra:
-        sentences.append(f"{len(extra)} are unknown, first {extra[0]}")
-    sentences.append("use the config that it was trained with, or name what to leave out in init.drop")
-    return "; ".join(sentences)
+    report = load_weights(model, found.apply(), path, drop)
+    if caution := found.keymap.caution(model):
+        print(f"note: {path}: {caution}", file=sys.stderr, flush=True)
+    return f"{report}; names of {found.keymap.source} (map '{found.name}')" if found.name else report
 
 
 def copy(source: Path, target: Path) -> None:

@@ -11,10 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from segkit.files import DataError
+
 SUFFIXES = (".pt", ".pth")
 PIECE = 1 << 20
 CRC = "crc32"
 """Metadata of a .safetensors file, which has no checksums of its own: that of all tensors."""
+
+
+class Unreadable(DataError):
+    """A file that the system does not let this process read, whatever is in it."""
 
 
 def crc_of(tensors: Mapping[str, Tensor]) -> int:
@@ -36,6 +42,9 @@ def damage(path: Path) -> str:
 
     Args:
         path: a file of torch.save.
+
+    Raises:
+        Unreadable: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -48,7 +57,8 @@ def damage(path: Path) -> str:
                 return ""  # not of torch.save, and perhaps far larger than the file
             bad = [info.filename for info in records if not _is_whole(archive, info)]
     except OSError as error:
-        return f"it cannot be read ({error.strerror or error})"
+        reason = error.strerror or error
+        raise Unreadable(f"{path}: cannot be read ({reason}); check its rights and the disk") from error
     except Exception:  # the list of records is cut off or no list at all; zipfile raises errors of many types
         return "it was cut off while it was written or copied, or changed"
     if not bad or len(bad) == len(records) > 1:
@@ -76,8 +86,15 @@ def whole_beside(path: Path) -> str:
         others = sorted((file for file in others if file != path), key=lambda file: -file.stat().st_mtime)
     except OSError:
         return ""
-    whole = [file.name for file in others if zipfile.is_zipfile(file) and not damage(file)]
+    whole = [file.name for file in others if _is_whole_archive(file)]
     return f"; whole in this folder, the newest first: {', '.join(whole)}" if whole else ""
+
+
+def _is_whole_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path) and not damage(path)
+    except (OSError, Unreadable):
+        return False
 
 
 def with_checksums() -> None:

@@ -14,6 +14,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.loader import EvalItems, TrainItems, eval_loader
 from segkit.data.samplers import Sampler
 from segkit.engine import checkpoint
+from segkit.readers.state_dict import plain_names
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
 from segkit.types import Batch
@@ -178,7 +179,13 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
         return checkpoint.load_fitting(model, weights, settings.path, drop)
     from segkit.convert.keymap import load_map
 
-    return checkpoint.load_weights(model, load_map(settings.map).apply(weights), settings.path, drop)
+    keymap = load_map(settings.map)
+    try:
+        mapped = keymap.apply(plain_names(weights))
+    except (RuntimeError, IndexError) as error:
+        raise ConfigError(f"init.map = '{settings.map}': does not fit {settings.path} ({error})") from error
+    report, caution = checkpoint.load_weights(model, mapped, settings.path, drop), keymap.caution(model)
+    return f"{report}; {caution}" if caution else report
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -27,6 +27,19 @@ SMALL, SMALL_PARTS = 1 << 20, 8
 DAMAGED = "is no checkpoint, or was cut off while it was written; copy or download it again"
 
 
+OTHER_TENSORS = {
+    "_rebuild_sparse_tensor": "sparse tensors",
+    "_rebuild_sparse_csr_tensor": "sparse tensors",
+    "_rebuild_qtensor": "quantized tensors",
+    "_rebuild_meta_tensor_no_storage": "tensors without values (of the meta device)",
+    "_rebuild_nested_tensor": "nested tensors",
+    "_rebuild_wrapper_subclass": "tensors of a class of their own",
+    "_rebuild_device_tensor_from_numpy": "tensors of another device's format",
+    "_rebuild_device_tensor_from_cpu_tensor": "tensors of another device's format",
+}
+"""Functions of torch._utils that make tensors other than dense ones, and what these are."""
+
+
 class UnknownObject(DataError):
     """A file that names classes or functions beside those of tensors."""
 
@@ -42,6 +55,7 @@ class _TorchUnpickler(InertUnpickler):
     def __init__(self, content: bytes, *, lenient: bool):
         super().__init__(content, STAND_INS, Unknown if lenient else None)
         self.storages: dict[str, Storage] = {}
+        self.other_tensors = ""
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands for a name in the file; see InertUnpickler."""
@@ -49,6 +63,9 @@ class _TorchUnpickler(InertUnpickler):
             return Dtype(STORAGES[name])
         if module == "torch" and name in DTYPES:
             return Dtype(DTYPES[name])
+        if module == "torch._utils" and name in OTHER_TENSORS:
+            self.other_tensors = OTHER_TENSORS[name]
+            raise ValueError(f"it holds {self.other_tensors}")
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Storage | Unknown:
@@ -96,6 +113,11 @@ def read_torch(path: str | Path, *, lenient: bool = False, is_verified: bool = F
             return _read_legacy(file, path, lenient)
         except DataError:
             raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(
+                f"{path}: cannot be read ({reason}); check its rights and the disk, then try again"
+            ) from error
         except MemoryError as error:
             raise DataError(f"{path}: needs more memory than there is") from error
         except Exception as error:  # a damaged file raises nearly any exception
@@ -108,6 +130,10 @@ def _load(content: bytes, path: str | Path, lenient: bool) -> tuple[Any, dict[st
     try:
         return unpickler.load(), unpickler.storages
     except Exception as error:
+        if unpickler.other_tensors:
+            raise DataError(
+                f"{path}: holds {unpickler.other_tensors}; segkit reads dense ones: save the weights as plain floats"
+            ) from error
         if unpickler.refused:
             raise UnknownObject(f"{path}: names {unpickler.refused}") from error
         raise

@@ -39,13 +39,23 @@ WHOLE: tuple[Rule, ...] = (
     *ENCODER,
 )
 
+UNSAID = (
+    "its files do not say which data set they are of, Cityscapes or CamVid: this model normalizes with the mean {mean} "
+    "and the standard deviation {std}, which are Cityscapes' unless model.backbone.mean and .std say otherwise"
+)
+
 MAPS = {
     "espnet": KeyMap(
-        "ESPNet", WHOLE, f"{URL}/tree/master/pretrained/decoder", score={"Cityscapes test mIoU, alpha_3 = 8": 60.34}
+        "ESPNet",
+        WHOLE,
+        f"{URL}/tree/master/pretrained/decoder",
+        score={"Cityscapes test mIoU, alpha_3 = 8": 60.34},
+        unsaid=UNSAID,
     ),
     "espnet_c": KeyMap(
         "ESPNet-C",
         ((r"^classifier\.conv\.", "head.classifier."), *ENCODER),
         f"{URL}/tree/master/pretrained/encoder",
+        unsaid=UNSAID,
     ),
 }
