@@ -80,6 +80,7 @@ class Concat(Dataset):
                 )
         self.datasets = list(datasets)
         self.classes, self.palette, self.ignore = first.classes, first.palette, first.ignore
+        self.exif = all(dataset.exif for dataset in datasets)
         self.notes = tuple(note for dataset in datasets for note in dataset.notes)
         self.ids: Ids = Ids(self.datasets)
 

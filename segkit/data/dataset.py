@@ -1,5 +1,6 @@
 """The base class of data sets, and the folders in which their files lie."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,17 +40,17 @@ def check_nodata(nodata: NoData) -> NoData:
     Raises:
         DataError: it is anything else.
     """
-    values = nodata if isinstance(nodata, list | tuple) else [nodata]
-    try:
-        if nodata is None or isinstance(nodata, bool) or not len(values):
-            numbers = None if nodata is None else []
-        else:
+    if nodata is None:
+        return None
+    is_list = isinstance(nodata, list | tuple)
+    values: Sequence = nodata if is_list else [nodata]  # type: ignore[assignment]
+    numbers: list[float] = []
+    if not any(isinstance(value, bool) for value in values):
+        with contextlib.suppress(TypeError, ValueError):
             numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        numbers = []
-    if numbers is not None and not numbers:
+    if not numbers:
         raise DataError(f"nodata = {nodata!r}: must be a number, 'nan', or a list of one number for each channel")
-    return None if numbers is None else tuple(numbers) if isinstance(nodata, list | tuple) else numbers[0]
+    return tuple(numbers) if is_list else numbers[0]
 
 
 def missing_pixels(image: np.ndarray, nodata: NoData) -> np.ndarray:

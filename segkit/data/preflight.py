@@ -1,14 +1,22 @@
 """A check of the data before training: pairing, sizes, labels against the classes; it reports all findings at once."""
 
+import contextlib
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from segkit.data.dataset import Dataset
+from segkit.data.dataset import Dataset, MissingPixels
+from segkit.data.files.image_values import ImageValues
 from segkit.data.files.labels import LabelError
+from segkit.data.files.orientation import UPRIGHT, orientation_of_file
 from segkit.files import DataError
 from segkit.types import IGNORE
+
+WITH_ORIENTATION = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+"""Suffixes of files that can state an orientation."""
 
 MOST_NAMED = 3
 """Files named per kind of error; the rest is counted."""
@@ -59,6 +67,9 @@ class Findings:
         of_instances: whether labels are those of objects, not of pixels.
         first: the first mask that holds each label.
         label_errors: labels that no class covers.
+        missing: messages of images with pixels that are NaN or infinite.
+        turned: images that state an EXIF orientation which is not applied.
+        values: of all images.
         other_errors: messages of all else that failed.
     """
 
@@ -69,10 +80,21 @@ class Findings:
     of_instances: bool = False
     first: dict[int, str] = field(default_factory=dict)
     label_errors: list[LabelError] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+    values: ImageValues = field(default_factory=ImageValues)
     other_errors: list[str] = field(default_factory=list)
 
 
-def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, limit: int = 64) -> Report:
+def check_dataset(
+    dataset: Dataset,
+    num_classes: int,
+    ignore: int = IGNORE,
+    *,
+    limit: int = 64,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+) -> Report:
     """Reads items of a data set and reports everything that is wrong with them.
 
     Every message names a file, the values and what to change. Bad files raise nothing.
@@ -82,6 +104,8 @@ def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, l
         num_classes: classes of the model.
         ignore: label of pixels that are neither trained nor scored.
         limit: how many items are read, evenly spread.
+        mean, std: of the model's normalization, which the images' values are compared with; None for those of most
+            encoders.
 
     Returns:
         The report.
@@ -100,6 +124,7 @@ def check_dataset(dataset: Dataset, num_classes: int, ignore: int = IGNORE, *, l
     )
     if findings.sizes:
         report.lines.append(_sizes(findings.sizes))
+    _report_images(findings, num_read, (mean, std), report)
     _report_failures(findings, num_read, report)
     if findings.of_instances:
         _report_objects(dataset, num_classes, findings, report)
@@ -145,16 +170,25 @@ def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
 
 def _look(dataset: Dataset, index: int, findings: Findings) -> None:
     """Reads one item and adds it to the findings."""
+    path = dataset.path(index)
+    if not dataset.exif and path.lower().endswith(WITH_ORIENTATION) and os.path.isfile(path):
+        with contextlib.suppress(DataError):  # reading the sample says so
+            if orientation_of_file(path) != UPRIGHT:
+                findings.turned.append(path)
     try:
         sample = dataset.sample(index, np.random.default_rng(0))
     except LabelError as error:
         findings.label_errors.append(error)
+        return
+    except MissingPixels as error:
+        findings.missing.append(str(error))
         return
     except (DataError, OSError, ValueError) as error:
         text = str(error)
         findings.other_errors.append(text if isinstance(error, DataError) else f"{dataset.path(index)}: {text}")
         return
     findings.sizes[sample["image"].shape[:2]] += 1
+    findings.values.add(sample["image"])
     labels = sample.get("mask", sample.get("labels"))
     if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
         return
@@ -174,6 +208,20 @@ def _sizes(sizes: Counter) -> str:
         return f"sizes: {width}x{height}"
     small, large = min(sizes, key=np.prod), max(sizes, key=np.prod)
     return f"sizes: {len(sizes)} different, {small[1]}x{small[0]} to {large[1]}x{large[0]}"
+
+
+def _report_images(findings: Findings, num_read: int, normalization: tuple, report: Report) -> None:
+    """Reports what images hold that reads without an error, and still teaches nothing or something wrong."""
+    if findings.turned:
+        report.warnings.append(
+            f"{len(findings.turned)} of {num_read} images read state an EXIF orientation ({findings.turned[0]}), which "
+            "is not applied: where labels were made on turned pictures, set exif=True"
+        )
+    if findings.missing:
+        count = f" ({len(findings.missing)} of {num_read} images read)" if len(findings.missing) > 1 else ""
+        report.errors.append(f"{findings.missing[0]}{count}")
+    if text := findings.values.warning(*normalization):
+        report.warnings.append(text)
 
 
 def _report_failures(findings: Findings, num_read: int, report: Report) -> None:

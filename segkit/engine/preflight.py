@@ -49,16 +49,17 @@ def preflight(
     reports = []
     overrides = _overrides(cfg, runner, datasets, stage, resumes)
     width = None if "model" in overrides else cfg["model"].get("num_classes")
+    backbone = cfg["model"].get("backbone") or {}
     for section in ("train", "val"):
         if not cfg.get(section):
             continue
         metrics = cfg.get("metrics") or [] if section == "val" else []
         try:
             dataset = datasets.get({**cfg, **overrides}[section]["dataset"], f"{section}.dataset")
-            report = _report(dataset, limit, width, metrics)
+            report = _report(dataset, limit, width, metrics, backbone)
         except DataError:
             # what the stage makes of the data stops at the first bad file; the data itself has a list of them
-            report = _report(datasets.get(cfg[section]["dataset"], f"{section}.dataset"), limit, None, ())
+            report = _report(datasets.get(cfg[section]["dataset"], f"{section}.dataset"), limit, None, (), backbone)
             if report.is_ok:
                 raise
         reports.append(SectionReport(section, report))
@@ -91,11 +92,16 @@ def print_reports(reports: Sequence[SectionReport]) -> None:
         raise DataError("\n".join(errors))
 
 
-def _report(dataset: Dataset, limit: int, width: int | None, metrics: Sequence[dict]) -> Report:
-    """width: model.num_classes, None where the model follows the data; metrics: rows that score the data set."""
+def _report(
+    dataset: Dataset, limit: int, width: int | None, metrics: Sequence[dict], backbone: dict[str, Any]
+) -> Report:
+    """width: model.num_classes, None where the model follows the data; metrics: rows that score the data set; backbone:
+    section model.backbone, whose mean and std the images shall fit."""
     # A model of one channel tells two classes apart.
     classes = width if isinstance(width, int) and width > 1 else len(dataset.classes)
-    report = check_dataset(dataset, num_classes=classes, ignore=dataset.ignore, limit=limit or len(dataset))
+    normalization = {name: backbone[name] for name in ("mean", "std") if backbone.get(name) is not None}
+    most = limit or len(dataset)
+    report = check_dataset(dataset, num_classes=classes, ignore=dataset.ignore, limit=most, **normalization)
     report.lines += dataset.facts
     report.errors += unscorable(dataset, metrics)
     return report

@@ -1,6 +1,7 @@
 """Sizes of pictures from their headers, without decoding anything."""
 
 import struct
+from typing import Literal
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8\xff"
@@ -69,7 +70,7 @@ def _jpeg(content: bytes) -> tuple[int, int] | None:
             return None
 
 
-def tiff_start(content: bytes) -> tuple[str, bool, int]:
+def tiff_start(content: bytes) -> tuple[Literal["<", ">"], bool, int]:
     """Reads the first bytes of a TIFF.
 
     Args:
@@ -81,7 +82,7 @@ def tiff_start(content: bytes) -> tuple[str, bool, int]:
     Raises:
         struct.error: the file breaks off.
     """
-    order = "<" if content[:2] == b"II" else ">"
+    order: Literal["<", ">"] = "<" if content[:2] == b"II" else ">"
     is_big = content[2:4] in (b"+\0", b"\0+")
     (start,) = struct.unpack_from(f"{order}Q", content, 8) if is_big else struct.unpack_from(f"{order}I", content, 4)
     return order, is_big, start

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from segkit.data.dataset import missing_pixels
+from segkit.data.dataset import NoData, missing_pixels
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
 from segkit.data.files.orientation import orientation, turned
-from segkit.data.files.tiff import as_picture, read_tiff, scaled, without_alpha
+from segkit.data.files.tiff import read_tiff
+from segkit.data.files.tiff_colors import as_picture, scaled, without_alpha
 from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
 from segkit.readers.arrays import read_npy
 
@@ -160,7 +161,7 @@ def read_image(
     channels: int = 3,
     *,
     exif: bool = False,
-    nodata: float | str | Sequence[float] | None = None,
+    nodata: NoData = None,
 ) -> np.ndarray:
     """Reads an image.
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS
 from segkit.data.files.images import AS_STORED, check_complete, check_pixels, decode, load_array, open_picture
-from segkit.data.files.tiff import as_picture, read_tiff, scaled, without_alpha
+from segkit.data.files.tiff import read_tiff
+from segkit.data.files.tiff_colors import as_picture, scaled, without_alpha
 from segkit.files import DataError, read_bytes, shortened
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg", ".jpeg")

@@ -5,9 +5,12 @@ import struct
 import numpy as np
 
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, tiff_start
+from segkit.files import open_regular, read_open
 
 ORIENTATION = 274
 UPRIGHT = 1
+JPEG_HEAD = 1 << 18
+"""Bytes of a JPEG that hold its EXIF block, which is of 64 KB at most and stands before the pixels."""
 
 
 def orientation(content: bytes) -> int:
@@ -24,6 +27,17 @@ def orientation(content: bytes) -> int:
     except (struct.error, IndexError, ValueError, OverflowError):
         return UPRIGHT
     return value if 1 <= value <= 8 else UPRIGHT
+
+
+def orientation_of_file(path: str) -> int:
+    """Reads how a picture file is meant to be shown, see `orientation`; 1 for files of other formats.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with open_regular(path) as file:
+        head = read_open(file, path) if not path.lower().endswith((".jpg", ".jpeg")) else file.read(JPEG_HEAD)
+    return orientation(head)
 
 
 def _exif(content: bytes) -> bytes:

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Coding(NamedTuple):
     samples: int
     bits: int
     dtype: np.dtype
-    order: str
+    order: Literal["<", ">"]
     is_reversed: bool
     is_ycbcr: bool
     jpeg_tables: bytes
@@ -141,7 +141,7 @@ def _by_libtiff(pieces: Sequence[bytes | None], rows: Sequence[int], coding: Cod
         return
     plain = _plain_tiff([piece for piece, _ in present], coding.row_bytes, coding.chunk[0], sum(n for _, n in present),
                         coding.compression)  # fmt: skip
-    data = memoryview(np.ascontiguousarray(_opened(plain, coding.path)).reshape(-1))
+    data = memoryview(_opened(plain, coding.path).tobytes())
     start = 0
     for piece, count in zip(pieces, rows):
         if piece is None:

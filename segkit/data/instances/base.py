@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.dataset import Dataset
+from segkit.data.dataset import Dataset, without_missing
 from segkit.data.files.coco_json import reason, to_rle
 from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
@@ -143,8 +143,8 @@ class InstanceDataset(Dataset):
         return f"{self._source.path}, image {self.ids[index]}"
 
     def image(self, index: int) -> np.ndarray:
-        """Reads an image, uint8 [H,W,3] RGB."""
-        return read_image(self.path(index))
+        """Reads an image, uint8 or float32 [H,W,3] RGB."""
+        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Reads an image and its objects; rng is not used.
@@ -153,7 +153,7 @@ class InstanceDataset(Dataset):
             image, boxes float32 [n,4], labels int64 [n], crowd bool [n], meta (its id is the image's id as text) and,
             unless boxes_only, masks, n compressed run-length codes.
         """
-        image = self.image(index)
+        image, _ = without_missing(self.image(index), self.nodata, self.path(index))
         height, width = image.shape[:2]
         number, head, rows = next(self._records([self._numbers[index]]))
         self.check_size(index, (head["height"], head["width"]), (height, width))

@@ -9,7 +9,7 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
-from segkit.data.dataset import resolve_root
+from segkit.data.dataset import NoData, check_nodata, resolve_root
 from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco, reason
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
@@ -130,6 +130,10 @@ class COCOInstances(InstanceDataset):
         boxes_only: samples hold no masks, and the segmentations are never read.
         outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
             file of your own alone: names of others could be any file of this machine.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others.
 
     Raises:
         DataError: a file is missing or wrong, or no image is left.
@@ -148,7 +152,10 @@ class COCOInstances(InstanceDataset):
         filtered: bool = False,
         boxes_only: bool = True,
         outside: bool = False,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         base = resolve_root(root, self.folder)
         path = base / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
         folder = base / split if images is None else Path(images)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.dataset import Dataset
+from segkit.data.dataset import Dataset, without_missing
 from segkit.data.files.images import read_image
 from segkit.data.files.masks import values_of
 from segkit.files import DataError
@@ -41,9 +41,23 @@ class ClickSet(Dataset):
     ignore = -1
 
     def image(self, index: int) -> np.ndarray:
-        """Reads an image, uint8 [H,W,3] RGB; other types are rounded."""
-        image = read_image(self.path(index))
-        return image if image.dtype == np.uint8 else image.round().astype(np.uint8)
+        """Reads an image, uint8 [H,W,3] RGB.
+
+        Pixels without data are filled, and other types rounded.
+
+        Raises:
+            DataError: the file cannot be read, or has values outside of 0..255.
+        """
+        path = self.path(index)
+        image, _ = without_missing(read_image(path, exif=self.exif, nodata=self.nodata), self.nodata, path)
+        if image.dtype == np.uint8:
+            return image
+        if image.min(initial=0) < 0 or image.max(initial=0) > 255:
+            raise DataError(
+                f"{path}: values of {image.min():g} to {image.max():g}; images for clicks have values of 0 to 255: "
+                "scale the file"
+            )
+        return image.round().astype(np.uint8)
 
 
 class ClickTraining(ClickSet):

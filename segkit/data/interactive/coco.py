@@ -10,16 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import (
-    area_of,
-    check_segmentations,
-    draw,
-    image_size,
-    is_crowd,
-    read_coco,
-    reason,
-)
+from segkit.data.dataset import NoData, check_nodata, resolve_root
+from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, is_crowd, read_coco, reason
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.named import find_named
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, no_object
@@ -164,6 +156,10 @@ class COCOClicks(ClickTraining):
         images: folder of its images.
         outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
             file of your own alone: names of others could be any file of this machine.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -177,7 +173,10 @@ class COCOClicks(ClickTraining):
         annotations: str | None = None,
         images: str | None = None,
         outside: bool = False,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         self._files = _files(root, split, annotations, images, outside=outside)
         self.ids = Names(self._files.ids)
 
@@ -210,6 +209,10 @@ class COCOClicksEval(ClickEvaluation):
         images: folder of its images.
         outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
             file of your own alone: names of others could be any file of this machine.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -223,7 +226,10 @@ class COCOClicksEval(ClickEvaluation):
         annotations: str | None = None,
         images: str | None = None,
         outside: bool = False,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         self._files = _files(root, split, annotations, images, outside=outside)
         objects = [self._files.head(number)["objects"] for number in range(len(self._files.index))]
         self._image = np.repeat(np.arange(len(objects)), [len(object_ids) for object_ids in objects])

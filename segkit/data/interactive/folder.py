@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.dataset import resolve_root
+from segkit.data.dataset import NoData, check_nodata, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.masks import MASK_SUFFIXES, read_mask, values_of
 from segkit.data.files.pairs import list_files, some
@@ -61,6 +61,10 @@ class FolderClicks(ClickTraining):
         masks: folder of the masks below root.
         instances: each value of a mask other than 0 is an object of its own.
         void: value that is ignored in masks of instances, None for none.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others.
 
     Raises:
         DataError: there are no images, or an image has no mask.
@@ -74,7 +78,10 @@ class FolderClicks(ClickTraining):
         masks: str = "masks",
         instances: bool = False,
         void: int | None = None,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         self._files = _FolderFiles(root, images, masks)
         self._are_instances, self._void = instances, void
         self.ids, self.notes = list(self._files.images), self._files.notes
@@ -121,6 +128,10 @@ class FolderClicksEval(ClickEvaluation):
         masks: folder of the masks below root.
         instances: each value of a mask other than 0 is an object of its own.
         void: value that is not scored in masks of instances, None for none.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others.
 
     Raises:
         DataError: there are no images, an image has no mask, or there is no object.
@@ -134,7 +145,10 @@ class FolderClicksEval(ClickEvaluation):
         masks: str = "masks",
         instances: bool = False,
         void: int | None = None,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         files = _FolderFiles(root, images, masks)
         self._are_instances, self.notes = instances, files.notes
         self._void = () if void is None else (void,)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit.constraints.named import PositiveInt
-from segkit.data.dataset import resolve_root
+from segkit.data.dataset import NoData, check_nodata, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
 from segkit.data.files.masks import MASK_SUFFIXES, read_colors
@@ -40,6 +40,10 @@ class Folder(FilePairs):
         color_masks: whether masks are color-coded; they also are where `label_map` has colors.
         channels: of the images; other than 3 reads .npy [H,W,C] and TIFF.
         skip_unlabelled: passes over images without a mask, which otherwise are an error.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others, and their labels are ignored.
 
     Raises:
         DataError: where files are missing, or the arguments contradict each other.
@@ -61,9 +65,12 @@ class Folder(FilePairs):
         color_masks: bool = False,
         channels: PositiveInt = 3,
         skip_unlabelled: bool = False,
+        exif: bool = False,
+        nodata: NoData = None,
     ):
         self.root, self.split = root, split
         self.classes, self.channels = tuple(classes), channels
+        self.exif, self.nodata = exif, check_nodata(nodata)
         self.palette = default_palette(len(classes)) if palette is None else as_palette(palette, len(classes))
         self._colors = self._color_table(palette is not None, label_map, color_masks)
         if self._colors and reduce_zero_label:

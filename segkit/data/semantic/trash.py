@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from segkit.data.dataset import Dataset, resolve_root
+from segkit.data.dataset import Dataset, NoData, check_nodata, resolve_root
 from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, read_coco, reason, to_rle
 from segkit.data.files.images import read_image
 from segkit.data.files.labels import class_index
@@ -42,6 +42,10 @@ class Trash(Dataset):
         split: "train" for root/train.json, likewise any other name.
         category_map: {category name: class name, index or "ignore"} for names that are no class, such as
             {"UNKNOWN": "ignore"}.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others, and their labels are ignored.
 
     Raises:
         DataError: where a file is missing, a category is no class, or a segmentation cannot be drawn.
@@ -51,7 +55,16 @@ class Trash(Dataset):
     classes = CLASSES
     palette = default_palette(11)
 
-    def __init__(self, root: str | None = None, split: str = "train", *, category_map: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        root: str | None = None,
+        split: str = "train",
+        *,
+        category_map: Mapping[str, str] | None = None,
+        exif: bool = False,
+        nodata: NoData = None,
+    ):
+        self.exif, self.nodata = exif, check_nodata(nodata)
         self.root, self.split, self.category_map = resolve_root(root, self.folder), split, category_map
         coco = read_coco(self.root / f"{split}.json")
         if not coco.images:
@@ -117,7 +130,7 @@ class Trash(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """Returns the image, uint8 [H,W,3] RGB."""
-        return read_image(self.path(index))
+        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H,W] of class indices, and IGNORE where category_map says so.
