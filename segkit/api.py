@@ -28,6 +28,7 @@ from segkit.registry import (
     without_start_weights,
 )
 from segkit.runners.base import Runner, build_runner
+from segkit.runners.inputs import ImageInput, inputs_of, sections_to_predict
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_sections, type_of_set, with_switches
 from segkit.runners.training import Start, TrainResult, check_sections, run_folder, run_training
@@ -189,6 +190,8 @@ def evaluate(
         need_sections(cfg, (split if cfg.get(split) else "val",))
         cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
         parts = chosen_sets(test_sections(cfg, split), sets)
+        if any("type" not in (part.get("dataset") or {}) for part in parts.values()):
+            raise ConfigError(f"{split}.dataset: not loaded; load the model without predict_only to evaluate it")
         metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
         results = {}
         for name, section in parts.items():
@@ -226,6 +229,7 @@ def load_model(
     options: Sequence[str] = (),
     *,
     trust: bool = False,
+    predict_only: bool = False,
 ) -> Network:
     """Loads a trained model in evaluation mode: `load_model("best.pt")`, or `load_model("config.py", "weights.pth")`.
 
@@ -242,6 +246,8 @@ def load_model(
         options: "a.b=value" that win over the config.
         trust: the config inside the checkpoint may name classes and functions outside of segkit, which then run. Set it
             for files of your own or of people you trust (docs/security.md).
+        predict_only: leaves out the sections that `predict` and `click_predictor` do not read, whatever classes they
+            name: data sets, losses, metrics. Such a model cannot be evaluated.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit the model, or its weights are no finite numbers.
@@ -254,7 +260,7 @@ def load_model(
     assert path is not None
     file = Path(path)
     content = checkpoint.read_any(file)
-    cfg, model = _resolved_and_built(config, content, file, options, trust)
+    cfg, model = _resolved_and_built(config, content, file, options, trust, predict_only)
     checkpoint.load_fitting(model, content.get("ema", content["model"]), file)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
@@ -263,11 +269,16 @@ def load_model(
 
 
 def _resolved_and_built(
-    config: str | Path | dict | None, content: dict[str, Any], file: Path, options: Sequence[str], trust: bool
+    config: str | Path | dict | None,
+    content: dict[str, Any],
+    file: Path,
+    options: Sequence[str],
+    trust: bool,
+    predict_only: bool,
 ) -> tuple[Config, Network]:
     """The config of a checkpoint and its network, without weights."""
     try:
-        cfg = resolve(config, content, file, options, trust=trust)
+        cfg = resolve(config, content, file, options, trust=trust, predict_only=predict_only)
         return cfg, build_model(without_start_weights(cfg["model"]))
     except (ConfigError, checkpoint.CheckpointError, DataError):
         raise
@@ -286,6 +297,7 @@ def resolve(
     options: Sequence[str] = (),
     *,
     trust: bool = False,
+    predict_only: bool = False,
 ) -> Config:
     """Returns the checked config of a checkpoint.
 
@@ -297,7 +309,7 @@ def resolve(
         content: of the checkpoint.
         path: its file, for messages.
         options: "a.b=value" that win.
-        trust: as of `load_model`.
+        trust, predict_only: as of `load_model`.
     """
     late = tuple(options)
     if isinstance(config, str | Path):
@@ -307,7 +319,7 @@ def resolve(
         inner = content.get("config") if config is None else config
         if not inner:
             raise checkpoint.CheckpointError(f"{path}: holds no config; name the config file it was trained with")
-        if config is None and not trust:
+        if config is None and not trust and not predict_only:
             check_foreign(inner, str(path))
         cfg = Config(copy.deepcopy(dict(inner)), str(path))
     if "source" in content:
@@ -315,30 +327,46 @@ def resolve(
         late = late or tuple(option for option in options if option.startswith("model."))
     for option in late:
         set_option(cfg, cfg.origins, option)
+    if predict_only:
+        return sections_to_predict(cfg, is_foreign=config is None and not trust)
     check(cfg)
     return cfg
 
 
-@torch.inference_mode()
-def predict(model: Network, image: np.ndarray, runner: Runner | None = None) -> Prediction:
+def predict(model: Network, image: ImageInput, runner: Runner | None = None) -> Prediction:
     """Predicts one image.
 
     The model's config says how (transforms of `test`, section `inference`); a model without one sees the whole image.
 
     Args:
         model: of load_model.
-        image: uint8 or float [H,W,C] in 0..255, RGB.
+        image: a file, read as the model's data set reads its own; a picture of Pillow; or an array [H,W,C], uint8 or
+            float in 0..255, RGB ([H,W] is a grey image).
         runner: of build_runner, to save its construction for many images.
 
     Returns:
         A prediction at the image's size, as numpy arrays: "labels" [H,W], or the instances found.
 
     Raises:
-        ValueError: the image is no array [H,W,C].
+        ValueError: an array has another shape, type or range than the model's images; the message says how to convert
+            it.
+        DataError: the file cannot be read, or pixels are NaN or infinite and the model's data set has no `nodata`.
     """
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
-        shown = f"array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"image = {shown}: must be a numpy array [height,width,channels] in 0..255, RGB")
+    return predict_array(model, inputs_of(model).convert(image), runner)
+
+
+@torch.inference_mode()
+def predict_array(model: Network, image: np.ndarray, runner: Runner | None = None) -> Prediction:
+    """Predicts an image that is as the model's data sets read theirs, see `predict`.
+
+    Args:
+        model: of load_model.
+        image: uint8 or float32 [H,W,C].
+        runner: of build_runner, to save its construction for many images.
+
+    Returns:
+        A prediction at the image's size.
+    """
     cfg = getattr(model, "config", None) or {}
     runner = runner or build_runner(cfg)
     meta = Meta(id="image", path="image", size=image.shape[:2])

@@ -5,14 +5,13 @@ PATH is an image, a folder or a glob. Results keep the tree below the folder tha
 
 import argparse
 import glob
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.cli import common
 from segkit.files import DataError
 from segkit.registry import ConfigError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".npy"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +35,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
+    arguments.add_argument(
+        "--exif",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="turn images by the orientation that they state; default: as the test data set of the config",
+    )
+    arguments.add_argument(
+        "--nodata",
+        metavar="VALUE",
+        help="value of pixels without data, nan, or one value per channel (0,0,0); default: as the test data set",
+    )
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_trust(arguments)
     common.add_options(arguments)
@@ -57,6 +67,8 @@ def find_images(paths: Sequence[str]) -> dict[Path, Path]:
     Raises:
         ConfigError: a path holds no image.
     """
+    from segkit.data.files.images import IMAGE_SUFFIXES
+
     found: dict[Path, Path] = {}
     for path in paths:
         root, candidates = _below(path)
@@ -64,35 +76,41 @@ def find_images(paths: Sequence[str]) -> dict[Path, Path]:
         for file in candidates:
             below = file.relative_to(root)
             is_hidden = file != Path(path) and any(part.startswith(".") for part in below.parts)
-            if file.suffix.lower() in SUFFIXES and not is_hidden and file.is_file():
+            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden and file.is_file():
                 images[file] = below
         if not images:
-            raise ConfigError(f"{path}: holds no image; images end in {', '.join(sorted(SUFFIXES))}")
+            raise ConfigError(f"{path}: holds no image; images end in {', '.join(IMAGE_SUFFIXES)}")
         found |= {file: below for file, below in images.items() if file not in found}
     return found
 
 
 def _below(path: str) -> tuple[Path, list[Path]]:
     """A folder, and the files below it that a path of the command line names."""
+    from segkit.data.files.images import IMAGE_SUFFIXES
+    from segkit.data.files.pairs import walk_files
+
     file = Path(path)
     if file.is_dir():
-        return file, sorted(file.rglob("*"))
+        return file, [Path(found) for found in walk_files(file, IMAGE_SUFFIXES)]
     if file.exists():
         return file.parent, [file]
-    fixed: list[str] = []
-    for part in file.parts[:-1]:
-        if glob.has_magic(part):
+    # folders whose names hold [ ] are no patterns where they exist
+    fixed = Path()
+    for number, part in enumerate(file.parts[:-1]):
+        if glob.has_magic(part) and not (fixed / part).is_dir():
             break
-        fixed.append(part)
-    return Path(*fixed), [Path(match) for match in sorted(glob.glob(path, recursive=True))]
+        fixed = Path(*file.parts[: number + 1])
+    pattern = Path(*file.parts[len(fixed.parts) :]).as_posix()
+    root = "" if fixed == Path() else glob.escape(str(fixed))
+    return fixed, [Path(match) for match in sorted(glob.glob(os.path.join(root, pattern), recursive=True))]
 
 
 def _predict(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from segkit import api
-    from segkit.data.files.images import read_image
     from segkit.engine.setup import pick_device
+    from segkit.runners.inputs import inputs_of
     from segkit.runners.scoring import with_switches
 
     config, (path, *paths) = common.split_config(args.words, args.config)
@@ -100,7 +118,9 @@ def _predict(args: argparse.Namespace) -> int:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
     names = _names(images)
-    model = api.load_model(config, path, pick_device(args.device), args.cfg_options, trust=args.trust)
+    device, options = pick_device(args.device), args.cfg_options
+    model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
+    inputs = inputs_of(model, exif=args.exif, nodata=_nodata(args.nodata))
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
@@ -109,8 +129,8 @@ def _predict(args: argparse.Namespace) -> int:
     failures: dict[Path, str] = {}
     for file in tqdm(images, unit="image", disable=None):
         try:
-            image = read_image(file)
-            writer.add(file, names[file], image, api.predict(model, image, runner))
+            image = inputs.read(file)
+            writer.add(file, names[file], image, api.predict_array(model, image, runner))
         except (DataError, OSError) as error:
             failures[file] = str(error)
     result = writer.close()
@@ -118,6 +138,13 @@ def _predict(args: argparse.Namespace) -> int:
     if failures:
         common.print_failures(failures, len(images), "images")
     return 1 if failures else 0
+
+
+def _nodata(text: str | None) -> str | list[float] | None:
+    try:
+        return text if text is None or "," not in text else [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--nodata {text}: must be a number, nan, or one number for each channel: 0,0,0") from error
 
 
 def _names(images: Mapping[Path, Path]) -> dict[Path, str]:

@@ -1,7 +1,7 @@
 """Data sets of image and mask files, and what the readers of official layouts share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,29 @@ from segkit.data.files.labels import LabelTable
 from segkit.data.files.masks import read_mask
 from segkit.files import DataError, read_text
 from segkit.registry import did_you_mean
+
+
+def walk_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
+    """Finds the files of a folder and all its subfolders; hidden ones are passed over, and links that lead in a circle.
+
+    Args:
+        folder: where to search.
+        suffixes: of the files, in lower case.
+
+    Yields:
+        Paths, each folder's files in the order of their names.
+    """
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
+                yield os.path.join(parent, name)
 
 
 def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, str]:
@@ -31,18 +54,11 @@ def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {layout}; set root=... or the variable SEGKIT_DATA")
     files: dict[str, str] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(parent).relative_to(folder).as_posix()
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if name.startswith(".") or suffix.lower() not in suffixes:
-                continue
-            key = stem if below == "." else f"{below}/{stem}"
-            path = os.path.join(parent, name)
-            if key in files:
-                raise DataError(f"{path} and {files[key]}: one name twice; remove one of the two files")
-            files[key] = path
+    for path in walk_files(folder, suffixes):
+        key = os.path.splitext(Path(path).relative_to(folder).as_posix())[0]
+        if key in files:
+            raise DataError(f"{path} and {files[key]}: one name twice; remove one of the two files")
+        files[key] = path
     return dict(sorted(files.items()))
 
 
