@@ -300,7 +300,8 @@ def test_every_type_of_tensor_comes_back(tmp_path):
                           torch.float8_e4m3fn)
         },
         "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": (0.9, 0.99), "lr": 1e-3}]},
-        "segkit_version": "0", "size": torch.Size([1, 2]), "dtype": torch.float32, "bytes": b"abc", "none": None, "big": 1 << 80,
+        "segkit_version": "0", "size": torch.Size([1, 2]), "dtype": torch.float32, "bytes": b"abc", "none": None,
+        "big": 1 << 80,
     }  # fmt: skip
     wide = torch.arange(12.0).reshape(3, 4)
     content["model"] |= {"turned": wide.T, "part": wide[1:, ::2], "empty": torch.zeros(0, 3), "one": torch.tensor(2.0)}

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset
+from segkit.data.files.coco_json import dense_masks
 from segkit.data.samplers import Sampler, batches, shard
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
@@ -91,8 +92,6 @@ def _collate_images(samples: list[Sample]) -> Batch:
     for key in LISTED_KEYS:
         if key in samples[0]:
             batch[key] = [torch.as_tensor(sample[key]) for sample in samples]
-    if "masks" in samples[0]:
-        batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
     if "window" in samples[0]:
         batch["window"] = [(*map(int, s["window"]), *s["meta"].get("whole", ())) for s in samples]
     if "clicks" in samples[0]:
@@ -109,9 +108,14 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 
     Returns:
         A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W],
-        pixel_weight float32 [B,H,W], 0 where it is padded, and what else the samples hold.
+        pixel_weight float32 [B,H,W], 0 where it is padded, masks as a list of uint8 [n,h,w], and what else the samples
+        hold.
     """
     batch = _collate_images(samples)
+    if "masks" in samples[0]:
+        # a sample that no transform moved still has run-length codes where its neighbor has arrays
+        dense = (dense_masks(sample["masks"], sample["image"].shape[:2]) for sample in samples)
+        batch["masks"] = [torch.from_numpy(np.ascontiguousarray(masks)) for masks in dense]
     if "pixel_weight" in samples[0]:
         batch["pixel_weight"] = _pad_stack([sample["pixel_weight"] for sample in samples], 0)
     if "mask" in samples[0]:
@@ -124,6 +128,8 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 def collate_eval(samples: list[Sample]) -> Batch:
     """Collates samples for evaluation: images as `collate_train`, masks as a list at their original sizes."""
     batch = _collate_images(samples)
+    if "masks" in samples[0]:
+        batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
     if "mask" in samples[0]:
         batch["mask"] = [torch.from_numpy(np.ascontiguousarray(sample["mask"])) for sample in samples]
     return batch
@@ -272,6 +278,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def _move(value: object, device: torch.device) -> object:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
-    if isinstance(value, list) and value and isinstance(value[0], Tensor):
-        return [tensor.to(device, non_blocking=True) for tensor in value]
+    if isinstance(value, list):
+        return [item.to(device, non_blocking=True) if isinstance(item, Tensor) else item for item in value]
     return value

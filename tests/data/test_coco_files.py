@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from segkit.data.files.coco_json import check_segmentation, draw, read_coco
+from segkit.data.files.coco_json import draw, read_coco
+from segkit.data.files.outlines import check_segmentation
 from segkit.data.instances.coco import COCOInstances
 from segkit.data.instances.few import FewInstances
 from segkit.data.interactive.coco import COCOClicks, COCOClicksEval

@@ -5,13 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from segkit.data.files.coco_json import dense_masks
 from segkit.data.instances.coco import COCOInstances, ISAIDInstances, LVISInstances
 from segkit.data.instances.penn_fudan import PennFudanInstances
-from segkit.data.loader import EvalItems, TrainItems, collate_eval, collate_train, train_loader
+from segkit.data.loader import EvalItems, TrainItems, collate_eval, collate_train, to_device, train_loader
 from segkit.data.samplers import AspectGrouped
 from segkit.data.transforms.boxes import BoxesOfMasks, BoxMasks
-from segkit.data.transforms.geometry import dense_masks
 from segkit.data.transforms.sizes import Flip, Pad, RandomShortSide, Resize
 from segkit.engine.preflight import unscorable
 from segkit.files import DataError
@@ -273,6 +274,31 @@ def test_penn_fudan_from_its_masks(tmp_path, cache):  # noqa: F811
     np.testing.assert_array_equal(sample["boxes"], [[10, 5, 30, 15], [2, 20, 12, 30]])
     assert sample["meta"]["id"] == "p119" and "masks" not in sample
     assert perfect(test, CocoAP())["AP"] == pytest.approx(100)
+
+
+def test_masks_are_arrays_whatever_the_transforms_touch(tmp_path):
+    """Of three images a Flip moves some, and a Resize to their own size none: the batch has arrays of one kind."""
+    (tmp_path / "train2017").mkdir()
+    images = [dict(id=i, file_name=f"{i}.png", height=40, width=48) for i in range(3)]
+    entries = [entry(i + 1, i, [2, 2, 20, 20]) for i in range(2)]  # the third image has no object
+    write_coco(tmp_path, entries, images=images)
+    for image in images:
+        write_image(tmp_path / "train2017" / image["file_name"], (40, 48))
+    dataset = COCOInstances(tmp_path, boxes_only=False)
+    kinds = set()
+    for transforms in ([Flip()], [Resize((40, 48))], [Resize((40, 48)), Pad(divisor=32)], []):
+        items = TrainItems(dataset, transforms, 0)
+        samples = [items[(position, position % 3)] for position in range(12)]
+        kinds |= {type(sample["masks"]) for sample in samples}
+        moved = to_device(collate_train(samples), torch.device("meta"))
+        assert all(masks.device.type == "meta" and masks.dtype == torch.uint8 for masks in moved["masks"])
+        for masks, sample in zip(collate_train(samples)["masks"], samples, strict=True):
+            np.testing.assert_array_equal(masks.numpy(), dense_masks(sample["masks"], sample["image"].shape[:2]))
+            assert masks.shape == (len(sample["labels"]), *sample["image"].shape[:2])
+    assert kinds == {list, np.ndarray}  # the fault needs both
+    mixed = collate_eval([EvalItems(dataset, [])[0], {**EvalItems(dataset, [])[1], "masks": np.zeros((1, 40, 48))}])
+    masks = to_device(mixed, torch.device("meta"))["masks"]
+    assert isinstance(masks[0], list) and masks[1].device.type == "meta"
 
 
 def test_real_coco(real_data):

@@ -7,9 +7,9 @@ import pytest
 from scipy.io import savemat
 
 from segkit.cli.main import main
+from segkit.data.files.coco_json import dense_masks
 from segkit.data.instances.coco import VOCInstances
 from segkit.data.prepare.voc_instances import image_id, objects_of, prepare_voc_instances
-from segkit.data.transforms.geometry import dense_masks
 from segkit.files import DataError
 from segkit.metrics.voc_ap import VocAP
 from tests.data.layouts import write_image, write_mask

@@ -140,7 +140,7 @@ def test_coco_files_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="none of the images has an annotated object"):
         COCOClicks(str(tmp_path))
     write_coco(tmp_path, [(1, {"size": [5, 8], "counts": [0, 40]}, {})])
-    with pytest.raises(DataError, match="annotation 10: .*a mask of 8x5"):
+    with pytest.raises(DataError, match=r"annotation 10: .*a mask of 8x5"):
         COCOClicks(str(tmp_path))
     write_coco(tmp_path, [(1, {"size": [6, 8]}, {})])
     with pytest.raises(DataError, match="annotation 10: the segmentation cannot be drawn"):

@@ -5,14 +5,13 @@ Format: https://cocodataset.org/#format-data
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from numbers import Real
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from segkit.data.files.outlines import check_segmentation, reason, whole_number
 from segkit.files import MAX_PIXELS, DataError, brief, limit, parse_json, read_bytes, shortened
 from segkit.types import RLE
 
@@ -137,7 +136,7 @@ def image_size(image: dict, path: str | Path) -> tuple[int, int]:
         DataError: one is missing, or they are no whole numbers above 0, or more pixels than SEGKIT_MAX_PIXELS.
     """
     try:
-        height, width = (_whole(image[side], side) for side in ("height", "width"))
+        height, width = (whole_number(image[side], side) for side in ("height", "width"))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}, image {brief(image.get('id'))}: {reason(error)}; images need id, file_name, height and width"
@@ -148,14 +147,6 @@ def image_size(image: dict, path: str | Path) -> tuple[int, int]:
             f"{shortened(width, 20)} are no size of an image; at most {limit(MAX_PIXELS):,} pixels ({MAX_PIXELS[0]})"
         )
     return height, width
-
-
-def _whole(value: Any, name: str) -> int:
-    """The whole number that a value is, also as text or as a float."""
-    number = int(value)
-    if isinstance(value, float) and number != value:
-        raise ValueError(f"{name} = {brief(value)} is no whole number")
-    return number
 
 
 def is_crowd(entry: dict, source: str) -> bool:
@@ -199,84 +190,6 @@ def area_of(entry: dict, source: str) -> float | None:
     return area
 
 
-LONGEST_OUTLINE = 10_000_000
-"""Pixels of all outlines of an object at most; drawing takes memory for each."""
-
-
-FARTHEST_CORNER = 10 * LONGEST_OUTLINE
-"""Largest coordinate of a corner in pixels."""
-
-CORNERS = 3
-"""Least corners of a polygon; what has less covers nothing, and pycocotools takes two of them for a box."""
-
-
-def check_segmentation(segmentation: Any, height: int, width: int) -> None:
-    """Checks that a segmentation has the shape it must have, so that drawing it gives the annotated pixels.
-
-    Args:
-        segmentation: a list of polygons [x, y, x, y, ...], or run-length code, dict(size=[H, W], counts). An empty list
-            is an object of no pixel.
-        height: H of the image in pixels.
-        width: W of the image in pixels.
-
-    Raises:
-        ValueError: says what is wrong: the coordinates of a polygon are odd in number, no finite numbers, of fewer than
-            three corners or far outside; a run-length code is of another size than the image, or does not fill it.
-    """
-    if isinstance(segmentation, list):
-        _check_polygons(segmentation)
-    elif isinstance(segmentation, dict):
-        _check_code(segmentation, height, width)
-    else:
-        raise ValueError(f"{brief(segmentation)} is neither polygons nor RLE")
-
-
-def _check_polygons(polygons: list) -> None:
-    most = 0.0
-    for polygon in polygons:
-        if type(polygon) is not list or not _are_numbers(set(map(type, polygon))):
-            raise ValueError(f"{brief(polygon)} is no polygon [x, y, x, y, ...] of numbers")
-        if len(polygon) % 2:
-            raise ValueError(f"a polygon has {len(polygon)} coordinates, an odd number")
-        if len(polygon) < 2 * CORNERS:
-            count = len(polygon) // 2
-            raise ValueError(f"a polygon has {count} corner{'' if count == 1 else 's'}, fewer than {CORNERS}")
-        if not math.isfinite(sum(polygon)):
-            raise ValueError("a corner is not finite")
-        low, high = min(polygon), max(polygon)
-        if max(high, -low) > FARTHEST_CORNER:
-            raise ValueError("its corners lie far outside of the image")
-        most += len(polygon) * (high - low)
-    # hardly any outlines are long enough to be measured
-    if most > LONGEST_OUTLINE and sum(map(_length, polygons)) > LONGEST_OUTLINE:
-        raise ValueError("its corners lie far outside of the image")
-
-
-def _are_numbers(kinds: set[type]) -> bool:
-    return kinds <= {int, float} or all(issubclass(kind, Real) for kind in kinds)
-
-
-def _length(polygon: list) -> float:
-    """Length of an outline in steps along the two axes."""
-    return sum(abs(a - b) for line in (polygon[::2], polygon[1::2]) for a, b in pairwise(line))
-
-
-def _check_code(code: dict, height: int, width: int) -> None:
-    size, counts = code["size"], code["counts"]
-    if not isinstance(size, list | tuple) or [*size] != [height, width]:
-        size = [_whole(side, "size") for side in size]
-        if len(size) != 2:
-            raise ValueError(f"its run-length code has the size {shortened(size, 50)}")
-        if size != [height, width]:
-            raise ValueError(f"a mask of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
-    if isinstance(counts, str | bytes):
-        counts = _run_lengths(counts)
-    elif not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
-        raise ValueError(f"its run lengths {brief(counts)} are no list of whole numbers")
-    if min(counts, default=0) < 0 or sum(counts) != height * width:
-        raise ValueError(f"its run lengths add up to {sum(counts)}, not to the {height * width} pixels of its size")
-
-
 def check_segmentations(coco: CocoFile, *, is_needed: bool = True) -> None:
     """Checks the segmentations of all annotations of a file.
 
@@ -316,29 +229,6 @@ MOST_NAMED = 4
 
 def _by_image(coco: CocoFile) -> Iterator[tuple[dict, list[dict]]]:
     return ((image, coco.annotations[image["id"]]) for image in coco.images)
-
-
-def reason(error: Exception) -> str:
-    """What an error of a check says, for the end of a message."""
-    return f"{error} is missing" if isinstance(error, KeyError) else shortened(error, 200)
-
-
-def _run_lengths(counts: str | bytes) -> list[int]:
-    """The run lengths of a compressed code: groups of 5 bits from low to high, and differences from the fourth on."""
-    digits = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((digits & 32) == 0)
-    if not len(digits) or digits.min() < 0 or digits.max() > 63 or not len(ends) or ends[-1] != len(digits) - 1:
-        raise ValueError("its run-length code is damaged")
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    sizes = ends - starts + 1
-    if sizes.max() > 7:
-        raise ValueError("its run-length code is damaged")
-    places = np.arange(len(digits)) - np.repeat(starts, sizes)
-    runs = np.add.reduceat((digits & 31) << 5 * places, starts)
-    runs -= np.where(digits[ends] & 16, 1 << 5 * sizes, 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs.tolist()
 
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> RLE:
@@ -399,3 +289,29 @@ def draw(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     from pycocotools import mask as coco_mask
 
     return coco_mask.decode(to_rle(segmentation, height, width)).astype(bool)
+
+
+def dense_masks(masks: np.ndarray | Sequence[RLE], size: tuple[int, int]) -> np.ndarray:
+    """Decodes masks.
+
+    Args:
+        masks: [n,H,W], which are returned as they are, or n RLE dict(size, counts), compressed or not.
+        size: (H, W) of the image.
+
+    Returns:
+        uint8 [n,H,W].
+
+    Raises:
+        DataError: a code is of another size, or does not fill it.
+    """
+    if isinstance(masks, np.ndarray):
+        return masks
+    if not len(masks):
+        return np.zeros((0, *size), np.uint8)
+    from pycocotools import mask as coco_mask
+
+    try:
+        codes = [to_rle(code, *size) for code in masks]
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(f"a mask of a sample cannot be drawn ({reason(error)}); correct its data set") from error
+    return np.ascontiguousarray(np.moveaxis(coco_mask.decode(codes), 2, 0))

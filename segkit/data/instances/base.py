@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from segkit.data.dataset import Dataset, without_missing
-from segkit.data.files.coco_json import reason, to_rle
+from segkit.data.files.coco_json import to_rle
 from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
 from segkit.data.files.named import find_named
+from segkit.data.files.outlines import reason
 from segkit.files import DataError
 from segkit.registry import did_you_mean
 from segkit.types import RLE, Meta, Sample, default_palette

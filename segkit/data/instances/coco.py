@@ -10,9 +10,10 @@ from math import isfinite
 from pathlib import Path
 
 from segkit.data.dataset import NoData, check_nodata, resolve_root
-from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco, reason
+from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
+from segkit.data.files.outlines import reason
 from segkit.data.files.pairs import choose_split
 from segkit.data.instances.base import InstanceDataset, Source
 from segkit.files import DataError, brief

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.dataset import NoData, check_nodata, resolve_root
-from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, is_crowd, read_coco, reason
+from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, is_crowd, read_coco
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.named import find_named
+from segkit.data.files.outlines import reason
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, no_object
 from segkit.data.interactive.packing import pack_masks
 from segkit.files import DataError, brief

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from segkit.data.dataset import resolve_root
-from segkit.data.files.coco_json import check_segmentations, draw, image_size, read_coco, reason
+from segkit.data.files.coco_json import check_segmentations, draw, image_size, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
+from segkit.data.files.outlines import reason
 from segkit.data.files.pairs import choose_split
 from segkit.data.interactive.base import ClickTraining, Packed, in_layers
 from segkit.data.interactive.coco import Names

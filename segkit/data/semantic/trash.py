@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from segkit.data.dataset import Dataset, NoData, check_nodata, resolve_root
-from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, read_coco, reason, to_rle
+from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, read_coco, to_rle
 from segkit.data.files.images import read_image
 from segkit.data.files.labels import class_index
 from segkit.data.files.named import find_named
+from segkit.data.files.outlines import reason
 from segkit.files import DataError, brief
 from segkit.registry import DATASETS, did_you_mean
 from segkit.types import default_palette

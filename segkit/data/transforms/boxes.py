@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segkit.constraints.named import PositiveFloat, PositiveInt
+from segkit.data.files.coco_json import dense_masks
 from segkit.data.transforms.base import Transform
-from segkit.data.transforms.geometry import boxes_of, dense_masks, image_size
+from segkit.data.transforms.geometry import boxes_of, image_size
 from segkit.data.transforms.sizes import apply
 from segkit.ops.instances.box_masks import box_masks
 from segkit.registry import TRANSFORMS, ConfigError

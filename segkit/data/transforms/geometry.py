@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.types import CLICK_IGNORE, IGNORE, RLE, Meta, Sample
+from segkit.data.files.coco_json import dense_masks
+from segkit.types import CLICK_IGNORE, IGNORE, Meta, Sample
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -153,28 +154,6 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
         if len(rows):
             box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return boxes
-
-
-def dense_masks(masks: np.ndarray | Sequence[RLE], size: Size) -> np.ndarray:
-    """Decodes masks.
-
-    Args:
-        masks: [n,H,W], which are returned as they are, or n RLE dict(size, counts), compressed or not.
-        size: (H, W) of the image.
-
-    Returns:
-        uint8 [n,H,W].
-    """
-    if isinstance(masks, np.ndarray):
-        return masks
-    if not len(masks):
-        return np.zeros((0, *size), np.uint8)
-    from pycocotools import mask as coco_mask
-
-    codes = [
-        coco_mask.frPyObjects(code, *size) if isinstance(code.get("counts"), (list, tuple)) else code for code in masks
-    ]
-    return np.ascontiguousarray(np.moveaxis(coco_mask.decode(codes), 2, 0))
 
 
 def fill_values(fill: float | Sequence[float], channels: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
-from segkit.data.transforms.geometry import dense_masks
+from segkit.data.files.coco_json import dense_masks
 from segkit.engine.hooks import Hook
 from segkit.models.bases import InstanceHead, Network
 from segkit.registry import RUNNERS, ConfigError
