@@ -12,6 +12,8 @@ import torch
 
 from segkit import dist
 from segkit.config import Config, load_config, set_option
+from segkit.data.loader import collate_eval, to_device
+from segkit.data.transforms.way_back import for_network
 from segkit.engine import checkpoint, setup
 from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
@@ -20,9 +22,7 @@ from segkit.engine.preflight import preflight, print_reports
 from segkit.files import DataError, write_whole
 from segkit.models.bases import Network
 from segkit.registry import (
-    TRANSFORMS,
     ConfigError,
-    build,
     build_model,
     did_you_mean,
     without_start_weights,
@@ -34,7 +34,7 @@ from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_s
 from segkit.runners.training import Start, TrainResult, check_sections, run_folder, run_training
 from segkit.schema import check, check_foreign, need_sections
 from segkit.settings import ClickInference
-from segkit.types import Batch, Meta, Prediction, Sample
+from segkit.types import Meta, Prediction, Sample
 
 __all__ = [
     "TrainResult",
@@ -198,7 +198,7 @@ def evaluate(
             runner = build_runner(config_of_set(cfg, section))
             pictures = None if show is None else Path(show) / name
             at = f"{split}.{name}" if name else split
-            data = setup.build_evaluation(section, at, target)
+            data = setup.build_evaluation(section, at, target, needs_stored=runner.needs_stored)
             results[name] = score_set(network, runner, data, metrics, pictures, show_count, name, say)
         scores = results[""] if list(results) == [""] else results
         if dist.is_main():
@@ -370,16 +370,23 @@ def predict_array(model: Network, image: np.ndarray, runner: Runner | None = Non
     cfg = getattr(model, "config", None) or {}
     runner = runner or build_runner(cfg)
     meta = Meta(id="image", path="image", size=image.shape[:2])
-    sample = Sample(image=image, meta=meta)
-    rng = np.random.default_rng(0)
-    for row in ((cfg.get("test") or cfg.get("val")) or {}).get("transforms", []):
-        sample = build(row, TRANSFORMS, "test.transforms")(sample, rng)
-    pixels = torch.from_numpy(np.ascontiguousarray(sample["image"])).permute(2, 0, 1)[None]
-    valid = sample["image"].shape[:2]
-    batch = Batch(image=pixels.to(model.mean.device), meta=[Meta(**{**sample["meta"], "valid": valid})])
+    transforms = _transforms_of_test(cfg, needs_stored=runner.needs_stored)
+    sample = for_network(Sample(image=image, meta=meta), transforms, np.random.default_rng(0))
+    batch = to_device(collate_eval([sample]), model.mean.device)
     prediction: Any = runner.predict(model, batch)[0]
     arrays = {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
     return cast(Prediction, arrays)
+
+
+def _transforms_of_test(cfg: dict, *, needs_stored: bool) -> list:
+    """The transforms of section `test` or, without it, `val`; of several named test sets those of the first."""
+    at = "test" if cfg.get("test") else "val"
+    section = cfg.get(at) or {}
+    if section and not {"dataset", "transforms"} & set(section):
+        name, section = next(iter(section.items()))
+        at = f"{at}.{name}"
+    rows = section.get("transforms", [])
+    return setup.build_eval_transforms(rows, f"{at}.transforms", needs_stored=needs_stored)
 
 
 def click_predictor(model: Network, **options: Any) -> ClickPredictor:
@@ -391,11 +398,13 @@ def click_predictor(model: Network, **options: Any) -> ClickPredictor:
             section inference.clicks.
 
     Raises:
-        ConfigError: the model takes no clicks, or an option is unknown.
+        ConfigError: the model takes no clicks, an option is unknown, or a transform of section `test` moves pixels.
     """
     names = [field.name for field in fields(ClickInference)]
     for name in options:
         if name not in names:
             raise ConfigError(f"click_predictor has no option '{name}'{did_you_mean(name, names)}")
-    section = (getattr(model, "config", None) or {}).get("inference") or {}
-    return ClickPredictor(model, ClickInference(**{**(section.get("clicks") or {}), **options}))
+    cfg = getattr(model, "config", None) or {}
+    clicks = (cfg.get("inference") or {}).get("clicks") or {}
+    transforms = _transforms_of_test(cfg, needs_stored=True)
+    return ClickPredictor(model, ClickInference(**{**clicks, **options}), transforms)

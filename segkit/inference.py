@@ -5,12 +5,13 @@ B batch, C channels of the image, K classes, H W image.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segkit.models.bases import Network
 from segkit.ops.fold_norms import folded
-from segkit.ops.resizing import resize
+from segkit.ops.resizing import resize, to_original
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
 
@@ -18,9 +19,9 @@ Predict = Callable[..., Tensor]
 """predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
 the whole image (y0, x0, y1, x1, H, W); returns logits float32 [B,K,H,W]."""
 
-Score = Callable[[Tensor, tuple[int, int]], Tensor]
-"""score(image, size): takes an image [B,C,H,W] and the wanted size; returns scores float32 [B,K,*size]: logits, or mean
-probabilities under test-time augmentation."""
+Score = Callable[..., Tensor]
+"""score(image, size, matrix=None): takes an image [B,C,H,W], the size of the stored image and the matrix of Meta that
+took it to this one; returns scores float32 [B,K,*size]: logits, or mean probabilities under test-time augmentation."""
 
 
 def whole(model: Network, *, fold_norms: bool = False) -> Predict:
@@ -103,7 +104,7 @@ def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:
 
 
 def at_size(predict: Predict, align_corners: bool = False) -> Score:
-    """Resizes the logits to the wanted size, usually the image's original one.
+    """Brings the logits back to the stored image, see ops.resizing.to_original.
 
     Args:
         predict: gives the logits.
@@ -113,8 +114,9 @@ def at_size(predict: Predict, align_corners: bool = False) -> Score:
         A function that gives logits, or the sigmoid where there is one channel.
     """
 
-    def score(image: Tensor, size: tuple[int, int]) -> Tensor:
-        logits = resize(predict(image), size=size, align_corners=align_corners)
+    def score(image: Tensor, size: tuple[int, int], matrix: np.ndarray | None = None) -> Tensor:
+        seen = (image.shape[-2], image.shape[-1])
+        logits = to_original(predict(image), size, matrix, seen=seen, align_corners=align_corners)
         return logits.sigmoid() if logits.shape[1] == 1 else logits
 
     return score
@@ -130,15 +132,18 @@ def tta(predict: Predict, scales: tuple[float, ...], *, flip: bool, align_corner
         align_corners: of the resizing of the logits.
     """
 
-    def score(image: Tensor, size: tuple[int, int]) -> Tensor:
+    def score(image: Tensor, size: tuple[int, int], matrix: np.ndarray | None = None) -> Tensor:
+        def at_stored(logits: Tensor) -> Tensor:
+            seen = (image.shape[-2], image.shape[-1])
+            return to_probabilities(to_original(logits, size, matrix, seen=seen, align_corners=align_corners))
+
         views = []
         for scale in scales:
             scaled = tuple(int(length * scale + 0.5) for length in image.shape[-2:])
             view = resize(image.float(), size=scaled)
-            views.append(to_probabilities(resize(predict(view), size=size, align_corners=align_corners)))
+            views.append(at_stored(predict(view)))
             if flip:
-                mirrored = predict(view.flip(-1)).flip(-1)
-                views.append(to_probabilities(resize(mirrored, size=size, align_corners=align_corners)))
+                views.append(at_stored(predict(view.flip(-1)).flip(-1)))
         return torch.stack(views).mean(0)
 
     return score

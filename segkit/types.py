@@ -32,7 +32,9 @@ class Meta(TypedDict, total=False):
     """What is known of an image beside its pixels.
 
     id, path: name and file; size: (H0, W0) as stored; valid: (h, w) of the image in its padding; whole: (H, W) of the
-    scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold.
+    scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold;
+    matrix: float64 [2,3], of images that are predicted: takes a point (x, y, 1) of the stored image, in continuous
+    pixels, to where the transforms have moved it. Without it the stored image was resized to `valid`.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Meta(TypedDict, total=False):
     valid: tuple[int, int]
     whole: tuple[int, int]
     focus: tuple[int, int]
+    matrix: np.ndarray
 
 
 class ClickObject(NamedTuple):

@@ -17,7 +17,7 @@ from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
 from segkit.ops.instances.fcos import Places, assign_places, boxes_at, flatten_levels, places_of
-from segkit.ops.instances.query_results import at_original
+from segkit.ops.instances.query_results import at_original, boxes_at_original
 from segkit.ops.resizing import aligned_bilinear
 from segkit.registry import HEADS
 from segkit.types import Found, Meta, Outputs
@@ -232,8 +232,8 @@ class CondInstHead(InstanceHead):
             for chunk in index[kept].split(CHUNK):
                 logits = self._masks(outputs["mask_features"][i], flat["controllers"][i], places, chunk)
                 masks.append(self._at_original(logits, size, image_meta))
-            factor = boxes.new_tensor([image_meta["size"][1] / width, image_meta["size"][0] / height] * 2)
-            found.append(Found(scores[kept], labels[kept], torch.cat(masks), boxes[kept] * factor))
+            stored_boxes = boxes_at_original(boxes[kept], size, image_meta)
+            found.append(Found(scores[kept], labels[kept], torch.cat(masks), stored_boxes))
         return found
 
     def _candidates(self, probabilities: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:

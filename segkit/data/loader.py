@@ -12,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import dense_masks
 from segkit.data.samplers import Sampler, batches, shard
+from segkit.data.transforms.way_back import for_network
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
@@ -55,6 +56,8 @@ class TrainItems(TorchDataset):
 class EvalItems(TorchDataset):
     """Samples for evaluation, read by index: the image is transformed, the labels stay at their original size.
 
+    meta["matrix"] tells predictions the way back to that size.
+
     Args:
         dataset: the set to score on.
         transforms: applied in order, to image and meta alone.
@@ -66,9 +69,7 @@ class EvalItems(TorchDataset):
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng([0, index])
         raw = self.dataset.sample(index, rng)
-        sample = Sample(image=raw["image"], meta=raw["meta"])
-        for transform in self.transforms:
-            sample = transform(sample, rng)
+        sample = for_network(Sample(image=raw["image"], meta=raw["meta"]), self.transforms, rng)
         return Sample({**raw, **sample})
 
 

@@ -9,6 +9,7 @@ import torch
 
 from segkit import dist
 from segkit.data.dataset import Dataset
+from segkit.ops.resizing import is_resized, to_original
 from segkit.types import Batch, Color, Prediction
 from segkit.viz import draw
 
@@ -53,9 +54,14 @@ def row_of(prediction: Prediction, batch: Batch, i: int) -> Comparison | None:
 
 
 def image_of(batch: Batch, i: int) -> np.ndarray:
-    """Returns image i of a batch without padding, [H,W,C]."""
-    height, width = batch["meta"][i]["valid"]
-    return batch["image"][i, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+    """Returns image i of a batch without padding, [H,W,C], upright as it is stored where a transform turned it."""
+    meta = batch["meta"][i]
+    seen = height, width = meta["valid"]
+    image = batch["image"][i, :, :height, :width]
+    if not is_resized(meta.get("matrix"), meta["size"], seen):
+        stored = to_original(image[None].float(), meta["size"], meta.get("matrix"), seen=seen)[0]
+        image = stored.round().to(image.dtype)
+    return image.permute(1, 2, 0).cpu().numpy()
 
 
 def comparison(rows: Sequence[Comparison], palette: Sequence[Color], classes: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
 from segkit.engine.monitor import choose
-from segkit.engine.setup import DataSets, build_metrics
+from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics
 from segkit.files import DataError
 from segkit.registry import ConfigError
 from segkit.settings import LoopSettings
@@ -46,6 +46,7 @@ def preflight(
     Raises:
         ConfigError: a data set cannot be built, the stage does not exist, or loop.monitor is no score of the metrics.
     """
+    _check_transforms(cfg, runner)
     reports = []
     overrides = _overrides(cfg, runner, datasets, stage, resumes)
     width = None if "model" in overrides else cfg["model"].get("num_classes")
@@ -66,6 +67,21 @@ def preflight(
     if cfg.get("val") and all(report.is_ok for _, report in reports):
         _check_monitor({**cfg, **overrides}, runner, datasets)
     return reports
+
+
+def _check_transforms(cfg: dict, runner: "Runner") -> None:
+    """Raises ConfigError where a transform of `val` or a test set leaves predictions no way back."""
+    for at, section in _scored_sections(cfg).items():
+        rows = section.get("transforms") or []
+        build_eval_transforms(rows, f"{at}.transforms", needs_stored=runner.needs_stored)
+
+
+def _scored_sections(cfg: dict) -> dict[str, dict]:
+    """Section `val` and the test sets, by their config paths."""
+    test = cfg.get("test") or {}
+    tests = {"test": test} if "dataset" in test else {f"test.{name}": section for name, section in test.items()}
+    sections = {"val": cfg.get("val") or {}, **tests}
+    return {at: section for at, section in sections.items() if section}
 
 
 def _check_monitor(cfg: dict, runner: "Runner", datasets: DataSets) -> None:

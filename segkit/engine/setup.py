@@ -13,6 +13,7 @@ from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.data.loader import EvalItems, TrainItems, eval_loader
 from segkit.data.samplers import Sampler
+from segkit.data.transforms.way_back import check_way_back
 from segkit.engine import checkpoint
 from segkit.readers.state_dict import plain_names
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build
@@ -130,7 +131,25 @@ def build_training(cfg: dict, seed: int, datasets: DataSets | None = None) -> tu
     return items, sampler, settings
 
 
-def build_evaluation(cfg: dict, at: str, device: torch.device, datasets: DataSets | None = None) -> Evaluation:
+def build_eval_transforms(rows: list[dict], at: str, *, needs_stored: bool = False) -> list:
+    """Builds the transforms of section `val` or of a test set.
+
+    Args:
+        rows: of the section.
+        at: config path of the rows.
+        needs_stored: whether pixels must stay where they are stored.
+
+    Raises:
+        ConfigError: a transform cannot be built, or leaves predictions no way back to the stored image.
+    """
+    transforms = build_transforms(rows, at)
+    check_way_back(transforms, at, needs_stored=needs_stored)
+    return transforms
+
+
+def build_evaluation(
+    cfg: dict, at: str, device: torch.device, datasets: DataSets | None = None, *, needs_stored: bool = False
+) -> Evaluation:
     """Builds the data of section `val`, or of one test set.
 
     Args:
@@ -138,10 +157,12 @@ def build_evaluation(cfg: dict, at: str, device: torch.device, datasets: DataSet
         at: its config path.
         device: batches are pinned for a GPU.
         datasets: those that are built already.
+        needs_stored: of the runner, see Runner.needs_stored.
     """
     settings = ScoredSettings(**cfg)
+    transforms = build_eval_transforms(settings.transforms, f"{at}.transforms", needs_stored=needs_stored)
     dataset = (datasets or DataSets()).get(settings.dataset, f"{at}.dataset")
-    items = EvalItems(dataset, build_transforms(settings.transforms, f"{at}.transforms"))
+    items = EvalItems(dataset, transforms)
     loader = eval_loader(
         items,
         batch_size=settings.batch_size,

@@ -1,9 +1,14 @@
-"""Bilinear and nearest-neighbour resizing of maps and masks."""
+"""Bilinear and nearest-neighbour resizing of maps and masks, and the way of predictions back to the stored image."""
 
 from collections.abc import Sequence
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+TINY = 1e-3
+"""Part of a pixel that rounding may leave."""
 
 
 def resize(
@@ -37,6 +42,109 @@ def resize(
     if x.dim() == 3:
         return F.interpolate(x[:, None], height_width, mode=mode, align_corners=corners)[:, 0]
     return F.interpolate(x, height_width, mode=mode, align_corners=corners)
+
+
+def box_in_network(matrix: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Returns where the stored image lies in the network's image.
+
+    Args:
+        matrix: float64 [2,3], of Meta.
+        size: (H0, W0) of the stored image.
+
+    Returns:
+        x0, y0, x1, y1 in continuous pixels; None where it does not lie upright, at any multiple of a quarter turn.
+    """
+    linear = np.abs(matrix[:, :2])
+    smallest = TINY / max(size)  # what tilts the image by less than TINY of a pixel
+    if not np.isfinite(matrix).all():
+        return None
+    if linear[[0, 1], [1, 0]].max() > smallest and linear[[0, 1], [0, 1]].max() > smallest:
+        return None
+    corners = np.array([(0, 0), size[::-1]], np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def is_resized(matrix: np.ndarray | None, size: tuple[int, int], seen: tuple[int, int]) -> bool:
+    """Returns whether the network's image is the stored one, resized and nothing else.
+
+    Args:
+        matrix: of Meta, None where it has none.
+        size: (H0, W0) of the stored image.
+        seen: (h, w) of the network's image without padding.
+    """
+    if matrix is None:
+        return True
+    expected = np.array([[seen[1] / size[1], 0, 0], [0, seen[0] / size[0], 0]])
+    reach = np.array([size[1], size[0], 1.0])
+    return bool(np.abs((matrix - expected) * reach).max() < TINY)
+
+
+def to_original(
+    maps: Tensor,
+    size: tuple[int, int],
+    matrix: np.ndarray | None,
+    *,
+    seen: tuple[int, int],
+    align_corners: bool = False,
+) -> Tensor:
+    """Brings maps of the network's image back to the stored image: cuts off padding, flips back, resizes.
+
+    Resizing is bilinear. Where the stored image begins or ends between two pixels of the maps, they are sampled at the
+    centers of its pixels, whatever `align_corners`.
+
+    Args:
+        maps: float [B,C,h',w'] or [n,h',w'], over the network's image without padding, at any scale.
+        size: (H0, W0) of the stored image.
+        matrix: of Meta; None: the stored image was resized.
+        seen: (h, w) of the network's image without padding.
+        align_corners: of the resizing.
+
+    Returns:
+        float [B,C,H0,W0] or [n,H0,W0].
+
+    Raises:
+        ValueError: the matrix turns the image by less than a quarter turn, or deforms it.
+    """
+    if matrix is None or is_resized(matrix, size, seen):
+        return resize(maps, size=size, align_corners=align_corners)
+    box = box_in_network(matrix, size)
+    if box is None:
+        raise ValueError(f"matrix = {matrix.tolist()}: does not keep the sides of the image upright")
+    scale_y, scale_x = maps.shape[-2] / seen[0], maps.shape[-1] / seen[1]
+    spans = [(box[1] * scale_y, box[3] * scale_y), (box[0] * scale_x, box[2] * scale_x)]  # rows, columns
+    linear = matrix[:, :2]
+    if abs(linear[0, 0]) < abs(linear[0, 1]):  # rows of the stored image are columns of the network's
+        maps, linear, spans = maps.transpose(-1, -2), linear[::-1], spans[::-1]
+    flipped = [axis for axis, sign in ((-2, linear[1, 1]), (-1, linear[0, 0])) if sign < 0]
+    if flipped:
+        maps = maps.flip(flipped)
+    lengths = maps.shape[-2:]
+    spans = [
+        (length - span[1], length - span[0]) if axis in flipped else span
+        for axis, length, span in zip((-2, -1), lengths, spans)
+    ]
+    ends = [round(end) for span in spans for end in span]
+    is_on_grid = all(abs(end - whole) < TINY for end, whole in zip((*spans[0], *spans[1]), ends))
+    y0, y1, x0, x1 = ends
+    if is_on_grid and min(y0, x0) >= 0 and y1 <= lengths[0] and x1 <= lengths[1] and y0 < y1 and x0 < x1:
+        return resize(maps[..., y0:y1, x0:x1], size=size, align_corners=align_corners)
+    for axis, span, length in zip((-2, -1), spans, size):
+        maps = _sampled(maps, axis, span, length)
+    return maps
+
+
+def _sampled(maps: Tensor, axis: int, span: tuple[float, float], length: int) -> Tensor:
+    """Samples an axis linearly at the centers of `length` equal parts of the span; ends repeat the last value."""
+    last = maps.shape[axis] - 1
+    centers = span[0] + (np.arange(length) + 0.5) * (span[1] - span[0]) / length - 0.5
+    centers = centers.clip(0, last)
+    low = np.floor(centers).astype(np.int64).clip(0, max(last - 1, 0))
+    share = torch.from_numpy(centers - low).to(maps.device, maps.dtype)
+    share = share[:, None] if axis == -2 else share
+    below = torch.from_numpy(low).to(maps.device)
+    first, second = maps.index_select(axis, below), maps.index_select(axis, (below + 1).clamp_max(last))
+    return torch.lerp(first, second, share)
 
 
 def aligned_bilinear(maps: Tensor, factor: int) -> Tensor:

@@ -30,9 +30,12 @@ class Runner:
     Attributes:
         inference: section `inference`, set before the first prediction.
         default_metrics: rows of section `metrics` where a config has none.
+        needs_stored: whether predictions need images as they are stored: then transforms of `val` and `test` that move
+            pixels are refused.
     """
 
     default_metrics: tuple[dict, ...] = ({"type": "Confusion"},)
+    needs_stored: bool = False
     inference: InferenceSettings = InferenceSettings()
 
     @property

@@ -30,23 +30,28 @@ class Semantic(Runner):
         return model(batch["image"])
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
-        """Predicts images of one size together, others one by one without the padding of the batch."""
+        """Predicts images of one size and way back together, others one by one without the padding of the batch."""
         score = build_score(model, self.inference)
         image, metas = batch["image"], batch["meta"]
-        alike = len({(meta["valid"], meta["size"]) for meta in metas}) == 1
+        alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
         if alike:
             return self._predict(score, _valid_part(image, metas[0]), metas)
         singles = (self._predict(score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas))
         return [prediction for single in singles for prediction in single]
 
     def _predict(self, score: Score, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
-        scores = score(image, metas[0]["size"])
+        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
         labels = to_labels(scores, self.inference.threshold)
         if not self.probabilities:
             return [SemanticPrediction(labels=label_map) for label_map in labels]
         is_tta = self.inference.tta is not None or scores.shape[1] == 1
         probabilities = scores if is_tta else scores.softmax(1)
         return [SemanticPrediction(labels=m, probabilities=p) for m, p in zip(labels, probabilities)]
+
+
+def _way_back(meta: Meta) -> bytes:
+    """What tells different matrices apart."""
+    return meta["matrix"].tobytes() if "matrix" in meta else b""
 
 
 def _valid_part(image: Tensor, meta: Meta) -> Tensor:

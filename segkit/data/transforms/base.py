@@ -1,5 +1,7 @@
 """The base class of transforms."""
 
+from typing import Literal
+
 import numpy as np
 
 from segkit.types import Sample, WithArguments
@@ -11,7 +13,15 @@ class Transform(WithArguments):
     Docstrings of transforms name the keys they read and change. The spatial keys are image, mask, layers, clicks, boxes
     and masks, as far as the sample has them: a geometric transform moves all of them together, and meta["valid"] with
     them; objects whose box or mask becomes empty also leave labels and crowd.
+
+    Attributes:
+        moves: what happens to the pixels of the image: "nothing", they stay; "whole", they move so that the whole image
+            can be brought back; "parts", some get lost or are deformed. The last are refused where images are
+            predicted, sections `val` and `test`. A class that moves pixels is made of transforms.operations and
+            transforms.warps.affine, which keep account of the way back.
     """
+
+    moves: Literal["nothing", "whole", "parts"] = "nothing"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Applies the transform.

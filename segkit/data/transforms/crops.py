@@ -68,6 +68,8 @@ class RandomCrop(Transform):
         pad: pads smaller images at the right and bottom; without it they are an error.
     """
 
+    moves = "parts"
+
     def __init__(
         self,
         size: AnySize,
@@ -132,6 +134,8 @@ class CenterCrop(Transform):
         pad: pads smaller images at the right and bottom; without it they are an error.
     """
 
+    moves = "parts"
+
     def __init__(self, size: AnySize, *, ignore: int = IGNORE, fill: Fill = 0, pad: bool = True):
         self.size = as_size(size, "CenterCrop.size")
         self.ignore, self.fill, self.pad = ignore, fill, pad
@@ -173,6 +177,8 @@ class RandomScaleCrop(Transform):
         fill: image value of the padding, one or one per channel.
         centred: pads smaller images on all sides, as Pad does, instead of at the right and bottom.
     """
+
+    moves = "parts"
 
     def __init__(
         self,
@@ -230,6 +236,8 @@ class RandomResizedCrop(Transform):
         area: range of the share of the image's area, uniform. Shares > 1 never fit.
         ratio: range of width / height, log-uniform.
     """
+
+    moves = "parts"
 
     def __init__(
         self,

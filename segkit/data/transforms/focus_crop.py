@@ -34,6 +34,8 @@ class FocusCrop(Transform):
         fill: image value of the padding, one or one per channel.
     """
 
+    moves = "parts"
+
     def __init__(
         self,
         size: AnySize,

@@ -28,6 +28,7 @@ class Change(NamedTuple):
         size: (h, w).
         valid: top left part of `size` that is no padding.
         keeps_axes: whether an upright box stays an upright box.
+        is_affine: whether `points` is an affine map, which can be inverted.
     """
 
     image: Callable[[np.ndarray], np.ndarray]
@@ -36,6 +37,7 @@ class Change(NamedTuple):
     size: Size
     valid: Size
     keeps_axes: bool = True
+    is_affine: bool = True
 
 
 def image_size(sample: Sample) -> Size:
@@ -66,6 +68,8 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
     """
     moved = Sample(**sample)
     moved["meta"] = Meta(**{**sample.get("meta", {}), "valid": change.valid})
+    if "matrix" in moved["meta"]:
+        moved["meta"]["matrix"] = _composed(moved["meta"]["matrix"], change)
     moved["image"] = change.image(sample["image"])
     if sample.get("mask") is not None:
         moved["mask"] = change.labels(sample["mask"], ignore_value(sample["mask"], ignore))
@@ -79,6 +83,17 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
     if sample.get("boxes") is not None or sample.get("masks") is not None:
         _move_objects(moved, image_size(sample), change)
     return moved
+
+
+def _composed(matrix: np.ndarray, change: Change) -> np.ndarray:
+    """The matrix of Meta after one more change; NaN where no matrix says where the pixels are."""
+    if not change.is_affine:
+        return np.full((2, 3), np.nan)
+    origin, right, down = change.points(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    linear = np.stack([right - origin, down - origin], axis=1)
+    composed = linear @ matrix
+    composed[:, 2] += origin
+    return composed
 
 
 def ignore_value(mask: np.ndarray, ignore: int) -> float:

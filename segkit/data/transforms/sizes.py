@@ -98,6 +98,8 @@ class Resize(Transform):
         ConfigError: where neither `size` nor one of `short` and `long` is given, or both are.
     """
 
+    moves = "whole"
+
     def __init__(
         self,
         size: AnySize | None = None,
@@ -152,6 +154,8 @@ class RandomResize(Transform):
         area: averages over the pixel's area when shrinking, instead of bilinear sampling.
     """
 
+    moves = "whole"
+
     def __init__(
         self,
         scale: Sequence[PositiveInt],
@@ -183,6 +187,8 @@ class RandomScale(Transform):
         area: averages over the pixel's area when shrinking, instead of bilinear sampling.
     """
 
+    moves = "whole"
+
     def __init__(self, low: PositiveFloat = 0.5, high: PositiveFloat = 2.0, *, area: bool = False):
         self.low, self.high = as_range(low, high, "RandomScale.low, high")
         self.area = area
@@ -206,6 +212,8 @@ class RandomShortSide(Transform):
     Raises:
         ConfigError: where `sides` is empty.
     """
+
+    moves = "whole"
 
     def __init__(self, sides: Sequence[PositiveInt], long: PositiveInt | None = None, *, area: bool = False):
         if not len(sides):
@@ -232,6 +240,8 @@ class Flip(Transform):
     Raises:
         ConfigError: for another direction.
     """
+
+    moves = "whole"
 
     def __init__(self, p: Fraction = 0.5, direction: Direction | Sequence[Direction] = "horizontal"):
         names = (direction,) if isinstance(direction, str) else tuple(direction)
@@ -262,6 +272,8 @@ class Rot90(Transform):
     Raises:
         ConfigError: for other numbers, or none.
     """
+
+    moves = "whole"
 
     def __init__(self, p: Fraction = 0.5, turns: Sequence[int] = (0, 1, 2, 3)):
         if not len(turns) or any(turn not in (0, 1, 2, 3) for turn in turns):
@@ -308,6 +320,8 @@ class Pad(Transform):
             raise ConfigError(f"Pad.divisor = {divisor}: must be a whole number, at least 1")
         self.size = (1, 1) if size is None else as_size(size, "Pad.size")
         self.divisor, self.fill, self.ignore, self.centred = divisor, fill, ignore, centred
+        if centred:
+            self.moves = "whole"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Returns the padded sample, or the given one where nothing is missing; rng is not used."""

@@ -27,8 +27,16 @@ PointMover: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Takes points, float64 [n,2] x, y, and returns where they go."""
 
 
-def _warp(sample: Sample, move_pixels: PixelMover, move_points: PointMover, *, fill: Fill, ignore: int) -> Sample:
-    """Applies one deformation to all spatial keys."""
+def _warp(
+    sample: Sample,
+    move_pixels: PixelMover,
+    move_points: PointMover,
+    *,
+    fill: Fill,
+    ignore: int,
+    is_affine: bool = True,
+) -> Sample:
+    """Applies one deformation to all spatial keys; is_affine: whether move_points is an affine map."""
     valid = valid_size(sample)
 
     def warp_image(image: np.ndarray) -> np.ndarray:
@@ -45,6 +53,7 @@ def _warp(sample: Sample, move_pixels: PixelMover, move_points: PointMover, *, f
         size=image_size(sample),
         valid=valid,
         keeps_axes=False,
+        is_affine=is_affine,
     )
     return move(sample, change, ignore=ignore)
 
@@ -114,7 +123,9 @@ def displace(sample: Sample, field: np.ndarray, *, fill: Fill = 0, ignore: int =
     def move_pixels(array: np.ndarray, interpolation: int, outside: tuple[float, ...]) -> np.ndarray:
         return cv2.remap(array, map_x, map_y, interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
 
-    return _warp(sample, move_pixels, lambda points: _displaced(points, field), fill=fill, ignore=ignore)
+    return _warp(
+        sample, move_pixels, lambda points: _displaced(points, field), fill=fill, ignore=ignore, is_affine=False
+    )
 
 
 def _displaced(points: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -144,6 +155,8 @@ class RandomRotate(Transform):
     Raises:
         ConfigError: for a negative number, or a pair that is not in order.
     """
+
+    moves = "parts"
 
     def __init__(
         self, degrees: float | Sequence[float] = 10.0, p: Fraction = 0.5, *, fill: Fill = 0, ignore: int = IGNORE
@@ -175,6 +188,8 @@ class RandomAffine(Transform):
         fill: image value of what comes from outside, one or one per channel.
         ignore: label of what comes from outside (-1 instead of 255 in float masks).
     """
+
+    moves = "parts"
 
     def __init__(
         self,
@@ -216,6 +231,8 @@ class Elastic(Transform):
         ignore: label of what comes from outside (-1 instead of 255 in float masks).
     """
 
+    moves = "parts"
+
     def __init__(
         self,
         sigma: PositiveFloat = 10.0,
@@ -252,6 +269,8 @@ class ElasticNoise(Transform):
         fill: image value of what comes from outside, one or one per channel.
         ignore: label of what comes from outside (-1 instead of 255 in float masks).
     """
+
+    moves = "parts"
 
     def __init__(
         self,

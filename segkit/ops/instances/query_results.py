@@ -4,10 +4,11 @@ Cheng et al., Mask2Former, CVPR 2022, section 4 (instance inference), https://ar
 classes, n instances, H W image, H0 W0 image as stored.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.ops.resizing import resize
+from segkit.ops.resizing import is_resized, resize, to_original
 from segkit.types import Found, Meta
 
 
@@ -59,19 +60,42 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def at_original(maps: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
-    """Resizes maps to the original size of their image.
+    """Brings maps back to the original size of their image.
 
-    They are resized to the network's input, cut to the image without its padding, and resized to the size of the file,
-    each time bilinearly.
+    They are resized to the network's input, cut to the image without its padding, flipped back where the image was
+    flipped, and resized to the size of the file, each time bilinearly.
 
     Args:
         maps: float [n,h,w] over the input.
         size: (H, W) of the input, padding included.
-        meta: of the image; its `size` is that of the file, `valid` that of the image in its padding. Without `valid`
-            nothing is padded.
+        meta: of the image; its `size` is that of the file, `valid` that of the image in its padding, `matrix` the way
+            from the one to the other. Without `valid` nothing is padded.
 
     Returns:
         float [n,H0,W0].
     """
     height, width = meta.get("valid", size)
-    return resize(resize(maps, size=size)[:, :height, :width], size=tuple(meta["size"]))
+    seen = resize(maps, size=size)[:, :height, :width]
+    return to_original(seen, tuple(meta["size"]), meta.get("matrix"), seen=(height, width))
+
+
+def boxes_at_original(boxes: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
+    """Brings boxes back to the original size of their image.
+
+    Args:
+        boxes: float [n,4] x0, y0, x1, y1 in pixels of the input.
+        size, meta: as in at_original.
+
+    Returns:
+        float [n,4] in pixels of the stored image.
+    """
+    height, width = meta.get("valid", size)
+    height0, width0 = stored = tuple(meta["size"])
+    if "matrix" not in meta or is_resized(meta["matrix"], stored, (height, width)):
+        return boxes * boxes.new_tensor([width0 / width, height0 / height] * 2)
+    linear, shift = meta["matrix"][:, :2], meta["matrix"][:, 2]
+    back = boxes.new_tensor(np.linalg.inv(linear))
+    corners = (boxes.view(-1, 2, 2) - boxes.new_tensor(shift)) @ back.T
+    limit = boxes.new_tensor([width0, height0])
+    corners = torch.minimum(corners.clamp(min=0), limit)
+    return torch.cat([corners.amin(1), corners.amax(1)], 1)

@@ -4,14 +4,17 @@ Section 3 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583. H W image.
 """
 
 import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from segkit.data.transforms.way_back import for_network
 from segkit.models.bases import Network
 from segkit.runners.interactive.advance import Advance, Session
 from segkit.runners.interactive.clicker import Click
 from segkit.settings import ClickInference
+from segkit.types import Meta, Sample
 
 
 class ClickPredictor:
@@ -22,11 +25,13 @@ class ClickPredictor:
     Args:
         model: in evaluation mode.
         settings: section inference.clicks.
+        transforms: applied to each image; they leave its pixels where they are.
     """
 
-    def __init__(self, model: Network, settings: ClickInference):
+    def __init__(self, model: Network, settings: ClickInference, transforms: Sequence[Callable] = ()):
         self._advance = Advance(model, settings)
         self._settings, self._device = settings, model.mean.device
+        self._transforms = tuple(transforms)
         self._session: Session | None = None
         self._past: list[Session] = []
 
@@ -41,6 +46,10 @@ class ClickPredictor:
         """
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"image of shape {image.shape}: expected RGB [height,width,3]")
+        height, width = image.shape[:2]
+        sample = Sample(image=image, meta=Meta(id="image", path="image", size=(height, width)))
+        # padding is cut off, as in evaluation
+        image = for_network(sample, self._transforms, np.random.default_rng(0))["image"][:height, :width]
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._device)
         self._session, self._past = Session(tensor), []
 

@@ -43,6 +43,7 @@ class Interactive(Runner):
     """
 
     default_metrics = ({"type": "NoC"},)
+    needs_stored = True
 
     def __init__(self, iterations: OptionalRounds = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
         if not 0 <= previous_dropout <= 1:
@@ -112,6 +113,13 @@ class Interactive(Runner):
                 "a click model needs clicks, which follow from the true mask, and this image has none: use "
                 "segkit.click_predictor(model), then set_image(image) and click(y, x)"
             )
+        for meta in batch["meta"]:
+            # of transforms from outside of segkit this shows only now
+            if "matrix" in meta and not np.array_equal(meta["matrix"], np.eye(3)[:2]):
+                raise ConfigError(
+                    f"{meta['path']}: a transform of this section moves the pixels of the image, and clicks are made "
+                    "on it as it is stored; remove the transform"
+                )
         settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
         return simulate(model, images, list(batch["mask"]), ClickInference(**settings))
