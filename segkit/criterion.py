@@ -161,7 +161,8 @@ class Criterion(nn.Module):
             return value
         key = (name, size)
         if key not in resized:
-            resized[key] = F.interpolate(value.float(), size, mode="bilinear", align_corners=self.align_corners)
+            precise = value if value.dtype == torch.float64 else value.float()
+            resized[key] = F.interpolate(precise, size, mode="bilinear", align_corners=self.align_corners)
         return resized[key]
 
 

@@ -278,7 +278,6 @@ def test_clicks_are_made_on_the_image_as_it_is_stored(folder):
     from segkit.runners.interactive.runner import Interactive
     from tests.interactive.doubles import Echo
 
-    image, _ = picture((40, 60))
     for row in (dict(type="Flip"), dict(type="Resize", short=64), dict(type="Pad", divisor=64, centred=True)):
         section = test_section(folder, [row])
         match = rf"transforms\.0 = {row['type']}: moves the pixels of the image, and clicks are made on it"

@@ -20,6 +20,7 @@ from segkit.data.loader import TrainItems, to_device, train_loader
 from segkit.data.samplers import Sampler
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import checkpoint, setup
+from segkit.engine.check_rows import check_gradients
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.monitor import Monitor, choose
@@ -85,6 +86,7 @@ class Loop:
     is_stopping: bool
     is_between_steps: bool
     is_whole: bool
+    _is_checked: bool
     rng_before: dict[str, Tensor]
 
     stage: Stage
@@ -153,6 +155,7 @@ class Loop:
         self.monitor = choose(settings, self.metrics, self.val.dataset) if self.val else None
         self.scored_step, self.saved_step = -1, -1
         self.is_between_steps, self.is_whole = True, True
+        self._is_checked = False
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
         built = build_model(cfg["model"])
@@ -249,6 +252,9 @@ class Loop:
                 self.scaler.scale(sum(losses.values()) / len(batches)).backward()
             for name, value in losses.items():
                 terms[name] = terms.get(name, 0) + value.detach() / len(batches)
+        if not self._is_checked:
+            check_gradients(self.raw_model)
+            self._is_checked = True
         self.scaler.unscale_(self.optimizer)
         terms |= self.runner.after_backward(self.raw_model)
         if self.settings.clip:

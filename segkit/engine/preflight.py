@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
+from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
 from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics
 from segkit.files import DataError
@@ -44,9 +45,11 @@ def preflight(
         resumes: whether the run goes on from a checkpoint of its own.
 
     Raises:
-        ConfigError: a data set cannot be built, the stage does not exist, or loop.monitor is no score of the metrics.
+        ConfigError: a data set cannot be built, the stage does not exist, loop.monitor is no score of the metrics, a
+            transform leaves predictions no way back, or the losses do not fit the model.
     """
     _check_transforms(cfg, runner)
+    check_rows(cfg)
     reports = []
     overrides = _overrides(cfg, runner, datasets, stage, resumes)
     width = None if "model" in overrides else cfg["model"].get("num_classes")

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from segkit.registry import ConfigError
+
 
 class Loss(nn.Module):
     """A loss of model outputs and targets.
@@ -16,15 +18,40 @@ class Loss(nn.Module):
         row: `on`, `target` and `at` of the loss's row in section `losses`; a config overrides single keys.
         supervision: what the masks of the training data must be, "boxes" (filled boxes) or "masks" (outlines);
             None accepts both.
+        one_channel: what to use instead where the model has one channel (num_classes = 1), of which a softmax is always
+            1; "" where the loss takes one channel.
     """
 
     row: ClassVar[dict[str, Any]] = {}
     supervision: ClassVar[str | None] = None
+    one_channel: ClassVar[str] = ""
+
+    @classmethod
+    def instead_of_one_channel(cls, arguments: dict[str, Any]) -> str:
+        """Returns what to use instead where the model has one channel; "" where the loss takes it.
+
+        Args:
+            arguments: of the loss in the config.
+        """
+        return cls.one_channel
+
+    def need_channels(self, logits: Tensor) -> None:
+        """Raises ConfigError where the loss cannot be computed from logits [B,1,H,W]."""
+        if logits.shape[1] == 1 and self.one_channel:
+            raise ConfigError(refusal_of_one_channel(type(self).__name__, self.one_channel))
 
     @property
     def is_ready(self) -> bool:
         """Whether the loss can be computed now; False while it needs a pass over the training images first."""
         return True
+
+
+def refusal_of_one_channel(loss: str, instead: str) -> str:
+    """Returns the sentence that refuses a loss of several classes where the model has one channel."""
+    return (
+        f"{loss}: the softmax over the one channel of model.num_classes = 1 is always 1, so that nothing is trained; "
+        f"use {instead}, or model.num_classes = 2"
+    )
 
 
 class PixelLoss(Loss):

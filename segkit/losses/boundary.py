@@ -72,6 +72,7 @@ class _ImageWeighted(Loss):
     """Cross entropy with the class weights 1 + upper_bound (1 - share of the class in the image) of each image."""
 
     row = dict(target="mask")
+    one_channel = "BinaryCrossEntropy"
 
     def __init__(self, upper_bound: NonNegativeFloat, ignore: int):
         super().__init__()
@@ -79,6 +80,7 @@ class _ImageWeighted(Loss):
 
     def weighted(self, logits: Tensor, target: Tensor) -> Tensor:
         """Weighted mean over each image's valid pixels, then mean over images; one without valid pixels adds 0."""
+        self.need_channels(logits)
         logits, target = full_precision(logits), target.long()
         values = F.cross_entropy(logits, target, ignore_index=self.ignore, reduction="none").flatten(1)
         valid = (target != self.ignore).to(values.dtype)

@@ -33,6 +33,7 @@ class CrossEntropy(PixelLoss):
     """
 
     row = dict(target="mask")
+    one_channel = "BinaryCrossEntropy"
     class_weight: Tensor | None
     ignore: int
 
@@ -60,6 +61,7 @@ class CrossEntropy(PixelLoss):
         Returns:
             float [], 0 where nothing is valid.
         """
+        self.need_channels(logits)
         logits = full_precision(logits)
         if pixel_weight is None:
             total = self._cross_entropy(logits, target, reduction="sum")
@@ -74,6 +76,7 @@ class CrossEntropy(PixelLoss):
         Returns:
             The losses, float [B,H,W], 0 on ignored pixels, and the weight of each pixel in the mean, float [B,H,W].
         """
+        self.need_channels(logits)
         logits = full_precision(logits)
         return self._cross_entropy(logits, target, reduction="none"), self._pixel_weight(target, logits.dtype)
 

@@ -27,6 +27,7 @@ class KLDistillation(Loss):
     """
 
     row = dict(on=["logits", "teacher.logits"])
+    one_channel = "BinaryCrossEntropy"
 
     def __init__(self, temperature: PositiveFloat = 1.0, average: str = "valid", ignore: int = 255):
         super().__init__()
@@ -43,6 +44,7 @@ class KLDistillation(Loss):
         Returns:
             float [].
         """
+        self.need_channels(logits)
         log_p = (full_precision(logits) / self.temperature).log_softmax(1)
         log_q = (full_precision(teacher_logits.detach()) / self.temperature).log_softmax(1).to(log_p.dtype)
         values = (log_q.exp() * (log_q - log_p)).sum(1) * self.temperature**2

@@ -33,6 +33,7 @@ class DualTask(Loss):
     """
 
     row = dict(target="mask")
+    one_channel = "BinaryCrossEntropy"
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class DualTask(Loss):
         Returns:
             float [], 0 where nothing is valid.
         """
+        self.need_channels(logits)
         p = (full_precision(logits) / self.temperature).softmax(1)
         valid = (target != self.ignore).unsqueeze(1)
         index = target.long().unsqueeze(1) * valid

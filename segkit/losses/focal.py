@@ -43,6 +43,7 @@ class Focal(PixelLoss):
     """
 
     row = dict(target="mask")
+    one_channel = "BinaryFocal or SigmoidFocal"
     alpha: Tensor | None
     ignore: int
 
@@ -77,6 +78,7 @@ class Focal(PixelLoss):
         Returns:
             The losses, float [B,H,W], 0 on ignored pixels, and which pixels count, float [B,H,W].
         """
+        self.need_channels(logits)
         target = target.long()
         values = F.cross_entropy(full_precision(logits), target, ignore_index=self.ignore, reduction="none")
         valid = target != self.ignore

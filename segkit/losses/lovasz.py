@@ -32,6 +32,7 @@ class LovaszSoftmax(Loss):
     """
 
     row = dict(target="mask")
+    one_channel = "LovaszHinge"
     classes: Tensor | None
     class_weight: Tensor | None
 
@@ -59,6 +60,7 @@ class LovaszSoftmax(Loss):
         Returns:
             float [], 0 where nothing is valid.
         """
+        self.need_channels(logits)
         logits = full_precision(logits).flatten(2)
         target = target.flatten(1)
         num_classes = logits.shape[1]

@@ -4,7 +4,7 @@ B batch, K classes, H W image.
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ class OHEM(Loss):
 
     row = dict(target="mask")
     parts = {"loss": LOSSES}
+
+    @classmethod
+    def instead_of_one_channel(cls, arguments: dict[str, Any]) -> str:
+        """Returns what to use instead of the default, which is a cross entropy."""
+        return "OHEM with loss=dict(type='BinaryCrossEntropy')" if arguments.get("loss") is None else ""
 
     def __init__(
         self,

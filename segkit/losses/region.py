@@ -4,7 +4,7 @@ B batch, K classes, H W image, S samples (B or 1).
 """
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -75,6 +75,12 @@ class RegionLoss(Loss):
         chosen = None if self.classes is None else torch.tensor(self.classes)
         self.register_buffer("class_index", chosen, persistent=False)
         self.register_buffer("weight", float_vector(self.class_weight), persistent=False)
+
+    @classmethod
+    def instead_of_one_channel(cls, arguments: dict[str, Any]) -> str:
+        """Returns the other activation where the config has a softmax."""
+        name = arguments.get("activation", cls.activation)
+        return f"{cls.__name__} with activation='sigmoid'" if name == "softmax" else ""
 
     def score(self, sums: RegionSums) -> Tensor:
         """Returns the score of each region, [S,K], 1 for a perfect one; the sums are [S,K] each."""

@@ -38,6 +38,7 @@ class RMI(Loss):
     """
 
     row = dict(target="mask")
+    one_channel = "BinaryCrossEntropy"
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class RMI(Loss):
         Returns:
             float [].
         """
+        self.need_channels(logits)
         logits = full_precision(logits)
         flipped, index, valid = flip_true_class(logits, target, self.ignore)
         count = valid.sum()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
+from segkit.registry import ConfigError
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 """How logits become probabilities; "none" for inputs that are probabilities already."""
@@ -59,7 +60,10 @@ def region_sums(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation = {activation!r}: must be one of {', '.join(map(repr, ACTIVATIONS))}")
     if activation == "softmax" and logits.shape[1] == 1:
-        raise ValueError("a softmax over one class is constant: use activation='sigmoid' with one channel of logits")
+        raise ConfigError(
+            "a softmax over one class is constant: use activation='sigmoid' with one channel of logits, or "
+            "model.num_classes = 2"
+        )
     logits = full_precision(logits)
     if target.dim() == logits.dim() - 1 and logits.shape[1] == 1:
         target = target.unsqueeze(1)
