@@ -1,5 +1,6 @@
 """A run that is broken off and taken up again is the unbroken run, bit for bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import torch
 
 from segkit.config import dump
 from segkit.engine import checkpoint
-from segkit.engine.hooks import standard_hooks
+from segkit.engine.hooks import drop_later_lines, standard_hooks
 from tests.test_loop import Record, loop_of
 from tests.tiny import sections
 
@@ -92,3 +93,46 @@ def test_a_log_starts_with_at_most_twenty_lines(tmp_path):
     head = out.stdout.partition("step 1/")[0].splitlines() + out.stderr.splitlines()
     assert len(head) <= 20
     assert (tmp_path / "work_dirs/short/best.pt").exists()
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_each_step_stands_once_in_the_log_after_a_kill(tmp_path):
+    """A killed process saves nothing after its checkpoint; its log has lines of later steps, the last one cut off."""
+    cfg = sections(eval_every=2) | dict(hooks=[])
+    cfg["loop"] |= dict(log_every=1, save_every=3, steps=6)
+    loop_of(cfg, tmp_path, standard_hooks()).fit()
+    whole = log_of(tmp_path)
+    os.replace(tmp_path / "last.pt", tmp_path / "six.pt")
+
+    cfg["loop"]["steps"] = 3
+    loop_of({**cfg, "loop": {**cfg["loop"]}}, tmp_path / "short", standard_hooks()).fit()
+    state = checkpoint.read(tmp_path / "short/last.pt")
+    cfg["loop"]["steps"] = 6
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 7, "st')
+    resumed = loop_of(cfg, tmp_path, standard_hooks())
+    resumed.load_state_dict(state, "last.pt")
+    resumed.fit()
+    records = log_of(tmp_path)
+    trained = [record["step"] for record in records if "val" not in record]
+    scored = [record["step"] for record in records if "val" in record]
+    assert trained == [1, 2, 3, 4, 5, 6] and scored == [2, 4, 6]
+    assert [r["lr"] for r in records if "lr" in r][:3] == [r["lr"] for r in whole if "lr" in r][:3]
+    assert records[:4] == whole[:4]  # what the checkpoint has done stays as it was written
+
+
+def test_a_step_that_was_scored_after_its_checkpoint_is_scored_once_in_the_log(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [dict(step=1), dict(step=2), dict(step=2, val={}), dict(step=3)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    drop_later_lines(path, 2, is_scored=True)
+    assert log_of(tmp_path) == lines[:3]
+    drop_later_lines(path, 2, is_scored=False)
+    assert log_of(tmp_path) == lines[:2]
+    drop_later_lines(path, 0, is_scored=False)  # a stage that begins anew
+    assert path.read_text() == ""
+    drop_later_lines(tmp_path / "none.jsonl", 2, is_scored=True)
+    assert not (tmp_path / "none.jsonl").exists()

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from segkit.engine.evaluate import flat_scores
 from segkit.engine.folder import claim
 from segkit.engine.notify import observing
 from segkit.engine.pictures import comparison, row_of
-from segkit.files import DataError
+from segkit.files import DataError, read_text, write_whole
 from segkit.registry import HOOKS
 from segkit.types import Batch, Prediction
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from segkit.engine.loop import Loop
+
+LOG = "log.jsonl"
+"""File of the log in the folder of a stage."""
+
+MOST_LOG = 1 << 31
+"""Bytes of a log at most, ten million lines."""
 
 NOT_LOSSES = ("grad_norm",)
 """Terms of the log that the loop adds and that are no losses."""
@@ -72,6 +79,35 @@ class Hook:
         """
 
 
+def drop_later_lines(path: Path, step: int, *, is_scored: bool) -> None:
+    """Removes the lines of a log that a resumed run writes again, and a last one that was cut off.
+
+    Args:
+        path: log.jsonl of the stage; a missing one stays missing.
+        step: of the checkpoint; 0 for a stage that begins.
+        is_scored: whether the checkpoint's step was scored; otherwise the run scores it first.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    if not path.is_file():
+        return
+    lines = read_text(path, most=MOST_LOG).splitlines()
+    kept = [line for line in lines if _is_of(line, step, is_scored)]
+    if kept != lines:
+        write_whole(path, "".join(f"{line}\n" for line in kept))
+
+
+def _is_of(line: str, step: int, is_scored: bool) -> bool:
+    """Whether a line of the log is of a step that the checkpoint has done."""
+    try:
+        record = json.loads(line)
+        at = record["step"]
+    except (ValueError, KeyError, TypeError):
+        return False  # cut off when the process died
+    return at < step or (at == step and (is_scored or "val" not in record))
+
+
 def is_due(step: int, every: int, total: int) -> bool:
     """Returns whether something done every so many steps (0 = at the end only) is due after this step."""
     return step == total or (every > 0 and step % every == 0)
@@ -102,7 +138,8 @@ class Evaluate(Hook):
 class Log(Hook):
     """Writes losses, rates and scores: a bar on a terminal, lines elsewhere, log.jsonl and TensorBoard files.
 
-    Seconds per step and the time left count the steps alone, without validations and the start.
+    Seconds per step and the time left count the steps alone, without validations and the start. A resumed run first
+    takes out of log.jsonl what is beyond its checkpoint, so that each step stands in it once.
 
     Args:
         tensorboard: whether TensorBoard files are written.
@@ -112,11 +149,13 @@ class Log(Hook):
         self.tensorboard = tensorboard
         self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
-        self._from_step = 0
+        self._from_step = self._resumed_at = 0
         self._is_first = True
 
     def before_stage(self, loop: "Loop") -> None:
-        self._from_step, self._is_first = loop.step, True
+        if dist.is_main():
+            drop_later_lines(loop.folder / LOG, loop.step, is_scored=loop.scored_step == loop.step)
+        self._from_step, self._resumed_at, self._is_first = loop.step, loop.step, True
         loop.seconds.update(data=0.0, all=0.0)
         if dist.is_main() and sys.stderr.isatty():
             from tqdm import tqdm
@@ -180,7 +219,7 @@ class Log(Hook):
     def _record(self, loop: "Loop", record: dict[str, Any], prefix: str, scalars: dict[str, float]) -> None:
         if not dist.is_main():
             return
-        path = loop.folder / "log.jsonl"
+        path = loop.folder / LOG
         try:
             with open(path, "a") as file:
                 file.write(json.dumps(record) + "\n")
@@ -194,7 +233,8 @@ class Log(Hook):
         if self.tensorboard and self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(loop.folder)
+            # what a killed run has drawn after its checkpoint is drawn again
+            self._writer = SummaryWriter(loop.folder, purge_step=self._resumed_at + 1 if self._resumed_at else None)
         if self._writer is not None:
             for name, value in scalars.items():
                 self._writer.add_scalar(f"{prefix}/{name}", value, loop.step)

@@ -47,8 +47,8 @@ def row(
     cells += [f"{at_limit.get(name, '?')!s:^9}" for name in COUNTED]
     cells += [f"{_number(seconds_per_click, '.3f'):^7}", f"{timedelta(seconds=int(seconds))!s:^9}"]
     others = [
-        f" NoC@{float(name):.1f}% = {_number(noc[name], '.2f')}; >={limit}@{float(name):.1f}% = {at_limit[name]}"
-        for name in noc
+        f" NoC@{float(name):.1f}% = {_number(mean, '.2f')}; >={limit}@{float(name):.1f}% = {at_limit.get(name, '?')}"
+        for name, mean in noc.items()
         if name not in COLUMNS
     ]
     return f"|{'|'.join(cells)}|" + ";".join(others)
@@ -57,27 +57,36 @@ def row(
 def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20, model: str | None = None) -> str:
     """Returns the whole table, a row per test set.
 
+    Where objects ended before the limit without success, what they need is not known: "?", and a line below says why.
+
     Args:
         scores: what NoC.compute returned, by the name of the test set.
         method: first column.
         limit: largest number of clicks.
         model: name above the table.
     """
-    lines = [header(limit, model)]
+    lines, notes = [header(limit, model)], []
     for dataset, result in scores.items():
         at = result["limits"][str(limit)]
+        unknown = {name for name, count in at["ended_early"].items() if count}
+        if unknown:
+            most = max((len(item["ious"]) for item in result["items"]), default=0)
+            notes.append(
+                f"? {dataset}: no object got more than {most} clicks, so that NoC{limit} is not known; set "
+                f"inference.clicks.max_clicks = {limit}, or metrics = [dict(type='NoC', limits=({most},))]"
+            )
         lines.append(
             row(
                 method,
                 dataset,
-                noc=at["NoC"],
-                at_limit=at[f">={limit}"],
+                noc={name: None if name in unknown else value for name, value in at["NoC"].items()},
+                at_limit={name: value for name, value in at[f">={limit}"].items() if name not in unknown},
                 limit=limit,
                 seconds=result["seconds"],
                 seconds_per_click=result["seconds_per_click"],
             )
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *notes])
 
 
 def curve_text(values: Sequence[float | None], clicks: Sequence[int] = (1, 2, 3, 5, 10, 20)) -> str:

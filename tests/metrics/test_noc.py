@@ -174,3 +174,18 @@ def test_thresholds_without_a_column_follow_the_row():
     assert lines[0] == "Eval results for model: tiny" and ">=100@85%|" in lines[2] and len(lines) == 6
     assert lines[4].startswith("|    NoBRS    |  GrabCut  |  1.50   |  1.50   |  1.50   |    0    |    0    | 0.667 |")
     assert lines[4].endswith("| 0:00:02 | NoC@95.0% = 1.50; >=100@95.0% = 0")
+
+
+def test_clicks_that_nobody_made_are_no_number_of_the_table():
+    """max_clicks=7 and limit 20: an object that 7 clicks did not find needs 8 or more, how many is not known."""
+    found = dict(id="a", clicks=[[0, 0, True]] * 2, ious=[0.5, 0.95], seconds=1.0)
+    lost = dict(id="b", clicks=[[0, 0, True]] * 7, ious=[0.5] * 6 + [0.86], seconds=1.0)
+    scores = noc_scores([found, lost], (0.8, 0.85, 0.9), (20, 7))
+    head = noc_table.header(20)
+    table = noc_table.published_table({"Set": scores}, "NoBRS", limit=20).removeprefix(head)
+    cells = [cell.strip() for cell in table.splitlines()[1].split("|")]
+    assert cells[3:8] == ["4.50", "4.50", "?", "0", "?"]
+    assert "no object got more than 7 clicks, so that NoC20 is not known" in table
+    assert "inference.clicks.max_clicks = 20" in table and "20.00" not in table
+    known = noc_table.published_table({"Set": scores}, "NoBRS", limit=7)
+    assert "?" not in known and "4.50" in known
