@@ -19,7 +19,7 @@ from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
 from segkit.engine.open_classes import load_for_weights
 from segkit.engine.preflight import preflight, print_reports
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, need_writable, write_whole
 from segkit.models.bases import Network
 from segkit.registry import (
     ConfigError,
@@ -31,7 +31,7 @@ from segkit.runners.base import Runner, build_runner
 from segkit.runners.inputs import ImageInput, inputs_of, sections_to_predict
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_sections, type_of_set, with_switches
-from segkit.runners.training import Start, TrainResult, check_sections, run_folder, run_training
+from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, check_foreign, need_sections
 from segkit.settings import ClickInference
 from segkit.types import Meta, Prediction, Sample
@@ -121,6 +121,7 @@ def check_data(
     """
     sections = checked(cfg)
     check_sections(sections)
+    check_init(sections, resumes=resume)
     runner, datasets = build_runner(sections), setup.DataSets()
     print_reports(preflight(sections, runner, datasets, stage=from_step, resumes=resume))
     if not from_step:
@@ -181,6 +182,7 @@ def evaluate(
         ConfigError, CheckpointError, DataError: as the message says.
     """
     _check_request(model, split)
+    _check_outputs(out, show)
     sets = (sets,) if isinstance(sets, str) else sets
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     dist.start(target)
@@ -212,6 +214,15 @@ def evaluate(
         return scores
     finally:
         dist.stop()
+
+
+def _check_outputs(out: str | Path | None, show: str | Path | None) -> None:
+    """Raises a DataError where results could not be written, before anything is scored."""
+    if dist.is_main():
+        if out is not None:
+            need_writable(out, "choose another --out")
+        if show is not None:
+            need_writable(Path(show) / "picture.png", "choose another folder for --show")
 
 
 def _check_request(model: object, split: str) -> None:

@@ -7,6 +7,7 @@ formats are built on it: segkit/readers (torch, safetensors, pickle, .npy, .mat)
 """
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -311,6 +312,30 @@ def whole_file(
         os.replace(draft, path)
     except OSError as error:
         raise error_type(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def need_writable(path: str | Path, remedy: str = "choose another file") -> None:
+    """Checks that a file can be written, before the work whose result it takes. Missing folders are created.
+
+    Args:
+        path: the file.
+        remedy: end of the error's sentence.
+
+    Raises:
+        DataError: it is a folder, or no file can be created beside it.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)

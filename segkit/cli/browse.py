@@ -8,6 +8,7 @@ import numpy as np
 
 from segkit.cli import common
 from segkit.config import Config
+from segkit.files import need_writable
 from segkit.registry import ConfigError
 from segkit.types import Color, Sample
 
@@ -38,6 +39,7 @@ def _browse(args: argparse.Namespace) -> int:
 
     if args.count < 1 or args.cell < 32:
         raise ConfigError(f"--count {args.count} --cell {args.cell}: the count must be 1 or more, the cell 32 or more")
+    need_writable(args.out, "choose another --out")
     dataset, items = _items(cfg, args.split)
     palette = tuple(dataset.palette) or draw.default_palette(len(dataset.classes))
     indices = np.linspace(0, len(dataset) - 1, min(args.count, len(dataset))).round().astype(int)
@@ -56,10 +58,7 @@ def _browse(args: argparse.Namespace) -> int:
         )
         captions.append(f"{before['meta']['path']}   {_size(before)} -> {_size(after)}")
     sheet = draw.grid(rows, TITLES, captions, dataset.classes, palette, args.cell)
-    try:
-        print(draw.save_png(args.out, sheet))
-    except OSError as error:
-        raise ConfigError(f"--out: {error}") from error
+    print(draw.save_png(args.out, sheet))
     return 0
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segkit.files import DataError, parse_json, read_text
+from segkit.files import DataError, need_writable, parse_json, read_text
 from segkit.registry import ConfigError
 from segkit.runners.interactive.tables import curve_table, is_scored, item_table, needed_by_item, needed_title
 
@@ -32,6 +32,7 @@ def compare(args: argparse.Namespace) -> int:
     """
     from segkit.viz.plots import click_curves
 
+    need_writable(args.out, "choose another --out")
     runs = _read(args.files)
     first = next(iter(runs.values()))
     limit = args.limit or int(next(iter(first["limits"])))

@@ -1,6 +1,7 @@
 """Functions of all commands: options, errors as one sentence, the checkpoint and its config."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,12 +62,41 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
 
     try:
         return main(args)
+    except BrokenPipeError:
+        raise  # for segkit.cli.main: the reader has what it wants
+    except OSError as error:
+        print(f"{type(error).__name__}: {sentence_of(error)}", file=sys.stderr)
+        return 2
     except (ConfigError, CheckpointError, DataError, NonFiniteLoss) as error:
         # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
         print(f"{name}: {text.strip()}", file=sys.stderr)
         return 2
+
+
+WAYS_OUT = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check its rights",
+    errno.EPERM: "check its rights",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "a part of this path is a file; name another folder",
+    errno.EROFS: "choose a folder that can be written",
+    errno.ENOSPC: "free space or choose another folder",
+    errno.EDQUOT: "free space or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower train.workers",
+}
+"""What the user can do about an error of the system."""
+
+
+def sentence_of(error: OSError) -> str:
+    """Returns file, reason and way out of an error of the system as one sentence."""
+    if error.errno is None or error.filename is None:
+        way_out = WAYS_OUT.get(error.errno or 0, "")
+        return f"{error}; {way_out}" if way_out and way_out not in str(error) else str(error)
+    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{names}: {error.strerror}; {WAYS_OUT.get(error.errno, 'check the path, its rights and the disk')}"
 
 
 def print_failures(failures: Mapping[Path, str], total: int, noun: str) -> None:

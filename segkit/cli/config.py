@@ -1,7 +1,6 @@
 """Prints a config with the origin of each value, or a registry: segkit config CONFIG | --list heads [--show NAME]."""
 
 import argparse
-import dataclasses
 import inspect
 from typing import Any
 
@@ -9,7 +8,8 @@ from segkit import registry as reg
 from segkit.cli import common
 from segkit.config import Config
 from segkit.constraints.check import words
-from segkit.schema import DEFAULT_TYPES, PLAIN, TREE, check, needs_of
+from segkit.engine.config_changes import defaults_at
+from segkit.schema import check, needs_of
 
 LISTS = {
     "models": reg.MODELS,
@@ -105,20 +105,6 @@ def _walk(value: Any, at: str, pattern: str, cfg: Config, with_defaults: bool, r
         for key, inner in value.items():
             _walk(inner, f"{at}.{key}", f"{pattern}.{key}", cfg, with_defaults, rows)
         if with_defaults:
-            rows.extend((f"{at}.{k}", v, "default") for k, v in _defaults(value, pattern).items() if k not in value)
+            rows.extend((f"{at}.{k}", v, "default") for k, v in defaults_at(value, pattern).items() if k not in value)
     else:
         rows.append((at, value, cfg.origin(at)))
-
-
-def _defaults(value: dict, pattern: str) -> dict[str, Any]:
-    """Default values of the arguments at a position of the config."""
-    if pattern in PLAIN:
-        fields = dataclasses.fields(PLAIN[pattern])
-        built = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
-        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING} | built
-    if pattern not in TREE:
-        return {}
-    node = TREE[pattern]
-    cls = node.registry.get(value.get("type", DEFAULT_TYPES.get(pattern)))
-    parameters = inspect.signature(cls).parameters
-    return {n: p.default for n, p in parameters.items() if p.default is not p.empty and n not in node.supplied}

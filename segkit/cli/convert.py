@@ -11,6 +11,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from segkit.cli import common
+from segkit.files import need_writable
 from segkit.registry import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _convert(args: argparse.Namespace) -> int:
         for name, keymap in all_maps().items():
             print(f"{name:24}{keymap.source}  {keymap.url}")
         return 0
+    if args.out:
+        need_writable(args.out, "choose another OUT")
     if args.file and args.out and args.target and not args.source:
         return _export(args)
     if args.file and args.out and args.source and not args.config:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.cli import common
-from segkit.files import DataError
+from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
 
 
@@ -118,6 +118,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
     names = _names(images)
+    need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
     model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
     inputs = inputs_of(model, exif=args.exif, nodata=_nodata(args.nodata))

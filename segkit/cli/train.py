@@ -56,7 +56,7 @@ def _train(args: argparse.Namespace) -> int:
         if dist.is_main_process():
             print(f"\nstopped after step {result.step}; go on with:\n  {resume_command(sys.argv)}", flush=True)
         return 130
-    if dist.is_main_process():
+    if dist.is_main_process() and result.has_trained:
         best = "" if result.best is None else f", best {result.monitor} {result.best:.2f} in {result.best_checkpoint}"
         print(f"done: {result.last_checkpoint}{best}")
     return 0

@@ -49,10 +49,11 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
     try:
         with whole_file(path, REMEDY, CheckpointError) as draft:
             if path.suffix == ".safetensors":
-                from safetensors.torch import save_file
+                from safetensors.torch import save as serialized
 
                 tensors = {k: v.contiguous() for k, v in content["model"].items()}
-                save_file(tensors, draft, metadata={**_text_only(content), CRC: str(crc_of(tensors))})
+                # written here, since the library's own writer has errors of its own for a full disk
+                draft.write_bytes(serialized(tensors, {**_text_only(content), CRC: str(crc_of(tensors))}))
             else:
                 with_checksums()
                 with open(draft, "wb") as file:

@@ -19,19 +19,19 @@ from segkit.data.dataset import Dataset
 from segkit.data.loader import TrainItems, to_device, train_loader
 from segkit.data.samplers import Sampler
 from segkit.data.statistics import resolve_class_weights
-from segkit.engine import checkpoint, setup
+from segkit.engine import resume, setup
 from segkit.engine.check_rows import check_gradients
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.monitor import Monitor, choose
 from segkit.engine.notify import notify
 from segkit.engine.optim import Ema, all_finite, build_optimizer
-from segkit.engine.process import StopRequest, rng_state, set_rng_state, stopping_softly
+from segkit.engine.process import StopRequest, rng_state, stopping_softly
 from segkit.engine.rescue import save_what_is_done
 from segkit.engine.schedules import LearningRate
 from segkit.engine.terms import NonFiniteLoss, StepTerms
 from segkit.models.bases import Network
-from segkit.registry import SCHEDULES, ConfigError, build, build_model
+from segkit.registry import SCHEDULES, ConfigError, build, build_model, without_start_weights
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
 
@@ -51,6 +51,7 @@ class Loop:
         hooks: observers in their order.
         stage: number of the stage to begin with.
         datasets: data sets that are built already, by the check before training.
+        resumes: whether load_state_dict will give the first stage its weights.
 
     Attributes:
         stage, stage_cfg, stage_number: the stage that runs, its sections and its number.
@@ -83,6 +84,7 @@ class Loop:
     best: float | None
     scored_step: int
     saved_step: int
+    resumes: bool
     is_stopping: bool
     is_between_steps: bool
     is_whole: bool
@@ -121,11 +123,12 @@ class Loop:
         hooks: "Sequence[Hook]" = (),
         stage: int = 0,
         datasets: setup.DataSets | None = None,
+        resumes: bool = False,
     ):
         self.cfg, self.runner, self.hooks = cfg, runner, tuple(hooks)
         self.work_dir, self.device = work_dir, device
         self.datasets = datasets or setup.DataSets()
-        self.stage_number, self.step = stage, 0
+        self.stage_number, self.step, self.resumes = stage, 0, resumes
         self.best = None
         self.is_stopping = False
         self.stop_request = StopRequest()
@@ -158,8 +161,9 @@ class Loop:
         self._is_checked = False
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
-        built = build_model(cfg["model"])
-        self.init_report = setup.initialise(built, cfg.get("init"))
+        # what a resumed run starts from is not needed any more, and need not exist
+        built = build_model(without_start_weights(cfg["model"]) if self.resumes else cfg["model"])
+        self.init_report = "" if self.resumes else setup.initialise(built, cfg.get("init"))
         network = self.runner.prepare(built, stage, self)
         self._check_classes(network)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
@@ -193,7 +197,7 @@ class Loop:
             if number < self.stage_number:
                 continue
             if number > self.stage_number:
-                self.stage_number, self.step, self.best = number, 0, None
+                self.stage_number, self.step, self.best, self.resumes = number, 0, None, False
                 dist.barrier()  # a stage may begin with what the main process has just written
                 self.begin(stage)
             with stopping_softly(self, self.stop_request):
@@ -333,6 +337,8 @@ class Loop:
             stage=self.stage_number,
             best=self.best,
             scored=self.scored_step,
+            images=len(self.dataset),
+            processes=dist.world_size(),
             rng=[rng_state()] if alone else dist.gather_objects(rng_state()),
             config=plain_values(self.stage_cfg),
             classes=list(self.dataset.classes),
@@ -347,22 +353,17 @@ class Loop:
         Args:
             state: of state_dict.
             path: the checkpoint's file, for messages.
+
+        Raises:
+            CheckpointError: it lacks something, or does not fit this run.
         """
-        if "optimizer" not in state:
-            raise checkpoint.CheckpointError(f"{path}: holds weights only; start from it with init=dict(path=...)")
+        resume.check_state(state, path, len(self.stages))
         if state["stage"] != self.stage_number:
             self.stage_number = state["stage"]
             self.begin(self.stages[self.stage_number])
-        self.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
-        checkpoint.load_weights(self.raw_model, state["model"], path)
-        if self.ema and "ema" in state:
-            checkpoint.load_weights(self.ema.module, state["ema"], path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.criterion.load_state_dict(state["criterion"])
+        resume.restore(self, state, path)
         self.step, self.best = state["step"], state["best"]
         self.scored_step, self.saved_step = state.get("scored", self.step), self.step
-        set_rng_state(state["rng"][dist.rank() % len(state["rng"])])
 
     @property
     def images_per_step(self) -> int:

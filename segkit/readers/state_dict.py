@@ -47,7 +47,7 @@ def weights_in(content: dict, source: object, error_type: type[Exception] = Data
     for _ in range(MOST_NESTED):
         key = next((key for key in STATE_KEYS if _holds_tensors(inner.get(key))), None)
         if key is None and not _tensors_of(inner):
-            others = [other for other, value in inner.items() if isinstance(other, str) and _has_names(value)]
+            others = [other for other, value in inner.items() if isinstance(other, str) and _has_weights(value)]
             if len(others) > 1:
                 names = ", ".join(shortened(other, 60) for other in others[:8])
                 raise error_type(f"{source}: holds several sets of weights ({names}); save the network's alone")
@@ -69,8 +69,10 @@ def _tensors_of(value: Any) -> dict[Any, Tensor]:
     return {name: inner for name, inner in value.items() if isinstance(inner, Tensor)}
 
 
-def _has_names(value: object) -> bool:
-    return isinstance(value, dict) and any(isinstance(name, str) for name in _tensors_of(value))
+def _has_weights(value: object) -> bool:
+    """Whether a value is a dict with tensors by name, or leads to one as STATE_KEYS say."""
+    is_named = isinstance(value, dict) and any(isinstance(name, str) for name in _tensors_of(value))
+    return is_named or (_holds_tensors(value) and not _tensors_of(value))
 
 
 def _holds_tensors(value: object, levels: int = MOST_NESTED) -> bool:

@@ -3,23 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from segkit import dist
 from segkit.config import PACKAGED, Config, dump
 from segkit.data.statistics import asks_for_statistics
-from segkit.engine import checkpoint, setup
+from segkit.engine import checkpoint, resume, resume_rules, setup
+from segkit.engine.config_changes import Change, changes
 from segkit.engine.folder import clear, held, refuse_used
 from segkit.engine.hooks import Hook, in_order, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight, print_reports
 from segkit.files import write_whole
 from segkit.models.bases import Network
-from segkit.registry import HOOKS, ConfigError, build
+from segkit.registry import HOOKS, ConfigError, build, did_you_mean
 from segkit.runners.base import build_runner
 from segkit.schema import need_sections
+from segkit.settings import LoopSettings, TrainSettings
 
 MASKS_LOOKED_AT = 50
 """Masks of each section that are read before training; `segkit train --check` reads all."""
@@ -33,6 +35,7 @@ class TrainResult:
         folder: of the last stage: checkpoints, log and pictures.
         step: optimizer steps that the last stage has done.
         is_finished: False where the run was stopped; train(..., resume=True) goes on.
+        has_trained: False where a resumed run had no step left.
         best: best value of `monitor`, in percent; None where nothing was scored.
         monitor: name of the score that best.pt goes by; None without a validation.
         model: the trained model in evaluation mode, its moving average where there is one.
@@ -41,6 +44,7 @@ class TrainResult:
     folder: Path
     step: int
     is_finished: bool
+    has_trained: bool
     best: float | None
     monitor: str | None
     model: Network = field(repr=False)
@@ -82,6 +86,7 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
     replaces = start.overwrite or start.from_step is not None
     with held(folder, resumes=bool(start.resume), overwrites=replaces):
         loop = _build_loop(cfg, folder, device, hooks, start)
+        begun = loop.stage_number, loop.step
         try:
             loop.fit()
         except BaseException:
@@ -92,21 +97,36 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
     model = loop.eval_model.eval()
     model.config, model.classes = Config(loop.stage_cfg, cfg.file), list(loop.dataset.classes)
     model.palette = [list(color) for color in loop.dataset.palette]
-    monitor = None if loop.monitor is None else loop.monitor.name
-    return TrainResult(loop.folder, loop.step, not loop.is_stopping, loop.best, monitor, model)
+    return TrainResult(
+        loop.folder,
+        loop.step,
+        is_finished=not loop.is_stopping,
+        has_trained=(loop.stage_number, loop.step) != begun,
+        best=loop.best,
+        monitor=None if loop.monitor is None else loop.monitor.name,
+        model=model,
+    )
 
 
 def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence[Hook], start: Start) -> Loop:
     """The loop of a run, its data checked and its checkpoint loaded."""
     datasets, runner = setup.DataSets(), build_runner(cfg)
-    path = _resume_path(start.resume, folder)
-    resumes = path is not None
-    reports = preflight(cfg, runner, datasets, limit=MASKS_LOOKED_AT, stage=start.from_step, resumes=resumes)
+    given = None if start.resume in (None, False, True, "last") else Path(str(start.resume))
+    state = None if given is None else _state_of(given)  # before the data, which may take long
+    check_init(cfg, resumes=bool(start.resume))
+    stages = runner.stages(cfg, datasets) if start.resume else []
+    path = given
+    if start.resume and path is None:
+        path = _last_checkpoint(folder, [stage.name for stage in stages])
+        state = _state_of(path)
+    if state is not None and path is not None:
+        resume.check_state(state, path, len(stages))
+        _compare(state, cfg | stages[state["stage"]].overrides, path)
+    reports = preflight(cfg, runner, datasets, limit=MASKS_LOOKED_AT, stage=start.from_step, resumes=state is not None)
     print_reports(reports)
     extra = [*(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ()))), *hooks]
     replaced = {type(hook) for hook in extra}
     standard = [hook for hook in standard_hooks() if type(hook) not in replaced]
-    state = None if path is None else checkpoint.read(path)
     first = runner.first_stage if start.from_step is None else start.from_step
     loop = Loop(
         cfg,
@@ -114,21 +134,54 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
         work_dir=folder,
         device=device,
         hooks=in_order([*standard, *extra, *runner.hooks()]),
-        stage=first if state is None else state.get("stage", 0),
+        stage=first if state is None else state["stage"],
         datasets=datasets,
+        resumes=state is not None,
     )
+    notes: list[str] = []
     if state is not None and path is not None:
         loop.load_state_dict(state, path)
-        if path.resolve() != (loop.folder / "last.pt").resolve():
-            loop.saved_step = -1  # of this run nothing is saved yet
+        notes = _take_up(loop, state, path)
     else:
         _make_room(loop, start)
     if dist.is_main():
-        # class weights by name are numbers from here on, where all stages share the losses
-        losses = loop.stage_cfg["losses"] if len(loop.stages) == 1 else cfg["losses"]
-        write_whole(folder / "config.py", dump({**cfg, "losses": losses}))
-        _say_start(loop, path)
+        if loop.step < loop.total_steps or state is None:
+            # class weights by name are numbers from here on, where all stages share the losses
+            losses = loop.stage_cfg["losses"] if len(loop.stages) == 1 else cfg["losses"]
+            write_whole(folder / "config.py", dump({**cfg, "losses": losses}))
+        _say_start(loop, path, notes)
     return loop
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    state = checkpoint.read(path)
+    resume.check_state(state, path)
+    return state
+
+
+def _compare(state: dict[str, Any], cfg: dict, path: Path) -> list[Change]:
+    """What differs from the checkpoint's run; ConfigError where the run cannot go on with it."""
+    found = changes(state["config"], cfg) if state.get("config") else []
+    resume_rules.refuse(found, path)
+    return found
+
+
+def _take_up(loop: Loop, state: dict[str, Any], path: Path) -> list[str]:
+    """Applies to a loop what differs from its checkpoint's run. Returns the notes on it."""
+    found = _compare(state, loop.stage_cfg, path)  # again, since class weights by name are numbers now
+    notes = resume_rules.notes(found)
+    processes = resume.processes_of(state)
+    if processes is not None and state.get("config"):
+        train, settings = TrainSettings(**state["config"]["train"]), LoopSettings(**(state["config"].get("loop") or {}))
+        before = (train.batch_size, settings.accumulate, processes)
+        after = (loop.data_settings.batch_size, loop.settings.accumulate, dist.world_size())
+        if note := resume_rules.check_images(before, after, path):
+            notes.append(note)
+    if resume_rules.starts_scores_over(found):
+        loop.best, loop.scored_step = None, -1
+    if path.resolve() != (loop.folder / "last.pt").resolve():
+        loop.saved_step = -1  # of this run nothing is saved yet
+    return notes
 
 
 def _make_room(loop: Loop, start: Start) -> None:
@@ -149,8 +202,11 @@ def _make_room(loop: Loop, start: Start) -> None:
         raise ConfigError(refusal)
 
 
-def _say_start(loop: Loop, path: Path | None) -> None:
-    """Prints the head of the log: what trains, on what, where; at most twenty lines with the pre-flight's."""
+def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
+    """Prints the head of the log: what trains, on what, where; at most twenty lines with the pre-flight's.
+
+    notes: on what differs from the checkpoint's run.
+    """
     from segkit import __version__
 
     parameters = sum(p.numel() for p in loop.raw_model.parameters())
@@ -168,6 +224,13 @@ def _say_start(loop: Loop, path: Path | None) -> None:
         print(f"init: {loop.init_report}")
     if path is not None:
         print(f"resumed: {path} at step {loop.step:,}")
+        for note in notes:
+            print(note)
+        if loop.step >= loop.total_steps and loop.stage_number == len(loop.stages) - 1:
+            print(
+                f"nothing is left to train: the checkpoint is at step {loop.step:,}, the run ends with step "
+                f"{loop.total_steps:,}; raise loop.steps (or loop.epochs) to go on"
+            )
     print(f"folder: {loop.work_dir}", flush=True)
 
 
@@ -177,15 +240,39 @@ def check_sections(cfg: Config) -> None:
     asks_for_statistics((cfg.get("runner") or {}).get("losses") or [], "runner.losses")
 
 
-def _resume_path(resume: bool | str | Path | None, folder: Path) -> Path | None:
-    if not resume:
-        return None
-    if resume is not True and resume != "last":
-        return Path(resume)
-    files = [*folder.glob("last.pt"), *folder.glob("*/last.pt")]
-    if not files:
-        raise ConfigError(f"--resume: {folder} holds no last.pt; start without --resume, or name a checkpoint")
-    return max(files, key=lambda file: file.stat().st_mtime)
+def check_init(cfg: dict, *, resumes: bool = False) -> None:
+    """Checks that the file of section `init` is there, which a new run reads after its data.
+
+    Args:
+        cfg: the sections.
+        resumes: whether the run goes on from a checkpoint, and reads no such file.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = (cfg.get("init") or {}).get("path")
+    if path is not None and not resumes and not Path(path).is_file():
+        kind = "is a folder, not a checkpoint" if Path(path).is_dir() else "no such checkpoint"
+        near = did_you_mean(Path(path).name, [file.name for file in Path(path).parent.glob("*")])
+        raise ConfigError(f"init.path = '{path}': {kind}{near}")
+
+
+def _last_checkpoint(folder: Path, stages: Sequence[str]) -> Path:
+    """The newest last.pt of the run in a folder: its own, or that of one of its class steps.
+
+    A folder of several runs holds those of others, and none of them is taken.
+    """
+    own = [path for name in dict.fromkeys(["", *stages]) if (path := folder / name / "last.pt").is_file()]
+    if own:
+        return max(own, key=lambda file: file.stat().st_mtime)
+    others = sorted(folder.glob("*/last.pt"))
+    if others:
+        names = ", ".join(map(str, others[:5])) + (", ..." if len(others) > 5 else "")
+        raise ConfigError(
+            f"--resume: {folder} holds no last.pt of its own, and those in its folders are of other runs ({names}); "
+            "name the folder of the run as --work-dir"
+        )
+    raise ConfigError(f"--resume: {folder} holds no last.pt; start without --resume, or name a checkpoint")
 
 
 def run_folder(work_dir: str | Path | None, config: str) -> Path:

@@ -1,0 +1,231 @@
+"""Takes up a run from its checkpoint: looks at what the file holds, then fills the loop with it."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from segkit import dist
+from segkit.engine import checkpoint
+from segkit.engine.checkpoint import CheckpointError
+from segkit.engine.optim import all_finite
+from segkit.engine.process import set_rng_state
+from segkit.files import DataError, brief, shortened
+from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
+
+WAY_OUT = "take another checkpoint, or start from its weights with init=dict(path=...)"
+
+
+class Entry(NamedTuple):
+    """What an entry of a checkpoint must be.
+
+    Attributes:
+        types: of the value.
+        words: for the error.
+        is_needed: whether it must be there.
+    """
+
+    types: tuple[type, ...]
+    words: str
+    is_needed: bool = True
+
+
+ENTRIES = {
+    "model": Entry((dict,), "weights by name"),
+    "optimizer": Entry((dict,), "the state of an optimizer"),
+    "scaler": Entry((dict,), "a dict"),
+    "criterion": Entry((dict,), "a dict"),
+    "runner": Entry((dict,), "a dict"),
+    "step": Entry((int,), "a whole number from 0"),
+    "stage": Entry((int,), "a whole number from 0"),
+    "rng": Entry((list, tuple), "a list of the random states of each process"),
+    "best": Entry((int, float, type(None)), "a number or None"),
+    "scored": Entry((int,), "a whole number", is_needed=False),
+    "images": Entry((int,), "a whole number from 0", is_needed=False),
+    "processes": Entry((int,), "a whole number from 0", is_needed=False),
+}
+"""Entries that a resumed run reads; those that are not needed are missing in files of version 0.1.0."""
+
+OF_PARAMETERS = {
+    *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg"),
+    *("grad_avg", "acc_delta", "sum", "prev", "ax"),
+}
+"""Names in the state of torch's optimizers whose tensors have the parameter's shape."""
+
+
+def check_state(state: dict[str, Any], path: str | Path, stages: int | None = None) -> None:
+    """Checks the entries of a checkpoint that a resumed run reads.
+
+    Args:
+        state: the content of the file.
+        path: the file, for errors.
+        stages: of the run, None where they are not known yet.
+
+    Raises:
+        CheckpointError: an entry is missing or of another type.
+    """
+    if "optimizer" not in state:
+        raise CheckpointError(f"{path}: holds weights only; start from it with init=dict(path=...)")
+    for name, entry in ENTRIES.items():
+        if name not in state:
+            if entry.is_needed:
+                raise CheckpointError(f"{path}: holds no '{name}', which a resumed run needs; {WAY_OUT}")
+            continue
+        value = state[name]
+        is_right = isinstance(value, entry.types) and not isinstance(value, bool)
+        if is_right and isinstance(value, int) and name not in ("best", "scored"):
+            is_right = value >= 0
+        if not is_right or (isinstance(value, float) and value != value):
+            raise CheckpointError(f"{path}: '{name}' is {brief(value)}, must be {entry.words}; {WAY_OUT}")
+    if stages is not None and state["stage"] >= stages:
+        raise CheckpointError(
+            f"{path}: is of stage {state['stage']}, and this run has the stages 0 to {stages - 1}; is it of another "
+            f"config? {WAY_OUT.capitalize()}"
+        )
+
+
+def processes_of(state: dict[str, Any]) -> int | None:
+    """Returns how many processes a checkpoint's run had, None where the file does not tell."""
+    if "processes" in state:
+        return int(state["processes"])
+    return len(state["rng"]) if len(state["rng"]) > 1 else None
+
+
+def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> None:
+    """Fills a loop with the state of a checkpoint.
+
+    Args:
+        loop: at the start of the checkpoint's stage.
+        state: of Loop.state_dict.
+        path: the checkpoint's file, for errors.
+
+    Raises:
+        CheckpointError: a part of the file does not fit the run.
+        ConfigError: the runner's task is another one.
+    """
+    images = state.get("images")
+    if images is not None and images != len(loop.dataset):
+        raise CheckpointError(
+            f"{path}: its run trained on {images} images, train.dataset has {len(loop.dataset)} now, so the stream of "
+            "images is another one; bring the old files back, or start from its weights with init=dict(path=...)"
+        )
+    with _part("runner", path):
+        loop.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
+    checkpoint.load_weights(loop.raw_model, state["model"], path)
+    if loop.ema is not None:
+        # without an average in the file it starts from the weights, not from those that the loop has drawn
+        checkpoint.load_weights(loop.ema.module, state.get("ema", state["model"]), path)
+    restore_optimizer(loop.optimizer, state["optimizer"], path)
+    with _part("scaler", path):
+        if state["scaler"]:  # empty where the run was without fp16
+            loop.scaler.load_state_dict(state["scaler"])
+    with _part("criterion", path):
+        loop.criterion.load_state_dict(state["criterion"])
+    with _part("rng", path):
+        _set_rng(loop, state["rng"], state["step"])
+
+
+def _set_rng(loop: "Loop", states: Sequence[dict[str, Tensor]], step: int) -> None:
+    """Sets the generators to those of this process; one that the checkpoint does not know draws other numbers."""
+    if not states:
+        raise ValueError("it is empty")
+    if len(states) == dist.world_size() or dist.rank() == 0:
+        set_rng_state(states[dist.rank()])
+    else:
+        torch.manual_seed(loop.settings.seed + 1000003 * (1 + dist.rank()) + step)
+
+
+@contextlib.contextmanager
+def _part(name: str, path: str | Path) -> Iterator[None]:
+    """Turns the errors of whoever reads a part of a checkpoint into a sentence on that part."""
+    try:
+        yield
+    except (ConfigError, DataError, CheckpointError):
+        raise
+    except Exception as error:  # a part can hold anything, and each reader fails in its own way
+        reason = shortened(f"{type(error).__name__}: {error}".replace("\n", " "), 300)
+        raise CheckpointError(f"{path}: '{name}' does not fit this run ({reason}); {WAY_OUT}") from error
+
+
+def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], path: str | Path) -> None:
+    """Fills an optimizer with the state of a checkpoint; rates, decay and the like stay as they are.
+
+    Args:
+        optimizer: built from the config.
+        state: of its state_dict.
+        path: the checkpoint's file, for errors.
+
+    Raises:
+        CheckpointError: the state is of other groups or shapes, is not finite, or lacks what the options need.
+    """
+    with _part("optimizer", path):
+        groups, entries = state["param_groups"], state["state"]
+        counts = [len(group["params"]) for group in groups]
+        own_counts = [len(group["params"]) for group in optimizer.param_groups]
+        if counts != own_counts:
+            raise CheckpointError(
+                f"{path}: its optimizer has groups of {counts} parameters, this run's has {own_counts}: "
+                f"optimizer.groups or what is trained has changed; {WAY_OUT}"
+            )
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        numbers = [number for group in groups for number in group["params"]]
+        for number, parameter in zip(numbers, parameters):
+            _check_entry(entries.get(number, {}), parameter, number, path)
+        arguments = [name for name in inspect.signature(type(optimizer)).parameters if name != "params"]
+        names = (*arguments, "base_lr", "base_momentum")
+        options = [{key: group[key] for key in names if key in group} for group in optimizer.param_groups]
+        _check_options(optimizer, groups, options, path)
+        optimizer.load_state_dict(state)
+        for group, values in zip(optimizer.param_groups, options):
+            group.update(values)
+
+
+def _check_entry(entry: dict[str, Any], parameter: Tensor, number: int, path: str | Path) -> None:
+    """Checks the state of one parameter."""
+    for name, value in entry.items():
+        if not isinstance(value, Tensor):
+            continue
+        if name in OF_PARAMETERS and value.shape != parameter.shape:
+            raise CheckpointError(
+                f"{path}: the optimizer's {name} of parameter {number} has the shape {tuple(value.shape)}, the "
+                f"parameter {tuple(parameter.shape)}: the groups are in another order; {WAY_OUT}"
+            )
+        if not all_finite([value]):
+            raise CheckpointError(f"{path}: the optimizer's {name} of parameter {number} is not finite; {WAY_OUT}")
+
+
+def _check_options(optimizer: Optimizer, old: list[dict], new: list[dict], path: str | Path) -> None:
+    """Tries each switch of options on an optimizer of one small parameter: some ask for a state that is not there."""
+    for before, after in zip(old, new):
+        values = {key: before[key] for key in after if key in before}
+        changed = [key for key in values if key not in ("lr", "base_lr") and values[key] != after[key]]
+        if not changed:
+            continue
+        parameter = nn.Parameter(torch.zeros(2, 2))
+        parameter.grad = torch.ones(2, 2)
+        try:
+            small = type(optimizer)([{"params": [parameter], **_arguments(optimizer, values)}])
+            small.step()
+        except Exception:  # an optimizer from outside, or one that needs a GPU, is taken at its word
+            continue
+        small.param_groups[0].update(after)
+        try:
+            small.step()
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: its optimizer has no state for other values of {', '.join(changed)} ({error!r}); take the "
+                "old values back, or start from its weights with init=dict(path=...)"
+            ) from error
+
+
+def _arguments(optimizer: Optimizer, values: dict[str, Any]) -> dict[str, Any]:
+    names = inspect.signature(type(optimizer)).parameters
+    return {key: value for key, value in values.items() if key in names}
