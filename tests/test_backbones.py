@@ -41,6 +41,9 @@ FAMILIES = {
     "mobilevitv2_050": ({}, (2, 4, 8, 16, 32), (16, 2)),
 }
 
+ROUND_DOWN = {"convnext_atto", "vgg11_bn", "densenet121"}
+"""Encoders that round the sizes of some maps down, as published; the others round up."""
+
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_where_the_strides_say(name):
@@ -51,9 +54,13 @@ def test_features_are_where_the_strides_say(name):
     assert (encoder.stem_channels, encoder.stem_stride) == stem
     rows, columns = -(-65 // stem[1]), -(-97 // stem[1])
     clicks = torch.ones(2, stem[0], rows, columns, device="meta")
+    up = name not in ROUND_DOWN
     for given in (None, clicks):
         shapes = [tuple(f.shape) for f in features(encoder, (65, 97), stem_add=given)]
-        assert shapes == [(2, c, -(-65 // s), -(-97 // s)) for c, s in zip(encoder.channels, strides)]
+        assert [shape[1] for shape in shapes] == list(encoder.channels)
+        for shape, stride in zip(shapes, strides):
+            for found, side in zip(shape[2:], (65, 97)):
+                assert found == -(-side // stride) if up else found in (side // stride, -(-side // stride))
 
 
 @torch.no_grad()
@@ -71,13 +78,96 @@ def test_what_is_added_at_the_stem_enters_there():
 
 
 @torch.no_grad()
-def test_padding_is_with_the_mean_and_cropped():
-    encoder = Timm("convnext_atto").eval()
-    assert encoder.divisor == (32, 32)
+def test_padding_is_a_choice_with_the_mean_and_cropped():
     x = torch.randn(1, 3, 40, 50)
-    by_hand = encoder.encoder(nn.functional.pad(x, (0, 14, 0, 24)))
-    for ours, theirs, stride in zip(encoder(x), by_hand, encoder.strides):
+    plain = Timm("convnext_atto").eval()
+    for ours, theirs in zip(plain(x), plain.encoder(x)):
+        assert torch.equal(ours, theirs)
+    padded = Timm("convnext_atto", pad_divisor=32).eval()
+    by_hand = padded.encoder(nn.functional.pad(x, (0, 14, 0, 24)))
+    for ours, theirs, stride in zip(padded(x), by_hand, padded.strides):
         assert torch.equal(ours, theirs[..., : -(-40 // stride), : -(-50 // stride)])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "divisor"),
+    [
+        ("resnet10t", None, 1),
+        ("resnet10t", 32, 32),
+        ("convnext_atto", None, 1),
+        ("poolformer_s12", None, 1),
+        ("twins_pcpvt_small", None, 1),
+        ("swin_tiny_patch4_window7_224", None, 4),
+        ("swin_tiny_patch4_window7_224", 32, 32),
+        ("vit_tiny_patch16_224", None, 16),
+        ("vit_small_patch14_dinov2", None, 14),
+        ("hrnet_w18_small", None, 32),
+    ],
+)
+def test_images_are_padded_no_more_than_the_encoder_needs_or_as_asked(name, given, divisor):
+    with torch.device("meta"):
+        encoder = Timm(name, pad_divisor=given)
+    assert encoder.sizes.divisor == (divisor, divisor)
+    assert encoder.sizes.padding((97, 131)) == (-97 % divisor, -131 % divisor)
+
+
+def test_a_divisor_that_the_encoder_does_not_take_is_named():
+    with (
+        torch.device("meta"),
+        pytest.raises(ConfigError, match=r"backbone.pad_divisor = 3: swin_tiny.* multiple of 32"),
+    ):
+        Timm("swin_tiny_patch4_window7_224", pad_divisor=3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "arguments", "plain"),
+    [
+        ("vit_tiny_patch16_224", {}, dict(mode="bicubic")),
+        ("deit_tiny_distilled_patch16_224", {}, dict(mode="bicubic")),
+        ("vit_tiny_patch16_224", dict(pos_interpolation="bilinear"), dict(mode="bilinear")),
+        ("vit_tiny_patch16_224", dict(pos_antialias=True), dict(mode="bicubic", antialias=True)),
+        ("vit_medium_patch16_reg4_gap_256", {}, dict(mode="bicubic", antialias=True)),
+        ("vit_medium_patch16_reg4_gap_256", dict(pos_antialias=False), dict(mode="bicubic")),
+        ("eva02_tiny_patch14_224", {}, dict(mode="bicubic")),
+    ],
+)
+def test_position_embeddings_are_resized_as_published(name, arguments, plain):
+    """Against an encoder whose embedding is replaced by the resized one, so that timm has nothing to resize."""
+    encoder = Timm(name, **arguments).eval()
+    vit = encoder.encoder.model
+    patch = vit.patch_embed.patch_size[0]
+    nn.init.normal_(vit.pos_embed, std=0.5)
+    old, grid = vit.patch_embed.grid_size, (5, 9)
+    x = torch.randn(1, 3, grid[0] * patch, grid[1] * patch)
+    ours = encoder(x)
+    assert vit.patch_embed.grid_size == old
+    prefix = vit.pos_embed.shape[1] - old[0] * old[1]
+    table = vit.pos_embed[:, prefix:].reshape(1, *old, -1).permute(0, 3, 1, 2)
+    table = nn.functional.interpolate(table, grid, **plain).flatten(2).transpose(1, 2)
+    vit.pos_embed = nn.Parameter(torch.cat([vit.pos_embed[:, :prefix], table], 1))
+    vit.patch_embed.grid_size = grid
+    for a, b in zip(ours, encoder.encoder(x)):
+        assert torch.equal(a, b)
+
+
+def test_gradients_reach_a_resized_position_embedding():
+    encoder = Timm("vit_tiny_patch16_224")
+    encoder(torch.randn(1, 3, 48, 80))[-1].sum().backward()
+    assert encoder.encoder.model.pos_embed.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_norm_levels_normalize_over_the_channels():
+    encoder = Timm("convnext_atto", norm_levels=(-1, -3)).eval()
+    plain = Timm("convnext_atto").eval()
+    plain.encoder.load_state_dict(encoder.encoder.state_dict())
+    x = torch.randn(1, 3, 66, 97)
+    for i, (ours, raw) in enumerate(zip(encoder(x), plain(x))):
+        expected = (raw - raw.mean(1, keepdim=True)) / (raw.var(1, correction=0, keepdim=True) + 1e-6).sqrt()
+        assert torch.allclose(ours, expected if i in (1, 3) else raw, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"norm_levels = \(0,\): the encoder has 4 levels"):
+        Timm("convnext_atto", norm_levels=(0,))
 
 
 @torch.no_grad()
@@ -98,6 +188,42 @@ def test_dilation_of_the_first_block():
         for net in nets
     ]
     assert found == [[1, 2, 2, 4], [2, 2, 4, 4]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mobilenetv2_050", "mobilenetv3_small_050", "efficientnet_b0", "mixnet_s"])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_no_contracted_dilation_dilates_every_convolution_behind_a_lost_stride(name, output_stride):
+    """Against the encoder run block by block, in which each lost stride doubles the dilation from its own place on."""
+    import timm
+
+    ours = Timm(name, output_stride, contract_dilation=False).eval()
+    net = timm.create_model(name, features_only=True).eval()
+    net.load_state_dict(ours.encoder.state_dict())
+    x = torch.randn(1, 3, 128, 160)
+    expected = net.bn1(net.conv_stem(x))
+    expected = net.act1(expected) if hasattr(net, "act1") else expected
+    stride, dilation = 2, 1
+    for block in (block for stage in net.blocks for block in stage):
+        convs = [m for path, m in block.named_modules() if "conv_dw" in path and isinstance(m, nn.Conv2d)]
+        for conv in convs:
+            if conv.stride == (2, 2) and stride == output_stride:
+                conv.stride, dilation = (1, 1), 2 * dilation if conv is convs[0] else dilation
+            elif conv.stride == (2, 2) and conv is convs[-1]:
+                stride *= 2
+            conv.dilation, conv.padding = (dilation, dilation), tuple(k // 2 * dilation for k in conv.kernel_size)
+        expected = block(expected)
+    assert torch.allclose(ours(x)[-1], expected, atol=1e-4 * expected.std())
+    contracted = Timm(name, output_stride).eval()
+    contracted.load_state_dict(ours.state_dict())
+    assert (contracted(x)[-1] - expected).abs().max() > 0.01 * expected.std()
+
+
+def test_levels_that_are_left_out_count_as_lost_strides():
+    with torch.device("meta"):
+        encoder = Timm("resnet50c", 8, contract_dilation=False, out_indices=(1, 4)).encoder
+    found = [encoder.get_submodule(f"{layer}.{i}.conv2").dilation[0] for layer in ("layer3", "layer4") for i in (0, 1)]
+    assert found == [2, 2, 4, 4]
 
 
 def test_frozen_stages_and_norm_eval_survive_train():

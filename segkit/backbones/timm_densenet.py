@@ -62,4 +62,5 @@ class TimmDenseNet(Timm):
                     module.dilation = module.padding = (dilation, dilation)
         self.encoder.features_norm5 = nn.Identity()
         self.strides = (2, *(2 ** min(i + 1, first + 1) for i in range(1, 5)))
-        self.divisor = (1, 1)
+        self._find_sizes(name, in_channels, None)
+        del self._probe

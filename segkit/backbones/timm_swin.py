@@ -83,7 +83,9 @@ class TimmSwin(Timm):
 
     Args:
         name: of a Swin Transformer of the first version in timm.
-        in_channels, pretrained, frozen_stages, drop_path_rate, mean, std: as in Timm.
+        in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, mean, std: as in Timm. Images are padded to
+            multiples of 4 and every map to whole pairs of cells before it is halved, as in mmsegmentation; detectors
+            and Mask2Former pad the image to multiples of 32.
 
     Raises:
         ConfigError: the encoder is no such Swin Transformer.
@@ -97,6 +99,7 @@ class TimmSwin(Timm):
         *,
         frozen_stages: NonNegativeInt = 0,
         drop_path_rate: Decay = 0.0,
+        pad_divisor: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -107,6 +110,7 @@ class TimmSwin(Timm):
             pretrained,
             frozen_stages=frozen_stages,
             drop_path_rate=drop_path_rate,
+            pad_divisor=pad_divisor,
             mean=mean,
             std=std,
         )
@@ -120,10 +124,5 @@ class TimmSwin(Timm):
         for stage in stages:
             blocks = cast("Iterable[SwinTransformerBlock]", stage.blocks)
             stage.blocks = nn.Sequential(*(Block(block) for block in blocks))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.channels)
+        self.norms = nn.ModuleDict({str(i): nn.LayerNorm(width) for i, width in enumerate(self.channels)})
         self.train(self.training)
-
-    def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
-        """As Timm.forward."""
-        features = super().forward(image, stem_add)
-        return [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(self.norms, features)]

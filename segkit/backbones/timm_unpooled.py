@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from segkit.backbones.timm import Timm, dilate
+from segkit.backbones.timm_dilation import dilate
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.layers import bias_of
 from segkit.registry import BACKBONES, ConfigError
@@ -66,7 +67,7 @@ class TimmUnpooled(Timm):
             self.encoder.maxpool = nn.Identity()
             dilate(self.encoder.get_submodule("layer1"), 2)
         self.strides = (self.strides[0], *(stride // 2 for stride in self.strides[1:]))
-        self.divisor, _ = self._find_divisor(name, in_channels)
+        self._find_sizes(name, in_channels, None)
         del self._probe
 
 

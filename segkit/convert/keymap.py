@@ -37,6 +37,8 @@ class KeyMap:
         by_name: taken only where a user names it, because its files look like those of another map.
         unsaid: what files of this source do not say and the config must, as a sentence with {mean} and {std} for the
             model's own; "" for nothing.
+        zeros: biases that the source does not have, filled with zeros, by segkit's name; the value is the name of the
+            weight whose output channels they belong to.
     """
 
     source: str
@@ -47,6 +49,7 @@ class KeyMap:
     needs: dict[str, object] = field(default_factory=dict)
     by_name: bool = False
     unsaid: str = ""
+    zeros: dict[str, str] = field(default_factory=dict)
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """Applies the rules to a name.
@@ -84,7 +87,7 @@ class KeyMap:
 
         Returns:
             Weights by segkit's names. The batch counters of normalizations, which files of torch before 0.4.1 lack, are
-            added as 0.
+            added as 0, and so are the biases of `zeros`.
 
         Raises:
             ConfigError: two names become one.
@@ -102,6 +105,9 @@ class KeyMap:
             for edit in edits:
                 value = edit(value)
             renamed[target], origin[target] = value, name
+        for name, weight in self.zeros.items():
+            if weight in renamed:
+                renamed.setdefault(name, renamed[weight].new_zeros(renamed[weight].shape[0]))
         for name in [name for name in renamed if name.endswith(VARIANCE)]:
             counter = torch.zeros((), dtype=torch.int64, device=renamed[name].device)
             renamed.setdefault(name.removesuffix(VARIANCE) + COUNTER, counter)

@@ -2,5 +2,11 @@
 
 _base_ = ["box2mask_r50.py"]
 model = dict(
-    backbone=dict(type="TimmSwin", name="swin_tiny_patch4_window7_224.ms_in1k", pretrained=True, drop_path_rate=0.3)
+    backbone=dict(
+        type="TimmSwin",
+        name="swin_tiny_patch4_window7_224.ms_in1k",
+        pretrained=True,
+        drop_path_rate=0.3,
+        pad_divisor=32,  # as detectors
+    ),
 )

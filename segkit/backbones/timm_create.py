@@ -1,0 +1,123 @@
+"""Builds encoders of timm, with errors that name what they cannot be built with."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, nn
+
+from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES
+from segkit.models.layers import per_channel
+from segkit.registry import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo
+
+FREE_SIZE: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
+"""Arguments by which encoders built for one image size take others; the first that an encoder accepts counts."""
+
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
+    f"mit_b{i}": (f"pvt_v2_b{i}", {"mlp_ratios": (4, 4, 4, 4)}) for i in range(6)
+}
+"""Published encoders that timm has under another name, with the arguments that make the difference.
+
+The Mix Transformers of SegFormer (Xie et al., NeurIPS 2021, https://arxiv.org/abs/2105.15203) are the second version of
+the Pyramid Vision Transformer with hidden layers four times as wide in all stages.
+"""
+
+BUILD_ERRORS = (
+    TypeError,
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    NotImplementedError,
+    AttributeError,
+    LookupError,
+)
+"""What timm raises for arguments that an encoder does not have, and encoders for images that they do not take."""
+
+
+def feature_info(encoder: nn.Module) -> "FeatureInfo":
+    """Returns timm's description of an encoder's feature maps: channels, strides and names of the stages."""
+    return cast("FeatureInfo", encoder.feature_info)
+
+
+def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn.Module:
+    """Builds an encoder of timm that returns feature maps.
+
+    Args:
+        name: as in timm.list_models().
+        kwargs: of timm's constructor.
+        is_pretrained: fetches timm's weights.
+
+    Returns:
+        The encoder; its forward returns a list of maps.
+
+    Raises:
+        ConfigError: there is no such encoder, it gives no feature maps, it cannot be built with an argument, or the
+            weights cannot be fetched.
+    """
+    import timm
+    from timm.models import twins
+
+    known, name = name, ALIASES.get(name, (name, {}))[0]
+    kwargs = {**ALIASES.get(known, ("", {}))[1], **kwargs}
+    if not timm.is_model(name):
+        raise ConfigError(f"backbone.name = '{name}': timm has no such model{did_you_mean(name, timm.list_models())}")
+    config = timm.models.get_pretrained_cfg(name)
+    has_fixed_size = config is not None and config.fixed_input_size
+    problem: Exception | None = None
+    for extra in FREE_SIZE if has_fixed_size else ({},):
+        try:
+            encoder = timm.create_model(name, pretrained=is_pretrained, features_only=True, **kwargs, **extra)
+            for module in encoder.modules():
+                if isinstance(module, twins.PatchEmbed):
+                    module.register_forward_pre_hook(_whole_patches)
+            return encoder
+        except BUILD_ERRORS as error:
+            problem = error
+        except OSError as error:
+            raise ConfigError(
+                f"backbone.pretrained: the weights of {name} cannot be fetched ({type(error).__name__}); give a file, "
+                "or None for random weights"
+            ) from error
+    asked = {key: value for key, value in kwargs.items() if (key, value) != ("in_chans", 3)}
+    reason = f"timm: {str(problem) or type(problem).__name__}"
+    if not asked:
+        raise ConfigError(
+            f"backbone.name = '{name}': timm builds no feature maps of this encoder ({reason}); take another, such as "
+            "resnet50, convnext_tiny or pvt_v2_b2"
+        )
+    raise ConfigError(f"backbone: {name} cannot be built with {asked} ({reason})")
+
+
+def _whole_patches(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+    """Pads a map to whole patches at the right and bottom, as mmsegmentation's Twins; timm's cuts off the rest."""
+    rows, columns = cast(tuple[int, int], module.patch_size)
+    height, width = inputs[0].shape[-2:]
+    return (nn.functional.pad(inputs[0], (0, -width % columns, 0, -height % rows)),)
+
+
+def normalization(
+    name: str, in_channels: int, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation in 0..255 per channel.
+
+    They depend on the encoder's name and not on the source of its weights: a trained model is loaded without naming its
+    pretrained weights again.
+
+    Args:
+        name: as in timm.list_models().
+        in_channels: channels of the image.
+        mean, std: given values; None for those that timm states for the encoder.
+    """
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
+    name = ALIASES.get(name, (name, {}))[0]
+    known_mean: tuple[float, ...]
+    known_std: tuple[float, ...]
+    if name in LITE_PACKAGES.values():
+        known_mean, known_std = LITE_NORMALIZATION
+    else:
+        config = get_pretrained_cfg(name) or PretrainedCfg()
+        known_mean = tuple(255 * value for value in config.mean)
+        known_std = tuple(255 * value for value in config.std)
+    return per_channel(mean or known_mean, in_channels), per_channel(std or known_std, in_channels)

@@ -1,0 +1,87 @@
+"""Position embeddings of timm's Vision Transformers on images of any size.
+
+Dosovitskiy et al., ICLR 2021, https://arxiv.org/abs/2010.11929, section 3.2.
+"""
+
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+class _Patches(Protocol):
+    """timm's patch embedding, as far as it is used here."""
+
+    grid_size: tuple[int, int]
+    patch_size: tuple[int, int]
+
+
+class Positions:
+    """Resizes the position embedding of a Vision Transformer to the image, in the way its weights were published with.
+
+    timm resizes all of them with antialiasing, which DINOv2 with registers was trained with; mmsegmentation,
+    DeiT and DINOv2 without registers do not (and enlarge by another bicubic kernel, too).
+
+    Args:
+        encoder: of timm.
+        interpolation: "bicubic" or "bilinear".
+        antialias: None for that of timm where the encoder has register tokens, else without.
+    """
+
+    def __init__(self, encoder: nn.Module, interpolation: str, antialias: bool | None):
+        self.path, self.vit = "", None
+        for path, module in encoder.named_modules():
+            table, patches = getattr(module, "pos_embed", None), getattr(module, "patch_embed", None)
+            is_dynamic = bool(getattr(module, "dynamic_img_size", False))
+            if is_dynamic and isinstance(table, nn.Parameter) and table.dim() == 3 and hasattr(patches, "grid_size"):
+                self.path, self.vit, self.patches = f"{path}.pos_embed".lstrip("."), module, cast(_Patches, patches)
+                break
+        has_registers = isinstance(getattr(self.vit, "reg_token", None), nn.Parameter)
+        self.interpolation, self.antialias = interpolation, has_registers if antialias is None else antialias
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the encoder has a position embedding that is resized to the image."""
+        return self.vit is not None
+
+    def run(self, encoder: nn.Module, image: Tensor) -> list[Tensor]:
+        """Runs the encoder with the position embedding at the image's size.
+
+        Args:
+            encoder: the one given at the start.
+            image: float [B,C,H,W], sides multiples of the patch's.
+
+        Returns:
+            The encoder's output.
+        """
+        table = cast(Tensor, encoder.get_parameter(self.path))
+        old = self.patches.grid_size
+        new = tuple(side // patch for side, patch in zip(image.shape[-2:], self.patches.patch_size))
+        # timm resizes from `grid_size`: where that is the image's grid already, it takes the table as it is.
+        self.patches.grid_size = cast(tuple[int, int], new)
+        try:
+            resized = self.resize(table, old, cast(tuple[int, int], new))
+            return functional_call(encoder, {self.path: resized}, (image,))
+        finally:
+            self.patches.grid_size = old
+
+    def resize(self, table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        """Resizes an embedding from one grid of patches to another.
+
+        Args:
+            table: float [1,P + N,C], P rows for class and register tokens, which are kept, and N for the patches.
+            old, new: rows and columns of the grids.
+
+        Returns:
+            float [1,P + new rows * new columns,C].
+        """
+        if old == new:
+            return table
+        prefix = table.shape[1] - old[0] * old[1]
+        grid = table[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, new, mode=self.interpolation, align_corners=False, antialias=self.antialias)
+        return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2).to(table.dtype)], 1)
