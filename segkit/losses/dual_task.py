@@ -74,8 +74,9 @@ class DualTask(Loss):
 class SobelL1(Loss):
     """L1 distance between the Sobel gradients of the predicted mask and of the label.
 
-    Both, sigmoid(x) and the label, are first averaged over 3 x 3 pixels. Cheng et al., CascadePSP, CVPR 2020, section
-    3.1, https://arxiv.org/abs/2005.02551, where its weight is 5. Ignored pixels and those next to them are left out.
+    Both, sigmoid(x) and the label, are first averaged over 3 x 3 pixels; outside the image both are 0. Cheng et al.,
+    CascadePSP, CVPR 2020, section 3.1, https://arxiv.org/abs/2005.02551, where its weight is 5, in the form of the
+    published code: as in `segkit.ops.edges.sobel`. Ignored pixels and those next to them are left out.
 
     Args:
         average: what the sum is divided by: "valid" elements, "all", or the valid ones of all processes ("global").
@@ -107,5 +108,5 @@ class SobelL1(Loss):
 
 
 def mean_of_neighbors(maps: Tensor) -> Tensor:
-    """Returns the 3 x 3 mean of maps [B,K,H,W] with replicated borders."""
-    return F.avg_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    """Returns the 3 x 3 mean of maps [B,K,H,W], with zeros outside that are counted."""
+    return F.avg_pool2d(maps, 3, 1, 1)

@@ -66,21 +66,25 @@ def slope(maps: Tensor) -> Tensor:
     return _length(dy, dx)
 
 
-def sobel(maps: Tensor) -> Tensor:
-    """Computes the length of the Sobel gradient (weights 1, 2, 1), with replicated borders.
+def sobel(maps: Tensor, eps: float = 1e-4) -> Tensor:
+    """Computes sqrt(dx^2 + dy^2 + eps) of the Sobel derivatives, with weights 1, 2, 1 over 4 and zeros outside.
+
+    A step of height 1 has the derivative 1 on the two pixels beside it. Its form is that of CascadePSP's published
+    code, https://github.com/hkchengrex/CascadePSP.
 
     Args:
         maps: float [B,K,H,W].
+        eps: keeps the derivative of the root finite where a map is flat.
 
     Returns:
-        float [B,K,H,W]. Where a map is flat, the derivative of this length is 0.
+        float [B,K,H,W].
     """
-    padded = _padded(maps, 1)
+    padded = F.pad(maps, (1, 1, 1, 1))
     dy = padded[:, :, 2:] - padded[:, :, :-2]
     dx = padded[:, :, :, 2:] - padded[:, :, :, :-2]
-    dy = dy[..., :-2] + 2 * dy[..., 1:-1] + dy[..., 2:]
-    dx = dx[:, :, :-2] + 2 * dx[:, :, 1:-1] + dx[:, :, 2:]
-    return _length(dy, dx)
+    dy = (dy[..., :-2] + 2 * dy[..., 1:-1] + dy[..., 2:]) / 4
+    dx = (dx[:, :, :-2] + 2 * dx[:, :, 1:-1] + dx[:, :, 2:]) / 4
+    return (dx.square() + dy.square() + eps).sqrt()
 
 
 def _length(dy: Tensor, dx: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Edge losses, RMI, affinity, presence and correlation: numbers by hand or slow references."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,10 +12,12 @@ from segkit.losses.affinity import Affinity
 from segkit.losses.boundary import BoundaryBCE, EdgeAttention, ImageWeightedCrossEntropy
 from segkit.losses.class_presence import ClassPresence
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.losses.dual_task import DualTask, SobelL1
+from segkit.losses.dual_task import DualTask, SobelL1, mean_of_neighbors
 from segkit.losses.mcc import MCC
 from segkit.losses.rmi import RMI
 from segkit.ops.edges import label_edges, slope, sobel, triangle_smooth
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "losses"
 
 
 def test_label_edges_by_hand():
@@ -26,7 +30,7 @@ def test_label_edges_by_hand():
 def test_slopes_by_hand():
     ramp = 2.0 * torch.arange(5.0).expand(1, 1, 4, 5) + 1.0 * torch.arange(4.0).view(1, 1, 4, 1)
     assert slope(ramp)[0, 0, 1, 1:4].tolist() == pytest.approx([5**0.5] * 3)  # 2 along x and 1 along y
-    assert sobel(ramp)[0, 0, 1, 1:4].tolist() == pytest.approx([(16**2 + 8**2) ** 0.5] * 3)
+    assert sobel(ramp)[0, 0, 1, 1:4].tolist() == pytest.approx([(4**2 + 2**2 + 1e-4) ** 0.5] * 3)
     spike = torch.zeros(1, 1, 9, 9)
     spike[0, 0, 4, 4] = 9.0
     assert triangle_smooth(spike, 2)[0, 0, 4].tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0, 0])
@@ -69,12 +73,30 @@ def test_dual_task_is_0_on_the_label_and_counts_a_shifted_edge():
 
 
 def test_sobel_l1_by_hand():
-    """A step of 1 smoothed over 3 columns has the Sobel response 8/3 on its two columns and 4/3 on the next ones."""
-    target = torch.zeros(1, 1, 8, 10)
-    target[..., 5:] = 1
-    flat = torch.zeros(1, 1, 8, 10)
-    assert SobelL1()(flat, target).item() == pytest.approx((2 * 8 / 3 + 2 * 4 / 3) / 10)
+    """A step of 1 smoothed over 3 columns rises by 1/3 a column: its derivative is 2/3 on two columns, 1/3 beside."""
+    target = torch.zeros(1, 1, 9, 12)
+    target[..., 6:] = 1
+    logits = torch.zeros(1, 1, 9, 12)  # 1/2 everywhere: flat where no border is near
+    values = (sobel(mean_of_neighbors(logits.sigmoid())) - sobel(mean_of_neighbors(target))).abs()
+    inner = torch.tensor([0.0, 1 / 3, 2 / 3, 2 / 3, 1 / 3, 0.0])
+    eps = 1e-4
+    assert torch.allclose(values[0, 0, 4, 3:9], (inner.square() + eps).sqrt() - eps**0.5)
+    # In the corner the mean of 3 x 3 ones is 4/9, beside it 6/9, then 1; outside 0. Both derivatives are
+    # (2 * 6/9 + 9/9) / 4 of one axis: 7/12.
+    corner = sobel(mean_of_neighbors(torch.ones(1, 1, 6, 6)))[0, 0, 0, 0].item()
+    assert corner == pytest.approx((2 * (7 / 12) ** 2 + eps) ** 0.5)
     assert SobelL1()(100 * (2 * target - 1), target) < 1e-6
+
+
+def test_sobel_l1_is_the_published_edge_loss():
+    """CascadePSP's term on its final map, and the edge strengths that it compares."""
+    with np.load(FIXTURES / "cascadepsp_edges.npz") as file:
+        stored = {name: torch.from_numpy(file[name]) for name in file.files}
+    small = 3 * np.random.RandomState(30).standard_normal((2, 1, 12, 16)).astype(np.float32)
+    logits = F.interpolate(torch.from_numpy(small), (48, 64), mode="bilinear", align_corners=False)
+    for maps, name in ((logits.sigmoid(), "pred_sobel"), (stored["gt"], "gt_sobel")):
+        assert torch.allclose(sobel(mean_of_neighbors(maps)), stored[name], atol=2e-6)
+    assert SobelL1()(logits, stored["gt"]).item() == pytest.approx(stored["grad_loss"].item(), rel=1e-5)
 
 
 def rmi_reference(logits: torch.Tensor, target: torch.Tensor, radius: int, stride: int) -> float:
