@@ -1,5 +1,6 @@
 """Every file of configs/ loads, checks and builds its model on the meta device; bases fit whatever completes them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_whole_configs(path):
     with torch.device("meta"):
         model = build_model(without_start_weights(cfg["model"]))
     assert sum(p.numel() for p in model.parameters()) > 0
+
+
+CLAIM = re.compile(r"as mmsegmentation's|mmsegmentation's setting|^mmsegmentation's", re.IGNORECASE)
+AS_MMSEG = [path for path in WHOLE if CLAIM.search(path.read_text().split('"""')[1])]
+
+
+@pytest.mark.parametrize("path", AS_MMSEG, ids=name)
+def test_configs_of_mmsegmentation_average_over_all_pixels(path):
+    """As mmsegmentation's CrossEntropyLoss does by default: ignored pixels and padding count in the divisor."""
+    rows = [dict(row.get("loss", row)) for row in load_config(path)["losses"]]
+    averages = [row.get("average") for row in rows if row["type"] == "CrossEntropy"]
+    assert averages and set(averages) == {"all"}
+
+
+def test_the_rule_reaches_what_it_is_about():
+    assert len(AS_MMSEG) > 80 and ROOT / "pspnet/pspnet_r50_40k_voc_512x512.py" in AS_MMSEG
 
 
 @pytest.mark.parametrize("path", BASES, ids=name)

@@ -208,10 +208,12 @@ class Timm(Backbone):
         handle = stem.register_forward_hook(lambda _m, _i, output: outputs.append(output)) if stem else None
         self._find_sizes(name, in_channels, pad_divisor)
         self.stem_channels = self.stem_stride = 0
-        if stem and handle:
+        if handle:
             handle.remove()
+        x = outputs[-1] if outputs else None
+        x = x[0] if isinstance(x, tuple) else x
+        if stem and isinstance(x, Tensor):
             strides = tuple(dict.fromkeys((*self.strides, 1, 2, 4, 8, 16, 32)))
-            x = outputs[-1][0] if isinstance(outputs[-1], tuple) else outputs[-1]
             self.stem_channels, self.stem_stride, self._is_stem_last = _read_stem(
                 tuple(x.shape), self.sizes.tried, strides
             )

@@ -9,8 +9,8 @@ model = dict(
     aux=[dict(type="FCNHead", level=-2)],
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="CrossEntropy", on="pam.logits", target="mask"),
-    dict(type="CrossEntropy", on="cam.logits", target="mask"),
-    dict(type="CrossEntropy", on="aux0.logits", target="mask", weight=0.4),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="pam.logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="cam.logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="aux0.logits", target="mask", average="all", weight=0.4),
 ]

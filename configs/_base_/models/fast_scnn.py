@@ -9,6 +9,6 @@ model = dict(
     aux=[dict(type="FCNHead", level=-2, channels=32), dict(type="FCNHead", level=-3, channels=32)],
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="CrossEntropy", on="aux*.logits", target="mask", weight=0.4),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="aux*.logits", target="mask", average="all", weight=0.4),
 ]

@@ -7,4 +7,4 @@ model = dict(
     backbone=dict(type="HRNet", width=18, pretrained=True),
     head=dict(type="FCNHead", level=(-4, -3, -2, -1), channels=270, kernel=1, dropout=0.0),
 )
-losses = [dict(type="CrossEntropy", on="logits", target="mask")]
+losses = [dict(type="CrossEntropy", on="logits", target="mask", average="all")]

@@ -10,6 +10,6 @@ model = dict(
     aux=[dict(type="FCNHead", level=-3, channels=128), dict(type="FCNHead", level=-2, channels=128)],
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="CrossEntropy", on="aux*.logits", target="mask", weight=0.4),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="aux*.logits", target="mask", average="all", weight=0.4),
 ]

@@ -15,6 +15,6 @@ model = dict(
     ),
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="CrossEntropy", on="coarse.logits", target="mask", weight=0.4),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="coarse.logits", target="mask", average="all", weight=0.4),
 ]

@@ -8,6 +8,6 @@ model = dict(
     head=dict(type="OCRHead"),
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="CrossEntropy", on="coarse.logits", target="mask", weight=0.4),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="CrossEntropy", on="coarse.logits", target="mask", average="all", weight=0.4),
 ]

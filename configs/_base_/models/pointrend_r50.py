@@ -9,6 +9,11 @@ model = dict(
     head=dict(type="PointRendHead"),
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask"),
-    dict(type="AtPoints", loss=dict(type="CrossEntropy"), on=["points.logits", "points.places"], target="mask"),
+    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
+    dict(
+        type="AtPoints",
+        loss=dict(type="CrossEntropy", average="all"),
+        on=["points.logits", "points.places"],
+        target="mask",
+    ),
 ]

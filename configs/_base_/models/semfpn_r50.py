@@ -8,4 +8,4 @@ model = dict(
     neck=dict(type="FPN"),
     head=dict(type="SemFPNHead"),
 )
-losses = [dict(type="CrossEntropy", on="logits", target="mask")]
+losses = [dict(type="CrossEntropy", on="logits", target="mask", average="all")]
