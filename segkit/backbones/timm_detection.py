@@ -10,7 +10,7 @@ from typing import cast
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.backbones.timm import Timm, feature_info
+from segkit.backbones.timm import Timm
 from segkit.backbones.timm_create import feature_info
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.layers import DeformableConv2d

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from segkit.backbones.timm import Timm, dilate, feature_info
+from segkit.backbones.timm import Timm
 from segkit.backbones.timm_create import feature_info
 from segkit.backbones.timm_dilation import dilate
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt

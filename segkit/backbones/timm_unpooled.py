@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from segkit.backbones.timm import Timm, dilate
+from segkit.backbones.timm import Timm
 from segkit.backbones.timm_dilation import dilate
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.layers import bias_of

@@ -56,7 +56,7 @@ def _check_one_channel(row: Mapping[str, Any], at: str) -> None:
         return
     for path, arguments in _losses_in(row, at):
         cls = LOSSES.get(arguments["type"], f"{path}.type")
-        instead = cls.instead_of_one_channel(arguments) if issubclass(cls, Loss) else ""
+        instead = cls.instead_of_one_channel(dict(arguments)) if issubclass(cls, Loss) else ""
         if instead:
             raise ConfigError(f"{path} = {refusal_of_one_channel(cls.__name__, instead)}")
 

@@ -212,7 +212,8 @@ def _check_options(optimizer: Optimizer, old: list[dict], new: list[dict], path:
         parameter = nn.Parameter(torch.zeros(2, 2))
         parameter.grad = torch.ones(2, 2)
         try:
-            small = type(optimizer)([{"params": [parameter], **_arguments(optimizer, values)}])
+            cls: Any = type(optimizer)
+            small = cls([{"params": [parameter], **_arguments(optimizer, values)}])
             small.step()
         except Exception:  # an optimizer from outside, or one that needs a GPU, is taken at its word
             continue

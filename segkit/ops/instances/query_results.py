@@ -76,7 +76,8 @@ def at_original(maps: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
     """
     height, width = meta.get("valid", size)
     seen = resize(maps, size=size)[:, :height, :width]
-    return to_original(seen, tuple(meta["size"]), meta.get("matrix"), seen=(height, width))
+    height0, width0 = meta["size"]
+    return to_original(seen, (height0, width0), meta.get("matrix"), seen=(height, width))
 
 
 def boxes_at_original(boxes: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
@@ -90,8 +91,8 @@ def boxes_at_original(boxes: Tensor, size: tuple[int, int], meta: Meta) -> Tenso
         float [n,4] in pixels of the stored image.
     """
     height, width = meta.get("valid", size)
-    height0, width0 = stored = tuple(meta["size"])
-    if "matrix" not in meta or is_resized(meta["matrix"], stored, (height, width)):
+    height0, width0 = meta["size"]
+    if "matrix" not in meta or is_resized(meta["matrix"], (height0, width0), (height, width)):
         return boxes * boxes.new_tensor([width0 / width, height0 / height] * 2)
     linear, shift = meta["matrix"][:, :2], meta["matrix"][:, 2]
     back = boxes.new_tensor(np.linalg.inv(linear))
