@@ -194,13 +194,16 @@ def evaluate(
         if any("type" not in (part.get("dataset") or {}) for part in parts.values()):
             raise ConfigError(f"{split}.dataset: not loaded; load the model without predict_only to evaluate it")
         metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
-        results = {}
+        # all sets are built before the first is scored, so that a fault of the last one costs no hours
+        runners = {name: build_runner(config_of_set(cfg, section)) for name, section in parts.items()}
+        data = {}
         for name, section in parts.items():
-            runner = build_runner(config_of_set(cfg, section))
-            pictures = None if show is None else Path(show) / name
             at = f"{split}.{name}" if name else split
-            data = setup.build_evaluation(section, at, target, needs_stored=runner.needs_stored)
-            results[name] = score_set(network, runner, data, metrics, pictures, show_count, name, say)
+            data[name] = setup.build_evaluation(section, at, target, needs_stored=runners[name].needs_stored)
+        results = {}
+        for name in parts:
+            pictures = None if show is None else Path(show) / name
+            results[name] = score_set(network, runners[name], data[name], metrics, pictures, show_count, name, say)
         scores = results[""] if list(results) == [""] else results
         if dist.is_main():
             if out is not None:

@@ -52,7 +52,7 @@ def dry_run(cfg: dict, runner: "Runner", datasets: setup.DataSets, *, device: to
             for i, row in enumerate(cfg.get("hooks") or ()):
                 build(row, HOOKS, f"hooks.{i}")
         with saying("test"):
-            _build_tests(cfg, datasets, device)
+            _build_tests(cfg, runner, datasets, device)
         with saying("the first training cannot be built"):
             plain = {**cfg, "loop": {**(cfg.get("loop") or {}), "compile": False}}  # a compiler takes minutes
             loop = Loop(plain, runner, work_dir=Path(folder), device=device, datasets=datasets)
@@ -86,11 +86,11 @@ def saying(subject: str) -> Iterator[None]:
         raise ConfigError(f"{subject}: {type(error).__name__}: {first}") from error
 
 
-def _build_tests(cfg: dict, datasets: setup.DataSets, device: torch.device) -> None:
+def _build_tests(cfg: dict, runner: "Runner", datasets: setup.DataSets, device: torch.device) -> None:
     section = cfg.get("test") or {}
     named = {"test": section} if "dataset" in section else {f"test.{name}": inner for name, inner in section.items()}
     for at, inner in named.items():
-        setup.build_evaluation(inner, at, device, datasets)
+        setup.build_evaluation(inner, at, device, datasets, needs_stored=runner.needs_stored)
 
 
 def _step(loop: Loop) -> None:
@@ -111,6 +111,8 @@ def _score(loop: Loop) -> None:
     if loop.val is None:
         return
     section = {**loop.stage_cfg["val"], "batch_size": 1, "workers": 0}
-    dataset, loader = setup.build_evaluation(section, "val", loop.device, loop.datasets)
+    dataset, loader = setup.build_evaluation(
+        section, "val", loop.device, loop.datasets, needs_stored=loop.runner.needs_stored
+    )
     first = setup.Evaluation(dataset, [next(iter(loader))])
     evaluate(loop.runner, loop.eval_model, first, loop.metrics, device=loop.device, dtype=loop.amp_dtype)
