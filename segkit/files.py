@@ -158,6 +158,8 @@ def read_text(path: str | Path, most: int = TEXT_BYTES, error_type: type[Excepti
     """
     with open_regular(path, error_type) as file:
         content = read_open(file, path, most, error_type) if os.fstat(file.fileno()).st_size else b""
+    if b"\0" in content:
+        raise error_type(f"{path}: no text in UTF-8 (it holds zero bytes, as UTF-16 does); save it as UTF-8")
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """A check of the data before training: pairing, sizes, labels against the classes; it reports all findings at once."""
 
 import contextlib
+import inspect
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from segkit.data.files.image_values import ImageValues
 from segkit.data.files.labels import LabelError
 from segkit.data.files.orientation import UPRIGHT, orientation_of_file
 from segkit.files import DataError
-from segkit.types import IGNORE
+from segkit.types import IGNORE, Sample
 
 WITH_ORIENTATION = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 """Suffixes of files that can state an orientation."""
@@ -26,6 +27,9 @@ MOST_CLASSES = 8
 
 MANY_IGNORED = 0.5
 """Share of ignored pixels above which the report warns."""
+
+MANY_EMPTY = 0.25
+"""Share of images without an object above which the report warns."""
 
 MOST_READ_ON = 1000
 """Items read beyond `limit` at most, in search of a second class."""
@@ -65,6 +69,8 @@ class Findings:
         in_images: number of masks that hold each label.
         num_masks: masks read.
         of_instances: whether labels are those of objects, not of pixels.
+        objects: number of objects of each image that has a list of them, to click on or as instances.
+        first_empty: label file of the first image without an object.
         first: the first mask that holds each label.
         label_errors: labels that no class covers.
         missing: messages of images with pixels that are NaN or infinite.
@@ -78,6 +84,8 @@ class Findings:
     in_images: Counter = field(default_factory=Counter)
     num_masks: int = 0
     of_instances: bool = False
+    objects: list[int] = field(default_factory=list)
+    first_empty: str = ""
     first: dict[int, str] = field(default_factory=dict)
     label_errors: list[LabelError] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -130,7 +138,22 @@ def check_dataset(
         _report_objects(dataset, num_classes, findings, report)
     elif findings.num_masks:
         _report_labels(dataset, num_classes, ignore, findings, report)
+    elif findings.objects:
+        report.lines.append(f"objects: {sum(findings.objects)} in {len(findings.objects)} images")
+    _report_empty(findings, report)
     return report
+
+
+def _report_empty(findings: Findings, report: Report) -> None:
+    """Reports images without an object, from which nothing is learnt but background."""
+    empty, total = findings.objects.count(0), len(findings.objects)
+    if not empty:
+        return
+    place = f"{empty} of {total} images read have no object ({findings.first_empty})"
+    if empty == total and not findings.of_instances:
+        report.errors.append(f"{place}: there is nothing to click on; check the values of the masks and the folders")
+    elif empty > MANY_EMPTY * total and empty < total:
+        report.warnings.append(f"{place}: check the annotations where this is unexpected")
 
 
 def _check_classes(dataset: Dataset, num_classes: int, report: Report) -> None:
@@ -189,6 +212,11 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
         return
     findings.sizes[sample["image"].shape[:2]] += 1
     findings.values.add(sample["image"])
+    num_objects = _count_objects(sample)
+    if num_objects is not None:
+        findings.objects.append(num_objects)
+        if not num_objects:
+            findings.first_empty = findings.first_empty or dataset.mask_path(index)
     labels = sample.get("mask", sample.get("labels"))
     if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
         return
@@ -199,6 +227,17 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
     for label in np.flatnonzero(counts).tolist():
         findings.in_images[label] += 1
         findings.first.setdefault(label, dataset.mask_path(index))
+
+
+def _count_objects(sample: Sample) -> int | None:
+    """Objects of a sample that have a pixel or a box; None where its labels are those of pixels."""
+    if "objects" in sample:
+        found: dict[int, np.ndarray] = {}
+        for item in sample["objects"].values():
+            if item.layer not in found:
+                found[item.layer] = np.bincount(sample["layers"][:, :, item.layer].ravel(), minlength=256)
+        return sum(bool(found[item.layer][item.value]) for item in sample["objects"].values())
+    return len(sample["labels"]) if "mask" not in sample and "labels" in sample else None
 
 
 def _sizes(sizes: Counter) -> str:
@@ -245,7 +284,7 @@ def _report_failures(findings: Findings, num_read: int, report: Report) -> None:
 def _report_objects(dataset: Dataset, num_classes: int, findings: Findings, report: Report) -> None:
     """Reports on labels of objects: none of them is ignored, and an image may hold none."""
     counts, total = findings.counts, int(findings.counts.sum())
-    _report_beyond(counts, num_classes, findings, report)
+    _report_beyond(dataset, counts, num_classes, findings, report)
     present = [label for label in range(num_classes) if counts[label]]
     report.lines.append(f"objects: {total} in {findings.num_masks} images, {len(present)} of {num_classes} classes")
     if present:
@@ -257,14 +296,21 @@ def _report_objects(dataset: Dataset, num_classes: int, findings: Findings, repo
         report.warnings.append(f"classes without an object in the {findings.num_masks} images read: {names}")
 
 
-def _report_beyond(counts: np.ndarray, num_classes: int, findings: Findings, report: Report) -> None:
+def _report_beyond(dataset: Dataset, counts: np.ndarray, num_classes: int, findings: Findings, report: Report) -> None:
     beyond = np.flatnonzero(counts[num_classes:]) + num_classes
     if len(beyond):
         label = int(beyond[0])
         report.errors.append(
             f"{findings.first[label]}: label {label} beyond the {num_classes} classes; {len(beyond)} such values: "
-            "name more classes, or map them with label_map"
+            f"name more classes, or {_advice(dataset, 'map them with label_map')}"
         )
+
+
+def _advice(dataset: Dataset, text: str) -> str:
+    """Advice on the argument label_map, in words that can be followed where the data set has no such argument."""
+    if "label_map" in inspect.signature(type(dataset)).parameters:
+        return text
+    return "check the files, or read the folder with type='Folder' and its label_map"
 
 
 def _names(dataset: Dataset, labels: list[int]) -> str:
@@ -277,7 +323,7 @@ def _report_labels(dataset: Dataset, num_classes: int, ignore: int, findings: Fi
     counts = findings.counts.copy()
     ignored = int(counts[ignore % 65536])  # counts are by the labels' 16 bits, -1 is the last
     counts[ignore % 65536] = 0
-    _report_beyond(counts, num_classes, findings, report)
+    _report_beyond(dataset, counts, num_classes, findings, report)
     present = [label for label in range(num_classes) if counts[label]]
     total = max(int(counts.sum()) + ignored, 1)
     report.lines.append(
@@ -311,23 +357,27 @@ def _report_absent(dataset: Dataset, present: list[int], ignored: float, finding
     absent = [label for label in expected if label not in present]
     example = next(iter(findings.first.values()), "")
     if not present:
-        report.errors.append(f"{masks} read: every pixel is ignored ({example}): check ignore and label_map")
+        report.errors.append(
+            f"{masks} read: every pixel is ignored ({example}): {_advice(dataset, 'check ignore and label_map')}"
+        )
     elif present == [0] and ignored > 0:
         report.errors.append(
-            f"{masks} read hold only class 0 and the ignored value ({example}): a mask saved as 0 and 255 needs "
-            f"label_map={{255: 1}}, else class 1 ({_name(dataset, 1)}) is never trained"
+            f"{masks} read hold only class 0 and the ignored value ({example}): "
+            f"{_advice(dataset, 'a mask saved as 0 and 255 needs label_map={255: 1}')}, else class 1 "
+            f"({_name(dataset, 1)}) is never trained"
         )
     elif len(present) == 1 and len(dataset.classes) > 1:
         report.errors.append(
             f"{masks} read hold only one class, {present[0]} ({_name(dataset, present[0])}; {example}): "
-            "check label_map, reduce_zero_label and the order of classes"
+            f"{_advice(dataset, 'check label_map, reduce_zero_label and the order of classes')}"
         )
     elif absent:
         report.warnings.append(
-            f"classes in none of the {findings.num_masks} masks read: {_names(dataset, absent)}; check label_map if "
-            "this is unexpected"
+            f"classes in none of the {findings.num_masks} masks read: {_names(dataset, absent)}; "
+            f"{_advice(dataset, 'check label_map')} if this is unexpected"
         )
     if present and ignored > MANY_IGNORED:
         report.warnings.append(
-            f"{100 * ignored:.0f} % of the pixels are ignored: check ignore, or map them by label_map"
+            f"{100 * ignored:.0f} % of the pixels are ignored: "
+            f"{_advice(dataset, 'check ignore, or map them by label_map')}"
         )

@@ -1,5 +1,6 @@
 """Looks at the data before the first step: pairing, sizes, labels, and whether the metrics can score them."""
 
+import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +51,8 @@ def preflight(
     """
     _check_transforms(cfg, runner)
     check_rows(cfg)
-    reports = []
+    reports: list[SectionReport] = []
+    seen: list[Dataset] = []
     overrides = _overrides(cfg, runner, datasets, stage, resumes)
     width = None if "model" in overrides else cfg["model"].get("num_classes")
     backbone = cfg["model"].get("backbone") or {}
@@ -63,10 +65,13 @@ def preflight(
             report = _report(dataset, limit, width, metrics, backbone)
         except DataError:
             # what the stage makes of the data stops at the first bad file; the data itself has a list of them
-            report = _report(datasets.get(cfg[section]["dataset"], f"{section}.dataset"), limit, None, (), backbone)
+            dataset = datasets.get(cfg[section]["dataset"], f"{section}.dataset")
+            report = _report(dataset, limit, None, (), backbone)
             if report.is_ok:
                 raise
         reports.append(SectionReport(section, report))
+        seen.append(dataset)
+    _note_shared(reports, seen)
     if cfg.get("val") and all(report.is_ok for _, report in reports):
         _check_monitor({**cfg, **overrides}, runner, datasets)
     return reports
@@ -85,6 +90,32 @@ def _scored_sections(cfg: dict) -> dict[str, dict]:
     tests = {"test": test} if "dataset" in test else {f"test.{name}": section for name, section in test.items()}
     sections = {"val": cfg.get("val") or {}, **tests}
     return {at: section for at, section in sections.items() if section}
+
+
+def _note_shared(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) -> None:
+    """Warns where images are both trained on and scored."""
+    if len(datasets) < 2:
+        return
+    train, val = (_files_of(dataset) for dataset in datasets)
+    shared = [path for file, path in val.items() if file in train]
+    if shared:
+        reports[1].report.warnings.append(
+            f"{len(shared)} of {len(val)} images are also in train ({shared[0]}): scores on them say little about "
+            "others; give val images of its own"
+        )
+
+
+MOST_RESOLVED = 20_000
+"""Images of a data set whose links are followed one by one; of larger sets only the links of their folders are."""
+
+
+def _files_of(dataset: Dataset) -> dict[str, str]:
+    """The image files of a data set, by the path at which they really lie."""
+    paths = {dataset.path(index): None for index in range(len(dataset))}
+    if len(paths) <= MOST_RESOLVED:
+        return {os.path.realpath(path): path for path in paths}
+    folders = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in paths}}
+    return {os.path.join(folders[os.path.dirname(path)], os.path.basename(path)): path for path in paths}
 
 
 def _check_monitor(cfg: dict, runner: "Runner", datasets: DataSets) -> None:

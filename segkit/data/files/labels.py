@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segkit.data.files.masks import COLOR_REMEDY
 from segkit.files import DataError
 from segkit.registry import did_you_mean
 from segkit.types import IGNORE, Color
@@ -182,6 +183,13 @@ class LabelTable:
         rule = f"ignored: {', '.join(map(str, self.ignored)) or 'none'}"
         message = f"{path}: {word} {named} (first at x={x}, y={y}) beyond the {self.num_classes} classes ({rule}); "
         return LabelError(message + self.remedy(values), path, values)
+
+    @property
+    def color_remedy(self) -> str:
+        """What to do about a color-coded mask."""
+        if self.source:
+            return f"{self.source} has one number per pixel: {COLOR_REMEDY}"
+        return "set color_masks=True and give each class its color in palette"
 
     def remedy(self, values: tuple) -> str:
         """Says what to change in the config for raw labels that no class covers."""

@@ -17,13 +17,20 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".jpg
 GREY_STEP = {1: 255, 2: 85, 4: 17}
 """By these factors decoders stretch grey PNGs of 1, 2 and 4 bits to 0..255; labels are wanted as stored."""
 
+COLOR_REMEDY = (
+    "export it with one number per pixel, or read the folder with type='Folder', color_masks=True and palette"
+)
+"""What to do about a color-coded mask where a reader takes no colors."""
 
-def read_mask(path: str | Path) -> np.ndarray:
+
+def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY) -> np.ndarray:
     """Reads the raw labels of a mask file: the numbers that are stored, in TIFF also where 0 is white.
 
     Args:
         path: a grey image of 1 to 16 bits, a palette image, whose indices count, or an integer .npy or TIFF. Color
-            images whose three channels are equal count as grey; `read_colors` reads others. Alpha is left out.
+            images whose three channels are equal count as grey; `read_colors` reads others. Alpha is left
+            out.
+        color_remedy: end of the error about a color-coded mask.
 
     Returns:
         Integer [H,W].
@@ -53,7 +60,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     else:
         mask = _indices(content, path)
     if mask.ndim == 3:
-        mask = _equal_channels(mask, path)
+        mask = _equal_channels(mask, path, color_remedy)
     if mask.dtype.kind not in "ui":
         raise DataError(f"{path}: {mask.dtype} values; a mask holds whole numbers: save it as 8- or 16-bit PNG")
     return mask
@@ -118,7 +125,7 @@ def _indices(content: bytes, path: str | Path) -> np.ndarray:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
-def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
+def _equal_channels(mask: np.ndarray, path: str | Path, color_remedy: str) -> np.ndarray:
     """The labels [H,W] of an image [H,W,c] whose channels are equal; colors are an error."""
     first = mask[:, :, 0]
     if mask.shape[2] > 4:
@@ -126,10 +133,7 @@ def _equal_channels(mask: np.ndarray, path: str | Path) -> np.ndarray:
     differs = (mask[:, :, 1] != first) | (mask[:, :, min(2, mask.shape[2] - 1)] != first)
     if differs.any():
         y, x = (int(positions[0]) for positions in np.nonzero(differs))
-        raise DataError(
-            f"{path}: a color-coded mask (three different channels first at x={x}, y={y}); "
-            "set color_masks=True and give each class its color in palette"
-        )
+        raise DataError(f"{path}: a color-coded mask (three different channels first at x={x}, y={y}); {color_remedy}")
     return np.ascontiguousarray(first)
 
 

@@ -1,24 +1,14 @@
 """Finding the files that an annotation file names: written on other systems, they may be spelled otherwise."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.data.files.pairs import some
+from segkit.data.files.pairs import same_text, some
 from segkit.files import DataError, inside
 
 OUTSIDE = "set outside=True where you made the file yourself"
 """End of the error about a name that leads out of the folder, of readers that have this argument."""
-
-
-def same_text(name: str) -> str:
-    """Returns a name in the one form in which names are compared.
-
-    Accented letters are one character in names from Windows and Linux, and a letter with a mark of its own in archives
-    from macOS.
-    """
-    return unicodedata.normalize("NFC", name)
 
 
 def find_named(

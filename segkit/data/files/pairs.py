@@ -1,6 +1,7 @@
 """Data sets of image and mask files, and what the readers of official layouts share."""
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from segkit.registry import did_you_mean
 
 
 def walk_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
-    """Finds the files of a folder and all its subfolders; hidden ones are passed over, and links that lead in a circle.
+    """Finds the files of a folder and all its subfolders, each once; hidden ones are passed over.
+
+    A link to a folder is followed unless that folder is listed anyway, so that links in a circle end.
 
     Args:
         folder: where to search.
@@ -24,21 +27,30 @@ def walk_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
     Yields:
         Paths, each folder's files in the order of their names.
     """
-    seen = set()
+    root = os.path.realpath(folder)
+    seen = {root}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        stat = os.stat(parent)
-        if (stat.st_dev, stat.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [
+            name for name in sorted(folders) if not name.startswith(".") and _is_new(parent, name, root, seen)
+        ]
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield os.path.join(parent, name)
 
 
+def same_text(name: str) -> str:
+    """Returns a name in the one form in which names are compared.
+
+    Accented letters are one character in names from Windows and Linux, and a letter with a mark of its own in archives
+    from macOS.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, str]:
-    """Lists the files of a folder and all its subfolders; hidden ones are passed over.
+    """Lists the files of a folder and all its subfolders, each once; hidden ones are passed over.
+
+    A link to a folder is followed unless that folder is listed anyway, so that links in a circle end.
 
     Args:
         folder: where to search.
@@ -46,7 +58,7 @@ def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, 
         layout: how the folder should look, for the error where it is missing.
 
     Returns:
-        {path below the folder without suffix: path}, sorted.
+        {path below the folder without suffix, as `same_text` writes it: path}, sorted.
 
     Raises:
         DataError: where the folder is missing, or two files differ only in their suffix, because either may be meant.
@@ -55,15 +67,25 @@ def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, 
         raise DataError(f"{folder}: no such folder; {layout}; set root=... or the variable SEGKIT_DATA")
     files: dict[str, str] = {}
     for path in walk_files(folder, suffixes):
-        key = os.path.splitext(Path(path).relative_to(folder).as_posix())[0]
+        key = same_text(os.path.splitext(Path(path).relative_to(folder).as_posix())[0])
         if key in files:
             raise DataError(f"{path} and {files[key]}: one name twice; remove one of the two files")
         files[key] = path
     return dict(sorted(files.items()))
 
 
+def _is_new(parent: str, name: str, root: str, seen: set[str]) -> bool:
+    """Whether a subfolder is to be listed here: not a link to what lies below the root, and not listed before."""
+    path = os.path.join(parent, name)
+    real = os.path.realpath(path)
+    if real in seen or (os.path.islink(path) and real.startswith(root + os.sep)):
+        return False
+    seen.add(real)
+    return True
+
+
 def read_list(path: Path, layout: str) -> list[str]:
-    """Returns the lines of a split file, without blank ones.
+    """Returns the lines of a split file, without blank ones, in UTF-8 with or without a byte order mark.
 
     Args:
         path: the file.
@@ -78,7 +100,7 @@ def read_list(path: Path, layout: str) -> list[str]:
         raise DataError(f"{error}; {layout}") from error
     if not any(lines):
         raise DataError(f"{path}: the list is empty; one image name per line is expected")
-    return [line for line in lines if line]
+    return [same_text(line) for line in lines if line]
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
@@ -161,7 +183,7 @@ class FilePairs(Dataset):
         path = self._masks[index]
         if path is None:
             raise DataError(f"{self.path(index)}: this image has no mask; choose a labelled split")
-        return self.label_table.apply(read_mask(path), path)
+        return self.label_table.apply(read_mask(path, self.label_table.color_remedy), path)
 
 
 def pair(images: dict[str, str], masks: dict[str, str], ends: Sequence[str] = ("",)) -> dict[str, str | None]:

@@ -18,6 +18,10 @@ from segkit.types import ClickObject
 LAYOUT = "expected images/NAME.jpg with masks/NAME.png, or masks/NAME_1.png, NAME_2.png ..."
 
 
+GREY = "set instances=True where each value is an object of its own, else save the mask as 0 and 255"
+"""What to do about a mask of other values than 0, 128 and 255."""
+
+
 class _FolderFiles:
     """Images and the masks of each: NAME.* and NAME_<n>.*, in the order of n."""
 
@@ -53,7 +57,8 @@ class FolderClicks(ClickTraining):
     """The user's own images and masks, for training with clicks.
 
     Files: root/images/NAME.* with root/masks/NAME.* or NAME_1.*, NAME_2.* ... Each mask is one object: values above 128
-    (first channel) are the object, 128 is ignored, below is background. Masks may overlap.
+    (first channel) are the object, 128 is ignored, below is background; in a mask of 0 and 1 alone 1 is the object.
+    Masks may overlap.
 
     Args:
         root: folder of the data set.
@@ -67,7 +72,7 @@ class FolderClicks(ClickTraining):
             the mean of the others.
 
     Raises:
-        DataError: there are no images, or an image has no mask.
+        DataError: there are no images, or an image has no mask; of a sample, that its mask has other values.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class FolderClicks(ClickTraining):
     def _read(self, path: str) -> Packed:
         if self._are_instances:
             return one_layer(read_mask(path), () if self._void is None else (self._void,), source=path)
-        target = by_grey(channels(path))
+        target = by_grey(channels(path), path, GREY)
         layer = np.where(target < 0, 2, target).astype(np.uint8)
         objects = {1: ClickObject(0, 1)} if (target == 1).any() else {}
         return Packed(layer[..., None], objects, [(0, 2)] if (target < 0).any() else [])
@@ -181,7 +186,7 @@ class FolderClicksEval(ClickEvaluation):
         path = self.mask_path(index)
         if self._are_instances:
             return as_target(read_mask(path), self._targets.value(index), self._void, source=path)
-        target = by_grey(channels(path))
+        target = by_grey(channels(path), path, GREY)
         if not (target == 1).any():
             raise no_object(path)
         return target

@@ -12,7 +12,7 @@ from segkit.data.dataset import resolve_root
 from segkit.data.files.headers import TIFF_STARTS
 from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array
 from segkit.data.files.masks import MASK_SUFFIXES, picture
-from segkit.data.files.pairs import list_files, some
+from segkit.data.files.pairs import list_files, same_text, some
 from segkit.data.interactive.base import ClickEvaluation, no_object
 from segkit.files import DataError, read_bytes
 from segkit.registry import DATASETS
@@ -43,20 +43,40 @@ def channels(path: str) -> np.ndarray:
     return mask[:, :, :3].astype(np.uint8)
 
 
-def by_grey(mask: np.ndarray) -> np.ndarray:
+def by_grey(mask: np.ndarray, path: str, remedy: str = "save the mask as 0 and 255") -> np.ndarray:
     """Reads the target from the first channel of uint8 [H,W,C].
 
+    Args:
+        mask: of `channels`.
+        path: its file, for the error.
+        remedy: end of the error's sentence.
+
     Returns:
-        int8 [H,W]: -1 (not scored) where the channel is 128, 1 (object) where it is brighter, 0 elsewhere.
+        int8 [H,W]: -1 (not scored) where the channel is 128, 1 (object) where it is brighter, 0 elsewhere. In a mask of
+        the values 0 and 1 alone 1 is the object.
+
+    Raises:
+        DataError: nothing is brighter than 128 although the mask holds other values than 0, 1 and 128, or colors.
     """
     grey = mask[:, :, 0]
     target = (grey > UNKNOWN).astype(np.int8)
     target[grey == UNKNOWN] = -1
+    if not (target == 1).any() and mask.any():
+        found = [value for value in np.unique(grey).tolist() if value not in (0, UNKNOWN)]
+        if found == [1] and not (target == -1).any():
+            return (grey == 1).astype(np.int8)
+        if found:
+            values = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+            raise DataError(
+                f"{path}: no pixel is brighter than {UNKNOWN}, as objects are; it holds {values} beside 0; {remedy}"
+            )
+        if (mask[:, :, 1:] != grey[:, :, None]).any():
+            raise DataError(f"{path}: a color-coded mask whose first channel shows no object; {remedy}")
     return target
 
 
-def by_any(mask: np.ndarray) -> np.ndarray:
-    """Reads the target from uint8 [H,W,C]: int8 [H,W], 1 where any channel is above 0."""
+def by_any(mask: np.ndarray, path: str) -> np.ndarray:
+    """Reads the target from uint8 [H,W,C]: int8 [H,W], 1 where any channel is above 0; path is not used."""
     return np.asarray((mask > 0).any(axis=2), np.int8)
 
 
@@ -73,7 +93,7 @@ class OneObject(ClickEvaluation):
     """
 
     subfolders: tuple[str, str] = ("images", "masks")
-    read: Callable[[np.ndarray], np.ndarray] = staticmethod(by_any)
+    read: Callable[[np.ndarray, str], np.ndarray] = staticmethod(by_any)
 
     def __init__(self, root: str | None = None):
         base = resolve_root(root, self.folder)
@@ -100,7 +120,7 @@ class OneObject(ClickEvaluation):
 
     def mask(self, index: int) -> np.ndarray:
         """Reads the target mask, int8 [H,W] of 0, 1 and -1."""
-        target = type(self).read(channels(self._masks[index]))
+        target = type(self).read(channels(self._masks[index]), self._masks[index])
         if not (target == 1).any():
             raise no_object(self._masks[index])
         return target
@@ -108,7 +128,7 @@ class OneObject(ClickEvaluation):
 
 def _stem(path: str) -> str:
     """The file's name up to the first dot."""
-    return Path(path).name.partition(".")[0]
+    return same_text(Path(path).name.partition(".")[0])
 
 
 @DATASETS.register

@@ -107,7 +107,7 @@ class OpenImagesClicks(ClickTraining):
         """
         name, masks = json.loads(self._index[index])
         path = str(self._root / "masks" / masks[int(rng.integers(len(masks)))])
-        image, mask = self.image(index), by_any(channels(path)).astype(np.uint8)
+        image, mask = self.image(index), by_any(channels(path), path).astype(np.uint8)
         height, width = np.minimum(image.shape[:2], mask.shape).tolist()
         if image.shape[:2] != (height, width):
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))

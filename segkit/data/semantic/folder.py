@@ -11,7 +11,7 @@ from segkit.data.dataset import NoData, check_nodata, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
 from segkit.data.files.masks import MASK_SUFFIXES, read_colors
-from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, read_list, some
+from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, read_list, same_text, some
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import IGNORE, Color, default_palette
@@ -28,7 +28,8 @@ class Folder(FilePairs):
     Args:
         root: the folder.
         classes: K names.
-        split: None for all files; "train" for root/train.txt (a name per line), else root/images/train and
+        split: None for all files; "train" for root/train.txt (a line is a path below the folder of images, with or
+            without suffix), else root/images/train and
             root/masks/train, else root/train/images and root/train/masks; or the path of a list ending in .txt.
         images: name of the folder of images.
         masks: name of the folder of masks; None for images alone, to predict.
@@ -83,7 +84,7 @@ class Folder(FilePairs):
             files = choose(files, names, image_folder, split)
         pairs: dict[str, str | None] = dict.fromkeys(files)
         if mask_folder is not None and files:
-            end = os.path.splitext(mask_suffix)[0]
+            end = same_text(os.path.splitext(mask_suffix)[0])
             pairs = self._pair(files, mask_folder, end, skip_unlabelled=skip_unlabelled, is_whole=names is None)
         self.keep(list(pairs), [files[key] for key in pairs], list(pairs.values()), image_folder)
 
@@ -188,7 +189,7 @@ def choose(files: dict[str, str], names: Sequence[str], folder: Path, split: str
 
     Args:
         files: {key: path} of all images.
-        names: lines of the list, with or without suffix.
+        names: lines of the list: paths below the folder, with or without suffix.
         folder: of the images, for the error.
         split: name of the list, for the error.
 
@@ -198,8 +199,20 @@ def choose(files: dict[str, str], names: Sequence[str], folder: Path, split: str
     Raises:
         DataError: names the lines without an image.
     """
-    stems = [name if name in files else os.path.splitext(name)[0] for name in names]
-    missing = [name for name, stem in zip(names, stems) if stem not in files]
+    keys = [_key(name, files) for name in names]
+    missing = [name for name, key in zip(names, keys) if key is None]
     if missing:
-        raise DataError(f"{folder}: {len(missing)} of {len(names)} names of '{split}' have no image: {some(missing)}")
-    return {stem: files[stem] for stem in stems}
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(names)} names of '{split}' have no image: {some(missing)}; a line is "
+            f"the path of an image below {folder}, with or without suffix, and nothing else"
+        )
+    return {key: files[key] for key in keys if key is not None}
+
+
+def _key(name: str, files: dict[str, str]) -> str | None:
+    r"""The key of the file that a line of a list means, None where there is none: with or without suffix, / or \."""
+    for written in (name, name.replace("\\", "/")):
+        for key in (written, os.path.splitext(written)[0]):
+            if key.removeprefix("./") in files:
+                return key.removeprefix("./")
+    return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.data.dataset import resolve_root
 from segkit.data.files.labels import LabelTable
-from segkit.data.files.pairs import FilePairs, choose_split, read_list, some
+from segkit.data.files.pairs import FilePairs, choose_split, read_list, same_text, some
 from segkit.files import DataError, shortened
 from segkit.readers.arrays import read_mat
 from segkit.registry import DATASETS
@@ -85,13 +85,12 @@ def stems(folder: Path, suffix: str) -> dict[str, str]:
         suffix: of the files to list.
 
     Returns:
-        {name without suffix: path}, sorted; {} where the folder is missing.
+        {name without suffix, as `same_text` writes it: path}, sorted; {} where the folder is missing.
     """
     if not folder.is_dir():
         return {}
-    return {
-        path.name.removesuffix(suffix): str(path) for path in sorted(folder.iterdir()) if path.name.endswith(suffix)
-    }
+    paths = [path for path in sorted(folder.iterdir()) if path.name.endswith(suffix)]
+    return {same_text(path.name.removesuffix(suffix)): str(path) for path in paths}
 
 
 def split_list(root: Path, split: str) -> list[str]:
@@ -106,7 +105,7 @@ def split_list(root: Path, split: str) -> list[str]:
         DataError: where the list is missing or empty.
     """
     lines = read_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", LAYOUT)
-    return [Path(line.split()[0]).stem for line in lines]
+    return [Path(line.split()[0].replace("\\", "/")).stem for line in lines]
 
 
 def augmented_names(root: Path, sbd: Path | None) -> list[str]:
