@@ -55,7 +55,9 @@ as one graph.
 
 `average` says what a sum over pixels is divided by: `"valid"` pixels, `"all"` pixels (mmseg's default), or the valid
 ones of all processes (`"global"`). Targets are class indices `[B,H,W]` with 255 ignored, unless said otherwise; click
-targets are floats with -1 ignored. B batch, K classes, H W image.
+targets are floats with -1 ignored. In a config `ignore` is left out: losses, and the padding of transforms, take the
+value of the training set (`Dataset.ignore`), and a loss with another one is refused before the first step. B batch, K
+classes, H W image.
 
 Weights of several terms: the row's `weight`, or `segkit.losses.weighting.DWA` and `Uncertainty`. Class weights from
 frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `median_frequency`, `enet_log`).

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, build, did_you_mean
+from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, build, did_you_mean, each_object
 from segkit.settings import RowSettings, WeightSettings
-from segkit.types import Batch, Outputs
+from segkit.types import IGNORE, Batch, Outputs
 
 ROW_KEYS = tuple(field.name for field in fields(RowSettings) if field.name != "type")
 """Keys of a row that are not arguments of its loss."""
@@ -254,6 +254,37 @@ def complete_row(row: dict[str, Any], at: str = "losses") -> dict[str, Any]:
         if key not in OWN_KEYS:
             raise ConfigError(f"{at}: {cls.__name__}.row has the key '{key}'; it may have {', '.join(OWN_KEYS)}")
     return {**stated, **row}
+
+
+def with_ignore(rows: list[dict], ignore: int, source: str, at: str = "losses") -> list[dict]:
+    """Returns rows whose losses leave out what the masks of the data mark as ignored.
+
+    Losses inside losses (OHEM's) too.
+
+    Args:
+        rows: section `losses`.
+        ignore: the data set's ignore value.
+        source: name of the data set, for errors.
+        at: config path of the rows, for errors.
+
+    Raises:
+        ConfigError: a row sets another value; the message names both.
+    """
+
+    def change(loss: dict, arguments: frozenset[str], place: str) -> dict:
+        if "ignore" not in arguments:
+            return loss
+        value = loss.get("ignore")
+        if value is not None and value != ignore:
+            raise ConfigError(
+                f"{place}.ignore = {value!r}: {source} marks ignored pixels with {ignore}, which would be trained as a "
+                "label; remove this argument, since losses take the value of the data set"
+            )
+        loss = {key: inner for key, inner in loss.items() if key != "ignore" or inner is not None}
+        # losses leave that value out by themselves, and those of clicks the -1 of float masks
+        return loss if ignore == IGNORE else {**loss, "ignore": ignore}
+
+    return [each_object(row, LOSSES, change, f"{at}.{i}") for i, row in enumerate(rows)]
 
 
 def build_criterion(

@@ -197,6 +197,32 @@ def _build_part(value: Any, kind: Registry, at: str) -> Any:
     return build(value, kind, at) if isinstance(value, dict) else value
 
 
+def each_object(cfg: dict, kind: Registry, change: Callable[[dict, frozenset[str], str], dict], at: str = "") -> dict:
+    """Returns a config in which a function has changed the object and all objects inside it.
+
+    Args:
+        cfg: dict(type=..., arguments); it stays as it is.
+        kind: registry of the type.
+        change: takes a config, the names of its constructor's arguments and its config path, and returns a config.
+        at: config path of `cfg`.
+
+    Raises:
+        ConfigError: there is no such type.
+    """
+    cls = kind.get(cfg.get("type"), f"{at}.type")
+
+    def inside(value: Any, registry: Registry, place: str) -> Any:
+        if isinstance(value, list | tuple):
+            return [inside(item, registry, f"{place}.{i}") for i, item in enumerate(value)]
+        is_object = isinstance(value, dict) and "type" in value
+        return each_object(value, registry, change, place) if is_object else value
+
+    inner = {
+        key: inside(cfg[key], kind, f"{at}.{key}") for key, kind in getattr(cls, "parts", {}).items() if key in cfg
+    }
+    return change({**cfg, **inner}, frozenset(inspect.signature(cls).parameters), at)
+
+
 def build_model(cfg: dict, at: str = "model") -> "Network":
     """Builds the model of a config, its neck and heads fitted to the channels and strides of the backbone.
 

@@ -6,6 +6,7 @@ MultiLevelNeck of https://github.com/open-mmlab/mmsegmentation.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.layers import ConvBNReLU, at_level
 from segkit.registry import NECKS, ConfigError
 
@@ -30,10 +31,10 @@ class MultiLevelNeck(nn.Module):
     def __init__(
         self,
         in_channels: tuple[int, ...],
-        strides: tuple[int, ...],
+        strides: tuple[PositiveInt, ...],
         *,
-        channels: int | None = None,
-        scales: tuple[float, ...] = (4, 2, 1, 0.5),
+        channels: PositiveInt | None = None,
+        scales: tuple[PositiveFloat, ...] = (4, 2, 1, 0.5),
     ):
         super().__init__()
         at_level(in_channels, -len(scales))  # raises where the backbone has fewer maps

@@ -72,7 +72,7 @@ def _items(cfg: Config, split: str) -> "tuple[Dataset, TrainItems]":
 
     section, at = common.data_section(cfg, split)
     dataset = build_dataset(section["dataset"], f"{at}.dataset")
-    transforms = build_transforms(section.get("transforms", []), f"{at}.transforms")
+    transforms = build_transforms(section.get("transforms", []), f"{at}.transforms", dataset.ignore)
     if split != "train":
         transforms = [_on_image(transform) for transform in transforms]
     return dataset, TrainItems(dataset, transforms, (cfg.get("loop") or {}).get("seed", 0))

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from segkit import __version__, dist
 from segkit.config import plain_values
-from segkit.criterion import Criterion, build_criterion
+from segkit.criterion import Criterion, build_criterion, with_ignore
 from segkit.data.dataset import Dataset
 from segkit.data.loader import TrainItems, to_device, train_loader
 from segkit.data.samplers import Sampler
@@ -171,7 +171,7 @@ class Loop:
             model = model.to(memory_format=torch.channels_last)
         self.raw_model = cast(Network, model.to(self.device))
         self.criterion = build_criterion(
-            cfg["losses"],
+            with_ignore(cfg["losses"], self.dataset.ignore, type(self.dataset).__name__),
             self.raw_model.align_corners,
             weighting=cfg.get("weighting"),
             epoch_steps=max(len(self.dataset) // self.images_per_step, 1),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segkit import dist
+from segkit.criterion import with_ignore
 from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
 from segkit.engine.check_rows import check_rows
@@ -62,6 +63,9 @@ def preflight(
         metrics = cfg.get("metrics") or [] if section == "val" else []
         try:
             dataset = datasets.get({**cfg, **overrides}[section]["dataset"], f"{section}.dataset")
+            if section == "train":
+                losses = {**cfg, **overrides}.get("losses") or []
+                with_ignore([row for row in losses if row], dataset.ignore, type(dataset).__name__)
             report = _report(dataset, limit, width, metrics, backbone)
         except DataError:
             # what the stage makes of the data stops at the first bad file; the data itself has a list of them

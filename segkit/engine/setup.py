@@ -16,9 +16,9 @@ from segkit.data.samplers import Sampler
 from segkit.data.transforms.way_back import check_way_back
 from segkit.engine import checkpoint
 from segkit.readers.state_dict import plain_names
-from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build
+from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build, each_object
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
-from segkit.types import Batch
+from segkit.types import IGNORE, Batch
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -108,9 +108,23 @@ def build_dataset(cfg: dict, at: str = "train.dataset") -> Dataset:
     return dataset
 
 
-def build_transforms(rows: list[dict], at: str) -> list:
-    """Builds the transforms of a section in their order."""
-    return [build(row, TRANSFORMS, f"{at}.{i}") for i, row in enumerate(rows)]
+def build_transforms(rows: list[dict], at: str, ignore: int = IGNORE) -> list:
+    """Builds the transforms of a section in their order.
+
+    Args:
+        rows: the section's transforms.
+        at: config path for errors.
+        ignore: the data set's ignore value, with which transforms mark what they add unless their config says
+            otherwise.
+    """
+
+    def change(row: dict, arguments: frozenset[str], place: str) -> dict:
+        is_open = "ignore" in arguments and row.get("ignore") is None
+        return {**row, "ignore": ignore} if is_open else row
+
+    return [
+        build(each_object(row, TRANSFORMS, change, f"{at}.{i}"), TRANSFORMS, f"{at}.{i}") for i, row in enumerate(rows)
+    ]
 
 
 def build_training(cfg: dict, seed: int, datasets: DataSets | None = None) -> tuple[TrainItems, Sampler, TrainSettings]:
@@ -127,7 +141,9 @@ def build_training(cfg: dict, seed: int, datasets: DataSets | None = None) -> tu
     settings = TrainSettings(**cfg)
     dataset = (datasets or DataSets()).get(settings.dataset, "train.dataset")
     sampler = build(settings.sampler, SAMPLERS, "train.sampler", dataset=dataset, seed=seed)
-    items = TrainItems(dataset, build_transforms(settings.transforms, "train.transforms"), seed, sampler)
+    items = TrainItems(
+        dataset, build_transforms(settings.transforms, "train.transforms", dataset.ignore), seed, sampler
+    )
     return items, sampler, settings
 
 

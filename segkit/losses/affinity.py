@@ -12,6 +12,7 @@ from segkit.constraints.named import PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 LEAST = 1e-12
 
@@ -33,7 +34,7 @@ class Affinity(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, size: tuple[PositiveInt, PositiveInt], ignore: int = 255):
+    def __init__(self, size: tuple[PositiveInt, PositiveInt], ignore: int = IGNORE):
         super().__init__()
         self.size, self.ignore = tuple(size), ignore
 

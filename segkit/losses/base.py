@@ -12,7 +12,7 @@ class Loss(nn.Module):
 
     `forward` takes the outputs that the row names in `on`, then the batch entries that it names in `target`, and
     returns a float32 scalar or a dictionary of them. Losses from outside segkit may be any `nn.Module` with such a
-    `forward`.
+    `forward`. An argument `ignore` that a config leaves open is given the data set's ignore value.
 
     Attributes:
         row: `on`, `target` and `at` of the loss's row in section `losses`; a config overrides single keys.
@@ -58,10 +58,10 @@ class PixelLoss(Loss):
     """A loss that can also be computed for single pixels, as OHEM does.
 
     Attributes:
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None leaves out 255 and -1.
     """
 
-    ignore: float
+    ignore: float | None
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the loss of each pixel.

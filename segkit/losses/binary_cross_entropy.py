@@ -12,8 +12,9 @@ from torch import Tensor
 from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
 from segkit.losses.base import PixelLoss
 from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
-from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target
+from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, valid_pixels
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -28,7 +29,8 @@ class BinaryCrossEntropy(PixelLoss):
         sum_classes: sums over the classes of a pixel instead of averaging, the form of incremental learning.
         average: "valid" divides by the elements that are not ignored, "all" by all (RITM, mmsegmentation's default),
             "global" by the valid elements of all processes.
-        ignore: value of the target that is left out (-1 for click targets).
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
@@ -40,7 +42,7 @@ class BinaryCrossEntropy(PixelLoss):
         label_smoothing: Fraction = 0.0,
         sum_classes: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: float = 255,
+        ignore: float | None = None,
     ):
         super().__init__()
         self.register_buffer("pos_weight", float_vector(pos_weight), persistent=False)
@@ -93,9 +95,9 @@ class BinaryCrossEntropy(PixelLoss):
         return torch.where(valid, values, 0.0), valid
 
 
-def _one_against_rest(logits: Tensor, target: Tensor, ignore: float) -> Tensor:
+def _one_against_rest(logits: Tensor, target: Tensor, ignore: float | None) -> Tensor:
     """One-hot labels [B,K,H,W] of a target int64 [B,H,W], with `ignore` in all channels of ignored pixels."""
-    valid = (target != ignore).unsqueeze(1)
+    valid = valid_pixels(target, ignore).unsqueeze(1)
     index = target.long().unsqueeze(1) * valid
     onehot = torch.zeros_like(logits).scatter_(1, index, 1.0)
-    return torch.where(valid, onehot, float(ignore))
+    return torch.where(valid, onehot, float(IGNORE if ignore is None else ignore))

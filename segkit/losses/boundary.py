@@ -16,6 +16,7 @@ from segkit.ops.edges import label_edges
 from segkit.ops.pixel_targets import dense_target
 from segkit.ops.region_sums import count_by_class
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -40,7 +41,7 @@ class BoundaryBCE(Loss):
         of_labels: NonNegativeInt | None = None,
         per_image: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.of_labels, self.per_image, self.ignore = of_labels, per_image, ignore
@@ -105,7 +106,7 @@ class ImageWeightedCrossEntropy(_ImageWeighted):
         ignore: label that is left out.
     """
 
-    def __init__(self, upper_bound: NonNegativeFloat = 1.0, ignore: int = 255):
+    def __init__(self, upper_bound: NonNegativeFloat = 1.0, ignore: int = IGNORE):
         super().__init__(upper_bound, ignore)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ class EdgeAttention(_ImageWeighted):
         ignore: label that is left out.
     """
 
-    def __init__(self, threshold: Fraction = 0.8, upper_bound: NonNegativeFloat = 1.0, ignore: int = 255):
+    def __init__(self, threshold: Fraction = 0.8, upper_bound: NonNegativeFloat = 1.0, ignore: int = IGNORE):
         super().__init__(upper_bound, ignore)
         self.threshold = threshold
 

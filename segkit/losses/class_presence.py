@@ -10,6 +10,7 @@ from torch import Tensor
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -25,7 +26,7 @@ class ClassPresence(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, ignore: int = 255):
+    def __init__(self, ignore: int = IGNORE):
         super().__init__()
         self.ignore = ignore
 

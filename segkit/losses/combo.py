@@ -26,7 +26,8 @@ class Combo(Loss):
         alpha: weight of the cross entropy in 0..1.
         beta: weight of positives in 0..1; above 0.5 missed pixels are punished more than false ones.
         smooth: added to numerator and denominator of Dice.
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
@@ -36,7 +37,7 @@ class Combo(Loss):
         alpha: NonNegativeFloat = 0.5,
         beta: NonNegativeFloat = 0.5,
         smooth: NonNegativeFloat = 1.0,
-        ignore: float = 255,
+        ignore: float | None = None,
     ):
         super().__init__()
         self.alpha, self.beta, self.smooth, self.ignore = alpha, beta, smooth, ignore

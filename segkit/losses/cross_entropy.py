@@ -13,6 +13,7 @@ from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
 from segkit.losses.base import PixelLoss
 from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -42,7 +43,7 @@ class CrossEntropy(PixelLoss):
         class_weight: list[NonNegativeFloat] | None = None,
         label_smoothing: Fraction = 0.0,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.register_buffer("class_weight", float_vector(class_weight), persistent=False)

@@ -3,12 +3,15 @@
 B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
-from segkit.constraints.named import PositiveFloat
+from segkit.constraints.named import OneOf, PositiveFloat
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision, mean_over
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -29,7 +32,9 @@ class KLDistillation(Loss):
     row = dict(on=["logits", "teacher.logits"])
     one_channel = "BinaryCrossEntropy"
 
-    def __init__(self, temperature: PositiveFloat = 1.0, average: str = "valid", ignore: int = 255):
+    def __init__(
+        self, temperature: PositiveFloat = 1.0, average: Annotated[str, OneOf(AVERAGES)] = "valid", ignore: int = IGNORE
+    ):
         super().__init__()
         self.temperature, self.average, self.ignore = temperature, checked_average(average), ignore
 

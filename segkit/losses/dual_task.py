@@ -3,16 +3,19 @@
 B batch, K classes, H W image.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, full_precision, mean_over
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision, mean_over
 from segkit.ops.edges import slope, sobel, triangle_smooth
 from segkit.ops.pixel_targets import dense_target
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -40,7 +43,7 @@ class DualTask(Loss):
         temperature: PositiveFloat = 0.5,
         radius: NonNegativeInt = 4,
         least: NonNegativeFloat = 1e-8,
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.temperature, self.radius, self.least, self.ignore = temperature, radius, least, ignore
@@ -85,7 +88,7 @@ class SobelL1(Loss):
 
     row = dict(target="mask")
 
-    def __init__(self, average: str = "valid", ignore: float = 255):
+    def __init__(self, average: Annotated[str, OneOf(AVERAGES)] = "valid", ignore: float = IGNORE):
         super().__init__()
         self.average, self.ignore = checked_average(average), ignore
 

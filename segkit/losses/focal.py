@@ -16,6 +16,7 @@ from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_p
 from segkit.ops.log_sigmoid import balance, focal_of_negatives, focal_parts
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, mean_of_pixels, mean_of_samples
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 # the power's slope at 0 is infinite for gamma < 1; below this the modulating factor is constant
 LEAST_ERROR = 1e-12
@@ -52,7 +53,7 @@ class Focal(PixelLoss):
         gamma: NonNegativeFloat = 2.0,
         alpha: NonNegativeFloat | list[NonNegativeFloat] | None = None,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.register_buffer("alpha", _alpha(alpha), persistent=False)
@@ -110,7 +111,8 @@ class SigmoidFocal(PixelLoss):
             more.
         average: mean over the classes and pixels that are not ignored ("valid"), over all ("all"), or over the valid
             ones of all processes ("global").
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
@@ -125,7 +127,7 @@ class SigmoidFocal(PixelLoss):
         reduced_threshold: NonNegativeFloat | None = None,
         normalized: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: float = 255,
+        ignore: float | None = None,
     ):
         super().__init__()
         self.register_buffer("alpha", _alpha(alpha), persistent=False)
@@ -208,7 +210,8 @@ class BinaryFocal(Loss):
             pixels adds 0 and is counted). False averages as `average` says.
         average: what the sum is divided by without per_sample: "valid" pixels, "all" pixels, or the valid ones of all
             processes ("global").
-        ignore: value of the target that is left out; -1 in click targets.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
@@ -219,7 +222,7 @@ class BinaryFocal(Loss):
         alpha: NonNegativeFloat | None = 0.5,
         per_sample: bool = True,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
-        ignore: float = -1,
+        ignore: float | None = None,
     ):
         super().__init__()
         self.gamma, self.alpha, self.per_sample = gamma, alpha, per_sample

@@ -14,6 +14,7 @@ from segkit.ops.lovasz import lovasz_weights
 from segkit.ops.pixel_targets import dense_target
 from segkit.ops.region_sums import count_by_class
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -42,7 +43,7 @@ class LovaszSoftmax(Loss):
         only_present: bool = True,
         classes: list[NonNegativeInt] | None = None,
         class_weight: list[NonNegativeFloat] | None = None,
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.per_image, self.only_present, self.ignore = per_image, only_present, ignore
@@ -114,12 +115,13 @@ class LovaszHinge(Loss):
         per_image: computes the loss of each image, then the mean over images (one without valid pixels adds 0 and is
             counted). False takes the batch as one image.
         elu: elu(1 - x s) + 1 replaces the hinge: correct pixels beyond the margin keep a small gradient.
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
 
-    def __init__(self, per_image: bool = False, elu: bool = False, ignore: float = 255):
+    def __init__(self, per_image: bool = False, elu: bool = False, ignore: float | None = None):
         super().__init__()
         self.per_image, self.elu, self.ignore = per_image, elu, ignore
 

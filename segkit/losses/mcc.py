@@ -21,12 +21,13 @@ class MCC(Loss):
     Args:
         activation: "sigmoid" (binary and multi-label), "softmax", or "none" where the inputs are probabilities.
         eps: added to each of the four counts.
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
 
-    def __init__(self, activation: str = "sigmoid", eps: NonNegativeFloat = 1e-5, ignore: float = 255):
+    def __init__(self, activation: str = "sigmoid", eps: NonNegativeFloat = 1e-5, ignore: float | None = None):
         super().__init__()
         self.activation, self.eps, self.ignore = activation, eps, ignore
 

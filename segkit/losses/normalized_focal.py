@@ -31,7 +31,8 @@ class NormalizedFocal(Loss):
         max_mult: upper bound of the normalized factor; None is no bound (RITM writes -1).
         detach: lets no gradient through m.
         sum_pixels: sums over the pixels of a sample instead of averaging.
-        ignore: value of the target that is left out; -1 in click targets.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
     """
 
     row = dict(target="mask")
@@ -43,7 +44,7 @@ class NormalizedFocal(Loss):
         max_mult: PositiveFloat | None = None,
         detach: bool = True,
         sum_pixels: bool = False,
-        ignore: float = -1,
+        ignore: float | None = None,
     ):
         super().__init__()
         self.alpha, self.gamma, self.max_mult = alpha, gamma, max_mult

@@ -14,6 +14,7 @@ from segkit.losses.base import Loss, PixelLoss
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.ops.averaging import full_precision, mean_over
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 AVERAGES = ("kept", "valid", "all")
 
@@ -55,7 +56,7 @@ class OHEM(Loss):
         min_kept: NonNegativeInt = 100_000,
         per_image: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "kept",
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         if average not in AVERAGES:
@@ -65,6 +66,8 @@ class OHEM(Loss):
             raise ValueError(
                 f"OHEM.loss = {type(self.loss).__name__}: must be a loss of single pixels, as CrossEntropy"
             )
+        if self.loss.ignore is None:
+            self.loss.ignore = ignore
         if self.loss.ignore != ignore:
             raise ValueError(f"OHEM.ignore = {ignore}, but its loss ignores {self.loss.ignore}: set both to the same")
         self.threshold, self.min_kept, self.per_image = threshold, min_kept, per_image

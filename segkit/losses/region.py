@@ -44,7 +44,8 @@ class RegionLoss(Loss):
         classes: indices of the classes that count; None is all.
         class_weight: K numbers that multiply the classes' losses; the divisor remains the number of classes.
         mask_ignored: False removes the label of ignored pixels but keeps their prediction (mmsegmentation's Dice).
-        ignore: value of the target that is left out.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
 
     Raises:
         ValueError: unknown `absent`.
@@ -64,7 +65,7 @@ class RegionLoss(Loss):
     classes: list[NonNegativeInt] | None = None
     class_weight: list[NonNegativeFloat] | None = None
     mask_ignored: bool = True
-    ignore: int = 255
+    ignore: float | None = None
     class_index: Tensor | None = field(init=False)
     weight: Tensor | None = field(init=False)
 

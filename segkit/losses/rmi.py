@@ -13,6 +13,7 @@ from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.pixel_targets import flip_true_class
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 LEAST_PROBABILITY = 1e-6
 
@@ -46,7 +47,7 @@ class RMI(Loss):
         radius: NonNegativeInt = 3,
         stride: PositiveInt = 4,
         diagonal: NonNegativeFloat = 5e-4,
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.weight, self.radius, self.stride = weight, radius, stride

@@ -22,13 +22,14 @@ class SoftIoU(Loss):
     1 there, equally without gradient).
 
     Args:
-        ignore: value of the target that is left out; -1 in click targets.
+        ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
+            (click targets) elsewhere.
         eps: added to the denominator.
     """
 
     row = dict(target="mask")
 
-    def __init__(self, ignore: float = -1, eps: NonNegativeFloat = 1e-8):
+    def __init__(self, ignore: float | None = None, eps: NonNegativeFloat = 1e-8):
         super().__init__()
         self.ignore, self.eps = ignore, eps
 

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.types import IGNORE
 
-def label_edges(mask: Tensor, radius: int = 1, ignore: int = 255) -> Tensor:
+
+def label_edges(mask: Tensor, radius: int = 1, ignore: int = IGNORE) -> Tensor:
     """Marks the pixels that have another class nearby.
 
     Args:

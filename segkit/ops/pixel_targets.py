@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segkit.ops.averaging import mean_over
+from segkit.types import CLICK_IGNORE, IGNORE
 
 
 class Signed(NamedTuple):
@@ -25,7 +26,20 @@ class Signed(NamedTuple):
     valid: Tensor
 
 
-def flip_true_class(logits: Tensor, target: Tensor, ignore: float) -> Signed:
+def valid_pixels(target: Tensor, ignore: float | None) -> Tensor:
+    """Returns which elements of a target take part, bool of its shape.
+
+    Args:
+        target: labels, or values in 0..1.
+        ignore: the value that is left out; None leaves out both values that data sets use and that are never labels:
+            255, and -1 of click targets.
+    """
+    if ignore is not None:
+        return target != ignore
+    return (target != IGNORE) & (target != CLICK_IGNORE)
+
+
+def flip_true_class(logits: Tensor, target: Tensor, ignore: float | None) -> Signed:
     """Negates the logit of the true class of each pixel, so that one formula serves all classes.
 
     The binary losses of a positive example with logit x and of a negative example with logit -x are equal. No one-hot
@@ -34,12 +48,12 @@ def flip_true_class(logits: Tensor, target: Tensor, ignore: float) -> Signed:
     Args:
         logits: float [B,K,H,W].
         target: int64 [B,H,W] of class indices.
-        ignore: label of pixels that take no part.
+        ignore: label of pixels that take no part; None as for `valid_pixels`.
 
     Returns:
         The negated logits, the true class and the valid pixels.
     """
-    valid = target != ignore
+    valid = valid_pixels(target, ignore)
     index = (target.long() * valid).unsqueeze(1)
     return Signed(logits.scatter(1, index, -logits.gather(1, index)), index, valid)
 
@@ -49,13 +63,13 @@ def is_index_target(logits: Tensor, target: Tensor) -> bool:
     return target.dim() == logits.dim() - 1 and logits.shape[1] > 1
 
 
-def dense_target(logits: Tensor, target: Tensor, ignore: float) -> tuple[Tensor, Tensor]:
+def dense_target(logits: Tensor, target: Tensor, ignore: float | None) -> tuple[Tensor, Tensor]:
     """Brings a target to the shape and dtype of the logits.
 
     Args:
         logits: float [B,K,H,W].
         target: [B,K,H,W], or [B,H,W] for K = 1, values in 0..1 or `ignore`.
-        ignore: label of pixels that take no part.
+        ignore: label of pixels that take no part; None as for `valid_pixels`.
 
     Returns:
         The label float [B,K,H,W], 0 where ignored, and the valid pixels bool [B,K,H,W].
@@ -66,7 +80,7 @@ def dense_target(logits: Tensor, target: Tensor, ignore: float) -> tuple[Tensor,
     target = target.view_as(logits) if target.dim() < logits.dim() else target
     if target.shape != logits.shape:
         raise ValueError(f"target {tuple(target.shape)} does not match logits {tuple(logits.shape)}")
-    valid = target != ignore
+    valid = valid_pixels(target, ignore)
     return torch.where(valid, target, 0).to(logits.dtype), valid
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
+from segkit.ops.pixel_targets import valid_pixels
 from segkit.registry import ConfigError
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
@@ -38,7 +39,7 @@ def region_sums(
     *,
     activation: str = "softmax",
     squared: bool = False,
-    ignore: float = 255,
+    ignore: float | None = None,
     mask_ignored: bool = True,
 ) -> RegionSums:
     """Sums probabilities, labels and their products over the valid pixels of each image and class.
@@ -48,7 +49,7 @@ def region_sums(
         target: int64 [B,H,W] of class indices (of 0 and 1 for K = 1), or of the logits' shape with values in 0..1.
         activation: "softmax", "sigmoid" or "none", which takes probabilities.
         squared: whether predicted = sum p^2 and true = sum g^2.
-        ignore: label of pixels that take no part.
+        ignore: label of pixels that take no part; None leaves out 255 and -1.
         mask_ignored: False counts the prediction on ignored pixels in `predicted`, as mmsegmentation's Dice does.
 
     Returns:
@@ -70,7 +71,7 @@ def region_sums(
     if target.dim() == logits.dim():
         probabilities = _activate(logits, activation)
         return _dense_sums(probabilities, target, squared=squared, ignore=ignore, mask_ignored=mask_ignored)
-    valid = target != ignore
+    valid = valid_pixels(target, ignore)
     index = target.long() * valid
     true = count_by_class(index, valid.to(logits.dtype), logits.shape[1])
     number = valid.flatten(1).sum(1, keepdim=True).to(logits.dtype).expand_as(true)
@@ -115,10 +116,10 @@ def _sum_pixels(values: Tensor) -> Tensor:
 
 
 def _dense_sums(
-    probabilities: Tensor, target: Tensor, *, squared: bool, ignore: float, mask_ignored: bool
+    probabilities: Tensor, target: Tensor, *, squared: bool, ignore: float | None, mask_ignored: bool
 ) -> RegionSums:
     """Sums for a target [B,K,H,W] of the logits' shape."""
-    valid = target != ignore
+    valid = valid_pixels(target, ignore)
     label = torch.where(valid, target, 0).to(probabilities.dtype)
     overlap = _sum_pixels(probabilities * label)
     if mask_ignored:

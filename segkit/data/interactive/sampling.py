@@ -90,7 +90,7 @@ class SampleClicks(WithArguments):
         use_hierarchy: bool = False,
         first_click_center: bool = False,
         only_one_first_click: bool = False,
-        inner_k: float = 1.7,
+        inner_k: NonNegativeFloat = 1.7,
         full_inner: Fraction = 0.0,
     ):
         if max_points < 1 or gamma <= 0:

@@ -5,13 +5,17 @@ classes with those of this step, H W image. The first step trains with BinaryCro
 average="all".
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
+from segkit.constraints.named import OneOf
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, full_precision
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.ops.incremental.teacher_binary import teacher_and_label_binary, teacher_binary
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -29,7 +33,7 @@ class ICaRLDistillation(Loss):
 
     row = dict(on=["logits", "teacher.logits"])
 
-    def __init__(self, average: str = "all", ignore: int = 255):
+    def __init__(self, average: Annotated[str, OneOf(AVERAGES)] = "all", ignore: int = IGNORE):
         super().__init__()
         self.average, self.ignore = checked_average(average), ignore
 
@@ -67,7 +71,13 @@ class ICaRLDisjoint(Loss):
 
     row = dict(on=["logits", "teacher.logits"], target="mask")
 
-    def __init__(self, background: bool = False, keep_void: bool = True, average: str = "all", ignore: int = 255):
+    def __init__(
+        self,
+        background: bool = False,
+        keep_void: bool = True,
+        average: Annotated[str, OneOf(AVERAGES)] = "all",
+        ignore: int = IGNORE,
+    ):
         super().__init__()
         self.background, self.keep_void = background, keep_void
         self.average, self.ignore = checked_average(average), ignore

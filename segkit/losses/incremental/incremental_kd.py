@@ -3,15 +3,18 @@
 B batch, K classes of that model, C of the student, H W image.
 """
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat
+from segkit.constraints.named import NonNegativeFloat, OneOf
 from segkit.losses.base import Loss
-from segkit.ops.averaging import checked_average, full_precision
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision
 from segkit.ops.incremental.merged_softmax import merged_distillation
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -32,7 +35,9 @@ class OldClassKD(Loss):
 
     row = dict(on=["logits", "teacher.logits"])
 
-    def __init__(self, alpha: NonNegativeFloat = 1.0, average: str = "all", ignore: int = 255):
+    def __init__(
+        self, alpha: NonNegativeFloat = 1.0, average: Annotated[str, OneOf(AVERAGES)] = "all", ignore: int = IGNORE
+    ):
         super().__init__()
         self.alpha, self.average, self.ignore = alpha, checked_average(average), ignore
 

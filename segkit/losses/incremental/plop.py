@@ -19,6 +19,7 @@ from segkit.ops.incremental.local_pod import local_pod
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.ops.incremental.pseudo_labels import entropy_histogram, median_thresholds, pseudo_labels
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -48,7 +49,7 @@ class PseudoLabelCE(Loss):
         floor: NonNegativeFloat = 0.001,
         published_median: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "all",
-        ignore: int = 255,
+        ignore: int = IGNORE,
     ):
         super().__init__()
         self.register_buffer("thresholds", float_vector(thresholds or []), persistent=False)

@@ -5,14 +5,18 @@ https://arxiv.org/abs/2002.00718. B batch, K classes of the step before with the
 this step, H W image.
 """
 
+from typing import Annotated
+
 from torch import Tensor
 
+from segkit.constraints.named import OneOf
 from segkit.losses.base import Loss
 from segkit.losses.incremental.incremental_kd import OldClassKD
-from segkit.ops.averaging import checked_average, full_precision
+from segkit.ops.averaging import AVERAGES, checked_average, full_precision
 from segkit.ops.incremental.merged_softmax import merged_cross_entropy, merged_distillation
 from segkit.ops.incremental.old_classes import labelled_mean, num_old_classes
 from segkit.registry import LOSSES
+from segkit.types import IGNORE
 
 
 @LOSSES.register
@@ -31,7 +35,7 @@ class UnbiasedCE(Loss):
 
     row = dict(on=["logits", "teacher.logits"], target="mask")
 
-    def __init__(self, average: str = "all", ignore: int = 255):
+    def __init__(self, average: Annotated[str, OneOf(AVERAGES)] = "all", ignore: int = IGNORE):
         super().__init__()
         self.average, self.ignore = checked_average(average), ignore
 
