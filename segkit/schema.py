@@ -1,8 +1,8 @@
 """The structure of a config: which section belongs to which registry, and a check of it before anything is built."""
 
 import inspect
-from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, get_origin
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
@@ -251,19 +251,29 @@ def _check_typed(
     filled = [key for key in (*inner_configs, *children) if kwargs.get(key) is not None]
     _check_values(kwargs, at, cls, [*filled, *laws], problems)
     # `parts` are built with the object, `configs` stay as they are for it to use later
+    signature = inspect.signature(cls).parameters
     for key, inner_registry in inner_configs.items():
+        if kwargs.get(key) is not None and key in signature:
+            _check_part_form(kwargs[key], f"{at}.{key}", signature[key], problems)
         _check_part(kwargs.get(key), f"{at}.{key}", inner_registry, problems)
+
+
+def _check_part_form(value: Any, at: str, parameter: inspect.Parameter, problems: Problems) -> None:
+    """Checks that a config among arguments is a dict, or a list of dicts where the constructor takes a sequence."""
+    takes_list = get_origin(parameter.annotation) in (list, Sequence)
+    is_list = isinstance(value, list | tuple)
+    for place, item in [(f"{at}.{i}", item) for i, item in enumerate(value)] if is_list else [(at, value)]:
+        if not isinstance(item, dict):
+            problems.append((place, f"expected dict(type=...), got {item!r}"))
+        elif takes_list and not is_list:
+            problems.append((place, f"expected a list of dict(type=...), got {item!r}"))
 
 
 def _check_part(value: Any, at: str, registry: Registry, problems: Problems) -> None:
     """Checks a config among the arguments of a registered class, which names such arguments in its `parts`."""
-    if isinstance(value, str | bytes | int | float):
-        problems.append((at, f"expected dict(type=...), got {value!r}"))
-    elif isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            if isinstance(inner, list | tuple):
-                problems.append((f"{at}.{i}", f"expected dict(type=...), got {inner!r}"))
-            elif registry is reg.LOSSES:
+            if registry is reg.LOSSES:
                 _check_node(inner, f"{at}.{i}", "losses[]", problems)
             else:
                 _check_part(inner, f"{at}.{i}", registry, problems)

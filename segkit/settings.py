@@ -309,3 +309,12 @@ class ClickInference:
     target_iou: Fraction = 0.90
     threshold: Fraction = 0.49
     keep_masks: bool = False
+
+
+def with_test_set(sections: dict) -> dict:
+    """Returns the sections with a `test.dataset` without `type` completed: it changes single arguments of val's."""
+    test, val = sections.get("test"), sections.get("val")
+    changes, dataset = (part.get("dataset") if isinstance(part, dict) else None for part in (test, val))
+    if isinstance(changes, dict) and isinstance(dataset, dict) and "type" not in changes:
+        return {**sections, "test": {**sections["test"], "dataset": {**dataset, **changes}}}
+    return sections

@@ -148,11 +148,14 @@ def data_section(cfg: Config, split: str) -> tuple[dict, str]:
 
     Args:
         cfg: the config.
-        split: "train", "val" or "test"; of several named test sets the first is taken.
+        split: "train", "val" or "test"; of several named test sets the first is taken, and val stands in for a missing
+            `test`.
 
     Raises:
         ConfigError: the config has no such section.
     """
+    if split == "test" and not cfg.get("test"):
+        split = "val"
     section = cfg.get(split)
     if not section:
         raise ConfigError(f"--split {split}: {cfg.file} has no section `{split}`")

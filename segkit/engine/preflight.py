@@ -1,9 +1,12 @@
 """Looks at the data before the first step: pairing, sizes, labels, and whether the metrics can score them."""
 
+import inspect
 import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from segkit import dist
 from segkit.criterion import with_ignore
@@ -11,9 +14,9 @@ from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
 from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
-from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics
+from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics, build_transforms
 from segkit.files import DataError
-from segkit.registry import ConfigError
+from segkit.registry import BACKBONES, ConfigError
 from segkit.settings import LoopSettings
 
 if TYPE_CHECKING:
@@ -75,6 +78,8 @@ def preflight(
                 raise
         reports.append(SectionReport(section, report))
         seen.append(dataset)
+        if section == "train" and report.is_ok:
+            _check_item({**cfg, **overrides}, dataset)
     _note_shared(reports, seen)
     if cfg.get("val") and all(report.is_ok for _, report in reports):
         _check_monitor({**cfg, **overrides}, runner, datasets)
@@ -94,6 +99,36 @@ def _scored_sections(cfg: dict) -> dict[str, dict]:
     tests = {"test": test} if "dataset" in test else {f"test.{name}": section for name, section in test.items()}
     sections = {"val": cfg.get("val") or {}, **tests}
     return {at: section for at, section in sections.items() if section}
+
+
+DRAWS = 8
+"""Times that the first item is augmented before training, since transforms are applied by chance."""
+
+
+def _check_item(cfg: dict, dataset: Dataset) -> None:
+    """Checks that the transforms and the model take the images of the training set, on its first item.
+
+    Raises:
+        ConfigError: names the transform or the model's argument, and the image.
+    """
+    sample, path = dataset.sample(0, np.random.default_rng(0)), dataset.path(0)
+    channels, backbone = sample["image"].shape[2], cfg["model"].get("backbone") or {}
+    taken = inspect.signature(BACKBONES.get(backbone["type"])).parameters.get("in_channels") if backbone else None
+    width = backbone.get("in_channels", taken.default) if taken is not None else channels
+    if isinstance(width, int) and width != channels:
+        raise ConfigError(
+            f"model.backbone.in_channels = {width}: {path} has {channels} channels; set in_channels={channels}, or "
+            "train.dataset to read as many as the model takes"
+        )
+    at = "train.transforms"
+    transforms = build_transforms(cfg["train"].get("transforms") or [], at, dataset.ignore)
+    for draw in range(DRAWS):
+        rng, changed = np.random.default_rng(draw), sample
+        for number, transform in enumerate(transforms):
+            try:
+                changed = transform(changed, rng)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise ConfigError(f"{at}.{number}: {error} (tried on {path})") from error
 
 
 def _note_shared(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) -> None:

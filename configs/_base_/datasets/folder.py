@@ -1,45 +1,37 @@
 """One's own images and masks: root/images/{train,val}/NAME.jpg and root/masks/{train,val}/NAME.png.
 
-A config over this base sets root, classes and num_classes, and label_map or palette where they are needed.
+A config over this base sets root, classes and num_classes, and what else its files need of the arguments of `Folder`
+below: each once, for training and validation. `segkit test` takes val where a config has no section `test`.
 """
 
 from segkit.config import ref
 
 root, classes, num_classes = "data/folder", ("background", "object"), 2
-label_map, palette, crop_size = None, None, (512, 512)
+images, masks, mask_suffix, channels, skip_unlabelled = "images", "masks", "", 3, False
+label_map, palette, color_masks, reduce_zero_label, ignore = None, None, False, False, 255
+crop_size = (512, 512)
+_files = dict(
+    type="Folder",
+    root=ref("root"),
+    classes=ref("classes"),
+    images=ref("images"),
+    masks=ref("masks"),
+    mask_suffix=ref("mask_suffix"),
+    palette=ref("palette"),
+    label_map=ref("label_map"),
+    reduce_zero_label=ref("reduce_zero_label"),
+    ignore=ref("ignore"),
+    color_masks=ref("color_masks"),
+    channels=ref("channels"),
+    skip_unlabelled=ref("skip_unlabelled"),
+)
 train = dict(
     batch_size=4,
-    dataset=dict(
-        type="Folder",
-        root=ref("root"),
-        classes=ref("classes"),
-        split="train",
-        label_map=ref("label_map"),
-        palette=ref("palette"),
-    ),
+    dataset=dict(_files, split="train"),
     transforms=[
         dict(type="RandomScaleCrop", size=ref("crop_size"), low=0.5, high=2.0),
         dict(type="Flip"),
         dict(type="Photometric"),
     ],
 )
-val = dict(
-    dataset=dict(
-        type="Folder",
-        root=ref("root"),
-        classes=ref("classes"),
-        split="val",
-        label_map=ref("label_map"),
-        palette=ref("palette"),
-    )
-)
-test = dict(
-    dataset=dict(
-        type="Folder",
-        root=ref("root"),
-        classes=ref("classes"),
-        split="val",
-        label_map=ref("label_map"),
-        palette=ref("palette"),
-    )
-)
+val = dict(dataset=dict(_files, split="val"))
