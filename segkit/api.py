@@ -191,8 +191,6 @@ def evaluate(
         need_sections(cfg, (split if cfg.get(split) else "val",))
         cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
         parts = chosen_sets(test_sections(cfg, split), sets)
-        if any("type" not in (part.get("dataset") or {}) for part in parts.values()):
-            raise ConfigError(f"{split}.dataset: not loaded; load the model without predict_only to evaluate it")
         metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
         # all sets are built before the first is scored, so that a fault of the last one costs no hours
         runners = {name: build_runner(config_of_set(cfg, section)) for name, section in parts.items()}

@@ -219,7 +219,7 @@ REFUSED = {
     "channels first": (
         3,
         BYTES.transpose(2, 0, 1),
-        r"shape \(3, 16, 24\): must be \[height,width,3\]: it has its chan",
+        r"shape \(3, 16, 24\): must be \[height,width,3\]: it has its ch",
     ),
     "four channels": (3, np.zeros((16, 24, 4), np.uint8), r"shape \(16, 24, 4\): .*drop the fourth"),
     "a batch": (3, BYTES[None], r"shape \(1, 16, 24, 3\): .*one image at a time"),

@@ -86,7 +86,8 @@ class Inputs:
             )
         array = self._with_channels(image)
         array = without_missing(self._checked_values(array), self.nodata, "image")[0]
-        return array if value is None else np.ascontiguousarray(turned(array, value))
+        array = array if value is None else turned(array, value)
+        return np.require(array, requirements=["C", "W"])
 
     def _of_picture(self, picture: "PILImage") -> np.ndarray:
         """The array of a picture, with the model's channels where they are the picture's own or can be shown as RGB."""

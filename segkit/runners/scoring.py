@@ -91,7 +91,10 @@ def chosen_sets(sections: dict[str, dict], names: Sequence[str]) -> dict[str, di
             known = list(filter(None, sections))
             way_out = f"the config names {', '.join(known)}" if known else "the config names no sets; leave it out"
             raise ConfigError(f"--sets {name}: {way_out}")
-    return {name: section for name, section in sections.items() if not names or name in names}
+    parts = {name: section for name, section in sections.items() if not names or name in names}
+    if any("type" not in (part.get("dataset") or {"type": ""}) for part in parts.values()):
+        raise ConfigError("test.dataset: not loaded; load the model without predict_only to evaluate it")
+    return parts
 
 
 def config_of_set(cfg: dict, section: dict) -> dict:

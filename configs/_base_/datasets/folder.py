@@ -10,6 +10,7 @@ root, classes, num_classes = "data/folder", ("background", "object"), 2
 images, masks, mask_suffix, channels, skip_unlabelled = "images", "masks", "", 3, False
 label_map, palette, color_masks, reduce_zero_label, ignore = None, None, False, False, 255
 crop_size = (512, 512)
+exif, nodata = False, None  # whether images are turned as the camera says; the value of pixels without data
 _files = dict(
     type="Folder",
     root=ref("root"),
@@ -24,6 +25,8 @@ _files = dict(
     color_masks=ref("color_masks"),
     channels=ref("channels"),
     skip_unlabelled=ref("skip_unlabelled"),
+    exif=ref("exif"),
+    nodata=ref("nodata"),
 )
 train = dict(
     batch_size=4,

@@ -47,6 +47,9 @@ TAGS = {
     **{324: "offsets", 325: "counts", 332: "ink_set", 338: "extra", 339: "format", 347: "jpeg_tables"},
     **{32997: "depth", 42113: "nodata"},
 }
+BYTES_PER_PIXEL = 16
+"""An image takes no more memory than these bytes for each pixel that SEGKIT_MAX_PIXELS allows."""
+
 MOST_PAGES = 1 << 16
 MOST_SAMPLES = 1 << 16
 MASK_OR_REDUCED = 1 | 4
@@ -123,10 +126,12 @@ def read_tiff(content: bytes, path: str | Path) -> Stored:
     pages = read_pages(content, path)
     first = pages[0]
     stack = [page for page in pages if _is_alike(page, first)]
-    total = first.height * first.width * first.samples * len(stack)
-    if total > 4 * limit(MAX_PIXELS):
-        shape = f"{first.height}x{first.width}x{first.samples * len(stack)}"
-        raise DataError(f"{path}: {shape} values; set {MAX_PIXELS[0]} to more")
+    samples = first.samples * len(stack)
+    if first.height * first.width * samples * first.dtype.itemsize > BYTES_PER_PIXEL * limit(MAX_PIXELS):
+        raise DataError(
+            f"{path}: {first.height}x{first.width}x{samples} values of {first.dtype}; cut it into tiles, or set "
+            f"{MAX_PIXELS[0]} to more"
+        )
     if len(stack) > 1 and first.samples > 1:
         raise DataError(f"{path}: {len(stack)} pages of {first.samples} bands; save the page that is meant")
     images = [_decode(content, page, path) for page in stack]
