@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -29,10 +30,18 @@ from segkit.runners.base import Runner, build_runner
 from segkit.runners.inputs import ImageInput, inputs_of
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
-from segkit.runners.scoring import chosen_sets, config_of_set, score_set, test_sections, type_of_set, with_switches
+from segkit.runners.scoring import (
+    check_names,
+    chosen_sets,
+    config_of_set,
+    score_set,
+    test_sections,
+    type_of_set,
+    with_switches,
+)
 from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
-from segkit.settings import ClickInference
+from segkit.settings import ClickInference, LoopSettings
 from segkit.types import Meta, Prediction, Sample
 
 __all__ = [
@@ -87,7 +96,7 @@ def train(
         raise ConfigError("--resume and --overwrite: a resumed run goes on in its folder; give one of them")
     target = setup.pick_device(device)
     folder = run_folder(work_dir, sections.file)
-    dist.start(target)
+    dist.start(target, LoopSettings(**(sections.get("loop") or {})).process_timeout)
     start = Start(resume, from_step, overwrite)
     try:
         return run_training(sections, folder, target, hooks, start)
@@ -184,24 +193,21 @@ def evaluate(
     _check_outputs(out, show)
     sets = (sets,) if isinstance(sets, str) else sets
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
-    dist.start(target)
+    network = model if isinstance(model, Network) else load_model(config, model, target, options, trust=trust)
+    cfg = network.config
+    need_sections(cfg, (split if cfg.get(split) else "val",))
+    dist.start(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout)
     try:
-        network = model if isinstance(model, Network) else load_model(config, model, target, options, trust=trust)
-        cfg = network.config
-        need_sections(cfg, (split if cfg.get(split) else "val",))
-        cfg["inference"] = with_switches(cfg, tta=tta, slide=slide)
+        cfg["inference"] = with_switches(cfg, tta=tta, slide=slide, say=say)
         parts = chosen_sets(test_sections(cfg, split), sets)
         metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
-        # all sets are built before the first is scored, so that a fault of the last one costs no hours
         runners = {name: build_runner(config_of_set(cfg, section)) for name, section in parts.items()}
-        data = {}
-        for name, section in parts.items():
-            at = f"{split}.{name}" if name else split
-            data[name] = setup.build_evaluation(section, at, target, needs_stored=runners[name].needs_stored)
+        # all sets are built before the first is scored, so that a fault of the last one costs no hours
+        data_of = {name: _data_to_score(network, runners[name], parts[name], split, name) for name in parts}
         results = {}
-        for name in parts:
-            pictures = None if show is None else Path(show) / name
-            results[name] = score_set(network, runners[name], data[name], metrics, pictures, show_count, name, say)
+        for name, data in data_of.items():
+            runner, pictures = runners[name], None if show is None else Path(show) / name
+            results[name] = score_set(network, runner, data, metrics, pictures, show_count, name, say)
         scores = results[""] if list(results) == [""] else results
         if dist.is_main():
             if out is not None:
@@ -223,6 +229,15 @@ def _check_outputs(out: str | Path | None, show: str | Path | None) -> None:
             need_writable(out, "choose another --out")
         if show is not None:
             need_writable(Path(show) / "picture.png", "choose another folder for --show")
+
+
+def _data_to_score(network: Network, runner: Runner, section: dict, split: str, name: str) -> setup.Evaluation:
+    """The data of a test set, whose classes are compared with the model's before anything is scored."""
+    at = f"{split}.{name}" if name else split
+    data = setup.build_evaluation(section, at, network.mean.device, needs_stored=runner.needs_stored)
+    if runner.predicts_classes and (text := check_names(network, data.dataset, f"{at}.dataset")) and dist.is_main():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    return data
 
 
 def _check_request(model: object, split: str) -> None:

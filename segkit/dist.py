@@ -39,12 +39,12 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def start(device: torch.device, minutes: int = 60) -> bool:
+def start(device: torch.device, timeout: float = 3600.0) -> bool:
     """Joins the process group that torchrun describes.
 
     Args:
         device: decides the backend: nccl on GPUs, gloo on CPUs.
-        minutes: how long a process waits for the others before it fails.
+        timeout: seconds that a process waits for the others before it fails.
 
     Returns:
         Whether the process is in a group; False outside of torchrun.
@@ -56,7 +56,7 @@ def start(device: torch.device, minutes: int = 60) -> bool:
     import torch.distributed.nn.functional  # noqa: F401
 
     backend = "nccl" if device.type == "cuda" else "gloo"
-    torch_dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+    torch_dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     return True
 
 

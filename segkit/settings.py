@@ -39,6 +39,7 @@ class TrainSettings:
         workers: processes that read data, for each training process; 0 reads in the training process.
         sampler: dict(type=..., arguments), the order of the images.
         prefetch: batches that each worker prepares ahead.
+        timeout: seconds to wait for a batch of the workers before the run ends, 0 for any time.
     """
 
     dataset: dict
@@ -47,6 +48,7 @@ class TrainSettings:
     workers: Workers = 2
     sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
     prefetch: PositiveInt = 2
+    timeout: NonNegativeFloat = 600.0
 
 
 @dataclass
@@ -58,12 +60,14 @@ class EvalSettings:
         transforms: list of dict(type=..., arguments), in their order; they change the image alone, not the labels.
         batch_size: images per batch and process, 1 or more.
         workers: processes that read data, for each process of the run; 0 reads in that process.
+        timeout: seconds to wait for a batch of the workers before the run ends, 0 for any time.
     """
 
     dataset: dict
     transforms: list[dict] = field(default_factory=list)
     batch_size: PositiveInt = 1
     workers: Workers = 2
+    timeout: NonNegativeFloat = 600.0
 
 
 @dataclass
@@ -72,7 +76,7 @@ class ScoredSettings(EvalSettings):
 
     Attributes:
         inference: values for this set, which win over those of section `inference`.
-        dataset, transforms, batch_size, workers: as in EvalSettings.
+        dataset, transforms, batch_size, workers, timeout: as in EvalSettings.
     """
 
     inference: dict = field(default_factory=dict)
@@ -103,6 +107,7 @@ class LoopSettings:
             segkit do.
         deterministic: whether torch chooses deterministic algorithms, and warns where it has none. They are slower;
             without them two runs on a GPU differ in the last digits.
+        process_timeout: seconds that a process of several waits for the others before the run ends, 1 or more.
     """
 
     steps: NonNegativeInt = 0
@@ -122,6 +127,7 @@ class LoopSettings:
     monitor: str | None = None
     better: Literal["higher", "lower"] | None = None
     deterministic: bool = False
+    process_timeout: Annotated[float, Range(1)] = 3600.0
 
 
 @dataclass

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
-    arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
+    arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument(
         "--exif",
         action=argparse.BooleanOptionalAction,
@@ -122,7 +122,7 @@ def _predict(args: argparse.Namespace) -> int:
     device, options = pick_device(args.device), args.cfg_options
     model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
     inputs = inputs_of(model, exif=args.exif, nodata=_nodata(args.nodata))
-    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide)
+    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=print)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
     out = Path(args.out)

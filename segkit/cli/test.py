@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--show-count", type=int, default=50, help="pictures at most")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
-    arguments.add_argument("--slide", action="store_true", help="sliding window of the size of the training crop")
+    arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")

@@ -1,5 +1,8 @@
 """From a data set to batches of tensors: seeding by position, collation, worker processes."""
 
+import contextlib
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias, cast
 
@@ -13,6 +16,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import dense_masks
 from segkit.data.samplers import Sampler, batches, shard
 from segkit.data.transforms.way_back import for_network
+from segkit.files import DataError
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
@@ -20,6 +24,9 @@ SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 
 LISTED_KEYS: tuple[Literal["boxes", "labels", "crowd"], ...] = ("boxes", "labels", "crowd")
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
+
+WAYS_OUT = "enlarge it (docker run --shm-size=8g), or set a smaller batch_size,"
+"""What helps where shared memory is too small."""
 
 META_SIZES: tuple[Literal["size", "valid", "whole"], ...] = ("size", "valid", "whole")
 """Keys of meta that hold a pair (height, width)."""
@@ -190,6 +197,7 @@ def train_loader(
     batch_size: int,
     workers: int,
     prefetch: int = 2,
+    timeout: float = 0.0,
     start: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -203,6 +211,7 @@ def train_loader(
         batch_size: items per process.
         workers: processes that read; 0 reads in this one.
         prefetch: batches each worker reads ahead.
+        timeout: seconds to wait for a batch of the workers, 0 for any time; see explaining_workers.
         start: number of the first batch, for resumed runs.
         rank: number of this process.
         world_size: number of training processes.
@@ -220,13 +229,21 @@ def train_loader(
         worker_init_fn=_start_worker,
         pin_memory=pin,
         prefetch_factor=prefetch if workers else None,
+        timeout=timeout if workers else 0,
         generator=torch.Generator(),
     )
     return iter(loader)
 
 
 def eval_loader(
-    items: EvalItems, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1, pin: bool = False
+    items: EvalItems,
+    *,
+    batch_size: int,
+    workers: int,
+    timeout: float = 0.0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin: bool = False,
 ) -> DataLoader:
     """Loads this process's share of a data set to score on.
 
@@ -236,6 +253,7 @@ def eval_loader(
         items: the samples.
         batch_size: images per batch.
         workers: processes that read; 0 reads in this one.
+        timeout: as of train_loader.
         rank: number of this process.
         world_size: number of processes.
         pin: whether batches lie in pinned memory.
@@ -252,8 +270,57 @@ def eval_loader(
         collate_fn=collate_eval,
         pin_memory=pin,
         worker_init_fn=_start_worker,
+        timeout=timeout if workers else 0,
         generator=torch.Generator(),
     )
+
+
+class WorkerError(DataError):
+    """The processes that read data died or gave nothing; the message names the setting and the way out."""
+
+
+@contextlib.contextmanager
+def explaining_workers(at: str, workers: int, timeout: float) -> Iterator[None]:
+    """Turns torch's errors on processes that read data into sentences.
+
+    That one of them has died shows wherever the program is at that moment, hence a block around all of it.
+
+    Args:
+        at: config path of the section, "train".
+        workers: its setting.
+        timeout: its setting.
+
+    Raises:
+        WorkerError: a process died, or no batch came in time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if text.startswith("DataLoader timed out"):
+            raise WorkerError(
+                f"{at}.timeout = {timeout:g}: the processes that read data ({at}.workers = {workers}) gave no batch "
+                f"within {timeout:g} s: shared memory is too small{_shared_memory()}, or a disk hangs; {WAYS_OUT} "
+                f"{at}.workers = 0, or a longer {at}.timeout"
+            ) from error
+        if not text.startswith("DataLoader worker (pid"):
+            raise
+        signal = re.search(r"killed by signal: ([\w ]+)", text)
+        end = f"was killed by signal {signal[1].strip()}" if signal else "died"
+        raise WorkerError(
+            f"{at}.workers = {workers}: a process that reads data {end}, most often because memory or shared memory "
+            f"is too small{_shared_memory()}; {WAYS_OUT} fewer {at}.workers (0 reads in the process that trains, and "
+            "shows any other cause)"
+        ) from error
+
+
+def _shared_memory() -> str:
+    """How full the memory is through which batches come."""
+    try:
+        usage = shutil.disk_usage("/dev/shm")
+    except OSError:
+        return ""
+    return f" (/dev/shm has {usage.total / 2**20:.0f} MiB, {usage.free / 2**20:.0f} of them free)"
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from segkit.data.loader import to_device
+from segkit.data.loader import EvalItems, eval_loader, to_device
 from segkit.engine import setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
@@ -111,8 +111,8 @@ def _score(loop: Loop) -> None:
     if loop.val is None:
         return
     section = {**loop.stage_cfg["val"], "batch_size": 1, "workers": 0}
-    dataset, loader = setup.build_evaluation(
-        section, "val", loop.device, loop.datasets, needs_stored=loop.runner.needs_stored
-    )
-    first = setup.Evaluation(dataset, [next(iter(loader))])
+    data = setup.build_evaluation(section, "val", loop.device, loop.datasets, needs_stored=loop.runner.needs_stored)
+    # of as many processes as there are images, the first has the first image
+    items, count = cast(EvalItems, data.loader.dataset), len(data.dataset)
+    first = data._replace(loader=eval_loader(items, batch_size=1, workers=0, rank=0, world_size=count))
     evaluate(loop.runner, loop.eval_model, first, loop.metrics, device=loop.device, dtype=loop.amp_dtype)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segkit import dist
-from segkit.data.loader import to_device
+from segkit.data.loader import explaining_workers, to_device
 from segkit.engine.notify import notify
 
 if TYPE_CHECKING:
@@ -57,21 +57,22 @@ def evaluate(
         The results of the metrics merged, those of a metric with a `section` under that key; "images", and
         "images_per_second", which includes reading and scoring; reduced over all processes.
     """
-    dataset, loader = data
+    dataset, loader, at = data
     for metric in metrics:
         metric.start(dataset)
         metric.reset()
     was_training = model.training
     model.eval()
     start, images = time.perf_counter(), 0
-    for batch in loader:
-        batch = to_device(batch, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            predictions = runner.predict(model, batch)
-        for metric in metrics:
-            metric.update(predictions, batch)
-        notify(hooks, "after_batch", loop, predictions, batch)
-        images += len(predictions)
+    with explaining_workers(at, loader.num_workers, loader.timeout):
+        for batch in loader:
+            batch = to_device(batch, device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                predictions = runner.predict(model, batch)
+            for metric in metrics:
+                metric.update(predictions, batch)
+            notify(hooks, "after_batch", loop, predictions, batch)
+            images += len(predictions)
     model.train(was_training)
     images = int(dist.all_reduce_sum(torch.tensor(images)))
     scores: dict[str, Any] = {}

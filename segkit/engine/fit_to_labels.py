@@ -27,7 +27,9 @@ def fit_to_labels(loop: "Loop") -> None:
         return
     if dist.is_main():
         data = loop.data_settings
-        batches = train_loader(loop.items, loop.sampler, batch_size=data.batch_size, workers=data.workers)
+        batches = train_loader(
+            loop.items, loop.sampler, batch_size=data.batch_size, workers=data.workers, timeout=data.timeout
+        )
         count = -(-min(head.fit_images, len(loop.dataset)) // data.batch_size)
         masks = (cast(Tensor, batch["mask"]) for batch in islice(batches, count))
         head.fit(masks, loop.dataset.ignore)

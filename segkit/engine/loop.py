@@ -16,7 +16,7 @@ from segkit import __version__, dist
 from segkit.config import plain_values
 from segkit.criterion import Criterion, build_criterion, with_ignore
 from segkit.data.dataset import Dataset
-from segkit.data.loader import TrainItems, to_device, train_loader
+from segkit.data.loader import TrainItems, explaining_workers, to_device, train_loader
 from segkit.data.samplers import Sampler
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import resume, setup
@@ -202,7 +202,8 @@ class Loop:
                 self.begin(stage)
             with stopping_softly(self, self.stop_request):
                 try:
-                    self._run_stage()
+                    with explaining_workers("train", self.data_settings.workers, self.data_settings.timeout):
+                        self._run_stage()
                 except BaseException as error:
                     save_what_is_done(self, error)
                     raise
@@ -378,6 +379,7 @@ class Loop:
             batch_size=self.data_settings.batch_size,
             workers=self.data_settings.workers,
             prefetch=self.data_settings.prefetch,
+            timeout=self.data_settings.timeout,
             start=self.step * self.settings.accumulate,
             rank=dist.rank(),
             world_size=dist.world_size(),

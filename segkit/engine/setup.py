@@ -2,12 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from segkit import dist
 from segkit.data.dataset import Dataset
@@ -18,16 +19,23 @@ from segkit.engine import checkpoint
 from segkit.readers.state_dict import plain_names
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build, each_object
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
-from segkit.types import IGNORE, Batch
+from segkit.types import IGNORE
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Evaluation(NamedTuple):
-    """Data to score: the data set, and the loader of this process's share of it."""
+    """Data to score.
+
+    Attributes:
+        dataset: the data set.
+        loader: of this process's share of it.
+        at: config path of its section.
+    """
 
     dataset: Dataset
-    loader: Iterable[Batch]
+    loader: DataLoader
+    at: str = "val"
 
 
 class DataSets:
@@ -183,11 +191,12 @@ def build_evaluation(
         items,
         batch_size=settings.batch_size,
         workers=settings.workers,
+        timeout=settings.timeout,
         rank=dist.rank(),
         world_size=dist.world_size(),
         pin=device.type == "cuda",
     )
-    return Evaluation(dataset, loader)
+    return Evaluation(dataset, loader, at)
 
 
 def build_metrics(

@@ -32,10 +32,12 @@ class Runner:
         default_metrics: rows of section `metrics` where a config has none.
         needs_stored: whether predictions need images as they are stored: then transforms of `val` and `test` that move
             pixels are refused.
+        predicts_classes: whether the outputs of the model are the classes of the data set, by name and order.
     """
 
     default_metrics: tuple[dict, ...] = ({"type": "Confusion"},)
     needs_stored: bool = False
+    predicts_classes: bool = True
     inference: InferenceSettings = InferenceSettings()
 
     @property

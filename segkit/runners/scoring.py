@@ -1,11 +1,13 @@
 """The test sets of a config, and how one of them is scored: bar, table and pictures."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from segkit import dist
 from segkit.config import merged
+from segkit.data.dataset import Dataset
 from segkit.engine import setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.hooks import Hook
@@ -16,6 +18,9 @@ from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
 from segkit.types import Batch, Prediction
+
+MOST_NAMES = 3
+"""Classes that a message names."""
 
 
 def score_set(
@@ -102,10 +107,74 @@ def config_of_set(cfg: dict, section: dict) -> dict:
     return {**cfg, "inference": merged(cfg["inference"], section.get("inference") or {})}
 
 
-def with_switches(cfg: dict, *, tta: bool, slide: bool) -> dict[str, Any]:
+def check_names(model: Network, dataset: Dataset, at: str) -> str:
+    """Compares the classes that a model was trained on with those that it is scored on.
+
+    Args:
+        model: with the names of its classes, where its checkpoint holds them.
+        dataset: to score on.
+        at: config path of the data set.
+
+    Returns:
+        A warning where names differ that stand at one place alone, "" for none.
+
+    Raises:
+        ConfigError: there are more classes on one side, or one class has two numbers.
+    """
+    expected = list(dataset.classes)
+    # a model from outside of segkit may have neither names nor their number
+    known, width = getattr(model, "classes", None), getattr(model, "num_classes", None)
+    names = list(known or ())
+    count = len(names) or width
+    if not expected or count is None or (count == 1 and len(expected) == 2):
+        return ""
+    data = f"{at} = {type(dataset).__name__}"
+    if count != len(expected):
+        raise ConfigError(
+            f"{data}: has {len(expected)} classes{_shown(expected)}, the model was trained on {count}{_shown(names)}; "
+            "score it on data of its own classes, or map the labels (label_map)"
+        )
+    places = {_plain(name): number for number, name in enumerate(expected)}
+    counts = Counter(map(_plain, [*names, *expected]))
+    for number, name in enumerate(names):
+        other = places.get(_plain(name), number) if counts[_plain(name)] == 2 else number
+        if other != number:
+            raise ConfigError(
+                f"{data}: class {number} of the model is '{name}', which is class {other} of the data; its class "
+                f"{number} is '{expected[number]}'; name the classes of the data in the model's order, and map the "
+                "labels (label_map)"
+            )
+    pairs = [(a, b) for a, b in zip(names, expected) if _plain(a) != _plain(b)]
+    if not pairs:
+        return ""
+    listed = ", ".join(f"'{a}' is scored as '{b}'" for a, b in pairs[:MOST_NAMES])
+    return f"{data}: {len(pairs)} of {count} classes have another name than those of the model: {listed}"
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings of it differ in."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def _shown(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:MOST_NAMES])}{', ...' if len(names) > MOST_NAMES else ''})"
+
+
+def with_switches(cfg: dict, *, tta: bool, slide: bool, say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Returns section `inference` with TTA and sliding window switched on.
 
     The window is inference.crop, or the size of the last training crop.
+
+    Args:
+        cfg: the sections.
+        tta: whether TTA is switched on.
+        slide: whether the sliding window is.
+        say: takes a line that names the window, where the config's inference does not.
+
+    Raises:
+        ConfigError: there is no window to take.
     """
     inference = dict(cfg.get("inference") or {})
     if tta:
@@ -116,7 +185,13 @@ def with_switches(cfg: dict, *, tta: bool, slide: bool) -> dict[str, Any]:
         if "crop" not in inference and not crops:
             raise ConfigError("--slide: set inference.crop = (height, width); the training has no crop to take it from")
         inference["mode"] = "slide"
-        crop = inference.setdefault("crop", crops[-1] if crops else ())
+        if "crop" not in inference:
+            size = crops[-1]
+            inference["crop"] = (size, size) if isinstance(size, int) else tuple(size)
+            if say is not None and dist.is_main():
+                height, width = inference["crop"]
+                say(f"--slide: windows of {width}x{height} pixels, the training crop; inference.crop sets another size")
+        crop = inference["crop"]
         height, width = (crop, crop) if isinstance(crop, int) else crop
         inference.setdefault("stride", (max(height * 2 // 3, 1), max(width * 2 // 3, 1)))
     return inference

@@ -9,6 +9,7 @@ from segkit.inference import Score, build_score, to_labels
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
+from segkit.runners.memory import MemoryWatch
 from segkit.types import Batch, Meta, Outputs, Prediction, SemanticPrediction
 
 
@@ -22,6 +23,7 @@ class Semantic(Runner):
 
     def __init__(self, probabilities: bool = False):
         self.probabilities = probabilities
+        self._memory = MemoryWatch()
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Runs the model on image and, where there is one, window; see Runner.forward."""
@@ -30,16 +32,22 @@ class Semantic(Runner):
         return model(batch["image"])
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
-        """Predicts images of one size and way back together, others one by one without the padding of the batch."""
+        """Predicts images of one size and way back together, others one by one without the padding of the batch.
+
+        An image that may not fit into memory whole is told of first, see runners.memory.
+        """
         score = build_score(model, self.inference)
         image, metas = batch["image"], batch["meta"]
         alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
         if alike:
-            return self._predict(score, _valid_part(image, metas[0]), metas)
-        singles = (self._predict(score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas))
+            return self._predict(model, score, _valid_part(image, metas[0]), metas)
+        singles = (
+            self._predict(model, score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas)
+        )
         return [prediction for single in singles for prediction in single]
 
-    def _predict(self, score: Score, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
+    def _predict(self, model: Network, score: Score, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
+        self._memory.look(model, image, self.inference)
         scores = score(image, metas[0]["size"], metas[0].get("matrix"))
         labels = to_labels(scores, self.inference.threshold)
         if not self.probabilities:

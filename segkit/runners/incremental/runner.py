@@ -222,6 +222,7 @@ class Incremental(Semantic):
             loop.sampler,
             batch_size=data.batch_size,
             workers=data.workers,
+            timeout=data.timeout,
             rank=dist.rank(),
             world_size=dist.world_size(),
         )

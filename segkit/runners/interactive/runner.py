@@ -44,6 +44,7 @@ class Interactive(Runner):
 
     default_metrics = ({"type": "NoC"},)
     needs_stored = True
+    predicts_classes = False
 
     def __init__(self, iterations: OptionalRounds = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
         if not 0 <= previous_dropout <= 1:
