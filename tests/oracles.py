@@ -52,7 +52,8 @@ def weights_of(names: dict[str, list[int]]) -> dict[str, Tensor]:
 @lru_cache(maxsize=700)
 def _kept(name: str, shape: tuple[int, ...]) -> Tensor:
     """Of encoders, which several references share: making the numbers takes longer than using them."""
-    return _weight(name, shape)
+    with torch.inference_mode(False):  # the first to ask may run in it, and others need gradients
+        return _weight(name, shape)
 
 
 def _weight(name: str, shape: tuple[int, ...]) -> Tensor:

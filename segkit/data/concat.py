@@ -82,6 +82,13 @@ class Concat(Dataset):
         self.classes, self.palette, self.ignore = first.classes, first.palette, first.ignore
         self.exif = all(dataset.exif for dataset in datasets)
         self.notes = tuple(note for dataset in datasets for note in dataset.notes)
+        self.facts = tuple(fact for dataset in datasets for fact in dataset.facts)
+        shown = [dataset.shown for dataset in datasets if dataset.shown is not None]
+        if len(shown) == len(datasets):
+            self.shown = sorted({label for labels in shown for label in labels})
+        sizes = [dataset.sizes for dataset in datasets if dataset.sizes is not None]
+        if len(sizes) == len(datasets):
+            self.sizes = np.concatenate(sizes)
         self.ids: Ids = Ids(self.datasets)
 
     def _locate(self, index: int) -> tuple[Dataset, int]:
@@ -141,6 +148,7 @@ class Mixed(Concat):
         if shares.shape != (len(self.datasets),) or not (np.isfinite(shares) & (shares > 0)).all():
             raise DataError(f"ratios = {list(ratios)}: give one positive number for each of {len(self.datasets)} sets")
         self.ratios = shares / shares.sum()
+        self.sizes = None  # an index is no image here
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Returns the sample of a random item.

@@ -51,6 +51,15 @@ def test_windows_of_nested_crops_and_resizes_add_up():
     assert resize(second, (20, 5))["window"].tolist() == [24, 12, 44, 16]  # x: 11.5 and 16.5, rounded to even
 
 
+def test_a_scaled_crop_after_a_crop_stays_in_the_window_of_the_first():
+    """By hand: 20 x 30 at (10, 20) of 40 x 60, doubled; a crop at (2, 3) of it begins at 2 * (12, 23)."""
+    first = crop(numbered(40, 60), 10, 20, (20, 30))
+    second = resized_crop(first, (40, 60), (2, 3), (8, 10))
+    assert second["window"].tolist() == [24, 46, 32, 56] and second["meta"]["whole"] == (80, 120)
+    alone = resized_crop(numbered(20, 30), (40, 60), (2, 3), (8, 10))
+    assert alone["window"].tolist() == [4, 6, 12, 16] and alone["meta"]["whole"] == (40, 60)
+
+
 def test_small_images_are_padded_or_refused():
     sample = numbered(4, 20)
     cut = RandomCrop((6, 10), fill=(9, 8, 7), ignore=200)(sample, rng(3))

@@ -128,3 +128,10 @@ def test_instances_of_the_small_head_are_the_published_ones(small_head):
         assert np.array_equal(found.masks.numpy(), masks.astype(bool))
     none = head.instances({**outputs, "categories": [x - 100 for x in outputs["categories"]]}, meta)
     assert [one.masks.shape for one in none] == [(0, 80, 120), (0, 70, 100)]
+
+
+def test_weights_first_made_in_inference_mode_serve_training_too():
+    """References share the numbers of encoders; whichever test asks first may run in inference mode."""
+    with torch.inference_mode():
+        made = weights_of({"backbone.layer9.first.weight": [2, 3]})
+    assert not made["backbone.layer9.first.weight"].is_inference()

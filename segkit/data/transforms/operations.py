@@ -128,7 +128,8 @@ def resize(sample: Sample, size: Size, *, area: bool = False) -> Sample:
 def resized_crop(sample: Sample, scaled: Size, origin: Size, size: Size) -> Sample:
     """Resizes and crops in one, computing only the pixels of the crop.
 
-    Sets `window` to the crop's position in the resized image, and meta["whole"] to the size of that. Pixel i of the
+    Sets `window` to the crop's position in the resized image, and meta["whole"] to the size of that; after an earlier
+    crop both are those of the image before it. Pixel i of the
     crop lies at y + (i + .5) H / h' - .5 of the image, with h' = scaled[0]: exactly the pixels of crop(resize(...))
     where y h' / H is a whole number, except for the first ceil(h' / 2H) rows and columns of an enlarged image: they
     repeat the first pixel of the crop where the whole image would show its neighbour's share.
@@ -165,8 +166,10 @@ def resized_crop(sample: Sample, scaled: Size, origin: Size, size: Size) -> Samp
         valid=size,
     )
     moved = move(sample, change)
-    top, left = round(y * scale_y), round(x * scale_x)
-    moved["meta"]["whole"] = scaled
+    outer_top, outer_left = sample["window"][:2] if sample.get("window") is not None else (0, 0)
+    top, left = round((outer_top + y) * scale_y), round((outer_left + x) * scale_x)
+    whole_height, whole_width = sample.get("meta", {}).get("whole", (height, width))
+    moved["meta"]["whole"] = (round(whole_height * scale_y), round(whole_width * scale_x))
     moved["window"] = np.array([top, left, top + size[0], left + size[1]], np.int64)
     return moved
 
