@@ -19,6 +19,7 @@ from segkit.engine import setup
 from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
 from segkit.engine.preflight import preflight, print_reports
+from segkit.engine.process import explaining_silence
 from segkit.files import need_writable, write_whole
 from segkit.models.bases import Network
 from segkit.registry import (
@@ -96,10 +97,12 @@ def train(
         raise ConfigError("--resume and --overwrite: a resumed run goes on in its folder; give one of them")
     target = setup.pick_device(device)
     folder = run_folder(work_dir, sections.file)
-    dist.start(target, LoopSettings(**(sections.get("loop") or {})).process_timeout)
+    timeout = LoopSettings(**(sections.get("loop") or {})).process_timeout
+    dist.start(target, timeout)
     start = Start(resume, from_step, overwrite)
     try:
-        return run_training(sections, folder, target, hooks, start)
+        with explaining_silence(timeout):
+            return run_training(sections, folder, target, hooks, start)
     finally:
         dist.stop()
 

@@ -115,3 +115,17 @@ def test_processes_wait_for_each_other_as_long_as_the_config_says(tmp_path, monk
     monkeypatch.setattr("segkit.api.run_training", lambda *arguments: None)
     api.train(cfg, tmp_path / "run", device="cpu")
     assert seen["timeout"] == timedelta(seconds=7.5)
+
+
+def test_a_silent_process_is_a_sentence(monkeypatch):
+    from segkit.engine.process import explaining_silence
+
+    silent = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 5000ms for recv operation")
+    with pytest.raises(RuntimeError, match="gloo"), explaining_silence(5):  # one process
+        raise silent
+    monkeypatch.setattr("segkit.dist.is_distributed", lambda: True)
+    monkeypatch.setattr("segkit.dist.rank", lambda: 1)
+    monkeypatch.setattr("segkit.dist.world_size", lambda: 4)
+    match = r"loop\.process_timeout = 5: .* no answer within 5 s \(this one is process 1 of 0 to 3\)"
+    with pytest.raises(WorkerError, match=match), explaining_silence(5):
+        raise silent

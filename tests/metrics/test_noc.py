@@ -185,7 +185,7 @@ def test_clicks_that_nobody_made_are_no_number_of_the_table():
     table = noc_table.published_table({"Set": scores}, "NoBRS", limit=20).removeprefix(head)
     cells = [cell.strip() for cell in table.splitlines()[1].split("|")]
     assert cells[3:8] == ["4.50", "4.50", "?", "0", "?"]
-    assert "no object got more than 7 clicks, so that NoC20 is not known" in table
+    assert "left below 90 % with fewer than 20 clicks (7 at most), so that NoC20 is not known" in table
     assert "inference.clicks.max_clicks = 20" in table and "20.00" not in table
     known = noc_table.published_table({"Set": scores}, "NoBRS", limit=7)
     assert "?" not in known and "4.50" in known
