@@ -73,9 +73,9 @@ def published_table(scores: Mapping[str, dict], method: str, *, limit: int = 20,
             most = max((len(item["ious"]) for item in result["items"]), default=0)
             thresholds = ", ".join(sorted(unknown))
             notes.append(
-                f"? {dataset}: objects were left below {thresholds} % with fewer than {limit} clicks ({most} at most), so "
-                f"that NoC{limit} is not known; set inference.clicks.max_clicks = {limit} and target_iou to the highest "
-                f"threshold, or metrics = [dict(type='NoC', limits=({most},))]"
+                f"? {dataset}: objects were left below {thresholds} % with fewer than {limit} clicks ({most} at most), "
+                f"so that NoC{limit} is not known; set inference.clicks.max_clicks = {limit} and target_iou to the "
+                f"highest threshold, or metrics = [dict(type='NoC', limits=({most},))]"
             )
         lines.append(
             row(
