@@ -58,6 +58,10 @@ def without(*names: str) -> Weights:
     return {name: value for name, value in weights().items() if not name.endswith(names)}
 
 
+def part(prefix: str) -> Weights:
+    return {name: value for name, value in weights().items() if name.startswith(prefix)}
+
+
 def inside(*keys: str, content: object = None) -> dict:
     result: object = weights() if content is None else content
     for key in reversed(keys):
@@ -75,10 +79,28 @@ def part_of_storage(storage: Tensor, value: Tensor) -> Tensor:
 OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 LOADED = {
     "plain": weights,
-    **{key: lambda key=key: inside(key) for key in (
-        "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
-        "ema", "model_ema", "ema_state_dict", "state_dict_ema", "params_ema", "teacher", "student", "segmentor",
-    )},
+    **{
+        key: lambda key=key: inside(key)
+        for key in (
+            "state_dict",
+            "model_state_dict",
+            "model_state",
+            "model",
+            "net",
+            "network",
+            "module",
+            "weights",
+            "params",
+            "ema",
+            "model_ema",
+            "ema_state_dict",
+            "state_dict_ema",
+            "params_ema",
+            "teacher",
+            "student",
+            "segmentor",
+        )
+    },
     "of an unusual key": lambda: inside("generator") | {"epoch": 3},
     "two levels": lambda: inside("state_dict", "model"),
     "three levels": lambda: inside("checkpoint", "model", "state_dict"),
@@ -90,10 +112,21 @@ LOADED = {
     "no meta data": lambda: {"meta": None, "state_dict": weights()},
     "a tensor beside": lambda: inside("model") | {"step": torch.tensor(3)},
     "classes": lambda: inside("state_dict") | {"meta": {"dataset_meta": {"classes": list("abcdef")}}},
-    **{prefix: lambda prefix=prefix: prefixed(prefix) for prefix in (
-        "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.", "network.",
-        "model.module.", "module.model.", "segmenter.net.",
-    )},
+    **{
+        prefix: lambda prefix=prefix: prefixed(prefix)
+        for prefix in (
+            "module.",
+            "_orig_mod.",
+            "module._orig_mod.",
+            "_orig_mod.module.",
+            "model.",
+            "net.",
+            "network.",
+            "model.module.",
+            "module.model.",
+            "segmenter.net.",
+        )
+    },
     "compiled parts": lambda: renamed(lambda name: name.replace("backbone.", "backbone._orig_mod.", 1)),
     "Lightning": lambda: inside("state_dict", content=prefixed("model.")) | {"pytorch-lightning_version": "2.1"},
     "Lightning with a loss": lambda: prefixed("model.") | {"criterion.weight": torch.ones(6)},
@@ -107,7 +140,7 @@ LOADED = {
     "parameters": lambda: with_value(FIRST, torch.nn.Parameter),
     "turned": lambda: with_value(FIRST, lambda v: v.transpose(2, 3).contiguous().transpose(2, 3)),
     "a view of a large storage": lambda: with_value(FIRST, lambda v: part_of_storage(torch.zeros(2_000_000), v)),
-}  # fmt: skip
+}
 """Files that hold the weights, by what is odd about them."""
 
 REFUSED = {
@@ -131,8 +164,8 @@ REFUSED = {
     "optimizer alone": (lambda: {"optimizer": OPTIMIZER}, "holds no weights"),
     "one value a list": (lambda: with_value(FIRST, Tensor.tolist), f"1 are missing, first {FIRST}"),
     "one value None": (lambda: with_value(FIRST, lambda _: None), f"1 are missing, first {FIRST}"),
-    "encoder alone": (lambda: {n: v for n, v in weights().items() if n[:8] == "backbone"}, "4 are missing, first head"),
-    "encoder alone, plain": (lambda: {n[9:]: v for n, v in weights().items() if n.startswith("backbone")}, "missing"),
+    "encoder alone": (lambda: part("backbone"), "4 are missing, first head"),
+    "encoder alone, plain": (lambda: {n[9:]: v for n, v in part("backbone").items()}, "missing"),
     "another shape": (lambda: with_value(FIRST, lambda v: v[:4]), f"first {FIRST}: .4, 3, 3, 3. in the file"),
     "no axes": (lambda: with_value(FIRST, lambda v: v[0, 0, 0, 0]), rf"first {FIRST}: \(\) in the file"),
     "flat": (lambda: with_value(FIRST, Tensor.flatten), f"first {FIRST}: .216,. in the file"),
@@ -168,9 +201,10 @@ REFUSED = {
     "average of text": (lambda: inside("model") | {"config": {}, "ema": "x"}, "'ema' holds no weights"),
     "average is empty": (lambda: inside("model") | {"config": {}, "ema": {}}, "'ema' holds no weights"),
     "average with NaN": (
-        lambda: inside("model") | {"config": {}, "ema": with_value(FIRST, filled(float("nan")))}, f"{FIRST} holds nan",
+        lambda: inside("model") | {"config": {}, "ema": with_value(FIRST, filled(float("nan")))},
+        f"{FIRST} holds nan",
     ),
-}  # fmt: skip
+}
 """Files that hold none, by what is wrong with them, and the sentence."""
 
 
@@ -197,6 +231,7 @@ def test_odd_files_are_read(case, tmp_path):
         assert value.dtype == wanted.dtype and torch.allclose(value, wanted, rtol=digits, atol=0), name
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize")
 @pytest.mark.parametrize("case", REFUSED)
 def test_malformed_files_are_refused(case, tmp_path):
     make, sentence = REFUSED[case]
@@ -270,9 +305,24 @@ BAD_STATES: dict[str, tuple[object, str]] = {
     **{
         f"{key} {value!r}": ({key: value}, f"'{key}' is ")
         for key, value in [
-            ("step", "3"), ("step", 3.0), ("step", -1), ("step", True), ("step", None), ("stage", "x"), ("stage", -1),
-            ("best", "high"), ("best", float("nan")), ("best", [1]), ("rng", None), ("rng", {}), ("scored", "a"),
-            ("optimizer", [1]), ("scaler", 5), ("criterion", None), ("runner", "x"), ("images", "12"),
+            ("step", "3"),
+            ("step", 3.0),
+            ("step", -1),
+            ("step", True),
+            ("step", None),
+            ("stage", "x"),
+            ("stage", -1),
+            ("best", "high"),
+            ("best", float("nan")),
+            ("best", [1]),
+            ("rng", None),
+            ("rng", {}),
+            ("scored", "a"),
+            ("optimizer", [1]),
+            ("scaler", 5),
+            ("criterion", None),
+            ("runner", "x"),
+            ("images", "12"),
         ]
     },
     "stage 4": ({"stage": 4}, "is of stage 4, and this run has the stages 0 to 0"),
@@ -289,9 +339,11 @@ BAD_STATES: dict[str, tuple[object, str]] = {
     "criterion of another loss": ({"criterion": {"w": torch.ones(1)}}, "'criterion' does not fit"),
     "weights with NaN": (lambda state: state["model"][FIRST].fill_(float("nan")), f"{FIRST} holds nan"),
     "weights of another network": (lambda state: state["model"].pop(FIRST), f"1 are missing, first {FIRST}"),
-    **{f"no {key}": ((lambda state, key=key: state.pop(key)), f"'{key}'|weights only") for key in
-       ("optimizer", "scaler", "criterion", "runner", "step", "stage", "rng", "best")},
-}  # fmt: skip
+    **{
+        f"no {key}": ((lambda state, key=key: state.pop(key)), f"'{key}'|weights only")
+        for key in ("optimizer", "scaler", "criterion", "runner", "step", "stage", "rng", "best")
+    },
+}
 """Changes of a checkpoint after which no run can go on from it, and the sentence."""
 
 
