@@ -320,7 +320,7 @@ def whole_file(
 
 
 def need_writable(path: str | Path, remedy: str = "choose another file") -> None:
-    """Checks that a file can be written, before the work whose result it takes. Missing folders are created.
+    """Checks that a file can be written, before the work whose result it takes. Nothing is left behind.
 
     Args:
         path: the file.
@@ -331,7 +331,9 @@ def need_writable(path: str | Path, remedy: str = "choose another file") -> None
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    missing: list[Path] = []
     try:
+        missing = [folder for folder in path.parents if not folder.exists()]
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -341,6 +343,8 @@ def need_writable(path: str | Path, remedy: str = "choose another file") -> None
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+            for folder in missing:
+                folder.rmdir()
 
 
 def write_whole(

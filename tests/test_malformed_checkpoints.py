@@ -8,11 +8,16 @@ from torch import Tensor
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump
+from segkit.config import dump, load_config
+from segkit.convert import find_map
+from segkit.convert.count_classes import count_classes
+from segkit.convert.keymap import KeyMap, all_maps, load_map
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.hooks import standard_hooks
-from segkit.registry import ConfigError, build_model
+from segkit.registry import BACKBONES, ConfigError, build_model, without_start_weights
+from tests.archs_table import build
+from tests.oracles import fixture
 from tests.test_loop import loop_of
 from tests.tiny import sections
 
@@ -211,9 +216,6 @@ REFUSED = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Files of other names are compared with every key map; a few stand for all."""
-    from segkit.convert import find_map
-    from segkit.convert.keymap import load_map
-
     maps = {name: load_map(name) for name in ("hrnet", "mmseg", "torchvision_fcn")}
     monkeypatch.setattr(find_map, "all_maps", lambda: maps)
 
@@ -270,6 +272,77 @@ def test_start_weights_of_an_encoder_are_looked_at(tmp_path):
     torch.save({"model_state_dict": {f"_orig_mod.{name}": value for name, value in state.items()}}, tmp_path / "e.pth")
     with pytest.raises(ConfigError, match=r"conv1.0.weight holds nan"):
         Timm("resnet10t", pretrained=tmp_path / "e.pth")
+
+
+def test_the_number_of_classes_comes_from_the_weights(tmp_path):
+    """A model base names it by ref() alone; segkit's names and mmsegmentation's."""
+    base = "segkit:_base_/models/fcn_r50.py"
+    options = ("model.backbone.name='resnet18'", "model.backbone.output_stride=32", "model.head.channels=4")
+    cfg = load_config(base, ("num_classes=7", *options))
+    state = build_model(without_start_weights(cfg["model"])).state_dict()
+    torch.save({"state_dict": {f"model.{name}": value for name, value in state.items()}}, tmp_path / "a.pth")
+    model = api.load_model(base, tmp_path / "a.pth", options=options)
+    assert model.num_classes == 7 == model.config["model"]["num_classes"]
+    with pytest.raises(CheckpointError, match=r"head.classifier.weight: \(7, 4, 1, 1\) in the file, \(3, 4"):
+        api.load_model(base, tmp_path / "a.pth", options=("num_classes=3", *options))
+    torch.save({"w": torch.ones(1)}, tmp_path / "b.pth")
+    with pytest.raises(ConfigError, match=r"leaves num_classes open, and the weights in \S*b.pth do not tell it"):
+        api.load_model(base, tmp_path / "b.pth", options=options)
+    with pytest.raises(ConfigError, match="has no 'crop_size'"):
+        (tmp_path / "c.py").write_text("from segkit.config import ref\nmodel = dict(num_classes=ref('crop_size'))\n")
+        api.load_model(tmp_path / "c.py", tmp_path / "a.pth")
+
+
+def test_classes_are_counted_through_a_key_map():
+    """The files of the fixture tell 19 classes apart."""
+    content, _ = fixture("mmseg", "deeplabv3plus_r50-d8")
+    weights = {name: torch.empty(shape, device="meta") for name, shape in content["names"].items()}
+    assert content["names"]["decode_head.conv_seg.weight"][0] == 19
+    assert count_classes(weights, lambda number: build("deeplabv3plus_r50", number, device="meta")) == 19
+    assert count_classes(weights, lambda number: build("fcn_hr18", number, device="meta")) is None
+
+
+def test_key_maps_that_do_the_same_are_named_together():
+    """An HRNet's names are changed alike by the maps of U-Net and HRNet: neither is named alone."""
+    network = build("fcn_hr18", 19, ("model.backbone.pretrained=None",), device="meta")
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    shapes = {
+        name.replace("head.classifier.", "decode_head.conv_seg.").replace("head.convs.", "decode_head.convs."): shape
+        for name, shape in own.items()
+    }
+    maps = {name: all_maps()[name] for name in ("mmseg_unet", "mmseg_hrnet", "mmseg_psa")}
+    name, keymap = find_map.choose(shapes, network, maps)
+    assert name == "mmseg_hrnet, mmseg_unet" and keymap.source == "mmsegmentation"
+
+
+def test_espnets_files_do_not_say_their_data_set(tmp_path, monkeypatch, capsys):
+    """CamVid's weights normalized as Cityscapes' lose most of their score: what the model does is said."""
+    espnet = load_map("espnet_c")
+    monkeypatch.setattr(find_map, "all_maps", lambda: {"espnet_c": espnet})
+    cfg = sections()
+    cfg["model"] = load_config("segkit:_base_/models/espnet_c.py", ("num_classes=11",))["model"]
+    model = build_model(cfg["model"])
+    theirs = {name: name for name in model.state_dict()}
+    plain = KeyMap("a test", tuple((f"^{name}$", name) for name in theirs), unsaid=espnet.unsaid)
+    monkeypatch.setattr(find_map, "all_maps", lambda: {"espnet_c": plain})
+    monkeypatch.setattr(find_map, "OWN_NAMES", KeyMap("none", ((".", None),)))
+    torch.save(model.state_dict(), tmp_path / "espnet_p_2_q_8_camvid.pth")
+    api.load_model(cfg, tmp_path / "espnet_p_2_q_8_camvid.pth")
+    err = capsys.readouterr().err
+    assert "espnet_p_2_q_8_camvid.pth: its files do not say which data set they are of, Cityscapes or CamVid" in err
+    assert "the mean 72.39, 82.91, 73.16" in err and "model.backbone.mean" in err
+    assert load_map("mmseg").caution(model) == "" != load_map("espnet").caution(model)
+
+
+@pytest.mark.parametrize("name", ["VGG16", "VGG16Dilated", "ABNResNet", "ICNet"])
+def test_encoders_say_that_their_weights_are_trained(name):
+    """A click model with xavier=True draws the weights of all others anew."""
+    options = {"VGG16": dict(channels=(4, 4, 4, 4, 4), hidden=0), "VGG16Dilated": dict(channels=(4, 4, 4, 4, 4))}
+    options |= {"ABNResNet": dict(depth=18), "ICNet": dict(encoder="resnet18")}
+    with torch.device("meta"):
+        for pretrained in (True, None):
+            encoder = BACKBONES.get(name)(pretrained=pretrained, **options[name])
+            assert encoder.is_pretrained is bool(pretrained)
 
 
 @pytest.fixture(scope="module")

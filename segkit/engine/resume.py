@@ -111,14 +111,14 @@ def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> None:
         CheckpointError: a part of the file does not fit the run.
         ConfigError: the runner's task is another one.
     """
+    with _part("runner", path):
+        loop.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
     images = state.get("images")
     if images is not None and images != len(loop.dataset):
         raise CheckpointError(
             f"{path}: its run trained on {images} images, train.dataset has {len(loop.dataset)} now, so the stream of "
             "images is another one; bring the old files back, or start from its weights with init=dict(path=...)"
         )
-    with _part("runner", path):
-        loop.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
     checkpoint.load_weights(loop.raw_model, state["model"], path)
     if loop.ema is not None:
         # without an average in the file it starts from the weights, not from those that the loop has drawn
