@@ -46,7 +46,8 @@ Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the
   of this column was trained here. "paper": quoted, not looked up again. What was trained here is in
   [results.md](results.md).
 - *checkpoint*: whose files `load_model(config, FILE)` and `segkit convert FILE OUT --from MAP --config CONFIG` read.
-  A file fits a config of the same depth, classes and auxiliary heads.
+  A file fits a config of the same depth, classes and auxiliary heads; it tells a config below its number of
+  classes.
 - *parity*: "outputs": under the same weights the outputs equal that project's within 3e-5 of their spread
   (`tests/test_oracles_*.py`); "names": names and shapes match one to one, outputs were not compared; "no": nothing to
   compare with was at hand; the count and the paper's own identities are tested.

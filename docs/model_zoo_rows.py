@@ -172,7 +172,12 @@ ROWS: dict[str, Entry] = {
     ),
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),
     "espnet": Entry(
-        "ESPNet", "Cityscapes test 60.34, CamVid 55.64", "README of ESPNet", ("espnet",), paper="segkit.archs.espnet"
+        "ESPNet",
+        "Cityscapes test 60.34, CamVid 55.64",
+        "README of ESPNet",
+        ("espnet",),
+        paper="segkit.archs.espnet",
+        parity="names; CamVid's file needs CamVid's model.backbone.mean and std, the default are Cityscapes'",
     ),
     "espnet_p2_q3": Entry(
         "ESPNet, the released weights",

@@ -348,23 +348,25 @@ class Loop:
         )
         return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
 
-    def load_state_dict(self, state: dict[str, Any], path: str | Path) -> None:
+    def load_state_dict(self, state: dict[str, Any], path: str | Path) -> list[str]:
         """Takes up a run where its checkpoint left it.
 
         Args:
             state: of state_dict.
             path: the checkpoint's file, for messages.
 
+        Returns:
+            Notes for the user on what differs from the checkpoint's run.
+
         Raises:
             CheckpointError: it lacks something, or does not fit this run.
+            ConfigError: a value of the config makes it another training.
         """
         resume.check_state(state, path, len(self.stages))
         if state["stage"] != self.stage_number:
             self.stage_number = state["stage"]
             self.begin(self.stages[self.stage_number])
-        resume.restore(self, state, path)
-        self.step, self.best = state["step"], state["best"]
-        self.scored_step, self.saved_step = state.get("scored", self.step), self.step
+        return resume.restore(self, state, path)
 
     @property
     def images_per_step(self) -> int:

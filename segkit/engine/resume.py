@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from segkit import dist
-from segkit.engine import checkpoint
+from segkit.engine import checkpoint, resume_rules
 from segkit.engine.checkpoint import CheckpointError
+from segkit.engine.config_changes import Change, changes
 from segkit.engine.optim import all_finite
 from segkit.engine.process import set_rng_state
 from segkit.files import DataError, brief, shortened
 from segkit.registry import ConfigError
+from segkit.settings import LoopSettings, TrainSettings
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
@@ -99,7 +101,34 @@ def processes_of(state: dict[str, Any]) -> int | None:
     return len(state["rng"]) if len(state["rng"]) > 1 else None
 
 
-def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> None:
+def compare(cfg: dict, state: dict[str, Any], path: str | Path) -> list[Change]:
+    """Returns what differs between a run's config and that of its checkpoint.
+
+    Args:
+        cfg: the sections of the checkpoint's stage.
+        state: of Loop.state_dict.
+        path: the checkpoint's file, for errors.
+
+    Raises:
+        ConfigError: the run cannot go on with a value (segkit/engine/resume_rules.py).
+    """
+    found = changes(state["config"], cfg) if state.get("config") else []
+    resume_rules.refuse(found, path)
+    return found
+
+
+def _compare_images(loop: "Loop", state: dict[str, Any], path: str | Path) -> str:
+    """A note on other shares of the same images per step; ConfigError where a step has another number of them."""
+    processes, config = processes_of(state), state.get("config")
+    if processes is None or not config:
+        return ""
+    train, settings = TrainSettings(**config["train"]), LoopSettings(**(config.get("loop") or {}))
+    before = (train.batch_size, settings.accumulate, processes)
+    after = (loop.data_settings.batch_size, loop.settings.accumulate, dist.world_size())
+    return resume_rules.check_images(before, after, path)
+
+
+def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> list[str]:
     """Fills a loop with the state of a checkpoint.
 
     Args:
@@ -107,12 +136,18 @@ def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> None:
         state: of Loop.state_dict.
         path: the checkpoint's file, for errors.
 
+    Returns:
+        Notes for the user on what differs from the checkpoint's run.
+
     Raises:
         CheckpointError: a part of the file does not fit the run.
-        ConfigError: the runner's task is another one.
+        ConfigError: the runner's task is another one, or the config makes it another training.
     """
     with _part("runner", path):
-        loop.runner.load_state_dict(state["runner"])  # before the weights: it knows why they are of other shapes
+        loop.runner.load_state_dict(state["runner"])  # first: it knows best why a task or shapes are others
+    found = compare(loop.stage_cfg, state, path)
+    with _part("config", path):
+        share = _compare_images(loop, state, path)
     images = state.get("images")
     if images is not None and images != len(loop.dataset):
         raise CheckpointError(
@@ -131,6 +166,11 @@ def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> None:
         loop.criterion.load_state_dict(state["criterion"])
     with _part("rng", path):
         _set_rng(loop, state["rng"], state["step"])
+    loop.step, loop.best = state["step"], state["best"]
+    loop.scored_step, loop.saved_step = state.get("scored", loop.step), loop.step
+    if resume_rules.starts_scores_over(found):
+        loop.best, loop.scored_step = None, -1
+    return [*resume_rules.notes(found), *([share] if share else [])]
 
 
 def _set_rng(loop: "Loop", states: Sequence[dict[str, Tensor]], step: int) -> None:

@@ -10,8 +10,7 @@ import torch
 from segkit import dist
 from segkit.config import PACKAGED, Config, dump
 from segkit.data.statistics import asks_for_statistics
-from segkit.engine import checkpoint, resume, resume_rules, setup
-from segkit.engine.config_changes import Change, changes
+from segkit.engine import checkpoint, resume, setup
 from segkit.engine.folder import clear, held, refuse_used
 from segkit.engine.hooks import Hook, in_order, standard_hooks
 from segkit.engine.loop import Loop
@@ -21,7 +20,6 @@ from segkit.models.bases import Network
 from segkit.registry import HOOKS, ConfigError, build, did_you_mean
 from segkit.runners.base import build_runner
 from segkit.schema import need_sections
-from segkit.settings import LoopSettings, TrainSettings
 
 MASKS_LOOKED_AT = 50
 """Masks of each section that are read before training; `segkit train --check` reads all."""
@@ -121,7 +119,7 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
         state = _state_of(path)
     if state is not None and path is not None:
         resume.check_state(state, path, len(stages))
-        _compare(state, cfg | stages[state["stage"]].overrides, path)
+        resume.compare(cfg | stages[state["stage"]].overrides, state, path)
     reports = preflight(cfg, runner, datasets, limit=MASKS_LOOKED_AT, stage=start.from_step, resumes=state is not None)
     print_reports(reports)
     extra = [*(build(row, HOOKS, f"hooks.{i}") for i, row in enumerate(cfg.get("hooks", ()))), *hooks]
@@ -140,8 +138,9 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
     )
     notes: list[str] = []
     if state is not None and path is not None:
-        loop.load_state_dict(state, path)
-        notes = _take_up(loop, state, path)
+        notes = loop.load_state_dict(state, path)
+        if path.resolve() != (loop.folder / "last.pt").resolve():
+            loop.saved_step = -1  # of this run nothing is saved yet
     else:
         _make_room(loop, start)
     if dist.is_main():
@@ -157,31 +156,6 @@ def _state_of(path: Path) -> dict[str, Any]:
     state = checkpoint.read(path)
     resume.check_state(state, path)
     return state
-
-
-def _compare(state: dict[str, Any], cfg: dict, path: Path) -> list[Change]:
-    """What differs from the checkpoint's run; ConfigError where the run cannot go on with it."""
-    found = changes(state["config"], cfg) if state.get("config") else []
-    resume_rules.refuse(found, path)
-    return found
-
-
-def _take_up(loop: Loop, state: dict[str, Any], path: Path) -> list[str]:
-    """Applies to a loop what differs from its checkpoint's run. Returns the notes on it."""
-    found = _compare(state, loop.stage_cfg, path)  # again, since class weights by name are numbers now
-    notes = resume_rules.notes(found)
-    processes = resume.processes_of(state)
-    if processes is not None and state.get("config"):
-        train, settings = TrainSettings(**state["config"]["train"]), LoopSettings(**(state["config"].get("loop") or {}))
-        before = (train.batch_size, settings.accumulate, processes)
-        after = (loop.data_settings.batch_size, loop.settings.accumulate, dist.world_size())
-        if note := resume_rules.check_images(before, after, path):
-            notes.append(note)
-    if resume_rules.starts_scores_over(found):
-        loop.best, loop.scored_step = None, -1
-    if path.resolve() != (loop.folder / "last.pt").resolve():
-        loop.saved_step = -1  # of this run nothing is saved yet
-    return notes
 
 
 def _make_room(loop: Loop, start: Start) -> None:
