@@ -20,6 +20,10 @@ class ConfigError(ValueError):
     """A config that cannot be built. The message names the config path and the way out."""
 
 
+class LevelError(ValueError):
+    """A neck or head reads a feature map, or a stride, that the backbone does not have."""
+
+
 def did_you_mean(name: object, known: Iterable[object]) -> str:
     """Returns "; did you mean 'x'?" for the known name that is closest, or "" where none is close."""
     by_lower = {str(other).lower(): str(other) for other in known}
@@ -184,9 +188,20 @@ def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{at}: {cls.__name__} cannot be built: {error}") from error
+        remedy = PYRAMID if isinstance(error, LevelError) and _is_flat(supplied.get("strides", ())) else ""
+        raise ConfigError(f"{at}: {cls.__name__} cannot be built: {error}{remedy}") from error
     except (LookupError, ArithmeticError, AttributeError, MemoryError) as error:  # says little without its name
         raise ConfigError(f"{at}: {cls.__name__} cannot be built: {type(error).__name__}: {error}") from error
+
+
+PYRAMID = (
+    ". All maps of this backbone have one stride, as those of a plain Vision Transformer: for a pyramid set "
+    "backbone.out_indices to four of its blocks, such as (2, 5, 8, 11), and model.neck = dict(type='MultiLevelNeck')"
+)
+
+
+def _is_flat(strides: tuple[int, ...]) -> bool:
+    return len(strides) > 1 and len(set(strides)) == 1
 
 
 def _build_part(value: Any, kind: Registry, at: str) -> Any:

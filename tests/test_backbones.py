@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -195,8 +196,6 @@ def test_dilation_of_the_first_block():
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_no_contracted_dilation_dilates_every_convolution_behind_a_lost_stride(name, output_stride):
     """Against the encoder run block by block, in which each lost stride doubles the dilation from its own place on."""
-    import timm
-
     ours = Timm(name, output_stride, contract_dilation=False).eval()
     net = timm.create_model(name, features_only=True).eval()
     net.load_state_dict(ours.encoder.state_dict())
@@ -251,8 +250,6 @@ def test_mean_and_std_are_in_0_to_255_and_follow_the_name(lite):
 
 
 def test_the_package_is_mapped_tensor_by_tensor(lite):
-    import timm
-
     whole = timm.create_model("tf_efficientnet_lite0")
     own = whole.state_dict()
     weights = read_weights(lite, list(own))
@@ -308,8 +305,6 @@ def start_weights():
 
 
 def test_stages_of_flattened_encoders_and_other_channel_counts_load():
-    import timm
-
     whole = timm.create_model("convnext_atto")
     encoder = Timm("convnext_atto", in_channels=1, pretrained=whole.state_dict)
     assert torch.equal(encoder.encoder.stages_1.blocks[0].norm.weight, whole.stages[1].blocks[0].norm.weight)
@@ -360,3 +355,65 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"model": nn.Linear(1, 1)}, path)
     with pytest.raises(ConfigError, match="cannot be read as plain tensors"):
         Timm("resnet10t", pretrained=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"),
+    [
+        ("xcit_nano_12_p8_224", None),
+        ("mvitv2_tiny", None),
+        ("coat_tiny", (224, 224)),
+        ("eva02_tiny_patch14_224", None),
+        ("beit_base_patch16_224", (224, 224)),
+        ("crossvit_9_240", (240, 240)),
+        ("test_coatnet", (160, 160)),
+    ],
+)
+def test_an_unusual_encoder_gives_maps_or_says_what_it_takes(name, largest):
+    with torch.device("meta"):
+        encoder = Timm(name).eval()
+    assert encoder.sizes.largest == largest
+    x = torch.empty(1, 3, 97, 131, device="meta")
+    clicks = None
+    if encoder.stem_channels:
+        rows, columns = (-(-side // encoder.stem_stride) for side in (97, 131))
+        clicks = torch.empty(1, encoder.stem_channels, rows, columns, device="meta")
+    for given in (None, clicks):
+        shapes = [tuple(f.shape) for f in encoder(x, given)]
+        assert shapes == [(1, c, -(-97 // s), -(-131 // s)) for c, s in zip(encoder.channels, encoder.strides)]
+    if largest:
+        with pytest.raises(ConfigError, match=rf"built for {largest[0]} x {largest[1]}; set backbone.img_size"):
+            encoder(torch.empty(1, 3, 288, 288, device="meta"))
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "legacy_xception", "pit_ti_224"])
+def test_an_encoder_without_maps_of_its_strides_is_refused_in_a_sentence(name):
+    with torch.device("meta"), pytest.raises(ConfigError) as problem:
+        Timm(name)
+    assert f"backbone.name = '{name}': gives no feature maps of its strides" in str(problem.value)
+
+
+def test_clicks_enter_a_stem_that_rounds_down():
+    encoder = Timm("convnext_atto").eval()
+    x, clicks = torch.randn(1, 3, 66, 97), torch.zeros(1, 40, 17, 25)
+    clicks[..., 3, 5] = 2.0
+    with torch.no_grad():
+        plain, clicked = encoder(x), encoder(x, clicks)
+        assert all(torch.equal(a, b) for a, b in zip(plain, encoder(x, torch.zeros_like(clicks))))
+    assert not torch.equal(plain[0][..., 3, 5], clicked[0][..., 3, 5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", timm.models.list_modules())
+def test_every_family_is_built_or_refused_in_a_sentence(family):
+    for name in sorted(timm.list_models(module=family), key=len)[:1]:
+        with torch.device("meta"):
+            try:
+                encoder = Timm(name).eval()
+            except ConfigError as error:
+                assert f"'{name}'" in str(error)
+                continue
+            maps = encoder(torch.empty(1, 3, 97, 131))
+        for x, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
+            assert x.shape[1] == channels
+            assert all(side // stride <= cells <= -(-side // stride) for side, cells in zip((97, 131), x.shape[2:]))

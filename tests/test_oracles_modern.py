@@ -236,3 +236,29 @@ def test_twins_is_mmsegmentations_at_odd_sizes():
     net = Timm("twins_pcpvt_small", pretrained=lambda: renamed).eval()
     maps = net(image(*CASES["B"]))
     compare({f"backbone.{i}": x for i, x in enumerate(maps)}, "B", stored, content)
+
+
+def smp_upernet(encoder: str) -> nn.Module:
+    return build_model(
+        dict(
+            type="Segmentor",
+            num_classes=11,
+            backbone=dict(type="Timm", name=encoder),
+            head=dict(type="UPerHead", channels=256, norm_features=True, align_maps=False),
+            align_corners=True,
+        )
+    )
+
+
+@torch.inference_mode()
+def test_upernet_of_segmentation_models_on_a_mix_transformer():
+    content, stored = fixture("modern", "smp_upernet_mit_b0")
+    net = smp_upernet("mit_b0").eval()
+    keys = load_map("smp_upernet")
+    keys.check({name: tuple(shape) for name, shape in content["names"].items()}, net.state_dict())
+    net.load_state_dict(keys.apply(weights_of(content["names"])), strict=True)
+    net.mean, net.std = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    x = image(*CASES["A"])
+    outputs = {f"encoder.{i + 2}": feature for i, feature in enumerate(net.backbone(x))}
+    logits = resize(net(x)["logits"], like=x, align_corners=True)
+    compare({**outputs, "logits": logits}, "A", stored, content)

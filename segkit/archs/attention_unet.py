@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, resize
-from segkit.registry import HEADS
+from segkit.ops.resizing import fitted
+from segkit.registry import HEADS, LevelError
 from segkit.types import Outputs
 
 NORMALIZE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -110,12 +111,13 @@ class GatedUp(nn.Module):
         Args:
             x: float [B,in_channels,h,w]; also the gating map.
             skip: skip connection, float [B,skip_channels,H,W], or None.
-            size: (H, W) of the result, at most (2h, 2w).
+            size: (H, W) of the result without a skip, at most (2h + 1, 2w + 1); with one it has the skip's size.
 
         Returns:
             Float [B,channels,H,W].
         """
-        up = F.interpolate(x, scale_factor=2, mode="bilinear")[..., : size[0], : size[1]]
+        size = size if skip is None else (skip.shape[-2], skip.shape[-1])
+        up = fitted(F.interpolate(x, scale_factor=2, mode="bilinear"), size)
         if self.gate is not None:
             up = torch.cat([self.gate(skip, x), up], dim=1)
         return self.conv2(self.conv1(up))
@@ -157,7 +159,7 @@ class AttentionUNetHead(Head):
         super().__init__()
         doublings = int(math.log2(strides[-1]))
         if len(channels) > doublings:
-            raise ValueError(
+            raise LevelError(
                 f"channels = {tuple(channels)}: {len(channels)} blocks double the size {len(channels)} times, but an "
                 f"encoder of stride {strides[-1]} allows at most {doublings}; give fewer values"
             )

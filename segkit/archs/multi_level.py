@@ -43,9 +43,10 @@ class MultiLevelNeck(nn.Module):
         self.channels = tuple(width if channels is None else channels for width in used)
         self.strides = tuple(round(stride / scale) for stride, scale in zip(strides[-len(scales) :], self.scales))
         if any(a * scale != b for a, scale, b in zip(self.strides, self.scales, strides[-len(scales) :])):
+            fitting = tuple(stride / 2 ** (i + 2) for i, stride in enumerate(strides[-len(scales) :]))
             raise ConfigError(
-                f"neck.scales = {tuple(scales)}: maps of strides {strides[-len(scales) :]} get no whole strides; give "
-                "scales that divide them"
+                f"neck.scales = {tuple(scales)}: maps of strides {strides[-len(scales) :]} get no whole strides; "
+                f"{fitting} gives strides of 4, 8, 16, ..."
             )
         self.laterals = nn.ModuleList(
             ConvBNReLU(width, out, 1, norm=False, act=False) for width, out in zip(used, self.channels)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import SCSE, ConvBNReLU
-from segkit.registry import HEADS
+from segkit.ops.resizing import fitted
+from segkit.registry import HEADS, LevelError
 from segkit.types import Outputs
 
 ATTENTION = {"scse": SCSE}
@@ -56,13 +57,13 @@ class UpBlock(nn.Module):
         Args:
             x: float [B,in_channels,h,w].
             skip: float [B,skip_channels,H,W], the encoder's map, or None.
-            size: (H, W) of the result, at most (2h, 2w).
+            size: (H, W) of the result without a skip, at most (2h + 1, 2w + 1); with one it has the skip's size.
 
         Returns:
             Float [B,channels,H,W].
         """
-        # An odd size was rounded up when it was halved: doubling and cutting keeps each cell in its position.
-        x = F.interpolate(x, scale_factor=2, mode=self.upsample)[..., : size[0], : size[1]]
+        size = size if skip is None else (skip.shape[-2], skip.shape[-1])
+        x = fitted(F.interpolate(x, scale_factor=2, mode=self.upsample), size)
         if skip is not None:
             x = self.gate_in(torch.cat([x, skip], dim=1))
         x = self.conv1(x)  # frees the concatenated map, the largest of all, before the next convolution
@@ -117,7 +118,7 @@ class UNetHead(Head):
             raise ValueError(f"attention = {attention!r}: must be None or one of {', '.join(map(repr, ATTENTION))}")
         doublings = int(math.log2(strides[-1]))
         if len(channels) > doublings:
-            raise ValueError(
+            raise LevelError(
                 f"channels = {channels}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
                 f"{doublings}"
             )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.backbones.timm_create import create_encoder, feature_info, normalization
+from segkit.backbones.timm_create import built_for, create_encoder, feature_info, normalization
 from segkit.backbones.timm_dilation import dilate_fully
 from segkit.backbones.timm_positions import Positions
 from segkit.backbones.timm_sizes import find_sizes
@@ -112,6 +112,7 @@ class Timm(Backbone):
         is_real = not torch.empty(0).is_meta
         self.encoder = create_encoder(name, kwargs, pretrained is True and is_real)
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
+        self.img_size = None if img_size is None else (img_size[0], img_size[1])
         self.channels = tuple(feature_info(self.encoder).channels())
         self.strides = tuple(feature_info(self.encoder).reduction())
         if output_stride != 32 and max(self.strides) > output_stride:
@@ -220,11 +221,12 @@ class Timm(Backbone):
             stem.register_forward_hook(self._hook)
 
     def _find_sizes(self, name: str, in_channels: int, pad_divisor: int | None) -> None:
-        img_sizes = (getattr(module, "img_size", None) for module in self.encoder.modules())
-        img_size = next((found for found in img_sizes if found), 224)
-        built_for = (img_size[0], img_size[1]) if isinstance(img_size, tuple | list) else (img_size, img_size)
         self.sizes = find_sizes(
-            name, self.strides, built_for, lambda size: self._shapes(size, in_channels), pad_divisor
+            name,
+            self.strides,
+            self.img_size or built_for(name, self.encoder),
+            lambda size: self._shapes(size, in_channels),
+            pad_divisor,
         )
 
     def _shapes(self, size: tuple[int, int], in_channels: int, grad: bool = False) -> list[Tensor]:
@@ -277,10 +279,10 @@ def _read_stem(shape: tuple[int, ...], size: tuple[int, int], strides: tuple[int
     shape is that of the stem's output, [B,C,h,w], [B,h,w,C] or [B,h * w,C], for an image of this size; strides are
     tried in order, those that divide the size first.
     """
-    if len(shape) == 3:
-        return shape[2], round((size[0] * size[1] / shape[1]) ** 0.5), True
     for stride in sorted(strides, key=lambda stride: any(side % stride for side in size)):
-        for cells, is_last in ((shape[2:], False), (shape[1:3], True)):
+        if len(shape) == 3 and shape[1] == -(-size[0] // stride) * -(-size[1] // stride):
+            return shape[2], stride, True
+        for cells, is_last in ((shape[2:], False), (shape[1:3], True)) if len(shape) == 4 else ():
             if all(side // stride <= found <= -(-side // stride) for side, found in zip(size, cells)):
                 return shape[3] if is_last else shape[1], stride, is_last
     raise ConfigError(f"backbone: the stem's output of shape {shape} for an image of {size} has no known stride")

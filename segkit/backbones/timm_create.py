@@ -89,6 +89,18 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn
     raise ConfigError(f"backbone: {name} cannot be built with {asked} ({reason})")
 
 
+def built_for(name: str, encoder: nn.Module) -> tuple[int, int]:
+    """Returns (H, W) of the images that an encoder is built for, where it is not asked for another size."""
+    from timm.models import get_pretrained_cfg
+
+    sizes = [getattr(module, "img_size", None) for module in encoder.modules()]
+    known = next((size for size in sizes if size), None)
+    if known is None:
+        config = get_pretrained_cfg(ALIASES.get(name, (name, {}))[0])
+        known = tuple(config.input_size[1:]) if config else 224
+    return (known[0], known[1]) if isinstance(known, tuple | list) else (known, known)
+
+
 def _whole_patches(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
     """Pads a map to whole patches at the right and bottom, as mmsegmentation's Twins; timm's cuts off the rest."""
     rows, columns = cast(tuple[int, int], module.patch_size)

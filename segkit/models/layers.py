@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segkit.ops.averaging import full_precision
 from segkit.ops.resized_conv import conv_of_resized
 from segkit.ops.resizing import resize as resize  # heads import it from here
+from segkit.registry import LevelError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -47,10 +48,10 @@ def at_level(values: tuple[int, ...], level: int) -> int:
         level: index of the feature map, counted from the end, -1 for the deepest.
 
     Raises:
-        ValueError: the backbone has no such level.
+        LevelError: the backbone has no such level.
     """
     if not -len(values) <= level < len(values):
-        raise ValueError(
+        raise LevelError(
             f"level {level}: the backbone gives {len(values)} feature maps; levels count from -1, the deepest"
         )
     return values[level]

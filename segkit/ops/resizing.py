@@ -167,3 +167,20 @@ def aligned_bilinear(maps: Tensor, factor: int) -> Tensor:
     large = F.interpolate(padded, size=size, mode="bilinear", align_corners=True)
     large = F.pad(large, [factor // 2, 0, factor // 2, 0], mode="replicate")
     return large[:, :, : size[0] - 1, : size[1] - 1]
+
+
+def fitted(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cuts a doubled map, or repeats its last row and column, at the bottom and right.
+
+    An encoder halves an odd side rounding up or down; in either case each cell keeps its position.
+
+    Args:
+        x: float [B,C,h,w].
+        size: (H, W), at most one more than the map has.
+
+    Returns:
+        float [B,C,H,W].
+    """
+    bottom, right = size[0] - x.shape[-2], size[1] - x.shape[-1]
+    x = x[..., : size[0], : size[1]]
+    return F.pad(x, (0, max(right, 0), 0, max(bottom, 0)), mode="replicate") if bottom > 0 or right > 0 else x

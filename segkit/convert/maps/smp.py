@@ -108,6 +108,29 @@ FPN: tuple[Rule, ...] = (
 
 FPN_CAT: tuple[Rule, ...] = (*FPN, (r"^segmentation_head\.0\.weight$", "head.classifier.weight", shallow_first))
 
+UPERNET: tuple[Rule, ...] = (
+    (r"^decoder\.feature_norms\.", "head.norms."),
+    (r"^decoder\.psp\.blocks\.(\d)\.1\.0\.", r"head.pools.projects.\1.conv."),
+    (r"^decoder\.psp\.blocks\.(\d)\.1\.1\.", r"head.pools.projects.\1.bn."),
+    (r"^decoder\.psp\.out_conv\.0\.", "head.fuse.conv."),
+    (r"^decoder\.psp\.out_conv\.1\.", "head.fuse.bn."),
+    # Numbered from deep to shallow there, from shallow to deep here.
+    *((rf"^decoder\.fpn_lateral_blocks\.{i}\.conv_norm_relu\.", f"head.laterals.{2 - i}.") for i in range(3)),
+    *((rf"^decoder\.fpn_conv_blocks\.{i}\.", f"head.outputs.{2 - i}.") for i in range(3)),
+    (r"^decoder\.fusion_block\.", "head.merge."),
+    (r"^(head\.(?:laterals|outputs)\.\d|head\.merge)\.0\.", r"\1.conv."),
+    (r"^(head\.(?:laterals|outputs)\.\d|head\.merge)\.1\.", r"\1.bn."),
+)
+
+MIT: tuple[Rule, ...] = (
+    (r"^encoder\.patch_embed1\.", "encoder.patch_embed."),
+    *((rf"^encoder\.patch_embed{i + 1}\.", f"encoder.stages_{i}.downsample.") for i in (1, 2, 3)),
+    *((rf"^encoder\.block{i + 1}\.", f"encoder.stages_{i}.blocks.") for i in range(4)),
+    *((rf"^encoder\.norm{i + 1}\.", f"encoder.stages_{i}.norm.") for i in range(4)),
+    (r"^(encoder\..*)\.dwconv\.dwconv\.", r"\1.dwconv."),
+)
+"""SegFormer's encoders, to the names of timm's pvt_v2."""
+
 MAPS = {
     "smp_unet": KeyMap("segmentation_models, Unet", (*UNET, *COMMON), URL),
     "smp_unet_depth4": KeyMap(
@@ -120,5 +143,6 @@ MAPS = {
     "smp_fpn_cat": KeyMap(
         "segmentation_models, FPN with concatenated maps", (*FPN_CAT, *COMMON), URL, needs={"head.concat": True}
     ),
+    "smp_upernet": KeyMap("segmentation_models, UPerNet", (*UPERNET, *MIT, *COMMON), URL),
     "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
 }
