@@ -3,8 +3,6 @@
 import ast
 import copy
 import importlib.util
-import math
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -351,34 +349,6 @@ def _look_up(root: dict, path: str, at: str) -> Any:
             hint = did_you_mean(name, node if isinstance(node, dict) else ())
             raise ConfigError(f"{at} = ref('{path}'): the config has no '{path}'{hint}")
     return node
-
-
-def dump(cfg: dict) -> str:
-    """Returns the text of a Python config file that loads back to the same sections."""
-    import pprint
-
-    sections = [f"{key} = {pprint.pformat(_literal(value), width=118, sort_dicts=False)}" for key, value in cfg.items()]
-    return "\n\n".join(sections) + "\n"
-
-
-class _Number(float):
-    """An infinite number or NaN, which Python has no literal for."""
-
-    def __repr__(self) -> str:
-        return f"float('{float.__repr__(self)}')"
-
-
-def _literal(value: Any) -> Any:
-    """The value in types whose text reads back: paths are texts, numbers of numpy plain ones."""
-    if isinstance(value, dict):
-        return {key: _literal(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_literal(inner) for inner in value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return _Number(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 def merged(values: Any, new: Any) -> Any:

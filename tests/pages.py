@@ -18,7 +18,8 @@ import pytest
 
 from segkit.cli import common
 from segkit.cli.main import COMMANDS, main
-from segkit.config import SECTIONS, dump, load_config
+from segkit.config import SECTIONS, load_config
+from segkit.readers.python_config import dump
 from segkit.schema import check
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from segkit.cli import analyze, train
-from segkit.config import dump, load_config
+from segkit.config import load_config
 from segkit.data.semantic.shapes import Shapes
 from segkit.data.statistics import class_statistics
+from segkit.readers.python_config import dump
 from tests import tiny
 
 DATA = 'dataset=dict(type="Shapes", split="train", size=(32, 32), length=12)'

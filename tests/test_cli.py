@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.models.bases import Head
+from segkit.readers.python_config import dump
 from tests.tiny import sections
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from segkit import config as config_module
-from segkit.config import dump, find_config, load_config
+from segkit.config import find_config, load_config
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from segkit.runners.training import run_folder
 from segkit.schema import check

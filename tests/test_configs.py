@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segkit.config import dump, load_config
+from segkit.config import load_config
+from segkit.readers.python_config import dump
 from segkit.registry import build_model, without_start_weights
 from segkit.schema import check
 

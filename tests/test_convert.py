@@ -9,8 +9,8 @@ import torch
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.convert.published import read_published
+from segkit.readers.python_config import dump
 from tests.tiny import sections
 
 

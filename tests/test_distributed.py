@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from segkit.config import dump
 from segkit.engine import checkpoint
+from segkit.readers.python_config import dump
 from tests.tiny import TinyBackbone, sections
 
 SEGKIT = ("-m", "segkit.cli.main")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from segkit.archs.dupsampling import DUpsamplingHead, label_patches, leading_axes
-from segkit.config import dump
 from segkit.data.loader import collate_train
 from segkit.engine import checkpoint
+from segkit.readers.python_config import dump
 from tests.test_distributed import torchrun
 from tests.test_loop import Record, loop_of
 from tests.tiny import sections

@@ -16,13 +16,13 @@ import torch
 from segkit import api
 from segkit.cli.main import main
 from segkit.cli.train import resume_command
-from segkit.config import dump
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint, folder
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.hooks import Hook, standard_hooks
 from segkit.files import DataError
 from segkit.metrics.confusion import Confusion
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from segkit.viz import draw
 from tests.test_loop import Record, loop_of

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump, load_config
+from segkit.config import load_config
 from segkit.convert import find_map
 from segkit.convert.count_classes import count_classes
 from segkit.convert.keymap import KeyMap, all_maps, load_map
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.hooks import standard_hooks
+from segkit.readers.python_config import dump
 from segkit.registry import BACKBONES, ConfigError, build_model, without_start_weights
 from tests.archs_table import build
 from tests.oracles import fixture

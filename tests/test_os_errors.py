@@ -13,11 +13,11 @@ import torch
 from segkit import api
 from segkit.cli import common, predict
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.hooks import standard_hooks
 from segkit.files import DataError, need_writable
+from segkit.readers.python_config import dump
 from tests.test_loop import loop_of
 from tests.tiny import sections
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.convert.find_map import NoFit, choose, family
 from segkit.convert.keymap import load_map
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.setup import initialise
+from segkit.readers.python_config import dump
 from tests.archs_table import build
 from tests.oracles import fixture
 from tests.tiny import sections

@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
-from segkit.config import dump
 from segkit.engine import checkpoint
 from segkit.engine.hooks import drop_later_lines, standard_hooks
+from segkit.readers.python_config import dump
 from tests.test_loop import Record, loop_of
 from tests.tiny import sections
 

@@ -11,12 +11,13 @@ import torch
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import SECTIONS, dump
+from segkit.config import SECTIONS
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint, resume
 from segkit.engine.config_changes import Change, changes
 from segkit.engine.hooks import Hook, standard_hooks
 from segkit.engine.resume_rules import Effect, check_images, effect_of, rule_of, table
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from segkit.schema import PLAIN, TREE
 from tests.test_loop import Record, loop_of

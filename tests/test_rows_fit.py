@@ -6,9 +6,10 @@ from torch import nn
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump, load_config
+from segkit.config import load_config
 from segkit.criterion import build_criterion
 from segkit.engine.check_rows import check_gradients, check_rows
+from segkit.readers.python_config import dump
 from segkit.registry import LOSSES, ConfigError, build
 from tests.test_configs import WHOLE
 from tests.tiny import TinyHead, sections

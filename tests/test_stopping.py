@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from segkit.config import dump
 from segkit.engine import checkpoint
+from segkit.readers.python_config import dump
 from tests.tiny import sections
 
 

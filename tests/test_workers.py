@@ -11,10 +11,10 @@ import torch
 
 from segkit import api
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.data.loader import WorkerError, explaining_workers
 from segkit.engine import checkpoint
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from tests.tiny import sections
 

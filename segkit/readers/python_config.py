@@ -1,5 +1,7 @@
-"""Configs in Python: the file runs, and its names are the sections."""
+"""Configs in Python: the file runs, and its names are the sections; and the text of such a file."""
 
+import math
+import os
 import types
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,31 @@ def _line_in(error: BaseException, path: Path) -> int:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def dump(cfg: dict) -> str:
+    """Returns the text of a Python config file that loads back to the same sections."""
+    import pprint
+
+    sections = [f"{key} = {pprint.pformat(_literal(value), width=118, sort_dicts=False)}" for key, value in cfg.items()]
+    return "\n\n".join(sections) + "\n"
+
+
+class _Number(float):
+    """An infinite number or NaN, which Python has no literal for."""
+
+    def __repr__(self) -> str:
+        return f"float('{float.__repr__(self)}')"
+
+
+def _literal(value: Any) -> Any:
+    """The value in types whose text reads back: paths are texts, numbers of numpy plain ones."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_literal(inner) for inner in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return _Number(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from segkit import dist
-from segkit.config import PACKAGED, Config, dump
+from segkit.config import PACKAGED, Config
 from segkit.data.statistics import asks_for_statistics
 from segkit.engine import checkpoint, resume, setup
 from segkit.engine.folder import clear, held, refuse_used
@@ -17,6 +17,7 @@ from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight, print_reports
 from segkit.files import write_whole
 from segkit.models.bases import Network
+from segkit.readers.python_config import dump
 from segkit.registry import HOOKS, ConfigError, build, did_you_mean
 from segkit.runners.base import build_runner
 from segkit.schema import need_sections

@@ -9,11 +9,12 @@ import pytest
 
 from segkit.api import build_runner
 from segkit.cli.main import main
-from segkit.config import dump, load_config
+from segkit.config import load_config
 from segkit.data.incremental.class_steps import ClassSteps
 from segkit.data.statistics import class_statistics
 from segkit.data.transforms.crops import RandomResizedCrop
 from segkit.engine.setup import DataSets, build_dataset
+from segkit.readers.python_config import dump
 from tests.incremental.test_step_runs import PLAIN, config, loop_of
 
 ROOT = Path(__file__).parents[2]

@@ -7,13 +7,13 @@ import torch
 
 from segkit.api import build_runner
 from segkit.cli import train
-from segkit.config import dump
 from segkit.engine import checkpoint
 from segkit.engine.hooks import Hook, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight
 from segkit.engine.setup import DataSets
 from segkit.models.bases import Head
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from tests.incremental.test_step_runs import MIB, config, loop_of, trained  # noqa: F401
 from tests.test_loop import CPU

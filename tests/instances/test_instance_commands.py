@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from segkit.cli import predict, test, train
-from segkit.config import dump
 from segkit.files import DataError
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from segkit.runners.instances.tables import instance_tables
 from segkit.runners.instances.writer import InstanceWriter

@@ -10,12 +10,12 @@ import torch
 from pycocotools import mask as rle
 
 from segkit.cli.main import main
-from segkit.config import dump
 from segkit.data.dataset import Dataset
 from segkit.engine.hooks import Checkpoint
 from segkit.engine.monitor import Monitor
 from segkit.engine.pictures import row_of
 from segkit.metrics import noc_table
+from segkit.readers.python_config import dump
 from segkit.registry import HOOKS, ConfigError
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.runner import Interactive
