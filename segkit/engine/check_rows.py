@@ -25,18 +25,18 @@ def check_rows(cfg: Mapping[str, Any]) -> None:
         ConfigError: no row reads an auxiliary head; a loss of several classes has the logits of one channel.
     """
     paths = {"losses": cfg.get("losses") or [], "runner.losses": (cfg.get("runner") or {}).get("losses") or []}
-    rows = {f"{at}.{i}": complete_row(row, f"{at}.{i}") for at, part in paths.items() for i, row in enumerate(part)}
-    names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
-    model = cfg["model"]
-    for i, head in enumerate(model.get("aux") or ()):
-        if rows and not any(_may_read(name, f"aux{i}") for name in names):
-            raise ConfigError(
-                f"model.aux.{i} = {head.get('type')}: no row of losses reads its outputs ('aux{i}.logits'), so that it "
-                f"is never trained; {REMEDY}"
-            )
-    if model.get("num_classes") == 1:
-        for at, row in rows.items():
-            _check_one_channel(row, at)
+    for section, part in paths.items():
+        rows = {f"{section}.{i}": complete_row(row, f"{section}.{i}") for i, row in enumerate(part)}
+        names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
+        for i, head in enumerate(cfg["model"].get("aux") or ()):
+            if rows and not any(_may_read(name, f"aux{i}") for name in names):
+                raise ConfigError(
+                    f"model.aux.{i} = {head.get('type')}: no row of {section} reads its outputs ('aux{i}.logits'), so "
+                    f"that it is not trained; {REMEDY}"
+                )
+        if cfg["model"].get("num_classes") == 1:
+            for at, row in rows.items():
+                _check_one_channel(row, at)
 
 
 def _names(value: str | Iterable[str] | None) -> list[str]:

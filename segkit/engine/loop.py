@@ -129,8 +129,7 @@ class Loop:
         self.work_dir, self.device = work_dir, device
         self.datasets = datasets or setup.DataSets()
         self.stage_number, self.step, self.resumes = stage, 0, resumes
-        self.best = None
-        self.is_stopping = False
+        self.best, self.is_stopping = None, False
         self.stop_request = StopRequest()
         self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
@@ -391,7 +390,7 @@ class Loop:
     def _total_steps(self) -> int:
         settings = self.settings
         if bool(settings.steps) == bool(settings.epochs):
-            raise ConfigError("loop: give either steps or epochs")
+            raise ConfigError(f"loop: {settings.steps} steps, {settings.epochs} epochs; give one, set the other to 0")
         return settings.steps or -(-settings.epochs * len(self.dataset) // self.images_per_step)
 
     def _check_classes(self, model: nn.Module) -> None:
