@@ -1,7 +1,7 @@
 """The sections of a config that are not built from a registry, as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 from segkit.constraints.named import (
     AnySize,
@@ -318,9 +318,12 @@ class ClickInference:
 
 
 def with_test_set(sections: dict) -> dict:
-    """Returns the sections with a `test.dataset` without `type` completed: it changes single arguments of val's."""
+    """Returns the sections; a `test` that names no type of data set has val's, with single arguments changed."""
     test, val = sections.get("test"), sections.get("val")
-    changes, dataset = (part.get("dataset") if isinstance(part, dict) else None for part in (test, val))
-    if isinstance(changes, dict) and isinstance(dataset, dict) and "type" not in changes:
-        return {**sections, "test": {**sections["test"], "dataset": {**dataset, **changes}}}
+    keys = get_type_hints(ScoredSettings).keys()
+    if not isinstance(test, dict) or not isinstance(val, dict) or not test.keys() <= keys:
+        return sections  # also of several named sets
+    changes, dataset = test.get("dataset", {}), val.get("dataset")
+    if test and isinstance(changes, dict) and isinstance(dataset, dict) and "type" not in changes:
+        return {**sections, "test": {**test, "dataset": {**dataset, **changes}}}
     return sections

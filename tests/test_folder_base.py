@@ -62,6 +62,7 @@ def test_a_test_set_is_val_where_none_is_written(tmp_path):
     assert tested("test = dict(dataset=dict(split='test'))") == val | dict(split="test", mask_suffix="")
     more = "val = dict(dataset=dict(mask_suffix='_m'))\ntest = dict(dataset=dict(split='test'))"
     assert tested(more) == val | dict(split="test", mask_suffix="_m")
+    assert tested("test = dict(workers=0)") == val | dict(mask_suffix="")
     assert tested("test = dict(dataset=dict(type='Folder', root='x', classes=['a', 'b']))")["root"] == "x"
 
 
