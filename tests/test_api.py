@@ -102,7 +102,7 @@ def test_each_data_set_is_built_once(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     cfg = sections()
     cfg["losses"] = [dict(type="CrossEntropy", on="logits", target="mask", class_weight="median_frequency")]
-    del cfg["model"]["aux"]
+    cfg["model"]["aux"] = []
     built = counted(monkeypatch)
     api.train(cfg, tmp_path / "run", device="cpu")
     assert sum(built.values()) == 2, built
@@ -119,7 +119,7 @@ def test_class_steps_build_two_data_sets_a_step(monkeypatch, tmp_path):
         steps=[[0, 1, 2, 3], [4, 5]],
         losses=[dict(type="UnbiasedCE"), dict(type="UnbiasedKD", weight=10.0)],
     )
-    del cfg["model"]["aux"], cfg["losses"][1]
+    cfg["model"]["aux"], cfg["losses"] = [], cfg["losses"][:1]
     base = counted(monkeypatch)
     wrapped = counted(monkeypatch, DATASETS.get("ClassSteps"))
     api.train(cfg, tmp_path / "run", device="cpu")

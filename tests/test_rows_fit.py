@@ -105,6 +105,15 @@ def test_a_head_that_no_row_reads_is_named_before_the_start(tmp_path, capsys):
         assert "add a row to losses that reads it, or remove the head" in error
 
 
+def test_rows_of_later_class_steps_are_looked_at_by_themselves():
+    cfg = sections()
+    cfg["runner"] = dict(type="Incremental", steps=[[0, 1, 2, 3], [4, 5]], losses=[dict(type="UnbiasedCE")])
+    with pytest.raises(ConfigError, match=r"model\.aux\.0 = .*: no row of runner\.losses reads its outputs"):
+        check_rows(cfg)
+    cfg["runner"]["losses"].append(dict(type="CrossEntropy", on="aux*.logits"))
+    check_rows(cfg)
+
+
 @pytest.mark.parametrize("on", ["aux0.logits", "aux*.logits", "*.logits", "aux?.logits", "*"])
 def test_names_and_patterns_read_a_head(on):
     cfg = sections()

@@ -24,19 +24,26 @@ def check_rows(cfg: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: no row reads an auxiliary head; a loss of several classes has the logits of one channel.
     """
-    paths = {"losses": cfg.get("losses") or [], "runner.losses": (cfg.get("runner") or {}).get("losses") or []}
-    for section, part in paths.items():
-        rows = {f"{section}.{i}": complete_row(row, f"{section}.{i}") for i, row in enumerate(part)}
-        names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
-        for i, head in enumerate(cfg["model"].get("aux") or ()):
-            if rows and not any(_may_read(name, f"aux{i}") for name in names):
-                raise ConfigError(
-                    f"model.aux.{i} = {head.get('type')}: no row of {section} reads its outputs ('aux{i}.logits'), so "
-                    f"that it is not trained; {REMEDY}"
-                )
-        if cfg["model"].get("num_classes") == 1:
-            for at, row in rows.items():
-                _check_one_channel(row, at)
+    # class steps after the first train with rows of their own
+    for at, rows in (("losses", cfg.get("losses")), ("runner.losses", (cfg.get("runner") or {}).get("losses"))):
+        if rows:
+            _check_section(
+                {f"{at}.{i}": complete_row(row, f"{at}.{i}") for i, row in enumerate(rows)}, at, cfg["model"]
+            )
+
+
+def _check_section(rows: Mapping[str, Mapping[str, Any]], at: str, model: Mapping[str, Any]) -> None:
+    """rows: by their config paths; at: of all of them."""
+    names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
+    for i, head in enumerate(model.get("aux") or ()):
+        if not any(_may_read(name, f"aux{i}") for name in names):
+            raise ConfigError(
+                f"model.aux.{i} = {head.get('type')}: no row of {at} reads its outputs ('aux{i}.logits'), so that it "
+                f"is not trained; add a row to {at} that reads it, or remove the head from the model"
+            )
+    if model.get("num_classes") == 1:
+        for path, row in rows.items():
+            _check_one_channel(row, path)
 
 
 def _names(value: str | Iterable[str] | None) -> list[str]:
