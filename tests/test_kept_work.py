@@ -16,6 +16,8 @@ import torch
 from segkit import api
 from segkit.cli.main import main
 from segkit.cli.train import resume_command
+from segkit.config import dump
+from segkit.data.loader import WorkerError
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint, folder
 from segkit.engine.checkpoint import CheckpointError
@@ -122,7 +124,7 @@ def test_a_worker_that_dies_loses_no_whole_step(tmp_path):
     cfg["train"] |= dict(workers=1, prefetch=1)
     cfg["train"]["dataset"] |= dict(type="tests.test_kept_work:DeadlyShapes")
     loop = loop_of(cfg, tmp_path, standard_hooks())
-    with pytest.raises(RuntimeError, match="worker"):
+    with pytest.raises(WorkerError, match="train.workers = 1: a process that reads data"):
         loop.fit()
     assert loop.step >= 2 and (not loop.is_whole or checkpoint.read(tmp_path / "last.pt")["step"] == loop.step)
 
