@@ -124,7 +124,7 @@ def test_a_worker_that_dies_loses_no_whole_step(tmp_path):
     cfg["train"] |= dict(workers=1, prefetch=1)
     cfg["train"]["dataset"] |= dict(type="tests.test_kept_work:DeadlyShapes")
     loop = loop_of(cfg, tmp_path, standard_hooks())
-    with pytest.raises(WorkerError, match="train.workers = 1: a process that reads data"):
+    with pytest.raises(WorkerError, match=r"train\.workers = 1: a process that reads data"):
         loop.fit()
     assert loop.step >= 2 and (not loop.is_whole or checkpoint.read(tmp_path / "last.pt")["step"] == loop.step)
 
