@@ -339,7 +339,8 @@ def need_writable(path: str | Path, remedy: str = "choose another file") -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.touch()
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from error
+        reason = "a part of this path is a file" if isinstance(error, FileExistsError) else error.strerror or error
+        raise DataError(f"{path}: cannot be written ({reason}); {remedy}") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
