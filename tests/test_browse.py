@@ -77,7 +77,7 @@ def test_the_first_of_several_test_sets_and_options(config, tmp_path):
         (["--count", "0"], "--count 0 --cell 280: the count must be 1 or more"),
         (
             ["--out", "/dev/null/x.png"],
-            "/dev/null/x.png: cannot be written (a part of this path is a file); choose another --out",
+            "/dev/null/x.png: cannot be written (a part of this path is a file)",
         ),
         (["--cfg-options", "train.dataset.split=trian"], "did you mean 'train'"),
     ],
