@@ -16,7 +16,6 @@ import torch
 from segkit import api
 from segkit.cli.main import main
 from segkit.cli.train import resume_command
-from segkit.config import dump
 from segkit.data.loader import WorkerError
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint, folder
