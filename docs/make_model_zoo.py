@@ -28,7 +28,7 @@ from tests.archs_table import MODELS, build  # noqa: E402
 from tests.archs_table import ROWS as CONTRACT  # noqa: E402
 
 PAGE = HERE / "model_zoo.md"
-ORACLES = ("test_oracles_mmseg", "test_oracles_context", "test_oracles_attention", "test_oracles_smp")
+ORACLES = tuple(f"test_oracles_{topic}" for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet"))
 COUNTED = re.compile(r"^\|[^|]*\|[^|]*\| \[([\w.+-]+)\]\([^)]*\) \| [\d,]+ \(\d+\) \| ([\d.]+|-) \|", re.M)
 
 HEAD = """# Model zoo
@@ -46,8 +46,10 @@ Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the
   of this column was trained here. "paper": quoted, not looked up again. What was trained here is in
   [results.md](results.md).
 - *checkpoint*: whose files `load_model(config, FILE)` and `segkit convert FILE OUT --from MAP --config CONFIG` read.
-  A file fits a config of the same depth, classes and auxiliary heads; it tells a config below its number of
-  classes.
+  A file fits a config of the same depth, classes and auxiliary heads; it tells a config below its number of classes.
+  Heads of torchvision and segmentation_models have other widths than those of the configs: `tests/test_keymaps.py`,
+  `tests/test_oracles_smp.py` and `tests/test_oracles_modern.py` name the options that fit. The last one also builds
+  UPerNet on Swin, ConvNeXt and Vision Transformers, whose files load by `mmseg_swin`, `mmseg_convnext` and `mmseg_vit`.
 - *parity*: "outputs": under the same weights the outputs equal that project's within 3e-5 of their spread
   (`tests/test_oracles_*.py`); "names": names and shapes match one to one, outputs were not compared; "no": nothing to
   compare with was at hand; the count and the paper's own identities are tested.

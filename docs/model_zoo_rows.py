@@ -52,7 +52,7 @@ def mmseg(
 
 ROWS: dict[str, Entry] = {
     # encoder-decoders
-    "fcn_r50": mmseg("FCN, dilated", "73.61", "36.10", "66.97", key_map="mmseg", more=("torchvision_fcn",)),
+    "fcn_r50": mmseg("FCN, dilated", "73.61", "36.10", "66.97", key_map="mmseg"),
     "fcn32s_vgg16": Entry("FCN-32s"),
     "fcn16s_vgg16": Entry("FCN-16s"),
     "fcn8s_vgg16": Entry("FCN-8s", "VOC test 62.2", "paper"),
@@ -86,7 +86,7 @@ ROWS: dict[str, Entry] = {
     "fpn_r50": Entry("FPN", maps=("smp_fpn", "smp_fpn_cat")),
     "dupsampling_r50": Entry("DUpsampling", "VOC test 88.1 (Xception-71)", "paper", parity=NO_CODE),
     "semfpn_r50": mmseg("Semantic FPN", "74.52", "37.49", key_map="mmseg_context"),
-    "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context"),
+    "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context", more=("smp_upernet",)),
     "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
     "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),
     # dilation and context
@@ -183,7 +183,7 @@ ROWS: dict[str, Entry] = {
         "ESPNet, the released weights",
         maps=("espnet",),
         paper="segkit.archs.espnet",
-        parity="names; the released weights label CamVid's streets",
+        parity="outputs (espnet); the released weights label CamVid's streets",
     ),
     "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
     # classes in steps

@@ -582,7 +582,6 @@ YAML = {
     "itself": "model: &a [*a]\n",
     "deep": "model: " + "[" * 20_000,
     "digits": "model: " + "9" * 10_000 + "\n",
-    "date": "model: 2001-99-99\n",
     "list": "- a\n- b\n",
     "keys": "5: a\n",
     "letters": "model: [" + "&" * 3000 + "]\n",

@@ -35,10 +35,16 @@ MODELS = {
     "ocrnet_hr18": ("ocrnet_hr18", "mmseg_hrnet", "ABC", ()),
     "fcn_hr18": ("fcn_hr18", "mmseg_hrnet", "ABC", ()),
     "fcn_hr48": ("fcn_hr18", "mmseg_hrnet", "ABC", HR48),
+    "dnl_r50-d8": ("dnl_r50", "mmseg_attention", "AB", ()),
+    "isanet_r50-d8": ("isanet_r50", "mmseg_attention", "AB", ()),
+    "ocrnet_hr48": ("ocrnet_hr18", "mmseg_hrnet", "AB", HR48_OCR),
 }
 """Fixture -> config, key map, cases, options."""
 
-SLOW = {"nonlocal_r50-d8", "gcnet_r50-d8", "ocrnet_r101-d8", "fcn_hr48"}
+SLOW = {"nonlocal_r50-d8", "gcnet_r50-d8", "ocrnet_r101-d8", "fcn_hr48", "ocrnet_hr48"}
+
+NOISY = {"ocrnet_hr48": 1e-3}
+"""Fixture -> tolerance where the reference's own rounding is large: float32 and float64 differ by 2e-4 there."""
 
 COUNTS = {
     "nonlocal_r50-d8": (50_023_814, 24_131_859),
@@ -58,16 +64,10 @@ COUNTS = {
 }
 """Fixture -> published parameters with 19 classes, of the model and of its head; frozen ones are counted."""
 
-ONLY_NAMES = {
-    "dnl_r50-d8": ("dnl_r50", "mmseg_attention", "", ()),
-    "isanet_r50-d8": ("isanet_r50", "mmseg_attention", "", ()),
-    "ocrnet_hr48": ("ocrnet_hr18", "mmseg_hrnet", "", HR48_OCR),
-}
-
 
 @pytest.mark.parametrize("model", COUNTS)
 def test_sizes_and_names_are_the_published_ones(model):
-    config, key_map, _, options = (MODELS | ONLY_NAMES)[model]
+    config, key_map, _, options = MODELS[model]
     cfg = load_config(ROOT / "configs/_base_/models" / f"{config}.py", ["num_classes=19", *options])
     with torch.device("meta"):
         net = build_model(cfg["model"])
@@ -94,7 +94,7 @@ def test_outputs_are_mmsegmentations(model):
         assert len(names) >= 2
         for name in names:
             difference = error(ours[name.partition("/")[2]], stored[name], content["outputs"][name])
-            assert difference < TOLERANCE, f"{name}: {difference:.1e}"
+            assert difference < NOISY.get(model, TOLERANCE), f"{name}: {difference:.1e}"
 
 
 FEATURES: dict[tuple, list[Tensor]] = {}

@@ -18,6 +18,8 @@ MODELS = {
     "fastfcn_r50-d32_jpu_enc": ("fastfcn_r50", "mmseg_context", "ABC"),
     "fastfcn_r50-d32_jpu_psp": ("fastfcn_psp_r50", "mmseg_context", "ABC"),
     "fastfcn_r50-d32_jpu_aspp": ("fastfcn_deeplabv3_r50", "mmseg_context", "ABCL"),
+    "upernet_r50": ("upernet_r50", "mmseg_context", "AB"),
+    "dmnet_r50-d8": ("dmnet_r50", "mmseg_context", "AB"),
     "pointrend_r50": ("pointrend_r50", "mmseg_pointrend", "ABC"),
     "icnet_r50-d8": ("icnet_r50", "mmseg_icnet", "ABC"),
     "fast_scnn": ("fast_scnn", "mmseg_fast_scnn", "ABC"),
@@ -82,18 +84,3 @@ def test_point_rend_refines_the_points_the_reference_refines():
         net.head.subdivision_points = points
         logits = resize(net.head(features)["logits"], like=x)
         assert error(logits, stored[f"n{points}"], few["outputs"][f"n{points}"]) < TOLERANCE
-
-
-@pytest.mark.parametrize("model, config", [("upernet_r50", "upernet_r50"), ("dmnet_r50-d8", "dmnet_r50")])
-def test_names_without_reference_outputs_match_one_to_one(model, config):
-    from segkit.config import load_config
-    from segkit.convert.keymap import load_map
-    from segkit.registry import build_model
-    from tests.oracles import ROOT
-
-    content, _ = fixture("mmseg", model)
-    cfg = load_config(ROOT / f"configs/_base_/models/{config}.py", list(OPTIONS))
-    with torch.device("meta"):
-        net = build_model(cfg["model"])
-    report = load_map("mmseg_context").check(content["names"], net.state_dict())
-    assert report.startswith(f"mmsegmentation, context heads: {len(content['names'])} tensors matched, 0 dropped")

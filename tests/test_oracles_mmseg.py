@@ -50,3 +50,31 @@ def align(net: torch.nn.Module, align_corners: bool) -> None:
     for module in net.modules():
         if hasattr(module, "align_corners"):
             module.align_corners = align_corners
+
+
+R101 = {
+    "deeplabv3plus_r101-d8": ("model.backbone.name=resnet101c",),
+    "deeplabv3plus_r101-d16-mg124": (
+        "model.backbone.type=TimmDilated",
+        "model.backbone.name=resnet101c",
+        "model.backbone.output_stride=16",
+        "model.backbone.dilations=((1,2,4),)",
+        "model.head.rates=[6,12,18]",
+    ),
+}
+"""Fixture -> what differs from deeplabv3plus_r50."""
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+@pytest.mark.parametrize("model", R101)
+def test_outputs_are_mmsegmentations_on_resnet_101(model):
+    content, stored = fixture("mmseg", model)
+    options = ("num_classes=19", *R101[model])
+    net = reference_model("deeplabv3plus_r50", "mmseg", content["names"], options)
+    for case in "AL":
+        x = image(*INPUTS[case])
+        logits = net.head(net.backbone(x))["logits"]
+        for name, ours in (("decode_head", logits), ("final", resize(logits, like=x))):
+            difference = error(ours, stored[f"{case}/{name}"], content["outputs"][f"{case}/{name}"])
+            assert difference < TOLERANCE, f"{case}/{name}: {difference:.1e}"

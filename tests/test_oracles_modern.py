@@ -54,6 +54,9 @@ UPERNET = {
 }
 """Fixture -> key map, backbone, neck and auxiliary head of the UPerNet."""
 
+MODELS = {"smp_upernet_mit_b0": ("upernet_r50", "smp_upernet")}
+"""Fixture -> config of the model zoo that is nearest, key map."""
+
 
 def weights_of(names: dict[str, list[int]]) -> dict[str, Tensor]:
     """Published names and shapes -> the reference's weights: as in tests.oracles, but visible embeddings."""

@@ -44,7 +44,7 @@ class UPerHead(Head):
         super().__init__()
         at_level(in_channels, -num_levels)
         self.num_levels = num_levels
-        self.align_maps = align_corners if align_maps is None else align_maps
+        self.align_corners = align_corners if align_maps is None else align_maps
         read = in_channels[-num_levels:] if norm_features else ()
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for width in read)
         *shallow, deep = in_channels[-num_levels:]
@@ -70,14 +70,14 @@ class UPerHead(Head):
         if self.norms:
             read = [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(self.norms, read)]
         maps = self._pyramid(read)
-        embedding = self.dropout(self.merge.over_concat(maps, like=maps[0], align_corners=self.align_maps))
+        embedding = self.dropout(self.merge.over_concat(maps, like=maps[0], align_corners=self.align_corners))
         return {"logits": self.classifier(embedding), "embedding": embedding}
 
     def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
         """The pyramid's maps, float [B,channels,h_i,w_i], the finest first."""
         *shallow, deep = features
         maps = [lateral(x) for lateral, x in zip(self.laterals, shallow)]
-        maps.append(self.fuse.over_concat([deep, *self.pools(deep)], like=deep, align_corners=self.align_maps))
+        maps.append(self.fuse.over_concat([deep, *self.pools(deep)], like=deep, align_corners=self.align_corners))
         for i in reversed(range(len(shallow))):
-            maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], align_corners=self.align_maps)
+            maps[i] = maps[i] + resize(maps[i + 1], like=maps[i], align_corners=self.align_corners)
         return [*(output(x) for output, x in zip(self.outputs, maps)), maps[-1]]

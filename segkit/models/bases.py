@@ -16,7 +16,7 @@ class Backbone(nn.Module):
 
     A subclass gives `forward(image, stem_add=None) -> list[Tensor]`: image float [B,C,H,W], normalized; stem_add float
     [B,stem_channels,ceil(H / stem_stride),ceil(W / stem_stride)], added to the stem's output; the result float
-    [B,channels[i],h_i,w_i], shallow to deep.
+    [B,channels[i],h_i,w_i], shallow to deep, h_i = H / strides[i] rounded up, or down where the published encoder does.
 
     Attributes:
         channels: channels of each feature map.

@@ -37,7 +37,8 @@ def test_folder(tmp_path):
     more = "root, classes, num_classes, label_map = '/my', ['a', 'b', 'c'], 3, {255: 'c'}"
     cfg = load_config(complete(tmp_path, "folder.py", more))
     check(cfg)
-    for part, split in (("train", "train"), ("val", "val"), ("test", "val")):
+    for part in ("train", "val"):
         dataset = cfg[part]["dataset"]
-        assert (dataset["root"], dataset["split"], dataset["label_map"]) == ("/my", split, {255: "c"})
+        assert (dataset["root"], dataset["split"], dataset["label_map"]) == ("/my", part, {255: "c"})
+    assert not cfg.get("test")  # val stands in for it, so that a change of val reaches both
     assert cfg["model"]["num_classes"] == 3

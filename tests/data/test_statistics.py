@@ -188,7 +188,7 @@ def test_names_of_laws_become_numbers_at_any_depth():
     assert rows[0]["class_weight"] == "median_frequency"
     loss = build_criterion([resolved[0]]).rows[0].loss
     assert loss.class_weight.tolist() == [0.375, 1.0, 1.0]
-    assert resolve_class_weights(resolved, None) is resolved
+    assert resolve_class_weights(resolved, data) is resolved
 
 
 @pytest.mark.parametrize("law", LAWS)
