@@ -273,9 +273,19 @@ def _shape_of(features: Any) -> dict[str, tuple[int, ...]]:
 
 def without_start_weights(model: dict) -> dict:
     """Returns the section `model` with encoders of random weights, for weights that come from a checkpoint."""
+    return _without_weights(model, bool)
+
+
+def without_downloads(model: dict) -> dict:
+    """Returns the section `model` with random weights in place of those to be fetched; those of files stay."""
+    return _without_weights(model, lambda pretrained: pretrained is True)
+
+
+def _without_weights(model: dict, goes: Callable[[Any], bool]) -> dict:
+    """goes: says of the value of `pretrained` whether it becomes None."""
     backbone, stages = model.get("backbone"), model.get("stages")
-    if isinstance(backbone, dict) and backbone.get("pretrained"):
+    if isinstance(backbone, dict) and goes(backbone.get("pretrained")):
         model = {**model, "backbone": {**backbone, "pretrained": None}}
     if isinstance(stages, list | tuple):
-        model = {**model, "stages": [without_start_weights(s) if isinstance(s, dict) else s for s in stages]}
+        model = {**model, "stages": [_without_weights(s, goes) if isinstance(s, dict) else s for s in stages]}
     return model

@@ -18,7 +18,7 @@ from segkit.engine.loop import Loop
 from segkit.engine.optim import all_finite
 from segkit.engine.terms import NonFiniteLoss
 from segkit.files import DataError
-from segkit.registry import HOOKS, ConfigError, build
+from segkit.registry import HOOKS, ConfigError, build, without_downloads
 
 if TYPE_CHECKING:
     from segkit.runners.base import Runner
@@ -30,8 +30,8 @@ IMAGES = 2
 def dry_run(cfg: dict, runner: "Runner", datasets: setup.DataSets, *, device: torch.device) -> str:
     """Tries the first training of a run: builds it, makes one optimizer step and scores one image of `val`.
 
-    The batch has at most 2 images of the configured crop, and nothing is compiled. The test sets, their transforms and
-    the hooks are built, too. Nothing is written.
+    The batch has at most 2 images of the configured crop; nothing is compiled, and no weights are fetched. The test
+    sets, their transforms and the hooks are built, too. Nothing is written.
 
     Args:
         cfg: the checked sections.
@@ -54,7 +54,9 @@ def dry_run(cfg: dict, runner: "Runner", datasets: setup.DataSets, *, device: to
         with saying("test"):
             _build_tests(cfg, runner, datasets, device)
         with saying("the first training cannot be built"):
-            plain = {**cfg, "loop": {**(cfg.get("loop") or {}), "compile": False}}  # a compiler takes minutes
+            # a compiler takes minutes, and a network may be out of reach
+            plain = {**cfg, "model": without_downloads(cfg["model"])}
+            plain["loop"] = {**(cfg.get("loop") or {}), "compile": False}
             loop = Loop(plain, runner, work_dir=Path(folder), device=device, datasets=datasets)
         loop.data_settings = dataclasses.replace(
             loop.data_settings, batch_size=min(loop.data_settings.batch_size, IMAGES), workers=0
