@@ -1,6 +1,5 @@
 """Wrong values and broken structures of configs: each is named before training, none ends in a traceback or a hang."""
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,9 +10,6 @@ from segkit import api
 from segkit.runners.training import check_sections
 from segkit.schema import check
 from tests.fuzz import OPERATIONS, SMALL, Case, checked, mutants, outcome, small_config, wrong_values
-
-FACTOR = int(os.environ.get("SEGKIT_FUZZ", "1"))
-"""`make test-slow` tries ten times as many."""
 
 CONFIGS = sorted(
     str(path) for path in (Path(__file__).parents[1] / "configs").rglob("*.py") if "_base_" not in path.parts
@@ -64,10 +60,11 @@ def test_the_configs_pass_unchanged(runner, capsys):
     assert re.search(r"model of 0\.\d\dM parameters, losses, one optimizer step", capsys.readouterr().out)
 
 
-def test_wrong_values_are_named():
+def try_values(count: int, seed: int) -> None:
+    """Tries wrong values, and fails where one is bare, hangs, or is accepted without being on the list."""
     counts: Counter[str] = Counter()
     unnamed = []
-    for case in wrong_values(600 * FACTOR, seed=20261129):
+    for case in wrong_values(count, seed):
         if SLOW_BUT_RIGHT.search(case.path) and case.value == 10**6:
             continue
         result, message, _ = checked(case)
@@ -78,10 +75,11 @@ def test_wrong_values_are_named():
     assert counts["named"] > 0.85 * counts.total(), counts
 
 
-def test_broken_structures_are_named():
+def try_structures(count: int, seed: int) -> None:
+    """Tries broken structures, and fails where one is bare, hangs, or is accepted although it cannot be right."""
     counts: Counter[str] = Counter()
     wrong = []
-    for mutant, cfg in mutants(CONFIGS, 300 * FACTOR, seed=20261129):
+    for mutant, cfg in mutants(CONFIGS, count, seed):
         result, message, _ = outcome(lambda cfg=cfg: (check(cfg), check_sections(cfg)))
         counts[result] += 1
         is_named = result == "named" and mutant.path.split(".")[0] in message
@@ -95,7 +93,26 @@ def test_broken_structures_are_named():
             wrong.append((result, *mutant, message.split("\n")[0]))
     assert not wrong, f"{counts}: {wrong}"
     assert counts["named"] > 0.8 * counts.total(), counts
+
+
+def test_wrong_values_are_named():
+    try_values(600, seed=20261129)
+
+
+def test_broken_structures_are_named():
+    try_structures(300, seed=20261129)
     assert set(OPERATIONS) <= {mutant.operation for mutant, _ in mutants(CONFIGS[:20], 200, seed=1)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_many_wrong_values_are_named(seed):
+    try_values(600, seed)
+
+
+@pytest.mark.slow
+def test_many_broken_structures_are_named():
+    try_structures(3000, seed=1)
 
 
 @pytest.mark.parametrize(
