@@ -152,6 +152,19 @@ def test_position_embeddings_are_resized_as_published(name, arguments, plain):
         assert torch.equal(a, b)
 
 
+@torch.no_grad()
+def test_a_position_map_is_resized_too():
+    """Segment Anything's is [1,h,w,C]."""
+    encoder = Timm("samvit_base_patch16", out_indices=(0,)).eval()
+    vit = encoder.encoder.model
+    nn.init.normal_(vit.pos_embed, std=0.5)
+    x = torch.randn(1, 3, 80, 144)
+    ours = encoder(x)
+    table = nn.functional.interpolate(vit.pos_embed.permute(0, 3, 1, 2), (5, 9), mode="bicubic")
+    vit.pos_embed = nn.Parameter(table.permute(0, 2, 3, 1))
+    assert torch.allclose(ours[0], encoder.encoder(x)[0], atol=1e-5)
+
+
 def test_gradients_reach_a_resized_position_embedding():
     encoder = Timm("vit_tiny_patch16_224")
     encoder(torch.randn(1, 3, 48, 80))[-1].sum().backward()

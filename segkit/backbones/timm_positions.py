@@ -17,7 +17,8 @@ class _Patches(Protocol):
     """timm's patch embedding, as far as it is used here."""
 
     grid_size: tuple[int, int]
-    patch_size: tuple[int, int]
+
+    def dynamic_feat_size(self, img_size: tuple[int, int]) -> tuple[int, int]: ...
 
 
 class Positions:
@@ -36,8 +37,10 @@ class Positions:
         self.path, self.vit = "", None
         for path, module in encoder.named_modules():
             table, patches = getattr(module, "pos_embed", None), getattr(module, "patch_embed", None)
-            is_dynamic = bool(getattr(module, "dynamic_img_size", False))
-            if is_dynamic and isinstance(table, nn.Parameter) and table.dim() == 3 and hasattr(patches, "grid_size"):
+            if not isinstance(table, nn.Parameter) or not hasattr(patches, "dynamic_feat_size"):
+                continue
+            # Segment Anything's table is a map, [1,h,w,C]; the others are resized where timm would resize them.
+            if table.dim() == 4 or (table.dim() == 3 and bool(getattr(module, "dynamic_img_size", False))):
                 self.path, self.vit, self.patches = f"{path}.pos_embed".lstrip("."), module, cast(_Patches, patches)
                 break
         has_registers = isinstance(getattr(self.vit, "reg_token", None), nn.Parameter)
@@ -60,11 +63,11 @@ class Positions:
         """
         table = cast(Tensor, encoder.get_parameter(self.path))
         old = self.patches.grid_size
-        new = tuple(side // patch for side, patch in zip(image.shape[-2:], self.patches.patch_size))
+        new = self.patches.dynamic_feat_size((image.shape[-2], image.shape[-1]))
         # timm resizes from `grid_size`: where that is the image's grid already, it takes the table as it is.
-        self.patches.grid_size = cast(tuple[int, int], new)
+        self.patches.grid_size = (int(new[0]), int(new[1]))
         try:
-            resized = self.resize(table, old, cast(tuple[int, int], new))
+            resized = self.resize(table, old, self.patches.grid_size)
             return functional_call(encoder, {self.path: resized}, (image,))
         finally:
             self.patches.grid_size = old
@@ -73,12 +76,16 @@ class Positions:
         """Resizes an embedding from one grid of patches to another.
 
         Args:
-            table: float [1,P + N,C], P rows for class and register tokens, which are kept, and N for the patches.
+            table: float [1,P + N,C], P rows for class and register tokens, which are kept, and N for the patches; or
+                float [1,h,w,C] without such tokens.
             old, new: rows and columns of the grids.
 
         Returns:
-            float [1,P + new rows * new columns,C].
+            float [1,P + new rows * new columns,C], or [1,new rows,new columns,C].
         """
+        if table.dim() == 4:
+            old = (table.shape[1], table.shape[2])
+            return self.resize(table.flatten(1, 2), old, new).unflatten(1, new)
         if old == new:
             return table
         prefix = table.shape[1] - old[0] * old[1]
