@@ -175,16 +175,26 @@ def parse_json(content: str | bytes, source: str | Path, error_type: type[Except
         error_type: class of the error.
 
     Raises:
-        error_type: it is no JSON, or lists in lists go too deep.
+        error_type: it is no JSON, a key stands twice in one object, or lists in lists go too deep.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once)
     except RecursionError as error:
         raise error_type(f"{source}: no valid JSON (nested too deeply); copy the file again") from error
     except MemoryError as error:
         raise error_type(f"{source}: this JSON needs more memory than there is") from error
     except ValueError as error:
         raise error_type(f"{source}: no valid JSON ({shortened(error, 200)}); copy the file again") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its pairs; a key that stands twice leaves open which value counts."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key '{double}' stands twice in one object")
+    return values
 
 
 def inside(folder: str | Path, name: object, source: str | Path, remedy: str = "correct the file") -> str:

@@ -201,3 +201,16 @@ def test_names_that_are_missing_or_lead_out(tmp_path):
         for reader in ("instances", "clicks", "trash"):
             with pytest.raises(DataError, match="outside of"):
                 open_all(root, reader)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"images": [], "images": [], "annotations": [], "categories": []}', "the key 'images' stands twice"),
+        ('{"images": [{"id": 1, "id": 2}], "annotations": [], "categories": []}', "the key 'id' stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_coco(tmp_path / "a.json")
