@@ -237,7 +237,8 @@ def _check_outputs(out: str | Path | None, show: str | Path | None) -> None:
 def _data_to_score(network: Network, runner: Runner, section: dict, split: str, name: str) -> setup.Evaluation:
     """The data of a test set, whose classes are compared with the model's before anything is scored."""
     at = f"{split}.{name}" if name else split
-    data = setup.build_evaluation(section, at, network.mean.device, needs_stored=runner.needs_stored)
+    stored = dict(needs_stored=runner.needs_stored, keep_stored=runner.keep_stored)
+    data = setup.build_evaluation(section, at, network.mean.device, **stored)
     if runner.predicts_classes and (text := check_names(network, data.dataset, f"{at}.dataset")) and dist.is_main():
         print(f"warning: {text}", file=sys.stderr, flush=True)
     return data
@@ -290,6 +291,8 @@ def predict_array(model: Network, image: np.ndarray, runner: Runner | None = Non
     meta = Meta(id="image", path="image", size=image.shape[:2])
     transforms = _transforms_of_test(cfg, needs_stored=runner.needs_stored)
     sample = for_network(Sample(image=image, meta=meta), transforms, np.random.default_rng(0))
+    if runner.keep_stored:
+        sample["stored"] = image
     batch = to_device(collate_eval([sample]), model.mean.device)
     prediction: Any = runner.predict(model, batch)[0]
     arrays = {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}

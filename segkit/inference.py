@@ -3,7 +3,7 @@
 B batch, C channels of the image, K classes, H W image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segkit.models.bases import Network
 from segkit.ops.fold_norms import folded
 from segkit.ops.resizing import resize, to_original
+from segkit.refiners.base import Refiner
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
 
@@ -167,6 +168,25 @@ def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > threshold).to(torch.uint8)
     return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
+
+
+def refined(refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor) -> Tensor:
+    """Applies refiners in turn, in float32.
+
+    Args:
+        refiners: each takes what the one before gave; they are moved to the device of the probabilities.
+        image: uint8 or float [B,C,H,W] as stored, in 0..255.
+        probabilities: float [B,K,H,W] at that size.
+
+    Returns:
+        float32 [B,K,H,W].
+    """
+    device = probabilities.device
+    with torch.autocast(device.type, enabled=False):
+        image, probabilities = image.to(device, torch.float32), probabilities.float()
+        for refiner in refiners:
+            probabilities = refiner.to(device).refine(image, probabilities)
+    return probabilities
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:

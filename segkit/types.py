@@ -74,6 +74,7 @@ class Sample(TypedDict, total=False):
     pixel_weight: np.ndarray  # float32 [H,W]: of each pixel in the loss
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
+    stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
     meta: Meta
 
 
@@ -89,6 +90,7 @@ class Batch(TypedDict, total=False):
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     previous: Tensor  # float32 [B,1,H,W]: mask of the click before
+    stored: list[Tensor]  # B images uint8 or float32 [C,H0,W0] before the transforms, for refiners
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale
     meta: list[Meta]
 

@@ -68,15 +68,18 @@ class EvalItems(TorchDataset):
     Args:
         dataset: the set to score on.
         transforms: applied in order, to image and meta alone.
+        keep_stored: whether samples also hold the image as it is stored, see Runner.refiners.
     """
 
-    def __init__(self, dataset: Dataset, transforms: list[SampleChange]):
-        self.dataset, self.transforms = dataset, transforms
+    def __init__(self, dataset: Dataset, transforms: list[SampleChange], *, keep_stored: bool = False):
+        self.dataset, self.transforms, self.keep_stored = dataset, transforms, keep_stored
 
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng([0, index])
         raw = self.dataset.sample(index, rng)
         sample = for_network(Sample(image=raw["image"], meta=raw["meta"]), self.transforms, rng)
+        if self.keep_stored:
+            sample["stored"] = raw["image"]
         return Sample({**raw, **sample})
 
 
@@ -140,6 +143,8 @@ def collate_eval(samples: list[Sample]) -> Batch:
         batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
     if "mask" in samples[0]:
         batch["mask"] = [torch.from_numpy(np.ascontiguousarray(sample["mask"])) for sample in samples]
+    if "stored" in samples[0]:
+        batch["stored"] = [torch.from_numpy(np.ascontiguousarray(s["stored"])).permute(2, 0, 1) for s in samples]
     return batch
 
 

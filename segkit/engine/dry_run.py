@@ -113,7 +113,8 @@ def _score(loop: Loop) -> None:
     if loop.val is None:
         return
     section = {**loop.stage_cfg["val"], "batch_size": 1, "workers": 0}
-    data = setup.build_evaluation(section, "val", loop.device, loop.datasets, needs_stored=loop.runner.needs_stored)
+    stored = dict(needs_stored=loop.runner.needs_stored, keep_stored=loop.runner.keep_stored)
+    data = setup.build_evaluation(section, "val", loop.device, loop.datasets, **stored)
     # of as many processes as there are images, the first has the first image
     items, count = cast(EvalItems, data.loader.dataset), len(data.dataset)
     first = data._replace(loader=eval_loader(items, batch_size=1, workers=0, rank=0, world_size=count))

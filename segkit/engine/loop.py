@@ -150,8 +150,8 @@ class Loop:
         self.dataset = self.items.dataset
         self.val = None
         if cfg.get("val"):
-            needs_stored = self.runner.needs_stored
-            self.val = setup.build_evaluation(cfg["val"], "val", self.device, self.datasets, needs_stored=needs_stored)
+            stored = dict(needs_stored=self.runner.needs_stored, keep_stored=self.runner.keep_stored)
+            self.val = setup.build_evaluation(cfg["val"], "val", self.device, self.datasets, **stored)
         self.datasets.forget_unused()
         self.metrics = setup.build_metrics(cfg.get("metrics", []), default=self.runner.default_metrics)
         self.monitor = choose(settings, self.metrics, self.val.dataset) if self.val else None

@@ -172,7 +172,13 @@ def build_eval_transforms(rows: list[dict], at: str, *, needs_stored: bool = Fal
 
 
 def build_evaluation(
-    cfg: dict, at: str, device: torch.device, datasets: DataSets | None = None, *, needs_stored: bool = False
+    cfg: dict,
+    at: str,
+    device: torch.device,
+    datasets: DataSets | None = None,
+    *,
+    needs_stored: bool = False,
+    keep_stored: bool = False,
 ) -> Evaluation:
     """Builds the data of section `val`, or of one test set.
 
@@ -182,11 +188,12 @@ def build_evaluation(
         device: batches are pinned for a GPU.
         datasets: those that are built already.
         needs_stored: of the runner, see Runner.needs_stored.
+        keep_stored: whether batches also hold the images as they are stored, see Runner.keep_stored.
     """
     settings = ScoredSettings(**cfg)
     transforms = build_eval_transforms(settings.transforms, f"{at}.transforms", needs_stored=needs_stored)
     dataset = (datasets or DataSets()).get(settings.dataset, f"{at}.dataset")
-    items = EvalItems(dataset, transforms)
+    items = EvalItems(dataset, transforms, keep_stored=keep_stored)
     loader = eval_loader(
         items,
         batch_size=settings.batch_size,

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
 from segkit.models.bases import Network
-from segkit.registry import RUNNERS, build
+from segkit.refiners.base import Refiner
+from segkit.registry import REFINERS, RUNNERS, ConfigError, build
 from segkit.runners.tables import score_table
 from segkit.runners.writers import LabelWriter, Writer
 from segkit.settings import InferenceSettings
@@ -32,13 +33,22 @@ class Runner:
         default_metrics: rows of section `metrics` where a config has none.
         needs_stored: whether predictions need images as they are stored: then transforms of `val` and `test` that move
             pixels are refused.
+        refiners: built of `inference.refiners`, applied in turn to the probabilities of a map.
+        predicts_maps: whether predictions are probabilities of classes at each pixel, which refiners take.
         predicts_classes: whether the outputs of the model are the classes of the data set, by name and order.
     """
 
     default_metrics: tuple[dict, ...] = ({"type": "Confusion"},)
     needs_stored: bool = False
+    refiners: Sequence[Refiner] = ()
+    predicts_maps: bool = False
     predicts_classes: bool = True
     inference: InferenceSettings = InferenceSettings()
+
+    @property
+    def keep_stored(self) -> bool:
+        """Whether predictions read "stored" of the batch, the images before the transforms, as refiners do."""
+        return bool(self.refiners)
 
     @property
     def first_stage(self) -> int:
@@ -157,7 +167,29 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def build_runner(cfg: dict) -> Runner:
-    """Builds the runner of a config, "Semantic" where the section `runner` does not name one."""
+    """Builds the runner of a config, "Semantic" where the section `runner` does not name one, and its refiners.
+
+    Raises:
+        ConfigError: a part cannot be built, or refiners are named for a runner whose predictions are no maps.
+    """
     runner: Runner = build({"type": "Semantic", **(cfg.get("runner") or {})}, RUNNERS, "runner")
     runner.inference = InferenceSettings(**(cfg.get("inference") or {}))
+    for at, rows in _refiners_of(cfg).items():
+        if rows and not runner.predicts_maps:
+            raise ConfigError(
+                f"{at} = {', '.join(str(row.get('type')) for row in rows)}: refiners take the probabilities of classes "
+                f"at each pixel, and the runner {type(runner).__name__} predicts none; remove them, or predict label "
+                "maps (runner 'Semantic' or 'Incremental')"
+            )
+    rows = runner.inference.refiners
+    runner.refiners = [build(row, REFINERS, f"inference.refiners.{i}").eval() for i, row in enumerate(rows)]
     return runner
+
+
+def _refiners_of(cfg: dict) -> dict[str, list[dict]]:
+    """Rows of refiners by their config path: those of `inference`, and of test sets with an inference of their own."""
+    test = cfg.get("test") or {}
+    sets = {"test": test} if {"dataset", "transforms"} & set(test) else {f"test.{n}": test[n] for n in test}
+    sections = {"inference": cfg.get("inference")}
+    sections |= {f"{at}.inference": (section or {}).get("inference") for at, section in sets.items()}
+    return {f"{at}.refiners": (section or {}).get("refiners") or [] for at, section in sections.items()}

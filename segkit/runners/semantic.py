@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from segkit.inference import Score, build_score, to_labels
+from segkit.inference import Score, build_score, refined, to_labels, to_probabilities
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
@@ -20,6 +21,8 @@ class Semantic(Runner):
     Args:
         probabilities: whether predictions also hold "probabilities", float [K,H0,W0].
     """
+
+    predicts_maps = True
 
     def __init__(self, probabilities: bool = False):
         self.probabilities = probabilities
@@ -40,21 +43,31 @@ class Semantic(Runner):
         image, metas = batch["image"], batch["meta"]
         alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
         if alike:
-            return self._predict(model, score, _valid_part(image, metas[0]), metas)
-        singles = (
-            self._predict(model, score, _valid_part(image[i : i + 1], meta), [meta]) for i, meta in enumerate(metas)
-        )
-        return [prediction for single in singles for prediction in single]
+            return self._predict(model, score, _valid_part(image, metas[0]), metas, batch.get("stored"))
+        predictions: list[Prediction] = []
+        for i, meta in enumerate(metas):
+            stored = batch["stored"][i : i + 1] if "stored" in batch else None
+            predictions += self._predict(model, score, _valid_part(image[i : i + 1], meta), [meta], stored)
+        return predictions
 
-    def _predict(self, model: Network, score: Score, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
+    def _predict(
+        self, model: Network, score: Score, image: Tensor, metas: list[Meta], stored: list[Tensor] | None
+    ) -> Sequence[Prediction]:
         self._memory.look(model, image, self.inference)
         scores = score(image, metas[0]["size"], metas[0].get("matrix"))
+        if self.refiners:
+            assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
+            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores))
         labels = to_labels(scores, self.inference.threshold)
         if not self.probabilities:
             return [SemanticPrediction(labels=label_map) for label_map in labels]
-        is_tta = self.inference.tta is not None or scores.shape[1] == 1
-        probabilities = scores if is_tta else scores.softmax(1)
+        probabilities = scores if self.refiners else self._probabilities(scores)
         return [SemanticPrediction(labels=m, probabilities=p) for m, p in zip(labels, probabilities)]
+
+    def _probabilities(self, scores: Tensor) -> Tensor:
+        """Of what build_score gives: the mean under TTA and one channel are probabilities already."""
+        is_done = self.inference.tta is not None or scores.shape[1] == 1
+        return scores if is_done else to_probabilities(scores)
 
 
 def _way_back(meta: Meta) -> bytes:
