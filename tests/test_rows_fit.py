@@ -21,6 +21,7 @@ SOFTMAX = {
     "LovaszSoftmax": "use LovaszHinge",
     "ImageWeightedCrossEntropy": "use BinaryCrossEntropy",
     "DualTask": "use BinaryCrossEntropy",
+    "ProbabilityDualTask": "use BinaryCrossEntropy",
     "RMI": "use BinaryCrossEntropy",
     "Dice": "use Dice with activation='sigmoid'",
     "Jaccard": "use Jaccard with activation='sigmoid'",

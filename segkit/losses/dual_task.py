@@ -24,9 +24,8 @@ class DualTask(Loss):
 
     The mean of two means: over the elements where the predicted slope exceeds `least`, and over those where the true
     one does. Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, eq. 6 and 7. The prediction is
-    softmax(x / temperature). The paper adds Gumbel noise to the logits; here the noise-free limit is taken. In the
-    authors' released code smoothing and differences are switched off, so that it compares probabilities, not slopes;
-    this is the paper's loss. Ignored pixels are left out, and so is everything whose smoothing reaches one.
+    softmax(x / temperature). The paper adds Gumbel noise to the logits; here the noise-free limit is taken. This is the
+    paper's loss; that of its authors' code is ProbabilityDualTask. Ignored pixels are left out, and so is everything whose smoothing reaches one.
 
     Args:
         temperature: of the softmax.
@@ -71,6 +70,65 @@ class DualTask(Loss):
         halves = [(slopes.detach() > self.least) * clear for slopes in (predicted, true)]
         means = [(difference * half).sum() / half.sum().clamp_min(1) for half in halves]
         return (means[0] + means[1]) / 2
+
+
+@LOSSES.register
+class ProbabilityDualTask(Loss):
+    """Dual task loss of Gated-SCNN's published code: L1 distance of predicted and true class maps.
+
+    In that code smoothing and differences are switched off, so that the slope of a map p is sqrt(2 p^2 + 1e-6), divided
+    by its maximum over the batch. Mean over all elements. An ignored pixel counts as one of class 0 whose logits are 0,
+    as published; a batch without a valid pixel gives 0. Takikawa et al., Gated-SCNN, ICCV 2019,
+    https://arxiv.org/abs/1907.05740; DualTask is the loss of the paper.
+
+    Args:
+        noise: adds Gumbel noise to the logits, as published; without it the loss is the same at every call.
+        temperature: of the softmax.
+        ignore: label of pixels without a class.
+    """
+
+    row = dict(target="mask")
+    one_channel = "BinaryCrossEntropy"
+
+    def __init__(self, noise: bool = False, temperature: PositiveFloat = 0.5, ignore: int = IGNORE):
+        super().__init__()
+        self.noise, self.temperature, self.ignore = noise, temperature, ignore
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
+        self.need_channels(logits)
+        logits = full_precision(logits)
+        return self.with_noise(logits, target, gumbel_like(logits) if self.noise else torch.zeros_like(logits))
+
+    def with_noise(self, logits: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+        """Computes the loss for given noise.
+
+        Args:
+            logits: float [B,K,H,W].
+            target: int64 [B,H,W].
+            noise: float [B,K,H,W], added to the logits.
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
+        valid = (target != self.ignore).unsqueeze(1)
+        p = ((torch.where(valid, logits, 0.0) + noise) / self.temperature).softmax(1)
+        label = torch.zeros_like(p).scatter_(1, target.long().unsqueeze(1) * valid, 1.0)
+        predicted, true = ((2 * maps.square() + 1e-6).sqrt() for maps in (p, label))
+        return (predicted / predicted.amax() - true / true.amax()).abs().mean() * valid.any()
+
+
+def gumbel_like(x: Tensor, eps: float = 1e-10) -> Tensor:
+    """Draws standard Gumbel noise of the shape and dtype of a tensor from torch's generator, as dropout does."""
+    return -(eps - (torch.rand_like(x) + eps).log()).log()
 
 
 @LOSSES.register

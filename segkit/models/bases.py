@@ -44,8 +44,9 @@ class Head(nn.Module):
     `forward(features: list[Tensor], **needs) -> Outputs`.
 
     Attributes:
-        needs: what `forward` takes by keyword beside the features: "image" (normalized, float [B,C,H,W]), "window" (of
-            each image the crop's position) or "size" ((H, W) of the input).
+        needs: what `forward` takes by keyword beside the features: "image" (normalized, float [B,C,H,W]), "pixels" (not
+            normalized, uint8 [B,C,H,W] RGB), "window" (of each image the crop's position) or "size" ((H, W) of the
+            input).
         fit_images: training images whose label maps the head is fitted to before the first step; 0 for none.
         is_fitted: bool tensor [], whether it was fitted, or loaded from a fitted head.
         classifier: the last convolution, whose outputs grow with the classes; None or absent where the head cannot

@@ -79,6 +79,18 @@ class Segmentor(Network):
             image = image.flip(1)
         return (image.float() - self.mean) / self.std
 
+    def pixels_of(self, normalized: Tensor) -> Tensor:
+        """Undoes `normalize`.
+
+        Args:
+            normalized: float [B,C,H,W], channels in the backbone's order.
+
+        Returns:
+            uint8 [B,C,H,W], the image rounded to whole numbers in 0..255, RGB.
+        """
+        image = (normalized.detach() * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
+        return image.flip(1) if self.is_reversed else image
+
     def forward(self, image: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
         """Predicts from images.
 
@@ -108,6 +120,9 @@ class Segmentor(Network):
             As `forward`.
         """
         extras = {"image": normalized, "window": window, "size": normalized.shape[-2:]}
+        heads = (self.head, *cast(Sequence[Head], self.aux))
+        if any("pixels" in head.needs for head in heads):
+            extras["pixels"] = self.pixels_of(normalized)
         if self.neck is not None:
             features = self.neck(features)
         outputs = self.head(features, **{name: extras[name] for name in self.head.needs})

@@ -3,6 +3,8 @@
 B batch, K classes, H W image.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +31,34 @@ def label_edges(mask: Tensor, radius: int = 1, ignore: int = IGNORE) -> Tensor:
     highest = F.max_pool2d(high, side, 1, radius).squeeze(1)
     lowest = -F.max_pool2d(low, side, 1, radius).squeeze(1)
     return torch.where(valid, (highest != lowest).long(), ignore)
+
+
+def label_edges_in_disc(mask: Tensor, radius: int = 2, ignore: int = IGNORE) -> Tensor:
+    """Marks the pixels of each class that lie near its outline, and those that lie near it from outside.
+
+    An outline also runs where a class ends at ignored pixels or at the image's border. Gated-SCNN's edges, in whose
+    published code the first class has none.
+
+    Args:
+        mask: int64 [B,H,W] of class indices.
+        radius: a pixel is an edge where the center of a pixel of another class, of an ignored one or of one outside the
+            image lies at most this far from its own center. Ignored pixels are edges near any class.
+        ignore: label of pixels without a class.
+
+    Returns:
+        int64 [B,H,W]: 1 on edges, 0 elsewhere, also on pixels that the mask ignores.
+    """
+    labels = torch.where(mask == ignore, -1, mask).to(torch.float32).unsqueeze(1)
+    padded = F.pad(labels, (radius, radius, radius, radius), value=-1.0)
+    height, width = mask.shape[-2:]
+    highest, lowest = labels, labels
+    for dy in range(-radius, radius + 1):
+        reach = math.isqrt(radius * radius - dy * dy)
+        first = radius - reach
+        rows = padded[:, :, radius + dy : radius + dy + height, first : first + width + 2 * reach]
+        highest = torch.maximum(highest, F.max_pool2d(rows, (1, 2 * reach + 1), 1))
+        lowest = torch.minimum(lowest, -F.max_pool2d(-rows, (1, 2 * reach + 1), 1))
+    return (highest != lowest).long().squeeze(1)
 
 
 def _padded(maps: Tensor, radius: int) -> Tensor:
