@@ -303,6 +303,7 @@ def test_branches_are_summed_at_each_others_size(upsample):
     resized = {
         "nearest": F.interpolate(lifted, (5, 7)),
         "bilinear": F.interpolate(F.interpolate(lifted, scale_factor=2, mode="bilinear"), (5, 7), mode="bilinear"),
+        "bilinear_size": F.interpolate(lifted, (5, 7), mode="bilinear"),
         "bilinear_corners": F.interpolate(lifted, (5, 7), mode="bilinear", align_corners=True),
     }[upsample]
     assert torch.allclose(module([fine, coarse])[0], F.relu(fine + resized), atol=1e-6)

@@ -45,6 +45,9 @@ class OCRHead(Head):
         coarse_channels: width of the coarse prediction's convolution.
         coarse_kernel: kernel size of that convolution.
         dropout: share of channels dropped before each of the two classifiers.
+        coarse_dropout: the same for the coarse classifier alone; None for the value of dropout.
+        conv_bias: gives the two convolutions that read the feature maps a bias before their normalization, which
+            changes no result but is part of the networks of the HRNet authors and of HMSA.
         align_corners: aligns the corner cells when maps are resized.
     """
 
@@ -60,6 +63,8 @@ class OCRHead(Head):
         coarse_channels: PositiveInt = 256,
         coarse_kernel: PositiveInt = 3,
         dropout: Decay = 0.1,
+        coarse_dropout: Decay | None = None,
+        conv_bias: bool = False,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -67,9 +72,9 @@ class OCRHead(Head):
         self.align_corners = align_corners
         width = sum(at_level(in_channels, level) for level in levels)
         coarse_width = sum(at_level(in_channels, level) for level in coarse_levels)
-        self.coarse_conv = ConvBNReLU(coarse_width, coarse_channels, coarse_kernel)
+        self.coarse_conv = ConvBNReLU(coarse_width, coarse_channels, coarse_kernel, bias=conv_bias)
         self.coarse_classifier = nn.Conv2d(coarse_channels, num_classes, 1)
-        self.reduce = ConvBNReLU(width, channels)
+        self.reduce = ConvBNReLU(width, channels, bias=conv_bias)
         self.relation = SelfAttention2d(
             project(channels, relation_channels, 2),
             project(channels, relation_channels, 2),
@@ -79,6 +84,7 @@ class OCRHead(Head):
         )
         self.fuse = ConvBNReLU(2 * channels, channels, 1)
         self.dropout = nn.Dropout2d(dropout)
+        self.coarse_dropout = nn.Dropout2d(dropout if coarse_dropout is None else coarse_dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: list[Tensor]) -> Outputs:
@@ -92,7 +98,7 @@ class OCRHead(Head):
             the size of the first of levels; "coarse.logits", float [B,K,h',w'], at the size of the first of
             coarse_levels.
         """
-        coarse = self.coarse_classifier(self.dropout(self._join(self.coarse_conv, features, self.coarse_levels)))
+        coarse = self.coarse_classifier(self.coarse_dropout(self._join(self.coarse_conv, features, self.coarse_levels)))
         x = self._join(self.reduce, features, self.levels)
         guide = resize(coarse, like=x, align_corners=self.align_corners)
         related = self.relation(x, region_vectors(guide, x))

@@ -23,13 +23,14 @@ def _by_factor(x: Tensor, factor: int, like: Tensor) -> Tensor:
 FUSE_UPSAMPLES: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {
     "nearest": lambda x, _factor, like: resize(x, like=like, mode="nearest"),
     "bilinear": _by_factor,
+    "bilinear_size": lambda x, _factor, like: resize(x, like=like),
     "bilinear_corners": lambda x, _factor, like: resize(x, like=like, align_corners=True),
 }
 """How the map of a coarser branch is resized to a finer one's.
 
 "nearest" is that of the classification networks. "bilinear" is mmsegmentation's: by the whole factor first, then to
-the finer map's size where that is odd. "bilinear_corners" aligns corners, as the authors' segmentation networks and
-RITM do.
+the finer map's size where that is odd. "bilinear_size" goes to that size at once, as hierarchical multi-scale attention
+(HMSA) does. "bilinear_corners" aligns corners, as the authors' segmentation networks and RITM do.
 """
 
 PUBLISHED_DEPTHS: dict[tuple[tuple[int, ...], int], str] = {((1, 3, 2), 2): "_small_v2"}

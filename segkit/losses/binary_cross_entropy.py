@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, OneOf
 from segkit.losses.base import PixelLoss
 from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision, mean_over
 from segkit.ops.pixel_targets import dense_target, flip_true_class, is_index_target, valid_pixels
@@ -31,6 +31,8 @@ class BinaryCrossEntropy(PixelLoss):
             "global" by the valid elements of all processes.
         ignore: value of the target that is left out; None is the data set's in a config, and leaves out both 255 and -1
             (click targets) elsewhere.
+        extra_pixels: added to the number of valid elements by which the sum is divided (not for average="all"); 1 in
+            the code of HMSA, Tao et al. 2020, whose low-scale and auxiliary terms are this loss with sum_classes.
     """
 
     row = dict(target="mask")
@@ -43,6 +45,7 @@ class BinaryCrossEntropy(PixelLoss):
         sum_classes: bool = False,
         average: Annotated[str, OneOf(AVERAGES)] = "valid",
         ignore: float | None = None,
+        extra_pixels: NonNegativeInt = 0,
     ):
         super().__init__()
         self.register_buffer("pos_weight", float_vector(pos_weight), persistent=False)
@@ -50,6 +53,7 @@ class BinaryCrossEntropy(PixelLoss):
         self.sum_classes = sum_classes
         self.average = checked_average(average)
         self.ignore = ignore
+        self.extra_pixels = extra_pixels
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Computes the loss.
@@ -65,7 +69,8 @@ class BinaryCrossEntropy(PixelLoss):
         size = logits.numel()
         if self.sum_classes:
             valid, size = valid.any(1), size // logits.shape[1]
-        return mean_over(values.sum(), valid.sum() * (size // valid.numel()), size, self.average)
+        count = valid.sum() * (size // valid.numel()) + self.extra_pixels
+        return mean_over(values.sum(), count, size, self.average)
 
     def pixels(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the loss of each pixel.

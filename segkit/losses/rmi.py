@@ -36,6 +36,8 @@ class RMI(Loss):
         stride: of the pooling.
         diagonal: added to the covariances, which are sums over points, before they are inverted.
         ignore: label that is left out.
+        extra_pixels: added to the number of valid pixels by which the binary cross entropy is divided; 1 in the code of
+            hierarchical multi-scale attention.
     """
 
     row = dict(target="mask")
@@ -48,10 +50,11 @@ class RMI(Loss):
         stride: PositiveInt = 4,
         diagonal: NonNegativeFloat = 5e-4,
         ignore: int = IGNORE,
+        extra_pixels: NonNegativeInt = 0,
     ):
         super().__init__()
         self.weight, self.radius, self.stride = weight, radius, stride
-        self.diagonal, self.ignore = diagonal, ignore
+        self.diagonal, self.ignore, self.extra_pixels = diagonal, ignore, extra_pixels
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Computes the loss.
@@ -66,7 +69,7 @@ class RMI(Loss):
         self.need_channels(logits)
         logits = full_precision(logits)
         flipped, index, valid = flip_true_class(logits, target, self.ignore)
-        count = valid.sum()
+        count = valid.sum() + self.extra_pixels
         cross_entropy = (F.softplus(flipped).sum(1) * valid).sum() / count.clamp_min(1)
         mask = valid.unsqueeze(1)
         label = torch.zeros_like(logits).scatter_(1, index, mask.to(logits.dtype))

@@ -90,8 +90,7 @@ class MultiScaleSegmentor(Segmentor):
         self.finest = self.scales.index(max(self.scales))
         self.attention = None
         if merge == "attention":
-            # the base class has no default for classifier
-            width = getattr(getattr(head, "classifier", None), "in_channels", None)
+            width = embedding_width(head)
             if width is None:
                 raise ConfigError(
                     "model.merge = 'attention': reads the embedding before the head's classifier, and "
@@ -125,9 +124,7 @@ class MultiScaleSegmentor(Segmentor):
         height, width = normalized.shape[-2:]
         size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
         scaled = resize(normalized, size=size, align_corners=self.align_corners)
-        if window is not None and scale != 1:
-            window = [tuple(float(value) * scale for value in position) for position in window]
-        return self.outputs_of(self.backbone(scaled), scaled, window)
+        return self.outputs_of(self.backbone(scaled), scaled, scaled_window(window, scale))
 
     def _weights(self, outputs: list[Outputs]) -> Tensor | None:
         if self.attention is None:
@@ -135,6 +132,24 @@ class MultiScaleSegmentor(Segmentor):
         fine = outputs[self.finest]["embedding"]
         resized = [resize(output["embedding"], like=fine, align_corners=self.align_corners) for output in outputs]
         return self.attention(torch.cat(resized, dim=1))
+
+
+def embedding_width(head: Head) -> int | None:
+    """Returns the channels of a head's output "embedding"; None where it has no single last convolution."""
+    # the base class has no default for classifier
+    return getattr(getattr(head, "classifier", None), "in_channels", None)
+
+
+def scaled_window(window: Sequence[tuple[float, ...]] | None, scale: float) -> Sequence[tuple[float, ...]] | None:
+    """Returns the positions of crops in the resized images.
+
+    Args:
+        window: as in Segmentor.forward.
+        scale: factor of the images' sides.
+    """
+    if window is None or scale == 1:
+        return window
+    return [tuple(float(value) * scale for value in position) for position in window]
 
 
 def weighted_sum(scores: Tensor, weights: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Key maps of the HRNet authors' segmentation networks, without and with OCR.
+"""Key maps of the HRNet authors' segmentation networks, without and with OCR, and of HMSA, which builds on the latter.
 
-All their resizes align corners: model.backbone.fuse_upsample="bilinear_corners", model.align_corners=True.
+All resizes of the HRNet authors align corners: model.backbone.fuse_upsample="bilinear_corners",
+model.align_corners=True. HMSA aligns none.
 """
 
 from dataclasses import dataclass
@@ -60,9 +61,26 @@ OCR: tuple[Rule, ...] = (
     (r"^(head\.relation\.(?:value|out))\.1\.0\.", r"\1.bn."),
 )
 
+HMSA: tuple[Rule, ...] = (
+    (r"^ocr\.", ""),
+    # Its normalizations lie one level deeper, beside their ReLU, and no ReLU stands before the last convolution.
+    (r"^(aux_head|conv3x3_ocr)\.1\.0\.", r"\1.1."),
+    (r"^aux_head\.2\.", "aux_head.3."),
+    *OCR,
+    *((rf"^scale_attn\.conv{i}\.", f"attention.convs.{i}.conv.") for i in (0, 1)),
+    *((rf"^scale_attn\.bn{i}\.", f"attention.convs.{i}.bn.") for i in (0, 1)),
+    (r"^scale_attn\.conv2\.", "attention.score."),
+)
+
 BACKBONE: Rule = (r"^(?!head\.)", "backbone.")
 
 MAPS = {
     "hrnet": BiasKeyMap("HRNet, the authors' code", (*WHOLE, *PLAIN, BACKBONE), URL),
     "hrnet_ocr": BiasKeyMap("HRNet with OCR, the authors' code", (*WHOLE, *OCR, BACKBONE), f"{URL}/tree/HRNet-OCR"),
+    "hmsa": KeyMap(
+        "HMSA, the authors' code",
+        HMSA,
+        "https://github.com/NVIDIA/semantic-segmentation",
+        score={"Cityscapes val mIoU": 86.92},
+    ),
 }
