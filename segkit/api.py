@@ -237,8 +237,9 @@ def _check_outputs(out: str | Path | None, show: str | Path | None) -> None:
 def _data_to_score(network: Network, runner: Runner, section: dict, split: str, name: str) -> setup.Evaluation:
     """The data of a test set, whose classes are compared with the model's before anything is scored."""
     at = f"{split}.{name}" if name else split
-    stored = dict(needs_stored=runner.needs_stored, keep_stored=runner.keep_stored)
-    data = setup.build_evaluation(section, at, network.mean.device, **stored)
+    data = setup.build_evaluation(
+        section, at, network.mean.device, needs_stored=runner.needs_stored, keep_stored=runner.keep_stored
+    )
     if runner.predicts_classes and (text := check_names(network, data.dataset, f"{at}.dataset")) and dist.is_main():
         print(f"warning: {text}", file=sys.stderr, flush=True)
     return data

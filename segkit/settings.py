@@ -143,7 +143,8 @@ class InferenceSettings:
         pad_divisor: images are padded at the right and bottom, with the model's mean, to multiples of it in pixels.
         fold_norms: whether normalizations are folded into convolutions before predicting: fewer passes over memory,
             and the same results up to rounding.
-        refiners: list of dict(type=..., arguments): refiners of a map's probabilities, applied in turn at the stored size.
+        refiners: list of dict(type=..., arguments): they improve the probabilities of a label map, in
+            turn, at the size and on the image as stored.
         clicks: of click models, dict of the keys of ClickInference.
     """
 

@@ -22,11 +22,11 @@ LEAST_SUM = 1e-20
 
 
 def positions(image: Tensor) -> Tensor:
-    """Returns row and column of each pixel, float [B,2,H,W], for an image [B,C,H,W]."""
+    """Returns x and y of each pixel, float [B,2,H,W], for an image [B,C,H,W]."""
     batch, _, height, width = image.shape
     rows = torch.arange(height, device=image.device, dtype=image.dtype)
     columns = torch.arange(width, device=image.device, dtype=image.dtype)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(batch, 2, height, width)
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy")).expand(batch, 2, height, width)
 
 
 def full_filter(features: Tensor) -> Filter:

@@ -9,11 +9,14 @@ D dimensions, n pixels, M corners that hold a value, K channels.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from segkit.registry import ConfigError
 
 MULTIPLIERS = (
     -7046029254386353131,
@@ -28,6 +31,33 @@ MULTIPLIERS = (
 """Odd factors by which the D whole coordinates of a corner become one number, modulo 2^64.
 
 The sum is linear, so that the number of a neighbor is the corner's plus a constant."""
+
+
+MOST_DIMENSIONS = len(MULTIPLIERS)
+"""Of features."""
+
+
+def lattice_filter(features: Tensor) -> Callable[[Tensor], Tensor]:
+    """Returns a filter of maps [B,K,H,W] that approximates the Gaussian over all pairs of pixels.
+
+    Args:
+        features: float [B,D,H,W] with D of at most 8.
+
+    Raises:
+        ConfigError: there are more features.
+    """
+    if features.shape[1] > MOST_DIMENSIONS:
+        raise ConfigError(
+            f"inference.refiners: the lattice of a dense CRF takes images of at most {MOST_DIMENSIONS - 2} channels, "
+            f"and this one has {features.shape[1] - 2}; use WindowDenseCRF"
+        )
+    lattices = [Lattice.of(single.flatten(1).T) for single in features]
+
+    def apply(x: Tensor) -> Tensor:
+        rows = [lattice.filter(single.flatten(1).T.contiguous()) for lattice, single in zip(lattices, x)]
+        return torch.stack([row.T for row in rows]).view(x.shape)
+
+    return apply
 
 
 class Lattice(NamedTuple):
@@ -57,13 +87,14 @@ class Lattice(NamedTuple):
             features: float [n,D] with D of at most 8.
         """
         n, dims = features.shape
-        keys, shares = simplex(features)
-        hashed = (keys * _multipliers(features, dims)).sum(-1)
-        found, corners, counts = torch.unique(hashed.flatten(), return_inverse=True, return_counts=True)
-        order = corners.argsort(stable=True)
+        numbers, shares = simplex(features)
+        ordered, order = numbers.flatten().sort(stable=True)
+        found, rows, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
+        corners = torch.empty_like(order).scatter_(0, order, rows).view(dims + 1, n)
+        given = shares.flatten()[order]
         starts = counts.cumsum(0) - counts
-        corners = corners.view(n, dims + 1)
-        return cls(corners, shares, order // (dims + 1), shares.flatten()[order], starts, _neighbors(found, dims))
+        neighbors = _neighbors(found, dims)
+        return cls(corners.T.contiguous(), shares.T.contiguous(), order % n, given, starts, neighbors)
 
     def filter(self, values: Tensor) -> Tensor:
         """Filters values, float [n,K]; returns float [n,K]."""
@@ -110,26 +141,36 @@ def simplex(features: Tensor) -> tuple[Tensor, Tensor]:
         features: float [n,D].
 
     Returns:
-        int64 [n,D+1,D]: all but the last coordinate of its corners, and float [n,D+1]: the point's weights of them.
+        int64 [D+1,n], the numbers of its corners, and float [D+1,n], the point's weights of them.
     """
     n, dims = features.shape
-    elevated = features @ _elevation(dims).to(features)
     ranges = dims + 1
-    nearest = (elevated / ranges).round()
-    total = nearest.sum(1, keepdim=True)  # how far the nearest lattice point lies off the plane of sum 0
-    nearest = nearest * ranges
+    elevated = (_elevation(dims).to(features).T @ features.T).contiguous()
+    nearest = (elevated / ranges).round_()
+    total = nearest.sum(0)  # how far the nearest lattice point lies off the plane of sum 0
+    nearest *= ranges
     rest = elevated - nearest
-    rank = rest.argsort(dim=1, descending=True, stable=True).argsort(dim=1).to(features.dtype) + total
-    nearest = nearest + ranges * ((rank < 0).to(features) - (rank > dims).to(features))
-    rank = (rank + ranges * ((rank < 0).to(features) - (rank > dims).to(features))).long()
-    ordered = torch.zeros_like(rest).scatter_(1, rank, (elevated - nearest) / ranges)  # the largest first
-    weights = torch.empty_like(ordered)
-    weights[:, 1:] = (ordered[:, :-1] - ordered[:, 1:]).flip(1)
-    weights[:, 0] = 1 + ordered[:, -1] - ordered[:, 0]
-    remainder = torch.arange(ranges, device=features.device)
-    canonical = remainder - ranges * (torch.arange(ranges, device=features.device)[:, None] > dims - remainder).long()
-    keys = nearest[:, :dims].long()[:, None] + canonical[rank[:, :dims]].transpose(1, 2)
-    return keys, weights
+    rank = torch.zeros_like(rest)  # of each coordinate among the descending ones; of equals the first is the larger
+    for i in range(ranges):
+        for j in range(i + 1, ranges):
+            is_smaller = (rest[i] < rest[j]).to(features.dtype)
+            rank[i] += is_smaller
+            rank[j] += 1 - is_smaller
+    rank += total
+    moved = ranges * ((rank < 0).to(features.dtype) - (rank > dims).to(features.dtype))  # back to the plane
+    nearest += moved
+    rank_index = (rank + moved).long()
+    ordered = torch.zeros_like(rest).scatter_(0, rank_index, (elevated - nearest) / ranges)  # the largest first
+    shares = torch.empty_like(ordered)
+    shares[1:] = (ordered[:-1] - ordered[1:]).flip(0)
+    shares[0] = 1 + ordered[-1] - ordered[0]
+    # corner r lies at nearest + r, less D + 1 in the r coordinates of the highest ranks
+    factors = torch.cat([_multipliers(features, dims), torch.zeros(1, dtype=torch.int64, device=features.device)])
+    base = (nearest.long() * factors[:, None]).sum(0)
+    by_rank = torch.empty_like(rank_index).scatter_(0, rank_index, factors[:, None].expand(ranges, n))
+    numbers = torch.arange(ranges, device=features.device)[:, None] * factors.sum() + base
+    numbers[1:] -= ranges * by_rank.flip(0)[:-1].cumsum(0)
+    return numbers, shares
 
 
 def _elevation(dims: int) -> Tensor:

@@ -38,8 +38,8 @@ class Refiner(nn.Module):
         if image.shape[-2:] != coarse.shape[-2:]:
             (height, width), (map_height, map_width) = image.shape[-2:], coarse.shape[-2:]
             raise ValueError(
-                f"coarse of {map_width}x{map_height} pixels for an image of {width}x{height}: refiners take maps of the "
-                "image's size; resize them first"
+                f"coarse of {map_width}x{map_height} pixels for an image of {width}x{height}: refiners take maps of "
+                "the image's size; resize them first"
             )
         if not coarse.is_floating_point():
             raise ValueError(f"coarse of type {coarse.dtype}: must be probabilities, float in 0..1")

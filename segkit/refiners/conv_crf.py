@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import NonNegativeFloat, PositiveFloat, PositiveInt
 from segkit.refiners._filters import Filter, WindowFilter, normalized, positions
 from segkit.refiners.base import Refiner, as_given, with_background
-from segkit.registry import REFINERS, ConfigError
+from segkit.registry import REFINERS
 
 TINY = 1e-20
 """Least probability whose logarithm is taken."""
@@ -41,8 +41,15 @@ class ConvCRF(Refiner):
         mixes_classes: whether a trained 1x1 convolution of the message is added to it, a compatibility of classes.
 
     Raises:
-        ConfigError: an even window, an odd blur, or no num_classes where one is needed.
+        ValueError: an even window, an odd blur, or no num_classes where one is needed.
     """
+
+    inverse_position_sigma: Tensor
+    position_weight: Tensor
+    inverse_color_sigma: Tensor
+    color_weight: Tensor
+    inverse_color_position_sigma: Tensor | None
+    update_weight: Tensor | None
 
     def __init__(
         self,
@@ -65,11 +72,11 @@ class ConvCRF(Refiner):
     ):
         super().__init__()
         if window % 2 == 0:
-            raise ConfigError(f"window = {window} of ConvCRF: must be odd")
+            raise ValueError(f"window = {window}: must be odd")
         if blur > 1 and blur % 2:
-            raise ConfigError(f"blur = {blur} of ConvCRF: must be 1 or even")
+            raise ValueError(f"blur = {blur}: must be 1 or an even number")
         if num_classes is None and (mixes_classes or (is_trainable and update_weight is not None)):
-            raise ConfigError("num_classes of ConvCRF: needed where classes have weights of their own")
+            raise ValueError("num_classes: needed where classes have weights of their own")
         self.steps, self.window, self.blur = steps, window, blur
         self.is_normalized, self.unary_weight, self.starts_from_logs = is_normalized, unary_weight, starts_from_logs
 

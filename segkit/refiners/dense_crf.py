@@ -5,7 +5,7 @@ positions, G_2 one of positions and colors; both count the pixel itself, and eac
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ from segkit.refiners._filters import (
     position_filter,
     positions,
 )
-from segkit.refiners._lattice import Lattice
+from segkit.refiners._lattice import lattice_filter
 from segkit.refiners.base import Refiner, as_given, with_background
-from segkit.registry import REFINERS, ConfigError
+from segkit.registry import REFINERS
 
-MOST_DIMENSIONS = 8
-"""Of the lattice: row, column and the channels of the image."""
+Smallest: TypeAlias = Annotated[float, Range(0, 0.5, above=True)]
+"""A probability near 0."""
 
 
 def mean_field(log_probabilities: Tensor, terms: Sequence[tuple[float, Filter]], steps: int) -> Tensor:
@@ -117,7 +117,7 @@ class DenseCRF(_MeanField):
         bilateral_sigma: PositiveFloat = 67.0,
         color_sigma: PositiveFloat = 3.0,
         normalization: Normalization = "symmetric",
-        smallest: Annotated[float, Range(0, 0.5, above=True)] = 1e-5,
+        smallest: Smallest = 1e-5,
         exact_pixels: NonNegativeInt = 4096,
     ):
         weights, sigmas = (position_weight, bilateral_weight), (position_sigma, bilateral_sigma, color_sigma)
@@ -135,20 +135,40 @@ class DenseCRF(_MeanField):
 
     def _bilateral(self, image: Tensor) -> Filter:
         features = self._features(image)
-        if self._is_exact(image):
-            return full_filter(features)
-        if features.shape[1] > MOST_DIMENSIONS:
-            raise ConfigError(
-                f"inference.refiners: DenseCRF takes images of at most {MOST_DIMENSIONS - 2} channels, and this one "
-                f"has {image.shape[1]}; use WindowDenseCRF"
-            )
-        lattices = [Lattice.of(single.flatten(1).T.contiguous()) for single in features]
+        return full_filter(features) if self._is_exact(image) else lattice_filter(features)
 
-        def apply(x: Tensor) -> Tensor:
-            rows = [lattice.filter(single.flatten(1).T.contiguous()) for lattice, single in zip(lattices, x)]
-            return torch.stack([row.T for row in rows]).view(x.shape)
 
-        return apply
+@REFINERS.register
+class LatticeDenseCRF(_MeanField):
+    """Dense CRF with both kernels by permutohedral lattices at every size: the numbers of pydensecrf.
+
+    For results that were published with that package; DenseCRF lies nearer to the sums over all pairs of pixels.
+
+    Args:
+        steps, position_weight, position_sigma, bilateral_weight, bilateral_sigma, color_sigma, normalization, smallest:
+            as in DenseCRF.
+    """
+
+    def __init__(
+        self,
+        steps: NonNegativeInt = 10,
+        position_weight: NonNegativeFloat = 3.0,
+        *,
+        position_sigma: PositiveFloat = 1.0,
+        bilateral_weight: NonNegativeFloat = 4.0,
+        bilateral_sigma: PositiveFloat = 67.0,
+        color_sigma: PositiveFloat = 3.0,
+        normalization: Normalization = "symmetric",
+        smallest: Smallest = 1e-5,
+    ):
+        weights, sigmas = (position_weight, bilateral_weight), (position_sigma, bilateral_sigma, color_sigma)
+        super().__init__(steps, weights, sigmas, normalization, smallest)
+
+    def _spatial(self, image: Tensor) -> Filter:
+        return lattice_filter(positions(image) / self.position_sigma)
+
+    def _bilateral(self, image: Tensor) -> Filter:
+        return lattice_filter(self._features(image))
 
 
 @REFINERS.register
@@ -162,6 +182,9 @@ class WindowDenseCRF(_MeanField):
         window: side of the window in pixels, odd; time grows with its square.
         steps, position_weight, position_sigma, bilateral_weight, bilateral_sigma, color_sigma, normalization, smallest:
             as in DenseCRF.
+
+    Raises:
+        ValueError: an even window.
     """
 
     def __init__(
@@ -175,10 +198,10 @@ class WindowDenseCRF(_MeanField):
         bilateral_sigma: PositiveFloat = 67.0,
         color_sigma: PositiveFloat = 3.0,
         normalization: Normalization = "symmetric",
-        smallest: Annotated[float, Range(0, 0.5, above=True)] = 1e-5,
+        smallest: Smallest = 1e-5,
     ):
         if window % 2 == 0:
-            raise ConfigError(f"inference.refiners: window = {window} of WindowDenseCRF: must be odd")
+            raise ValueError(f"window = {window}: must be odd")
         weights, sigmas = (position_weight, bilateral_weight), (position_sigma, bilateral_sigma, color_sigma)
         super().__init__(steps, weights, sigmas, normalization, smallest)
         self.window = window
