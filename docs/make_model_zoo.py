@@ -28,7 +28,9 @@ from tests.archs_table import MODELS, build  # noqa: E402
 from tests.archs_table import ROWS as CONTRACT  # noqa: E402
 
 PAGE = HERE / "model_zoo.md"
-ORACLES = tuple(f"test_oracles_{topic}" for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet"))
+ORACLES = tuple(
+    f"test_oracles_{topic}" for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet", "gscnn")
+)
 COUNTED = re.compile(r"^\|[^|]*\|[^|]*\| \[([\w.+-]+)\]\([^)]*\) \| [\d,]+ \(\d+\) \| ([\d.]+|-) \|", re.M)
 
 HEAD = """# Model zoo

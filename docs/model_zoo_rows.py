@@ -102,6 +102,14 @@ ROWS: dict[str, Entry] = {
     "denseaspp_densenet121": Entry("DenseASPP on DenseNet-121", maps=("denseaspp",)),
     "denseaspp_densenet161": Entry("DenseASPP", "Cityscapes 79.9", "README of DenseASPP", ("denseaspp",)),
     "hanet_r101": Entry("HANet", "Cityscapes test 80.9", "README of HANet"),
+    "gscnn_wrn38": Entry(
+        "Gated-SCNN",
+        "Cityscapes 80.8, test 82.8",
+        "paper",
+        ("gscnn",),
+        parity="outputs (gscnn); the released weights want model.head.canny_of_normalized=True",
+    ),
+    "gscnn_r50": Entry("Gated-SCNN on ResNet"),
     "deeplabv3_r50": mmseg(
         "DeepLabv3", "79.32", "42.66", "77.68", key_map="mmseg", more=("smp_deeplabv3", "torchvision_deeplabv3")
     ),

@@ -24,8 +24,8 @@ class BoundaryBCE(Loss):
     """Class-balanced binary cross entropy of edge maps: edge pixels and other pixels have equal weight in sum.
 
     An edge pixel is weighted by the share of the other pixels, and the other way round. Xie and Tu, HED, ICCV 2015,
-    eq. 2; Gated-SCNN, PIDNet. Gated-SCNN's form is of_labels=2, in_disc=True, sigmoid_twice=True, average="all"; ignored
-    pixels, which its authors train too, are left out.
+    eq. 2; Gated-SCNN, PIDNet. Gated-SCNN's form is of_labels=2, in_disc=True, sigmoid_twice=True, average="all";
+    ignored pixels, which its authors train too, are left out.
 
     Args:
         of_labels: None reads an edge map as target; a number r reads a label map, whose edges are the pixels with

@@ -25,7 +25,8 @@ class DualTask(Loss):
     The mean of two means: over the elements where the predicted slope exceeds `least`, and over those where the true
     one does. Takikawa et al., Gated-SCNN, ICCV 2019, https://arxiv.org/abs/1907.05740, eq. 6 and 7. The prediction is
     softmax(x / temperature). The paper adds Gumbel noise to the logits; here the noise-free limit is taken. This is the
-    paper's loss; that of its authors' code is ProbabilityDualTask. Ignored pixels are left out, and so is everything whose smoothing reaches one.
+    paper's loss; that of its authors' code is ProbabilityDualTask. Ignored pixels are left out, and so is everything
+    whose smoothing reaches one.
 
     Args:
         temperature: of the softmax.
