@@ -20,6 +20,7 @@ MAIN = {
     "Confusion": "mIoU",
     "IncrementalIoU": "mIoU",
     "BoundaryIoU": "boundary.mIoU",
+    "BoundaryF": "boundary_f.mean",
     "Samplewise": "samplewise.IoU",
     "MultiLabel": "multi_label.macro.IoU",
     "NoC": "NoC@90",

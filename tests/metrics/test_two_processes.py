@@ -14,7 +14,7 @@ import torch.distributed
 from segkit.registry import METRICS
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
-MAPS = ("Confusion", "Samplewise", "BoundaryIoU")
+MAPS = ("Confusion", "Samplewise", "BoundaryIoU", "BoundaryF")
 INSTANCES = ("CocoAP", "LvisAP", "VocAP")
 NUM_IMAGES = 5
 
