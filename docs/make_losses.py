@@ -4,9 +4,12 @@ python docs/make_losses.py [--no-plots]
 """
 
 import argparse
+import functools
 import inspect
+import operator
 import re
 import sys
+import typing
 from pathlib import Path
 
 import torch
@@ -105,10 +108,21 @@ def table(names: list[str]) -> str:
     return "\n".join(rows)
 
 
+def signature_of(cls: type) -> str:
+    """The constructor's arguments with their types, without the ranges that annotations name."""
+    hints = {
+        name: functools.reduce(operator.or_, typing.get_args(hint)) if typing.get_origin(hint) is typing.Union else hint
+        for name, hint in typing.get_type_hints(cls.__init__).items()
+    }
+    signature = inspect.signature(cls)
+    plain = [p.replace(annotation=hints.get(name, p.annotation)) for name, p in signature.parameters.items()]
+    return str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+
+
 def section(name: str) -> str:
     """Signature, row, docstrings and plot of one loss."""
     cls = LOSSES.get(name)
-    signature = str(inspect.signature(cls)).removesuffix(" -> None").replace("torch.nn.modules.module.", "nn.")
+    signature = signature_of(cls).replace("torch.nn.modules.module.", "nn.")
     parts = [f"## {name}", f"`{name}{signature.replace('segkit.losses.base.', '')}`", *paragraphs(cls.__doc__)]
     if issubclass(cls, RegionLoss):
         parts += paragraphs(RegionLoss.__doc__)[1:]

@@ -16,6 +16,7 @@ LEVEL_SET = (
 BOX2MASK = "[Box2Mask, Li et al., TPAMI 2024](https://arxiv.org/abs/2212.01579)"
 BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
 DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
+HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org/abs/2005.10821)"
 MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 2020](https://arxiv.org/abs/2002.00718)"
 
 
@@ -153,6 +154,14 @@ ROWS: dict[str, Entry] = {
         "Cityscapes 78.57, ADE20K 39.32, VOC 74.98",
         MMSEG.replace("R50", "W18"),
         ("mmseg_hrnet", "hrnet_ocr"),
+    ),
+    "hmsa_hr48": Entry(
+        "HMSA on OCRNet, scales 0.5, 1 and 2",
+        "Cityscapes 84.7, with auto-labelled coarse images 86.92",
+        "README of NVIDIA/semantic-segmentation",
+        ("hmsa",),
+        paper=HMSA,
+        parity="outputs, losses and gradients (NVIDIA's code); whole network within 1e-3, as its activations reach 1e3",
     ),
     "fcn_hr18": Entry(
         "HRNet",

@@ -6,6 +6,7 @@ from torch import nn
 from segkit.models.bases import Backbone, Head
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.models.growing_segmentor import GrowingSegmentor
+from segkit.models.hierarchical_segmentor import HierarchicalSegmentor
 from segkit.models.multi_scale_segmentor import MultiScaleSegmentor
 from segkit.models.segmentor import Segmentor
 from segkit.registry import BACKBONES, HEADS, ConfigError
@@ -14,7 +15,9 @@ from tests.tiny import TinyBackbone, TinyHead
 BASES = "derive it from segkit.models.bases"
 
 
-@pytest.mark.parametrize("model", [Segmentor, ClickSegmentor, GrowingSegmentor, MultiScaleSegmentor])
+@pytest.mark.parametrize(
+    "model", [Segmentor, ClickSegmentor, GrowingSegmentor, MultiScaleSegmentor, HierarchicalSegmentor]
+)
 def test_a_model_takes_parts_of_the_base_classes_alone(model):
     backbone, head = TinyBackbone(), TinyHead((8, 8), 1)
     with pytest.raises(ConfigError, match=rf"model\.backbone = Identity: is not a Backbone; {BASES}\.Backbone"):

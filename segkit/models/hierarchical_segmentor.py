@@ -110,8 +110,8 @@ class HierarchicalSegmentor(Segmentor):
         attention_channels: hidden channels of the attention.
 
     Raises:
-        ConfigError: the scales lack 1, train_scales hold no other, or the head has no single last convolution, whose
-            input the attention reads.
+        ConfigError: the scales lack 1 or name one twice, train_scales hold no other, or the head has no single last
+            convolution, whose input the attention reads.
     """
 
     def __init__(
@@ -195,6 +195,11 @@ class HierarchicalSegmentor(Segmentor):
         outputs = self.outputs_of(self.backbone(scaled), scaled, scaled_window(window, scale))
         attention = None
         if with_attention:
+            if "embedding" not in outputs:
+                raise ConfigError(
+                    f"model.head: {type(self.head).__name__} returns no output 'embedding', which the attention reads; "
+                    "return the input of its classifier by that name, or choose another head"
+                )
             attention = full_precision(self.attention(cast(Tensor, outputs["embedding"])))
             attention = resize(attention, size=size, align_corners=self.align_corners)
         return View(size, outputs, attention)
@@ -202,6 +207,8 @@ class HierarchicalSegmentor(Segmentor):
 
 def _checked(scales: tuple[float, ...], name: str) -> tuple[float, ...]:
     scales = tuple(float(scale) for scale in scales)
+    if len(set(scales)) < len(scales):
+        raise ConfigError(f"model.{name} = {scales}: names a scale twice; name each once")
     if 1.0 not in scales or min(scales) <= 0:
         raise ConfigError(
             f"model.{name} = {scales}: must be factors above 0, 1 among them, since predictions have the image's size"

@@ -26,5 +26,19 @@ ROWS = {
     "ocrnet_hr18": Row(
         12_080_036, 2_517_776, 53.3, small=(*HR4, "model.head.channels=32", "model.head.coarse_channels=60")
     ),
+    # Of which the trunk has 65,325,120 and the attention of the scales 1,770,752.
+    "hmsa_hr48": Row(
+        72_143_430,
+        5_047_558,
+        branch="scale0.",
+        small=(
+            *HR4,
+            "model.head.channels=32",
+            "model.head.relation_channels=16",
+            "model.head.coarse_channels=60",
+            "model.attention_channels=16",
+            "model.test_scales=[0.5,1.0]",
+        ),
+    ),
     "fcn_hr18": Row(9_640_849, 78_589, 18.4, small=(*HR4, "model.head.channels=60")),
 }
