@@ -1,9 +1,10 @@
 """Canny's edges of images as an operator that torch.compile and torch.export take as one node.
 
+A program that torch.export has saved is loaded after importing this module.
+
 B batch, C channels, H W image.
 """
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
     Returns:
         float32 [B,1,H,W] on the image's device: 255 on edges, 0 elsewhere. It has no gradient.
     """
+    import cv2
+
     pixels = image.detach().permute(0, 2, 3, 1).cpu().numpy()
     edges = np.stack([cv2.Canny(np.ascontiguousarray(picture), low, high) for picture in pixels])
     return torch.from_numpy(edges).unsqueeze(1).to(image.device, torch.float32)

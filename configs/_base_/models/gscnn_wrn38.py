@@ -1,4 +1,8 @@
-"""Gated-SCNN on Wider ResNet-38 at output stride 8, with the losses of its authors' code."""
+"""Gated-SCNN on Wider ResNet-38 at output stride 8, with the losses of its authors' code.
+
+They differ from that code in three ways: the first class has edges too, ignored pixels are left out of the edge loss,
+and an image without a sure edge adds 0. The paper's own losses are BoundaryBCE with sigmoid_twice=False and DualTask.
+"""
 
 from segkit.config import ref
 
