@@ -21,6 +21,23 @@ LEAST_SUM = 1e-20
 """Is added to the sums of rows, as in the published code."""
 
 
+FARTHEST = 54.0
+"""Squared distance beyond which a kernel is 0, where it is below 2e-12: processors are slow on numbers below 1e-38."""
+
+LEAST_SHARE = 1e-20
+"""Probability that takes part in messages at least, for the same reason."""
+
+
+def gaussian(squared: Tensor) -> Tensor:
+    """Returns exp(-d^2 / 2) of squared distances, 0 where it is tiny."""
+    return squared.mul(-0.5).exp().masked_fill(squared > FARTHEST, 0.0)
+
+
+def shares(scores: Tensor) -> Tensor:
+    """Returns the softmax of scores [B,K,H,W], tiny ones raised, which messages are made of."""
+    return scores.softmax(1).clamp_min(LEAST_SHARE)
+
+
 def positions(image: Tensor) -> Tensor:
     """Returns x and y of each pixel, float [B,2,H,W], for an image [B,C,H,W]."""
     batch, _, height, width = image.shape
@@ -38,7 +55,7 @@ def full_filter(features: Tensor) -> Filter:
     flat = features.flatten(2).transpose(1, 2)
     # the differences themselves: by |a|^2 + |b|^2 - 2ab, colors of 0..255 lose three digits
     distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
-    kernel = distances.square_().mul_(-0.5).exp_()  # symmetric
+    kernel = gaussian(distances.square_())  # symmetric
 
     def apply(x: Tensor) -> Tensor:
         return (x.flatten(2) @ kernel).view(x.shape)
@@ -56,7 +73,7 @@ def position_filter(image: Tensor, sigma: float) -> Filter:
 
     def kernel(length: int) -> Tensor:
         places = torch.arange(length, device=image.device, dtype=image.dtype) / sigma
-        return (places[:, None] - places[None]).square().mul(-0.5).exp()
+        return gaussian((places[:, None] - places[None]).square())
 
     along_rows, along_columns = kernel(image.shape[-1]), kernel(image.shape[-2])
 
@@ -84,7 +101,7 @@ class WindowFilter:
         for here, there in _overlaps(features.shape[-2:], size):
             kernel = features.new_zeros(features.shape[0], 1, *features.shape[-2:])
             difference = features[(..., *here)] - features[(..., *there)]
-            kernel[(..., *here)] = difference.square().sum(1, keepdim=True).mul(-0.5).exp()
+            kernel[(..., *here)] = gaussian(difference.square().sum(1, keepdim=True))
             kernels.append(kernel)
         return cls(kernels, size)
 

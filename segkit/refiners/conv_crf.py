@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import NonNegativeFloat, PositiveFloat, PositiveInt
-from segkit.refiners._filters import Filter, WindowFilter, normalized, positions
+from segkit.refiners._filters import Filter, WindowFilter, normalized, positions, shares
 from segkit.refiners.base import Refiner, as_given, with_background
 from segkit.registry import REFINERS
 
@@ -115,10 +115,10 @@ class ConvCRF(Refiner):
             float [B,K,H,W].
         """
         kernels = self._kernels(image)
-        q = log_probabilities if self.starts_from_logs else log_probabilities.softmax(1)
+        q = log_probabilities if self.starts_from_logs else shares(log_probabilities)
         scores = log_probabilities
         for step in range(self.steps):
-            message = self._message(kernels, q if step == 0 else scores.softmax(1))
+            message = self._message(kernels, q if step == 0 else shares(scores))
             if self.compatibility is not None:
                 message = message + self.compatibility(message)
             if self.update_weight is None:

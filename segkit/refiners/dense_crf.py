@@ -19,6 +19,7 @@ from segkit.refiners._filters import (
     normalized,
     position_filter,
     positions,
+    shares,
 )
 from segkit.refiners._lattice import lattice_filter
 from segkit.refiners.base import Refiner, as_given, with_background
@@ -39,13 +40,12 @@ def mean_field(log_probabilities: Tensor, terms: Sequence[tuple[float, Filter]],
     Returns:
         float [B,K,H,W], probabilities.
     """
-    q = log_probabilities.softmax(1)
+    scores = log_probabilities
     for _ in range(steps):
-        total = log_probabilities
+        q, scores = shares(scores), log_probabilities
         for weight, kernel in terms:
-            total = torch.add(total, kernel(q), alpha=weight)
-        q = total.softmax(1)
-    return q
+            scores = torch.add(scores, kernel(q), alpha=weight)
+    return scores.softmax(1)
 
 
 class _MeanField(Refiner):
