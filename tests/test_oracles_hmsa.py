@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.archs.ocrnet import OCRHead
 from segkit.config import load_config
@@ -222,6 +223,17 @@ def test_names_match_one_to_one_and_the_map_is_found():
     assert len(names) == len(net.state_dict())
     found, chosen = choose(names, net)
     assert found == "hmsa" and chosen is load_map("hmsa")
+
+
+@torch.no_grad()
+def test_convolutions_of_one_scale_cost_what_is_published():
+    """Multiply-additions of a 512 x 1024 image, the attention included."""
+    options = ("model.backbone.pretrained=None", "model.test_scales=[1.0]")
+    net = build("hmsa_hr48", 19, options, device="meta").eval().to("meta")
+    with FlopCounterMode(display=False) as counter:
+        net.attention(net(torch.empty(1, 3, 512, 1024, device="meta"))["scale0.embedding"])
+    flops = {str(operation): number for operation, number in counter.get_flop_counts()["Global"].items()}
+    assert flops["aten.convolution"] == 2 * 381_827_350_528
 
 
 @pytest.mark.slow
