@@ -248,12 +248,12 @@ def _check_typed(
     _check_keys(kwargs, at, cls, problems, supplied=supplied, extra=extra)
     inner_configs = getattr(cls, "parts", {}) | getattr(cls, "configs", {})
     laws = [key for key in CLASS_WEIGHTS if registry is reg.LOSSES and isinstance(kwargs.get(key), str)]
-    filled = [key for key in (*inner_configs, *children) if kwargs.get(key) is not None]
-    _check_values(kwargs, at, cls, [*filled, *laws], problems)
+    _check_values(kwargs, at, cls, [*inner_configs, *children, *laws], problems)
     # `parts` are built with the object, `configs` stay as they are for it to use later
     signature = inspect.signature(cls).parameters
     for key, inner_registry in inner_configs.items():
-        if kwargs.get(key) is not None and key in signature:
+        is_needed = key in signature and signature[key].default is inspect.Parameter.empty
+        if kwargs.get(key) is not None or (key in kwargs and is_needed):
             _check_part_form(kwargs[key], f"{at}.{key}", signature[key], problems)
         _check_part(kwargs.get(key), f"{at}.{key}", inner_registry, problems)
 

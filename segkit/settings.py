@@ -15,6 +15,7 @@ from segkit.constraints.named import (
     PositiveInt,
     Range,
     Scale,
+    Seconds,
     Seed,
     Workers,
 )
@@ -48,7 +49,7 @@ class TrainSettings:
     workers: Workers = 2
     sampler: dict = field(default_factory=lambda: {"type": "Shuffle"})
     prefetch: PositiveInt = 2
-    timeout: NonNegativeFloat = 600.0
+    timeout: Seconds = 600.0
 
 
 @dataclass
@@ -67,7 +68,7 @@ class EvalSettings:
     transforms: list[dict] = field(default_factory=list)
     batch_size: PositiveInt = 1
     workers: Workers = 2
-    timeout: NonNegativeFloat = 600.0
+    timeout: Seconds = 600.0
 
 
 @dataclass
@@ -127,7 +128,7 @@ class LoopSettings:
     monitor: str | None = None
     better: Literal["higher", "lower"] | None = None
     deterministic: bool = False
-    process_timeout: Annotated[float, Range(1)] = 3600.0
+    process_timeout: Annotated[float, Range(1, 10_000_000)] = 3600.0
 
 
 @dataclass
@@ -296,7 +297,7 @@ class ClickInference:
             results up to rounding.
         max_clicks: clicks per object at most.
         min_clicks: clicks per object at least.
-        target_iou: IoU in 0..1 at which an object counts as found.
+        target_iou: IoU in 0..1 at which an object counts as found; above 1 none does, and all max_clicks are made.
         threshold: probability above which a pixel belongs to the object.
         keep_masks: whether predictions keep the mask after each click.
     """
@@ -313,7 +314,7 @@ class ClickInference:
     fold_norms: bool = True
     max_clicks: PositiveInt = 20
     min_clicks: NonNegativeInt = 1
-    target_iou: Fraction = 0.90
+    target_iou: NonNegativeFloat = 0.90
     threshold: Fraction = 0.49
     keep_masks: bool = False
 

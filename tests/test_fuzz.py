@@ -25,7 +25,10 @@ RIGHTLY_ACCEPTED = {
     r"train\.transforms\.\d\.erode_steps$",
     # counts: large ones are slow, and rare events are never
     r"loop\.(steps|epochs|accumulate|keep|seed|log_every|eval_every|save_every|ema)$",
-    r"(train|val|test)\.(batch_size|workers|prefetch)$",
+    r"(train|val|test)\.(batch_size|workers|prefetch|timeout)$",
+    r"loop\.process_timeout$",
+    # any text is a name in the log, and without one the loss's is taken
+    r"losses\.\d\.name$",
     r"(train|val|test)\.dataset\.(length|seed)$",
     r"(train|val|test)\.sampler(\.seed)?$",
     r"(runner\.(iterations|previous_dropout|growth|divisor|padding|order_seed|teacher_start|teacher_decay))$",

@@ -142,7 +142,7 @@ def test_what_the_file_names_is_not_imported(tmp_path, monkeypatch):
 REFUSED = {
     "optimizer={'type':'AdamW','lr':0.001}": r"optimizer.type 'SGD' -> 'AdamW'",
     "optimizer.groups=[]": r"optimizer.groups \[{'kind': 'norm', 'decay': 0.0}\] -> \[\]",
-    "optimizer.groups=[{'match':'^backbone','lr':0.1}]": "optimizer.groups.0.kind 'norm' -> not set",
+    "optimizer.groups=[{'match':'^backbone','lr':0.1}]": "optimizer.groups.0.kind 'norm' -> None",
     "loop.seed=1": "loop.seed 0 -> 1",
     "model.backbone.dropout=0.5": "model.backbone.dropout 0.1 -> 0.5",
     "train.dataset.length=24": "train.dataset.length 12 -> 24",

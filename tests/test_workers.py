@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 
@@ -57,7 +58,10 @@ def test_a_killed_worker_is_a_sentence_and_the_steps_are_kept(tmp_path, capsys):
     words = ["train", str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run"), "--device", "cpu"]
     assert main(words) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("WorkerError: train.workers = 1: a process that reads data was killed by signal Killed")
+    # which of the two is said depends on whether torch or the system tells first
+    assert re.match(
+        r"WorkerError: train\.workers = 1: a process that reads data (was killed by signal Killed|died)", error
+    )
     assert "memory" in error and "fewer train.workers (0 reads" in error
     step = checkpoint.read(tmp_path / "run/last.pt")["step"] if (tmp_path / "run/last.pt").exists() else 0
     assert step <= 4  # the batches before it
@@ -84,7 +88,7 @@ def test_the_timeout_is_checked(section):
     cfg = sections()
     cfg["test"] = dict(cfg["val"])
     cfg[section]["timeout"] = -1
-    with pytest.raises(ConfigError, match=rf"{section}\.timeout = -1: must be 0 or more"):
+    with pytest.raises(ConfigError, match=rf"{section}\.timeout = -1: must be a number from 0"):
         api.checked(cfg)
     cfg[section]["timeout"] = 0  # for any time
     api.checked(cfg)

@@ -140,6 +140,9 @@ Rounds: TypeAlias = Annotated[int, Range(1, 1000)]
 OptionalRounds: TypeAlias = Annotated[int, Range(0, 1000)]
 """The same where 0 leaves them out."""
 
+Seconds: TypeAlias = Annotated[float, Range(0, 10_000_000)]
+"""A time to wait; clocks of the system overflow beyond some months."""
+
 Workers: TypeAlias = Annotated[int, Range(0, 1024)]
 """A number of processes that read data; 0 reads in the process itself."""
 

@@ -57,7 +57,8 @@ def dry_run(cfg: dict, runner: "Runner", datasets: setup.DataSets, *, device: to
             # a compiler takes minutes, and a network may be out of reach
             plain = {**cfg, "model": without_downloads(cfg["model"])}
             plain["loop"] = {**(cfg.get("loop") or {}), "compile": False}
-            loop = Loop(plain, runner, work_dir=Path(folder), device=device, datasets=datasets)
+            stage = runner.first_stage
+            loop = Loop(plain, runner, work_dir=Path(folder), device=device, stage=stage, datasets=datasets)
         loop.data_settings = dataclasses.replace(
             loop.data_settings, batch_size=min(loop.data_settings.batch_size, IMAGES), workers=0
         )

@@ -58,7 +58,7 @@ def image_of(batch: Batch, i: int) -> np.ndarray:
     meta = batch["meta"][i]
     seen = height, width = meta["valid"]
     image = batch["image"][i, :, :height, :width]
-    if not is_resized(meta.get("matrix"), meta["size"], seen):
+    if "matrix" in meta and not is_resized(meta["matrix"], meta["size"], seen):
         stored = to_original(image[None].float(), meta["size"], meta.get("matrix"), seen=seen)[0]
         image = stored.round().to(image.dtype)
     return image.permute(1, 2, 0).cpu().numpy()

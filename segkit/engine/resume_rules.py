@@ -56,7 +56,11 @@ RULES = (
         "they decide which image comes at which place of the stream",
     ),
     Rule(("train.transforms", "train.transforms[[]]*"), Effect.APPLIED, "from the next image on"),
-    Rule(("train.workers", "train.prefetch"), Effect.APPLIED, "the images stay the same"),
+    Rule(
+        ("train.workers", "train.prefetch", "train.timeout", "loop.process_timeout"),
+        Effect.APPLIED,
+        "the images stay the same",
+    ),
     Rule(
         ("val", "val.dataset", "val.dataset.*", "val.transforms", "val.transforms[[]]*", "metrics", "metrics[[]]*"),
         Effect.SCORED,
@@ -64,7 +68,11 @@ RULES = (
     ),
     Rule(("loop.monitor", "loop.better"), Effect.SCORED, "which score chooses best.pt"),
     Rule(("inference", "inference.*"), Effect.SCORED, "how the validation predicts"),
-    Rule(("val.batch_size", "val.workers", "test", "test.*"), Effect.APPLIED, "the training does not depend on it"),
+    Rule(
+        ("val.batch_size", "val.workers", "val.timeout", "test", "test.*"),
+        Effect.APPLIED,
+        "the training does not depend on it",
+    ),
     Rule(
         ("loop.steps", "loop.epochs"),
         Effect.APPLIED,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit import dist
-from segkit.config import SECTIONS, merged
+from segkit.config import merged
 from segkit.constraints.named import NonNegativeInt, OneOf
 from segkit.data.incremental.plan import BACKGROUND, CONVENTIONS, SETTINGS, ClassPlan, make_plan
 from segkit.data.loader import to_device, train_loader
@@ -86,7 +86,7 @@ class Incremental(Semantic):
         order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
         init: Annotated[str, OneOf(INITS)] = "balanced",
-        later: dict[Annotated[str, OneOf(SECTIONS)], dict] | None = None,
+        later: dict | None = None,
         regulariser: dict | None = None,
         start: str | None = None,
         probabilities: bool = False,

@@ -61,7 +61,7 @@ class BoxSupervised(Runner):
         padding: float | Sequence[float] | None = None,
         divisor: PositiveInt = 32,
         *,
-        growth: PositiveInt = 4,
+        growth: NonNegativeInt = 4,
         teacher_decay: Decay = 0.0,
         teacher_start: NonNegativeInt = 0,
     ):
