@@ -29,6 +29,7 @@ RIGHTLY_ACCEPTED = {
     r"loop\.process_timeout$",
     # any text is a name in the log, and without one the loss's is taken
     r"losses\.\d\.name$",
+    r"loop\.monitor$",
     r"(train|val|test)\.dataset\.(length|seed)$",
     r"(train|val|test)\.sampler(\.seed)?$",
     r"(runner\.(iterations|previous_dropout|growth|divisor|padding|order_seed|teacher_start|teacher_decay))$",

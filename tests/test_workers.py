@@ -93,7 +93,7 @@ def test_the_timeout_is_checked(section):
     cfg[section]["timeout"] = 0  # for any time
     api.checked(cfg)
     cfg["loop"]["process_timeout"] = 0
-    with pytest.raises(ConfigError, match=r"loop\.process_timeout = 0: must be 1 or more"):
+    with pytest.raises(ConfigError, match=r"loop\.process_timeout = 0: must be a number from 1"):
         api.checked(cfg)
 
 
