@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.data.transforms.sizes import as_size
 from segkit.models.bases import Network
 from segkit.ops.fold_norms import folded
 from segkit.ops.resizing import resize, to_original
@@ -189,11 +190,6 @@ def refined(refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor) -
     return probabilities
 
 
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a size, which is one number for a square."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
 def build_score(model: Network, settings: InferenceSettings) -> Score:
     """Builds the inference that section `inference` of a config describes.
 
@@ -212,7 +208,9 @@ def build_score(model: Network, settings: InferenceSettings) -> Score:
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
-        predict = slide(predict, _sides(settings.crop), stride=_sides(settings.stride))
+        predict = slide(
+            predict, as_size(settings.crop, "inference.crop"), stride=as_size(settings.stride, "inference.stride")
+        )
     elif settings.mode != "whole":
         raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
     if settings.pad_divisor > 1:

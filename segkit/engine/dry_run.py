@@ -16,6 +16,7 @@ from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.loop import Loop
 from segkit.engine.optim import all_finite
+from segkit.engine.preflight import scored_sections
 from segkit.engine.terms import NonFiniteLoss
 from segkit.files import DataError
 from segkit.registry import HOOKS, ConfigError, build, without_downloads
@@ -90,10 +91,9 @@ def saying(subject: str) -> Iterator[None]:
 
 
 def _build_tests(cfg: dict, runner: "Runner", datasets: setup.DataSets, device: torch.device) -> None:
-    section = cfg.get("test") or {}
-    named = {"test": section} if "dataset" in section else {f"test.{name}": inner for name, inner in section.items()}
-    for at, inner in named.items():
-        setup.build_evaluation(inner, at, device, datasets, needs_stored=runner.needs_stored)
+    for at, section in scored_sections(cfg).items():
+        if at != "val":  # the loop builds it
+            setup.build_evaluation(section, at, device, datasets, needs_stored=runner.needs_stored)
 
 
 def _step(loop: Loop) -> None:

@@ -88,13 +88,13 @@ def preflight(
 
 def _check_transforms(cfg: dict, runner: "Runner") -> None:
     """Raises ConfigError where a transform of `val` or a test set leaves predictions no way back."""
-    for at, section in _scored_sections(cfg).items():
+    for at, section in scored_sections(cfg).items():
         rows = section.get("transforms") or []
         build_eval_transforms(rows, f"{at}.transforms", needs_stored=runner.needs_stored)
 
 
-def _scored_sections(cfg: dict) -> dict[str, dict]:
-    """Section `val` and the test sets, by their config paths."""
+def scored_sections(cfg: dict) -> dict[str, dict]:
+    """Returns section `val` and the test sets, by their config paths; those that a config leaves out are missing."""
     test = cfg.get("test") or {}
     tests = {"test": test} if "dataset" in test else {f"test.{name}": section for name, section in test.items()}
     sections = {"val": cfg.get("val") or {}, **tests}

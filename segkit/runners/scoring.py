@@ -8,6 +8,7 @@ from typing import Any
 from segkit import dist
 from segkit.config import merged
 from segkit.data.dataset import Dataset
+from segkit.data.transforms.sizes import as_size
 from segkit.engine import setup
 from segkit.engine.evaluate import evaluate
 from segkit.engine.hooks import Hook
@@ -186,12 +187,9 @@ def with_switches(cfg: dict, *, tta: bool, slide: bool, say: Callable[[str], Non
             raise ConfigError("--slide: set inference.crop = (height, width); the training has no crop to take it from")
         inference["mode"] = "slide"
         if "crop" not in inference:
-            size = crops[-1]
-            inference["crop"] = (size, size) if isinstance(size, int) else tuple(size)
+            inference["crop"] = height, width = as_size(crops[-1], "--slide: the training crop")
             if say is not None and dist.is_main():
-                height, width = inference["crop"]
                 say(f"--slide: windows of {width}x{height} pixels, the training crop; inference.crop sets another size")
-        crop = inference["crop"]
-        height, width = (crop, crop) if isinstance(crop, int) else crop
+        height, width = as_size(inference["crop"], "inference.crop")
         inference.setdefault("stride", (max(height * 2 // 3, 1), max(width * 2 // 3, 1)))
     return inference
