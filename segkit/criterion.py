@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, build, did_you_mean, each_object
+from segkit.schema import CLASS_WEIGHTS
 from segkit.settings import RowSettings, WeightSettings
 from segkit.types import IGNORE, Batch, Outputs
 
@@ -326,7 +327,7 @@ def build_criterion(
 def _refuse_laws(loss: dict, at: str) -> None:
     """Raises a ConfigError for class weights that are still a name, here or in a loss inside the loss."""
     for name, value in loss.items():
-        if name in ("class_weight", "alpha") and isinstance(value, str):
+        if name in CLASS_WEIGHTS and isinstance(value, str):
             raise ConfigError(
                 f"{at}.{name} = '{value}': must be numbers here; segkit.data.statistics.resolve_class_weights "
                 "computes them from the training masks, as segkit train does for section `losses`"

@@ -13,9 +13,7 @@ from segkit.data.files.mask_scan import scan
 from segkit.files import DataError
 from segkit.ops.class_balance import balanced_alpha, effective_number, enet_log, median_frequency
 from segkit.registry import LOSSES, ConfigError, did_you_mean
-
-WEIGHT_ARGUMENTS = ("class_weight", "alpha")
-"""Arguments of losses that take one number per class, and in a config also the name of a law."""
+from segkit.schema import CLASS_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ def resolve_class_weights(rows: list, dataset: Dataset, at: str = "losses") -> l
             return {key: resolved(inner, key) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [resolved(inner) for inner in value]
-        return statistics.weights(_law(value)) if name in WEIGHT_ARGUMENTS and isinstance(value, str) else value
+        return statistics.weights(_law(value)) if name in CLASS_WEIGHTS and isinstance(value, str) else value
 
     return resolved(rows)
 
@@ -232,7 +230,7 @@ def _weights(value: Any, at: str) -> list[tuple[dict, str]]:
         return [weight for i, inner in enumerate(value) for weight in _weights(inner, f"{at}.{i}")]
     if not isinstance(value, dict):
         return []
-    weights = [(value, f"{at}.{name}") for name in WEIGHT_ARGUMENTS if name in value]
+    weights = [(value, f"{at}.{name}") for name in CLASS_WEIGHTS if name in value]
     return weights + [weight for name, inner in value.items() for weight in _weights(inner, f"{at}.{name}")]
 
 

@@ -8,11 +8,8 @@ from typing import Any, NamedTuple
 
 from segkit.config import SECTIONS, plain_values
 from segkit.registry import Registry
-from segkit.schema import DEFAULT_TYPES, PLAIN, TREE
+from segkit.schema import CLASS_WEIGHTS, DEFAULT_TYPES, PLAIN, TREE
 from segkit.settings import RowSettings
-
-BY_NAME = ("class_weight", "alpha")
-"""Arguments of losses that may name a law, which is replaced by numbers when the training data is known."""
 
 UNSET = object()
 """Stands for a value that a config does not set and that has no default."""
@@ -119,7 +116,7 @@ def _differences(old: Any, new: Any, path: str, pattern: str, registry: Registry
         elif not _equal(old, new):
             yield Change(path, old, new)
     elif not _equal(old, new):
-        is_law = path.rpartition(".")[2] in BY_NAME and isinstance(new, str) and isinstance(old, list | tuple)
+        is_law = path.rpartition(".")[2] in CLASS_WEIGHTS and isinstance(new, str) and isinstance(old, list | tuple)
         if not is_law:
             yield Change(path, old, new)
 
