@@ -24,8 +24,18 @@ FAX = (2, 3, 4)
 WITH_PREDICTOR = (LZW, DEFLATE, 32946, LZMA, ZSTD)
 """Compressions after which tag Predictor counts."""
 
-COMPRESSION_NAMES = {6: "old-style JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC",
-                     50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL", 34676: "SGILog", 34677: "SGILog"}  # fmt: skip
+COMPRESSION_NAMES = {
+    6: "old-style JPEG",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+    34676: "SGILog",
+    34677: "SGILog",
+}
 
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 """Each byte with its bits in reverse order."""
@@ -139,8 +149,13 @@ def _by_libtiff(pieces: Sequence[bytes | None], rows: Sequence[int], coding: Cod
     if not present:
         yield from (None for _ in pieces)
         return
-    plain = _plain_tiff([piece for piece, _ in present], coding.row_bytes, coding.chunk[0], sum(n for _, n in present),
-                        coding.compression)  # fmt: skip
+    plain = _plain_tiff(
+        [piece for piece, _ in present],
+        coding.row_bytes,
+        coding.chunk[0],
+        sum(n for _, n in present),
+        coding.compression,
+    )
     data = memoryview(_opened(plain, coding.path).tobytes())
     start = 0
     for piece, count in zip(pieces, rows):
