@@ -82,7 +82,7 @@ def test_an_error_before_the_first_step_saves_nothing(tmp_path, capsys):
     cfg["losses"][0]["on"] = "logit"
     with pytest.raises(ConfigError):
         api.train(cfg, tmp_path / "run", device="cpu")
-    assert not list((tmp_path / "run").iterdir()), "the folder is free again"
+    assert not (tmp_path / "run").exists(), "the folder is free again"
     assert "is saved" not in capsys.readouterr().err
 
 
@@ -280,6 +280,17 @@ def test_a_folder_of_class_steps_is_used_as_well(tmp_path):
     (tmp_path / "step1/last.pt").touch()
     with pytest.raises(ConfigError, match=r"holds a run \(step1/last.pt\)"), folder.held(tmp_path):
         pass
+
+
+def test_a_start_that_fails_leaves_no_empty_folder(tmp_path):
+    for name, kept in (("empty", False), ("with_notes", True)):
+        run = tmp_path / name
+        run.mkdir()
+        if kept:
+            (run / "notes.txt").write_text("mine")
+        with pytest.raises(ConfigError, match="no such checkpoint"), folder.held(run):
+            raise ConfigError("init.path: no such checkpoint")
+        assert run.exists() is kept and not (run / folder.LOCK).exists()
 
 
 def test_two_runs_in_one_folder(tmp_path):

@@ -56,6 +56,8 @@ def held(folder: Path, *, resumes: bool = False, overwrites: bool = False) -> It
 
     Raises:
         ConfigError: a run lives in the folder, or another one lies in it and is neither resumed nor overwritten.
+
+    A block that fails before anything is written leaves no empty folder behind.
     """
     lock, refusal = _Lock(folder / LOCK), ""
     if dist.is_main():
@@ -71,6 +73,12 @@ def held(folder: Path, *, resumes: bool = False, overwrites: bool = False) -> It
         raise ConfigError(refusal)
     try:
         yield
+    except BaseException:
+        lock.release()
+        if dist.is_main():
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing was written: rmdir leaves a folder that holds anything
+        raise
     finally:
         lock.release()
 
