@@ -92,7 +92,8 @@ class LoopSettings:
         epochs: passes over the training data; give either steps or epochs.
         accumulate: batches per optimizer step, 1 or more.
         clip: largest norm of the gradient, 0 for no clipping.
-        amp: mixed precision, "off", "bf16" or "fp16" (needs a GPU).
+        amp: mixed precision, "off", "bf16", "fp16" (needs a GPU), or "auto": "bf16" where the device computes with it,
+            else "off".
         ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
         channels_last: whether images and weights lie in memory with the channels last, which some GPUs compute faster.
@@ -115,7 +116,7 @@ class LoopSettings:
     epochs: NonNegativeInt = 0
     accumulate: PositiveInt = 1
     clip: NonNegativeFloat = 0.0
-    amp: Literal["off", "bf16", "fp16"] = "off"
+    amp: Literal["off", "bf16", "fp16", "auto"] = "off"
     ema: Decay = 0.0
     sync_bn: bool = False
     channels_last: bool = False

@@ -1,4 +1,4 @@
-"""CamVid on two CPU cores in half an hour: an ImageNet encoder of 3.4M parameters, half-size logits, bf16."""
+"""CamVid on two CPU cores in half an hour: an ImageNet encoder of 3.4M parameters, half-size logits."""
 
 from segkit.config import ref
 
@@ -25,4 +25,4 @@ optimizer = dict(
     type="AdamW", lr=2e-3, weight_decay=0.05, groups=[dict(match=r"^backbone", lr=0.25), dict(kind="norm", decay=0.0)]
 )
 schedule = dict(type="OneCycle", rise=0.15)
-loop = dict(steps=960, amp="bf16", channels_last=True, ema=0.99, log_every=25, eval_every=320, save_every=120)
+loop = dict(steps=960, amp="auto", channels_last=True, ema=0.99, log_every=25, eval_every=320, save_every=120)

@@ -242,12 +242,38 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Returns the dtype of autocast for loop.amp; float32 means off."""
+    """Returns the dtype of autocast for loop.amp; float32 means off.
+
+    Args:
+        name: "off", "bf16", "fp16", or "auto": bfloat16 where the device computes with it, else off.
+        device: that trains.
+
+    Raises:
+        ConfigError: an unknown name, or float16 on the CPU.
+    """
+    if name == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
     if name not in AMP_DTYPES:
-        raise ConfigError(f"loop.amp = {name!r}: must be one of {', '.join(map(repr, AMP_DTYPES))}")
+        raise ConfigError(f"loop.amp = {name!r}: must be one of 'auto', {', '.join(map(repr, AMP_DTYPES))}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("loop.amp = 'fp16': needs a GPU; on the CPU use 'bf16' or 'off'")
+        raise ConfigError("loop.amp = 'fp16': needs a GPU; on the CPU use 'auto', 'bf16' or 'off'")
     return AMP_DTYPES[name]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Returns whether the device computes with bfloat16; others imitate it, which takes many times as long."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def precision(name: str, device: torch.device) -> str:
+    """Returns loop.amp in words for the head of the log: what "auto" means here, and that bfloat16 is slow."""
+    if name == "auto":
+        return "amp auto (bf16)" if has_bf16(device) else f"amp auto (off: this {device.type} has no bfloat16)"
+    if name == "bf16" and not has_bf16(device):
+        return f"amp bf16, which this {device.type} only imitates: loop.amp='auto' is many times as fast"
+    return f"amp {name}"
 
 
 def be_deterministic() -> None:

@@ -187,13 +187,13 @@ def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
     parameters = sum(p.numel() for p in loop.raw_model.parameters())
     model = loop.cfg["model"]
     names = [section.get("type", "") for section in (model.get("backbone") or {}, model.get("head") or {})]
-    amp, batch = loop.settings.amp, loop.data_settings.batch_size
+    amp, batch = setup.precision(loop.settings.amp, loop.device), loop.data_settings.batch_size
     validation = f", {len(loop.val.dataset):,} to validate" if loop.val else ""
     print(f"segkit {__version__}: {' + '.join(filter(None, names)) or model.get('type')}, {parameters:,} parameters")
     print(f"data: {type(loop.dataset).__name__}, {len(loop.dataset):,} images to train on{validation}")
     print(
         f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
-        f"amp {amp}, {loop.device}"
+        f"{amp}, {loop.device}"
     )
     if loop.init_report:
         print(f"init: {loop.init_report}")

@@ -35,4 +35,4 @@ optimizer = dict(
     ],
 )
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(amp="bf16", channels_last=True, clip=0.1, log_every=25, save_every=100, monitor="segm.AP")
+loop = dict(amp="auto", channels_last=True, clip=0.1, log_every=25, save_every=100, monitor="segm.AP")

@@ -19,4 +19,4 @@ optimizer = dict(
     type="AdamW", lr=4e-4, weight_decay=0.05, groups=[dict(match=r"^backbone", lr=0.25), dict(kind="norm", decay=0.0)]
 )
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(amp="bf16", channels_last=True, clip=10.0, log_every=25, save_every=100, monitor="segm.AP")
+loop = dict(amp="auto", channels_last=True, clip=10.0, log_every=25, save_every=100, monitor="segm.AP")

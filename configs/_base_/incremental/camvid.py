@@ -32,5 +32,5 @@ optimizer = dict(
     type="AdamW", lr=2e-3, weight_decay=0.05, groups=[dict(match=r"^backbone", lr=0.25), dict(kind="norm", decay=0.0)]
 )
 schedule = dict(type="OneCycle", rise=0.15)
-loop = dict(steps=480, amp="bf16", channels_last=True, ema=0.99, log_every=10, save_every=120)
+loop = dict(steps=480, amp="auto", channels_last=True, ema=0.99, log_every=10, save_every=120)
 runner = dict(later=dict(optimizer=dict(lr=5e-4), loop=dict(steps=230)))

@@ -16,5 +16,5 @@ optimizer = dict(
 )
 schedule = dict(type="OneCycle", rise=0.15)
 loop = dict(
-    steps=1800, amp="bf16", channels_last=True, ema=0.99, log_every=25, save_every=200, monitor="NoC@90", better="lower"
+    steps=1800, amp="auto", channels_last=True, ema=0.99, log_every=25, save_every=200, monitor="NoC@90", better="lower"
 )
