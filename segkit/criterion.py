@@ -142,6 +142,11 @@ class Criterion(nn.Module):
         self._is_checked |= is_checking
         return terms if self.weighting is None else self.weighting.weigh(terms, step)
 
+    def weights(self) -> dict[str, float]:
+        """Returns the weights that the weighting gives the terms now, as "weight.<term>", for the log."""
+        current = {} if self.weighting is None else self.weighting.current()
+        return {f"weight.{name}": float(value) for name, value in current.items()}
+
     def get_extra_state(self) -> dict:
         """Returns the state of a weighting without parameters."""
         is_plain = self.weighting is not None and not isinstance(self.weighting, nn.Module)

@@ -10,7 +10,7 @@ from segkit import dist
 from segkit.criterion import complete_row
 from segkit.losses.base import Loss, refusal_of_one_channel
 from segkit.models.bases import Head
-from segkit.registry import LOSSES, ConfigError
+from segkit.registry import HEADS, LOSSES, ConfigError
 
 REMEDY = "add a row to losses that reads it, or remove the head from the model"
 
@@ -36,9 +36,11 @@ def _check_section(rows: Mapping[str, Mapping[str, Any]], at: str, model: Mappin
     """rows: by their config paths; at: of all of them."""
     names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
     for i, head in enumerate(model.get("aux") or ()):
-        if not any(_may_read(name, f"aux{i}") for name in names):
+        predicts = HEADS.get(head.get("type", ""), f"model.aux.{i}.type").predicts
+        if not any(_may_read(name, f"aux{i}") or _is_matched(name, predicts) for name in names):
+            shown = ", ".join(map(repr, predicts)) or f"'aux{i}.logits'"
             raise ConfigError(
-                f"model.aux.{i} = {head.get('type')}: no row of {at} reads its outputs ('aux{i}.logits'), so that it "
+                f"model.aux.{i} = {head.get('type')}: no row of {at} reads its outputs ({shown}), so that it "
                 f"is not trained; add a row to {at} that reads it, or remove the head from the model"
             )
     if model.get("num_classes") == 1:
@@ -54,6 +56,11 @@ def _may_read(name: str, head: str) -> bool:
     """Whether a name or pattern of a row can mean an output of the head."""
     first, dot, _ = name.partition(".")
     return fnmatch.fnmatchcase(head, first) if dot else fnmatch.fnmatchcase(f"{head}.logits", name)
+
+
+def _is_matched(name: str, outputs: Iterable[str]) -> bool:
+    """Whether a name or pattern of a row means one of the outputs."""
+    return any(fnmatch.fnmatchcase(output, name) for output in outputs)
 
 
 def _check_one_channel(row: Mapping[str, Any], at: str) -> None:

@@ -198,15 +198,16 @@ class Log(Hook):
         share = loop.seconds["data"] / max(seconds, 1e-9)
         loop.seconds.update(data=0.0, all=0.0)
         left = (loop.total_steps - loop.step) * seconds / steps
-        terms = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
+        shown = averages | loop.criterion.weights()  # those of the next step, beside the means of the last ones
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         extra = f"  loss {loss:.4f}" if len(losses) > 1 else ""
         self._say(
             f"step {loop.step}/{loop.total_steps}  {terms}{extra}  lr {rate:.2e}  {seconds / steps:.3f} s/step "
             f"({share:.0%} data)  left {_clock(left)}"
         )
-        record = {"step": loop.step, "stage": loop.stage_number, "loss": loss, **averages, "lr": rate}
+        record = {"step": loop.step, "stage": loop.stage_number, "loss": loss, **shown, "lr": rate}
         record |= {"seconds_per_step": round(seconds / steps, 4), "data_share": round(share, 4)}
-        self._record(loop, record, "train", {"loss": loss, **averages, "lr": rate})
+        self._record(loop, record, "train", {"loss": loss, **shown, "lr": rate})
 
     def _say(self, line: str) -> None:
         if not dist.is_main():

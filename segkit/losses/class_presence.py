@@ -18,13 +18,13 @@ class ClassPresence(Loss):
     """Binary cross entropy of each class's presence in the image.
 
     Mean over classes, then over the images that have a valid pixel. Large and small objects count alike. EncNet gives
-    it weight 0.2.
+    it weight 0.2. With one output, of a model of one class, it is the presence of label 1.
 
     Args:
         ignore: label that is left out.
     """
 
-    row = dict(target="mask")
+    row = dict(on="presence", target="mask")
 
     def __init__(self, ignore: int = IGNORE):
         super().__init__()
@@ -44,6 +44,8 @@ class ClassPresence(Loss):
         num_images, num_classes = logits.shape
         target = target.flatten(1).long()
         valid = target != self.ignore
+        if num_classes == 1:
+            target = torch.where(valid, 1 - target, target)  # label 1 in the first column, 0 in the spare one
         # ignored pixels go to a spare column
         index = torch.where(valid, target, num_classes)
         present = logits.new_zeros(num_images, num_classes + 1).scatter_(1, index, 1.0)[:, :num_classes]

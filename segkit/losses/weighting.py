@@ -9,39 +9,22 @@ import math
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import PositiveFloat, PositiveInt
-from segkit.dist import all_reduce_sum
+from segkit.constraints.named import NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.dist import all_reduce_sum, world_size
 from segkit.registry import WEIGHTINGS
 
 
-@WEIGHTINGS.register
-class DWA:
-    """Dynamic weight average: a term that falls more slowly counts more.
+class Weighting:
+    """Base of all weightings.
 
-    Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7. w_k = K softmax_k(r_k / T) with r_k =
-    L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses. Weights are 1 until two epochs are known,
-    and always sum to K. In a criterion `weigh` keeps the means itself; elsewhere:
-
-        dwa = DWA(["ce", "dice"])
-        dwa.end_epoch({"ce": 0.7, "dice": 0.4})  # after every epoch
-        dwa.weights["ce"]
-
-    Args:
-        names: of the terms, as the criterion labels them.
-        temperature: T.
-        epoch_steps: training steps of one epoch.
+    Attributes:
+        names: of the terms that are weighted, as the criterion labels them.
     """
 
-    def __init__(self, names: list[str], temperature: PositiveFloat = 2.0, epoch_steps: PositiveInt = 1):
-        self.names, self.temperature, self.epoch_steps = list(names), temperature, epoch_steps
-        self.history: list[dict[str, float]] = []
-        self.epoch, self.count = 0, 0
-        self.sums: dict[str, Tensor] = {}
+    names: list[str]
 
     def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Weights the terms of a training step.
-
-        Reads the device once per epoch, and sums over all processes.
 
         Args:
             terms: float [] by name.
@@ -50,6 +33,48 @@ class DWA:
         Returns:
             The same names, weighted; terms that are not in `names` are unchanged.
         """
+        raise NotImplementedError(f"{type(self).__name__} gives no weigh()")
+
+    def current(self) -> dict[str, float] | dict[str, Tensor]:
+        """Returns the weight of each term in the last step by name, without graph, for the log; {} for none."""
+        return {}
+
+
+@WEIGHTINGS.register
+class DWA(Weighting):
+    """Dynamic weight average: a term that falls more slowly counts more.
+
+    Liu et al., MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704, eq. 7. w_k = K softmax_k(r_k / T) with r_k =
+    L_k(t - 1) / L_k(t - 2), the ratio of the last two epochs' mean losses. Weights are 1 until two epochs are known,
+    and always sum to K. An epoch may be a stated number of steps. In a criterion `weigh` keeps the means itself;
+    elsewhere:
+
+        dwa = DWA(["ce", "dice"])
+        dwa.end_epoch({"ce": 0.7, "dice": 0.4})  # after every epoch
+        dwa.weights["ce"]
+
+    Args:
+        names: of the terms, as the criterion labels them.
+        temperature: T.
+        epoch_steps: training steps of one epoch of the data.
+        every: training steps after which the means are taken, in place of an epoch's; 0 for an epoch.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        temperature: PositiveFloat = 2.0,
+        *,
+        epoch_steps: PositiveInt = 1,
+        every: NonNegativeInt = 0,
+    ):
+        self.names, self.temperature, self.epoch_steps = list(names), temperature, every or epoch_steps
+        self.history: list[dict[str, float]] = []
+        self.epoch, self.count = 0, 0
+        self.sums: dict[str, Tensor] = {}
+
+    def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Weights the terms; reads the device once per epoch, and sums over all processes; see Weighting.weigh."""
         epoch = step // self.epoch_steps
         if epoch != self.epoch and self.count:
             totals = all_reduce_sum(torch.stack([self.sums[name].float() for name in self.names])).tolist()
@@ -87,6 +112,10 @@ class DWA:
         powers = [math.exp((ratio - largest) / self.temperature) for ratio in ratios]
         return {name: len(powers) * power / sum(powers) for name, power in zip(self.names, powers)}
 
+    def current(self) -> dict[str, float]:
+        """Returns the weight of each term by name."""
+        return self.weights
+
     def state_dict(self) -> dict:
         """Returns the last two epochs' means and the sums of the running epoch, as plain numbers and tensors."""
         running = {"epoch": self.epoch, "count": self.count, "sums": dict(self.sums)}
@@ -99,12 +128,13 @@ class DWA:
 
 
 @WEIGHTINGS.register
-class Uncertainty(nn.Module):
+class Uncertainty(nn.Module, Weighting):
     """Learned weights: each term is weighted by its learned uncertainty.
 
     Classification terms become exp(-s_k) L_k + s_k / 2, regression-like ones exp(-s_k) L_k / 2 + s_k / 2, where s_k =
     log sigma_k^2 is learned, from 0. Kendall et al., CVPR 2018, https://arxiv.org/abs/1705.07115, eq. 7 and 10. The sum
-    of the returned terms is trained; the parameters belong in the optimizer, best without weight decay.
+    of the returned terms is trained; the parameters belong in the optimizer, best without weight decay. Processes that
+    train together share the mean of their gradients.
 
     Args:
         names: of the terms, as the criterion labels them.
@@ -117,6 +147,8 @@ class Uncertainty(nn.Module):
         super().__init__()
         self.names = list(names)
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
+        # the model's wrapper averages gradients of the model alone
+        self.log_variance.register_hook(lambda gradient: all_reduce_sum(gradient) / world_size())
         halves = [0.5 if name in (regression or ()) else 1.0 for name in names]
         self.register_buffer("factor", torch.tensor(halves), persistent=False)
 
@@ -140,6 +172,10 @@ class Uncertainty(nn.Module):
     def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Same as `forward`; the step is not used."""
         return self(terms)
+
+    def current(self) -> dict[str, Tensor]:
+        """Returns the factor of each term."""
+        return self.weights()
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the factor of each term now, without graph, for the log."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import PositiveInt, Scale
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import ConvBNReLU, resize
-from segkit.models.multi_scale_segmentor import embedding_width, scaled_window
+from segkit.models.multi_scale_segmentor import embedding_width, mean_presence, scaled_window
 from segkit.models.segmentor import Segmentor
 from segkit.ops.averaging import full_precision
 from segkit.registry import MODELS, ConfigError
@@ -153,8 +153,9 @@ class HierarchicalSegmentor(Segmentor):
         Returns:
             "logits" float [B,K,H,W], merged; of each scale, in the order of the scales, "scale<i>.<name>", the
             network's outputs, and "scale<i>.attention" float [B,1,h_i,w_i], at the size of the scaled image (not of the
-            largest scale in evaluation). In training also the other merged logits, such as "coarse.logits" and
-            "aux0.logits", and "scale<i>.resized.logits" float [B,K,h_i,w_i], the logits before they are merged.
+            largest scale in evaluation); "presence" float [B,K] of models that have it, the mean over the scales. In
+            training also the other merged logits, such as "coarse.logits" and "aux0.logits", and
+            "scale<i>.resized.logits" float [B,K,h_i,w_i], the logits before they are merged.
         """
         normalized = self.normalize(image)
         scales = self.train_scales if self.training else self.test_scales
@@ -176,7 +177,7 @@ class HierarchicalSegmentor(Segmentor):
             merged |= {f"scale{i}.{name}": value for name, value in view.outputs.items()}
             if view.attention is not None:
                 merged[f"scale{i}.attention"] = view.attention
-        return merged
+        return merged | mean_presence([view.outputs for view in views.values()])
 
     def _merged_names(self, outputs: Outputs) -> list[str]:
         return [name for name in outputs if f".{name}".endswith(".logits")] if self.training else ["logits"]

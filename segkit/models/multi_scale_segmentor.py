@@ -108,8 +108,8 @@ class MultiScaleSegmentor(Segmentor):
             window: as in Segmentor.forward.
 
         Returns:
-            "logits" float [B,K,h,w], merged, at the size of the finest scale's; and "scale<i>.<name>", the outputs at
-            each scale.
+            "logits" float [B,K,h,w], merged, at the size of the finest scale's; "presence" float [B,K] of models that
+            have it, the mean over the scales; and "scale<i>.<name>", the outputs at each scale.
         """
         normalized = self.normalize(image)
         outputs = [self._at_scale(normalized, window, scale) for scale in self.scales]
@@ -118,7 +118,7 @@ class MultiScaleSegmentor(Segmentor):
             [resize(output["logits"], like=fine, align_corners=self.align_corners) for output in outputs], dim=1
         )
         named = {f"scale{i}.{name}": value for i, output in enumerate(outputs) for name, value in output.items()}
-        return {"logits": self.merge(scores, self._weights(outputs)), **named}
+        return {"logits": self.merge(scores, self._weights(outputs)), **mean_presence(outputs), **named}
 
     def _at_scale(self, normalized: Tensor, window: Sequence[tuple[float, ...]] | None, scale: float) -> Outputs:
         height, width = normalized.shape[-2:]
@@ -132,6 +132,12 @@ class MultiScaleSegmentor(Segmentor):
         fine = outputs[self.finest]["embedding"]
         resized = [resize(output["embedding"], like=fine, align_corners=self.align_corners) for output in outputs]
         return self.attention(torch.cat(resized, dim=1))
+
+
+def mean_presence(outputs: Sequence[Outputs]) -> Outputs:
+    """Returns "presence", float [B,K], as the mean of its logits over the scales; {} where no scale has it."""
+    presences = [output["presence"] for output in outputs if "presence" in output]
+    return {"presence": torch.stack(presences).mean(0)} if presences else {}
 
 
 def embedding_width(head: Head) -> int | None:

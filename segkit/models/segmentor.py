@@ -15,7 +15,8 @@ from segkit.types import Outputs
 class Segmentor(Network):
     """Normalizes the image and runs backbone, neck and head, and in training the auxiliary heads.
 
-    Mean and standard deviation are the backbone's.
+    An auxiliary head whose outputs predictions read, such as PresenceHead, runs in evaluation as well. Mean and
+    standard deviation are the backbone's.
 
     Args:
         num_classes: K.
@@ -101,7 +102,7 @@ class Segmentor(Network):
 
         Returns:
             The head's outputs by name ("logits" float [B,K,h,w], ...); in training those of the auxiliary heads as
-            "aux0.logits", ...
+            "aux0.logits", ...; what auxiliary heads predict by its own name, such as "presence" float [B,K].
         """
         normalized = self.normalize(image)
         return self.outputs_of(self.backbone(normalized), normalized, window)
@@ -126,11 +127,22 @@ class Segmentor(Network):
         if self.neck is not None:
             features = self.neck(features)
         outputs = self.head(features, **{name: extras[name] for name in self.head.needs})
-        if self.training:
-            for i, head in enumerate(cast(Sequence[Head], self.aux)):
+        for i, head in enumerate(cast(Sequence[Head], self.aux)):
+            if self.training or head.predicts:
                 auxiliary = head(features, **{name: extras[name] for name in head.needs})
-                outputs |= {f"aux{i}.{name}": value for name, value in auxiliary.items()}
+                _add(outputs, auxiliary, head, i)
         return outputs
+
+
+def _add(outputs: Outputs, auxiliary: Outputs, head: Head, number: int) -> None:
+    """Adds the outputs of an auxiliary head by their names in the model."""
+    for name, value in auxiliary.items():
+        if name in head.predicts and name in outputs:
+            raise ConfigError(
+                f"model.aux.{number} = {type(head).__name__}: predicts '{name}', and so does another head of this "
+                "model; remove one of them"
+            )
+        outputs[name if name in head.predicts else f"aux{number}.{name}"] = value
 
 
 def _check_base(module: nn.Module, base: type[nn.Module], at: str) -> None:

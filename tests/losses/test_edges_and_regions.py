@@ -148,6 +148,11 @@ def test_class_presence_by_hand():
     target = torch.tensor([[[0, 2], [2, 255]], [[255, 255], [255, 255]]])
     expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(-0.5))) / 3
     assert ClassPresence()(logits, target).item() == pytest.approx(expected)
+    # one output is the presence of label 1: absent, present, unknown
+    one = torch.tensor([[2.0], [-1.0], [9.0]])
+    labels = torch.tensor([[[0, 0, 255]], [[0, 1, 0]], [[255, 255, 255]]])
+    expected = (math.log1p(math.exp(2)) + math.log1p(math.exp(1))) / 2
+    assert ClassPresence()(one, labels).item() == pytest.approx(expected)
 
 
 def test_affinity_by_hand():

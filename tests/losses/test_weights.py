@@ -83,3 +83,28 @@ def test_uncertainty_by_hand():
     assert {name: value.item() for name, value in weighting.weights().items()} == pytest.approx(
         {"ce": math.exp(-0.4), "depth": 0.5 * math.exp(0.2)}
     )
+
+
+def test_dwa_counts_a_stated_number_of_steps_as_an_epoch():
+    """Means of every 2 steps: (4, 1), then (2, 1): ratios .5 and 1, though the data's epoch has 50 steps."""
+    dwa = DWA(["a", "b"], epoch_steps=50, every=2)
+    for step, a in enumerate((5.0, 3.0, 2.0, 2.0)):
+        terms = {"a": torch.tensor(a), "b": torch.tensor(1.0)}
+        assert dwa.weigh(terms, step) == terms
+    powers = math.exp(0.25), math.exp(0.5)
+    weighted = dwa.weigh({"a": torch.tensor(1.0), "b": torch.tensor(1.0)}, 4)
+    assert [float(weighted[name]) for name in "ab"] == pytest.approx([2 * power / sum(powers) for power in powers])
+    assert dwa.current() == pytest.approx({"a": 2 * powers[0] / sum(powers), "b": 2 * powers[1] / sum(powers)})
+
+
+def test_processes_share_the_gradient_of_learned_weights(monkeypatch):
+    """Losses 2 and 6 on two processes: both see 1/2 - (2 + 6) / 2, and so stay equal."""
+    from segkit.losses import weighting as module
+
+    other = {2.0: 6.0, 6.0: 2.0}
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    for value in other:
+        weighting = Uncertainty(["ce"])
+        monkeypatch.setattr(module, "all_reduce_sum", lambda gradient, value=value: gradient + 0.5 - other[value])
+        weighting({"ce": torch.tensor(value)})["ce"].backward()
+        assert weighting.log_variance.grad.tolist() == [0.5 - 4]
