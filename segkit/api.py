@@ -6,15 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 
 from segkit import dist
 from segkit.config import Config, load_config, set_option
-from segkit.data.loader import collate_eval, to_device
-from segkit.data.transforms.way_back import for_network
 from segkit.engine import setup
 from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
@@ -31,6 +28,7 @@ from segkit.runners.base import Runner, build_runner
 from segkit.runners.inputs import ImageInput, inputs_of
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
+from segkit.runners.predicting import predict_array, transforms_of_test
 from segkit.runners.scoring import (
     check_names,
     chosen_sets,
@@ -43,7 +41,7 @@ from segkit.runners.scoring import (
 from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
 from segkit.settings import ClickInference, LoopSettings
-from segkit.types import Meta, Prediction, Sample
+from segkit.types import Prediction
 
 __all__ = [
     "TrainResult",
@@ -275,42 +273,6 @@ def predict(model: Network, image: ImageInput, runner: Runner | None = None) -> 
     return predict_array(model, inputs_of(model).convert(image), runner)
 
 
-@torch.inference_mode()
-def predict_array(model: Network, image: np.ndarray, runner: Runner | None = None) -> Prediction:
-    """Predicts an image that is as the model's data sets read theirs, see `predict`.
-
-    Args:
-        model: of load_model.
-        image: uint8 or float32 [H,W,C].
-        runner: of build_runner, to save its construction for many images.
-
-    Returns:
-        A prediction at the image's size.
-    """
-    cfg = getattr(model, "config", None) or {}
-    runner = runner or build_runner(cfg)
-    meta = Meta(id="image", path="image", size=image.shape[:2])
-    transforms = _transforms_of_test(cfg, needs_stored=runner.needs_stored)
-    sample = for_network(Sample(image=image, meta=meta), transforms, np.random.default_rng(0))
-    if runner.keep_stored:
-        sample["stored"] = image
-    batch = to_device(collate_eval([sample]), model.mean.device)
-    prediction: Any = runner.predict(model, batch)[0]
-    arrays = {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
-    return cast(Prediction, arrays)
-
-
-def _transforms_of_test(cfg: dict, *, needs_stored: bool) -> list:
-    """The transforms of section `test` or, without it, `val`; of several named test sets those of the first."""
-    at = "test" if cfg.get("test") else "val"
-    section = cfg.get(at) or {}
-    if section and not {"dataset", "transforms"} & set(section):
-        name, section = next(iter(section.items()))
-        at = f"{at}.{name}"
-    rows = section.get("transforms", [])
-    return setup.build_eval_transforms(rows, f"{at}.transforms", needs_stored=needs_stored)
-
-
 def click_predictor(model: Network, **options: Any) -> ClickPredictor:
     """Answers clicks on an image with masks: `p.set_image(image)`, `p.click(y, x)`, `p.undo()`, `p.mask`.
 
@@ -328,5 +290,5 @@ def click_predictor(model: Network, **options: Any) -> ClickPredictor:
             raise ConfigError(f"click_predictor has no option '{name}'{did_you_mean(name, names)}")
     cfg = getattr(model, "config", None) or {}
     clicks = (cfg.get("inference") or {}).get("clicks") or {}
-    transforms = _transforms_of_test(cfg, needs_stored=True)
+    transforms = transforms_of_test(cfg, needs_stored=True)
     return ClickPredictor(model, ClickInference(**{**clicks, **options}), transforms)

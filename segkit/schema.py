@@ -280,7 +280,8 @@ def _check_part(value: Any, at: str, registry: Registry, problems: Problems) -> 
     elif registry is reg.MODELS and value is not None:
         _check_node(value, at, "model", problems)
     elif isinstance(value, dict):
-        _check_typed(value, at, registry, problems)
+        supplied = TREE["train.sampler"].supplied if registry is reg.SAMPLERS else ()
+        _check_typed(value, at, registry, problems, supplied=supplied)
 
 
 def _check_keys(

@@ -34,7 +34,8 @@ class Meta(TypedDict, total=False):
     id, path: name and file; size: (H0, W0) as stored; valid: (h, w) of the image in its padding; whole: (H, W) of the
     scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold;
     matrix: float64 [2,3], of images that are predicted: takes a point (x, y, 1) of the stored image, in continuous
-    pixels, to where the transforms have moved it. Without it the stored image was resized to `valid`.
+    pixels, to where the transforms have moved it. Without it the stored image was resized to `valid`; pseudo: whether
+    the labels are those of a model.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Meta(TypedDict, total=False):
     whole: tuple[int, int]
     focus: tuple[int, int]
     matrix: np.ndarray
+    pseudo: bool
 
 
 class ClickObject(NamedTuple):

@@ -11,7 +11,7 @@ FLOORS = (
     ("registry", "types", "dist", "files", "constraints"),
     ("readers", "settings"),
     ("config", "ops"),
-    ("schema", "ops.interactive", "ops.incremental", "ops.instances", "data.dataset"),
+    ("schema", "ops.interactive", "ops.incremental", "ops.instances", "ops.self_training", "data.dataset"),
     ("models", "data.files"),
     ("data.transforms",),
     ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data"),
@@ -19,7 +19,7 @@ FLOORS = (
     ("data.interactive", "data.incremental", "data.instances"),
     ("data.prepare", "engine"),
     ("runners",),
-    ("runners.interactive", "runners.incremental", "runners.instances"),
+    ("runners.interactive", "runners.incremental", "runners.instances", "runners.self_training"),
     ("api",),
     ("cli",),
 )

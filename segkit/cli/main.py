@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train a model from a config",
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
+    "pseudo": "label images for self-training, by one or several checkpoints",
     "config": "print a config with the origin of each value; list a registry",
     "browse": "draw samples before and after augmentation",
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",

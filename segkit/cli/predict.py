@@ -117,7 +117,7 @@ def _predict(args: argparse.Namespace) -> int:
     if not paths:
         raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
     images = find_images(paths)
-    names = _names(images)
+    names = names_of(images)
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
     model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
@@ -148,8 +148,11 @@ def _nodata(text: str | None) -> str | list[float] | None:
         raise ConfigError(f"--nodata {text}: must be a number, nan, or one number for each channel: 0,0,0") from error
 
 
-def _names(images: Mapping[Path, Path]) -> dict[Path, str]:
-    """The name of each image's results: its path below the folder that was named, without suffix.
+def names_of(images: Mapping[Path, Path]) -> dict[Path, str]:
+    """Returns the name of each image's results: its path below the folder that was named, without suffix.
+
+    Args:
+        images: files with their paths below the folder, as of find_images.
 
     Raises:
         ConfigError: two images would get one name.

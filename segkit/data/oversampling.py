@@ -203,6 +203,8 @@ class ClassUniform(Sampler):
         fraction: share of the class-uniform positions, spread evenly, so that every batch holds about as many.
         tile: side of a tile in pixels. At most the crop's side (at scale 1), so that a crop centred on the centroid
             holds the class.
+        by_image: draws an image uniformly among those that hold the class, then one of its centroids. By default all
+            centroids of the class are as likely, so that images with more of them are shown more often.
 
     Raises:
         ConfigError: where `fraction` is not in [0, 1], or `tile` is below 1.
@@ -212,13 +214,21 @@ class ClassUniform(Sampler):
     https://arxiv.org/abs/2005.10821, uses fraction 0.5.
     """
 
-    def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0, fraction: Fraction = 0.5, tile: PositiveInt = 512):
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: NonNegativeInt = 0,
+        fraction: Fraction = 0.5,
+        tile: PositiveInt = 512,
+        *,
+        by_image: bool = False,
+    ):
         super().__init__(dataset, seed)
         if not 0 <= fraction <= 1:
             raise ConfigError(f"ClassUniform.fraction = {fraction}: must be a share of the positions, in [0, 1]")
         if tile < 1:
             raise ConfigError(f"ClassUniform.tile = {tile}: must be at least 1, the side of a tile in pixels")
-        self.fraction, self.tile = fraction, tile
+        self.fraction, self.tile, self.by_image = fraction, tile, by_image
         self._shuffle = Shuffle(dataset, seed)
         num_classes = len(dataset.classes)
         measured = scan(dataset, Centroids(num_classes, dataset.ignore, tile), f"centroids {tile}")
@@ -246,4 +256,9 @@ class ClassUniform(Sampler):
             return None
         rng = np.random.default_rng([self.seed, position, STREAM])
         centroids = self._centroids[rng.integers(len(self._centroids))]
+        if self.by_image:  # the rows are in the order of the images
+            images = np.unique(centroids[:, 0])
+            image = images[rng.integers(len(images))]
+            first, last = np.searchsorted(centroids[:, 0], [image, image + 1])
+            centroids = centroids[first:last]
         return centroids[rng.integers(len(centroids))]

@@ -4,14 +4,15 @@ Samplers are functions of (seed, position), so that any number of worker process
 stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from segkit.constraints.named import NonNegativeInt, PositiveInt
+from segkit.data.concat import Concat
 from segkit.data.dataset import Dataset
 from segkit.files import DataError
-from segkit.registry import SAMPLERS, ConfigError
+from segkit.registry import SAMPLERS, ConfigError, build
 from segkit.types import WithArguments
 
 
@@ -120,6 +121,65 @@ class AspectGrouped(Sampler):
         """The indices as [batches, batch], starting over where they do not fill the last row."""
         count = -(-len(indices) // self.batch)
         return np.resize(indices, (count, self.batch))
+
+
+@SAMPLERS.register
+class Interleaved(Sampler):
+    """A fixed number of images of each part of a joined data set, in turn: labelled and pseudo-labelled ones.
+
+    With counts (4, 4), positions 0 to 3 are of the first part, 4 to 7 of the second, and so on; each part has a sampler
+    of its own. Every batch holds the parts in this ratio where train.batch_size is a multiple of the sum of the counts.
+
+    Args:
+        dataset: a Concat.
+        seed: of the samplers of the parts.
+        counts: images of each part.
+        samplers: dict(type=..., arguments) for each part; None for Shuffle.
+
+    Raises:
+        ConfigError: there is not one count, or not one sampler, for each part.
+    """
+
+    configs = {"samplers": SAMPLERS}
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: NonNegativeInt = 0,
+        *,
+        counts: Sequence[PositiveInt] = (1, 1),
+        samplers: Sequence[dict] | None = None,
+    ):
+        super().__init__(dataset, seed)
+        if not isinstance(dataset, Concat):
+            raise ConfigError(f"Interleaved: {type(dataset).__name__} has no parts; join data sets by Concat")
+        parts = dataset.datasets
+        rows = [{"type": "Shuffle"}] * len(parts) if samplers is None else list(samplers)
+        for name, values in (("counts", counts), ("samplers", rows)):
+            if len(values) != len(parts):
+                raise ConfigError(f"Interleaved.{name}: {len(values)} for {len(parts)} data sets; give one for each")
+        self.counts, self.samplers = tuple(counts), samplers
+        self._samplers: list[Sampler] = [
+            build(row, SAMPLERS, f"train.sampler.samplers.{i}", dataset=part, seed=seed)
+            for i, (row, part) in enumerate(zip(rows, parts))
+        ]
+        self._starts = np.cumsum([0, *self.counts])
+        self._offsets = np.cumsum([0, *map(len, parts)])
+
+    def index(self, position: int) -> int:
+        part, inner = self._locate(position)
+        return int(self._offsets[part]) + self._samplers[part].index(inner)
+
+    def focus(self, position: int) -> tuple[int, int] | None:
+        """Returns the pixel that the sampler of the part has chosen, or None."""
+        part, inner = self._locate(position)
+        return self._samplers[part].focus(inner)
+
+    def _locate(self, position: int) -> tuple[int, int]:
+        """The part that a position of the stream shows, and the position in that part's own stream."""
+        turn, place = divmod(position, int(self._starts[-1]))
+        part = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return part, turn * self.counts[part] + place - int(self._starts[part])
 
 
 def batches(

@@ -126,7 +126,7 @@ class Loop:
         resumes: bool = False,
     ):
         self.cfg, self.runner, self.hooks = cfg, runner, tuple(hooks)
-        self.work_dir, self.device = work_dir, device
+        self.work_dir, self.device, runner.folder = work_dir, device, work_dir
         self.datasets = datasets or setup.DataSets()
         self.stage_number, self.step, self.resumes = stage, 0, resumes
         self.best, self.is_stopping = None, False

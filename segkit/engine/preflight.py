@@ -12,6 +12,7 @@ from segkit import dist
 from segkit.criterion import with_ignore
 from segkit.data.dataset import Dataset
 from segkit.data.preflight import Report, check_dataset
+from segkit.data.semantic.pseudo_labels import leaks
 from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
 from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics, build_transforms
@@ -51,7 +52,8 @@ def preflight(
 
     Raises:
         ConfigError: a data set cannot be built, the stage does not exist, loop.monitor is no score of the metrics, a
-            transform leaves predictions no way back, or the losses do not fit the model.
+            transform leaves predictions no way back, the losses do not fit the model, or pseudo labels come from models
+            that were trained on images of `val`.
     """
     _check_transforms(cfg, runner)
     check_rows(cfg)
@@ -81,6 +83,8 @@ def preflight(
         if section == "train" and report.is_ok:
             _check_item({**cfg, **overrides}, dataset)
     _note_shared(reports, seen)
+    if len(seen) == 2 and (text := leaks(*seen)):
+        raise ConfigError(text)
     if cfg.get("val") and all(report.is_ok for _, report in reports):
         _check_monitor({**cfg, **overrides}, runner, datasets)
     return reports

@@ -1,17 +1,19 @@
 """Weights of several loss terms that change during training.
 
-DWA computes plain numbers from epoch means; Uncertainty learns parameters. Fixed weights belong to the rows of the
-criterion. K terms.
+DWA computes plain numbers from epoch means; Uncertainty learns parameters; NormalizedPseudo follows moving averages.
+Fixed weights belong to the rows of the criterion. K terms.
 """
 
 import math
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.dist import all_reduce_sum, world_size
-from segkit.registry import WEIGHTINGS
+from segkit.registry import WEIGHTINGS, ConfigError
 
 
 class Weighting:
@@ -180,3 +182,84 @@ class Uncertainty(nn.Module, Weighting):
     def weights(self) -> dict[str, Tensor]:
         """Returns the factor of each term now, without graph, for the log."""
         return dict(zip(self.names, (self.factor * torch.exp(-self.log_variance)).detach()))
+
+
+@WEIGHTINGS.register
+class NormalizedPseudo:
+    """Normalized loss of self-training: terms of pseudo labels are scaled to the size of those of true labels.
+
+    With h the sum of the other terms and p that of the pseudo terms, the training minimizes h + alpha (EMA(h) / EMA(p))
+    p. The moving averages begin with the first values, and take up a value before they are used; no gradient goes
+    through them. Over several processes they are those of the mean values. A step whose p is 0, because no pixel of its
+    pseudo labels counts, leaves the average of p as it is.
+
+    Zoph et al., NeurIPS 2020, https://arxiv.org/abs/2006.06882.
+
+    Args:
+        names: of the terms, as the criterion labels them.
+        alpha: weight of the pseudo terms after scaling; 0 trains on true labels alone.
+        decay: of the moving averages.
+        pseudo: pattern of the names of pseudo terms; "pseudo.*" are those of rows on outputs "pseudo.logits" and the
+            like, which the runner SelfTraining gives.
+
+    """
+
+    def __init__(
+        self, names: list[str], alpha: NonNegativeFloat = 1.0, decay: Decay = 0.9, *, pseudo: str = "pseudo.*"
+    ):
+        self.names, self.alpha, self.decay, self.pseudo = list(names), alpha, decay, pseudo
+        self.averages: Tensor | None = None
+
+    def _check(self, names: Iterable[str]) -> None:
+        names = list(names)
+        found = [fnmatchcase(name, self.pseudo) for name in names]
+        if all(found) or not any(found):
+            what = "every row of losses is" if all(found) else "no row of losses is"
+            raise ConfigError(
+                f"weighting.pseudo = {self.pseudo!r}: {what} one of pseudo labels; terms: {', '.join(names)}; rows of "
+                "pseudo labels have on='pseudo.logits', those of true labels on='labelled.logits'"
+            )
+
+    def weigh(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Scales the pseudo terms of a training step.
+
+        Args:
+            terms: float [] by name.
+            step: not used.
+
+        Returns:
+            The same names; the sum of them is trained.
+
+        Raises:
+            ConfigError: all terms, or none of them, are pseudo terms.
+        """
+        self._check(terms)
+        is_pseudo = {name: fnmatchcase(name, self.pseudo) for name in terms}
+        sums = [
+            sum(value.detach().float() for name, value in terms.items() if is_pseudo[name] is p) for p in (False, True)
+        ]
+        now = all_reduce_sum(torch.stack([torch.as_tensor(value) for value in sums])) / world_size()
+        if self.averages is None:
+            self.averages = now
+        else:
+            before = self.averages.to(now.device)
+            moved = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
+            self.averages = torch.where(now > 0, moved, before)
+        factor = self.factor
+        return {name: value * factor if is_pseudo[name] else value for name, value in terms.items()}
+
+    @property
+    def factor(self) -> Tensor:
+        """What pseudo terms are multiplied with now: alpha EMA(h) / EMA(p), float []; 0 before there is a p."""
+        if self.averages is None:
+            return torch.zeros(())
+        h, p = self.averages
+        return torch.where(p > 0, self.alpha * h / p.clamp_min(torch.finfo(p.dtype).tiny), 0.0)
+
+    def state_dict(self) -> dict:
+        """Returns the two moving averages."""
+        return {} if self.averages is None else {"averages": self.averages.detach().cpu()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restores what state_dict returned."""
+        self.averages = state["averages"].clone()

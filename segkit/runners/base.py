@@ -36,6 +36,7 @@ class Runner:
         refiners: built of `inference.refiners`, applied in turn to the probabilities of a map.
         predicts_maps: whether predictions are probabilities of classes at each pixel, which refiners take.
         predicts_classes: whether the outputs of the model are the classes of the data set, by name and order.
+        folder: of the run, set before `stages` by what trains; a stage may read what the one before has written there.
     """
 
     default_metrics: tuple[dict, ...] = ({"type": "Confusion"},)
@@ -43,6 +44,7 @@ class Runner:
     refiners: Sequence[Refiner] = ()
     predicts_maps: bool = False
     predicts_classes: bool = True
+    folder: Path = Path()
     inference: InferenceSettings = InferenceSettings()
 
     @property

@@ -110,6 +110,7 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
 def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence[Hook], start: Start) -> Loop:
     """The loop of a run, its data checked and its checkpoint loaded."""
     datasets, runner = setup.DataSets(), build_runner(cfg)
+    runner.folder = folder
     given = None if start.resume in (None, False, True, "last") else Path(str(start.resume))
     state = None if given is None else _state_of(given)  # before the data, which may take long
     check_init(cfg, resumes=bool(start.resume))

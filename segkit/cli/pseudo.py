@@ -1,0 +1,168 @@
+"""Labels images for self-training: segkit pseudo CHECKPOINT... IMAGES --out DIR.
+
+The mean of the checkpoints' probabilities labels each pixel, and 255 marks those that are not sure. The data set
+PseudoLabels, and Folder, read the result.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segkit.cli import common
+from segkit.files import DataError
+from segkit.registry import ConfigError
+
+CHECKPOINTS = (".pt", ".pth", ".safetensors")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `segkit pseudo`; returns the exit code."""
+    arguments = common.parser("pseudo", __doc__ or "")
+    arguments.usage = "segkit pseudo CHECKPOINT... PATH... --out DIR [options]"
+    arguments.add_argument(
+        "words",
+        nargs="+",
+        metavar="CHECKPOINT... PATH...",
+        help="checkpoints (.pt, .pth, .safetensors), then images, folders and globs",
+    )
+    arguments.add_argument("--config", help="a config file; default: the config inside each checkpoint")
+    arguments.add_argument(
+        "--out", required=True, metavar="DIR", help="labels/NAME.png, pseudo.json and, with --scores, scores/NAME.png"
+    )
+    arguments.add_argument(
+        "--threshold",
+        nargs="+",
+        type=float,
+        default=[0.0],
+        metavar="T",
+        help="least probability of a label that is kept: one number, or one for each class; default 0 keeps all",
+    )
+    arguments.add_argument(
+        "--share",
+        type=float,
+        metavar="S",
+        help="keeps the surest share of each class's pixels in all images, which then are read twice",
+    )
+    arguments.add_argument("--agree", action="store_true", help="keep a label only where all checkpoints agree")
+    arguments.add_argument(
+        "--unseen", action="store_true", help="label each image by the checkpoints alone that were not trained on it"
+    )
+    arguments.add_argument(
+        "--scores", action="store_true", help="write confidences too: grey PNG of 8 bits, floor(255 p)"
+    )
+    arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
+    arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
+    arguments.add_argument(
+        "--shard", metavar="I/N", help="label the I-th of N shares of the images; under torchrun each process takes one"
+    )
+    arguments.add_argument(
+        "--overwrite", action="store_true", help="replace pseudo labels of other checkpoints or settings"
+    )
+    arguments.add_argument(
+        "--exif",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="turn images by the orientation that they state; default: as the test data set of the config",
+    )
+    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_trust(arguments)
+    common.add_options(arguments)
+    return common.run(_pseudo, arguments.parse_intermixed_args(argv))
+
+
+def _split(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Checkpoints and the paths after them."""
+    count = next((n for n, word in enumerate(words) if not word.lower().endswith(CHECKPOINTS)), len(words))
+    if not count:
+        raise ConfigError(f"{words[0]}: give one checkpoint or more first ({', '.join(CHECKPOINTS)})")
+    if count == len(words):
+        raise ConfigError(f"{words[-1]}: give images, folders or globs after the checkpoints")
+    return [Path(word) for word in words[:count]], list(words[count:])
+
+
+def _shard_of(text: str | None) -> tuple[int, int]:
+    """The number of this process's share, from 0, and of all shares."""
+    from segkit import dist
+
+    if text is None:
+        return dist.rank(), dist.world_size()
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        raise ConfigError(f"--shard {text}: must be I/N with I from 1 to N, such as 2/4")
+    if dist.is_distributed():
+        raise ConfigError(f"--shard {text}: under torchrun each process takes a share by itself; give one of them")
+    return int(first) - 1, int(second)
+
+
+def _pseudo(args: argparse.Namespace) -> int:
+    from segkit import dist
+    from segkit.cli.predict import find_images, names_of
+    from segkit.data.files.pseudo_manifest import MANIFEST, maker_of
+    from segkit.engine.setup import pick_device
+    from segkit.files import need_writable
+    from segkit.runners.inputs import inputs_of
+    from segkit.runners.self_training.labelling import Labeller
+    from segkit.runners.self_training.rule import Images, Rule
+    from segkit.runners.self_training.summary import table
+
+    checkpoints, paths = _split(args.words)
+    images = find_images(paths)
+    names = names_of(images)
+    out, device = Path(args.out), pick_device(args.device)
+    need_writable(out / MANIFEST, "choose another --out")
+    threshold = args.threshold[0] if len(args.threshold) == 1 else tuple(args.threshold)
+    rule = Rule(threshold, args.share, args.agree, args.unseen, args.scores)
+    dist.start(device)
+    try:
+        part, parts = _shard_of(args.shard)
+        models = [_load(path, args, device) for path in checkpoints]
+        makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
+        inputs = inputs_of(models[0], exif=args.exif)
+        files = list(images)
+        reading = {"channels": inputs.channels, "exif": inputs.exif, "nodata": inputs.nodata}
+        pictures = Images(
+            [names[file] for file in files], list(map(str, files)), lambda index: inputs.read(files[index]), reading
+        )
+        manifest = Labeller(models, makers, pictures, out, rule, _say).run(part, parts, overwrite=args.overwrite)
+        if manifest is not None:
+            _say(f"{table(manifest.summary)}\n{out / MANIFEST}")
+        return 0
+    finally:
+        dist.stop()
+
+
+def _say(text: str) -> None:
+    from segkit import dist
+
+    if dist.is_main():
+        print(text, flush=True)
+
+
+def _load(path: Path, args: argparse.Namespace, device: Any) -> Any:
+    from segkit import api
+    from segkit.runners.scoring import with_switches
+
+    model = api.load_model(args.config, path, device, args.cfg_options, trust=args.trust, predict_only=True)
+    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=print)
+    return model
+
+
+def _seen_by(path: Path, args: argparse.Namespace) -> set[str] | None:
+    """Keys of the images that a checkpoint was trained on, None where its training set cannot be built here."""
+    from segkit.data.semantic.pseudo_labels import trained_on
+    from segkit.engine import checkpoint
+    from segkit.engine.setup import DataSets
+    from segkit.schema import check_foreign
+
+    config = checkpoint.read_any(path).get("config") or {}
+    section = (config.get("train") or {}).get("dataset")
+    try:
+        if not section:
+            raise DataError("the file does not say")
+        if not args.trust:
+            check_foreign({"train": {"dataset": section}}, str(path))
+        return trained_on(DataSets().get(section, "train.dataset"))
+    except (ConfigError, DataError, OSError) as error:
+        _say(f"{path}: which images it was trained on is not known ({error}); leaks between folds cannot be noticed")
+        return None
