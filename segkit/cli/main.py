@@ -12,6 +12,7 @@ COMMANDS = {
     "config": "print a config with the origin of each value; list a registry",
     "browse": "draw samples before and after augmentation",
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",
+    "average": "average the weights of checkpoints (model soups, SWA)",
     "convert": "turn a published checkpoint into one of segkit",
     "analyze": "statistics of a data set's classes; comparison of interactive runs",
     "prepare": "convert a data set to the format that training with clicks or boxes reads",

@@ -1,0 +1,81 @@
+"""Averages the weights of checkpoints: segkit average A.pt B.pt ... --out soup.pt [--greedy] [--update-norms 50]."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from segkit.cli import common
+from segkit.files import need_writable
+from segkit.registry import ConfigError
+from segkit.schema import need_sections
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `segkit average`; returns the exit code."""
+    arguments = common.parser("average", __doc__ or "")
+    arguments.add_argument("checkpoints", nargs="+", help="two or more checkpoints of one network")
+    arguments.add_argument("--out", required=True, help="the file to write, .pt or .safetensors")
+    arguments.add_argument(
+        "--greedy", action="store_true", help="average those alone that raise the score on section val of the config"
+    )
+    arguments.add_argument(
+        "--update-norms",
+        type=int,
+        default=0,
+        metavar="N",
+        help="count the statistics of batch normalization anew on N training batches",
+    )
+    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_trust(arguments)
+    return common.run(_average, arguments.parse_args(argv))
+
+
+def _average(args: argparse.Namespace) -> int:
+    from segkit import api
+    from segkit.engine import checkpoint, setup
+    from segkit.runners import averaging
+
+    if len({Path(path).resolve() for path in args.checkpoints}) < max(2, len(args.checkpoints)):
+        raise ConfigError("segkit average: name two or more different checkpoints")
+    if args.update_norms < 0:
+        raise ConfigError(f"--update-norms {args.update_norms}: must be 0 or more training batches")
+    out = Path(args.out)
+    if out.suffix not in (".pt", ".pth", ".safetensors"):
+        raise ConfigError(f"--out {out}: must end in .pt or .safetensors")
+    need_writable(out, "choose another --out")
+    if args.greedy:
+        content, kept = averaging.greedy(args.checkpoints, lambda content: _score(content, out, args))
+    else:
+        content, kept = averaging.average(args.checkpoints), args.checkpoints
+    checkpoint.save(out, content)
+    if args.update_norms:
+        model = api.load_model(out, device=setup.pick_device(args.device), trust=args.trust)
+        print(f"statistics of {averaging.update_norms(model, args.update_norms)} batch normalizations are counted anew")
+        content["model"] = {name: value.cpu() for name, value in model.state_dict().items()}
+        checkpoint.save(out, content)
+    print(f"{out}: mean of {len(kept)} checkpoints")
+    return 0
+
+
+def _score(content: dict[str, Any], out: Path, args: argparse.Namespace) -> float:
+    """The score that chooses best.pt, of section val; the sign is turned where lower is better."""
+    from segkit import api
+    from segkit.engine import checkpoint, monitor, setup
+    from segkit.runners.base import build_runner
+    from segkit.settings import LoopSettings
+
+    candidate = out.with_name(f".{out.stem}.candidate.pt")
+    try:
+        checkpoint.save(candidate, content)
+        model = api.load_model(candidate, device=setup.pick_device(args.device), trust=args.trust)
+    finally:
+        candidate.unlink(missing_ok=True)
+    cfg = model.config
+    need_sections(cfg, ("val",))
+    metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
+    dataset = setup.DataSets().get(cfg["val"]["dataset"], "val.dataset")
+    chosen = monitor.choose(LoopSettings(**(cfg.get("loop") or {})), metrics, dataset)
+    value = chosen.value(api.evaluate(model, split="val"))
+    if value is None:
+        raise ConfigError(f"--greedy: section val gives no {chosen.name}, since nothing could be scored")
+    return -value if chosen.better == "lower" else value
