@@ -3,7 +3,7 @@
 B batch, C channels of the image, K classes, H W image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,27 +21,75 @@ Predict = Callable[..., Tensor]
 """predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
 the whole image (y0, x0, y1, x1, H, W); returns logits float32 [B,K,H,W]."""
 
+TINY = 1e-30
+"""Smallest probability whose logarithm is taken."""
+
 Score = Callable[..., Tensor]
 """score(image, size, matrix=None): takes an image [B,C,H,W], the size of the stored image and the matrix of Meta that
 took it to this one; returns scores float32 [B,K,*size]: logits, or mean probabilities under test-time augmentation."""
 
 
-def whole(model: Network, *, fold_norms: bool = False) -> Predict:
+class PresenceRecord:
+    """Keeps which classes a network says an image holds, its output "presence", while the image is predicted.
+
+    Of several windows a class counts with its largest probability, since it may lie in one of them alone; of several
+    views of test-time augmentation with the mean over the views.
+    """
+
+    def __init__(self) -> None:
+        self._view: Tensor | None = None
+        self._total: Tensor | None = None
+        self._views = 0
+
+    def add(self, logits: Tensor) -> None:
+        """Takes the logits of a run of the network, float [B,K]."""
+        probabilities = logits.detach().float().sigmoid()
+        self._view = probabilities if self._view is None else torch.maximum(self._view, probabilities)
+
+    def end_view(self) -> None:
+        """Ends a view of the image, to which all windows since the last one belong."""
+        if self._view is not None:
+            self._total = self._view if self._total is None else self._total + self._view
+            self._view, self._views = None, self._views + 1
+
+    def take(self) -> Tensor | None:
+        """Returns the probabilities, float32 [B,K], and forgets them; None of a network without "presence"."""
+        presence = None if self._total is None else self._total / self._views
+        self._view, self._total, self._views = None, None, 0
+        return presence
+
+
+def whole(model: Network, *, fold_norms: bool = False, record: PresenceRecord | None = None) -> Predict:
     """Predicts the whole image at once, and resizes the logits to the image.
 
     Args:
         model: gives outputs with "logits".
         fold_norms: runs a copy whose normalizations are folded into its convolutions, see ops.fold_norms.
+        record: takes the presence of classes, where the model predicts it.
     """
 
     def predict(image: Tensor, window: list | None = None) -> Tensor:
         def run(network: nn.Module) -> Tensor:
             return network(image, window=window)["logits"].float()
 
-        logits = run(folded(model, run) if fold_norms else model)
-        return resize(logits, like=image, align_corners=model.align_corners)
+        network = folded(model, run) if fold_norms else model
+        outputs = network(image, window=window)
+        if record is not None and "presence" in outputs:
+            record.add(outputs["presence"])
+        return resize(outputs["logits"].float(), like=image, align_corners=model.align_corners)
 
     return predict
+
+
+def as_view(predict: Predict, record: PresenceRecord) -> Predict:
+    """Predicts, and ends a view of the record afterwards."""
+
+    def predict_view(image: Tensor, window: list | None = None) -> Tensor:
+        logits = predict(image, window=window)
+        record.end_view()
+        return logits
+
+    return predict_view
 
 
 def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -> Predict:
@@ -135,20 +183,142 @@ def tta(predict: Predict, scales: tuple[float, ...], *, flip: bool, align_corner
     """
 
     def score(image: Tensor, size: tuple[int, int], matrix: np.ndarray | None = None) -> Tensor:
-        def at_stored(logits: Tensor) -> Tensor:
-            seen = (image.shape[-2], image.shape[-1])
-            return to_probabilities(to_original(logits, size, matrix, seen=seen, align_corners=align_corners))
-
-        views = []
-        for scale in scales:
-            scaled = tuple(int(length * scale + 0.5) for length in image.shape[-2:])
-            view = resize(image.float(), size=scaled)
-            views.append(at_stored(predict(view)))
-            if flip:
-                views.append(at_stored(predict(view.flip(-1)).flip(-1)))
+        seen = (image.shape[-2], image.shape[-1])
+        views = [
+            to_probabilities(to_original(logits, size, matrix, seen=seen, align_corners=align_corners))
+            for logits in _views(predict, image, scales, flip)
+        ]
         return torch.stack(views).mean(0)
 
     return score
+
+
+def _views(predict: Predict, image: Tensor, scales: tuple[float, ...], flip: bool) -> Iterator[Tensor]:
+    """The logits of each view, turned back where it was mirrored."""
+    for scale in scales:
+        scaled = tuple(int(length * scale + 0.5) for length in image.shape[-2:])
+        view = resize(image.float(), size=scaled)
+        yield predict(view)
+        if flip:
+            yield predict(view.flip(-1)).flip(-1)
+
+
+def tta_with_areas(
+    predict: Predict, scales: tuple[float, ...], *, flip: bool, align_corners: bool = False, threshold: float = 0.5
+) -> Score:
+    """Test-time augmentation after which every class has as many pixels as in the plain prediction; see match_areas.
+
+    The plain prediction is that of the image at its own scale, not mirrored; where `scales` has no 1 it is made in
+    addition, and is not in the mean. Views are added up one by one: memory does not grow with their number.
+
+    Args:
+        predict, scales, flip, align_corners: as of `tta`.
+        threshold: of a model of one class.
+    """
+
+    def score(image: Tensor, size: tuple[int, int], matrix: np.ndarray | None = None) -> Tensor:
+        def at_stored(logits: Tensor) -> Tensor:
+            seen = (image.shape[-2], image.shape[-1])
+            return to_original(logits, size, matrix, seen=seen, align_corners=align_corners)
+
+        order = sorted(scales, key=lambda scale: scale != 1)  # the plain view first
+        total: Tensor | None = None
+        areas: Tensor | None = None
+        count = 0
+        if order[0] != 1:
+            areas = class_areas(at_stored(predict(image)), threshold)
+        for logits in _views(predict, image, tuple(order), flip):
+            logits = at_stored(logits)
+            if areas is None:
+                areas = class_areas(logits, threshold)
+            probabilities = to_probabilities(logits)
+            total = probabilities if total is None else total.add_(probabilities)
+            count += 1
+        assert total is not None and areas is not None
+        return match_areas(total / count, areas, threshold)
+
+    return score
+
+
+def class_areas(logits: Tensor, threshold: float = 0.5) -> Tensor:
+    """Counts the pixels that are predicted as each class.
+
+    Args:
+        logits: float [B,K,H,W].
+        threshold: probability above which a model of one class predicts 1.
+
+    Returns:
+        int64 [B,K]; with one channel [B,1], the pixels of class 1.
+    """
+    scores = logits.sigmoid() if logits.shape[1] == 1 else logits
+    labels = to_labels(scores, threshold)
+    classes = [1] if logits.shape[1] == 1 else range(logits.shape[1])
+    return torch.stack([(labels == number).flatten(1).sum(1) for number in classes], 1)
+
+
+def match_areas(probabilities: Tensor, areas: Tensor, threshold: float = 0.5) -> Tensor:
+    """Changes probabilities so that each class is predicted at as many pixels as given.
+
+    One channel: by another threshold. Of the probabilities in falling order the new threshold t lies halfway between
+    the last of the area and the next one; values below t are scaled to 0..threshold, those above to threshold..1.
+    Pixels of equal probability stay together, so that the area is at most the given one.
+
+    Several classes: by quotas. From the smallest area to the largest, each class takes the pixels at which its
+    probability exceeds that of the best class still to come by the largest factor, the first of equal ones; the last
+    class keeps the rest. A class of area 0 takes none. Where the quotas take a pixel from its most probable class, the
+    two classes exchange their probabilities there. Where the areas are right already, nothing changes.
+
+    Args:
+        probabilities: float [B,K,H,W].
+        areas: int64 [B,K], of class_areas.
+        threshold: with one channel.
+
+    Returns:
+        float [B,K,H,W].
+    """
+    if probabilities.shape[1] == 1:
+        return torch.stack([_shifted(p, int(area), threshold) for p, area in zip(probabilities, areas)])
+    return torch.stack([_shared_out(p, area) for p, area in zip(probabilities, areas)])
+
+
+def _shifted(probabilities: Tensor, area: int, threshold: float) -> Tensor:
+    """One channel: the other threshold of match_areas, for one image [1,H,W]."""
+    if int((probabilities > threshold).sum()) == area:
+        return probabilities
+    # beyond both ends, so that an area of none or of all pixels has a neighbor to compare with
+    values = probabilities.flatten().sort(descending=True).values
+    values = torch.cat([values.new_ones(1), values, values.new_zeros(1)])
+    last, following = values[area], values[area + 1]
+    is_chosen = probabilities >= last if area and last > following else probabilities > last
+    cut = (last + following) / 2 if area and last > following else last
+    at = probabilities.new_tensor(threshold)
+    below = (probabilities / cut.clamp_min(1e-12) * at).minimum(at.nextafter(at.new_tensor(-1.0)))
+    above = (at + (probabilities - cut) / (1 - cut).clamp_min(1e-12) * (1 - at)).maximum(
+        at.nextafter(at.new_tensor(2.0))
+    )
+    return torch.where(is_chosen, above, below).clamp(0, 1)
+
+
+def _shared_out(probabilities: Tensor, areas: Tensor) -> Tensor:
+    """Several classes: the quotas of match_areas, for one image [K,H,W]."""
+    flat = probabilities.flatten(1)
+    order = [k for k in areas.argsort(stable=True).tolist() if areas[k] > 0]
+    winner = flat.argmax(0)
+    chosen = torch.full_like(winner, order[-1])
+    free = torch.arange(flat.shape[1], device=flat.device)
+    for number, k in enumerate(order[:-1]):
+        best_other = flat[order[number + 1 :]][:, free].amax(0)
+        lead = flat[k, free].clamp_min(TINY).log() - best_other.clamp_min(TINY).log()
+        ranks = lead.argsort(descending=True, stable=True)
+        chosen[free[ranks[: int(areas[k])]]] = k
+        free = free[ranks[int(areas[k]) :].sort().values]
+    exchanged = flat.scatter(0, winner[None], flat.gather(0, chosen[None]))
+    exchanged.scatter_(0, chosen[None], flat.gather(0, winner[None]))
+    # of equal probabilities the first class would be predicted
+    is_tied = exchanged.argmax(0) != chosen
+    largest = exchanged.gather(0, chosen[None])
+    raised = torch.where(is_tied[None], largest.nextafter(largest.new_tensor(2.0)), largest)
+    return exchanged.scatter(0, chosen[None], raised).view_as(probabilities)
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
@@ -171,13 +341,17 @@ def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
 
 
-def refined(refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor) -> Tensor:
+def refined(
+    refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor, presence: Tensor | None = None
+) -> Tensor:
     """Applies refiners in turn, in float32.
 
     Args:
         refiners: each takes what the one before gave; they are moved to the device of the probabilities.
         image: uint8 or float [B,C,H,W] as stored, in 0..255.
         probabilities: float [B,K,H,W] at that size.
+        presence: float [B,K], the probability that an image holds each class, for refiners that need it; None of a
+            model that does not predict it.
 
     Returns:
         float32 [B,K,H,W].
@@ -186,16 +360,17 @@ def refined(refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor) -
     with torch.autocast(device.type, enabled=False):
         image, probabilities = image.to(device, torch.float32), probabilities.float()
         for refiner in refiners:
-            probabilities = refiner.to(device).refine(image, probabilities)
+            probabilities = refiner.to(device).refine(image, probabilities, presence=presence)
     return probabilities
 
 
-def build_score(model: Network, settings: InferenceSettings) -> Score:
+def build_score(model: Network, settings: InferenceSettings, record: PresenceRecord | None = None) -> Score:
     """Builds the inference that section `inference` of a config describes.
 
     Args:
         model: in evaluation mode.
         settings: the section.
+        record: takes the presence of classes, where the model predicts it.
 
     Returns:
         A function of an image and a size. It gives probabilities under test-time augmentation and for models of one
@@ -204,7 +379,7 @@ def build_score(model: Network, settings: InferenceSettings) -> Score:
     Raises:
         ConfigError: for an unknown mode, or sliding windows without crop or stride.
     """
-    predict = whole(model, fold_norms=settings.fold_norms)
+    predict = whole(model, fold_norms=settings.fold_norms, record=record)
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
@@ -215,7 +390,13 @@ def build_score(model: Network, settings: InferenceSettings) -> Score:
         raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
     if settings.pad_divisor > 1:
         predict = padded(predict, settings.pad_divisor, model.mean)
+    if record is not None:
+        predict = as_view(predict, record)
     if settings.tta is not None:
         options = TTASettings(**settings.tta)
-        return tta(predict, tuple(options.scales), flip=options.flip, align_corners=model.align_corners)
+        scales, corners = tuple(options.scales), model.align_corners
+        if options.keep_areas:
+            threshold = settings.threshold
+            return tta_with_areas(predict, scales, flip=options.flip, align_corners=corners, threshold=threshold)
+        return tta(predict, scales, flip=options.flip, align_corners=corners)
     return at_size(predict, model.align_corners)

@@ -168,10 +168,13 @@ class TTASettings:
     Attributes:
         scales: factors by which the image is resized.
         flip: whether each scale is also seen mirrored.
+        keep_areas: whether each class keeps as many pixels as in the prediction without augmentation; see
+            segkit.inference.match_areas.
     """
 
     scales: tuple[Scale, ...] = (1.0,)
     flip: bool = True
+    keep_areas: bool = False
 
 
 @dataclass

@@ -102,6 +102,7 @@ class SemanticPrediction(TypedDict):
 
     labels: Tensor  # uint8 or int16 [H0,W0]
     probabilities: NotRequired[Tensor]  # float32 [K,H0,W0]
+    presence: NotRequired[Tensor]  # float32 [K] in 0..1, whether the image holds each class; of models that predict it
 
 
 class InstancePrediction(TypedDict):

@@ -103,6 +103,8 @@ class CFHead(Head):
         level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
+    predicts = ("presence",)
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

@@ -27,6 +27,8 @@ class EncHead(Head):
         level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
+    predicts = ("presence",)
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

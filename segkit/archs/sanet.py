@@ -63,6 +63,8 @@ class SAHead(Head):
         align_corners: aligns the corner cells when maps are resized.
     """
 
+    predicts = ("presence",)
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

@@ -36,7 +36,8 @@ def _check_section(rows: Mapping[str, Mapping[str, Any]], at: str, model: Mappin
     """rows: by their config paths; at: of all of them."""
     names = [name for row in rows.values() for name in _names(row.get("on", "logits"))]
     for i, head in enumerate(model.get("aux") or ()):
-        predicts = HEADS.get(head.get("type", ""), f"model.aux.{i}.type").predicts
+        cls = HEADS.get(head.get("type", ""), f"model.aux.{i}.type")
+        predicts = cls.predicts if issubclass(cls, Head) else ()
         if not any(_may_read(name, f"aux{i}") or _is_matched(name, predicts) for name in names):
             shown = ", ".join(map(repr, predicts)) or f"'aux{i}.logits'"
             raise ConfigError(

@@ -52,8 +52,8 @@ class Head(nn.Module):
         classifier: the last convolution, whose outputs grow with the classes; None or absent where the head cannot
             grow. There is no default, since a class attribute would hide the submodule.
         scale_points: paths of the submodules whose outputs f-BRS scales and shifts, by its letter A, B or C.
-        predicts: of an auxiliary head, the outputs that predictions read. With some it runs in evaluation, too, and
-            these keep their names: "presence" instead of "aux0.presence".
+        predicts: outputs beside "logits" that predictions read. An auxiliary head with some runs in evaluation, too,
+            and these keep their names: "presence" instead of "aux0.presence".
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

@@ -1,7 +1,11 @@
 """The contract of refiners: what makes a better map of an image and a coarse map."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from segkit.registry import ConfigError
 
 TINY = 1e-3
 """Rounding that probabilities may show."""
@@ -11,24 +15,32 @@ class Refiner(nn.Module):
     """Base of all refiners: a subclass gives `forward(image, coarse)`; `refine` checks what goes in and comes out.
 
     A refiner may have weights and be trained as a layer; `forward` keeps the gradients of both arguments.
+
+    Attributes:
+        needs: what `forward` takes by keyword beside image and map: "presence" (float [B,K] in 0..1, whether the image
+            holds each class, as the model predicts it).
     """
+
+    needs: tuple[str, ...] = ()
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refines maps; arguments and result as in `refine`, which are not checked here."""
         raise NotImplementedError(f"{type(self).__name__} gives no forward()")
 
-    def refine(self, image: Tensor, coarse: Tensor) -> Tensor:
+    def refine(self, image: Tensor, coarse: Tensor, *, presence: Tensor | None = None) -> Tensor:
         """Refines the probabilities of classes at each pixel.
 
         Args:
             image: float [B,C,H,W], the values of the stored image in 0..255, RGB for C = 3, not normalized.
             coarse: float [B,K,H,W] in 0..1 that sum to 1 over the classes; with K = 1 the probability of class 1.
+            presence: float [B,K], the probability that an image holds each class; None where it is not known.
 
         Returns:
             float [B,K,H,W], probabilities as `coarse`.
 
         Raises:
             ValueError: the maps are not of the image's size, or hold values that are no probabilities.
+            ConfigError: the refiner needs what is not known.
         """
         if image.dim() != 4 or coarse.dim() != 4 or image.shape[0] != coarse.shape[0]:
             raise ValueError(
@@ -46,9 +58,34 @@ class Refiner(nn.Module):
         low, high = (float(value) for value in torch.aminmax(coarse))
         if not (low >= -TINY and high <= 1 + TINY):  # NaN is neither
             raise ValueError(f"coarse of {low:g} to {high:g}: must be probabilities, 0..1; give logits.softmax(1)")
-        better = self(image.float(), coarse)
+        better = self(image.float(), coarse, **self._extras(presence))
         assert better.shape == coarse.shape, f"{type(self).__name__} gave {tuple(better.shape)}"
         return better
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """Checks that the refiner is for maps of these classes; called before the first map of a model with names.
+
+        Args:
+            names: of the K classes.
+
+        Raises:
+            DataError: it is of other classes.
+        """
+
+    def _extras(self, presence: Tensor | None) -> dict[str, Tensor]:
+        """What `forward` takes by keyword."""
+        known = {"presence": presence}
+        extras: dict[str, Tensor] = {}
+        for name in self.needs:
+            value = known.get(name)
+            if value is None:
+                raise ConfigError(
+                    f"inference.refiners: {type(self).__name__} reads '{name}', which this model does not predict; "
+                    "train it with an auxiliary head that does (model.aux=[dict(type='PresenceHead')]), or name the "
+                    "checkpoint of a model that does where the refiner takes one"
+                )
+            extras[name] = value
+        return extras
 
 
 def with_background(coarse: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import Score, build_score, refined, to_labels, to_probabilities
+from segkit.inference import PresenceRecord, build_score, refined, to_labels, to_probabilities
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
@@ -39,30 +39,38 @@ class Semantic(Runner):
 
         An image that may not fit into memory whole is told of first, see runners.memory.
         """
-        score = build_score(model, self.inference)
         image, metas = batch["image"], batch["meta"]
         alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
         if alike:
-            return self._predict(model, score, _valid_part(image, metas[0]), metas, batch.get("stored"))
+            return self._predict(model, _valid_part(image, metas[0]), metas, batch.get("stored"))
         predictions: list[Prediction] = []
         for i, meta in enumerate(metas):
             stored = batch["stored"][i : i + 1] if "stored" in batch else None
-            predictions += self._predict(model, score, _valid_part(image[i : i + 1], meta), [meta], stored)
+            predictions += self._predict(model, _valid_part(image[i : i + 1], meta), [meta], stored)
         return predictions
 
     def _predict(
-        self, model: Network, score: Score, image: Tensor, metas: list[Meta], stored: list[Tensor] | None
+        self, model: Network, image: Tensor, metas: list[Meta], stored: list[Tensor] | None
     ) -> Sequence[Prediction]:
         self._memory.look(model, image, self.inference)
-        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
+        record = PresenceRecord()
+        scores = build_score(model, self.inference, record)(image, metas[0]["size"], metas[0].get("matrix"))
+        presence = record.take()
         if self.refiners:
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
-            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores))
+            for refiner in self.refiners:
+                refiner.check_classes(getattr(model, "classes", None) or ())  # a model in training has no names
+            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores), presence)
         labels = to_labels(scores, self.inference.threshold)
-        if not self.probabilities:
-            return [SemanticPrediction(labels=label_map) for label_map in labels]
-        probabilities = scores if self.refiners else self._probabilities(scores)
-        return [SemanticPrediction(labels=m, probabilities=p) for m, p in zip(labels, probabilities)]
+        predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
+        if presence is not None:
+            for prediction, of_image in zip(predictions, presence):
+                prediction["presence"] = of_image
+        if self.probabilities:
+            probabilities = scores if self.refiners else self._probabilities(scores)
+            for prediction, maps in zip(predictions, probabilities):
+                prediction["probabilities"] = maps
+        return predictions
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Of what build_score gives: the mean under TTA and one channel are probabilities already."""
