@@ -31,7 +31,8 @@ Instance heads also give lists, one tensor for each level or prediction set."""
 class Meta(TypedDict, total=False):
     """What is known of an image beside its pixels.
 
-    id, path: name and file; size: (H0, W0) as stored; valid: (h, w) of the image in its padding; whole: (H, W) of the
+    id, path: name and file; size: (H0, W0) as stored, or that of the labels where a data set states another size for
+    them: predictions are brought to it; valid: (h, w) of the image in its padding; whole: (H, W) of the
     scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold;
     matrix: float64 [2,3], of images that are predicted: takes a point (x, y, 1) of the stored image, in continuous
     pixels, to where the transforms have moved it. Without it the stored image was resized to `valid`; pseudo: whether
@@ -65,7 +66,8 @@ class Sample(TypedDict, total=False):
     """One item before collation; arrays are numpy."""
 
     image: np.ndarray  # uint8 or float32 [H,W,C], RGB
-    mask: np.ndarray  # uint8 or int16 [H,W], ignore = 255; float32 with ignore = -1 for click targets
+    mask: np.ndarray  # uint8 or int16 [H,W], ignore = 255; float32 with ignore = -1 for click targets;
+    # uint8 [H,W,K] of 0, 1 and 255 where classes overlap
     boxes: np.ndarray  # float32 [n,4] x0,y0,x1,y1 in pixels, x1 and y1 exclusive
     labels: np.ndarray  # int64 [n]
     masks: np.ndarray | list[RLE]  # uint8 [n,H,W] or list of n RLE
@@ -84,7 +86,8 @@ class Batch(TypedDict, total=False):
     """Collated samples on the device; images are padded at the right and bottom to the largest of the batch."""
 
     image: Tensor  # uint8 or float32 [B,C,H,W]
-    mask: Tensor | list[Tensor]  # int64 [B,H,W], padding = ignore; in evaluation a list of B [H0,W0] at original size
+    mask: Tensor | list[Tensor]  # int64 [B,H,W], padding = ignore; in evaluation a list of B [H0,W0] at original size;
+    # [B,K,H,W] and [K,H0,W0] where classes overlap
     boxes: list[Tensor]
     labels: list[Tensor]
     masks: list
@@ -103,6 +106,13 @@ class SemanticPrediction(TypedDict):
     labels: Tensor  # uint8 or int16 [H0,W0]
     probabilities: NotRequired[Tensor]  # float32 [K,H0,W0]
     presence: NotRequired[Tensor]  # float32 [K] in 0..1, whether the image holds each class; of models that predict it
+
+
+class MultiLabelPrediction(TypedDict):
+    """A mask of each class at the image's original size; masks may overlap."""
+
+    positive: Tensor  # bool [K,H0,W0]
+    probabilities: Tensor  # float32 [K,H0,W0]
 
 
 class InstancePrediction(TypedDict):
@@ -124,7 +134,7 @@ class ClickPrediction(TypedDict):
     masks: NotRequired[list[RLE]]  # after each click
 
 
-Prediction: TypeAlias = SemanticPrediction | InstancePrediction | ClickPrediction
+Prediction: TypeAlias = SemanticPrediction | MultiLabelPrediction | InstancePrediction | ClickPrediction
 
 
 class Found(NamedTuple):

@@ -5,17 +5,8 @@ import torch
 from torch import Tensor
 
 from segkit.api import build_runner
-from segkit.inference import (
-    PresenceRecord,
-    as_view,
-    build_score,
-    class_areas,
-    match_areas,
-    slide,
-    to_labels,
-    tta,
-    whole,
-)
+from segkit.inference import PresenceRecord, as_view, build_score, slide, tta, whole
+from segkit.ops.semantic.label_maps import class_areas, match_areas, to_labels
 from segkit.settings import InferenceSettings
 from tests.test_inference import Position
 

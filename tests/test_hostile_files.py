@@ -960,6 +960,7 @@ OPENERS = {
     *("tarfile.open", "cv2.imread", "cv2.imdecode", "cv2.VideoCapture", "Image.open", "loadmat", "safe_open"),
     *("load_file", "h5py.File", "tifffile.TiffFile", "tifffile.imread", "ElementTree.parse", "mmap.mmap", "csv.reader"),
     *("csv.DictReader", "torch.from_file", "torch.hub.load", "shelve.open", "marshal.loads", "joblib.load", "eval"),
+    *("pydicom.dcmread", "filereader.read_file_meta_info"),
     *("exec", "TiffImageFile", "JpegImageFile"),
 }  # fmt: skip
 METHODS = {"read_text", "read_bytes", "open"}
@@ -971,6 +972,9 @@ REVIEWED = {
     "segkit/readers/yaml_file.py": "a safe loader on read_text, then check_plain",
     "segkit/data/files/images.py": "decoders of bytes, after check_pixels",
     "segkit/data/files/tiff_chunks.py": "decoders of single strips and tiles, whose size the tags limit",
+    "segkit/data/files/dicom.py": "pydicom on bytes of read_bytes, after the check that they are not packed as a whole",
+    "segkit/data/files/rle_table.py": "a table of read_text",
+    "segkit/data/semantic/salt.py": "a table of read_text",
     "segkit/data/transforms/color_operations.py": "decodes a JPEG that it has just encoded",
     "segkit/data/prepare/lists.py": "a table by open_regular",
     "segkit/readers/python_config.py": "runs a Python config, which is the user's own code",

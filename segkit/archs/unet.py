@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import SCSE, ConvBNReLU
-from segkit.ops.resizing import fitted
+from segkit.ops.resizing import fitted, resize
 from segkit.registry import HEADS, LevelError
 from segkit.types import Outputs
 
@@ -90,6 +90,8 @@ class UNetHead(Head):
         norm: uses batch normalization.
         kernel: kernel size of the classifier.
         dropout: share of channels dropped before the classifier.
+        hypercolumns: the classifier reads the maps of all blocks, resized to the last one's and concatenated
+            (Hariharan et al., CVPR 2015, https://arxiv.org/abs/1411.5752), as the winners of TGS Salt have it.
 
     Raises:
         ValueError: if attention is unknown, or if there are more blocks than the encoder's deepest stride has
@@ -112,6 +114,7 @@ class UNetHead(Head):
         norm: bool = True,
         kernel: PositiveInt = 3,
         dropout: Decay = 0.0,
+        hypercolumns: bool = False,
     ):
         super().__init__()
         if attention is not None and attention not in ATTENTION:
@@ -134,7 +137,9 @@ class UNetHead(Head):
             for width, skip, out in zip((in_channels[-1], *channels), skip_channels, channels)
         )
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(channels[-1], num_classes, kernel, padding=kernel // 2)
+        self.hypercolumns = hypercolumns
+        width = sum(channels) if hypercolumns else channels[-1]
+        self.classifier = nn.Conv2d(width, num_classes, kernel, padding=kernel // 2)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Outputs:
         """Predicts class logits.
@@ -144,12 +149,17 @@ class UNetHead(Head):
             size: (H, W) of the input in pixels.
 
         Returns:
-            "logits", float [B,K,h,w], and "embedding", float [B,channels[-1],h,w], the input of the classifier, at
-            the last block's stride.
+            "logits", float [B,K,h,w], and "embedding", float [B,channels[-1],h,w] (of hypercolumns
+            [B,sum(channels),h,w]), the input of the classifier, at the last block's stride.
         """
         x = features[-1]
+        maps = []
         for block, skip, stride in zip(self.blocks, self.skips, self.strides):
             rows, columns = (-(-side // stride) for side in size)
             x = block(x, None if skip is None else features[skip], (rows, columns))
+            if self.hypercolumns:
+                maps.append(x)
+        if self.hypercolumns:
+            x = torch.cat([resize(level, like=x) for level in maps], dim=1)
         embedding = self.dropout(x)
         return {"logits": self.classifier(embedding), "embedding": embedding}

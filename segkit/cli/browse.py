@@ -113,6 +113,8 @@ def drawn(sample: Sample, classes: Sequence[str], palette: Sequence[Color]) -> n
             return draw.draw_instances(image, sample.get("masks"), labels, sample.get("boxes"), None, classes, palette)
         if mask is None and sample.get("layers") is not None:
             return draw.overlay(image, _top_object(sample["layers"]), draw.default_palette(256), ignore=0)
+        if mask is not None and mask.ndim == 3:
+            return draw.overlay_masks(image, mask.transpose(2, 0, 1), palette)
         return image if mask is None else draw.overlay(image, mask, palette)
     except (ValueError, IndexError) as error:
         raise ConfigError(
@@ -130,10 +132,10 @@ def _under_labels(sample: Sample) -> np.ndarray:
     labels, masks = sample.get("mask"), sample.get("masks")
     if labels is None and isinstance(masks, np.ndarray) and len(masks):
         labels = masks[0]
-    if labels is None or labels.shape == image.shape[:2]:
+    if labels is None or labels.shape[:2] == image.shape[:2]:
         return image
     height, width = sample["meta"].get("valid", image.shape[:2])
-    return cv2.resize(image[:height, :width], labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image[:height, :width], labels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _top_object(layers: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ COMMANDS = {
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
     "pseudo": "label images for self-training, by one or several checkpoints",
+    "thresholds": "search thresholds and least areas of overlapping classes",
+    "submit": "write the table of run lengths that a competition takes",
     "config": "print a config with the origin of each value; list a registry",
     "browse": "draw samples before and after augmentation",
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",

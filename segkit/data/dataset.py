@@ -177,7 +177,10 @@ class Dataset(WithArguments):
         raise NotImplementedError(f"{type(self).__name__} gives no image()")
 
     def mask(self, index: int) -> np.ndarray:
-        """Returns the label map, uint8 or int16 [H,W] of class indices 0..K-1 and the ignore value."""
+        """Returns the label map, uint8 or int16 [H,W] of class indices 0..K-1 and the ignore value.
+
+        Sets of overlapping classes return a mask of each class, uint8 [H,W,K] of 0, 1 and the ignore value.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives no mask()")
 
     def has_mask(self, index: int) -> bool:

@@ -118,9 +118,9 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
         ignore: label of padded pixels of integer masks; float masks (click targets) get CLICK_IGNORE.
 
     Returns:
-        A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W],
-        pixel_weight float32 [B,H,W], 0 where it is padded, masks as a list of uint8 [n,h,w], and what else the samples
-        hold.
+        A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W], or
+        [B,K,H,W] of overlapping classes, pixel_weight float32 [B,H,W], 0 where it is padded, masks as a list of uint8
+        [n,h,w], and what else the samples hold.
     """
     batch = _collate_images(samples)
     if "masks" in samples[0]:
@@ -132,7 +132,8 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
     if "mask" in samples[0]:
         is_soft = np.issubdtype(samples[0]["mask"].dtype, np.floating)
         mask = _pad_stack([sample["mask"] for sample in samples], CLICK_IGNORE if is_soft else ignore)
-        batch["mask"] = mask if is_soft else mask.long()
+        mask = mask if is_soft else mask.long()
+        batch["mask"] = mask if mask.dim() == 3 else mask.permute(0, 3, 1, 2).contiguous()
     return batch
 
 
@@ -142,10 +143,15 @@ def collate_eval(samples: list[Sample]) -> Batch:
     if "masks" in samples[0]:
         batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
     if "mask" in samples[0]:
-        batch["mask"] = [torch.from_numpy(np.ascontiguousarray(sample["mask"])) for sample in samples]
+        batch["mask"] = [_of_one(sample["mask"]) for sample in samples]
     if "stored" in samples[0]:
         batch["stored"] = [torch.from_numpy(np.ascontiguousarray(s["stored"])).permute(2, 0, 1) for s in samples]
     return batch
+
+
+def _of_one(mask: np.ndarray) -> Tensor:
+    """A mask at its original size, [H,W] or, of overlapping classes, [K,H,W]."""
+    return torch.from_numpy(np.ascontiguousarray(mask if mask.ndim == 2 else mask.transpose(2, 0, 1)))
 
 
 def _start_worker(_: int) -> None:

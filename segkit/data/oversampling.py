@@ -172,6 +172,8 @@ class Centroids:
         Returns:
             A row [class, y, x] for each tile and class in it: the mean position of the class's pixels in the tile.
         """
+        if mask.ndim == 3:
+            raise DataError("centroids need one class per pixel, and these overlap; use the sampler RepeatFactor")
         found = []
         for y in range(0, mask.shape[0], self.tile):
             for x in range(0, mask.shape[1], self.tile):

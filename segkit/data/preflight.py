@@ -13,6 +13,7 @@ from segkit.data.dataset import Dataset, MissingPixels
 from segkit.data.files.image_values import ImageValues
 from segkit.data.files.labels import LabelError
 from segkit.data.files.orientation import UPRIGHT, orientation_of_file
+from segkit.data.files.overlaps import OverlapCounts
 from segkit.files import DataError
 from segkit.types import IGNORE, Sample
 
@@ -76,6 +77,7 @@ class Findings:
         missing: messages of images with pixels that are NaN or infinite.
         turned: images that state an EXIF orientation which is not applied.
         values: of all images.
+        overlaps: of masks whose classes may overlap.
         other_errors: messages of all else that failed.
     """
 
@@ -91,6 +93,7 @@ class Findings:
     missing: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     values: ImageValues = field(default_factory=ImageValues)
+    overlaps: OverlapCounts = field(default_factory=OverlapCounts)
     other_errors: list[str] = field(default_factory=list)
 
 
@@ -136,6 +139,11 @@ def check_dataset(
     _report_failures(findings, num_read, report)
     if findings.of_instances:
         _report_objects(dataset, num_classes, findings, report)
+    elif findings.overlaps.num_masks:
+        classes = tuple(dataset.classes)
+        report.lines += findings.overlaps.lines(classes)
+        report.warnings += findings.overlaps.warnings(classes)
+        report.errors += findings.overlaps.errors(classes)
     elif findings.num_masks:
         _report_labels(dataset, num_classes, ignore, findings, report)
     elif findings.objects:
@@ -219,6 +227,9 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
             findings.first_empty = findings.first_empty or dataset.mask_path(index)
     labels = sample.get("mask", sample.get("labels"))
     if labels is None or labels.dtype.kind not in "ui":  # click targets are no classes
+        return
+    if labels.ndim == 3:
+        findings.overlaps.add(labels, dataset.ignore, dataset.mask_path(index))
         return
     findings.num_masks += 1
     findings.of_instances = "mask" not in sample

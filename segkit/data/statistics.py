@@ -89,7 +89,7 @@ class CountClasses:
         """Counts one mask.
 
         Args:
-            mask: integer [H,W].
+            mask: integer [H,W], or [H,W,K] of overlapping classes.
 
         Returns:
             [classes present, pixels of each, ignored pixels]: two lists of int and an int.
@@ -97,9 +97,14 @@ class CountClasses:
         Raises:
             DataError: for a label that is neither a class nor `ignore`.
         """
-        count = count_labels(mask, self.num_classes, self.ignore)
+        if mask.ndim == 3:
+            count = count_masks(mask, self.num_classes, self.ignore)
+            ignored = int((mask == self.ignore).any(axis=2).sum())
+        else:
+            count = count_labels(mask, self.num_classes, self.ignore)
+            ignored = int(mask.size - count.sum())
         present = np.flatnonzero(count)
-        return [present.tolist(), count[present].tolist(), int(mask.size - count.sum())]
+        return [present.tolist(), count[present].tolist(), ignored]
 
 
 def count_labels(mask: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
@@ -133,6 +138,28 @@ def count_labels(mask: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
             "map it with label_map, or set ignore"
         )
     return count[:num_classes]
+
+
+def count_masks(masks: np.ndarray, num_classes: int, ignore: int) -> np.ndarray:
+    """Counts the pixels of each class where classes overlap.
+
+    Args:
+        masks: integer [H,W,K] of 0, 1 and `ignore`.
+        num_classes: K.
+        ignore: value of pixels of which it is not known whether they are of a class.
+
+    Returns:
+        int64 [K].
+
+    Raises:
+        DataError: there is another number of masks, or another value.
+    """
+    if masks.shape[2] != num_classes:
+        raise DataError(f"{masks.shape[2]} masks for {num_classes} classes")
+    is_known = (masks == 0) | (masks == 1) | (masks == ignore)
+    if not is_known.all():
+        raise DataError(f"value {masks[~is_known][0]} in a mask of overlapping classes, which holds 0, 1 and {ignore}")
+    return (masks == 1).sum(axis=(0, 1))
 
 
 def class_statistics(dataset: Dataset, *, workers: int = 0, refresh: bool = False) -> ClassStatistics:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """An image with its labels: image [H,W,C] without padding; truth and prediction integer [H0,W0], 255 ignored."""
+    """An image with its labels.
+
+    image: [H,W,C] without padding; truth, prediction: integer [H0,W0], 255 ignored, or of overlapping classes [K,H0,W0]
+    of 0, 1 and 255.
+    """
 
     image: np.ndarray
     truth: np.ndarray
@@ -46,11 +50,12 @@ def row_of(prediction: Prediction, batch: Batch, i: int) -> Comparison | None:
 
     Values below 0, which click targets ignore, become 255, which pictures leave out.
     """
-    if "labels" not in prediction or "mask" not in batch:
+    labels = prediction.get("labels", prediction.get("positive"))
+    if labels is None or "mask" not in batch:
         return None
     truth = torch.as_tensor(batch["mask"][i]).cpu().numpy()
     truth = np.where(truth < 0, 255, truth.astype(np.int16))
-    return Comparison(image_of(batch, i), truth, torch.as_tensor(prediction["labels"]).cpu().numpy())
+    return Comparison(image_of(batch, i), truth, torch.as_tensor(labels).cpu().numpy())
 
 
 def image_of(batch: Batch, i: int) -> np.ndarray:
@@ -71,9 +76,10 @@ def comparison(rows: Sequence[Comparison], palette: Sequence[Color], classes: Se
     cells = []
     for image, truth, labels in rows:
         rgb = draw.to_rgb(image)
-        if rgb.shape[:2] != truth.shape:
-            rgb = cv2.resize(rgb, truth.shape[::-1], interpolation=cv2.INTER_AREA)
-        cells.append([rgb, draw.overlay(rgb, truth, palette), draw.overlay(rgb, labels, palette)])
+        if rgb.shape[:2] != truth.shape[-2:]:
+            rgb = cv2.resize(rgb, truth.shape[:-3:-1], interpolation=cv2.INTER_AREA)
+        overlay = draw.overlay if truth.ndim == 2 else draw.overlay_masks
+        cells.append([rgb, overlay(rgb, truth, palette), overlay(rgb, labels, palette)])
     return draw.grid(cells, titles=("image", "truth", "prediction"), classes=classes, palette=palette)
 
 

@@ -114,6 +114,14 @@ RULES = (
         "from the next step on; refused where a loss keeps a state that does not fit",
     ),
     Rule(("runner.later", "runner.later.*"), Effect.APPLIED, "class steps: each section by its own rule in this table"),
+    Rule(
+        (
+            *("runner.threshold", "runner.threshold[[]]*", "runner.top_threshold", "runner.top_threshold[[]]*"),
+            *("runner.min_area", "runner.min_area[[]]*", "runner.min_component", "runner.min_component[[]]*"),
+        ),
+        Effect.SCORED,
+        "how overlapping classes become masks",
+    ),
     Rule(("runner", "runner.*"), Effect.EQUAL, "it decides what the network is shown"),
     Rule(("hooks", "hooks[[]]*"), Effect.APPLIED, "they change no number"),
 )

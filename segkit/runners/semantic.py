@@ -1,13 +1,14 @@
 """Semantic segmentation: one class for each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import PresenceRecord, build_score, refined, to_labels, to_probabilities
+from segkit.inference import PresenceRecord, Score, build_score, refined
 from segkit.models.bases import Network
+from segkit.ops.semantic.label_maps import to_labels, to_probabilities
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
 from segkit.runners.memory import MemoryWatch
@@ -23,6 +24,7 @@ class Semantic(Runner):
     """
 
     predicts_maps = True
+    activation: Callable[[Tensor], Tensor] = staticmethod(to_probabilities)
 
     def __init__(self, probabilities: bool = False):
         self.probabilities = probabilities
@@ -39,22 +41,29 @@ class Semantic(Runner):
 
         An image that may not fit into memory whole is told of first, see runners.memory.
         """
+        record = PresenceRecord()
+        score = build_score(model, self.inference, self.activation, record)
         image, metas = batch["image"], batch["meta"]
         alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
         if alike:
-            return self._predict(model, _valid_part(image, metas[0]), metas, batch.get("stored"))
+            return self._predict(model, score, record, _valid_part(image, metas[0]), metas, batch.get("stored"))
         predictions: list[Prediction] = []
         for i, meta in enumerate(metas):
             stored = batch["stored"][i : i + 1] if "stored" in batch else None
-            predictions += self._predict(model, _valid_part(image[i : i + 1], meta), [meta], stored)
+            predictions += self._predict(model, score, record, _valid_part(image[i : i + 1], meta), [meta], stored)
         return predictions
 
     def _predict(
-        self, model: Network, image: Tensor, metas: list[Meta], stored: list[Tensor] | None
+        self,
+        model: Network,
+        score: Score,
+        record: PresenceRecord,
+        image: Tensor,
+        metas: list[Meta],
+        stored: list[Tensor] | None,
     ) -> Sequence[Prediction]:
         self._memory.look(model, image, self.inference)
-        record = PresenceRecord()
-        scores = build_score(model, self.inference, record)(image, metas[0]["size"], metas[0].get("matrix"))
+        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
         presence = record.take()
         if self.refiners:
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
@@ -75,7 +84,7 @@ class Semantic(Runner):
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Of what build_score gives: the mean under TTA and one channel are probabilities already."""
         is_done = self.inference.tta is not None or scores.shape[1] == 1
-        return scores if is_done else to_probabilities(scores)
+        return scores if is_done else self.activation(scores)
 
 
 def _way_back(meta: Meta) -> bytes:

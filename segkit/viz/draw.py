@@ -96,6 +96,37 @@ def overlay(
     return np.where((labels != ignore)[..., None], mixed, picture)
 
 
+def overlay_masks(image: np.ndarray, masks: np.ndarray, palette: Palette, alpha: float = 0.4) -> np.ndarray:
+    """Draws masks that may overlap over an image, each tinted and outlined in its color.
+
+    Args:
+        image: [H,W,C], see `to_rgb`.
+        masks: [K,H,W], 1 or True where the class is; all else shows the image.
+        palette: K colors.
+        alpha: opacity of each tint in 0..1.
+
+    Returns:
+        uint8 [H,W,3].
+
+    Raises:
+        ValueError: image and masks have different sizes, or a mask has no color.
+    """
+    picture = to_rgb(image).copy()
+    if picture.shape[:2] != masks.shape[1:]:
+        raise ValueError(f"masks of {masks.shape[1:]} do not fit an image of {picture.shape[:2]}; resize one of them")
+    if len(masks) > len(palette):
+        raise ValueError(f"{len(masks)} masks, and the palette has {len(palette)} colors")
+    drawn = [(np.asarray(mask) == 1, _as_ints(color)) for mask, color in zip(masks, palette)]
+    for is_class, color in drawn:
+        tint = np.rint((1 - alpha) * picture[is_class] + alpha * np.array(color))
+        picture[is_class] = tint.astype(np.uint8)
+    thickness = max(1, round(min(picture.shape[:2]) / 180))
+    for is_class, color in drawn:
+        outlines, _ = cv2.findContours(is_class.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, color, thickness)
+    return picture
+
+
 def draw_instances(
     image: np.ndarray,
     masks: np.ndarray | Sequence[np.ndarray | RLE] | None,

@@ -58,6 +58,8 @@ class CellWeights(Transform):
         if sample.get("mask") is None:
             return sample
         mask = sample["mask"]
+        if mask.ndim == 3:
+            raise ConfigError("CellWeights: needs one class per pixel, and these overlap; remove it")
         if self.class_weight is None:
             weight = np.ones(mask.shape, np.float32)
         else:

@@ -11,7 +11,7 @@ from segkit.data.transforms.geometry import Size, image_size, valid_size
 from segkit.data.transforms.operations import Fill, crop, nearest_index, pad, resize, resized_crop, take
 from segkit.data.transforms.sizes import as_range, as_size, rescaled
 from segkit.files import DataError
-from segkit.registry import TRANSFORMS
+from segkit.registry import TRANSFORMS, ConfigError
 from segkit.types import IGNORE, Sample
 
 TRIES = 10
@@ -50,6 +50,8 @@ def _need_size(sample: Sample, size: Size, name: str) -> None:
 def _checked_mask(sample: Sample, cat_max_ratio: float) -> np.ndarray | None:
     """The label map that a crop is chosen by; None where any position will do."""
     mask = sample.get("mask")
+    if cat_max_ratio < 1 and mask is not None and mask.ndim == 3:
+        raise ConfigError(f"cat_max_ratio = {cat_max_ratio}: needs one class per pixel, and these overlap; set it to 1")
     return mask if cat_max_ratio < 1 and mask is not None and mask.dtype.kind != "f" else None
 
 

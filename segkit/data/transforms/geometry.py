@@ -72,16 +72,27 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
         moved["meta"]["matrix"] = _composed(moved["meta"]["matrix"], change)
     moved["image"] = change.image(sample["image"])
     if sample.get("mask") is not None:
-        moved["mask"] = change.labels(sample["mask"], ignore_value(sample["mask"], ignore))
+        outside = ignore_value(sample["mask"], ignore)
+        is_map = sample["mask"].ndim == 2
+        moved["mask"] = (change.labels if is_map else _planes(change))(sample["mask"], outside)
     if sample.get("layers") is not None:
-        layers = [change.labels(np.ascontiguousarray(layer), 0) for layer in np.moveaxis(sample["layers"], 2, 0)]
-        # planes one after the other: the next transform takes them one by one
-        planes = np.stack(layers) if layers else np.zeros((0, *change.size), sample["layers"].dtype)
-        moved["layers"] = planes.transpose(1, 2, 0)
+        moved["layers"] = _planes(change)(sample["layers"], 0)
     if sample.get("clicks") is not None:
         moved["clicks"] = _move_clicks(sample["clicks"], change)
     if sample.get("boxes") is not None or sample.get("masks") is not None:
         _move_objects(moved, image_size(sample), change)
+    return moved
+
+
+def _planes(change: Change) -> Callable[[np.ndarray, float], np.ndarray]:
+    """What `change.labels` does to [H,W], for [H,W,L]."""
+
+    def moved(maps: np.ndarray, outside: float) -> np.ndarray:
+        layers = [change.labels(np.ascontiguousarray(layer), outside) for layer in np.moveaxis(maps, 2, 0)]
+        # planes one after the other: the next transform takes them one by one
+        planes = np.stack(layers) if layers else np.zeros((0, *change.size), maps.dtype)
+        return planes.transpose(1, 2, 0)
+
     return moved
 
 

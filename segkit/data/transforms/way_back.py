@@ -72,7 +72,7 @@ def for_network(sample: Sample, transforms: Sequence[Callable], rng: np.random.G
         DataError: the way back is not known, or parts of the image are lost.
     """
     sample = Sample(**sample)
-    sample["meta"] = Meta(**{**sample["meta"], "matrix": np.eye(3)[:2]})
+    sample["meta"] = Meta(**{**sample["meta"], "matrix": _from_size(sample)})
     for transform in transforms:
         before = sample
         sample = transform(before, rng)
@@ -90,6 +90,12 @@ def for_network(sample: Sample, transforms: Sequence[Callable], rng: np.random.G
                 "brought back; resize or pad it, or predict it in windows (inference.mode = 'slide')"
             )
     return sample
+
+
+def _from_size(sample: Sample) -> np.ndarray:
+    """The matrix before any transform: that of a resize where meta["size"] is not the image's size."""
+    (height, width), (height0, width0) = image_size(sample), sample["meta"]["size"]
+    return np.array([[width / width0, 0.0, 0.0], [0.0, height / height0, 0.0]])
 
 
 def _is_whole(sample: Sample) -> bool:

@@ -1,0 +1,111 @@
+"""Segmentation of overlapping classes: a sigmoid and a mask for each class."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.constraints.named import Fraction, NonNegativeInt
+from segkit.inference import PresenceRecord, Score
+from segkit.models.bases import Network
+from segkit.registry import RUNNERS
+from segkit.runners.mask_decision import MaskDecision
+from segkit.runners.semantic import Semantic
+from segkit.runners.tables import score_table
+from segkit.runners.writers import Writer
+from segkit.types import Color, Meta, MultiLabelPrediction, Prediction, default_palette
+from segkit.viz import draw
+
+
+@RUNNERS.register
+class MultiLabel(Semantic):
+    """Trains and predicts a mask of each class; masks may overlap.
+
+    Its data sets give masks [H,W,K] (Dataset.mask), and its losses are those of sigmoids. The arguments decide masks
+    from probabilities, see runners.mask_decision.MaskDecision; `segkit thresholds` searches them.
+
+    Args:
+        threshold: probability above which a pixel is in the mask, K numbers or one for all classes.
+        top_threshold: probability above which a pixel is sure, likewise; None for `threshold`.
+        min_area: a mask with fewer sure pixels is empty, K numbers or one for all classes.
+        min_component: connected parts of fewer pixels are removed, likewise.
+    """
+
+    default_metrics = ({"type": "MeanDice"},)
+    predicts_maps = False
+    activation: Callable[[Tensor], Tensor] = staticmethod(torch.sigmoid)
+
+    def __init__(
+        self,
+        threshold: Fraction | list[Fraction] = 0.5,
+        top_threshold: Fraction | list[Fraction] | None = None,
+        min_area: NonNegativeInt | list[NonNegativeInt] = 0,
+        min_component: NonNegativeInt | list[NonNegativeInt] = 0,
+    ):
+        super().__init__(probabilities=True)
+        self.decision = MaskDecision(threshold, top_threshold, min_area, min_component)
+
+    def _predict(
+        self,
+        model: Network,
+        score: Score,
+        record: PresenceRecord,
+        image: Tensor,
+        metas: list[Meta],
+        stored: list[Tensor] | None,
+    ) -> Sequence[Prediction]:
+        self._memory.look(model, image, self.inference)
+        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
+        return [
+            MultiLabelPrediction(positive=self.decision.apply(p), probabilities=p) for p in self._probabilities(scores)
+        ]
+
+    def table(self, scores: dict[str, Any]) -> str:
+        """Formats the scores of one test set as text: those of each class first."""
+        sections = [
+            "\n".join(f"{name} {key}: {'-' if value is None else f'{value:.2f}'}" for key, value in values.items())
+            for name, values in scores.items()
+            if name.endswith("_of") and isinstance(values, dict)
+        ]
+        return score_table(scores, "\n".join([*sections, ""]) if sections else "")
+
+    def writer(
+        self,
+        folder: Path,
+        classes: tuple[str, ...],
+        palette: tuple[Color, ...],
+        *,
+        annotations: str | Path | None = None,
+        score: float = 0.3,
+    ) -> Writer:
+        """Returns what writes masks/CLASS/NAME.png and overlays; see Runner.writer."""
+        return MaskWriter(folder, classes, palette)
+
+
+class MaskWriter:
+    """Writes masks/CLASS/NAME.png, 255 where the class is, and overlays/NAME.png.
+
+    Args:
+        folder: takes both folders.
+        classes: K names; numbers where it is empty.
+        palette: K colors; the PASCAL VOC color map where it is empty.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Color]):
+        self.folder, self.classes = folder, tuple(classes)
+        self.palette = tuple(palette) or default_palette(257)[1:]
+
+    def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
+        """Writes the masks and the overlay of one image; see Writer."""
+        masks = np.asarray(cast(MultiLabelPrediction, prediction)["positive"])
+        for k, mask in enumerate(masks):
+            folder = self.classes[k] if self.classes else str(k)
+            draw.save_png(self.folder / "masks" / folder / f"{name}.png", mask.astype(np.uint8) * 255)
+        draw.save_png(self.folder / "overlays" / f"{name}.png", draw.overlay_masks(image, masks, self.palette))
+
+    def close(self) -> Path:
+        """Returns the folder of the masks."""
+        return self.folder / "masks"
