@@ -235,10 +235,10 @@ class NormalizedPseudo:
         """
         self._check(terms)
         is_pseudo = {name: fnmatchcase(name, self.pseudo) for name in terms}
-        sums = [
-            sum(value.detach().float() for name, value in terms.items() if is_pseudo[name] is p) for p in (False, True)
-        ]
-        now = all_reduce_sum(torch.stack([torch.as_tensor(value) for value in sums])) / world_size()
+        values = {name: value.detach().float() for name, value in terms.items()}
+        h = torch.stack([value for name, value in values.items() if not is_pseudo[name]]).sum()
+        p = torch.stack([value for name, value in values.items() if is_pseudo[name]]).sum()
+        now = all_reduce_sum(torch.stack([h, p])) / world_size()
         if self.averages is None:
             self.averages = now
         else:

@@ -168,7 +168,7 @@ def test_normalized_loss_goes_on_from_its_state():
 
 @pytest.mark.parametrize("terms", [{"a": 1.0}, {"pseudo.a": 1.0}])
 def test_terms_of_one_kind_alone_are_refused(terms):
-    with pytest.raises(ConfigError, match=r"pseudo\.logits"):
+    with pytest.raises(ConfigError, match=r"pseudo[.]logits"):
         NormalizedPseudo(list(terms)).weigh({k: torch.tensor(v) for k, v in terms.items()}, 0)
 
 

@@ -28,17 +28,17 @@ class Rule:
     unseen: bool = False
     scores: bool = False
 
-    def check(self, classes: Sequence[str], models: int) -> None:
-        """Raises a ConfigError where the rule does not fit the classes or the number of models."""
+    def check(self, classes: Sequence[str], models: int, at: str = "") -> None:
+        """Raises a ConfigError where the rule does not fit the classes or the number of models; at: config path."""
         values = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         if isinstance(self.threshold, tuple) and len(values) != len(classes):
             raise ConfigError(
-                f"threshold: {len(values)} numbers for {len(classes)} classes ({', '.join(classes[:4])}, ...); give "
-                "one for all, or one for each class"
+                f"{at}threshold: {len(values)} numbers for {len(classes)} classes ({', '.join(classes[:4])}, ...); "
+                "give one for all, or one for each class"
             )
         for name, value in [*(("threshold", value) for value in values), ("share", self.share)]:
             if value is not None and not 0 <= value <= 1:
-                raise ConfigError(f"{name} = {value}: must lie between 0 and 1")
+                raise ConfigError(f"{at}{name} = {value}: must lie between 0 and 1")
         if self.agree and models < 2:
             raise ConfigError("agree: one model agrees with itself; give two checkpoints or more")
 

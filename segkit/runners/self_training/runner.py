@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from segkit import dist
 from segkit.config import SECTIONS, Config, merged
 from segkit.constraints.named import Fraction, OptionalRounds, PositiveInt
+from segkit.criterion import complete_row
 from segkit.data.dataset import without_missing
 from segkit.data.files.pseudo_manifest import maker_of
 from segkit.data.semantic.pseudo_labels import leaks, trained_on
 from segkit.engine import setup
+from segkit.engine.check_rows import check_rows
 from segkit.engine.hooks import Hook
 from segkit.losses.weighting import NormalizedPseudo
 from segkit.registry import DATASETS, RUNNERS, SAMPLERS, ConfigError, did_you_mean
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 LABELLED, PSEUDO = "labelled.", "pseudo."
 """Prefixes of the outputs and targets of the two parts of a batch."""
+
+FACTOR = "pseudo_factor"
+"""Name in the log of what pseudo terms are multiplied with."""
 
 FOLDER = "pseudo"
 """Folder of the pseudo labels in that of the round whose model made them."""
@@ -115,6 +120,8 @@ class SelfTraining(Semantic):
         if not self.rounds:
             return [Stage()]
         self._check_rounds(cfg)
+        self.rule.check(datasets.get(cfg["train"]["dataset"], "train.dataset").classes, 1, "runner.")
+        datasets.get(self.unlabelled or {}, "runner.unlabelled")
         changed = {name: value for name, value in merged(dict(cfg), self.later).items() if name in self.later}
         train = {**cfg["train"], **changed.get("train", {})}
         stages = [Stage("round0")]
@@ -122,6 +129,8 @@ class SelfTraining(Semantic):
             stages.append(Stage(f"round{number}", changed | {"train": self._mixed(train, number - 1)}))
         try:
             check({**cfg, **stages[1].overrides})
+            # a head that no row reads, and the like, would otherwise show after the first stage
+            check_rows({"model": cfg["model"], "losses": [_without_prefix(row) for row in self.later["losses"]]})
         except ConfigError as error:
             raise ConfigError(f"the config of the rounds after the first, with runner.later:\n{error}") from error
         return stages
@@ -149,8 +158,8 @@ class SelfTraining(Semantic):
                     f"runner.later.{name}: no section that may differ between rounds{did_you_mean(name, SECTIONS)}"
                 )
         rows = self.later.get("losses") or []
-        names = [name for row in rows for name in _as_list(row.get("on", ""))]
-        if not any(name.startswith(PSEUDO) for name in names):
+        parts = [_parts_of(row, f"runner.later.losses.{i}") for i, row in enumerate(rows)]
+        if PSEUDO not in parts:
             raise ConfigError(
                 "runner.later.losses: no row names an output 'pseudo.…', so pseudo labels would not be trained on; "
                 "give rows on 'labelled.logits' with target 'labelled.mask' and on 'pseudo.logits' with 'pseudo.mask'"
@@ -176,11 +185,17 @@ class SelfTraining(Semantic):
 
     def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
         """Returns the factor of the pseudo terms, for the log."""
-        return {} if self._weighting is None else {"pseudo_factor": self._weighting.factor.detach()}
+        return {} if self._weighting is None else {FACTOR: self._weighting.factor.detach()}
 
     def hooks(self) -> tuple[Hook, ...]:
-        """Returns the hook that labels the unlabelled images after each stage but the last."""
-        return (LabelAfterStage(self),) if self.rounds else ()
+        """Returns what tells the log of the factor, and what labels the unlabelled images after each stage."""
+        return (TellFactor(), *((LabelAfterStage(self),) if self.rounds else ()))
+
+
+class TellFactor(Hook):
+    """Tells the log that the factor of the pseudo terms is no loss."""
+
+    adds_terms = (FACTOR,)
 
 
 class LabelAfterStage(Hook):
@@ -213,6 +228,29 @@ class LabelAfterStage(Hook):
         manifest = labeller.run(dist.rank(), dist.world_size(), overwrite=True)
         assert manifest is not None, "every process has labelled its share"
         _say(f"{loop.stage.name}: pseudo labels for the next round\n{table(manifest.summary)}")
+
+
+def _parts_of(row: dict, at: str) -> str:
+    """The prefix of the part of the batch that a row reads, "" for all of it.
+
+    Raises:
+        ConfigError: it reads outputs of one part and targets of another.
+    """
+    complete = complete_row(row, at)
+    names = [name for key in ("on", "target") for name in _as_list(complete.get(key) or ())]
+    prefixes = {next((p for p in (LABELLED, PSEUDO) if name.startswith(p)), "") for name in names}
+    if len(prefixes) > 1:
+        raise ConfigError(
+            f"{at}: {', '.join(names)} are of different images; outputs and targets of a row must all begin with "
+            f"'{LABELLED}', all with '{PSEUDO}', or none with either"
+        )
+    return prefixes.pop() if prefixes else ""
+
+
+def _without_prefix(row: dict) -> dict:
+    """A row as if it read the whole batch."""
+    names = [name.removeprefix(LABELLED).removeprefix(PSEUDO) for name in _as_list(row.get("on", "logits"))]
+    return {**row, "on": names}
 
 
 def _say(text: str) -> None:
