@@ -62,8 +62,8 @@ targets are floats with -1 ignored. In a config `ignore` is left out: losses, an
 value of the training set (`Dataset.ignore`), and a loss with another one is refused before the first step. B batch, K
 classes, H W image.
 
-Weights of several terms: the row's `weight`, or `segkit.losses.weighting.DWA` and `Uncertainty`. Class weights from
-frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `median_frequency`, `enet_log`).
+Weights of several terms: the row's `weight`, or `DWA`, `Uncertainty` and `NormalizedPseudo` of
+`segkit.losses.weighting`. Class weights from frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `median_frequency`, `enet_log`).
 """
 
 

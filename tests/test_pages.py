@@ -53,6 +53,7 @@ NOT_RUN = {
     ("docs/training.md", "export"): "needs a cluster",
     ("docs/results.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/box_supervised.md", "segkit convert"): "needs the published file",
+    ("docs/self_training.md", "segkit"): "minutes on real images; run small by tests/self_training",
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
 }
