@@ -63,7 +63,8 @@ value of the training set (`Dataset.ignore`), and a loss with another one is ref
 classes, H W image.
 
 Weights of several terms: the row's `weight`, or `DWA`, `Uncertainty` and `NormalizedPseudo` of
-`segkit.losses.weighting`. Class weights from frequencies: `segkit.ops.class_balance` (`balanced_alpha`, `effective_number`, `median_frequency`, `enet_log`).
+`segkit.losses.weighting`. Class weights from frequencies: `segkit.ops.class_balance` (`balanced_alpha`,
+`effective_number`, `median_frequency`, `enet_log`).
 """
 
 

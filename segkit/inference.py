@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from segkit.data.transforms.sizes import as_size
 from segkit.models.bases import Network
+from segkit.ops.class_balance import class_areas, match_areas
 from segkit.ops.fold_norms import folded
 from segkit.ops.resizing import resize, to_original
-from segkit.ops.semantic.label_maps import class_areas, match_areas, to_probabilities
 from segkit.refiners.base import Refiner
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
@@ -170,6 +170,11 @@ def at_size(predict: Predict, align_corners: bool = False) -> Score:
     return score
 
 
+def to_probabilities(logits: Tensor) -> Tensor:
+    """Returns the softmax of logits [B,K,H,W] over the classes, or the sigmoid where there is one channel."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
 def tta(
     predict: Predict,
     scales: tuple[float, ...],
@@ -227,16 +232,21 @@ def tta_with_areas(
             seen = (image.shape[-2], image.shape[-1])
             return to_original(logits, size, matrix, seen=seen, align_corners=align_corners)
 
+        def areas_of(logits: Tensor) -> Tensor:
+            is_single = logits.shape[1] == 1
+            labels = to_labels(logits.sigmoid() if is_single else logits, threshold)
+            return class_areas(labels, [1] if is_single else range(logits.shape[1]))
+
         order = sorted(scales, key=lambda scale: scale != 1)  # the plain view first
         total: Tensor | None = None
         areas: Tensor | None = None
         count = 0
         if order[0] != 1:
-            areas = class_areas(at_stored(predict(image)), threshold)
+            areas = areas_of(at_stored(predict(image)))
         for logits in _views(predict, image, tuple(order), flip):
             logits = at_stored(logits)
             if areas is None:
-                areas = class_areas(logits, threshold)
+                areas = areas_of(logits)
             probabilities = to_probabilities(logits)
             total = probabilities if total is None else total.add_(probabilities)
             count += 1
@@ -244,6 +254,21 @@ def tta_with_areas(
         return match_areas(total / count, areas, threshold)
 
     return score
+
+
+def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
+    """Returns the class of each pixel.
+
+    Args:
+        probabilities: float [B,K,H,W]; scores of any kind for K > 1.
+        threshold: with one channel, probabilities above it are 1.
+
+    Returns:
+        uint8 [B,H,W], int16 from 257 classes on.
+    """
+    if probabilities.shape[1] == 1:
+        return (probabilities[:, 0] > threshold).to(torch.uint8)
+    return probabilities.argmax(1).to(torch.uint8 if probabilities.shape[1] <= 256 else torch.int16)
 
 
 def refined(
@@ -280,8 +305,8 @@ def build_score(
     Args:
         model: in evaluation mode.
         settings: the section.
-        record: takes the presence of classes, where the model predicts it.
         activation: turns logits into the probabilities that test-time augmentation averages.
+        record: takes the presence of classes, where the model predicts it.
 
     Returns:
         A function of an image and a size. It gives probabilities under test-time augmentation and for models of one

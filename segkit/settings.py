@@ -169,7 +169,7 @@ class TTASettings:
         scales: factors by which the image is resized.
         flip: whether each scale is also seen mirrored.
         keep_areas: whether each class keeps as many pixels as in the prediction without augmentation; see
-            segkit.ops.semantic.label_maps.match_areas.
+            segkit.ops.class_balance.match_areas.
     """
 
     scales: tuple[Scale, ...] = (1.0,)

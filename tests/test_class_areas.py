@@ -5,8 +5,17 @@ import torch
 from torch import Tensor
 
 from segkit.api import build_runner
-from segkit.inference import PresenceRecord, as_view, build_score, slide, tta, whole
-from segkit.ops.semantic.label_maps import class_areas, match_areas, to_labels
+from segkit.inference import (
+    PresenceRecord,
+    as_view,
+    build_score,
+    class_areas,
+    match_areas,
+    slide,
+    to_labels,
+    tta,
+    whole,
+)
 from segkit.settings import InferenceSettings
 from tests.test_inference import Position
 
@@ -64,14 +73,14 @@ def test_behind_the_config(image, channels, scales):
     model.weight = weight - weight.mean(1, keepdim=True)  # so that no class wins everywhere
     size = (41, 60)
     plain = build_score(model, InferenceSettings())(image, size)
-    areas = class_areas(plain.logit() if channels == 1 else plain)
     views = dict(scales=scales, flip=True)
     mean = build_score(model, InferenceSettings(tta=views))(image, size)
     kept = build_score(model, InferenceSettings(tta={**views, "keep_areas": True}))(image, size)
 
     def found(scores):
-        return class_areas(scores.logit() if channels == 1 else scores)
+        return class_areas(to_labels(scores), [1] if channels == 1 else range(channels))
 
+    areas = found(plain)
     assert not torch.equal(found(mean), areas) and torch.equal(found(kept), areas)
     if channels > 1:
         assert torch.allclose(kept.sum(1), torch.ones(()), atol=1e-5)

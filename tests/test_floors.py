@@ -17,7 +17,6 @@ FLOORS = (
         "ops.incremental",
         "ops.instances",
         "ops.self_training",
-        "ops.semantic",
         "data.dataset",
     ),
     ("models", "data.files"),

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segkit.api import build_runner
-from segkit.inference import at_size, build_score, padded, slide, tta, whole
-from segkit.ops.semantic.label_maps import to_labels
+from segkit.inference import at_size, build_score, padded, slide, to_labels, tta, whole
 from segkit.registry import ConfigError, build_model
 from segkit.settings import InferenceSettings
 

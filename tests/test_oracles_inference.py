@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from segkit.archs.fcn import FCNHead
 from segkit.convert.keymap import load_map
-from segkit.inference import Predict, at_size, build_score, padded, slide, tta, whole
+from segkit.inference import Predict, at_size, build_score, padded, slide, to_labels, to_probabilities, tta, whole
 from segkit.models.bases import Backbone
 from segkit.models.segmentor import Segmentor
-from segkit.ops.semantic.label_maps import to_labels, to_probabilities
 from segkit.runners.semantic import Semantic
 from segkit.settings import InferenceSettings
 from tests.oracles import TOLERANCE, error, fixture, image, threads, weights_of

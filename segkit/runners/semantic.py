@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import PresenceRecord, Score, build_score, refined
+from segkit.inference import PresenceRecord, Score, build_score, refined, to_labels, to_probabilities
 from segkit.models.bases import Network
-from segkit.ops.semantic.label_maps import to_labels, to_probabilities
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
 from segkit.runners.memory import MemoryWatch
