@@ -29,6 +29,8 @@ KEEPING = {
     "pad": [dict(type="Pad", divisor=64)],
     "pad to a size": [dict(type="Resize", size=(80, 128), keep_ratio=True), dict(type="Pad", size=(128, 128))],
     "centred pad": [dict(type="Resize", short=64), dict(type="Pad", divisor=32, centred=True)],
+    "mirrored pad": [dict(type="ReflectPad", divisor=32)],
+    "mirrored pad, then flip": [dict(type="ReflectPad", divisor=32), dict(type="Flip", p=1.0)],
     "pad, then resize": [dict(type="Pad", divisor=64), dict(type="Resize", short=97)],
     "centred pad, then resize": [dict(type="Pad", divisor=64, centred=True), dict(type="Resize", short=97)],
     "flip": [dict(type="Flip", p=1.0)],
@@ -224,7 +226,8 @@ def test_maps_between_pixels_are_sampled_at_their_centers():
     assert torch.allclose(back[0, 0, 0], torch.tensor([3.0, 2.5, 2.0, 1.5, 1.0, 0.5]))
 
 
-@pytest.mark.parametrize("name", [name for name in KEEPING if "then resize" not in name])
+# in mirrored padding an object goes on, and its box with it
+@pytest.mark.parametrize("name", [name for name in KEEPING if "then resize" not in name and "mirrored" not in name])
 def test_instances_come_back_with_their_boxes(name):
     model = network(KEEPING[name], runner=dict(type="BoxSupervised"))
     for size in SIZES:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.files import DataError
 from segkit.metrics._histogram import joint_histogram, joint_histogram_of_tensors
 from segkit.types import Batch, ClickPrediction, Meta, SemanticPrediction
 
@@ -136,10 +137,10 @@ def labelled_images(predictions: Sequence[P], batch: Batch) -> Iterator[tuple[P,
         A prediction, its truth of batch["mask"] and its id of batch["meta"].
 
     Raises:
-        ValueError: the batch has no masks.
+        DataError: the batch has no masks.
     """
     if batch.get("mask") is None:
-        raise ValueError("this metric needs labelled images, and the batch has no mask; score another split")
+        raise DataError("this metric needs labelled images, and the batch has no mask; score another split")
     metas = batch.get("meta") or [Meta() for _ in predictions]
     for i, (prediction, truth, meta) in enumerate(zip(predictions, batch["mask"], metas, strict=True)):
         yield prediction, truth, str(meta.get("id", f"image {i} of the batch"))

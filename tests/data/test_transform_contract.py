@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
+from segkit.files import DataError
 from segkit.registry import TRANSFORMS, ConfigError
 from tests.data.samples import make_sample, rng
 
@@ -20,10 +21,11 @@ NEEDED = dict(
     CutOut=dict(size=9, ignore=255),
     RandomErasing=dict(ignore=255),
     Pad=dict(size=64),
+    ReflectPad=dict(size=64),
     RandomRotate=dict(degrees=(20, 30)),
     RandomAffine=dict(degrees=20.0, shift=0.1, scale=(0.7, 1.3)),
 )
-MODULES = ("sizes", "crops", "focus_crop", "warps", "erasing", "color")
+MODULES = ("sizes", "crops", "focus_crop", "warps", "erasing", "color", "reflect")
 OURS = [name for name in TRANSFORMS.names() if TRANSFORMS.get(name).__module__.rpartition(".")[2] in MODULES]
 
 
@@ -63,10 +65,56 @@ def test_every_transform_keeps_the_contract(name):
     np.testing.assert_array_equal(first["layers"][..., 1], 7 * first["layers"][..., 0])
     visible = first["mask"] != 255
     np.testing.assert_array_equal(first["mask"][visible], first["layers"][visible][:, 0])
-    if name not in ("Resize", "CenterCrop", "Pad", "Grayscale"):
+    if name not in ("Resize", "CenterCrop", "Pad", "ReflectPad", "Grayscale"):
         images = [build(name)(sample, rng(seed))["image"] for seed in range(6)]
         is_seeded = any(image.shape != images[0].shape or (image != images[0]).any() for image in images)
         assert is_seeded or name == "Flip"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_masks_of_overlapping_classes_move_one_by_one(name):
+    """[H,W,K] moves as K maps [H,W] do, and the values stay 0, 1 and 255."""
+    sample = make_sample([(3, 4, 30, 22), (20, 10, 45, 36)])
+    planes = np.stack([sample["mask"] == 0, sample["mask"] > 0, sample["mask"] == 1], axis=2).astype(np.uint8)
+    moved = build(name)({**sample, "mask": planes}, rng(5))
+    assert moved["mask"].dtype == np.uint8 and moved["mask"].shape == (*moved["image"].shape[:2], 3)
+    for k in range(3):
+        alone = build(name)({**sample, "mask": planes[:, :, k]}, rng(5))
+        np.testing.assert_array_equal(moved["mask"][:, :, k], alone["mask"])
+    assert set(np.unique(moved["mask"])) <= {0, 1, 255}
+
+
+def test_what_needs_one_class_per_pixel_refuses_overlapping_ones():
+    sample = make_sample([(3, 4, 30, 22)])
+    sample["mask"] = sample["mask"][:, :, None].repeat(2, 2)
+    for transform in (
+        TRANSFORMS.get("RandomCrop")(size=20, cat_max_ratio=0.75),
+        TRANSFORMS.get("RandomScaleCrop")(size=20, cat_max_ratio=0.75),
+        TRANSFORMS.get("CellWeights")(),
+    ):
+        with pytest.raises(ConfigError, match="needs one class per pixel, and these overlap"):
+            transform(sample, rng())
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_mirrored_padding_equals_numpys(centred, channels):
+    """101 x 90 to 128 x 96: 27 and 6 pixels, the smaller half first; the border itself is not repeated."""
+    image = np.random.default_rng(0).integers(0, 256, (101, 90, channels)).astype(np.float32)
+    mask = np.random.default_rng(1).integers(0, 2, (101, 90, 2)).astype(np.uint8)
+    sample = dict(image=image, mask=mask, meta=dict(id="a", path="a.png", size=(101, 90)))
+    padded = TRANSFORMS.get("ReflectPad")(size=(128, 1), divisor=32, centred=centred)(sample, rng())
+    widths = [(13, 14), (3, 3), (0, 0)] if centred else [(0, 27), (0, 6), (0, 0)]
+    np.testing.assert_array_equal(padded["image"], np.pad(image, widths, mode="reflect"))
+    np.testing.assert_array_equal(padded["mask"], np.pad(mask, widths, mode="reflect"))
+    assert padded["meta"]["valid"] == (128, 96)
+
+
+def test_an_image_too_small_to_mirror_is_named():
+    sample = dict(image=np.zeros((10, 40, 3), np.uint8), meta=dict(id="a", path="a.png", size=(10, 40)))
+    with pytest.raises(DataError, match=r"a\.png: 40x10 pixels cannot be mirrored to 40x30"):
+        TRANSFORMS.get("ReflectPad")(size=(30, 40))(sample, rng())
+    assert TRANSFORMS.get("ReflectPad")(size=(28, 40))(sample, rng())["image"].shape == (28, 40, 3)
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -17,7 +17,7 @@ class ReflectPad(Transform):
     """Pads by mirroring the image at its border, whose pixels are not repeated; labels are mirrored too.
 
     Reads and changes all spatial keys and meta["valid"]; window stays. The padding counts as part of the image: it is
-    trained, and predictions are cut back to the image. Of boxes and clicks no mirror images are made.
+    trained, and predictions are cut back to the image. Boxes enclose the mirrored masks where there are any; clicks are not mirrored.
 
     Args:
         size: least (height, width); None for the image's.
@@ -58,5 +58,6 @@ class ReflectPad(Transform):
             points=lambda points: points + (left, top),
             size=(padded[0], padded[1]),
             valid=(padded[0], padded[1]),
+            keeps_axes=False,  # boxes are made anew from the masks, which are mirrored
         )
         return move(sample, change)
