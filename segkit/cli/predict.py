@@ -121,7 +121,7 @@ def _predict(args: argparse.Namespace) -> int:
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
     model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
-    inputs = inputs_of(model, exif=args.exif, nodata=_nodata(args.nodata))
+    inputs = inputs_of(model, exif=args.exif, nodata=nodata_of(args.nodata))
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=print)
     runner = api.build_runner(model.config)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
@@ -141,7 +141,8 @@ def _predict(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _nodata(text: str | None) -> str | list[float] | None:
+def nodata_of(text: str | None) -> str | list[float] | None:
+    """Returns the value of --nodata: text for one number or nan, numbers for one of each channel."""
     try:
         return text if text is None or "," not in text else [float(value) for value in text.split(",")]
     except ValueError as error:

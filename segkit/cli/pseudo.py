@@ -65,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         default=None,
         help="turn images by the orientation that they state; default: as the test data set of the config",
     )
+    arguments.add_argument(
+        "--nodata",
+        metavar="VALUE",
+        help="value of pixels without data, nan, or one value per channel (0,0,0); default: as the test data set",
+    )
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_trust(arguments)
     common.add_options(arguments)
@@ -97,13 +102,13 @@ def _shard_of(text: str | None) -> tuple[int, int]:
 
 def _pseudo(args: argparse.Namespace) -> int:
     from segkit import dist
-    from segkit.cli.predict import find_images, names_of
+    from segkit.cli.predict import find_images, names_of, nodata_of
     from segkit.data.files.pseudo_manifest import MANIFEST, maker_of
     from segkit.engine.setup import pick_device
     from segkit.files import need_writable
     from segkit.runners.inputs import inputs_of
     from segkit.runners.self_training.labelling import Labeller
-    from segkit.runners.self_training.rule import Images, Rule
+    from segkit.runners.self_training.rule import Images, Rule, reading_of
     from segkit.runners.self_training.summary import table
 
     checkpoints, paths = _split(args.words)
@@ -118,9 +123,9 @@ def _pseudo(args: argparse.Namespace) -> int:
         part, parts = _shard_of(args.shard)
         models = [_load(path, args, device) for path in checkpoints]
         makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
-        inputs = inputs_of(models[0], exif=args.exif)
+        inputs = inputs_of(models[0], exif=args.exif, nodata=nodata_of(args.nodata))
         files = list(images)
-        reading = {"channels": inputs.channels, "exif": inputs.exif, "nodata": inputs.nodata}
+        reading = reading_of(inputs.channels, exif=inputs.exif, nodata=inputs.nodata)
         pictures = Images(
             [names[file] for file in files], list(map(str, files)), lambda index: inputs.read(files[index]), reading
         )

@@ -263,3 +263,12 @@ def test_an_image_is_known_by_its_folder_name_and_size(tmp_path):
     (tmp_path / "x/train/0.png").write_bytes(b"12345")
     assert image_key(str(tmp_path / "x/train/0.png")) == "train/0.png:5"
     assert image_key("Shapes(split='train')[3]") == "Shapes(split='train')[3]"
+
+
+def test_pixels_without_data_are_read_as_they_were(made, tmp_path):
+    assert pseudo(made, tmp_path / "out", "--nodata", "nan") == 0
+    assert pseudo(made, tmp_path / "out", "--nodata", "nan") == 0  # the same settings, although NaN equals nothing
+    assert np.isnan(PseudoLabels(str(tmp_path / "out")).nodata)
+    assert pseudo(made, tmp_path / "out", "--nodata", "0,0,0") == 2
+    assert pseudo(made, tmp_path / "out", "--nodata", "0,0,0", "--overwrite") == 0
+    assert PseudoLabels(str(tmp_path / "out")).nodata == (0, 0, 0)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segkit.constraints.named import Fraction
+from segkit.data.dataset import NoData
 from segkit.registry import ConfigError
 
 
@@ -57,3 +58,10 @@ class Images(NamedTuple):
     paths: Sequence[str]
     read: Callable[[int], np.ndarray]
     reading: dict[str, Any]
+
+
+def reading_of(channels: int, *, exif: bool, nodata: NoData) -> dict[str, Any]:
+    """Returns how image files are read, as JSON holds it: NaN, which equals nothing, as text."""
+    is_nan = isinstance(nodata, float) and nodata != nodata
+    plain = "nan" if is_nan else list(nodata) if isinstance(nodata, tuple) else nodata
+    return {"channels": channels, "exif": exif, "nodata": plain}

@@ -26,7 +26,7 @@ from segkit.registry import DATASETS, RUNNERS, SAMPLERS, ConfigError, did_you_me
 from segkit.runners.loading import load_model
 from segkit.runners.scoring import with_switches
 from segkit.runners.self_training.labelling import Labeller
-from segkit.runners.self_training.rule import Images, Rule
+from segkit.runners.self_training.rule import Images, Rule, reading_of
 from segkit.runners.self_training.summary import table
 from segkit.runners.semantic import Semantic
 from segkit.schema import check
@@ -87,7 +87,7 @@ class SelfTraining(Semantic):
     ):
         super().__init__(probabilities)
         self.rounds, self.unlabelled, self.ratio, self.sampler = rounds, unlabelled, tuple(ratio), sampler
-        self.rule = Rule(tuple(threshold) if isinstance(threshold, list | tuple) else threshold, share)
+        self.rule = Rule(threshold if isinstance(threshold, int | float) else tuple(threshold), share)
         self.tta, self.later = tta, later or {}
         self._weighting: NormalizedPseudo | None = None
 
@@ -221,7 +221,7 @@ class LabelAfterStage(Hook):
             [str(name) for name in dataset.ids],
             [dataset.path(index) for index in range(len(dataset))],
             lambda index: without_missing(dataset.image(index), dataset.nodata, dataset.path(index))[0],
-            dict(channels=int(model.mean.shape[1]), exif=dataset.exif, nodata=dataset.nodata),
+            reading_of(int(model.mean.shape[1]), exif=dataset.exif, nodata=dataset.nodata),
         )
         maker = maker_of(checkpoint, folder, trained_on(loop.dataset))
         labeller = Labeller([model], [maker], images, folder, runner.rule, _say)
