@@ -46,7 +46,7 @@ RULES = (
         "the place in the stream of images is counted in images per step",
     ),
     Rule(
-        ("train.dataset.root", "train.dataset.*.root"),
+        ("train.dataset.root", "train.dataset.*.root", "runner.unlabelled.root", "runner.unlabelled.*.root"),
         Effect.APPLIED,
         "the data has moved; the number of images must be the same",
     ),
