@@ -155,6 +155,26 @@ ROWS: dict[str, Entry] = {
         MMSEG.replace("R50", "W18"),
         ("mmseg_hrnet", "hrnet_ocr"),
     ),
+    "auto_deeplab": Entry(
+        "Auto-DeepLab-S, derived network",
+        "Cityscapes 79.74 (-M 80.04, -L 80.33) with several scales and flips",
+        "paper",
+        parity="size: the published count of S, M and L to the last weight; the authors' network needs TensorFlow 1",
+    ),
+    "auto_deeplab_resized": Entry(
+        "Auto-DeepLab, searched again",
+        "Cityscapes 79.8 with F = 32",
+        "README of NoamRosenberg/autodeeplab",
+        ("auto_deeplab",),
+        parity="outputs (that code)",
+        paper="segkit.archs.auto_deeplab",
+    ),
+    "auto_deeplab_search": Entry(
+        "Auto-DeepLab, search network",
+        maps=("auto_deeplab_search",),
+        parity="outputs, gradients of the architecture, decoded genotypes (NoamRosenberg/autodeeplab)",
+        paper="segkit.archs.auto_deeplab_search",
+    ),
     "hmsa_hr48": Entry(
         "HMSA on OCRNet, scales 0.5, 1 and 2",
         "Cityscapes 84.7, with auto-labelled coarse images 86.92",

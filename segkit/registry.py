@@ -271,6 +271,19 @@ def _shape_of(features: Any) -> dict[str, tuple[int, ...]]:
     return {"in_channels": tuple(features.channels), "strides": tuple(features.strides)}
 
 
+def with_contents(model: dict) -> dict:
+    """Returns the section `model` with the content of the files that describe its backbones in place of their paths."""
+    backbone, stages = model.get("backbone"), model.get("stages")
+    if isinstance(backbone, dict):
+        # a class from outside may have no such attribute
+        readers = getattr(BACKBONES.get(backbone.get("type"), "model.backbone.type"), "files", {})
+        contents = {key: read(backbone[key]) for key, read in readers.items() if isinstance(backbone.get(key), str)}
+        model = {**model, "backbone": {**backbone, **contents}}
+    if isinstance(stages, list | tuple):
+        model = {**model, "stages": [with_contents(s) if isinstance(s, dict) else s for s in stages]}
+    return model
+
+
 def without_start_weights(model: dict) -> dict:
     """Returns the section `model` with encoders of random weights, for weights that come from a checkpoint."""
     return _without_weights(model, bool)

@@ -56,6 +56,7 @@ NOT_RUN = {
     ("docs/self_training.md", "segkit"): "minutes on real images; run small by tests/self_training",
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
+    ("docs/searched_networks.md", "segkit"): "run by tests/test_auto_deeplab.py",
 }
 """Commands of blocks, by page and beginning, that are parsed (with their configs loaded and checked) but not run."""
 

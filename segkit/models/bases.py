@@ -3,8 +3,8 @@
 Shape legend: B batch, C channels, K classes, H W image, h w features, n objects.
 """
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -25,6 +25,8 @@ class Backbone(nn.Module):
         order: "RGB" or "BGR", the channel order that the encoder reads.
         stem_channels, stem_stride: of the stem's output, to which clicks can be added; 0 where the stem is unknown.
         is_pretrained: whether the encoder starts from trained weights.
+        files: arguments that may be the path of a file which describes the network, and what reads it. A training puts
+            the content in place of the path, so that its checkpoints need no other file.
     """
 
     channels: tuple[int, ...]
@@ -35,6 +37,19 @@ class Backbone(nn.Module):
     stem_channels: int = 0
     stem_stride: int = 0
     is_pretrained: bool = False
+    files: ClassVar[dict[str, Callable[[str], Any]]] = {}
+
+
+class SearchBackbone(Backbone):
+    """An encoder with many networks in it, whose architecture is trained beside its weights and decoded in the end."""
+
+    def architecture(self) -> list[nn.Parameter]:
+        """Returns the parameters that weigh the networks; all others are weights of operations."""
+        raise NotImplementedError(f"{type(self).__name__} gives no architecture()")
+
+    def decode(self) -> dict[str, Any]:
+        """Returns the genotype of the strongest network: plain types, which a JSON file can hold."""
+        raise NotImplementedError(f"{type(self).__name__} gives no decode()")
 
 
 class Head(nn.Module):

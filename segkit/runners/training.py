@@ -18,7 +18,7 @@ from segkit.engine.preflight import preflight, print_reports
 from segkit.files import write_whole
 from segkit.models.bases import Network
 from segkit.readers.python_config import dump
-from segkit.registry import HOOKS, ConfigError, build, did_you_mean
+from segkit.registry import HOOKS, ConfigError, build, did_you_mean, with_contents
 from segkit.runners.base import build_runner
 from segkit.schema import need_sections
 
@@ -81,6 +81,8 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
     Raises:
         ConfigError: the folder holds a run that is neither resumed nor overwritten, or one that lives.
     """
+    if isinstance(cfg.get("model"), dict):
+        cfg = Config({**cfg, "model": with_contents(cfg["model"])}, cfg.file, cfg.origins)
     # a run that begins with a later class step needs what the steps before have left in the folder
     replaces = start.overwrite or start.from_step is not None
     with held(folder, resumes=bool(start.resume), overwrites=replaces):
