@@ -6,14 +6,14 @@ its own.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from segkit.archs._fasterseg_decode import decode
 from segkit.archs._fasterseg_genotype import STRIDES, UNIT, Genotype, num_filters
-from segkit.archs._fasterseg_latency import Timed, scaled, stem_operations
+from segkit.archs._fasterseg_latency import Timed, network_latency, scaled, stem_operations
 from segkit.archs._fasterseg_mixed import Choice, chosen, gumbel_one_hot
 from segkit.archs._fasterseg_operations import stem, stem_channels
 from segkit.archs._fasterseg_supernet import (
@@ -25,8 +25,8 @@ from segkit.archs._fasterseg_supernet import (
     weighted,
 )
 from segkit.constraints.named import OneOf, PositiveFloat, PositiveInt, Rounds
-from segkit.models.bases import Head, SearchBackbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, per_channel
+from segkit.models.timed_search import SearchHead, TimedSearch
 from segkit.readers.latency_table import LatencyTable
 from segkit.registry import BACKBONES, HEADS, ConfigError
 from segkit.types import Outputs
@@ -37,8 +37,12 @@ SEARCH_PASSES = ("teacher.widest", "student.sampled", "student.widest", "student
 """What each step of the search trains: both architectures, and the ends of the slimmable weights."""
 
 
+ALPHAS_SHARE, RATIOS_SHARE = 1 / 500, 2 / 500
+"""Of the latency's gradient, as in the authors' code: what is left is the paths'."""
+
+
 @BACKBONES.register
-class FasterSegSearch(SearchBackbone):
+class FasterSegSearch(TimedSearch):
     """All networks of FasterSeg's search space at once, of a teacher and of a student.
 
     Weights of operations, of paths and of widths (of the student alone) are learned beside those of the operations.
@@ -64,6 +68,7 @@ class FasterSegSearch(SearchBackbone):
 
     order = "RGB"
     strides = STRIDES + STRIDES
+    answers = ("8_32", "16_32")
 
     def __init__(
         self,
@@ -228,6 +233,41 @@ class FasterSegSearch(SearchBackbone):
             keep, down = keeps, downs
         return sum(keep[1:], keep[0])
 
+    def expected_latency(self, table: LatencyTable, size: tuple[int, int]) -> Tensor:
+        """Returns the student's expected milliseconds, by each kind of its weights in turn, in the published shares.
+
+        Args:
+            table: of the machine.
+            size: (H, W) of the image.
+
+        Returns:
+            float [].
+        """
+        kinds = (
+            (ALPHAS_SHARE, dict(alphas=True, betas=False, ratios=False)),
+            (1 - ALPHAS_SHARE - RATIOS_SHARE, dict(alphas=False, betas=True, ratios=False)),
+            (RATIOS_SHARE, dict(alphas=False, betas=False, ratios=True)),
+        )
+        terms = [share * self.latency("student", table, size, **kind) for share, kind in kinds]
+        return sum(terms[1:], terms[0])
+
+    def latencies(self, table: LatencyTable, size: tuple[int, int], num_classes: int) -> dict[str, float]:
+        """Returns the milliseconds of the student with a second branch to stride 8, and to 16."""
+        return {
+            answer: network_latency(self.genotype("student", _lasts(answer)), table, size, num_classes)
+            for answer in self.answers
+        }
+
+    def genotypes(self, answer: str) -> dict[str, dict[str, Any]]:
+        """Returns the student's genotype and the teacher's, which has the same second branch; answer: "8_32", ..."""
+        about = f"the {{}} that a search of {self.layers} layers has found"
+        files = (("genotype.json", "student"), ("genotype_teacher.json", "teacher"))
+        return {file: self.genotype(name, _lasts(answer)).content(about.format(name)) for file, name in files}
+
+    def decode(self) -> dict[str, Any]:
+        """Returns the student's genotype with branches to strides 32 and 16."""
+        return self.genotypes(self.answers[-1])["genotype.json"]
+
     def genotype(self, network: str, lasts: tuple[int, ...]) -> Genotype:
         """Decodes the weights of a network.
 
@@ -278,6 +318,11 @@ class FasterSegSearch(SearchBackbone):
         return found
 
 
+def _lasts(answer: str) -> tuple[int, ...]:
+    """The branches of an answer, "16_32" -> (32, 16)."""
+    return tuple(sorted(map(int, answer.split("_")), reverse=True))
+
+
 def checked_passes(passes: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the passes.
 
@@ -297,7 +342,7 @@ def checked_passes(passes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @HEADS.register
-class FasterSegSearchHead(Head):
+class FasterSegSearchHead(SearchHead):
     """Predicts from the maps of FasterSegSearch.
 
     In training the outputs of a pass are "<pass>.logits_8", "..._16", "..._32", "..._8_32" and "..._16_32"; in

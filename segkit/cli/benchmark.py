@@ -1,4 +1,8 @@
-"""Measures a config: segkit benchmark CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory."""
+"""Measures a config: segkit benchmark CONFIG [--size H W] [--steps N]: parameters, MACs, speed, memory.
+
+With --operations --out FILE it times the operations of a search network (FasterSegSearch) one by one and writes the
+latency table that its search reads.
+"""
 
 import argparse
 import resource
@@ -24,12 +28,13 @@ def main(argv: list[str] | None = None) -> int:
         "--size",
         type=int,
         nargs=2,
-        default=(512, 512),
         metavar=("H", "W"),
-        help="size of the image that MACs and speed are of",
+        help="size of the image that MACs and speed are of; default: 512 512, of operations runner.size",
     )
     arguments.add_argument("--steps", type=int, default=10, help="timed training steps, and timed images")
     arguments.add_argument("--no-data", action="store_true", help="time the model alone, on random images")
+    arguments.add_argument("--operations", action="store_true", help="time the operations of a search network")
+    arguments.add_argument("--out", help="JSON file for the latency table of --operations")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_options(arguments)
     return common.run(_benchmark, arguments.parse_args(argv))
@@ -43,8 +48,10 @@ def _benchmark(args: argparse.Namespace) -> int:
 
     cfg = common.load_checked(args.config, args.cfg_options)
     device = pick_device(args.device)
+    if args.operations:
+        return _time_operations(cfg, device, args)
     model = build_model(cfg["model"]).to(device).eval()
-    height, width = args.size
+    height, width = args.size or (512, 512)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"parameters    {sum(p.numel() for p in model.parameters()):,} ({trainable:,} trainable)")
     image = torch.randint(0, 256, (1, model.mean.shape[1], height, width), dtype=torch.uint8, device=device)
@@ -55,6 +62,57 @@ def _benchmark(args: argparse.Namespace) -> int:
             print(f"{name:13} {value}")
     print(f"peak memory   {_peak_memory(device)}")
     return 0
+
+
+def _time_operations(cfg: "Config", device: "torch.device", args: argparse.Namespace) -> int:
+    """Writes the latency table of a search network."""
+    import torch
+    from tqdm import tqdm
+
+    from segkit.files import need_writable
+    from segkit.models.timed_search import TimedSearch
+    from segkit.readers.latency_table import write_latency_table
+    from segkit.registry import ConfigError, build_model
+
+    if not args.out:
+        raise ConfigError("--operations: give --out FILE, the latency table that is written")
+    need_writable(args.out, "choose another --out")
+    with torch.device("meta"):
+        model = build_model(cfg["model"])
+    backbone = next((module for module in model.modules() if isinstance(module, TimedSearch)), None)
+    if backbone is None:
+        raise ConfigError(
+            f"--operations: model.backbone = {cfg['model'].get('backbone', {}).get('type')} is no search network with "
+            "latencies; take a config whose backbone is one, such as FasterSegSearch"
+        )
+    size = tuple(args.size or (cfg.get("runner") or {}).get("size") or (1024, 2048))
+    operations = backbone.timed((size[0], size[1]), model.num_classes)
+    milliseconds: dict[str, float] = {}
+    for operation in tqdm(operations, unit="operation", disable=None):
+        image = torch.randn(1, operation.in_channels, *operation.size, device=device)
+        module = operation.module().to(device).eval()
+        milliseconds[operation.name] = _milliseconds(module, image, args.steps)
+    path = write_latency_table(args.out, milliseconds, str(device))
+    print(f"{len(milliseconds)} operations of an image of {size[0]}x{size[1]}: {path}")
+    return 0
+
+
+def _milliseconds(module: "torch.nn.Module", image: "Tensor", runs: int) -> float:
+    """Median time of several runs, after two untimed ones."""
+    import statistics
+
+    import torch
+
+    times = []
+    with torch.inference_mode():
+        for run in range(-2, runs):
+            _synchronize(image.device)
+            start = time.perf_counter()
+            module(image)
+            _synchronize(image.device)
+            if run >= 0:
+                times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
 
 
 def count_macs(model: "Network", image: "Tensor") -> int:

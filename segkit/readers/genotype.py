@@ -3,12 +3,11 @@
 {"network": "FasterSeg", "about": "where it comes from", ...}: the other keys are the network's own.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from segkit.files import CONFIG_BYTES, brief, parse_json, read_text, write_whole
+from segkit.files import CONFIG_BYTES, brief, parse_json, read_text
 from segkit.registry import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "genotypes"
@@ -57,14 +56,3 @@ def _content_of(name: str) -> Any:
         path = Path(name)
     text = read_text(path, CONFIG_BYTES, ConfigError)
     return parse_json(text, path, ConfigError)
-
-
-def write_genotype(path: str | Path, content: dict[str, Any]) -> Path:
-    """Writes a genotype whole or not at all, lists of numbers and names on one line each.
-
-    Args:
-        path: of the JSON file.
-        content: plain types, with the key "system".
-    """
-    text = json.dumps(content, indent=1)
-    return write_whole(path, re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
