@@ -183,6 +183,22 @@ ROWS: dict[str, Entry] = {
         paper=HMSA,
         parity="outputs, losses and gradients (NVIDIA's code); whole network within 1e-3, as its activations reach 1e3",
     ),
+    "segfix_hr48": Entry(
+        "SegFix on HRNet, boundaries for a refiner",
+        "Cityscapes 81.1 to 81.6 behind HRNet-W48, 79.6 to 80.7 behind OCRNet-R101",
+        "README of openseg.pytorch",
+        ("segfix", "segfix_abn"),
+        parity="outputs, targets, loss and gradients, offsets (openseg.pytorch); released files want "
+        "model.head.negative_slope=0.01",
+    ),
+    "segfix_hr2x20": Entry(
+        "SegFix on HRNet2x",
+        "Cityscapes 81.1 to 81.7 behind HRNet-OCR",
+        "README of openseg.pytorch",
+        ("segfix", "segfix_abn"),
+        parity="outputs (openseg.pytorch); released files want model.head.negative_slope=0.01",
+    ),
+    "segfix_hr18": Entry("SegFix on HRNet-W18"),
     "fcn_hr18": Entry(
         "HRNet",
         "Cityscapes 78.65, ADE20K 36.79, VOC 72.90",

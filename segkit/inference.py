@@ -17,6 +17,7 @@ from segkit.ops.resizing import resize, to_original
 from segkit.refiners.base import Refiner
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
+from segkit.types import Meta
 
 Predict = Callable[..., Tensor]
 """predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
@@ -272,7 +273,11 @@ def to_labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
 
 
 def refined(
-    refiners: Sequence[Refiner], image: Tensor, probabilities: Tensor, presence: Tensor | None = None
+    refiners: Sequence[Refiner],
+    image: Tensor,
+    probabilities: Tensor,
+    presence: Tensor | None = None,
+    metas: Sequence[Meta] = (),
 ) -> Tensor:
     """Applies refiners in turn, in float32.
 
@@ -282,6 +287,7 @@ def refined(
         probabilities: float [B,K,H,W] at that size.
         presence: float [B,K], the probability that an image holds each class, for refiners that need it; None of a
             model that does not predict it.
+        metas: of each image, where it is known which these are.
 
     Returns:
         float32 [B,K,H,W].
@@ -290,6 +296,7 @@ def refined(
     with torch.autocast(device.type, enabled=False):
         image, probabilities = image.to(device, torch.float32), probabilities.float()
         for refiner in refiners:
+            refiner.begin(metas)
             probabilities = refiner.to(device).refine(image, probabilities, presence=presence)
     return probabilities
 

@@ -76,6 +76,7 @@ class Sample(TypedDict, total=False):
     objects: dict[int, ClickObject]  # by id
     ignored: list[tuple[int, int]]  # (layer, value) of regions that are neither object nor background
     pixel_weight: np.ndarray  # float32 [H,W]: of each pixel in the loss
+    angle: np.ndarray  # float32 [H,W]: of the direction away from the nearest boundary, degrees of atan2(y, x)
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
     stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
@@ -93,6 +94,7 @@ class Batch(TypedDict, total=False):
     masks: list
     crowd: list[Tensor]
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
+    angle: Tensor  # float32 [B,H,W], degrees from -180 to 180, padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     previous: Tensor  # float32 [B,1,H,W]: mask of the click before
     stored: list[Tensor]  # B images uint8 or float32 [C,H0,W0] before the transforms, for refiners

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,9 @@ the finer map's size where that is odd. "bilinear_size" goes to that size at onc
 (HMSA) does. "bilinear_corners" aligns corners, as the authors' segmentation networks and RITM do.
 """
 
+ChannelOrder: TypeAlias = Annotated[str, OneOf(("RGB", "BGR"))]
+"""Of the channels that a network reads."""
+
 PUBLISHED_DEPTHS: dict[tuple[tuple[int, ...], int], str] = {((1, 3, 2), 2): "_small_v2"}
 """Suffix that timm adds to the name of a width, by (num_modules, num_blocks)."""
 
@@ -54,7 +57,7 @@ class Residual(nn.Module):
         for i, (before, width, kernel) in enumerate(zip((in_channels, *widths), widths, kernels), start=1):
             self.add_module(f"conv{i}", nn.Conv2d(before, width, kernel, padding=kernel // 2, bias=False))
             self.add_module(f"bn{i}", nn.BatchNorm2d(width))
-        self.downsample = None if in_channels == widths[-1] else _conv_bn(in_channels, widths[-1], kernel=1)
+        self.downsample = None if in_channels == widths[-1] else conv_bn(in_channels, widths[-1], kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,in_channels,h,w] to float [B,widths[-1],h,w]."""
@@ -66,6 +69,16 @@ class Residual(nn.Module):
         return x
 
 
+def basic_block(width: int) -> Residual:
+    """Builds two 3x3 convolutions with a shortcut."""
+    return Residual(width, (width, width), (3, 3))
+
+
+def bottleneck(width: int) -> Residual:
+    """Builds a 3x3 convolution of a quarter of the channels between two 1x1 convolutions, with a shortcut."""
+    return Residual(width, (width // 4, width // 4, width), (1, 3, 1))
+
+
 class HRModule(nn.Module):
     """Parallel branches of residual blocks, followed by the fusion of all resolutions (figure 3).
 
@@ -73,14 +86,15 @@ class HRModule(nn.Module):
         widths: channels of each branch, from the finest to the coarsest.
         num_blocks: residual blocks of each branch.
         upsample: one of FUSE_UPSAMPLES.
+        block: builds a block of so many channels.
     """
 
-    def __init__(self, widths: tuple[int, ...], num_blocks: int, upsample: str):
+    def __init__(
+        self, widths: tuple[int, ...], num_blocks: int, upsample: str, block: Callable[[int], Residual] = basic_block
+    ):
         super().__init__()
         self.upsample = upsample
-        self.branches = nn.ModuleList(
-            nn.Sequential(*(Residual(width, (width, width), (3, 3)) for _ in range(num_blocks))) for width in widths
-        )
+        self.branches = nn.ModuleList(nn.Sequential(*(block(width) for _ in range(num_blocks))) for width in widths)
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(cast(nn.Module, _path(widths, source, target)) for source in range(len(widths)))
             for target in range(len(widths))
@@ -129,7 +143,8 @@ class HRNet(Backbone):
             are "small v2".
         fuse_upsample: one of FUSE_UPSAMPLES.
         norm_eval: keeps batch normalizations in eval mode.
-        mean, std: per channel of the image, in 0..255.
+        mean, std: per channel of the image in `order`, in 0..255.
+        order: of the channels that the network reads, "RGB" or "BGR"; images stay RGB.
 
     Raises:
         ConfigError: a value is not allowed, or the weights cannot be had.
@@ -154,28 +169,27 @@ class HRNet(Backbone):
         norm_eval: bool = False,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[PositiveFloat, ...] = IMAGENET_STD,
+        order: ChannelOrder = "RGB",
     ):
         super().__init__()
         if fuse_upsample not in FUSE_UPSAMPLES:
             raise ConfigError(f"backbone.fuse_upsample = {fuse_upsample!r}: must be one of {', '.join(FUSE_UPSAMPLES)}")
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
-        self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
+        self.norm_eval, self.is_pretrained, self.order = norm_eval, bool(pretrained), order
         self.stem_channels, self.stem_stride = 64, 2
         self.channels, self.strides = tuple(width * 2**i for i in range(4)), (4, 8, 16, 32)
-        self.conv1, self.bn1 = _conv_bn(in_channels, 64, stride=2)
-        self.conv2, self.bn2 = _conv_bn(64, 64, stride=2)
+        self.conv1, self.bn1 = conv_bn(in_channels, 64, stride=2)
+        self.conv2, self.bn2 = conv_bn(64, 64, stride=2)
         first = [Residual(256 if i else 64, (64, 64, 256), (1, 3, 1)) for i in range(num_blocks)]
         self.layer1 = nn.Sequential(*first)
         before: tuple[int, ...] = (256,)
         for stage, count in enumerate(num_modules, start=2):
             widths = self.channels[:stage]
-            self.add_module(f"transition{stage - 1}", _transition(before, widths))
+            self.add_module(f"transition{stage - 1}", transition(before, widths))
             modules = [HRModule(widths, num_blocks, fuse_upsample) for _ in range(count)]
             self.add_module(f"stage{stage}", nn.Sequential(*modules))
             before = widths
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        init_convs(self)
         if pretrained and not torch.empty(0).is_meta:
             depth = PUBLISHED_DEPTHS.get((tuple(num_modules), num_blocks), "")
             source = f"hrnet_w{width}{depth}" if pretrained is True else pretrained
@@ -198,14 +212,12 @@ class HRNet(Backbone):
         if stem_add is not None:
             x = x + stem_add
         maps = [self.layer1(F.relu(self.bn2(self.conv2(x)), inplace=True))]
-        for transition, stage in (
+        for layers, stage in (
             (self.transition1, self.stage2),
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            # A new branch starts from the coarsest one before it; the others continue, changed at most in width.
-            sources = [*maps, maps[-1]]
-            maps = stage([layer(x) for layer, x in zip(transition, sources[: len(transition)])])
+            maps = stage(to_next_stage(layers, maps))
         return maps
 
     def train(self, mode: bool = True) -> "HRNet":
@@ -218,7 +230,31 @@ class HRNet(Backbone):
         return self
 
 
-def _conv_bn(in_channels: int, channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def to_next_stage(layers: nn.ModuleList, maps: list[Tensor]) -> list[Tensor]:
+    """Makes the maps of the next stage's branches.
+
+    A new branch starts from the coarsest one before it; the others continue, changed at most in width.
+
+    Args:
+        layers: of `transition`.
+        maps: float [B,C_i,h_i,w_i].
+
+    Returns:
+        One map for each layer.
+    """
+    sources = [*maps, maps[-1]]
+    return [layer(x) for layer, x in zip(layers, sources[: len(layers)])]
+
+
+def init_convs(module: nn.Module) -> None:
+    """Initializes all convolutions as in ResNet."""
+    for inner in module.modules():
+        if isinstance(inner, nn.Conv2d):
+            nn.init.kaiming_normal_(inner.weight, mode="fan_out", nonlinearity="relu")
+
+
+def conv_bn(in_channels: int, channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Builds a convolution without bias, and its normalization."""
     conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels))
 
@@ -231,17 +267,21 @@ def _path(widths: tuple[int, ...], source: int, target: int) -> nn.Module | None
     if source == target:
         return None
     if source > target:
-        return _conv_bn(widths[source], widths[target], kernel=1)
-    steps = [_conv_bn(widths[source], widths[source], stride=2).append(nn.ReLU()) for _ in range(target - source - 1)]
-    return nn.Sequential(*steps, _conv_bn(widths[source], widths[target], stride=2))
+        return conv_bn(widths[source], widths[target], kernel=1)
+    steps = [conv_bn(widths[source], widths[source], stride=2).append(nn.ReLU()) for _ in range(target - source - 1)]
+    return nn.Sequential(*steps, conv_bn(widths[source], widths[target], stride=2))
 
 
-def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
-    """Layers to the branches of the next stage, which has one more at twice the stride."""
+def transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
+    """Builds the layers to the branches of the next stage, which has one more at twice the stride.
+
+    Args:
+        before, after: channels of the branches.
+    """
     layers: list[nn.Module] = [
-        nn.Identity() if old == new else _conv_bn(old, new).append(nn.ReLU()) for old, new in zip(before, after)
+        nn.Identity() if old == new else conv_bn(old, new).append(nn.ReLU()) for old, new in zip(before, after)
     ]
-    layers.append(nn.Sequential(_conv_bn(before[-1], after[-1], stride=2).append(nn.ReLU())))
+    layers.append(nn.Sequential(conv_bn(before[-1], after[-1], stride=2).append(nn.ReLU())))
     return nn.ModuleList(layers)
 
 

@@ -1,6 +1,6 @@
-"""Edges of label maps, and smoothing and gradients of probability maps.
+"""Edges of label maps, directions away from them, and smoothing and gradients of probability maps.
 
-B batch, K classes, H W image.
+B batch, K classes, H W image, C channels.
 """
 
 import math
@@ -59,6 +59,76 @@ def label_edges_in_disc(mask: Tensor, radius: int = 2, ignore: int = IGNORE) -> 
         highest = torch.maximum(highest, F.max_pool2d(rows, (1, 2 * reach + 1), 1))
         lowest = torch.minimum(lowest, -F.max_pool2d(-rows, (1, 2 * reach + 1), 1))
     return (highest != lowest).long().squeeze(1)
+
+
+def _ring(reach: int) -> tuple[tuple[int, int], ...]:
+    """The 8 reach cells of a square ring as (y, x), from (0, -reach) on by way of (-reach, -reach)."""
+    sides = range(-reach, reach + 1)
+    left_up = [(y, -reach) for y in range(0, -reach, -1)]
+    left_down = [(y, -reach) for y in range(reach, 0, -1)]
+    top, bottom = [(-reach, x) for x in sides[:-1]], [(reach, x) for x in sides[:0:-1]]
+    return (*left_up, *top, *((y, reach) for y in sides[:-1]), *bottom, *left_down)
+
+
+DIRECTIONS: dict[int, tuple[tuple[int, int], ...]] = {
+    4: ((-1, -1), (-1, 1), (1, 1), (1, -1)),
+    8: _ring(1),
+    16: _ring(2),
+    32: _ring(4),
+}
+"""Offsets (y, x) in pixels of each class of directions, by the number of classes, as in SegFix's published code.
+
+They are whole and not normalized: a diagonal moves both axes.
+"""
+
+
+def direction_classes(angle: Tensor, num_directions: int) -> Tensor:
+    """Turns angles into classes of directions.
+
+    Args:
+        angle: of any shape, in degrees from -180 to 180: atan2(y, x), 0 to the right, 90 down.
+        num_directions: one of DIRECTIONS. Of 8, 16 or 32, each covers the angles around its own, the upper end
+            included; of 4, each covers a quadrant, the lower end included.
+
+    Returns:
+        int64 of that shape, indices of DIRECTIONS[num_directions].
+    """
+    share = (angle.to(torch.float32) + 180) * (num_directions / 360)
+    if num_directions == 4:
+        return share.floor().clamp_(0, 3).long()
+    return (share - 0.5).ceil().long() % num_directions
+
+
+def direction_offsets(directions: Tensor, is_moved: Tensor, num_directions: int) -> Tensor:
+    """Returns the offset of each pixel.
+
+    Args:
+        directions: int64 [B,H,W] of classes.
+        is_moved: bool [B,H,W]; other pixels have the offset 0.
+        num_directions: one of DIRECTIONS.
+
+    Returns:
+        int64 [B,2,H,W], y and x in pixels.
+    """
+    vectors = torch.tensor(DIRECTIONS[num_directions], device=directions.device)
+    return vectors[directions].permute(0, 3, 1, 2) * is_moved.unsqueeze(1)
+
+
+def shifted(maps: Tensor, offsets: Tensor) -> Tensor:
+    """Gives each pixel the values of the pixel that its offset leads to.
+
+    Args:
+        maps: [B,C,H,W].
+        offsets: int64 [B,2,H,W], y and x in pixels; what leads out of the image ends at its border.
+
+    Returns:
+        [B,C,H,W].
+    """
+    height, width = maps.shape[-2:]
+    rows = torch.arange(height, device=maps.device).view(-1, 1) + offsets[:, 0]
+    columns = torch.arange(width, device=maps.device) + offsets[:, 1]
+    places = rows.clamp_(0, height - 1) * width + columns.clamp_(0, width - 1)
+    return maps.flatten(2).gather(2, places.flatten(1).unsqueeze(1).expand(-1, maps.shape[1], -1)).view(maps.shape)
 
 
 def _padded(maps: Tensor, radius: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.registry import ConfigError
+from segkit.types import Meta
 
 TINY = 1e-3
 """Rounding that probabilities may show."""
@@ -22,6 +23,13 @@ class Refiner(nn.Module):
     """
 
     needs: tuple[str, ...] = ()
+
+    def begin(self, metas: Sequence[Meta]) -> None:
+        """Called before `refine` where it is known which images these are; does nothing by default.
+
+        Args:
+            metas: id and path of each image of the batch.
+        """
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refines maps; arguments and result as in `refine`, which are not checked here."""

@@ -68,7 +68,7 @@ class Semantic(Runner):
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
             for refiner in self.refiners:
                 refiner.check_classes(getattr(model, "classes", None) or ())  # a model in training has no names
-            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores), presence)
+            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores), presence, metas)
         labels = to_labels(scores, self.inference.threshold)
         predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
         if presence is not None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segkit.data.files.coco_json import dense_masks
+from segkit.files import DataError
 from segkit.types import CLICK_IGNORE, IGNORE, Meta, Sample
 
 Size = tuple[int, int]
@@ -75,6 +76,8 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
         outside = ignore_value(sample["mask"], ignore)
         is_map = sample["mask"].ndim == 2
         moved["mask"] = (change.labels if is_map else _planes(change))(sample["mask"], outside)
+    if sample.get("angle") is not None:
+        moved["angle"] = _move_angles(sample["angle"], change)
     if sample.get("layers") is not None:
         moved["layers"] = _planes(change)(sample["layers"], 0)
     if sample.get("clicks") is not None:
@@ -105,6 +108,23 @@ def _composed(matrix: np.ndarray, change: Change) -> np.ndarray:
     composed = linear @ matrix
     composed[:, 2] += origin
     return composed
+
+
+def _move_angles(angles: np.ndarray, change: Change) -> np.ndarray:
+    """Moves a map of directions and turns each as its pixel's surroundings turn, float32 [h,w] in -180..180 degrees."""
+    if not change.is_affine:
+        raise DataError(
+            "the directions of SegFixTargets cannot follow a transform that bends the image; leave it out of "
+            "train.transforms"
+        )
+    moved = change.labels(angles, 0.0)
+    origin, right, down = change.points(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    (xx, yx), (xy, yy) = right - origin, down - origin
+    if xx == yy > 0 and xy == yx == 0:
+        return moved
+    x, y = np.cos(np.radians(moved)), np.sin(np.radians(moved))
+    turned = np.degrees(np.arctan2(yx * x + yy * y, xx * x + xy * y))
+    return np.round(turned, 3).astype(np.float32)  # whole angles stay whole where the image is mirrored
 
 
 def ignore_value(mask: np.ndarray, ignore: int) -> float:

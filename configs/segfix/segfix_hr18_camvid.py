@@ -1,0 +1,25 @@
+"""SegFix on HRNet-W18 from random weights, CamVid, small crops: about 20 minutes on two CPU cores.
+
+segkit prepare segfix --config configs/segfix/segfix_hr18_camvid.py makes the targets first.
+"""
+
+from segkit.config import ref
+
+_base_ = ["../_base_/models/segfix_hr18.py"]
+model = dict(backbone=dict(pretrained=None))
+num_classes, crop_size, targets = 2, (192, 192), None
+_target = dict(type="SegFixTargets", targets=ref("targets"))
+train = dict(
+    batch_size=8,
+    dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="train")),
+    transforms=[
+        dict(type="RandomCrop", size=ref("crop_size")),
+        dict(type="Flip"),
+        dict(type="Photometric", brightness=20.0, contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=5.0),
+    ],
+)
+val = dict(dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="val")))
+test = dict(dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="test")))
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-2)
+schedule = dict(type="OneCycle", rise=0.1)
+loop = dict(steps=500, amp="bf16", channels_last=True, clip=5.0, log_every=25, eval_every=250, save_every=250)
