@@ -199,6 +199,10 @@ ROWS: dict[str, Entry] = {
         parity="outputs (openseg.pytorch); released files want model.head.negative_slope=0.01",
     ),
     "segfix_hr18": Entry("SegFix on HRNet-W18"),
+    "cascadepsp_r50": Entry(
+        "CascadePSP, three passes",
+        maps=("cascadepsp",),
+        parity="outputs, losses, gradients and inference (cascadepsp)",
     "fcn_hr18": Entry(
         "HRNet",
         "Cityscapes 78.65, ADE20K 36.79, VOC 72.90",

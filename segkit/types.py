@@ -77,6 +77,7 @@ class Sample(TypedDict, total=False):
     ignored: list[tuple[int, int]]  # (layer, value) of regions that are neither object nor background
     pixel_weight: np.ndarray  # float32 [H,W]: of each pixel in the loss
     angle: np.ndarray  # float32 [H,W]: of the direction away from the nearest boundary, degrees of atan2(y, x)
+    coarse: np.ndarray  # uint8 [H,W]: a coarse mask of 0 and 1 to refine
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
     stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
@@ -96,6 +97,7 @@ class Batch(TypedDict, total=False):
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     angle: Tensor  # float32 [B,H,W], degrees from -180 to 180, padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
+    coarse: Tensor  # uint8 [B,H,W]: masks of 0 and 1 to refine, padding = 0
     previous: Tensor  # float32 [B,1,H,W]: mask of the click before
     stored: list[Tensor]  # B images uint8 or float32 [C,H0,W0] before the transforms, for refiners
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale

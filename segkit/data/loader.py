@@ -119,8 +119,8 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 
     Returns:
         A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W], or
-        [B,K,H,W] of overlapping classes, pixel_weight and angle float32 [B,H,W], 0 where they are padded, masks as a
-        list of uint8 [n,h,w], and what else the samples hold.
+        [B,K,H,W] of overlapping classes, pixel_weight and angle float32 and coarse uint8 [B,H,W], 0 where they are
+        padded, masks as a list of uint8 [n,h,w], and what else the samples hold.
     """
     batch = _collate_images(samples)
     if "masks" in samples[0]:
@@ -131,6 +131,8 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
         batch["pixel_weight"] = _pad_stack([sample["pixel_weight"] for sample in samples], 0)
     if "angle" in samples[0]:
         batch["angle"] = _pad_stack([sample["angle"] for sample in samples], 0)
+    if "coarse" in samples[0]:
+        batch["coarse"] = _pad_stack([sample["coarse"] for sample in samples], 0)
     if "mask" in samples[0]:
         is_soft = np.issubdtype(samples[0]["mask"].dtype, np.floating)
         mask = _pad_stack([sample["mask"] for sample in samples], CLICK_IGNORE if is_soft else ignore)

@@ -27,6 +27,7 @@ class Backbone(nn.Module):
         is_pretrained: whether the encoder starts from trained weights.
         files: arguments that may be the path of a file which describes the network, and what reads it. A training puts
             the content in place of the path, so that its checkpoints need no other file.
+        mask_channels: channels of masks that follow those of the image in its input; mean and std have none of them.
     """
 
     channels: tuple[int, ...]
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
     stem_stride: int = 0
     is_pretrained: bool = False
     files: ClassVar[dict[str, Callable[[str], Any]]] = {}
+    mask_channels: int = 0
 
 
 class SearchBackbone(Backbone):

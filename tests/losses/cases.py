@@ -198,4 +198,5 @@ CASES = [
     Case("DualTask", "large", dict(radius=2)),
     Case("ProbabilityDualTask"),
     Case("SobelL1", "multilabel"),
+    Case("MaskDistance", "binary", dict(bce=0.5, l1=0.25, l2=0.25)),
 ]
