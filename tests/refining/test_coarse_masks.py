@@ -70,8 +70,9 @@ def test_growth_stops_below_the_target():
 
 def test_holes_stay_and_short_outlines_are_left_alone():
     ring = disc(radius=50) & ~disc(radius=25)
-    coarse = coarse_outlines(ring, np.random.default_rng(0))
-    assert not coarse[55:66, 55:66].any() and iou(coarse, ring) > 0.6
+    made = [coarse_outlines(ring, np.random.default_rng(seed)) for seed in range(4)]
+    assert np.mean([mask[55:66, 55:66].mean() for mask in made]) < 0.1
+    assert min(iou(mask, ring) for mask in made) > 0.7
     dot = np.zeros((9, 9), bool)
     dot[4, 4] = True
     assert np.array_equal(coarse_outlines(dot, np.random.default_rng(0)), dot)
