@@ -203,6 +203,7 @@ ROWS: dict[str, Entry] = {
         "CascadePSP, three passes",
         maps=("cascadepsp",),
         parity="outputs, losses, gradients and inference (cascadepsp)",
+    ),
     "fcn_hr18": Entry(
         "HRNet",
         "Cityscapes 78.65, ADE20K 36.79, VOC 72.90",

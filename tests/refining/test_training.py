@@ -19,7 +19,12 @@ def test_training_scores_and_its_checkpoint_refines(tmp_path):
         model=TINY,
         losses=ROWS,
         runner=dict(type="MaskRefinement", side=66, is_fast=True),
-        train=dict(batch_size=2, workers=0, dataset=dict(type="ShapesClicks", split="train", length=4), transforms=[dict(type="CoarseMask", min_area=20)]),
+        train=dict(
+            batch_size=2,
+            workers=0,
+            dataset=dict(type="ShapesClicks", split="train", length=4),
+            transforms=[dict(type="CoarseMask", min_area=20)],
+        ),
         val=dict(dataset=dict(type="ShapesClicks", split="val", length=1)),
         metrics=[dict(type="Confusion"), dict(type="BoundaryAccuracy")],
         optimizer=dict(type="Adam", lr=1e-4),
