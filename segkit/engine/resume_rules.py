@@ -35,7 +35,14 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(
-        ("init", "init.*", "model.backbone.pretrained", "model.stages[[]].backbone.pretrained", "runner.start"),
+        (
+            "init",
+            "init.*",
+            "model.backbone.pretrained",
+            "model.stages[[]].backbone.pretrained",
+            "runner.start",
+            "runner.first",
+        ),
         Effect.START,
         "the weights are the checkpoint's",
     ),

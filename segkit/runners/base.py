@@ -50,7 +50,12 @@ class Runner:
     @property
     def keep_stored(self) -> bool:
         """Whether predictions read "stored" of the batch, the images before the transforms, as refiners do."""
-        return bool(self.refiners)
+        return bool(self.applied_refiners)
+
+    @property
+    def applied_refiners(self) -> Sequence[Refiner]:
+        """The refiners that predictions pass in turn."""
+        return self.refiners
 
     @property
     def first_stage(self) -> int:

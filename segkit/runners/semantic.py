@@ -64,18 +64,19 @@ class Semantic(Runner):
         self._memory.look(model, image, self.inference)
         scores = score(image, metas[0]["size"], metas[0].get("matrix"))
         presence = record.take()
-        if self.refiners:
+        refiners = self.applied_refiners
+        if refiners:
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
-            for refiner in self.refiners:
+            for refiner in refiners:
                 refiner.check_classes(getattr(model, "classes", None) or ())  # a model in training has no names
-            scores = refined(self.refiners, torch.stack(stored), self._probabilities(scores), presence, metas)
+            scores = refined(refiners, torch.stack(stored), self._probabilities(scores), presence, metas)
         labels = to_labels(scores, self.inference.threshold)
         predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
         if presence is not None:
             for prediction, of_image in zip(predictions, presence):
                 prediction["presence"] = of_image
         if self.probabilities:
-            probabilities = scores if self.refiners else self._probabilities(scores)
+            probabilities = scores if refiners else self._probabilities(scores)
             for prediction, maps in zip(predictions, probabilities):
                 prediction["probabilities"] = maps
         return predictions
