@@ -1,0 +1,4 @@
+"""The trash study on CamVid, row 2: focal loss."""
+
+_base_ = ["base.py"]
+losses = [dict(type="Focal")]
