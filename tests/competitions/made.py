@@ -50,6 +50,7 @@ def clouds(root: Path, count: int = 6, size: tuple[int, int] = (40, 60), tests: 
     Returns the masks [K,H,W] by name.
     """
     rng, masks, rows = np.random.default_rng(0), {}, ["Image_Label,EncodedPixels"]
+    root.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         of_class = np.zeros((4, *size), np.uint8)
         of_class[0] = box(size, 4 + i, 6, 20 + i, 30)
@@ -64,7 +65,7 @@ def clouds(root: Path, count: int = 6, size: tuple[int, int] = (40, 60), tests: 
         rows += [f"{name}_{cls},{absolute(mask)}" for cls, mask in zip(CLOUDS, of_class)]
     (root / "train.csv").write_text("\n".join(rows) + "\n")
     for i in range(tests):
-        write(root / "test_images" / f"{i:03}t.jpg", np.full((*size, 3), 60 + 60 * i, np.uint8))
+        write(root / "test_images" / f"{i:03}t.jpg", np.full((*size, 3), 60 + 60 * i % 240, np.uint8))
     return masks
 
 
@@ -136,7 +137,7 @@ def salt(root: Path, count: int = 6, tests: int = 3, side: int = 101) -> dict[st
         rows.append(f"{name},{absolute(mask)}")
         depths.append(f"{name},{100 + 150 * i}")
     for i in range(tests):
-        image = np.full((side, side, 3), 60 + 60 * i, np.uint8)
+        image = np.full((side, side, 3), 60 + 60 * i % 240, np.uint8)
         write(root / "test" / "images" / f"{i:04x}t.png", image)
         depths.append(f"{i:04x}t,{500 + i}")
     (root / "train.csv").write_text("\n".join(rows) + "\n")

@@ -187,6 +187,11 @@ def test_the_report_and_the_statistics_of_overlapping_classes(tmp_path, monkeypa
     text = "\n".join(report.lines)
     assert f"4 classes that may overlap, {100 * both / (6 * 2400):.2g} % of the pixels are of several" in text
     assert "Fish 16 % in 6 images" in text and "Gravel 0.44 % in 1 images" in text
+    (tmp_path / "train.csv").write_text(
+        "Image_Label,EncodedPixels\n" + "".join(f"000a.jpg_{c},\n" for c in made.CLOUDS)
+    )
+    report = check_dataset(Clouds(str(tmp_path), "all"), 4)
+    assert report.is_ok and any("none of 1 masks read has a pixel" in text for text in report.warnings)
     statistics = class_statistics(dataset)
     assert statistics.pixels.tolist() == [6 * 16 * 24, 3 * 24 * 30, 64, 0] and statistics.images.tolist() == [
         6,

@@ -62,16 +62,16 @@ class OverlapCounts:
     def warnings(self, classes: tuple[str, ...]) -> list[str]:
         """Returns what is worth a look; classes: K names."""
         absent = [name for name, images in zip(classes, self._images) if not images]
-        if not absent or len(absent) == len(self._images):
+        if not any(self._pixels):
+            return [f"none of {self.num_masks} masks read has a pixel of any class: check the labels where they should"]
+        if not absent:
             return []
         more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
         return [f"classes in none of the {self.num_masks} masks read: {', '.join(absent[:MOST_NAMED])}{more}"]
 
     def errors(self, classes: tuple[str, ...]) -> list[str]:
-        """Returns what makes a training fail or learn nothing; classes: K names."""
+        """Returns what makes a training fail; classes: K names."""
         errors = self._errors[:3]
         if len(self._pixels) != len(classes):
             errors.append(f"masks of {len(self._pixels)} classes in a data set of {len(classes)}")
-        if not any(self._pixels):
-            errors.append(f"none of {self.num_masks} masks read has a pixel of any class; check the labels")
         return errors

@@ -17,8 +17,8 @@ class ReflectPad(Transform):
     """Pads by mirroring the image at its border, whose pixels are not repeated; labels are mirrored too.
 
     Reads and changes all spatial keys and meta["valid"]; window stays. The padding counts as part of the image: it is
-    trained, and predictions are cut back to the image. Boxes enclose the mirrored masks where there are any; clicks are
-    not mirrored.
+    trained, and predictions are cut back to the image. Boxes enclose the mirrored masks where there are any; clicks
+    are not mirrored.
 
     Args:
         size: least (height, width); None for the image's.
