@@ -282,10 +282,18 @@ def street() -> None:
     png("data/camvid/trainannot/a.png", np.arange(12)[None].repeat(6, 0))
 
 
+def competition() -> None:
+    """docs/competitions.md: six images in the layout of Understanding Clouds."""
+    from tests.competitions import made
+
+    made.clouds(Path("data/clouds"))
+
+
 STAND_INS = {
     "README.md": folder_of_masks,
     "docs/training.md": readme_config,
     "docs/data.md": cells,
     "docs/box_supervised.md": boxes,
     "docs/class_balance.md": street,
+    "docs/competitions.md": competition,
 }

@@ -59,6 +59,24 @@ def test_unet_head_joins_the_map_of_each_stride_and_skips_absent_ones():
 
 
 @torch.no_grad()
+def test_unet_hypercolumns_are_the_resized_maps_of_all_blocks():
+    """With weights for the last map alone it is the plain head; the others are resized bilinearly."""
+    channels, strides = (4, 8, 16), (2, 4, 8)
+    plain = UNetHead(channels, 2, strides, channels=(6, 5, 3)).eval()
+    columns = UNetHead(channels, 2, strides, channels=(6, 5, 3), hypercolumns=True).eval()
+    state = plain.state_dict()
+    state["classifier.weight"] = torch.cat([torch.zeros(2, 6 + 5, 3, 3), state["classifier.weight"]], 1)
+    columns.load_state_dict(state)
+    features = [torch.randn(1, c, -(-33 // s), -(-41 // s)) for c, s in zip(channels, strides)]
+    outputs, embedding = plain(features, size=(33, 41)), columns(features, size=(33, 41))["embedding"]
+    torch.testing.assert_close(columns(features, size=(33, 41))["logits"], outputs["logits"])
+    torch.testing.assert_close(embedding[:, 11:], outputs["embedding"])
+    first = columns.blocks[0](features[-1], features[1], (9, 11))
+    resized = torch.nn.functional.interpolate(first, (33, 41), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(embedding[:, :6], resized)
+
+
+@torch.no_grad()
 def test_unet_block_doubles_cells_in_place():
     block = UNetHead((1,), 1, (2,), channels=(1,)).blocks[0]
     block.conv1 = block.conv2 = torch.nn.Identity()

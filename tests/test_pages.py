@@ -83,6 +83,9 @@ OVER = {"docs/interactive.md": "cells.py"}
 FEW = {
     ("docs/box_supervised.md", "segkit train segkit:quickstart"): "loop.steps=1 runner.growth=1 train.batch_size=2 "
     "train.dataset.length=2 val.dataset.length=2 test.dataset.length=2",
+    ("docs/competitions.md", "segkit train"): "model.backbone={'type':'PlainEncoder','channels':(8,8,8,8)} "
+    "model.head.channels=(8,8,8,8) crop_size=(32,48) loop.epochs=1 loop.amp=off train.batch_size=2 train.workers=0 "
+    "val.workers=0 test.workers=0 val.dataset.scored_size=(20,30) test.dataset.scored_size=(20,30)",
     ("docs/box_supervised.md", "segkit train my.py"): "model.backbone={'type':'PlainEncoder','channels':(8,8,8,8)} "
     "model.neck.channels=16 model.head.channels=16 model.head.depth=1 model.head.groups=4 model.head.grids=(4,4,3,2,2) "
     "loop.epochs=1 schedule.warmup.steps=0 train.batch_size=1 train.sampler={'type':'Shuffle'} "
