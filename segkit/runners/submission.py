@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from segkit.files import write_whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.multi_label import MultiLabel
+from segkit.types import MultiLabelPrediction
 
 
 @torch.inference_mode()
@@ -53,8 +55,7 @@ def write_submission(
         for batch in data.loader:
             batch = to_device(batch, model.mean.device)
             for prediction, meta in zip(runner.predict(model, batch), batch["meta"]):
-                assert "positive" in prediction
-                masks = np.asarray(prediction["positive"].cpu())
+                masks = np.asarray(cast(MultiLabelPrediction, prediction)["positive"].cpu())
                 rows[meta["id"]] = dataset.layout.rows(meta["id"], masks, dataset.classes)
             tick(len(batch["meta"]))
     shares = dist.gather_objects(rows)

@@ -5,7 +5,7 @@ K classes, A areas, C component sizes, T thresholds, H W image.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.mask_decision import MaskDecision
 from segkit.runners.multi_label import MultiLabel
+from segkit.types import MultiLabelPrediction
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,10 @@ def search(
                 raise ConfigError(f"{data.at}: has no labels to search thresholds on; choose a labelled split")
             batch = to_device(batch, model.mean.device)
             for prediction, truth, meta in zip(runner.predict(model, batch), batch["mask"], batch["meta"]):
-                assert "positive" in prediction
-                counts = counts_of(prediction["positive"], truth, data.dataset.ignore, str(meta["id"]))
+                found = cast(MultiLabelPrediction, prediction)
+                counts = counts_of(found["positive"], truth, data.dataset.ignore, str(meta["id"]))
                 before += metric.score(*counts)
-                arrays = (prediction["probabilities"].cpu().numpy(), truth.cpu().numpy())
+                arrays = (found["probabilities"].cpu().numpy(), truth.cpu().numpy())
                 for k, (probabilities, labels) in enumerate(zip(*arrays)):
                     total[k] += _scores(probabilities, labels, data.dataset.ignore, metric, grid)
                 images += 1
