@@ -90,6 +90,8 @@ def test_the_page_has_the_table():
         ("val.dataset.root", Effect.SCORED),
         ("runner.later.loop.steps", Effect.APPLIED),
         ("runner.task", Effect.EQUAL),
+        ("runner.unlabelled.dataset.root", Effect.APPLIED),
+        ("runner.unlabelled.folds", Effect.EQUAL),
     ],
 )
 def test_rules_of_values(path, effect):

@@ -2,7 +2,8 @@
 
     segkit pseudo work_dirs/camvid_eighth_supervised/last.pt IMAGES --out work_dirs/camvid_eighth_pseudo --threshold 0.5
 
-Half of the images of each part are drawn class by class, with a crop around one of the class's centroids.
+IMAGES are those without labels: files, folders or globs. Half of the images of each part are drawn class by class, with
+a crop around one of the class's centroids.
 """
 
 from segkit.config import ref
