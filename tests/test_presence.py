@@ -115,3 +115,10 @@ def test_weights_are_logged_and_resumed(tmp_path, weighting):
     changed = {**cfg, "weighting": {"type": "Uncertainty" if weighting["type"] == "DWA" else "DWA"}}
     with pytest.raises(ConfigError, match=r"weighting.type .*it has learned or counted since the start"):
         api.train(changed, tmp_path / "part", device="cpu", resume=True)
+
+
+@torch.no_grad()
+def test_export_keeps_the_presence():
+    model, x = build_model({**MODEL, "head": dict(type="tests.tiny:TinyHead")}).eval(), picture()
+    exported = torch.export.export(model, (x,)).module()(x)
+    assert torch.allclose(exported["presence"], model(x)["presence"], atol=1e-6)
