@@ -100,10 +100,9 @@ class _OfPresence(Metric):
                     "dict(type='PresenceHead') to model.aux and a row ClassPresence to losses, or remove the metric"
                 )
             presence = torch.as_tensor(prediction["presence"]).float().cpu()
-            if len(presence) == 1 and len(self.classes) == 2:
-                self.classes = self.classes[1:]
-            numbers = range(1, 2) if len(presence) == 1 else range(len(presence))
-            if len(numbers) != len(self.classes):
+            is_single = len(presence) == 1 and len(self.classes) == 2
+            numbers = range(1, 2) if is_single else range(len(presence))
+            if len(numbers) != len(self.classes) - is_single:
                 raise ConfigError(
                     f"metrics: {type(self).__name__} reads the presence of {len(presence)} classes, and the data has "
                     f"{len(self.classes)}"
@@ -115,10 +114,11 @@ class _OfPresence(Metric):
         """Of one image; one number for each class in each array."""
         raise NotImplementedError(f"{type(self).__name__} gives no _row()")
 
-    def _columns(self, count: int) -> list[np.ndarray]:
-        """The arrays of all rows, [n,K] each."""
+    def _columns(self, count: int) -> tuple[tuple[str, ...], list[np.ndarray]]:
+        """Names of the K classes, and the arrays of all rows, [n,K] each."""
         rows = [row for of_process in gather_objects(self._rows) for row in of_process]
-        return [np.array([row[i] for row in rows]).reshape(len(rows), len(self.classes)) for i in range(count)]
+        width = len(rows[0][0]) if rows else len(self.classes)
+        return self.classes[-width:], [np.array([r[i] for r in rows]).reshape(len(rows), width) for i in range(count)]
 
 
 @METRICS.register
@@ -143,12 +143,12 @@ class Presence(_OfPresence):
 
     def compute(self) -> dict:
         """Returns {"presence": {"Acc", "F1", "AUC": mean over classes, "per_class": {name: {...}}, "images": n}}."""
-        presence, is_present = self._columns(2)
+        classes, (presence, is_present) = self._columns(2)
         scores = presence_scores(presence, is_present.astype(bool), self.threshold)
         result: dict = {name: percent(mean_of(values)) for name, values in scores.items()}
         result["per_class"] = {
             name: {score: percent(float(values[k])) for score, values in scores.items()}
-            for k, name in enumerate(self.classes)
+            for k, name in enumerate(classes)
         }
         return {"presence": {**result, "images": len(presence)}}
 
@@ -185,7 +185,7 @@ class GateThresholds(_OfPresence):
 
         A class has "threshold", in 0..1, "Dice" with it and "plain_Dice" without a gate.
         """
-        presence, kept, removed = self._columns(3)
+        classes, (presence, kept, removed) = self._columns(3)
         if not len(presence):
             return {"gate": {"Dice": None, "plain_Dice": None, "per_class": {}, "images": 0}}
         grid = np.arange(self.steps + 1) / self.steps
@@ -193,7 +193,7 @@ class GateThresholds(_OfPresence):
         plain = kept.mean(0, dtype=np.float64)
         each = {
             name: {"threshold": float(thresholds[k]), "Dice": percent(dice[k]), "plain_Dice": percent(plain[k])}
-            for k, name in enumerate(self.classes)
+            for k, name in enumerate(classes)
         }
         means = {"Dice": percent(dice.mean()), "plain_Dice": percent(plain.mean())}
         return {"gate": {**means, "per_class": each, "images": len(presence)}}

@@ -97,3 +97,17 @@ def test_a_model_without_the_branch_is_told():
         with pytest.raises(ConfigError, match="the presence of 3 classes, and the data has 2"):
             three = dict(labels=torch.zeros(1, 1), presence=torch.ones(3))
             metric.update([three], dict(mask=[torch.zeros(1, 1)]))
+
+
+def test_rows_of_all_processes(monkeypatch):
+    """A process that saw no image scores what the other saw, of a model of one class."""
+    from segkit.metrics import presence as module
+
+    other = Presence()
+    scored(other, [((0.9,), [0], [0, 1]), ((0.8,), [0], [0, 0])])
+    mine = Presence()
+    mine.start(DATA)
+    monkeypatch.setattr(module, "gather_objects", lambda rows: [rows, other._rows])
+    assert mine.compute()["presence"]["per_class"] == {
+        "road": {"Acc": 50.0, "F1": pytest.approx(200 / 3), "AUC": 100.0}
+    }
