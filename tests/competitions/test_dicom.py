@@ -118,6 +118,8 @@ def test_the_set_reads_dicom_and_png_alike(tmp_path):
     pytest.importorskip("pydicom")
     masks = made.siim(tmp_path / "dicom", dicom=True)
     made.siim(tmp_path / "png")
+    first = next((tmp_path / "dicom").rglob("1.2.0.dcm"))
+    first.rename(first.with_suffix(".DCM"))
     from_dicom, from_png = (Pneumothorax(str(tmp_path / kind), "all") for kind in ("dicom", "png"))
     assert from_dicom.ids == from_png.ids == sorted(masks)
     for index, name in enumerate(from_dicom.ids):

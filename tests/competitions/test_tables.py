@@ -120,6 +120,14 @@ def test_pneumothorax_as_png(tmp_path):
     assert "lines 2, 3 (1.2.0)" in dataset.mask_path(list(dataset.ids).index("1.2.0"))
 
 
+def test_one_name_in_two_folders_is_refused(tmp_path):
+    made.siim(tmp_path)
+    (tmp_path / "dicom-images-train/more").mkdir()
+    (tmp_path / "dicom-images-train/more/1.2.1.png").write_bytes((next(tmp_path.rglob("1.2.1.png"))).read_bytes())
+    with pytest.raises(DataError, match=r"1\.2\.1\.png and .*1\.2\.1\.png: one name twice"):
+        Pneumothorax(str(tmp_path))
+
+
 def test_salt_and_its_depths(tmp_path):
     masks = made.salt(tmp_path)
     dataset = Salt(str(tmp_path), "all")

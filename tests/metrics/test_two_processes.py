@@ -15,6 +15,7 @@ from segkit.registry import METRICS
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 MAPS = ("Confusion", "Samplewise", "BoundaryIoU", "BoundaryF")
+MASKS = ("MultiLabel", "MeanDice", "MeanPrecision")
 INSTANCES = ("CocoAP", "LvisAP", "VocAP")
 NUM_IMAGES = 5
 
@@ -40,13 +41,14 @@ def voc_case() -> tuple[dict, list]:
     return stored["gt"], stored["dt"]
 
 
-def multi_label(rank: int, size: int) -> dict:
-    metric = METRICS.get("MultiLabel")()
+def of_masks(name: str, rank: int, size: int) -> dict:
+    metric = METRICS.get(name)()
     metric.start(SimpleNamespace(classes=CLASSES, ignore=255))
     for truth, labels in scenes()[rank::size]:
         masks = np.stack([np.where(truth == 255, 255, truth == k) for k in range(7)]).astype(np.uint8)
         probabilities = torch.from_numpy(np.stack([labels == k for k in range(7)]).astype(np.float32))
-        metric.update([dict(probabilities=probabilities)], dict(mask=[torch.from_numpy(masks)], meta=[dict(id="x")]))
+        prediction = dict(probabilities=probabilities, positive=probabilities > 0.5)
+        metric.update([prediction], dict(mask=[torch.from_numpy(masks)], meta=[dict(id="x")]))
     return metric.compute()
 
 
@@ -63,7 +65,8 @@ def clicks(rank: int, size: int) -> dict:
 
 def scores(rank: int, size: int) -> dict:
     """Scores of the images rank, rank + size, ...: all of them where size is 1."""
-    result: dict = {"MultiLabel": multi_label(rank, size), "NoC": clicks(rank, size)}
+    result: dict = {name: of_masks(name, rank, size) for name in MASKS}
+    result["NoC"] = clicks(rank, size)
     for name in MAPS:
         metric = METRICS.get(name)()
         metric.start(SimpleNamespace(classes=CLASSES, ignore=255))
@@ -98,6 +101,7 @@ def test_two_processes_score_as_one(tmp_path):
             process.kill()
     alone = scores(0, 1)
     assert alone["Confusion"]["mIoU"] > 20 and alone["CocoAP"]["AP50"] > 5
+    assert 20 < alone["MeanDice"]["MeanDice"] < 90 and 0 < alone["MeanPrecision"]["MeanPrecision"] < 90
     assert len(alone["NoC"]["items"]) == NUM_IMAGES and 1 < alone["NoC"]["NoC@80"] < 6
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +92,7 @@ class TableLayout:
         text = read_text(path, limit(MAX_BYTES))
         before = csv.field_size_limit(MOST_LETTERS)
         try:
-            rows = csv.reader(io.StringIO(text), strict=True)
+            rows = csv.reader(_lines(text), strict=True)
             head = [name.strip() for name in next(rows, [])]
             missing = [name for name in self.columns if name not in head]
             if missing:
@@ -181,3 +181,12 @@ class TableLayout:
         writer.writerow(self.columns)
         writer.writerows(rows)
         return file.getvalue()
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, one at a time: a copy of a table of some hundred MB would be as large again, or more."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end

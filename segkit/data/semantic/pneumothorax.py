@@ -62,11 +62,16 @@ class Pneumothorax(RunLengthSet):
     def image(self, index: int) -> np.ndarray:
         """Returns the radiograph, uint8 or float32 [H,W,3] of three equal channels."""
         path = self.path(index)
-        if not path.endswith(".dcm"):
+        if not is_dicom(path):
             return super().image(index)
         return np.ascontiguousarray(np.broadcast_to(grey := read_dicom(path), (*grey.shape[:2], 3)))
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the mask, uint8 [H,W,1] of 0 and 1; of a DICOM file only the head is read."""
         path = self.path(index)
-        return self.masks(index, dicom_size(path)) if path.endswith(".dcm") else super().mask(index)
+        return self.masks(index, dicom_size(path)) if is_dicom(path) else super().mask(index)
+
+
+def is_dicom(path: str) -> bool:
+    """Whether a file is named as DICOM files are."""
+    return path.lower().endswith(".dcm")

@@ -63,7 +63,11 @@ class RunLengthSet(Dataset):
             raise ConfigError(f"{type(self).__name__}.fold = {fold}: must be from 0 to {folds - 1} of {folds} folds")
         self.table, self.is_labelled = table, split != "test"
         folder = images if self.is_labelled else test_images
-        files = {self._name(path): path for path in list_files(folder, self.suffixes, tree).values()}
+        files: dict[str, str] = {}
+        for path in list_files(folder, self.suffixes, tree).values():
+            other = files.setdefault(self._name(path), path)
+            if other != path:
+                raise DataError(f"{path} and {other}: one name twice; the table could mean either, remove one of them")
         if not self.is_labelled:
             self._keep(files, {name: {} for name in files})
             return
