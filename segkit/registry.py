@@ -6,6 +6,7 @@ Nothing is imported before the first look-up.
 import difflib
 import importlib
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -277,7 +278,11 @@ def with_contents(model: dict) -> dict:
     if isinstance(backbone, dict):
         # a class from outside may have no such attribute
         readers = getattr(BACKBONES.get(backbone.get("type"), "model.backbone.type"), "files", {})
-        contents = {key: read(backbone[key]) for key, read in readers.items() if isinstance(backbone.get(key), str)}
+        contents = {
+            key: read(backbone[key])
+            for key, read in readers.items()
+            if isinstance(backbone.get(key), str | os.PathLike)
+        }
         model = {**model, "backbone": {**backbone, **contents}}
     if isinstance(stages, list | tuple):
         model = {**model, "stages": [with_contents(s) if isinstance(s, dict) else s for s in stages]}

@@ -218,7 +218,7 @@ def test_the_early_map_is_the_last_of_stride_4_among_the_first_three_cells(path,
 def test_a_few_steps_of_the_search_and_of_what_it_found(tmp_path, monkeypatch):
     """From the search to the derived network by the two documented commands."""
     monkeypatch.chdir(tmp_path)
-    small = ["model.backbone.layers=3", "model.backbone.filters=1", "loop.steps=2", "runner.start_step=1"]
+    small = ["model.backbone.filters=1", "loop.steps=2", "runner.start_step=1"]
     data = ["train.dataset.length=8", "train.batch_size=2", "val=None"]
     assert main(["train", str(ROOT / "configs/quickstart/search.py"), "--cfg-options", *small, *data]) == 0
     found = parse_genotype(read_genotype("work_dirs/search/genotype.json"), "here")
@@ -233,7 +233,8 @@ def test_a_few_steps_of_the_search_and_of_what_it_found(tmp_path, monkeypatch):
 def test_a_search_on_shapes_and_the_training_of_its_network(tmp_path, monkeypatch):
     """As docs/searched_networks.md has it; the found network learns more than the share of the background."""
     monkeypatch.chdir(tmp_path)
-    assert main(["train", str(ROOT / "configs/quickstart/search.py")]) == 0
+    fewer = ["--cfg-options", "loop.steps=60", "runner.start_step=20"]
+    assert main(["train", str(ROOT / "configs/quickstart/search.py"), *fewer]) == 0
     option = "model.backbone.genotype=work_dirs/search/genotype.json"
     assert main(["train", str(ROOT / "configs/quickstart/search_derived.py"), "--cfg-options", option]) == 0
     lines = [json.loads(line) for line in Path("work_dirs/search_derived/log.jsonl").read_text().splitlines()]

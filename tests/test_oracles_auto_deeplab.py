@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segkit.archs._auto_deeplab_genotype import (
     BLOCKS,
@@ -15,10 +15,11 @@ from segkit.archs._auto_deeplab_genotype import (
     first_edge,
     normalized_betas,
 )
-from segkit.archs.auto_deeplab_search import MixedOperation
+from segkit.archs.auto_deeplab_search import AutoDeepLabSearch, AutoDeepLabSearchHead, MixedOperation
 from segkit.convert.find_map import choose
 from segkit.convert.keymap import load_map
 from segkit.models.layers import resize
+from segkit.models.segmentor import Segmentor
 from tests.archs_table import build
 from tests.oracles import TOLERANCE, error, fixture, image, reference_model, weights_of
 
@@ -50,19 +51,23 @@ def test_the_derived_network_is_the_published_one(published):
 
 
 @pytest.fixture(scope="module")
-def supernet(published) -> nn.Module:
+def supernet(published) -> Segmentor:
     """Of width 4, with the alphas and betas of the reference and the index fault of its code."""
-    options = ("num_classes=19", "model.backbone.filters=4", "model.backbone.layer1_by_down=True")
-    names = published[0]["names"]["supernet_f4"]
-    net = reference_model("auto_deeplab_search", "auto_deeplab_search", names, options)
-    with torch.no_grad():
-        net.backbone.alphas.copy_(drawn(81, (20, 8)))
-        net.backbone.betas.copy_(drawn(82, (12, 4, 3)))
+    backbone = AutoDeepLabSearch(4, layer1_by_down=True, mean=(0.0,) * 3, std=(1.0,) * 3)
+    head = AutoDeepLabSearchHead(backbone.channels, 19, align_corners=True)
+    net = Segmentor(19, backbone, head, align_corners=True).eval().requires_grad_(False)
+    # strict: the map of names is one to one
+    weights = load_map("auto_deeplab_search").apply(weights_of(published[0]["names"]["supernet_f4"]))
+    net.load_state_dict(weights, strict=True)
+    backbone.alphas.copy_(drawn(81, (20, 8)))
+    backbone.betas.copy_(drawn(82, (12, 4, 3)))
     return net
 
 
 def test_the_search_network_and_its_gradients_are_the_published_ones(published, supernet):
     content, stored = published
+    for parameter in supernet.backbone.architecture():
+        parameter.requires_grad_(True)
     logits = supernet(image(0, (64, 128)))["logits"]
     held(published, "supernet/out", logits)
     alphas, betas = torch.autograd.grad(
@@ -88,21 +93,18 @@ def test_one_operation_on_every_edge(published, supernet):
 
 
 @torch.no_grad()
-def test_the_second_layer_by_its_own_weight(supernet):
-    """Without the fault, the way that stays at stride 8 counts as much as the way from it says: hence another map.
-
-    With equal weights of both ways the fault changes nothing.
-    """
-    x, net = image(0, (64, 128)), supernet.backbone
-    faulty = net(x)
-    net.layer1_by_down = False
-    right, betas = net(x), net.betas.clone()
-    assert max((a - b).abs().max() / a.std() for a, b in zip(faulty, right)) > 1e-4
+def test_the_index_fault_swaps_one_weight():
+    """In the second layer at stride 8, "same" has the weight of "down"; by default it has its own."""
+    torch.manual_seed(0)
+    net, x = AutoDeepLabSearch(1, layers=3).eval(), image(0, (32, 64))
+    net.betas.copy_(2 * drawn(82, (3, 4, 3)))
+    right = net(x)
+    net.layer1_by_down = True
+    assert max(float((a - b).abs().max() / a.std()) for a, b in zip(right, net(x))) > 1e-3
     net.betas[1, 1, 1] = net.betas[1, 1, 2]
     equal = net(x)
-    net.layer1_by_down = True
-    assert all(torch.equal(a, b) for a, b in zip(equal, net(x)))
-    net.betas.copy_(betas)
+    net.layer1_by_down = False
+    assert all(torch.equal(a, b) for a, b in zip(equal, net(x))), "without effect where both weights are equal"
 
 
 @torch.inference_mode()

@@ -18,7 +18,9 @@ from segkit.engine.config_changes import changes
 from segkit.engine.hooks import standard_hooks
 from segkit.files import DataError
 from segkit.models.bases import SearchBackbone
+from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
+from tests.test_distributed import torchrun
 from tests.test_loop import CPU, Record, loop_of
 from tests.tiny import sections
 
@@ -45,6 +47,14 @@ class TwoWays(SearchBackbone):
 
     def decode(self) -> dict:
         return {"way": int(self.choice.argmax())}
+
+
+class PlainWays(TwoWays):
+    """Without batch norm, whose statistics depend on the number of processes."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.Identity()
 
 
 def search(**runner) -> dict:
@@ -173,3 +183,21 @@ def test_two_parts_are_the_whole_set():
     assert [len(Part(whole, share)) for share in (0.001, 0.999)] == [1, 10]
     with pytest.raises(DataError, match="Shapes has 1 images; two parts need 2"):
         Part(Shapes("train", 1), 0.5)
+
+
+@pytest.mark.slow
+def test_two_processes_search_as_one(tmp_path):
+    """The architecture's gradients are the mean over the processes, and its images are shared between them."""
+    states = []
+    for processes in (1, 2):
+        cfg = search(start_step=1)
+        cfg["model"]["backbone"]["type"] = "tests.test_search:PlainWays"
+        cfg |= dict(val=None, loop=dict(steps=5, eval_every=0), optimizer=dict(type="SGD", lr=0.05))
+        cfg["train"]["batch_size"] = 2 // processes
+        (tmp_path / f"run{processes}.py").write_text(dump(cfg))
+        torchrun(processes, tmp_path, "train", f"run{processes}.py", "--device", "cpu")
+        states.append(checkpoint.read(tmp_path / f"work_dirs/run{processes}/last.pt")["model"])
+        assert (tmp_path / f"work_dirs/run{processes}/genotype.json").is_file()
+    one, two = states
+    assert one["backbone.choice"].any()
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-5

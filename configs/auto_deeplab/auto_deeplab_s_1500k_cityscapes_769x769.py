@@ -8,7 +8,10 @@ from segkit.config import ref
 
 _base_ = ["../_base_/models/auto_deeplab.py", "../_base_/datasets/cityscapes.py"]
 crop_size = (769, 769)
-model = dict(backbone=dict(drop_path=0.2, drop_path_steps=ref("loop.steps")))
+model = dict(
+    backbone=dict(drop_path=0.2, drop_path_steps=ref("loop.steps"), norm_momentum=3e-4),
+    head=dict(norm_momentum=3e-4),
+)
 optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=4e-5)
 schedule = dict(type="Poly", power=0.9)
 loop = dict(steps=1_500_000, sync_bn=True, eval_every=50_000, save_every=10_000)

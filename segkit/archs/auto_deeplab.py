@@ -25,7 +25,7 @@ from segkit.archs._auto_deeplab_genotype import (
     parse_genotype,
     read_genotype,
 )
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import Decay, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import ASPP, IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, at_level, per_channel, resize
 from segkit.ops.resized_conv import joined
@@ -102,6 +102,20 @@ def genotype_of(value: str | dict | None, published: Genotype) -> Genotype:
     return parse_genotype(value if isinstance(value, dict) else read_genotype(value), at)
 
 
+def set_momentum(module: nn.Module, momentum: float) -> None:
+    """Sets the momentum of all batch normalizations of a module."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = momentum
+
+
+def _dropping(name: str, module: nn.Module, share: float, steps: int) -> nn.Module:
+    """The operation with drop path, which the published network has behind all but the identity."""
+    if share == 0 or name in ("none", "skip_connect"):
+        return module
+    return nn.Sequential(module, DropPath(share, steps))
+
+
 @BACKBONES.register
 class AutoDeepLab(SearchedNetwork):
     """The derived network as the paper's authors built it (TensorFlow's "hnasnet"; section 4 of the paper).
@@ -114,6 +128,7 @@ class AutoDeepLab(SearchedNetwork):
         filters: F, channels of a block at stride 4: 20, 32 and 48 in Auto-DeepLab-S, -M and -L.
         drop_path: share of operations dropped in training, for the last cell at the end; less for the cells before it.
         drop_path_steps: training passes until then, 0 for the full share from the start.
+        norm_momentum: of the normalizations' running statistics; the authors have 3e-4 for trainings of 1.5M steps.
         in_channels: of the image.
         mean, std: per channel of the image, in 0..255.
 
@@ -130,6 +145,7 @@ class AutoDeepLab(SearchedNetwork):
         *,
         drop_path: Decay = 0.0,
         drop_path_steps: NonNegativeInt = 0,
+        norm_momentum: Fraction = 0.1,
         in_channels: PositiveInt = 3,
         mean: tuple[float, ...] = (127.5, 127.5, 127.5),
         std: tuple[PositiveFloat, ...] = (127.5, 127.5, 127.5),
@@ -147,16 +163,16 @@ class AutoDeepLab(SearchedNetwork):
             self.before.append(nn.Identity() if keeps else relu_conv_norm(outputs[i], width, eps=1e-3))
             self.last.append(relu_conv_norm(outputs[i + 1], width, eps=1e-3))
             share = drop_path * (i + 1) / len(self.widths)
+            drop = (share, drop_path_steps)
             modules = [
-                [self._operation(name, width, 2 if step > 0 and state < 2 else 1) for state, name in block]
+                [
+                    _dropping(name, strided_operation(name, width, 2 if step > 0 and state < 2 else 1), *drop)
+                    for state, name in block
+                ]
                 for block in self.genotype.cell
             ]
-            if share:
-                modules = [[nn.Sequential(m, DropPath(share, drop_path_steps)) for m in block] for block in modules]
             self.cells.append(Cell(self.genotype.cell, modules))
-
-    def _operation(self, name: str, width: int, stride: int) -> nn.Module:
-        return strided_operation(name, width, stride)
+        set_momentum(self, norm_momentum)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """Computes the feature maps.
@@ -261,6 +277,7 @@ class AutoDeepLabHead(Head):
         low_channels: width that the early map is reduced to.
         fuse_dropout: probability of dropping an element after the fusing convolution.
         dropouts: the same after each of the two refining convolutions.
+        norm_momentum: of the normalizations' running statistics.
         align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
@@ -274,6 +291,7 @@ class AutoDeepLabHead(Head):
         low_channels: PositiveInt = 48,
         fuse_dropout: Decay = 0.0,
         dropouts: tuple[Decay, Decay] = (0.0, 0.0),
+        norm_momentum: Fraction = 0.1,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -285,6 +303,7 @@ class AutoDeepLabHead(Head):
         self.refine = nn.ModuleList((ConvBNReLU(channels + low_channels, channels), ConvBNReLU(channels, channels)))
         self.dropouts = nn.ModuleList(nn.Dropout(share) for share in dropouts)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
+        set_momentum(self, norm_momentum)
 
     def forward(self, features: list[Tensor]) -> Outputs:
         """Predicts class logits.
