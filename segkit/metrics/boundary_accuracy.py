@@ -46,7 +46,7 @@ def boundary_accuracy(truth: np.ndarray, prediction: np.ndarray, valid: np.ndarr
     for i in range(RADII):
         side = 2 * (1 + int((largest - 1) / RADII * i)) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        band = (cv2.dilate(inside, disc) & cv2.dilate(outside, disc)).astype(bool) & valid
+        band = (cv2.dilate(inside, disc) > 0) & (cv2.dilate(outside, disc) > 0) & valid
         accuracies.append(is_right[band].mean() if band.any() else np.nan)
     return float(np.mean(accuracies))
 

@@ -61,8 +61,8 @@ def padded_cascade(
         below, beside = (DIVISOR - side % DIVISOR for side in (height, width))
         margin = (0, beside, 0, below)
         image = F.pad(image, margin)
-        coarse, os8, os4 = (None if m is None else F.pad(m, margin, value=-1.0) for m in (coarse, os8, os4))
-        assert coarse is not None
+        coarse = F.pad(coarse, margin, value=-1.0)
+        os8, os4 = (None if mask is None else F.pad(mask, margin, value=-1.0) for mask in (os8, os4))
     final, at_4 = cascade(image, coarse, os8, os4)
     return final[..., :height, :width], at_4[..., :height, :width]
 
