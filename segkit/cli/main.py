@@ -11,6 +11,7 @@ COMMANDS = {
     "pseudo": "label images for self-training, by one or several checkpoints",
     "thresholds": "search thresholds and least areas of overlapping classes",
     "submit": "write the table of run lengths that a competition takes",
+    "refine": "refine masks of any program, or a checkpoint's predictions",
     "config": "print a config with the origin of each value; list a registry",
     "browse": "draw samples before and after augmentation",
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",
