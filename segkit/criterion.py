@@ -58,7 +58,10 @@ class Row:
     def factor(self, step: int) -> float:
         """Returns the weight at a step; over the warm-up it rises linearly from start to value."""
         w = self.weight
-        return w.value if step >= w.warmup else w.start + (w.value - w.start) * step / w.warmup
+        risen = step - w.after
+        if risen < 0:
+            return w.start
+        return w.value if risen >= w.warmup else w.start + (w.value - w.start) * risen / w.warmup
 
     def matches(self, outputs: Outputs) -> list[list[str]]:
         """Returns the names of outputs for each time that the loss is computed: one list, or one for each match."""

@@ -232,7 +232,7 @@ class RowSettings:
         type: name of the loss.
         on: name or names of model outputs, or one pattern ("aux*.logits": the loss is computed for each match).
         target: name or names of batch entries.
-        weight: a number, or dict(value=1.0, warmup=steps, start=0.0).
+        weight: a number, or dict(value=1.0, warmup=steps, start=0.0, after=steps).
         at: "image" resizes outputs to the target's size first, "native" leaves them.
         name: in the log, instead of the loss's.
     """
@@ -252,12 +252,14 @@ class WeightSettings:
     Attributes:
         value: of the factor after the rise.
         warmup: optimizer steps that the rise lasts, 0 for none.
-        start: of the factor at the first step of the rise.
+        start: of the factor at the first step of the rise, and before it.
+        after: optimizer steps before the rise begins.
     """
 
     value: NonNegativeFloat = 1.0
     warmup: NonNegativeInt = 0
     start: NonNegativeFloat = 0.0
+    after: NonNegativeInt = 0
 
 
 @dataclass

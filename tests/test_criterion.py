@@ -80,6 +80,14 @@ def test_warm_up_of_a_weight():
     assert [rows(outputs, batch, step)["Mean"].item() for step in (0, 2, 4, 9)] == [1.0, 1.5, 2.0, 2.0]
 
 
+def test_a_weight_may_rise_later():
+    """0 for 10 steps, then up to 2 within 4."""
+    rows = criterion(dict(weight=dict(value=2.0, warmup=4, after=10)))
+    outputs, batch = {"logits": full(1.0)}, {"image": torch.zeros(1, 3, 2, 2)}
+    values = [rows(outputs, batch, step)["Mean"].item() for step in (0, 9, 10, 11, 14, 99)]
+    assert values == [0.0, 0.0, 0.0, 0.5, 2.0, 2.0]
+
+
 def test_missing_names_are_listed():
     with pytest.raises(ConfigError, match=r"losses.0.on = 'logit'.*did you mean 'logits'.*available: logits"):
         criterion(dict(on="logit"))({"logits": torch.ones(1)}, {}, 0)

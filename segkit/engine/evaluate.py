@@ -54,8 +54,8 @@ def evaluate(
         loop: the training that runs, for the hooks.
 
     Returns:
-        The results of the metrics merged, those of a metric with a `section` under that key; "images", and
-        "images_per_second", which includes reading and scoring; reduced over all processes.
+        The results of the metrics merged, those of a metric with a `section` under that key; the model's own
+        figures; "images", and "images_per_second", which includes reading and scoring; reduced over all processes.
     """
     dataset, loader, at = data
     for metric in metrics:
@@ -63,6 +63,7 @@ def evaluate(
         metric.reset()
     was_training = model.training
     model.eval()
+    model.start_figures()
     start, images = time.perf_counter(), 0
     with explaining_workers(at, loader.num_workers, loader.timeout):
         for batch in loader:
@@ -78,6 +79,7 @@ def evaluate(
     scores: dict[str, Any] = {}
     for metric in metrics:
         scores |= metric.compute() if metric.section is None else {metric.section: metric.compute()}
+    scores |= model.figures()
     scores["images"] = images
     scores["images_per_second"] = round(images / max(time.perf_counter() - start, 1e-9), 2)
     return scores

@@ -108,6 +108,16 @@ class Network(nn.Module):
     classes: list[str] | None
     palette: list[list[int]] | None
 
+    def start_figures(self) -> None:
+        """Begins to collect the figures of an evaluation."""
+
+    def figures(self) -> dict[str, float]:
+        """Returns what the model tells of the passes since start_figures() beside its predictions, by name.
+
+        Every process of the run calls it at once. Most models tell nothing.
+        """
+        return {}
+
 
 class InstanceHead(Head):
     """A head that finds instances."""

@@ -44,10 +44,10 @@ class Segmentor(Network):
         align_corners: bool = False,
     ):
         super().__init__()
-        _check_base(backbone, Backbone, "model.backbone")
-        _check_base(head, Head, "model.head")
+        check_base(backbone, Backbone, "model.backbone")
+        check_base(head, Head, "model.head")
         for i, auxiliary in enumerate(aux):
-            _check_base(auxiliary, Head, f"model.aux.{i}")
+            check_base(auxiliary, Head, f"model.aux.{i}")
         self.num_classes = num_classes
         self.align_corners = align_corners
         self.backbone = backbone
@@ -145,9 +145,10 @@ def _add(outputs: Outputs, auxiliary: Outputs, head: Head, number: int) -> None:
         outputs[name if name in head.predicts else f"aux{number}.{name}"] = value
 
 
-def _check_base(module: nn.Module, base: type[nn.Module], at: str) -> None:
+def check_base(module: nn.Module, base: type[nn.Module], at: str) -> None:
+    """Raises a ConfigError where a part of a model, at this config path, does not derive from a base class."""
     if not isinstance(module, base):
         raise ConfigError(
             f"{at} = {type(module).__name__}: is not a {base.__name__}; derive it from "
-            f"segkit.models.bases.{base.__name__}"
+            f"{base.__module__}.{base.__name__}"
         )

@@ -35,7 +35,7 @@ class Case:
     @property
     def has_pixels(self) -> bool:
         """Whether each logit belongs to a pixel that the target can ignore."""
-        return self.kind not in ("presence", "pairs", "features", "maps")
+        return self.kind not in ("presence", "pairs", "features", "maps", "cost")
 
     @property
     def ignored_value(self) -> float:
@@ -114,6 +114,10 @@ def _maps_inputs(rng, dtype, scale):
     return _normal(rng, (2, 6, 8, 9), dtype, scale), [_normal(rng, shape, dtype, scale) for shape in shapes]
 
 
+def _cost_inputs(rng, dtype, scale):
+    return _normal(rng, (2,), dtype, scale), []
+
+
 INPUTS = {
     "index": _index_inputs,
     "distribution": _distribution_inputs,
@@ -128,6 +132,7 @@ INPUTS = {
     "student": _student_inputs,
     "features": _features_inputs,
     "maps": _maps_inputs,
+    "cost": _cost_inputs,
 }
 WEIGHTS = [0.5, 1.0, 2.0, 0.75]
 CASES = [
@@ -199,4 +204,5 @@ CASES = [
     Case("ProbabilityDualTask"),
     Case("SobelL1", "multilabel"),
     Case("MaskDistance", "binary", dict(bce=0.5, l1=0.25, l2=0.25)),
+    Case("FLOPsBudget", "cost", dict(total=5.0, share=0.3)),
 ]
