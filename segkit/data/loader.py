@@ -15,6 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import dense_masks
 from segkit.data.samplers import Sampler, batches, shard
+from segkit.data.transforms.mixing import MixingTransform
+from segkit.data.transforms.schedule import LONG, of_step
 from segkit.data.transforms.way_back import for_network
 from segkit.files import DataError
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
@@ -43,7 +45,14 @@ class TrainItems(TorchDataset):
         seed: of the run.
         sampler: its focus(position) becomes meta["focus"]; the key is missing without a sampler, and where it gives
             None.
+
+    Attributes:
+        images_per_step, total_steps: of the training, from which transforms know how far it is; 1 and 0, before a loop
+            has set them, stand for its start.
     """
+
+    images_per_step: int = 1
+    total_steps: int = 0
 
     def __init__(self, dataset: Dataset, transforms: list[SampleChange], seed: int, sampler: Sampler | None = None):
         self.dataset, self.transforms, self.seed, self.sampler = dataset, transforms, seed, sampler
@@ -55,8 +64,28 @@ class TrainItems(TorchDataset):
         focus = self.sampler.focus(position) if self.sampler is not None else None
         if focus is not None:
             sample["meta"] = {**sample["meta"], "focus": focus}
-        for transform in self.transforms:
-            sample = transform(sample, rng)
+        return self.changed(sample, self.transforms_at(position // self.images_per_step), rng)
+
+    def transforms_at(self, step: int) -> list[SampleChange]:
+        """Returns the transforms of a step of the training; before a loop has set its length, those of the start."""
+        return of_step(self.transforms, step if self.total_steps else 0, self.total_steps or LONG)
+
+    def changed(self, sample: Sample, transforms: list[SampleChange], rng: np.random.Generator) -> Sample:
+        """Applies transforms in order; partners to mix with are changed by those before, without being mixed.
+
+        Args:
+            sample: as read.
+            transforms: of one step.
+            rng: draws everything, and the partners.
+        """
+        for number, transform in enumerate(transforms):
+            if not isinstance(transform, MixingTransform):
+                sample = transform(sample, rng)
+            elif rng.random() < transform.p:
+                partner = self.dataset.sample(int(rng.integers(len(self.dataset))), rng)
+                for earlier in transforms[:number]:
+                    partner = partner if isinstance(earlier, MixingTransform) else earlier(partner, rng)
+                sample = transform.mix(sample, partner, rng)
         return sample
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segkit import dist
 from segkit.constraints.named import PositiveInt
+from segkit.data.transforms.schedule import switches
 from segkit.engine import checkpoint
 from segkit.engine.evaluate import flat_scores
 from segkit.engine.folder import claim
@@ -151,11 +152,13 @@ class Log(Hook):
         self._writer: SummaryWriter | None = None
         self._from_step = self._resumed_at = 0
         self._is_first = True
+        self._switches: list[int] = []
 
     def before_stage(self, loop: "Loop") -> None:
         if dist.is_main():
             drop_later_lines(loop.folder / LOG, loop.step, is_scored=loop.scored_step == loop.step)
         self._from_step, self._resumed_at, self._is_first = loop.step, loop.step, True
+        self._switches = switches(loop.items.transforms, loop.total_steps)
         loop.seconds.update(data=0.0, all=0.0)
         if dist.is_main() and sys.stderr.isatty():
             from tqdm import tqdm
@@ -168,6 +171,9 @@ class Log(Hook):
         if is_due(loop.step, loop.settings.log_every, loop.total_steps) or self._is_first:
             self._write_losses(loop)
         self._is_first = False
+        if loop.step in self._switches:
+            applied = ", ".join(type(transform).__name__ for transform in loop.items.transforms_at(loop.step))
+            self._say(f"step {loop.step}  the transforms change; from here on: {applied or 'none'}")
 
     def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
         flat = flat_scores(scores)

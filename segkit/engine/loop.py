@@ -180,6 +180,7 @@ class Loop:
         self.model = setup.wrap(self.raw_model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.total_steps = self._total_steps()
+        self.items.images_per_step, self.items.total_steps = self.images_per_step, self.total_steps
         schedule = dict(cfg.get("schedule") or {"type": "Poly"})
         warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
         self.learning_rate = LearningRate(

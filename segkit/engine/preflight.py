@@ -11,8 +11,10 @@ import numpy as np
 from segkit import dist
 from segkit.criterion import with_ignore
 from segkit.data.dataset import Dataset
+from segkit.data.loader import TrainItems
 from segkit.data.preflight import Report, check_dataset
 from segkit.data.semantic.pseudo_labels import leaks
+from segkit.data.transforms.schedule import LONG, of_step
 from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
 from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics, build_transforms
@@ -126,11 +128,13 @@ def _check_item(cfg: dict, dataset: Dataset) -> None:
         )
     at = "train.transforms"
     transforms = build_transforms(cfg["train"].get("transforms") or [], at, dataset.ignore)
-    for draw in range(DRAWS):
+    items = TrainItems(dataset, transforms, 0)
+    for draw in range(2 * DRAWS):
         rng, changed = np.random.default_rng(draw), sample
+        step = (0, LONG - 1)[draw % 2]  # what comes first in the training, and what comes last
         for number, transform in enumerate(transforms):
             try:
-                changed = transform(changed, rng)
+                changed = items.changed(changed, of_step([transform], step, LONG), rng)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise ConfigError(f"{at}.{number}: {error} (tried on {path})") from error
 

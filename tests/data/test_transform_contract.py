@@ -25,7 +25,7 @@ NEEDED = dict(
     RandomRotate=dict(degrees=(20, 30)),
     RandomAffine=dict(degrees=20.0, shift=0.1, scale=(0.7, 1.3)),
 )
-MODULES = ("sizes", "crops", "focus_crop", "warps", "erasing", "color", "reflect")
+MODULES = ("sizes", "crops", "focus_crop", "warps", "grid_distortion", "rand_augment", "erasing", "color", "reflect")
 OURS = [name for name in TRANSFORMS.names() if TRANSFORMS.get(name).__module__.rpartition(".")[2] in MODULES]
 
 
