@@ -43,14 +43,17 @@ train = dict(
 val = dict(dataset=dict(type="GrabCut"), batch_size=1, workers=0)
 metrics = [dict(type="Confusion"), dict(type="BoundaryAccuracy")]
 runner = dict(side=480, is_fast=True)
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01, groups=[dict(match=r"^backbone", lr=0.25)])
+# the first convolution has to learn to read masks, whose weights start at 0
+optimizer = dict(
+    type="AdamW", lr=1e-3, weight_decay=0.01, groups=[dict(match=r"^backbone(?!\.encoder\.conv_stem)", lr=0.25)]
+)
 schedule = dict(type="OneCycle", rise=0.1)
 loop = dict(
-    steps=700,
+    steps=600,
     channels_last=True,
     ema=0.99,
     log_every=25,
-    eval_every=350,
+    eval_every=300,
     save_every=100,
     monitor="mBA.mean",
 )
