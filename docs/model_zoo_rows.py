@@ -173,7 +173,7 @@ ROWS: dict[str, Entry] = {
         "Auto-DeepLab, search network",
         maps=("auto_deeplab_search",),
         parity="outputs, gradients of the architecture, decoded genotypes (NoamRosenberg/autodeeplab)",
-        paper="segkit.archs.auto_deeplab_search",
+        paper="segkit.archs.auto_deeplab",
     ),
     "hmsa_hr48": Entry(
         "HMSA on OCRNet, scales 0.5, 1 and 2",
