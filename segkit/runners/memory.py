@@ -50,7 +50,9 @@ class MemoryWatch:
         if self._per_pixel is None:
             self._per_pixel = bytes_per_pixel(model)
         tta = TTASettings(**settings.tta) if settings.tta is not None else TTASettings(scales=(1.0,), flip=False)
-        scores = 4 * model.num_classes * (len(tta.scales) * (1 + tta.flip))
+        # kept areas add the views up: the sum, a view, and what is made of it
+        maps = 3 if tta.keep_areas else len(tta.scales) * (1 + tta.flip)
+        scores = 4 * model.num_classes * maps
         need = pixels * (self._per_pixel * max(tta.scales) ** 2 + scores)
         free = free_bytes(image.device)
         if free is not None and need * MARGIN > free and dist.is_main():
