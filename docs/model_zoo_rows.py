@@ -175,6 +175,25 @@ ROWS: dict[str, Entry] = {
         parity="outputs, gradients of the architecture, decoded genotypes (NoamRosenberg/autodeeplab)",
         paper="segkit.archs.auto_deeplab",
     ),
+    "fasterseg_student": Entry(
+        "FasterSeg, student",
+        "Cityscapes 73.1, test 71.5",
+        "paper",
+        ("fasterseg",),
+        parity="outputs, size, multiply-additions, decoding (VITA-Group/FasterSeg)",
+        paper="segkit.archs.fasterseg",
+    ),
+    "fasterseg_teacher": Entry(
+        "FasterSeg, teacher",
+        parity="size, multiply-additions, decoding (VITA-Group/FasterSeg)",
+        paper="segkit.archs.fasterseg",
+    ),
+    "fasterseg_search": Entry(
+        "FasterSeg, search network",
+        maps=("fasterseg_search",),
+        parity="mixed operations with gradients, latencies (VITA-Group/FasterSeg)",
+        paper="segkit.archs.fasterseg_search",
+    ),
     "hmsa_hr48": Entry(
         "HMSA on OCRNet, scales 0.5, 1 and 2",
         "Cityscapes 84.7, with auto-labelled coarse images 86.92",

@@ -102,7 +102,7 @@ def _check_machine(table: LatencyTable) -> None:
 
 def _words(machine: dict[str, Any]) -> str:
     device, torch, threads = (brief(machine.get(key)).strip("'") for key in ("device", "torch", "threads"))
-    return f"{device} (torch {torch}, {threads} threads)"
+    return f"{device} (torch {torch}, threads {threads})"
 
 
 def write_latency_table(path: str | Path, milliseconds: dict[str, float], device: str) -> Path:

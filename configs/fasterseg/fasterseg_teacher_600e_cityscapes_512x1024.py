@@ -1,0 +1,17 @@
+"""FasterSeg, third of four: the published teacher, 600 epochs of 1,000 steps on one GPU.
+
+A teacher of your own search: model.backbone.genotype=.../genotype_teacher.json.
+"""
+
+_base_ = ["../_base_/models/fasterseg_teacher.py", "../_base_/datasets/cityscapes.py"]
+min_kept = 12 * 512 * 1024 // 16
+train = dict(
+    batch_size=12,
+    transforms=[
+        dict(type="RandomScaleCrop", size=(512, 1024), low=0.75, high=1.25),
+        dict(type="Flip"),
+    ],
+)
+optimizer = dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-4)
+schedule = dict(type="Step", every=1000, gamma=0.992)
+loop = dict(steps=600_000)
