@@ -70,8 +70,9 @@ def test_twenty_steps_equal_the_plain_loop(tmp_path):
         assert ours == pytest.approx(plain, rel=1e-6)
 
 
-def test_accumulation_equals_one_large_batch(tmp_path):
-    """2 x 2 images are 4 images where batch norm does not mix them."""
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_accumulation_equals_one_large_batch(batch_size, tmp_path):
+    """2 x 2 images are 4 images, and 2 x 8 are 16, where batch norm does not mix them."""
 
     def losses_and_weights(batch_size, accumulate):
         cfg = sections(accumulate=accumulate)
@@ -85,7 +86,36 @@ def test_accumulation_equals_one_large_batch(tmp_path):
         loop.fit()
         return torch.cat([p.detach().flatten() for p in loop.raw_model.parameters()])
 
-    assert torch.allclose(losses_and_weights(2, 2), losses_and_weights(4, 1), atol=1e-6)
+    assert torch.allclose(losses_and_weights(batch_size, 2), losses_and_weights(2 * batch_size, 1), atol=1e-6)
+
+
+def test_hard_then_soft_is_said_once_and_taken_up_where_it_was(tmp_path, capsys):
+    """6 steps, .7 of them hard: the switch comes after step 4, also where a run goes on from step 3."""
+    cfg = sections()
+    policy = dict(type="HardThenSoft", share=0.7, hard=[dict(type="RandAugment"), dict(type="CutMix")], soft=[])
+    cfg["train"]["dataset"]["instances"] = False
+    cfg["train"]["transforms"] = [policy, dict(type="Flip")]
+
+    def run(folder, hooks) -> list[dict[str, float]]:
+        record = Record()
+        loop = loop_of(cfg, folder, (Log(tensorboard=False), *hooks, record))
+        if (folder / "last.pt").is_file():
+            loop.load_state_dict(checkpoint.read(folder / "last.pt"), folder / "last.pt")
+        loop.fit()
+        return record.losses
+
+    whole = run(tmp_path / "whole", ())
+    said = [line for line in capsys.readouterr().out.splitlines() if "transforms change" in line]
+    assert said == ["step 4  the transforms change; from here on: Flip"]
+
+    class Halt(Hook):
+        def after_step(self, loop, terms):
+            loop.is_stopping = loop.step == 3
+
+    first = run(tmp_path / "parts", (Checkpoint(), Halt()))
+    assert "transforms change" not in capsys.readouterr().out
+    assert first + run(tmp_path / "parts", (Checkpoint(),)) == whole
+    assert "step 4  the transforms change" in capsys.readouterr().out
 
 
 def test_groups_multiply_and_cover_every_parameter_once():

@@ -28,6 +28,26 @@ def test_cosine_and_cycles():
     assert [cyclic.momentum(0.9, s, 9) for s in (0, 2)] == pytest.approx([0.9, 0.8])
 
 
+def test_a_cyclic_trace_is_the_closed_form():
+    """Smith's formula, and torch's CyclicLR: 1e-4 to 1e-2 and back in 2 x 7 steps, momentum against it."""
+    model = torch.nn.Linear(1, 1)
+    theirs = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    reference = torch.optim.lr_scheduler.CyclicLR(
+        theirs, 1e-4, 1e-2, step_size_up=7, base_momentum=0.8, max_momentum=0.9, cycle_momentum=True
+    )
+    own = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    ours = LearningRate(own, Cyclic(max_factor=100.0, half_cycle=7, momentum_low=0.8), 40, None)
+    for step in range(40):
+        ours.set(step)
+        cycle = math.floor(1 + step / 14)
+        height = max(0.0, 1 - abs(step / 7 - 2 * cycle + 1))
+        assert own.param_groups[0]["lr"] == pytest.approx(1e-4 + (1e-2 - 1e-4) * height, rel=1e-9)
+        assert own.param_groups[0]["lr"] == pytest.approx(reference.get_last_lr()[0], rel=1e-6)
+        assert own.param_groups[0]["momentum"] == pytest.approx(theirs.param_groups[0]["momentum"], rel=1e-6)
+        theirs.step()
+        reference.step()
+
+
 def test_one_cycle_equals_torch():
     model = torch.nn.Linear(1, 1)
     theirs = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.95)
