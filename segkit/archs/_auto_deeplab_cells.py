@@ -220,6 +220,7 @@ class Cell(nn.Module):
         """
         states = [before, last]
         for inputs, block in zip(self.inputs, self.blocks):
-            first, second = (module(states[state]) for state, module in zip(inputs, block))  # type: ignore[arg-type]
+            assert isinstance(block, nn.ModuleList)
+            first, second = (module(states[state]) for state, module in zip(inputs, block))
             states.append(first + second)
         return torch.cat(states[2:], 1)

@@ -120,9 +120,10 @@ class DynamicRouting(RoutedBackbone):
         _, _, costs = self.start.mflops(cell_size)
         real, expected = _with_paths(real, ways[0], costs), expected + _weighted(ways[0], costs)
         for number, layer in enumerate(self.layers):
-            nodes = [_joined(ways, i) for i in range(len(layer))]
-            ways = [cell.where_open(n) if skips else cell.everywhere(n) for cell, n in zip(layer, nodes)]
-            for i, (cell, way) in enumerate(zip(layer, ways)):
+            cells = [cell for cell in layer.children() if isinstance(cell, Cell)]
+            nodes = [_joined(ways, i) for i in range(len(cells))]
+            ways = [cell.where_open(n) if skips else cell.everywhere(n) for cell, n in zip(cells, nodes)]
+            for i, (cell, way) in enumerate(zip(cells, ways)):
                 convs, gate, costs = cell.mflops(_mflops.divided(cell_size, 2**i))
                 real = real + gate + convs * way.is_open
                 expected = expected + convs * way.gates.float().amax(1)
@@ -163,9 +164,9 @@ def _joined(ways: Sequence[Ways], i: int) -> Node:
         if node.value is not None:
             values.append(node.value)
     assert arrived is not None
-    total = values[0] if values else None
-    for value in values[1:]:
-        total = total + value
+    total: Tensor | None = None
+    for value in values:
+        total = value if total is None else total + value
     return Node(total, arrived)
 
 
@@ -221,8 +222,8 @@ class DynamicRoutingHead(CountedHead):
     def mflops(self, size: tuple[int, int]) -> float:
         """Counts 1e6 operations, on square maps of the image's height, as the authors' code does."""
         total = 0.0
-        for i, lateral in enumerate(self.laterals):
+        for i in range(len(self.laterals)):
             side = size[0] // 4 // 2**i
-            total += _mflops.conv_bn_relu((side, side), self.in_channels[i], lateral.conv.out_channels)
+            total += _mflops.conv_bn_relu((side, side), self.in_channels[i], self.in_channels[max(i - 1, 0)])
         side = size[0] // 4
         return total + _mflops.conv((side, side), self.in_channels[0], self.classifier.out_channels, 3)

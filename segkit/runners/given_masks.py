@@ -114,7 +114,7 @@ class GivenMasks:
         """
         probabilities, is_ignored = self.read(path, (image.shape[0], image.shape[1]))
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-        labels = to_labels(refined(refiners, pixels, probabilities, [meta]))[0].cpu().numpy()
+        labels = to_labels(refined(refiners, pixels, probabilities, metas=[meta]))[0].cpu().numpy()
         labels = labels * np.uint8(BINARY) if self.is_binary else labels
         labels[is_ignored] = self.ignore
         return labels

@@ -67,8 +67,10 @@ def of_step(transforms: Sequence[Change], step: int, total_steps: int) -> list[C
     """
     found: list[Change] = []
     for transform in transforms:
-        inner = isinstance(transform, HardThenSoft)
-        found += of_step(transform.chosen(step, total_steps), step, total_steps) if inner else [transform]
+        if isinstance(transform, HardThenSoft):
+            found += of_step(transform.chosen(step, total_steps), step, total_steps)
+        else:
+            found.append(transform)
     return found
 
 
