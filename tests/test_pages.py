@@ -52,6 +52,7 @@ NOT_RUN = {
     ("docs/training.md", "if"): "a condition of the shell in a cluster's script",
     ("docs/training.md", "export"): "needs a cluster",
     ("docs/multi_task.md", "segkit"): "minutes to an hour on real images",
+    ("docs/refiners.md", "segkit"): "run by tests/refiners/test_refine_command.py and test_segfix.py",
     ("docs/results.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/box_supervised.md", "segkit convert"): "needs the published file",
     ("docs/self_training.md", "segkit"): "minutes on real images; run small by tests/self_training",
