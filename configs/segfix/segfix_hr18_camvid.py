@@ -1,4 +1,4 @@
-"""SegFix on HRNet-W18 from random weights, CamVid, small crops: about 20 minutes on two CPU cores.
+"""SegFix on HRNet-W18, "small v2", from random weights, CamVid, small crops, for two CPU cores.
 
 segkit prepare segfix --config configs/segfix/segfix_hr18_camvid.py makes the targets first.
 """
@@ -6,11 +6,11 @@ segkit prepare segfix --config configs/segfix/segfix_hr18_camvid.py makes the ta
 from segkit.config import ref
 
 _base_ = ["../_base_/models/segfix_hr18.py"]
-model = dict(backbone=dict(pretrained=None))
-num_classes, crop_size, targets = 2, (192, 192), None
+model = dict(backbone=dict(num_modules=(1, 3, 2), num_blocks=2, pretrained=None))
+num_classes, crop_size, targets = 2, (160, 160), None
 _target = dict(type="SegFixTargets", targets=ref("targets"))
 train = dict(
-    batch_size=8,
+    batch_size=4,
     dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="train")),
     transforms=[
         dict(type="RandomCrop", size=ref("crop_size")),
