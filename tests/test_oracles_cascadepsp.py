@@ -127,7 +127,7 @@ def test_other_parts_are_refused():
         build_model({**TINY, "backbone": dict(type="PlainEncoder", channels=[4, 8, 8, 8, 8])})
     with pytest.raises(ConfigError, match=r"model.head = FCNHead.*use CascadePSPHead"):
         build_model({**TINY, "head": dict(type="FCNHead", channels=4, num_convs=1)})
-    with pytest.raises(ConfigError, match="its first map, of stride 4, is not that of its first convolution"):
+    with pytest.raises(ConfigError, match="level -5: the backbone gives 4 feature maps"):
         build_model({**TINY, "backbone": dict(type="TimmRawStem", name="convnext_atto", output_stride=32)})
     net = build_model(TINY)
     assert isinstance(net, CascadeSegmentor)
