@@ -135,7 +135,7 @@ def salt(root: Path, count: int = 6, tests: int = 3, side: int = 101) -> dict[st
         write(root / "train" / "images" / f"{name}.png", image.astype(np.uint8)[..., None].repeat(3, 2))
         masks[name] = mask
         rows.append(f"{name},{absolute(mask)}")
-        depths.append(f"{name},{100 + 150 * i}")
+        depths.append(f"{name},{100 + 150 * (i % 6)}")
     for i in range(tests):
         image = np.full((side, side, 3), 60 + 60 * i % 240, np.uint8)
         write(root / "test" / "images" / f"{i:04x}t.png", image)
