@@ -130,9 +130,9 @@ class Cell(nn.Module):
             of_open = _chosen(gates, is_open)
             keep = _put(_images(of_open[:, 0]) * hidden, is_open, x)
             height, width = x.shape[-2:]
-            if (grow := self.up) is not None:
+            if (way_up := self.up) is not None:
                 size = (self.channels // 2, 2 * height, 2 * width)
-                up = _sent(lambda part: _twice(grow(part)), hidden, of_open[:, 1], is_open, size)
+                up = _sent(lambda part: _twice(way_up(part)), hidden, of_open[:, 1], is_open, size)
             if self.down is not None:
                 size = (2 * self.channels, (height + 1) // 2, (width + 1) // 2)
                 down = _sent(self.down, hidden, of_open[:, -1], is_open, size)

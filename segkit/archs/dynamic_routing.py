@@ -2,7 +2,7 @@
 https://arxiv.org/abs/2003.10401."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
@@ -119,11 +119,10 @@ class DynamicRouting(RoutedBackbone):
         # of the first cell only the paths are counted, as in the authors' code
         _, _, costs = self.start.mflops(cell_size)
         real, expected = _with_paths(real, ways[0], costs), expected + _weighted(ways[0], costs)
-        for number, layer in enumerate(self.layers):
-            cells = [cell for cell in layer.children() if isinstance(cell, Cell)]
-            nodes = [_joined(ways, i) for i in range(len(cells))]
-            ways = [cell.where_open(n) if skips else cell.everywhere(n) for cell, n in zip(cells, nodes)]
-            for i, (cell, way) in enumerate(zip(cells, ways)):
+        for number, layer in enumerate(cast(Sequence[Sequence[Cell]], self.layers)):
+            nodes = [_joined(ways, i) for i in range(len(layer))]
+            ways = [cell.where_open(n) if skips else cell.everywhere(n) for cell, n in zip(layer, nodes)]
+            for i, (cell, way) in enumerate(zip(layer, ways)):
                 convs, gate, costs = cell.mflops(_mflops.divided(cell_size, 2**i))
                 real = real + gate + convs * way.is_open
                 expected = expected + convs * way.gates.float().amax(1)
@@ -164,9 +163,11 @@ def _joined(ways: Sequence[Ways], i: int) -> Node:
         if node.value is not None:
             values.append(node.value)
     assert arrived is not None
-    total: Tensor | None = None
-    for value in values:
-        total = value if total is None else total + value
+    if not values:
+        return Node(None, arrived)
+    total, *others = values
+    for value in others:
+        total = total + value
     return Node(total, arrived)
 
 
@@ -195,9 +196,8 @@ class DynamicRoutingHead(CountedHead):
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int):
         super().__init__()
-        widths = (in_channels[0], *in_channels[:-1])
-        self.in_channels = in_channels
-        self.laterals = nn.ModuleList(ConvBNReLU(deep, width, 1) for deep, width in zip(in_channels, widths))
+        self.in_channels, self.widths = in_channels, (in_channels[0], *in_channels[:-1])
+        self.laterals = nn.ModuleList(ConvBNReLU(deep, width, 1) for deep, width in zip(in_channels, self.widths))
         self.classifier = nn.Conv2d(in_channels[0], num_classes, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -222,8 +222,8 @@ class DynamicRoutingHead(CountedHead):
     def mflops(self, size: tuple[int, int]) -> float:
         """Counts 1e6 operations, on square maps of the image's height, as the authors' code does."""
         total = 0.0
-        for i in range(len(self.laterals)):
+        for i, (deep, width) in enumerate(zip(self.in_channels, self.widths)):
             side = size[0] // 4 // 2**i
-            total += _mflops.conv_bn_relu((side, side), self.in_channels[i], self.in_channels[max(i - 1, 0)])
+            total += _mflops.conv_bn_relu((side, side), deep, width)
         side = size[0] // 4
         return total + _mflops.conv((side, side), self.in_channels[0], self.classifier.out_channels, 3)
