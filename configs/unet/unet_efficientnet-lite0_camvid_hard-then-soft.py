@@ -14,7 +14,7 @@ train = dict(
                 dict(type="GridDistortion", p=0.2),
                 dict(type="RandAugment", count=2, magnitude=5.0),
                 dict(type="CutMix", p=0.5),
-                dict(type="CutOut", ratio=0.2, p=0.2),
+                dict(type="CutOut", ratio=(0.2, 0.2), p=0.2),
             ],
             soft=[dict(type="RandomScaleCrop", low=0.9, high=1.1, size=ref("crop_size"))],
         ),

@@ -156,8 +156,7 @@ class Loop:
         self.metrics = setup.build_metrics(cfg.get("metrics", []), default=self.runner.default_metrics)
         self.monitor = choose(settings, self.metrics, self.val.dataset) if self.val else None
         self.scored_step, self.saved_step = -1, -1
-        self.is_between_steps, self.is_whole = True, True
-        self._is_checked = False
+        self.is_between_steps, self.is_whole, self._is_checked = True, True, False
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
         # what a resumed run starts from is not needed any more, and need not exist
