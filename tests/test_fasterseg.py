@@ -294,7 +294,7 @@ def search_config(steps: int, images: int = 16) -> dict:
             align_corners=True,
         ),
         losses=[dict(type="CrossEntropy", on="*.logits_*", target="mask")],
-        train=dict(batch_size=2, workers=0, dataset=shapes("train", images)),
+        train=dict(batch_size=4, workers=0, dataset=shapes("train", images)),
         val=dict(batch_size=4, workers=0, dataset=shapes("val", 4)),
         optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4),
         runner=dict(type="SearchWithLatency", table="latency.json", size=(64, 64), fps=None, lr=0.01),
@@ -325,6 +325,7 @@ def student_config(steps: int, genotype: str, teacher: str | None = None) -> dic
     return cfg
 
 
+@pytest.mark.slow
 def test_a_short_search_writes_genotypes_that_train(tmp_path, monkeypatch):
     """The genotypes are those of the last checkpoint, and networks with them train, distilled, without their files."""
     monkeypatch.chdir(tmp_path)
