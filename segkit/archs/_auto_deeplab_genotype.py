@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.files import brief, parse_json, read_text
+from segkit.files import brief
+from segkit.readers.genotype import of_network
+from segkit.readers.genotype import read_genotype as read_file
 from segkit.registry import ConfigError, did_you_mean
 
 NETWORK = "Auto-DeepLab"
@@ -66,8 +68,8 @@ def read_genotype(source: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing or holds no genotype.
     """
-    content = parse_json(read_text(source, error_type=ConfigError), source, ConfigError)
-    return parse_genotype(content, str(source)).plain()
+    content, name = read_file(str(source), NETWORK)
+    return parse_genotype(content, name).plain()
 
 
 def parse_genotype(content: object, source: str) -> Genotype:
@@ -80,11 +82,7 @@ def parse_genotype(content: object, source: str) -> Genotype:
     Raises:
         ConfigError: it is none; the message names the entry, its value and what is possible.
     """
-    if not isinstance(content, dict):
-        raise ConfigError(f"{source}: is {brief(content)}, not a genotype, dict(network='{NETWORK}', path, cell)")
-    if content.get("network") != NETWORK:
-        found = f"its network is {brief(content['network'])}" if "network" in content else "it names no network"
-        raise ConfigError(f"{source}: is no genotype of {NETWORK} ({found}); take the genotype.json of its search")
+    content = of_network(content, NETWORK, source)
     for name in content:
         if name not in ENTRIES:
             raise ConfigError(f"{source}: has an entry {brief(name)} that no genotype has{did_you_mean(name, ENTRIES)}")

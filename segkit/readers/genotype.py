@@ -35,13 +35,18 @@ def read_genotype(genotype: str | dict, network: str) -> tuple[dict[str, Any], s
     if isinstance(genotype, dict):
         content, source = dict(genotype), "genotype"
     else:
-        content, source = _content_of(str(genotype)), f"genotype = '{genotype}'"
+        content, source = _content_of(str(genotype)), str(genotype)
+    return of_network(content, network, source), source
+
+
+def of_network(content: object, network: str, source: str) -> dict[str, Any]:
+    """Returns the content of a genotype; ConfigError, which begins with `source`, where it is none of this network."""
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: is {brief(content)}, not a genotype; take the genotype.json of a search")
     if content.get("network") != network:
         found = f"its network is {brief(content['network'])}" if "network" in content else "it names no network"
         raise ConfigError(f"{source}: is no genotype of {network} ({found}); take the genotype.json of its search")
-    return content, source
+    return content
 
 
 def _content_of(name: str) -> Any:
