@@ -107,6 +107,8 @@ class LoopSettings:
             metrics: mIoU where there is one, segm.AP of CocoAP, NoC@90 of NoC.
         better: "higher" or "lower", which values of that score are better; None where the metric knows, as all of
             segkit do.
+        patience: the training ends after so many evaluations in a row without a better score, 0 for never. Schedules
+            keep the length of the config.
         deterministic: whether torch chooses deterministic algorithms, and warns where it has none. They are slower;
             without them two runs on a GPU differ in the last digits.
         process_timeout: seconds that a process of several waits for the others before the run ends, 1 or more.
@@ -128,6 +130,7 @@ class LoopSettings:
     keep: NonNegativeInt = 0
     monitor: str | None = None
     better: Literal["higher", "lower"] | None = None
+    patience: NonNegativeInt = 0
     deterministic: bool = False
     process_timeout: Annotated[float, Range(1, 10_000_000)] = 3600.0
 

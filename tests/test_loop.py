@@ -217,7 +217,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     "loop, message",
     [
         (dict(amp="fp16"), "loop.amp = 'fp16': needs a GPU"),
-        (dict(amp="half"), "loop.amp = 'half': must be one of 'off', 'bf16', 'fp16'"),
+        (dict(amp="half"), "loop.amp = 'half': must be one of 'auto', 'off', 'bf16', 'fp16'"),
         (dict(sync_bn=True), "loop.sync_bn = True: .* runs on GPUs only"),
         (dict(epochs=3), "loop: 6 steps, 3 epochs; give one, set the other to 0"),
     ],

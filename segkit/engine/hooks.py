@@ -182,6 +182,11 @@ class Log(Hook):
         self._record(loop, {"step": loop.step, "stage": loop.stage_number, "val": flat}, "val", flat)
 
     def after_stage(self, loop: "Loop") -> None:
+        if 0 < loop.settings.patience <= loop.unimproved:
+            self._say(f"ends at step {loop.step}: the last {loop.unimproved} evaluations were no better than the best")
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
         if self._writer is not None:
@@ -190,7 +195,7 @@ class Log(Hook):
         self._bar, self._writer = None, None
 
     def after_break(self, loop: "Loop", error: BaseException | None) -> None:
-        self.after_stage(loop)
+        self._close()
 
     def _write_losses(self, loop: "Loop") -> None:
         averages = loop.averages()

@@ -82,6 +82,7 @@ class Loop:
     step: int
     monitor: Monitor | None
     best: float | None
+    unimproved: int
     scored_step: int
     saved_step: int
     resumes: bool
@@ -155,7 +156,8 @@ class Loop:
         self.datasets.forget_unused()
         self.metrics = setup.build_metrics(cfg.get("metrics", []), default=self.runner.default_metrics)
         self.monitor = choose(settings, self.metrics, self.val.dataset) if self.val else None
-        self.scored_step, self.saved_step = -1, -1
+        setup.check_patience(settings, has_val=self.val is not None)
+        self.scored_step, self.saved_step, self.unimproved = -1, -1, 0
         self.is_between_steps, self.is_whole, self._is_checked = True, True, False
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
@@ -163,7 +165,7 @@ class Loop:
         built = build_model(without_start_weights(cfg["model"]) if self.resumes else cfg["model"])
         self.init_report = "" if self.resumes else setup.initialise(built, cfg.get("init"))
         network = self.runner.prepare(built, stage, self)
-        self._check_classes(network)
+        setup.check_classes(network, self.dataset)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -178,7 +180,7 @@ class Loop:
         self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
         self.model = setup.wrap(self.raw_model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
-        self.total_steps = self._total_steps()
+        self.total_steps = setup.total_steps(settings, len(self.dataset), self.images_per_step)
         self.items.images_per_step, self.items.total_steps = self.images_per_step, self.total_steps
         schedule = dict(cfg.get("schedule") or {"type": "Poly"})
         warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
@@ -300,12 +302,21 @@ class Loop:
             loop=self,
         )
         self.scored_step = self.step
+        value = self.monitor.value(scores) if self.monitor else None
+        if self.monitor and value is not None:
+            self.unimproved = 0 if self.monitor.is_better(value, self.best) else self.unimproved + 1
         try:
             notify(self.hooks, "after_eval", self, scores)
         except BaseException:
             self.scored_step = -1  # what the hooks make of the scores is made when the run goes on
             raise
+        self.end_with_patience()
         return scores
+
+    def end_with_patience(self) -> None:
+        """Makes this step the last one after loop.patience evaluations in a row without a better score."""
+        if 0 < self.settings.patience <= self.unimproved:
+            self.total_steps = self.step
 
     def drain(self, *, alone: bool = False) -> None:
         """Reads the loss terms of the last steps from the device; see StepTerms.drain."""
@@ -336,6 +347,7 @@ class Loop:
             step=self.step,
             stage=self.stage_number,
             best=self.best,
+            unimproved=self.unimproved,
             scored=self.scored_step,
             images=len(self.dataset),
             processes=dist.world_size(),
@@ -386,15 +398,3 @@ class Loop:
             world_size=dist.world_size(),
             pin=self.device.type == "cuda",
         )
-
-    def _total_steps(self) -> int:
-        settings = self.settings
-        if bool(settings.steps) == bool(settings.epochs):
-            raise ConfigError(f"loop: {settings.steps} steps, {settings.epochs} epochs; give one, set the other to 0")
-        return settings.steps or -(-settings.epochs * len(self.dataset) // self.images_per_step)
-
-    def _check_classes(self, model: nn.Module) -> None:
-        # a model from outside may have no number of classes
-        classes, width = len(self.dataset.classes), getattr(model, "num_classes", None)
-        if classes and width is not None and width != classes and not (width == 1 and classes == 2):
-            raise ConfigError(f"model.num_classes = {width}: {type(self.dataset).__name__} has {classes} classes")

@@ -51,6 +51,7 @@ ENTRIES = {
     "rng": Entry((list, tuple), "a list of the random states of each process"),
     "best": Entry((int, float, type(None)), "a number or None"),
     "scored": Entry((int,), "a whole number", is_needed=False),
+    "unimproved": Entry((int,), "a whole number", is_needed=False),
     "images": Entry((int,), "a whole number from 0", is_needed=False),
     "processes": Entry((int,), "a whole number from 0", is_needed=False),
 }
@@ -168,8 +169,10 @@ def restore(loop: "Loop", state: dict[str, Any], path: str | Path) -> list[str]:
         _set_rng(loop, state["rng"], state["step"])
     loop.step, loop.best = state["step"], state["best"]
     loop.scored_step, loop.saved_step = state.get("scored", loop.step), loop.step
+    loop.unimproved = state.get("unimproved", 0)
     if resume_rules.starts_scores_over(found):
-        loop.best, loop.scored_step = None, -1
+        loop.best, loop.scored_step, loop.unimproved = None, -1, 0
+    loop.end_with_patience()
     return [*resume_rules.notes(found), *([share] if share else [])]
 
 

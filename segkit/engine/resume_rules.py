@@ -74,6 +74,7 @@ RULES = (
         "what is scored",
     ),
     Rule(("loop.monitor", "loop.better"), Effect.SCORED, "which score chooses best.pt"),
+    Rule(("loop.patience",), Effect.APPLIED, "a run that has ended for it goes on with a larger one"),
     Rule(("inference", "inference.*"), Effect.SCORED, "how the validation predicts"),
     Rule(
         ("val.batch_size", "val.workers", "val.timeout", "test", "test.*"),

@@ -241,6 +241,28 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
     return f"{report}; {caution}" if caution else report
 
 
+def total_steps(settings: LoopSettings, images: int, images_per_step: int) -> int:
+    """Returns the number of optimizer steps of a run; ConfigError where not just one of steps and epochs says it."""
+    if bool(settings.steps) == bool(settings.epochs):
+        raise ConfigError(f"loop: {settings.steps} steps, {settings.epochs} epochs; give one, set the other to 0")
+    return settings.steps or -(-settings.epochs * images // images_per_step)
+
+
+def check_classes(model: nn.Module, dataset: Dataset) -> None:
+    """Raises ConfigError where a model has another number of classes than the training data."""
+    # a model from outside may have no number of classes
+    classes, width = len(dataset.classes), getattr(model, "num_classes", None)
+    if classes and width is not None and width != classes and not (width == 1 and classes == 2):
+        raise ConfigError(f"model.num_classes = {width}: {type(dataset).__name__} has {classes} classes")
+
+
+def check_patience(settings: LoopSettings, *, has_val: bool) -> None:
+    """Raises ConfigError where loop.patience could never end a training, since nothing is scored on the way."""
+    if settings.patience and not (has_val and settings.eval_every):
+        missing = "loop.eval_every is 0, scores are those of the end alone" if has_val else "there is no section `val`"
+        raise ConfigError(f"loop.patience = {settings.patience}: {missing}; add it, or leave loop.patience out")
+
+
 def amp_dtype(name: str, device: torch.device) -> torch.dtype:
     """Returns the dtype of autocast for loop.amp; float32 means off.
 

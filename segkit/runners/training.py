@@ -204,7 +204,12 @@ def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
         print(f"resumed: {path} at step {loop.step:,}")
         for note in notes:
             print(note)
-        if loop.step >= loop.total_steps and loop.stage_number == len(loop.stages) - 1:
+        if 0 < loop.settings.patience <= loop.unimproved:
+            print(
+                f"nothing is left to train: the last {loop.unimproved} evaluations were no better than the best; raise "
+                "loop.patience to go on"
+            )
+        elif loop.step >= loop.total_steps and loop.stage_number == len(loop.stages) - 1:
             print(
                 f"nothing is left to train: the checkpoint is at step {loop.step:,}, the run ends with step "
                 f"{loop.total_steps:,}; raise loop.steps (or loop.epochs) to go on"
