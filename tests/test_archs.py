@@ -116,7 +116,12 @@ def test_compile(name):
     model, x = small(name), inputs(name, ROWS[name].sizes[0])
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    assert torch.allclose(compiled(*x)["logits"], model(*x)["logits"], atol=1e-4)
+    assert_close(compiled(*x)["logits"], model(*x)["logits"])
+
+
+def assert_close(found, expected):
+    """Equal but for the order of sums: fresh networks whose logits are large round in their last digits."""
+    assert torch.allclose(found, expected, atol=1e-4 * max(1.0, float(expected.std())))
 
 
 @torch.no_grad()
@@ -125,7 +130,7 @@ def test_export(name):
         pytest.skip(ROWS[name].no_export)
     model, x = small(name), inputs(name, ROWS[name].sizes[0])
     exported = torch.export.export(model, x).module()
-    assert torch.allclose(exported(*x)["logits"], model(*x)["logits"], atol=1e-4)
+    assert_close(exported(*x)["logits"], model(*x)["logits"])
 
 
 @pytest.mark.slow

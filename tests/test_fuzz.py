@@ -24,7 +24,7 @@ RIGHTLY_ACCEPTED = {
     r"(train|val|test)\.transforms\.\d\.(p|gamma|negatives|merge|erode|expand_ratio|inner_k|full_inner|max_\w+)$",
     r"train\.transforms\.\d\.erode_steps$",
     # counts: large ones are slow, and rare events are never
-    r"loop\.(steps|epochs|accumulate|keep|seed|log_every|eval_every|save_every|ema)$",
+    r"(runner\.later\.)?loop\.(steps|epochs|accumulate|keep|seed|log_every|eval_every|save_every|ema)$",
     r"(train|val|test)\.(batch_size|workers|prefetch|timeout)$",
     r"loop\.process_timeout$",
     # any text is a name in the log, and without one the loss's is taken

@@ -8,6 +8,9 @@ import os
 
 _base_ = "../_base_/models/cascadepsp_r50.py"
 _coco = os.path.join(os.environ.get("SEGKIT_DATA", "data"), "coco_mini")
+_photographs = [dict(type="COCOClicks", root=_coco, split=split) for split in ("train2017", "val2017")]
+_crop = dict(type="RandomScaleCrop", low=0.5, high=1.5, size=192, centred=True)
+_moves = [_crop, dict(type="Flip"), dict(type="Photometric")]
 num_classes = 1
 model = dict(
     backbone=dict(
@@ -18,25 +21,9 @@ model = dict(
 train = dict(
     batch_size=4,
     workers=1,
-    dataset=dict(
-        type="Concat",
-        datasets=[
-            dict(type="COCOClicks", root=_coco, split="train2017"),
-            dict(type="COCOClicks", root=_coco, split="val2017"),
-            dict(type="PennFudanClicks"),
-        ],
-    ),
+    dataset=dict(type="Concat", datasets=[*_photographs, dict(type="PennFudanClicks")]),
     transforms=[
-        dict(
-            type="UntilObject",
-            keep_background=0.0,
-            min_area=1000,
-            transforms=[
-                dict(type="RandomScaleCrop", low=0.5, high=1.5, size=192, centred=True),
-                dict(type="Flip"),
-                dict(type="Photometric"),
-            ],
-        ),
+        dict(type="UntilObject", keep_background=0.0, min_area=1000, transforms=_moves),
         dict(type="CoarseMask", min_area=1000),
     ],
 )
@@ -49,11 +36,5 @@ optimizer = dict(
 )
 schedule = dict(type="OneCycle", rise=0.1)
 loop = dict(
-    steps=600,
-    channels_last=True,
-    ema=0.99,
-    log_every=25,
-    eval_every=300,
-    save_every=100,
-    monitor="mBA.mean",
+    steps=600, channels_last=True, ema=0.99, log_every=25, eval_every=300, save_every=100, monitor="mBA.mean"
 )

@@ -185,7 +185,7 @@ class Uncertainty(nn.Module, Weighting):
 
 
 @WEIGHTINGS.register
-class NormalizedPseudo:
+class NormalizedPseudo(Weighting):
     """Normalized loss of self-training: terms of pseudo labels are scaled to the size of those of true labels.
 
     With h the sum of the other terms and p that of the pseudo terms, the training minimizes h + alpha (EMA(h) / EMA(p))

@@ -8,6 +8,21 @@ from torch import Tensor
 from segkit.registry import LOSSES, build
 
 
+SEVERAL_TERMS = ("MaskDistance",)
+"""Losses of one output that return their terms by name."""
+
+
+class Summed(torch.nn.Module):
+    """The sum of a loss of several terms, which is what is trained."""
+
+    def __init__(self, loss: torch.nn.Module):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return torch.stack(list(self.loss(*values).values())).sum()
+
+
 @dataclass
 class Case:
     """name: of the loss; kind: key of INPUTS; own: its constructor's arguments."""
@@ -21,7 +36,8 @@ class Case:
         return self.name + "".join(f"-{key}={value}" for key, value in self.own.items())
 
     def build(self) -> torch.nn.Module:
-        return build(dict(type=self.name, **self.own), LOSSES, self.name)
+        loss = build(dict(type=self.name, **self.own), LOSSES, self.name)
+        return Summed(loss) if self.name in SEVERAL_TERMS else loss
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> tuple[Tensor, list]:
         """-> the logits and what follows them."""
