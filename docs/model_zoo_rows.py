@@ -194,6 +194,22 @@ ROWS: dict[str, Entry] = {
         parity="mixed operations with gradients, latencies (VITA-Group/FasterSeg)",
         paper="segkit.archs.fasterseg_search",
     ),
+    "dynamic_routing_l16": Entry(
+        "Dynamic Routing",
+        "Cityscapes 76.7; with budgets A, B, C 73.9, 74.3, 74.8",
+        "README of DynamicRouting",
+        ("dynamic_routing",),
+        parity="outputs (dynamic_routing)",
+        paper="segkit.archs.dynamic_routing",
+    ),
+    "dynamic_routing_l33": Entry(
+        "Dynamic Routing, 33 layers",
+        "Cityscapes 79.4, from ImageNet weights",
+        "README of DynamicRouting",
+        ("dynamic_routing",),
+        parity="names",
+        paper="segkit.archs.dynamic_routing",
+    ),
     "hmsa_hr48": Entry(
         "HMSA on OCRNet, scales 0.5, 1 and 2",
         "Cityscapes 84.7, with auto-labelled coarse images 86.92",

@@ -167,7 +167,7 @@ class FasterSegSearch(TimedSearch):
         ratios = self._architecture_of(network).weights().ratios
         if how.startswith("sampled"):
             return [[chosen(gumbel_one_hot(row)) for row in rows] for rows in ratios]
-        if how == "likeliest":
+        if how == "likeliest" and not ratios[0].is_meta:  # without values, as when sizes are counted, the widest
             return [[Choice(int(row.argmax())) for row in rows] for rows in ratios]
         if how.startswith("random"):
             drawn = [torch.randint(len(self.widths), (len(rows),)).tolist() for rows in ratios]

@@ -10,6 +10,6 @@ ROWS = {
     "dynamic_routing_l33": Row(
         38_871_666,
         188_115,
-        small=(*NARROW, "model.backbone.layers=5", "model.backbone.small_gate=True"),
+        small=(*NARROW, "model.backbone.layers=4", "model.backbone.small_gate=True"),
     ),
 }
