@@ -278,22 +278,6 @@ ROWS: dict[str, Entry] = {
         paper="segkit.archs.espnet",
         parity="outputs (espnet); the released weights label CamVid's streets",
     ),
-    "dynamic_routing_l16": Entry(
-        "Dynamic Routing",
-        "Cityscapes 76.7; with budgets A, B, C 73.9, 74.3, 74.8",
-        "README of DynamicRouting",
-        ("dynamic_routing",),
-        parity="outputs (dynamic_routing)",
-        paper="segkit.archs.dynamic_routing",
-    ),
-    "dynamic_routing_l33": Entry(
-        "Dynamic Routing, 33 layers",
-        "Cityscapes 79.4, from ImageNet weights",
-        "README of DynamicRouting",
-        ("dynamic_routing",),
-        parity="names",
-        paper="segkit.archs.dynamic_routing",
-    ),
     "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
     # classes in steps
     "mib_r101_os16": Entry("MiB", maps=("mib", "csseg"), parity="outputs (MiB)", paper=MIB),

@@ -35,6 +35,4 @@ optimizer = dict(
     type="AdamW", lr=1e-3, weight_decay=0.01, groups=[dict(match=r"^backbone(?!\.encoder\.conv_stem)", lr=0.25)]
 )
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(
-    steps=600, channels_last=True, ema=0.99, log_every=25, eval_every=300, save_every=100, monitor="mBA.mean"
-)
+loop = dict(steps=600, channels_last=True, ema=0.99, log_every=25, eval_every=300, save_every=100, monitor="mBA.mean")

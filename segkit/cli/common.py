@@ -31,6 +31,21 @@ def add_options(arguments: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reading(arguments: argparse.ArgumentParser) -> None:
+    """Adds --exif and --nodata: how images that no data set lists are read."""
+    arguments.add_argument(
+        "--exif",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="turn images by the orientation that they state; default: as the test data set of the config",
+    )
+    arguments.add_argument(
+        "--nodata",
+        metavar="VALUE",
+        help="value of pixels without data, nan, or one value per channel (0,0,0); default: as the test data set",
+    )
+
+
 def add_trust(arguments: argparse.ArgumentParser) -> None:
     """Adds --trust."""
     arguments.add_argument(

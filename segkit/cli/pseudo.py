@@ -59,17 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--overwrite", action="store_true", help="replace pseudo labels of other checkpoints or settings"
     )
-    arguments.add_argument(
-        "--exif",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="turn images by the orientation that they state; default: as the test data set of the config",
-    )
-    arguments.add_argument(
-        "--nodata",
-        metavar="VALUE",
-        help="value of pixels without data, nan, or one value per channel (0,0,0); default: as the test data set",
-    )
+    common.add_reading(arguments)
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     common.add_trust(arguments)
     common.add_options(arguments)

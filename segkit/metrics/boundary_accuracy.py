@@ -3,19 +3,13 @@
 Cheng et al., CascadePSP, CVPR 2020, section 4.2, https://arxiv.org/abs/2005.02551.
 """
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
-import torch
 
-from segkit.dist import gather_objects
-from segkit.metrics._pixel_pairs import LabelMap, PixelPairs, labelled_images
+from segkit.metrics._masks_of_images import MasksOfImages
 from segkit.metrics._reductions import exact_mean
 from segkit.metrics._scores import mean_of, percent
-from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS
-from segkit.types import Batch
 
 RADII = 5
 """Widths of the band along outlines over which accuracies are averaged."""
@@ -52,7 +46,7 @@ def boundary_accuracy(truth: np.ndarray, prediction: np.ndarray, valid: np.ndarr
 
 
 @METRICS.register
-class BoundaryAccuracy(Metric):
+class BoundaryAccuracy(MasksOfImages):
     """Mean boundary accuracy (mBA) of each class in each image, averaged over images, then over classes.
 
     A class without an outline in the truth of an image is left out of its mean. Of two classes both have the same
@@ -62,32 +56,12 @@ class BoundaryAccuracy(Metric):
     main_score = "mBA.mean"
     lower_is_better = ()
 
-    def start(self, dataset: LabelledSet) -> None:
-        """Reads the data set's classes and ignore value."""
-        self.classes = tuple(dataset.classes)
-        self._ignore = dataset.ignore
-        self._pairs = PixelPairs(len(self.classes), self._ignore)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all images."""
-        self._images: list[np.ndarray] = []
-        self._pairs.forget()
-
-    def update(self, predictions: Sequence[LabelMap], batch: Batch) -> None:
-        """Scores B images, on the CPU; arguments as of Confusion."""
-        for prediction, truth, image in labelled_images(predictions, batch):
-            labels, truth = torch.as_tensor(prediction["labels"]).cpu(), torch.as_tensor(truth).cpu()
-            self._pairs.of_image(labels, truth, image)  # raises for values outside the classes
-            true, predicted = truth.numpy(), labels.numpy()
-            valid = true != self._ignore
-            scores = [boundary_accuracy(true == k, predicted == k, valid) for k in range(len(self.classes))]
-            self._images.append(np.array(scores))
+    def of_image(self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Returns the accuracy of each class, float64 [K]; see MasksOfImages.of_image."""
+        return np.array([boundary_accuracy(truth == k, prediction == k, valid) for k in range(len(self.classes))])
 
     def compute(self) -> dict:
         """Returns {"mBA": {"mean": percent, "per_class": {name: percent}}}."""
-        images = [scores for of_process in gather_objects(self._images) for scores in of_process]
-        stacked = np.stack(images) if images else np.zeros((0, len(self.classes)))
-        means = np.array([exact_mean(of_class) for of_class in stacked.T])
+        means = np.array([exact_mean(of_class) for of_class in self.all_images((len(self.classes),)).T])
         per_class = {name: percent(float(mean)) for name, mean in zip(self.classes, means)}
         return {"mBA": {"mean": percent(mean_of(means)), "per_class": per_class}}

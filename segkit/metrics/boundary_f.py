@@ -9,16 +9,12 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import torch
 
 from segkit.constraints.named import Fraction, OneOf
-from segkit.dist import gather_objects
-from segkit.metrics._pixel_pairs import LabelMap, PixelPairs, labelled_images
+from segkit.metrics._masks_of_images import MasksOfImages
 from segkit.metrics._reductions import ABSENT, exact_mean
 from segkit.metrics._scores import mean_of, percent
-from segkit.metrics.base import LabelledSet, Metric
 from segkit.registry import METRICS, ConfigError
-from segkit.types import Batch
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
@@ -66,7 +62,7 @@ def boundary_f(truth: np.ndarray, prediction: np.ndarray, radii: Sequence[int]) 
 
 
 @METRICS.register
-class BoundaryF(Metric):
+class BoundaryF(MasksOfImages):
     """Boundary F-score of each class in each image, averaged over images, then over classes.
 
     Ignored pixels belong to no class, in truth and prediction alike.
@@ -95,39 +91,21 @@ class BoundaryF(Metric):
             raise ConfigError("BoundaryF.thresholds = (): there is nothing to score; give one threshold or several")
         self.thresholds, self.absent = tuple(thresholds), absent
 
-    def start(self, dataset: LabelledSet) -> None:
-        """Reads the data set's classes and ignore value."""
-        self.classes = tuple(dataset.classes)
-        self._ignore = dataset.ignore
-        self._pairs = PixelPairs(len(self.classes), self._ignore)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all images."""
-        self._images: list[np.ndarray] = []
-        self._pairs.forget()
-
-    def update(self, predictions: Sequence[LabelMap], batch: Batch) -> None:
-        """Scores B images, on the CPU; arguments as of Confusion."""
-        for prediction, truth, image in labelled_images(predictions, batch):
-            labels, truth = torch.as_tensor(prediction["labels"]).cpu(), torch.as_tensor(truth).cpu()
-            self._pairs.of_image(labels, truth, image)  # raises for values outside the classes
-            true, predicted = truth.numpy(), labels.numpy()
-            valid = true != self._ignore
-            diagonal = float(np.hypot(*true.shape))
-            radii = [int(np.ceil(threshold * diagonal)) for threshold in self.thresholds]
-            scores = np.stack(
-                [boundary_f((true == k) & valid, (predicted == k) & valid, radii) for k in range(len(self.classes))], 1
-            )
-            self._images.append(np.where(np.isnan(scores), ABSENT[self.absent], scores))
+    def of_image(self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Returns the scores at each threshold of each class, float64 [thresholds, K]; see MasksOfImages.of_image."""
+        diagonal = float(np.hypot(*truth.shape))
+        radii = [int(np.ceil(threshold * diagonal)) for threshold in self.thresholds]
+        scores = np.stack(
+            [boundary_f((truth == k) & valid, (prediction == k) & valid, radii) for k in range(len(self.classes))], 1
+        )
+        return np.where(np.isnan(scores), ABSENT[self.absent], scores)
 
     def compute(self) -> dict:
         """Returns {"boundary_f": {"mean": percent, "F@threshold": percent, "per_class": {name: {"F@...": percent}}}}.
 
         "mean" is that of the thresholds.
         """
-        images = [scores for of_process in gather_objects(self._images) for scores in of_process]
-        stacked = np.stack(images) if images else np.zeros((0, len(self.thresholds), len(self.classes)))
+        stacked = self.all_images((len(self.thresholds), len(self.classes)))
         means = np.array([[exact_mean(of_class) for of_class in each.T] for each in stacked.transpose(1, 0, 2)])
         keys = [f"F@{threshold:g}" for threshold in self.thresholds]
         over_classes = [mean_of(row) for row in means]

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from segkit.registry import LOSSES, build
 
-
 SEVERAL_TERMS = ("MaskDistance",)
 """Losses of one output that return their terms by name."""
 
