@@ -113,6 +113,19 @@ def test_bf16(name):
 def test_compile(name):
     if ROWS[name].no_compile:
         pytest.skip(ROWS[name].no_compile)
+    if ROWS[name].compiles_slowly:
+        pytest.skip("its large graph is compiled by test_compile_of_large_graphs, a slow test")
+    assert_compiles(name)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("large", [name for name in NAMES if ROWS[name].compiles_slowly])
+def test_compile_of_large_graphs(large):
+    assert_compiles(large)
+
+
+def assert_compiles(name):
     model, x = small(name), inputs(name, ROWS[name].sizes[0])
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

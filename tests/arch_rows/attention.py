@@ -31,6 +31,7 @@ ROWS = {
         72_143_430,
         5_047_558,
         branch="scale0.",
+        compiles_slowly=True,
         small=(
             *HR4,
             "model.head.channels=32",

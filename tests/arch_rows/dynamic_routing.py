@@ -11,5 +11,6 @@ ROWS = {
         38_871_666,
         188_115,
         small=(*NARROW, "model.backbone.layers=4", "model.backbone.small_gate=True"),
+        compiles_slowly=True,
     ),
 }
