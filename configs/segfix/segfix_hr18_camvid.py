@@ -22,4 +22,4 @@ val = dict(dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="v
 test = dict(dataset=dict(_target, dataset=dict(type="CamVid", root=None, split="test")))
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=1e-2)
 schedule = dict(type="OneCycle", rise=0.1)
-loop = dict(steps=500, amp="bf16", channels_last=True, clip=5.0, log_every=25, eval_every=250, save_every=250)
+loop = dict(steps=500, amp="auto", channels_last=True, clip=5.0, log_every=25, eval_every=250, save_every=250)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segkit.archs._fasterseg_genotype import OPERATIONS, STRIDES, UNIT, Branch
+from segkit.archs._fasterseg_genotype import OPERATIONS, STRIDES, Branch
 
 SKIP = OPERATIONS.index("skip")
 
@@ -107,8 +107,3 @@ def _branch(alphas: list[Tensor], path: list[int], widths: list[int], skips: boo
 
 def _skips(row: Tensor) -> bool:
     return int(row.argmax()) == SKIP
-
-
-def fixed_width(skips: bool) -> tuple[int, ...]:
-    """The only width where a network's widths are not searched: full for the teacher, else the narrowest."""
-    return (4,) if skips else (UNIT,)

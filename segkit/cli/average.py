@@ -1,6 +1,7 @@
 """Averages the weights of checkpoints: segkit average A.pt B.pt ... --out soup.pt [--greedy] [--update-norms 50]."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _average(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out {out}: must end in .pt or .safetensors")
     need_writable(out, "choose another --out")
     if args.greedy:
-        content, kept = averaging.greedy(args.checkpoints, lambda content: _score(content, out, args))
+        content, kept = averaging.greedy(args.checkpoints, _scorer(out, args))
     else:
         content, kept = averaging.average(args.checkpoints), args.checkpoints
     checkpoint.save(out, content)
@@ -57,25 +58,31 @@ def _average(args: argparse.Namespace) -> int:
     return 0
 
 
-def _score(content: dict[str, Any], out: Path, args: argparse.Namespace) -> float:
-    """The score that chooses best.pt, of section val; the sign is turned where lower is better."""
+def _scorer(out: Path, args: argparse.Namespace) -> Callable[[dict[str, Any]], float]:
+    """What scores the content of a checkpoint on section val, by the score that chooses best.pt; higher is better."""
     from segkit import api
     from segkit.engine import checkpoint, monitor, setup
     from segkit.runners.base import build_runner
     from segkit.settings import LoopSettings
 
     candidate = out.with_name(f".{out.stem}.candidate.pt")
-    try:
-        checkpoint.save(candidate, content)
-        model = api.load_model(candidate, device=setup.pick_device(args.device), trust=args.trust)
-    finally:
-        candidate.unlink(missing_ok=True)
-    cfg = model.config
-    need_sections(cfg, ("val",))
-    metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
-    dataset = setup.DataSets().get(cfg["val"]["dataset"], "val.dataset")
-    chosen = monitor.choose(LoopSettings(**(cfg.get("loop") or {})), metrics, dataset)
-    value = chosen.value(api.evaluate(model, split="val"))
-    if value is None:
-        raise ConfigError(f"--greedy: section val gives no {chosen.name}, since nothing could be scored")
-    return -value if chosen.better == "lower" else value
+    chosen: list[monitor.Monitor] = []  # the data set is built for it once
+
+    def score(content: dict[str, Any]) -> float:
+        try:
+            checkpoint.save(candidate, content)
+            model = api.load_model(candidate, device=setup.pick_device(args.device), trust=args.trust)
+        finally:
+            candidate.unlink(missing_ok=True)
+        cfg = model.config
+        if not chosen:
+            need_sections(cfg, ("val",))
+            metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
+            dataset = setup.DataSets().get(cfg["val"]["dataset"], "val.dataset")
+            chosen.append(monitor.choose(LoopSettings(**(cfg.get("loop") or {})), metrics, dataset))
+        value = chosen[0].value(api.evaluate(model, split="val"))
+        if value is None:
+            raise ConfigError(f"--greedy: section val gives no {chosen[0].name}, since nothing could be scored")
+        return -value if chosen[0].better == "lower" else value
+
+    return score

@@ -120,7 +120,7 @@ def update_norms(model: Network, batches: int) -> int:
     Returns:
         The number of layers whose statistics were counted; 0 where the network has none.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training is False]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return 0
     cfg, device = model.config, model.mean.device

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import Fraction, NonNegativeInt
-from segkit.inference import PresenceRecord, Score
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.mask_decision import MaskDecision
@@ -48,17 +47,14 @@ class MultiLabel(Semantic):
         super().__init__(probabilities=True)
         self.decision = MaskDecision(threshold, top_threshold, min_area, min_component)
 
-    def _predict(
+    def _predictions(
         self,
         model: Network,
-        score: Score,
-        record: PresenceRecord,
-        image: Tensor,
+        scores: Tensor,
+        presence: Tensor | None,
         metas: list[Meta],
         stored: list[Tensor] | None,
     ) -> Sequence[Prediction]:
-        self._memory.look(model, image, self.inference)
-        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
         return [
             MultiLabelPrediction(positive=self.decision.apply(p), probabilities=p) for p in self._probabilities(scores)
         ]

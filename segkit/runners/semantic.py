@@ -63,7 +63,17 @@ class Semantic(Runner):
     ) -> Sequence[Prediction]:
         self._memory.look(model, image, self.inference)
         scores = score(image, metas[0]["size"], metas[0].get("matrix"))
-        presence = record.take()
+        return self._predictions(model, scores, record.take(), metas, stored)
+
+    def _predictions(
+        self,
+        model: Network,
+        scores: Tensor,
+        presence: Tensor | None,
+        metas: list[Meta],
+        stored: list[Tensor] | None,
+    ) -> Sequence[Prediction]:
+        """Turns what build_score gives for images, float [B,K,H0,W0], into a prediction of each."""
         refiners = self.applied_refiners
         if refiners:
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
