@@ -21,7 +21,7 @@ FLOORS = (
         "data.dataset",
     ),
     ("models", "data.files"),
-    ("data.transforms",),
+    ("data.transforms", "data.formats"),
     ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data"),
     ("losses.incremental", "losses.instances", "convert.maps", "viz", "criterion", "inference", "data.semantic"),
     ("data.interactive", "data.incremental", "data.instances"),
