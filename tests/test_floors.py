@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: import floors, no cycles, sizes, citations, empty package faces."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -54,48 +55,59 @@ def room(module: str) -> str:
     own = module.removeprefix("segkit").removeprefix(".")
     if own in FLOOR_OF or not own:
         return own
-    is_folder = (ROOT / module.replace(".", "/")).is_dir()
-    return own if is_folder else own.rpartition(".")[0]
+    return own if module in FOLDERS else own.rpartition(".")[0]
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+FOLDERS = {module_of(path.parent) for path in FILES}
+MODULES = {module_of(path) for path in FILES} | FOLDERS
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: Path, top_only: bool = False) -> set[str]:
     """Modules of segkit that the file imports anywhere, or at its top."""
-    tree = ast.parse(path.read_text())
     # what stands under TYPE_CHECKING names types for readers and the type checker, and is never imported
-    tree.body = [
-        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    body = [
+        node
+        for node in tree_of(path).body
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
     ]
     found = set()
-    for node in tree.body if top_only else ast.walk(tree):
+    for node in body if top_only else ast.walk(ast.Module(body, [])):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "segkit"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "segkit":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
-                found.add(inner if is_module or (ROOT / inner.replace(".", "/")).is_dir() else node.module)
+                found.add(inner if inner in MODULES else node.module)
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_go_down_the_floors(path):
-    own = room(module_of(path))
-    if not own or path.name == "__init__.py":
-        return
-    assert own in FLOOR_OF, f"{own}: give it a floor in tests/test_floors.py"
-    for module in imports(path):
-        other = room(module)
-        if not other or own == other:
+def test_imports_go_down_the_floors():
+    faults = []
+    for path in FILES:
+        own = room(module_of(path))
+        if not own or path.name == "__init__.py":
             continue
-        assert FLOOR_OF[other] < FLOOR_OF[own], (
-            f"{module_of(path)} (floor {FLOOR_OF[own]}) imports {module} (floor {FLOOR_OF[other]})"
-        )
-        kinds = {own.split(".")[0], other.split(".")[0]}
-        assert len(kinds & KINDS) < 2, f"{module_of(path)} imports {module}: kinds of parts meet in configs alone"
+        assert own in FLOOR_OF, f"{own}: give it a floor in tests/test_floors.py"
+        for module in imports(path):
+            other = room(module)
+            if not other or own == other:
+                continue
+            if not FLOOR_OF[other] < FLOOR_OF[own]:
+                floors = f"floor {FLOOR_OF[own]}", f"floor {FLOOR_OF[other]}"
+                faults.append(f"{module_of(path)} ({floors[0]}) imports {module} ({floors[1]})")
+            if len({own.split(".")[0], other.split(".")[0]} & KINDS) > 1:
+                faults.append(f"{module_of(path)} imports {module}: kinds of parts meet in configs alone")
+    assert not faults, faults
 
 
 @pytest.mark.parametrize("folder", MOST_FILES)
@@ -127,30 +139,32 @@ def test_no_import_cycle():
         visit(module, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_sizes(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400, f"{path.name}: more than 400 lines; about 300 read well"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length <= LONG_FUNCTIONS, f"{path.name}:{node.lineno} {node.name} has {length} lines"
+def test_sizes():
+    faults = []
+    for path in FILES:
+        lines = len(path.read_text().splitlines())
+        if lines > 400:
+            faults.append(f"{path}: {lines} lines, more than 400; about 300 read well")
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef) and (length := node.end_lineno - node.lineno + 1) > LONG_FUNCTIONS:
+                faults.append(f"{path}:{node.lineno} {node.name} has {length} lines")
+    assert not faults, faults
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=module_of)
-def test_package_faces_are_empty(path):
-    assert path.parent == ROOT / "segkit" or path.read_text() == ""
+def test_package_faces_are_empty():
+    faces = [path for path in FILES if path.name == "__init__.py" and path.parent != ROOT / "segkit"]
+    assert [path for path in faces if path.read_text()] == []
 
 
 def test_archs_begin_with_their_citation():
     for path in (ROOT / "segkit/archs").glob("[!_]*.py"):
-        first = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = ast.get_docstring(tree_of(path)) or ""
         assert "http" in first, f"{path.name}: the first line is the citation with a link"
 
 
 def test_registered_constructors_take_no_kwargs():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef) and any("register" in ast.unparse(d) for d in node.decorator_list):
                 for item in node.body:
                     if isinstance(item, ast.FunctionDef) and item.name == "__init__":
@@ -160,7 +174,7 @@ def test_registered_constructors_take_no_kwargs():
 def test_public_names_are_documented():
     missing = []
     for path in FILES:
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         if path.name != "__init__.py" and not ast.get_docstring(tree):
             missing.append(path.name)
         for node in tree.body:
