@@ -16,6 +16,7 @@ from segkit.settings import (
     GroupSettings,
     InferenceSettings,
     InitSettings,
+    LayerDecaySettings,
     LoopSettings,
     RowSettings,
     ScoredSettings,
@@ -40,6 +41,7 @@ PLAIN: dict[str, type] = {
     "schedule.warmup": WarmupSettings,
     "losses[].weight": WeightSettings,
     "optimizer.groups[]": GroupSettings,
+    "optimizer.layer_decay": LayerDecaySettings,
 }
 """Sections with a fixed set of keys, by position in the config."""
 
@@ -86,7 +88,7 @@ for _section in ("test", "test.*"):
 
 EXTRA_KEYS: dict[str, tuple[str, ...]] = {
     "losses[]": ("on", "target", "weight", "at", "name"),
-    "optimizer": ("groups",),
+    "optimizer": ("groups", "layer_decay"),
     "schedule": ("warmup",),
 }
 """Keys beside the constructor's arguments, by position in the config."""

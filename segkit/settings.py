@@ -214,15 +214,32 @@ class GroupSettings:
 
     Attributes:
         match: regular expression that is searched for in the names of parameters.
-        kind: "norm", parameters of normalization layers, or "bias", biases.
+        kind: "norm", parameters of normalization layers, "bias", biases, or "vector", parameters of one dimension (both
+            of these, layer scales and the like).
         lr: factor of the learning rate.
         decay: factor of the weight decay.
     """
 
     match: Annotated[str, Pattern()] | None = None
-    kind: Literal["norm", "bias"] | None = None
+    kind: Literal["norm", "bias", "vector"] | None = None
     lr: NonNegativeFloat = 1.0
     decay: NonNegativeFloat = 1.0
+
+
+@dataclass
+class LayerDecaySettings:
+    """optimizer.layer_decay: lower learning rates for the encoder's layers, the lower the closer to the image.
+
+    Attributes:
+        rate: factor from one layer to the one before.
+        law: how layers are counted: "layer_wise" by blocks, as BEiT, "block_wise" by blocks, the last one at the full
+            rate, as EoMT, or "stage_wise" as mmsegmentation's ConvNeXt.
+        layers: of "stage_wise": the head trains at the full rate, stage i at rate ** (layers - i).
+    """
+
+    rate: Annotated[float, Range(0, 1, above=True)]
+    law: Literal["layer_wise", "block_wise", "stage_wise"] = "layer_wise"
+    layers: PositiveInt = 6
 
 
 @dataclass

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segkit.engine.layer_decay import lr_factors
 from segkit.registry import OPTIMIZERS, ConfigError, build
+from segkit.settings import LayerDecaySettings
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 """Normalization layers, whose parameters are of the kind "norm"."""
@@ -19,17 +21,18 @@ UNFIT = {
 }
 """Optimizers of torch that the loop cannot step, and why."""
 
-KINDS = ("norm", "bias")
-"""Kinds of parameters that a row of optimizer.groups can choose: of normalization layers, and biases."""
+KINDS = ("norm", "bias", "vector")
+"""Kinds of parameters that a row of optimizer.groups can choose: of normalization layers, biases, and those of one
+dimension (norms, biases, layer scales)."""
 
 
 def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None) -> Optimizer:
     """Builds the optimizer of a model.
 
     Args:
-        cfg: section `optimizer`: a type of torch.optim, its arguments, and `groups`, rows of
-            dict(match=regex of names, kind="norm" or "bias", lr=factor, decay=factor). The factors of all rows that
-            match a parameter are multiplied with each other and with the base value.
+        cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors, and
+            `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor). The factors of
+            all rows that match a parameter are multiplied with each other and with the base value.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
@@ -40,16 +43,20 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     if cfg.get("type") in UNFIT:
         why = UNFIT[cfg["type"]]
         raise ConfigError(f"optimizer.type = '{cfg['type']}': {why}; choose another, such as AdamW or SGD")
-    kwargs = {key: value for key, value in cfg.items() if key != "groups"}
+    kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay")}
     rows = list(cfg.get("groups") or ())
     base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)
+    by_layer: dict[str, float] = {}
+    if cfg.get("layer_decay"):
+        names = [name for name, _ in model.named_parameters()]
+        by_layer = lr_factors(names, LayerDecaySettings(**cfg["layer_decay"]))
     hits = [0] * len(rows)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr, decay = 1.0, 1.0
+        lr, decay = by_layer.get(name, 1.0), 1.0
         for i, row in enumerate(rows):
             if _matches(row, name, kinds.get(name, ()), f"optimizer.groups.{i}"):
                 hits[i] += 1
@@ -64,7 +71,7 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     if extra is not None and any(p.requires_grad for p in extra.parameters()):
         groups.setdefault((1.0, 1.0), []).extend(p for p in extra.parameters() if p.requires_grad)
     if base_lr is None and any(lr != 1 for lr, _ in groups):
-        raise ConfigError("optimizer.lr: is missing; groups with lr factors need it")
+        raise ConfigError("optimizer.lr: is missing; groups with lr factors and layer_decay need it")
     params: list[dict[str, Any]] = []
     for (lr, decay), parameters in groups.items():
         group: dict[str, Any] = {"params": parameters}
@@ -80,11 +87,12 @@ def _kinds(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """The kinds of each parameter by its name."""
     kinds = {}
     for prefix, module in model.named_modules():
-        for name, _ in module.named_parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
             full_name = f"{prefix}.{name}" if prefix else name
             norm = ("norm",) if isinstance(module, NORMS) else ()
             bias = ("bias",) if name.endswith("bias") else ()
-            kinds[full_name] = (*norm, *bias)
+            vector = ("vector",) if parameter.dim() < 2 else ()
+            kinds[full_name] = (*norm, *bias, *vector)
     return kinds
 
 

@@ -100,7 +100,7 @@ RULES = (
         ("loop.log_every", "loop.eval_every", "loop.save_every", "loop.keep"), Effect.APPLIED, "they change no number"
     ),
     Rule(
-        ("optimizer.type", "optimizer.groups", "optimizer.groups[[]]*"),
+        ("optimizer.type", "optimizer.groups", "optimizer.groups[[]]*", "optimizer.layer_decay*"),
         Effect.EQUAL,
         "the state of the optimizer is of its type, and in the order of its groups",
     ),
