@@ -202,10 +202,14 @@ class WarmupSettings:
     Attributes:
         steps: optimizer steps that it lasts.
         factor: factor of the learning rate at the first step; it rises to 1.
+        law: how the schedule counts: "multiplied", it runs from the first step on and is multiplied by the factor, as
+            in mmcv before 2.0 and in most research code; "before", it begins after the warm-up, as in transformers and
+            EoMT; "mmengine", like "before", but each reaches its end at its own last step, one step sooner.
     """
 
     steps: NonNegativeInt
     factor: Fraction = 0.001
+    law: Literal["multiplied", "before", "mmengine"] = "multiplied"
 
 
 @dataclass
@@ -218,12 +222,16 @@ class GroupSettings:
             of these, layer scales and the like).
         lr: factor of the learning rate.
         decay: factor of the weight decay.
+        wait: steps that these parameters are kept at rate 0 before their warm-up begins.
+        warmup: steps of their warm-up; None for those of schedule.warmup.
     """
 
     match: Annotated[str, Pattern()] | None = None
     kind: Literal["norm", "bias", "vector"] | None = None
     lr: NonNegativeFloat = 1.0
     decay: NonNegativeFloat = 1.0
+    wait: NonNegativeInt = 0
+    warmup: NonNegativeInt | None = None
 
 
 @dataclass

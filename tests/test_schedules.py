@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from segkit.engine.optim import build_optimizer
 from segkit.engine.schedules import Constant, Cosine, Cyclic, LearningRate, MultiStep, OneCycle, Poly, Step
 from segkit.registry import ConfigError
 from segkit.settings import WarmupSettings
@@ -83,3 +84,51 @@ def test_warm_up_longer_than_the_run():
 def test_polynomial_of_a_run_is_monotone():
     rates = [Poly().rate(1.0, step, 50) for step in range(51)]
     assert rates == sorted(rates, reverse=True) and len(set(rates)) == 51 and math.isclose(rates[0], 1.0)
+
+
+def rates_of(total: int, schedule, settings: WarmupSettings, **group) -> list[float]:
+    optimizer = torch.optim.SGD([dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=2.0, **group)])
+    rate = LearningRate(optimizer, schedule, total, settings)
+    seen = []
+    for step in range(total):
+        rate.set(step)
+        seen.append(optimizer.param_groups[0]["lr"])
+    return seen
+
+
+def test_warm_up_of_mmengine():
+    """Against its recursions: each scheduler changes the last value once a step and ends in its own last step."""
+    value, expected = 2.0 * 0.1, []
+    for step in range(30):
+        expected.append(value)
+        if step + 1 < 10:  # the linear one, over 10 - 1 changes
+            value *= 1 + 0.9 / (9 * 0.1 + step * 0.9)
+        elif 10 < step + 1 < 30:  # the polynomial one, over 20 - 1 changes
+            value *= (1 - 1 / (19 - (step + 1 - 10) + 1)) ** 0.9
+        else:
+            value = 2.0
+    assert rates_of(30, Poly(0.9), WarmupSettings(10, 0.1, "mmengine")) == pytest.approx(expected)
+
+
+def test_a_schedule_that_begins_after_the_warm_up():
+    """transformers: 0, .5, 1, 1.5, then 2 * (1 - (step - 4) / 6)."""
+    expected = [0.0, 0.5, 1.0, 1.5, *(2 * (1 - k / 6) for k in range(6))]
+    assert rates_of(10, Poly(1.0), WarmupSettings(4, 0.0, "before")) == pytest.approx(expected)
+
+
+def test_an_encoder_that_waits():
+    """EoMT: 0 for 3 steps, a rise over 2, then the polynomial over the rest."""
+    expected = [0.0, 0.0, 0.0, 0.0, 1.0, *(2 * (1 - k / 5) for k in range(5))]
+    assert rates_of(10, Poly(1.0), WarmupSettings(3, 0.0, "before"), wait=3, warmup=2) == pytest.approx(expected)
+    with pytest.raises(ConfigError, match=r"schedule.warmup.steps = 7 after a wait of 3: the run has only 10 steps"):
+        rates_of(10, Poly(1.0), WarmupSettings(3), wait=3, warmup=7)
+
+
+def test_rows_of_groups_make_parameters_wait():
+    model = torch.nn.ModuleDict(dict(backbone=torch.nn.Linear(1, 1), head=torch.nn.Linear(1, 1)))
+    section = dict(type="SGD", lr=1.0, groups=[dict(match="^backbone", wait=5, warmup=7)])
+    groups = build_optimizer(section, model).param_groups
+    assert [(group.get("wait"), group.get("warmup"), len(group["params"])) for group in groups] == [
+        (5, 7, 2),
+        (None, None, 2),
+    ]

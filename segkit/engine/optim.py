@@ -31,8 +31,9 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
 
     Args:
         cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors, and
-            `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor). The factors of
-            all rows that match a parameter are multiplied with each other and with the base value.
+            `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor,
+            wait=steps, warmup=steps). The factors of all rows that match a parameter are multiplied with each other and
+            with the base value; the longest wait and the last warm-up count.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
@@ -52,16 +53,17 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
         names = [name for name, _ in model.named_parameters()]
         by_layer = lr_factors(names, LayerDecaySettings(**cfg["layer_decay"]))
     hits = [0] * len(rows)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, int, int | None], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr, decay = by_layer.get(name, 1.0), 1.0
+        lr, decay, wait, warmup = by_layer.get(name, 1.0), 1.0, 0, None
         for i, row in enumerate(rows):
             if _matches(row, name, kinds.get(name, ()), f"optimizer.groups.{i}"):
                 hits[i] += 1
                 lr, decay = lr * row.get("lr", 1.0), decay * row.get("decay", 1.0)
-        groups.setdefault((lr, decay), []).append(parameter)
+                wait, warmup = max(wait, row.get("wait", 0)), row.get("warmup", warmup)
+        groups.setdefault((lr, decay, wait, warmup), []).append(parameter)
     for i, row in enumerate(rows):
         if not hits[i]:
             raise ConfigError(
@@ -69,12 +71,16 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
                 "model.named_parameters()"
             )
     if extra is not None and any(p.requires_grad for p in extra.parameters()):
-        groups.setdefault((1.0, 1.0), []).extend(p for p in extra.parameters() if p.requires_grad)
-    if base_lr is None and any(lr != 1 for lr, _ in groups):
+        groups.setdefault((1.0, 1.0, 0, None), []).extend(p for p in extra.parameters() if p.requires_grad)
+    if base_lr is None and any(lr != 1 for lr, *_ in groups):
         raise ConfigError("optimizer.lr: is missing; groups with lr factors and layer_decay need it")
     params: list[dict[str, Any]] = []
-    for (lr, decay), parameters in groups.items():
+    for (lr, decay, wait, warmup), parameters in groups.items():
         group: dict[str, Any] = {"params": parameters}
+        if wait:
+            group["wait"] = wait
+        if warmup is not None:
+            group["warmup"] = warmup
         if base_lr is not None:
             group["lr"] = base_lr * lr
         if base_decay is not None:

@@ -193,7 +193,8 @@ class LearningRate:
     """Sets learning rate and momentum of every parameter group before a step.
 
     Args:
-        optimizer: each of its groups keeps its base values as "base_lr" and "base_momentum".
+        optimizer: each of its groups keeps its base values as "base_lr" and "base_momentum". A group's "wait" and
+            "warmup", where it has them, are steps at rate 0 before its warm-up, and steps of its warm-up.
         schedule: gives the values.
         total: steps of the run.
         warmup: for its steps the rate is multiplied by a factor that rises linearly to 1; None for no warm-up.
@@ -203,19 +204,22 @@ class LearningRate:
     """
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule, total: int, warmup: WarmupSettings | None = None):
-        if warmup is not None and warmup.steps >= total:
-            raise ConfigError(
-                f"schedule.warmup.steps = {warmup.steps}: the run has only {total} steps; choose a shorter warm-up"
-            )
-        self.optimizer, self.schedule, self.total, self.warmup = optimizer, schedule, total, warmup
+        self.optimizer, self.schedule, self.total = optimizer, schedule, total
+        self.warmup = WarmupSettings(0) if warmup is None else warmup
         for group in optimizer.param_groups:
             group.setdefault("base_lr", group["lr"])
             group.setdefault("base_momentum", group["betas"][0] if "betas" in group else group.get("momentum"))
+            wait, steps = self._wait_and_warmup(group)
+            if steps + wait >= total and steps + wait > 0:
+                raise ConfigError(
+                    f"schedule.warmup.steps = {steps}{f' after a wait of {wait}' if wait else ''}: the run has only "
+                    f"{total} steps; choose a shorter warm-up"
+                )
 
     def set(self, step: int) -> None:
         """Sets the values for a step, 0 for the first."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(group["base_lr"], step, self.total) * self._warmup_factor(step)
+            group["lr"] = self._rate(group, step)
             if group["base_momentum"]:
                 momentum = self.schedule.momentum(group["base_momentum"], step, self.total)
                 if "betas" in group:
@@ -223,7 +227,24 @@ class LearningRate:
                 else:
                     group["momentum"] = momentum
 
-    def _warmup_factor(self, step: int) -> float:
-        if self.warmup is None or step >= self.warmup.steps:
-            return 1.0
-        return self.warmup.factor + (1 - self.warmup.factor) * step / self.warmup.steps
+    def _wait_and_warmup(self, group: dict) -> tuple[int, int]:
+        return group.get("wait", 0), group.get("warmup", self.warmup.steps)
+
+    def _rate(self, group: dict, step: int) -> float:
+        base = group["base_lr"]
+        wait, steps = self._wait_and_warmup(group)
+        law, start = self.warmup.law, wait + steps
+        # each of mmengine's schedulers is at its end in the last of its own steps
+        early = law == "mmengine"
+        if law == "multiplied":
+            scheduled = self.schedule.rate(base, step, self.total)
+        elif step < start:
+            scheduled = base
+        else:
+            scheduled = self.schedule.rate(base, step - start, max(self.total - start - early, 1))
+        if step < wait:
+            return 0.0
+        if step >= start:
+            return scheduled
+        rise = (step - wait) / max(steps - early, 1)
+        return scheduled * (self.warmup.factor + (1 - self.warmup.factor) * rise)
