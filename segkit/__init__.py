@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from segkit.api import click_predictor, evaluate, load_model, predict, train
+    from segkit.api import click_predictor, evaluate, load_ensemble, load_model, predict, train
     from segkit.config import load_config
 
-__all__ = ["click_predictor", "evaluate", "load_config", "load_model", "predict", "train"]
+__all__ = ["click_predictor", "evaluate", "load_config", "load_ensemble", "load_model", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:

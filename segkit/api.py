@@ -1,8 +1,6 @@
-"""The library in six functions: load_config, train, evaluate, load_model, predict, click_predictor."""
+"""The library in seven functions: load_config, train, evaluate, load_model, load_ensemble, predict, click_predictor."""
 
 import copy
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +15,6 @@ from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
 from segkit.engine.preflight import preflight, print_reports
 from segkit.engine.process import explaining_silence
-from segkit.files import need_writable, write_whole
 from segkit.models.bases import Network
 from segkit.registry import (
     ConfigError,
@@ -25,19 +22,13 @@ from segkit.registry import (
     did_you_mean,
 )
 from segkit.runners.base import Runner, build_runner
-from segkit.runners.inputs import ImageInput, inputs_of
+from segkit.runners.ensemble import Ensemble, load_ensemble, networks_of
+from segkit.runners.inputs import ImageInput, inputs_of, transforms_of_test
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
-from segkit.runners.predicting import predict_array, transforms_of_test
-from segkit.runners.scoring import (
-    check_names,
-    chosen_sets,
-    config_of_set,
-    score_set,
-    test_sections,
-    type_of_set,
-    with_switches,
-)
+from segkit.runners.predicting import predict_array
+from segkit.runners.scoring import chosen_sets, test_sections, type_of_set, with_switches
+from segkit.runners.test_sets import Files, score_sets
 from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
 from segkit.settings import ClickInference, LoopSettings
@@ -51,6 +42,7 @@ __all__ = [
     "click_predictor",
     "evaluate",
     "load_config",
+    "load_ensemble",
     "load_model",
     "predict",
     "train",
@@ -152,7 +144,7 @@ def checked(cfg: str | Path | dict, options: Sequence[str] = ()) -> Config:
 
 
 def evaluate(
-    model: Network | str | Path,
+    model: Network | str | Path | Sequence[str | Path],
     config: str | Path | dict | None = None,
     *,
     split: str = "test",
@@ -164,13 +156,15 @@ def evaluate(
     out: str | Path | None = None,
     show: str | Path | None = None,
     show_count: int = 50,
+    per_image: str | Path | None = None,
+    probabilities: str | Path | None = None,
     trust: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Scores a model on the test data of its config, as `segkit test` does.
 
     Args:
-        model: a checkpoint, or a model of load_model.
+        model: a checkpoint, several that predict together (see load_ensemble), or a model of load_model.
         config: in place of the config that the checkpoint holds.
         split: "test" or "val"; "val" stands in for a missing `test`.
         sets: names of the test sets to score where the config has several; all by default.
@@ -181,6 +175,8 @@ def evaluate(
         out: JSON file for the scores.
         show: folder for pictures.
         show_count: pictures at most.
+        per_image: CSV file for the scores of each image, the worst first; of several test sets NAME_SET.csv.
+        probabilities: folder for ID.npz with the probabilities of each image.
         trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
@@ -191,62 +187,50 @@ def evaluate(
         ConfigError, CheckpointError, DataError: as the message says.
     """
     _check_request(model, split)
-    _check_outputs(out, show)
-    sets = (sets,) if isinstance(sets, str) else sets
+    paths = [None if path is None else Path(path) for path in (out, show, per_image, probabilities)]
+    files = Files(paths[0], paths[1], paths[2], paths[3], show_count)
+    if dist.is_main():
+        files.check()
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
-    network = model if isinstance(model, Network) else load_model(config, model, target, options, trust=trust)
+    network = _loaded(model, config, target, options, trust=trust)
     cfg = network.config
     need_sections(cfg, (split if cfg.get(split) else "val",))
     dist.start(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout)
     try:
-        cfg["inference"] = with_switches(cfg, tta=tta, slide=slide, say=say)
-        parts = chosen_sets(test_sections(cfg, split), sets)
-        metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
-        runners = {name: build_runner(config_of_set(cfg, section)) for name, section in parts.items()}
-        # all sets are built before the first is scored, so that a fault of the last one costs no hours
-        data_of = {name: _data_to_score(network, runners[name], parts[name], split, name) for name in parts}
-        results = {}
-        for name, data in data_of.items():
-            runner, pictures = runners[name], None if show is None else Path(show) / name
-            results[name] = score_set(network, runner, data, metrics, pictures, show_count, name, say)
-        scores = results[""] if list(results) == [""] else results
-        if dist.is_main():
-            if out is not None:
-                write_whole(out, json.dumps(scores, indent=1) + "\n")
-            if say is not None:
-                named = {name or type_of_set(parts[name]): result for name, result in results.items()}
-                title = "model" if isinstance(model, Network) else Path(model).stem
-                if text := build_runner(cfg).report(named, Path(out or "metrics.json"), title):
-                    say(text)
-        return scores
+        for part in networks_of(network):
+            part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
+        results = score_sets(network, chosen_sets(test_sections(cfg, split), sets), split, files, say)
+        if dist.is_main() and say is not None:
+            title = network.files[0] if isinstance(network, Ensemble) else "model" if network is model else model
+            named = {name or type_of_set(test_sections(cfg, split)[name]): scores for name, scores in results.items()}
+            if text := build_runner(cfg).report(named, Path(out or "metrics.json"), Path(str(title)).stem):
+                say(text)
+        return results[""] if list(results) == [""] else results
     finally:
         dist.stop()
 
 
-def _check_outputs(out: str | Path | None, show: str | Path | None) -> None:
-    """Raises a DataError where results could not be written, before anything is scored."""
-    if dist.is_main():
-        if out is not None:
-            need_writable(out, "choose another --out")
-        if show is not None:
-            need_writable(Path(show) / "picture.png", "choose another folder for --show")
-
-
-def _data_to_score(network: Network, runner: Runner, section: dict, split: str, name: str) -> setup.Evaluation:
-    """The data of a test set, whose classes are compared with the model's before anything is scored."""
-    at = f"{split}.{name}" if name else split
-    data = setup.build_evaluation(
-        section, at, network.mean.device, needs_stored=runner.needs_stored, keep_stored=runner.keep_stored
-    )
-    if runner.predicts_classes and (text := check_names(network, data.dataset, f"{at}.dataset")) and dist.is_main():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
-    return data
+def _loaded(
+    model: Network | str | Path | Sequence[str | Path],
+    config: str | Path | dict | None,
+    device: torch.device,
+    options: Sequence[str],
+    *,
+    trust: bool,
+) -> Network:
+    if isinstance(model, Network):
+        return model
+    paths = [model] if isinstance(model, str | Path) else list(model)
+    return load_ensemble(paths, config, device, options, trust=trust)
 
 
 def _check_request(model: object, split: str) -> None:
-    if not isinstance(model, Network | str | Path):
+    is_list = isinstance(model, list | tuple) and model and all(isinstance(path, str | Path) for path in model)
+    if not is_list and not isinstance(model, Network | str | Path):
         name = type(model).__name__
-        raise ConfigError(f"model = {name}: must be a checkpoint's file or a model, as of load_model or result.model")
+        raise ConfigError(
+            f"model = {name}: must be a checkpoint's file or a model of load_model or result.model, or a list of files"
+        )
     if split not in ("test", "val"):
         raise ConfigError(f"split = {split!r}: must be 'test' or 'val'")
 
@@ -257,7 +241,7 @@ def predict(model: Network, image: ImageInput, runner: Runner | None = None) -> 
     The model's config says how (transforms of `test`, section `inference`); a model without one sees the whole image.
 
     Args:
-        model: of load_model.
+        model: of load_model or load_ensemble.
         image: a file, read as the model's data set reads its own; a picture of Pillow; or an array [H,W,C], uint8 or
             float in 0..255, RGB ([H,W] is a grey image).
         runner: of build_runner, to save its construction for many images.

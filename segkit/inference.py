@@ -176,6 +176,32 @@ def to_probabilities(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
+class MeanProbabilities:
+    """The mean of the probabilities that several models give an image; their sum alone is kept."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+        self._count = 0
+
+    def add(self, probabilities: Tensor) -> None:
+        """Adds those of a model, float [K,H,W]; the single map of a model of two classes is that of class 1."""
+        part, total = probabilities.float(), self._total
+        if total is None:
+            total = torch.zeros_like(part)
+        elif len(part) == 1 < len(total):
+            part = torch.cat([1 - part, part])
+        elif len(total) == 1 < len(part):
+            total = torch.cat([self._count - total, total])
+        self._total, self._count = total.add_(part), self._count + 1
+
+    def mean(self) -> Tensor:
+        """Returns the mean, float32 [K,H,W], and forgets the sum."""
+        assert self._total is not None, "there is nothing to take the mean of"
+        mean = self._total.div_(self._count)
+        self._total, self._count = None, 0
+        return mean
+
+
 def tta(
     predict: Predict,
     scales: tuple[float, ...],

@@ -71,12 +71,15 @@ def test_scores_agree_to_the_last_digit(runs):
             "val",
             "--out",
             f"m{processes}.json",
+            "--per-image",
             "--device",
             "cpu",
         )
     one, two = (json.loads((runs / f"m{n}.json").read_text()) for n in (1, 2))
     one.pop("images_per_second"), two.pop("images_per_second")
     assert one == two and one["images"] == 5
+    tables = [(runs / f"m{n}_per_image.csv").read_text() for n in (1, 2)]
+    assert tables[0] == tables[1] and len(tables[0].splitlines()) == 6
 
 
 def test_two_processes_resume(runs):

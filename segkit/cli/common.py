@@ -3,7 +3,7 @@
 import argparse
 import errno
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from segkit.config import Config, load_config
@@ -156,6 +156,31 @@ def split_config(words: list[str], config: str | None) -> tuple[str | None, list
             raise ConfigError(f"--config {config}: the command names the config {first} as well; give one of them")
         config = None if first.lower() == "none" else first
     return config, words
+
+
+CHECKPOINTS = (".pt", ".pth", ".safetensors")
+"""Endings of checkpoints, by which a command that takes several tells them from images."""
+
+
+def split_checkpoints(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates the checkpoints of a command from the images after them.
+
+    Args:
+        words: the first is a checkpoint; those after it are as long as they end in .pt, .pth or .safetensors and are no
+            folder.
+
+    Returns:
+        Checkpoints; and the other words.
+
+    Raises:
+        ConfigError: nothing follows the checkpoints.
+    """
+    count = 1
+    while count < len(words) and words[count].lower().endswith(CHECKPOINTS) and not Path(words[count]).is_dir():
+        count += 1
+    if count == len(words):
+        raise ConfigError(f"{words[-1]}: give images, folders or globs after the checkpoint")
+    return list(words[:count]), list(words[count:])
 
 
 def data_section(cfg: Config, split: str) -> tuple[dict, str]:

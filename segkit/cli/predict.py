@@ -1,6 +1,7 @@
-"""Labels images, or finds the instances in them: segkit predict CHECKPOINT PATH... --out DIR.
+"""Labels images, or finds the instances in them: segkit predict CHECKPOINT... PATH... --out DIR.
 
-PATH is an image, a folder or a glob. Results keep the tree below the folder that is named.
+Several checkpoints predict the mean of their probabilities. PATH is an image, a folder or a glob. Results keep the
+tree below the folder that is named.
 """
 
 import argparse
@@ -17,9 +18,12 @@ from segkit.registry import ConfigError
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit predict`; returns the exit code."""
     arguments = common.parser("predict", __doc__ or "")
-    arguments.usage = "segkit predict CHECKPOINT PATH... --out DIR [options]"
+    arguments.usage = "segkit predict CHECKPOINT... PATH... --out DIR [options]"
     arguments.add_argument(
-        "words", nargs="+", metavar="CHECKPOINT PATH...", help="the checkpoint, then images, folders and globs"
+        "words",
+        nargs="+",
+        metavar="CHECKPOINT... PATH...",
+        help="the checkpoint, or several that predict together, then images, folders and globs",
     )
     arguments.add_argument("--config", help="a config file; default: the config inside the checkpoint")
     arguments.add_argument(
@@ -33,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"
     )
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
+    arguments.add_argument(
+        "--probabilities", action="store_true", help="also probabilities/NAME.npz, float16 [K,H,W] with the classes"
+    )
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     common.add_reading(arguments)
@@ -100,23 +107,28 @@ def _predict(args: argparse.Namespace) -> int:
 
     from segkit import api
     from segkit.engine.setup import pick_device
+    from segkit.runners.ensemble import networks_of, runner_of
     from segkit.runners.inputs import inputs_of
+    from segkit.runners.probabilities import WithProbabilities
     from segkit.runners.scoring import with_switches
 
-    config, (path, *paths) = common.split_config(args.words, args.config)
-    if not paths:
-        raise ConfigError(f"{path}: give images, folders or globs after the checkpoint")
+    config, words = common.split_config(args.words, args.config)
+    checkpoints, paths = common.split_checkpoints(words)
     images = find_images(paths)
     names = names_of(images)
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
-    model = api.load_model(config, path, device, options, trust=args.trust, predict_only=True)
+    model = api.load_ensemble(checkpoints, config, device, options, trust=args.trust, predict_only=True)
     inputs = inputs_of(model, exif=args.exif, nodata=nodata_of(args.nodata))
-    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=print)
-    runner = api.build_runner(model.config)
+    for network in networks_of(model):
+        network.config["inference"] = with_switches(network.config, tta=args.tta, slide=args.slide, say=print)
+    runner = runner_of(model)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
     out = Path(args.out)
     writer = runner.writer(out, tuple(model.classes or ()), palette, annotations=args.annotations, score=args.score)
+    if args.probabilities:
+        runner.keep_probabilities()
+        writer = WithProbabilities(writer, out, model.classes or ())
     failures: dict[Path, str] = {}
     for file in tqdm(images, unit="image", disable=None):
         try:

@@ -13,8 +13,6 @@ from segkit.cli import common
 from segkit.files import DataError
 from segkit.registry import ConfigError
 
-CHECKPOINTS = (".pt", ".pth", ".safetensors")
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit pseudo`; returns the exit code."""
@@ -68,12 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _split(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Checkpoints and the paths after them."""
-    count = next((n for n, word in enumerate(words) if not word.lower().endswith(CHECKPOINTS)), len(words))
-    if not count:
-        raise ConfigError(f"{words[0]}: give one checkpoint or more first ({', '.join(CHECKPOINTS)})")
-    if count == len(words):
-        raise ConfigError(f"{words[-1]}: give images, folders or globs after the checkpoints")
-    return [Path(word) for word in words[:count]], list(words[count:])
+    if not words[0].lower().endswith(common.CHECKPOINTS):
+        raise ConfigError(f"{words[0]}: give one checkpoint or more first ({', '.join(common.CHECKPOINTS)})")
+    checkpoints, paths = common.split_checkpoints(words)
+    return [Path(word) for word in checkpoints], paths
 
 
 def _shard_of(text: str | None) -> tuple[int, int]:

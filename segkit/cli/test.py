@@ -1,4 +1,7 @@
-"""Scores a checkpoint: segkit test CHECKPOINT [--config FILE] [--out metrics.json] [--show DIR] [--tta] [--slide]."""
+"""Scores a checkpoint: segkit test CHECKPOINT [--config FILE] [--out metrics.json] [--show DIR] [--tta] [--slide].
+
+Several checkpoints are scored as one model, which predicts the mean of their probabilities.
+"""
 
 import argparse
 from pathlib import Path
@@ -10,9 +13,12 @@ from segkit.registry import ConfigError
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit test`; returns the exit code."""
     arguments = common.parser("test", __doc__ or "")
-    arguments.usage = "segkit test CHECKPOINT [options]"
+    arguments.usage = "segkit test CHECKPOINT... [options]"
     arguments.add_argument(
-        "checkpoint", nargs="+", metavar="CHECKPOINT", help="also CONFIG CHECKPOINT, mmsegmentation's order"
+        "checkpoint",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="one, or several that predict together; also CONFIG CHECKPOINT, mmsegmentation's order",
     )
     arguments.add_argument("--config", help="a config file; default: the config inside the checkpoint")
     arguments.add_argument("--out", help="JSON file for the scores; default metrics.json beside the checkpoint")
@@ -20,6 +26,12 @@ def main(argv: list[str] | None = None) -> int:
         "--show", metavar="DIR", help="pictures: image | truth | prediction, and the confusions; of clicks every step"
     )
     arguments.add_argument("--show-count", type=int, default=50, help="pictures at most")
+    arguments.add_argument(
+        "--per-image", action="store_true", help="also the scores of each image, the worst first: *_per_image.csv"
+    )
+    arguments.add_argument(
+        "--probabilities", metavar="DIR", help="also the probabilities of each image: ID.npz, float16 [K,H,W]"
+    )
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
@@ -34,12 +46,16 @@ def _test(args: argparse.Namespace) -> int:
     from segkit import api, dist
 
     config, words = common.split_config(args.checkpoint, args.config)
-    if len(words) != 1:
-        raise ConfigError(f"{' '.join(words)}: give one checkpoint, and its config with --config")
-    (path,) = words
-    out = Path(args.out) if args.out else Path(path).with_name("metrics.json")
+    others = [word for word in words[1:] if not word.lower().endswith(common.CHECKPOINTS)]
+    if others:
+        raise ConfigError(
+            f"{others[0]}: is no checkpoint (they end in {', '.join(common.CHECKPOINTS)}); give one, or several that "
+            "predict together, and a config with --config"
+        )
+    out = Path(args.out) if args.out else Path(words[0]).with_name("metrics.json")
+    table = out.with_name(f"{out.stem}_per_image.csv") if args.per_image else None
     api.evaluate(
-        path,
+        words,
         config,
         split=args.split,
         sets=args.sets,
@@ -50,9 +66,12 @@ def _test(args: argparse.Namespace) -> int:
         out=out,
         show=args.show,
         show_count=args.show_count,
+        per_image=table,
+        probabilities=args.probabilities,
         trust=args.trust,
         say=print,
     )
     if dist.is_main_process():
-        print(f"scores: {out}" + (f"\nmore pictures: {args.show}" if args.show else ""))
+        more = {"of each image": table, "more pictures": args.show, "probabilities": args.probabilities}
+        print("\n".join([f"scores: {out}", *(f"{name}: {path}" for name, path in more.items() if path)]))
     return 0

@@ -92,6 +92,12 @@ class RleResults:
         ]
         return {**self.annotations, "annotations": truth}
 
+    def of_this_process(self) -> list[dict]:
+        """Returns the detections that were added here in COCO form, with their boxes."""
+        from pycocotools import mask as rle
+
+        return [{**d, "bbox": d.get("bbox") or rle.toBbox(d["segmentation"]).tolist()} for d in self._found]
+
     def detections(self, iou_type: str) -> dict[str, list[dict]]:
         """Returns the detections of all processes in COCO form, by image; their area is the box's for "bbox"."""
         from pycocotools import mask as rle

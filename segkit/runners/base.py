@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
+from segkit.metrics.per_image import ImageScores
 from segkit.models.bases import Network
 from segkit.refiners.base import Refiner
 from segkit.registry import REFINERS, RUNNERS, ConfigError, build
@@ -127,6 +128,27 @@ class Runner:
             score: least score of instances that are drawn.
         """
         return LabelWriter(folder, palette)
+
+    def keep_probabilities(self) -> None:
+        """Makes predictions hold "probabilities".
+
+        Raises:
+            ConfigError: this runner predicts none.
+        """
+        raise ConfigError(
+            f"--probabilities: the runner {type(self).__name__} predicts no probabilities of classes at each pixel; "
+            "leave it out (runner 'Semantic' and those that derive from it have them)"
+        )
+
+    def image_scores(self, dataset: Any) -> ImageScores:
+        """Returns what scores the predictions for a data set image by image.
+
+        Raises:
+            ConfigError: this runner's predictions have no such scores.
+        """
+        raise ConfigError(
+            f"--per-image: predictions of the runner {type(self).__name__} have no scores of single images"
+        )
 
     def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:
         """Returns the trainings of the run in their order.

@@ -10,6 +10,7 @@ from segkit.config import Config
 from segkit.data.dataset import NoData, check_nodata, without_missing
 from segkit.data.files.images import read_image
 from segkit.data.files.orientation import ORIENTATION, turned
+from segkit.engine import setup
 from segkit.files import check_plain
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
@@ -215,3 +216,24 @@ def _transforms(cfg: dict) -> list:
 
 def _is_crop(row: Any) -> bool:
     return isinstance(row, dict) and "Crop" in str(row.get("type")) and "size" in row
+
+
+def section_of_test(cfg: dict) -> tuple[dict, str]:
+    """Returns section `test` or, without it, `val`, and its config path; of several named test sets the first."""
+    at = "test" if cfg.get("test") else "val"
+    section = cfg.get(at) or {}
+    if section and not {"dataset", "transforms"} & set(section):
+        name, section = next(iter(section.items()))
+        at = f"{at}.{name}"
+    return section, at
+
+
+def transforms_of_test(cfg: dict, *, needs_stored: bool) -> list:
+    """Builds the transforms of section_of_test.
+
+    Args:
+        cfg: the sections.
+        needs_stored: whether pixels must stay where they are stored.
+    """
+    section, at = section_of_test(cfg)
+    return setup.build_eval_transforms(section.get("transforms", []), f"{at}.transforms", needs_stored=needs_stored)

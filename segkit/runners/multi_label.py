@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import Fraction, NonNegativeInt
+from segkit.metrics.per_image import ImageScores, OverlappingScores
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.mask_decision import MaskDecision
@@ -55,9 +56,15 @@ class MultiLabel(Semantic):
         metas: list[Meta],
         stored: list[Tensor] | None,
     ) -> Sequence[Prediction]:
-        return [
-            MultiLabelPrediction(positive=self.decision.apply(p), probabilities=p) for p in self._probabilities(scores)
-        ]
+        return [self.decide(p) for p in self._probabilities(scores)]
+
+    def decide(self, probabilities: Tensor) -> Prediction:
+        """Returns the masks of an image from its probabilities, float32 [K,H0,W0]."""
+        return MultiLabelPrediction(positive=self.decision.apply(probabilities), probabilities=probabilities)
+
+    def image_scores(self, dataset: Any) -> ImageScores:
+        """Returns the scores of overlapping masks, image by image."""
+        return OverlappingScores(dataset)
 
     def table(self, scores: dict[str, Any]) -> str:
         """Formats the scores of one test set as text: those of each class first."""

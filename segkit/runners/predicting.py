@@ -7,9 +7,10 @@ import torch
 
 from segkit.data.loader import collate_eval, to_device
 from segkit.data.transforms.way_back import for_network
-from segkit.engine import setup
 from segkit.models.bases import Network
-from segkit.runners.base import Runner, build_runner
+from segkit.runners.base import Runner
+from segkit.runners.ensemble import runner_of
+from segkit.runners.inputs import transforms_of_test
 from segkit.types import Meta, Prediction, Sample
 
 
@@ -20,13 +21,13 @@ def predict_array(model: Network, image: np.ndarray, runner: Runner | None = Non
     Args:
         model: of load_model.
         image: uint8 or float32 [H,W,C].
-        runner: of build_runner, to save its construction for many images.
+        runner: of runner_of, to save its construction for many images.
 
     Returns:
         A prediction at the image's size.
     """
     cfg = getattr(model, "config", None) or {}
-    runner = runner or build_runner(cfg)
+    runner = runner or runner_of(model)
     meta = Meta(id="image", path="image", size=image.shape[:2])
     transforms = transforms_of_test(cfg, needs_stored=runner.needs_stored)
     sample = for_network(Sample(image=image, meta=meta), transforms, np.random.default_rng(0))
@@ -36,19 +37,3 @@ def predict_array(model: Network, image: np.ndarray, runner: Runner | None = Non
     prediction: Any = runner.predict(model, batch)[0]
     arrays = {key: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for key, v in prediction.items()}
     return cast(Prediction, arrays)
-
-
-def transforms_of_test(cfg: dict, *, needs_stored: bool) -> list:
-    """Builds the transforms of section `test` or, without it, `val`; of several named test sets those of the first.
-
-    Args:
-        cfg: the sections.
-        needs_stored: whether pixels must stay where they are stored.
-    """
-    at = "test" if cfg.get("test") else "val"
-    section = cfg.get(at) or {}
-    if section and not {"dataset", "transforms"} & set(section):
-        name, section = next(iter(section.items()))
-        at = f"{at}.{name}"
-    rows = section.get("transforms", [])
-    return setup.build_eval_transforms(rows, f"{at}.transforms", needs_stored=needs_stored)

@@ -33,6 +33,7 @@ def score_set(
     show_count: int,
     name: str,
     say: Callable[[str], None] | None,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, Any]:
     """Scores one test set, draws its pictures and says its table.
 
@@ -45,6 +46,7 @@ def score_set(
         show_count: pictures at most.
         name: of the set, "" for the only one.
         say: takes the table as text and switches a progress bar on; None for silence.
+        hooks: see each batch.
 
     Returns:
         The scores.
@@ -54,7 +56,7 @@ def score_set(
     shower = None if pictures is None else runner.show(pictures, data.dataset, show_count)
     images = -(-len(data.dataset) // dist.world_size())
     observers: list[Hook | Shower] = [] if say is None else [_Progress(images)]
-    observers += [] if shower is None else [shower]
+    observers += [*hooks, *([] if shower is None else [shower])]
     scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=observers)
     picture = None
     if shower is not None:

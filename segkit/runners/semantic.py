@@ -1,12 +1,14 @@
 """Semantic segmentation: one class for each pixel."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segkit.inference import PresenceRecord, Score, build_score, refined, to_labels, to_probabilities
+from segkit.metrics.per_image import ImageScores, LabelMapScores
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
@@ -90,6 +92,19 @@ class Semantic(Runner):
             for prediction, maps in zip(predictions, probabilities):
                 prediction["probabilities"] = maps
         return predictions
+
+    def decide(self, probabilities: Tensor) -> Prediction:
+        """Returns the prediction of an image from its probabilities, float32 [K,H0,W0], which it holds as well."""
+        labels = to_labels(probabilities[None], self.inference.threshold)[0]
+        return SemanticPrediction(labels=labels, probabilities=probabilities)
+
+    def keep_probabilities(self) -> None:
+        """Makes predictions hold "probabilities"."""
+        self.probabilities = True
+
+    def image_scores(self, dataset: Any) -> ImageScores:
+        """Returns the scores of label maps, image by image."""
+        return LabelMapScores(dataset)
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Of what build_score gives: the mean under TTA and one channel are probabilities already."""

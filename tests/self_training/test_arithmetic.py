@@ -13,8 +13,9 @@ import torch
 
 from segkit.data.dataset import Dataset
 from segkit.data.oversampling import ClassUniform
+from segkit.inference import MeanProbabilities
 from segkit.losses.weighting import NormalizedPseudo
-from segkit.ops.self_training.confidence import agree, image_entropy, keep_sure, labels_of, mean_of, to_scores
+from segkit.ops.self_training.confidence import agree, image_entropy, keep_sure, labels_of, to_scores
 from segkit.ops.self_training.counts import ConfidenceCounts
 from segkit.registry import ConfigError
 
@@ -29,6 +30,13 @@ def reference() -> dict[str, np.ndarray]:
 
 def probabilities(name: str = "logits") -> list[np.ndarray]:
     return list(torch.from_numpy(reference()[name]).softmax(1).numpy())
+
+
+def mean_of(parts) -> np.ndarray:
+    mean = MeanProbabilities()
+    for part in parts:
+        mean.add(torch.from_numpy(part))
+    return mean.mean().numpy()
 
 
 @pytest.mark.parametrize("name, thresholds", [("fixed_0.5", 0.5), ("fixed_0.9", 0.9), ("per_class", None)])
@@ -55,7 +63,7 @@ def test_a_pixel_of_exactly_the_threshold_is_kept():
 
 def test_the_single_channel_of_a_model_of_two_classes_is_that_of_class_1():
     labels, confidence = labels_of(
-        mean_of([np.array([[[0.2, 0.9]]], np.float32), np.array([[[0.4, 0.7]]], np.float32)])
+        mean_of([np.array([[[0.2, 0.9]]], np.float32), np.array([[[0.6, 0.3]], [[0.4, 0.7]]], np.float32)])
     )
     assert labels.tolist() == [[0, 1]]
     assert np.allclose(confidence, [[0.7, 0.8]])

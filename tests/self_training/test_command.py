@@ -195,7 +195,7 @@ def test_words_that_cannot_be_are_refused(made, tmp_path, capsys):
     assert main(["pseudo", str(made / "images"), *out]) == 2
     assert "give one checkpoint or more first" in capsys.readouterr().err
     assert main(["pseudo", str(made / "one/last.pt"), *out]) == 2
-    assert "give images, folders or globs after the checkpoints" in capsys.readouterr().err
+    assert "give images, folders or globs after the checkpoint" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_instances_makes_no_pseudo_labels(made, tmp_path, capsys):

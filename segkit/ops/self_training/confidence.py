@@ -13,16 +13,6 @@ SCORE_STEPS = 255
 """Confidences are stored as whole numbers of 0 to 255."""
 
 
-def mean_of(probabilities: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the mean of the probabilities of several models, float32 [K,H,W].
-
-    Args:
-        probabilities: of each model, float [K,H,W]; [1,H,W] are those of class 1 of two.
-    """
-    stack = np.stack([np.asarray(p, np.float32) for p in probabilities])
-    return with_background(np.add.reduce(stack, axis=0) / np.float32(len(stack)))
-
-
 def with_background(probabilities: np.ndarray) -> np.ndarray:
     """Returns [2,H,W] for the single channel of a model of two classes; others stay as they are."""
     return np.concatenate([1 - probabilities, probabilities]) if len(probabilities) == 1 else probabilities

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.data.files.coco_json import dense_masks
 from segkit.engine.hooks import Hook
+from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
@@ -104,6 +105,10 @@ class BoxSupervised(Runner):
         outputs = model(seen)
         outputs |= head.complete(outputs, batch["boxes"])
         return outputs if self.teacher is None else outputs | self.teacher.outputs(seen, outputs)
+
+    def image_scores(self, dataset: Any) -> InstanceScores:
+        """Returns the scores of instances, image by image."""
+        return InstanceScores(dataset)
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Finds the instances of each image; see Runner.predict.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, Fraction, OptionalRounds
 from segkit.data.dataset import Dataset
+from segkit.metrics.per_image import ClickScores
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
@@ -131,6 +132,10 @@ class Interactive(Runner):
             return ""
         method = self.inference.clicks.get("brs") or "NoBRS"
         return click_report(results, out.with_name(f"{out.stem}_clicks.png"), method=method, title=title)
+
+    def image_scores(self, dataset: Dataset) -> ClickScores:
+        """Returns the scores of clicks, object by object."""
+        return ClickScores(ClickInference(**self.inference.clicks).max_clicks)
 
     def show(self, folder: Path, dataset: Dataset, count: int) -> ShowClicks:
         """Returns a hook that draws every click; from now on predictions keep the mask after each."""

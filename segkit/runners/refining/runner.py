@@ -6,13 +6,14 @@ B batch, H W image.
 
 import zlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segkit.constraints.named import Fraction, Range
+from segkit.metrics.per_image import LabelMapScores
 from segkit.models.bases import Network
 from segkit.models.cascade_segmentor import CascadeSegmentor
 from segkit.ops.refining.perturbation import coarse_mask
@@ -60,6 +61,10 @@ class MaskRefinement(Runner):
         return model(batch["image"], 2.0 * batch["coarse"].unsqueeze(1) - 1)
 
     @torch.no_grad()
+    def image_scores(self, dataset: Any) -> LabelMapScores:
+        """Returns the scores of label maps, image by image."""
+        return LabelMapScores(dataset)
+
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Perturbs and refines the true mask of each image.
 

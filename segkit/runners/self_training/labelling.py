@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from segkit import dist
 from segkit.data.files.images import load_array
@@ -31,6 +32,7 @@ from segkit.data.files.pseudo_manifest import (
 )
 from segkit.data.samplers import shard
 from segkit.files import DataError, parse_json, read_text, write_whole
+from segkit.inference import MeanProbabilities
 from segkit.models.bases import Network
 from segkit.ops.self_training.confidence import (
     MOST_CLASSES,
@@ -38,17 +40,15 @@ from segkit.ops.self_training.confidence import (
     image_entropy,
     keep_sure,
     labels_of,
-    mean_of,
     to_scores,
     with_background,
 )
 from segkit.ops.self_training.counts import ConfidenceCounts
 from segkit.registry import ConfigError
-from segkit.runners.base import build_runner
+from segkit.runners.ensemble import check_classes, semantic_runner
 from segkit.runners.predicting import predict_array
 from segkit.runners.self_training.rule import Images, Rule
 from segkit.runners.self_training.summary import summary
-from segkit.runners.semantic import Semantic
 from segkit.types import IGNORE
 from segkit.viz import draw
 
@@ -82,7 +82,7 @@ class Labeller:
     ):
         self.models, self.makers, self.images = models, makers, images
         self.folder, self.rule, self.say = folder, rule, say
-        self.runners = [_runner_of(model, maker.file) for model, maker in zip(models, makers)]
+        self.runners = [semantic_runner(model, maker.file) for model, maker in zip(models, makers)]
         self.classes, self.palette = _classes_of(models, makers)
         rule.check(self.classes, len(models))
         self._chosen = self._choose_models()
@@ -190,7 +190,7 @@ class Labeller:
         """Labels uint8 [H,W] with 255 where models disagree, confidences, and mean probabilities float32 [K,H,W]."""
         image, numbers = self.images.read(index), self._chosen[index]
         each = [self._probabilities(number, image) for number in numbers]
-        mean = mean_of(each)
+        mean = _mean_of(each)
         labels, confidence = labels_of(mean)
         if self.rule.agree:
             labels = np.where(agree(each), labels, np.uint8(IGNORE))
@@ -293,15 +293,11 @@ def relative(path: str, folder: Path) -> str:
     return os.path.relpath(path, folder) if os.path.isfile(path) else path
 
 
-def _runner_of(model: Network, name: str) -> Semantic:
-    runner = build_runner(getattr(model, "config", None) or {})
-    if not isinstance(runner, Semantic):
-        raise ConfigError(
-            f"{name}: the runner {type(runner).__name__} predicts no probabilities of classes at each pixel; pseudo "
-            "labels are made by models of runner 'Semantic' and those that derive from it"
-        )
-    runner.probabilities = True
-    return runner
+def _mean_of(each: Sequence[np.ndarray]) -> np.ndarray:
+    mean = MeanProbabilities()
+    for probabilities in each:
+        mean.add(torch.from_numpy(probabilities))
+    return mean.mean().numpy()
 
 
 def _classes_of(models: Sequence[Network], makers: Sequence[Maker]) -> tuple[list[str], list[tuple[int, int, int]]]:
@@ -313,12 +309,7 @@ def _classes_of(models: Sequence[Network], makers: Sequence[Maker]) -> tuple[lis
         )
     if len(first) >= MOST_CLASSES:
         raise ConfigError(f"{makers[0].file}: {len(first)} classes; pseudo labels of 8 bits have room for 254")
-    for model, maker in zip(models, makers):
-        if list(model.classes or ()) != first:
-            raise ConfigError(
-                f"{maker.file}: has the classes {', '.join(list(model.classes or ())[:4])} ... and {makers[0].file} "
-                f"{', '.join(first[:4])} ...; only models of equal classes can label together"
-            )
+    check_classes(models, [maker.file for maker in makers])
     return first, [(int(r), int(g), int(b)) for r, g, b in models[0].palette or ()]
 
 

@@ -1,0 +1,103 @@
+"""Scores the test sets of a config one after the other, and writes what is asked for: scores, pictures, tables."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segkit import dist
+from segkit.engine import setup
+from segkit.engine.hooks import Hook
+from segkit.files import need_writable, write_whole
+from segkit.models.bases import Network
+from segkit.runners.base import Runner, build_runner
+from segkit.runners.ensemble import runner_of
+from segkit.runners.per_image import PerImage
+from segkit.runners.probabilities import SaveProbabilities
+from segkit.runners.scoring import check_names, score_set
+
+
+class Files(NamedTuple):
+    """Where an evaluation writes; None for nothing.
+
+    Attributes:
+        out: JSON file for the scores.
+        show: folder for pictures.
+        per_image: CSV file for the scores of each image.
+        probabilities: folder for the probabilities of each image.
+        show_count: pictures at most.
+    """
+
+    out: Path | None = None
+    show: Path | None = None
+    per_image: Path | None = None
+    probabilities: Path | None = None
+    show_count: int = 50
+
+    def check(self) -> None:
+        """Raises a DataError where results could not be written, before anything is scored."""
+        if self.out is not None:
+            need_writable(self.out, "choose another --out")
+        if self.show is not None:
+            need_writable(self.show / "picture.png", "choose another folder for --show")
+        if self.per_image is not None:
+            need_writable(self.per_image, "choose another --out")
+        if self.probabilities is not None:
+            need_writable(self.probabilities / "image.npz", "choose another folder for --probabilities")
+
+
+def score_sets(
+    network: Network, sections: dict[str, dict], split: str, files: Files, say: Callable[[str], None] | None
+) -> dict[str, dict[str, Any]]:
+    """Scores test sets.
+
+    All are built before the first is scored, so that a fault of the last one costs no hours.
+
+    Args:
+        network: of load_model or load_ensemble.
+        sections: of the sets by name, "" for the only one.
+        split: name of the section.
+        files: what is written.
+        say: takes tables, and switches a progress bar on.
+
+    Returns:
+        Scores by the name of the set.
+    """
+    cfg = network.config
+    metrics = setup.build_metrics(cfg.get("metrics", []), default=build_runner(cfg).default_metrics)
+    runners = {name: runner_of(network, section) for name, section in sections.items()}
+    for runner in runners.values():
+        if files.probabilities is not None:
+            runner.keep_probabilities()
+    data_of = {name: _data_to_score(network, runners[name], sections[name], split, name) for name in sections}
+    wanted = files.per_image is not None
+    tables = {name: PerImage(runners[name].image_scores(data_of[name].dataset)) for name in sections if wanted}
+    results = {}
+    for name, data in data_of.items():
+        hooks: list[Hook] = [tables[name]] if name in tables else []
+        if files.probabilities is not None:
+            hooks.append(SaveProbabilities(files.probabilities / name, data.dataset.classes))
+        pictures = None if files.show is None else files.show / name
+        results[name] = score_set(network, runners[name], data, metrics, pictures, files.show_count, name, say, hooks)
+        if files.per_image is not None:
+            tables[name].write(_of_set(files.per_image, name))
+    if files.out is not None and dist.is_main():
+        scores = results[""] if list(results) == [""] else results
+        write_whole(files.out, json.dumps(scores, indent=1) + "\n")
+    return results
+
+
+def _of_set(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}_{name}{path.suffix}") if name else path
+
+
+def _data_to_score(network: Network, runner: Runner, section: dict, split: str, name: str) -> setup.Evaluation:
+    """The data of a test set, whose classes are compared with the model's before anything is scored."""
+    at = f"{split}.{name}" if name else split
+    data = setup.build_evaluation(
+        section, at, network.mean.device, needs_stored=runner.needs_stored, keep_stored=runner.keep_stored
+    )
+    if runner.predicts_classes and (text := check_names(network, data.dataset, f"{at}.dataset")) and dist.is_main():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    return data
