@@ -18,6 +18,7 @@ from segkit.settings import (
     InitSettings,
     LayerDecaySettings,
     LoopSettings,
+    OptimizerSettings,
     RowSettings,
     ScoredSettings,
     TrainSettings,
@@ -88,7 +89,7 @@ for _section in ("test", "test.*"):
 
 EXTRA_KEYS: dict[str, tuple[str, ...]] = {
     "losses[]": ("on", "target", "weight", "at", "name"),
-    "optimizer": ("groups", "layer_decay"),
+    "optimizer": ("groups", "layer_decay", "freeze"),
     "schedule": ("warmup",),
 }
 """Keys beside the constructor's arguments, by position in the config."""
@@ -201,6 +202,8 @@ def _check_node(value: Any, at: str, pattern: str, problems: Problems) -> None:
     else:
         if pattern == "losses[]":
             _check_values(value, at, RowSettings, (), problems)
+        if pattern == "optimizer":
+            _check_values(value, at, OptimizerSettings, (), problems)
         node = TREE[pattern]
         _check_typed(
             value,

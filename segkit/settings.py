@@ -213,6 +213,18 @@ class WarmupSettings:
 
 
 @dataclass
+class OptimizerSettings:
+    """Keys of section `optimizer` beside the arguments of its class and `groups`.
+
+    Attributes:
+        freeze: parts of the model that are not trained: a path, a pattern of names of parameters, or several; "" for
+            none.
+    """
+
+    freeze: str | Names = ""
+
+
+@dataclass
 class GroupSettings:
     """One row of optimizer.groups: factors for the parameters that it chooses.
 

@@ -70,7 +70,7 @@ def defaults_at(value: Mapping[str, Any], pattern: str, registry: Registry | Non
 def _beside_arguments(cls: type, pattern: str) -> dict[str, Any]:
     """Defaults of keys that are no arguments of the class."""
     if pattern == "optimizer":
-        return {"groups": ()}
+        return {"groups": (), "freeze": ""}
     if pattern != "losses[]":
         return {}
     fields = {field.name: field.default for field in dataclasses.fields(RowSettings) if field.name != "type"}

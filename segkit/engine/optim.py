@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segkit.engine.freezing import freeze
 from segkit.engine.layer_decay import lr_factors
 from segkit.registry import OPTIMIZERS, ConfigError, build
 from segkit.settings import LayerDecaySettings
@@ -30,21 +31,23 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     """Builds the optimizer of a model.
 
     Args:
-        cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors, and
-            `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor,
-            wait=steps, warmup=steps). The factors of all rows that match a parameter are multiplied with each other and
-            with the base value; the longest wait and the last warm-up count.
+        cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors,
+            `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor, wait=steps,
+            warmup=steps), and `freeze`, parts of the model that are not trained, see engine.freezing. The factors of all
+            rows that match a parameter are multiplied with each other and with the base value; the longest wait and the
+            last warm-up count.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
     Raises:
-        ConfigError: the loop cannot step this optimizer, a row matches no parameter, its kind is unknown, or the
-            optimizer cannot be built.
+        ConfigError: the loop cannot step this optimizer, a row or `freeze` matches no parameter, a kind is unknown, or
+            the optimizer cannot be built.
     """
     if cfg.get("type") in UNFIT:
         why = UNFIT[cfg["type"]]
         raise ConfigError(f"optimizer.type = '{cfg['type']}': {why}; choose another, such as AdamW or SGD")
-    kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay")}
+    kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay", "freeze")}
+    frozen = set(freeze(model, cfg["freeze"])) if cfg.get("freeze") else set()
     rows = list(cfg.get("groups") or ())
     base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)
@@ -55,7 +58,7 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     hits = [0] * len(rows)
     groups: dict[tuple[float, float, int, int | None], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
+        if not parameter.requires_grad and name not in frozen:
             continue
         lr, decay, wait, warmup = by_layer.get(name, 1.0), 1.0, 0, None
         for i, row in enumerate(rows):
@@ -63,7 +66,8 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
                 hits[i] += 1
                 lr, decay = lr * row.get("lr", 1.0), decay * row.get("decay", 1.0)
                 wait, warmup = max(wait, row.get("wait", 0)), row.get("warmup", warmup)
-        groups.setdefault((lr, decay, wait, warmup), []).append(parameter)
+        if name not in frozen:  # a row that matches frozen parameters alone is no mistake
+            groups.setdefault((lr, decay, wait, warmup), []).append(parameter)
     for i, row in enumerate(rows):
         if not hits[i]:
             raise ConfigError(

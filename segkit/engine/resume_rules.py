@@ -100,9 +100,12 @@ RULES = (
         ("loop.log_every", "loop.eval_every", "loop.save_every", "loop.keep"), Effect.APPLIED, "they change no number"
     ),
     Rule(
-        ("optimizer.type", "optimizer.groups", "optimizer.groups[[]]*", "optimizer.layer_decay*"),
+        (
+            *("optimizer.type", "optimizer.groups", "optimizer.groups[[]]*", "optimizer.layer_decay*"),
+            *("optimizer.freeze", "optimizer.freeze[[]]*"),
+        ),
         Effect.EQUAL,
-        "the state of the optimizer is of its type, and in the order of its groups",
+        "the state of the optimizer is of its type, and of its parameters in the order of its groups",
     ),
     Rule(
         ("optimizer", "optimizer.*"),

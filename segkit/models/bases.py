@@ -4,7 +4,7 @@ Shape legend: B batch, C channels, K classes, H W image, h w features, n objects
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -98,6 +98,7 @@ class Network(nn.Module):
         mean, std: float [1,C,1,1], of pixels in 0..255.
         config, classes, palette: of a trained model (`load_model`): its sections, K names and K colors, None where the
             checkpoint does not name them.
+        frozen: paths of modules that stay in evaluation mode while the others train, see engine.freezing.
     """
 
     num_classes: int
@@ -107,6 +108,14 @@ class Network(nn.Module):
     config: dict
     classes: list[str] | None
     palette: list[list[int]] | None
+    frozen: tuple[str, ...] = ()
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module.train, but frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def start_figures(self) -> None:
         """Begins to collect the figures of an evaluation."""
