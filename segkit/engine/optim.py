@@ -33,9 +33,9 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     Args:
         cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors,
             `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor, wait=steps,
-            warmup=steps), and `freeze`, parts of the model that are not trained, see engine.freezing. The factors of all
-            rows that match a parameter are multiplied with each other and with the base value; the longest wait and the
-            last warm-up count.
+            warmup=steps), and `freeze`, parts of the model that are not trained, see engine.freezing. The factors of
+            all rows that match a parameter are multiplied with each other and with the base value; the longest wait and
+            the last warm-up count.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
