@@ -5,6 +5,7 @@ import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from segkit.config import Config, load_config
 from segkit.files import DataError
@@ -32,7 +33,7 @@ def add_options(arguments: argparse.ArgumentParser) -> None:
 
 
 def add_reading(arguments: argparse.ArgumentParser) -> None:
-    """Adds --exif and --nodata: how images that no data set lists are read."""
+    """Adds --exif, --nodata, --scale and --bands: how images that no data set lists are read."""
     arguments.add_argument(
         "--exif",
         action=argparse.BooleanOptionalAction,
@@ -44,6 +45,58 @@ def add_reading(arguments: argparse.ArgumentParser) -> None:
         metavar="VALUE",
         help="value of pixels without data, nan, or one value per channel (0,0,0); default: as the test data set",
     )
+    arguments.add_argument(
+        "--scale",
+        metavar="LOW,HIGH",
+        help="stored values that become 0 and 255: 0,4095 or percentiles p1,p99; none: as stored; default: as the test "
+        "data set",
+    )
+    arguments.add_argument(
+        "--bands",
+        metavar="N,N,N",
+        help="bands of the files that become the channels, counted from 1; none: all; default: as the test data set",
+    )
+
+
+def reading_given(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of --exif, --nodata, --scale and --bands as keyword arguments of `inputs_of`.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
+    return {
+        "exif": args.exif,
+        "nodata": _nodata(args.nodata),
+        "scale": _scale(args.scale),
+        "bands": _bands(args.bands),
+    }
+
+
+def _nodata(text: str | None) -> str | list[float] | None:
+    """Text for one number or nan, numbers for one of each channel."""
+    try:
+        return text if text is None or "," not in text else [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--nodata {text}: must be a number, nan, or one number for each channel: 0,0,0") from error
+
+
+def _scale(text: str | None) -> str | list[float | str] | None:
+    if text is None or text.lower() == "none":
+        return text
+    ends = [end.strip() for end in text.split(",")]
+    try:
+        return [end if end.lower().startswith("p") else float(end) for end in ends]
+    except ValueError as error:
+        raise ConfigError(f"--scale {text}: must be LOW,HIGH such as 0,4095 or p1,p99, or none") from error
+
+
+def _bands(text: str | None) -> str | list[int] | None:
+    if text is None or text.lower() == "none":
+        return text
+    try:
+        return [int(band) for band in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--bands {text}: must be whole numbers from 1 on, such as 3,2,1, or none") from error
 
 
 def add_trust(arguments: argparse.ArgumentParser) -> None:

@@ -119,7 +119,7 @@ def _predict(args: argparse.Namespace) -> int:
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
     model = api.load_ensemble(checkpoints, config, device, options, trust=args.trust, predict_only=True)
-    inputs = inputs_of(model, exif=args.exif, nodata=nodata_of(args.nodata))
+    inputs = inputs_of(model, **common.reading_given(args))
     for network in networks_of(model):
         network.config["inference"] = with_switches(network.config, tta=args.tta, slide=args.slide, say=print)
     runner = runner_of(model)
@@ -141,14 +141,6 @@ def _predict(args: argparse.Namespace) -> int:
     if failures:
         common.print_failures(failures, len(images), "images")
     return 1 if failures else 0
-
-
-def nodata_of(text: str | None) -> str | list[float] | None:
-    """Returns the value of --nodata: text for one number or nan, numbers for one of each channel."""
-    try:
-        return text if text is None or "," not in text else [float(value) for value in text.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"--nodata {text}: must be a number, nan, or one number for each channel: 0,0,0") from error
 
 
 def names_of(images: Mapping[Path, Path]) -> dict[Path, str]:

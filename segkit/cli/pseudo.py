@@ -88,7 +88,7 @@ def _shard_of(text: str | None) -> tuple[int, int]:
 
 def _pseudo(args: argparse.Namespace) -> int:
     from segkit import dist
-    from segkit.cli.predict import find_images, names_of, nodata_of
+    from segkit.cli.predict import find_images, names_of
     from segkit.data.files.pseudo_manifest import MANIFEST, maker_of
     from segkit.engine.setup import pick_device
     from segkit.files import need_writable
@@ -109,9 +109,9 @@ def _pseudo(args: argparse.Namespace) -> int:
         part, parts = _shard_of(args.shard)
         models = [_load(path, args, device) for path in checkpoints]
         makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
-        inputs = inputs_of(models[0], exif=args.exif, nodata=nodata_of(args.nodata))
+        inputs = inputs_of(models[0], **common.reading_given(args))
         files = list(images)
-        reading = reading_of(inputs.channels, exif=inputs.exif, nodata=inputs.nodata)
+        reading = reading_of(inputs.channels, inputs.reading)
         pictures = Images(
             [names[file] for file in files], list(map(str, files)), lambda index: inputs.read(files[index]), reading
         )

@@ -194,7 +194,8 @@ class Part(Dataset):
         first = min(max(round(share * count), 1), count - 1)
         self.dataset, self.kept = dataset, np.sort(order[first:] if rest else order[:first])
         self.classes, self.palette, self.ignore = dataset.classes, dataset.palette, dataset.ignore
-        self.exif, self.nodata, self.shown, self.notes = dataset.exif, dataset.nodata, dataset.shown, dataset.notes
+        self.read_like(dataset)
+        self.shown, self.notes = dataset.shown, dataset.notes
         self.facts = (*dataset.facts, f"{len(self.kept):,} of {count:,} images, chosen at random")
         self.sizes = None if dataset.sizes is None else dataset.sizes[self.kept]
         self.ids = [dataset.ids[index] for index in self.kept]

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,41 @@ NoData: TypeAlias = float | str | Sequence[float] | None
 """What marks a pixel without data: a number, "nan", or one number for each channel; None for nothing."""
 
 
+Bound: TypeAlias = float | str | Sequence[float]
+"""An end of a range of values: a number, a percentile of the image such as "p1", or one number for each channel."""
+
+ScaleRange: TypeAlias = tuple[Bound, Bound] | None
+"""The stored values that become 0 and 255; None leaves the values as they are read."""
+
+Bands: TypeAlias = Sequence[int] | None
+"""Which bands of a file become the channels of the image, counted from 1; None for all."""
+
+
+class Reading(NamedTuple):
+    """How image files are read; the fields are arguments of read_image and of every data set of files.
+
+    Attributes:
+        exif: whether images are turned by the orientation that their files state.
+        nodata: what marks a pixel without data.
+        scale: the stored values that become 0 and 255.
+        bands: which bands of a file become channels, counted from 1.
+    """
+
+    exif: bool = False
+    nodata: NoData = None
+    scale: ScaleRange = None
+    bands: tuple[int, ...] | None = None
+
+
+def check_reading(exif: bool, nodata: NoData, scale: ScaleRange = None, bands: Bands = None) -> Reading:
+    """Returns how images are read, with every value checked.
+
+    Raises:
+        DataError: names the argument, its value and what it may be.
+    """
+    return Reading(exif, check_nodata(nodata), check_scale(scale), check_bands(bands))
+
+
 def check_nodata(nodata: NoData) -> NoData:
     """Returns the argument `nodata` of a data set as None, a number, or numbers.
 
@@ -51,6 +86,69 @@ def check_nodata(nodata: NoData) -> NoData:
     if not numbers:
         raise DataError(f"nodata = {nodata!r}: must be a number, 'nan', or a list of one number for each channel")
     return tuple(numbers) if is_list else numbers[0]
+
+
+def check_scale(scale: ScaleRange) -> ScaleRange:
+    """Returns the argument `scale` of a data set as None or two ends, each a number, "pN" or numbers.
+
+    Args:
+        scale: (low, high).
+
+    Raises:
+        DataError: it is anything else, or low is not below high.
+    """
+    if scale is None:
+        return None
+    advice = "must be (low, high), such as (0, 4095) or ('p1', 'p99'), or None"
+    if not isinstance(scale, list | tuple) or len(scale) != 2:
+        raise DataError(f"scale = {scale!r}: {advice}")
+    low, high = (_bound(bound, f"scale = {scale!r}: {advice}") for bound in scale)
+    is_percentile = isinstance(low, str), isinstance(high, str)
+    if is_percentile[0] != is_percentile[1]:
+        raise DataError(f"scale = {scale!r}: one end is a percentile and the other a value; give two of one kind")
+    ends = (percent_of(low), percent_of(high)) if isinstance(low, str) and isinstance(high, str) else (low, high)
+    if not (np.asarray(ends[0], np.float64) < np.asarray(ends[1], np.float64)).all():
+        raise DataError(f"scale = {scale!r}: the first is the lower end and must be below the second")
+    return low, high
+
+
+def percent_of(bound: str) -> float:
+    """Returns the percentile that "p1" or "p99.8" names."""
+    return float(bound[1:])
+
+
+def _bound(bound: Bound, error: str) -> Bound:
+    with contextlib.suppress(TypeError, ValueError):
+        if isinstance(bound, str):
+            if bound[:1].lower() == "p" and 0 <= float(bound[1:]) <= 100:
+                return bound.lower()
+        elif isinstance(bound, list | tuple) and bound:
+            numbers = tuple(float(value) for value in bound)
+            if np.isfinite(numbers).all():
+                return numbers
+        elif not isinstance(bound, bool) and np.isfinite(float(bound)):  # type: ignore[arg-type]
+            return float(bound)  # type: ignore[arg-type]
+    raise DataError(error)
+
+
+def check_bands(bands: Bands) -> tuple[int, ...] | None:
+    """Returns the argument `bands` of a data set as None or whole numbers.
+
+    Args:
+        bands: counted from 1, in the order of the image's channels; one may occur twice.
+
+    Raises:
+        DataError: it is empty, or holds anything else.
+    """
+    if bands is None:
+        return None
+    is_list = isinstance(bands, list | tuple) and len(bands) > 0
+    if not is_list or not all(isinstance(band, int) and not isinstance(band, bool) and band >= 1 for band in bands):
+        raise DataError(
+            f"bands = {bands!r}: must be a list of whole numbers; bands count from 1, as in GDAL and rasterio: "
+            "bands=[3, 2, 1] takes the third, second and first"
+        )
+    return tuple(int(band) for band in bands)
 
 
 def missing_pixels(image: np.ndarray, nodata: NoData) -> np.ndarray:
@@ -89,13 +187,17 @@ def _float_type(image: np.ndarray) -> np.dtype:
     return image.dtype if image.dtype.kind == "f" else np.dtype(np.float64)
 
 
-def without_missing(image: np.ndarray, nodata: NoData, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+def without_missing(
+    image: np.ndarray, nodata: NoData, source: str, *, is_marked: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Fills the pixels without data with the mean of the others, which lies near 0 after the model's normalization.
 
     Args:
         image: uint8 or float32 [H,W,C].
         nodata: as for missing_pixels; None where a missing pixel is an error.
         source: the image's file, for the error.
+        is_marked: whether a float32 image holds NaN in place of `nodata` already, as read_image has it; its other
+            values may be scaled, and one that equals `nodata` is data.
 
     Returns:
         The image, and bool [H,W] of the pixels that were filled, None for none.
@@ -105,6 +207,8 @@ def without_missing(image: np.ndarray, nodata: NoData, source: str) -> tuple[np.
     """
     if nodata is None and image.dtype.kind != "f":
         return image, None
+    if is_marked and nodata is not None and image.dtype.kind == "f":
+        nodata = np.nan
     is_missing = missing_pixels(image, nodata)
     if not is_missing.any():
         return image, None
@@ -140,6 +244,8 @@ class Dataset(WithArguments):
         ids: one name per item.
         ignore: the label of pixels that are neither trained nor scored; -1 in data sets for clicks.
         exif: whether images are turned by the orientation that their files state; labels never are.
+        scale, bands: see Reading.
+        is_marked: whether float32 images hold NaN in place of `nodata`, which read_image puts there.
         nodata: what marks a pixel without data, see missing_pixels; such pixels are filled with the mean of the others,
             and their labels ignored. None: NaN and infinity are an error, and other values are data.
         sizes: int [items, 2], (H, W) of each image as stored, for samplers that group images by shape; None where the
@@ -156,10 +262,36 @@ class Dataset(WithArguments):
     ignore: int = IGNORE
     exif: bool = False
     nodata: NoData = None
+    scale: ScaleRange = None
+    bands: tuple[int, ...] | None = None
+    is_marked: bool = False
     sizes: np.ndarray | None = None
     shown: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+
+    def read_by(self, reading: Reading) -> None:
+        """Takes how images are read; a data set whose images come from read_image calls it once.
+
+        Args:
+            reading: of check_reading.
+        """
+        self.exif, self.nodata, self.scale, self.bands = reading
+        self.is_marked = True
+
+    def read_like(self, dataset: "Dataset") -> None:
+        """Takes how images are read from the data set that reads them for this one."""
+        self.exif, self.nodata, self.scale, self.bands = dataset.reading
+        self.is_marked = dataset.is_marked
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.exif, self.nodata, self.scale, self.bands)
+
+    def filled(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads an image and fills its pixels without data, see without_missing."""
+        return without_missing(self.image(index), self.nodata, self.path(index), is_marked=self.is_marked)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -222,7 +354,7 @@ class Dataset(WithArguments):
             DataError: where a file cannot be used, the mask's size is not the image's, or pixels are NaN or infinite
                 and `nodata` is None.
         """
-        image, is_missing = without_missing(self.image(index), self.nodata, self.path(index))
+        image, is_missing = self.filled(index)
         height, width = image.shape[:2]
         sample = Sample(image=image, meta=Meta(id=self.ids[index], path=self.path(index), size=(height, width)))
         if self.has_mask(index):

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 
 from segkit.config import Config
-from segkit.data.dataset import NoData, check_nodata, without_missing
+from segkit.data.dataset import (
+    Bands,
+    NoData,
+    Reading,
+    ScaleRange,
+    check_reading,
+    missing_pixels,
+    without_missing,
+)
 from segkit.data.files.images import read_image
 from segkit.data.files.orientation import ORIENTATION, turned
+from segkit.data.files.value_range import with_bands, with_scale
 from segkit.engine import setup
-from segkit.files import check_plain
+from segkit.files import DataError, check_plain
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.schema import check, check_foreign
@@ -25,7 +34,7 @@ ImageInput: TypeAlias = Union[str, Path, np.ndarray, "PILImage"]
 NEEDED = ("model", "inference", "runner", "loop")
 """Sections of a config that a prediction reads whole."""
 
-READING = ("exif", "nodata")
+READING = Reading._fields
 """Arguments of data sets that say how their images are read."""
 
 
@@ -36,13 +45,12 @@ class Inputs:
     Attributes:
         channels: of the images that the model takes.
         takes_255: whether the model's mean shows that it takes values of 0..255, not of 0..1.
-        exif, nodata: of the data set that it was tested or trained on, see Dataset.
+        reading: how the data set that it was tested or trained on reads its files.
     """
 
     channels: int
     takes_255: bool
-    exif: bool = False
-    nodata: NoData = None
+    reading: Reading
 
     def read(self, path: str | Path) -> np.ndarray:
         """Reads an image file as the model's data sets read theirs, pixels without data filled.
@@ -56,11 +64,14 @@ class Inputs:
         Raises:
             DataError: the file cannot be read, has other channels, or holds NaN or infinity without `nodata`.
         """
-        image = read_image(path, self.channels, exif=self.exif, nodata=self.nodata)
-        return without_missing(image, self.nodata, str(path))[0]
+        image = read_image(path, self.channels, **self.reading._asdict())
+        return without_missing(image, self.reading.nodata, str(path), is_marked=True)[0]
 
     def convert(self, image: ImageInput) -> np.ndarray:
         """Makes an image of anything that can be meant as one.
+
+        Where the model's data set has `scale` or `bands`, an array counts as the content of a file: its bands are
+        chosen and its values scaled.
 
         Args:
             image: a file; a picture of Pillow; or an array [H,W,channels], or [H,W] for a grey image.
@@ -77,7 +88,7 @@ class Inputs:
         value = None
         if not isinstance(image, np.ndarray) and hasattr(image, "getexif"):
             is_turned = image.format == "TIFF"  # Pillow does it by itself
-            value = int(image.getexif().get(ORIENTATION, 1)) if self.exif and not is_turned else 1
+            value = int(image.getexif().get(ORIENTATION, 1)) if self.reading.exif and not is_turned else 1
             image = self._of_picture(image)
         if not isinstance(image, np.ndarray):
             hint = "; convert a tensor [C,H,W] by image.permute(1, 2, 0).numpy()" if hasattr(image, "permute") else ""
@@ -85,8 +96,8 @@ class Inputs:
                 f"image = {type(image).__name__}: must be a numpy array [height,width,{self.channels}] in 0..255, RGB, "
                 f"the path of a file, or a picture of Pillow{hint}"
             )
-        array = self._with_channels(image)
-        array = without_missing(self._checked_values(array), self.nodata, "image")[0]
+        array = self._checked_values(self._with_channels(image))
+        array = without_missing(array, self.reading.nodata, "image", is_marked=self.reading.scale is not None)[0]
         array = array if value is None else turned(array, value)
         return np.require(array, requirements=["C", "W"])
 
@@ -96,7 +107,7 @@ class Inputs:
         if self.channels == 3 and not wide:
             return np.asarray(picture.convert("RGB"))
         array = np.asarray(picture)
-        if self.channels == 3 and array.dtype == np.uint16:
+        if self.channels == 3 and array.dtype == np.uint16 and self.reading.scale is None:
             return array.astype(np.float32) / np.float32(257)  # as pictures of 16 bits are read
         return array.astype(np.uint8) * np.uint8(255) if array.dtype == bool else array
 
@@ -104,6 +115,8 @@ class Inputs:
         shape, wanted = tuple(image.shape), self.channels
         if image.ndim == 2:
             image = image[:, :, None]
+        if self.reading.bands is not None and image.ndim == 3:
+            image = with_bands(image, self.reading.bands, f"image = array of shape {shape}")
         if image.ndim == 3 and image.shape[2] == 1 and wanted == 3:
             image = np.repeat(image, 3, axis=2)
         if image.ndim == 3 and image.shape[2] == wanted and image.size:
@@ -119,6 +132,11 @@ class Inputs:
 
     def _checked_values(self, image: np.ndarray) -> np.ndarray:
         """uint8 or float32; RGB values are checked to be of 0..255, where another range can be told from it."""
+        if self.reading.scale is not None and image.dtype.kind in "uif":
+            image, nodata = image.astype(np.float32), self.reading.nodata
+            if nodata is not None and (is_missing := missing_pixels(image, nodata)).any():
+                image[is_missing] = np.nan
+            return with_scale(image, self.reading.scale, "image")
         if image.dtype == np.uint8:
             return image
         if image.dtype.kind not in "uif":
@@ -130,7 +148,7 @@ class Inputs:
                 "16 bits is read so), or image.astype(np.uint8) where its values are those of 8 bits"
             )
         values = image[np.isfinite(image)]
-        if is_rgb and self.nodata is None and values.size:
+        if is_rgb and self.reading.nodata is None and values.size:
             low, high = float(values.min()), float(values.max())
             shown = f"image = {image.dtype} values of {low:g} to {high:g}: the model takes 0..255; give"
             if is_float and low >= 0 and 0 < high <= 1:
@@ -142,24 +160,42 @@ class Inputs:
         return image.astype(np.float32)
 
 
-def inputs_of(model: Network, *, exif: bool | None = None, nodata: NoData = None) -> Inputs:
-    """Returns how a model's images are read: its channels, and `exif` and `nodata` of the data set in its config.
+def inputs_of(
+    model: Network,
+    *,
+    exif: bool | None = None,
+    nodata: NoData = None,
+    scale: ScaleRange | str = None,
+    bands: Bands | str = None,
+) -> Inputs:
+    """Returns how a model's images are read: its channels, and the reading of the data set in its config.
 
     Args:
         model: with its config, or without one.
-        exif, nodata: in place of the config's; None for those.
+        exif, nodata, scale, bands: in place of the config's, see Reading; None for those, and "none" for no scale and
+            all bands.
+
+    Raises:
+        ConfigError: one of them has a wrong value, or other bands are chosen than the model has channels.
     """
+    given = {"exif": exif, "nodata": nodata, "scale": scale, "bands": bands}
     options = reading_options(getattr(model, "config", None) or {})
-    return Inputs(
-        channels=model.mean.shape[1],
-        takes_255=float(model.mean.max()) > 2,
-        exif=bool(options["exif"] if exif is None else exif),
-        nodata=check_nodata(options["nodata"] if nodata is None else nodata),
-    )
+    options |= {name: value for name, value in given.items() if value is not None}
+    plain = {name: None if str(value).lower() == "none" else value for name, value in options.items()}
+    try:
+        reading = check_reading(bool(plain["exif"]), plain["nodata"], plain["scale"], plain["bands"])
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    channels = int(model.mean.shape[1])
+    if reading.bands is not None and len(reading.bands) != channels:
+        raise ConfigError(
+            f"bands = {list(reading.bands)}: the model takes images of {channels} channels; name {channels} bands"
+        )
+    return Inputs(channels=channels, takes_255=float(model.mean.max()) > 2, reading=reading)
 
 
 def reading_options(cfg: dict) -> dict[str, Any]:
-    """Finds `exif` and `nodata` in the data set of the first section of test, val and train that the config has.
+    """Finds the fields of Reading in the data set of the first section of test, val and train that the config has.
 
     Of several named test sets, and of data sets in others, the first counts that states the key.
     """
@@ -167,12 +203,16 @@ def reading_options(cfg: dict) -> dict[str, Any]:
     return {name: _first(sections, name) for name in READING}
 
 
+BESIDE_DATA = ("transforms", "sampler")
+"""Keys of data sections that hold no data set, but arguments of the same names."""
+
+
 def _first(value: Any, name: str) -> Any:
-    """The first value of a key at any depth of dicts and lists, None without one."""
+    """The first value of a key at any depth of dicts and lists, transforms left out, None without one."""
     if isinstance(value, dict):
         if value.get(name) is not None:
             return value[name]
-        value = list(value.values())
+        value = [inner for key, inner in value.items() if key not in BESIDE_DATA]
     for inner in value if isinstance(value, list | tuple) else ():
         found = _first(inner, name) if isinstance(inner, dict | list | tuple) else None
         if found is not None:
@@ -183,8 +223,8 @@ def _first(value: Any, name: str) -> Any:
 def sections_to_predict(cfg: Config, *, is_foreign: bool) -> Config:
     """Returns a checked config of what a prediction needs: model, inference, runner, and the transforms of `test`.
 
-    Data sets, losses, metrics and the rest are left out, whatever classes they name; of the data set `exif` and
-    `nodata` stay, and of the training its crops, which say how large a sliding window is.
+    Data sets, losses, metrics and the rest are left out, whatever classes they name; of the data set the fields of
+    Reading stay, and of the training its crops, which say how large a sliding window is.
 
     Args:
         cfg: all sections.

@@ -11,6 +11,7 @@ images, masks, mask_suffix, channels, skip_unlabelled = "images", "masks", "", 3
 label_map, palette, color_masks, reduce_zero_label, ignore = None, None, False, False, 255
 crop_size = (512, 512)
 exif, nodata = False, None  # whether images are turned as the camera says; the value of pixels without data
+scale, bands = None, None  # the stored values that become 0 and 255; which bands are read, counted from 1
 _files = dict(
     type="Folder",
     root=ref("root"),
@@ -27,6 +28,8 @@ _files = dict(
     skip_unlabelled=ref("skip_unlabelled"),
     exif=ref("exif"),
     nodata=ref("nodata"),
+    scale=ref("scale"),
+    bands=ref("bands"),
 )
 train = dict(
     batch_size=4,

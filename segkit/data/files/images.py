@@ -8,16 +8,17 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from segkit.data.dataset import NoData, missing_pixels
+from segkit.data.dataset import NoData, ScaleRange, missing_pixels
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
 from segkit.data.files.orientation import orientation, turned
 from segkit.data.files.tiff import read_tiff
 from segkit.data.files.tiff_colors import as_picture, scaled, without_alpha
+from segkit.data.files.value_range import with_bands, with_scale
 from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
 from segkit.readers.arrays import read_npy
 
@@ -162,6 +163,8 @@ def read_image(
     *,
     exif: bool = False,
     nodata: NoData = None,
+    scale: ScaleRange = None,
+    bands: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """Reads an image.
 
@@ -176,9 +179,11 @@ def read_image(
 
     Args:
         path: the file.
-        channels: how many the image shall have.
+        channels: how many the image shall have; with `bands` it has as many as these.
         exif: whether it is turned by the orientation that the file states; by default it is as stored.
-        nodata: stored value of missing pixels, see Dataset; where values are scaled these become NaN.
+        nodata: stored value of missing pixels, see Dataset; in float32 results these become NaN.
+        scale: stored values that become 0 and 255, see segkit/data/files/value_range.py; the result is float32.
+        bands: the stored bands that become channels, counted from 1; their values stay as stored unless `scale` is set.
 
     Returns:
         uint8 or float32 [H,W,channels].
@@ -186,38 +191,101 @@ def read_image(
     Raises:
         DataError: where the file cannot be read or decoded, or has another number of channels.
     """
+    content = b""
+    if bands is not None:
+        stored = stored_image(path)
+        image, bits, content = with_bands(stored.samples, bands, str(path)), 0, stored.content
+        channels = len(bands)
+    elif os.path.splitext(path)[1].lower() == ".npy":
+        bits, image = 0, _with_axis(load_array(path))
+    else:
+        content = read_bytes(path)
+        image, bits = _decoded(content, channels, path)
+    is_missing = None if nodata is None or image.ndim != 3 else missing_pixels(_numbers(image, path), nodata)
+    if scale is not None:
+        image = with_scale(_with_channels(image, channels, path), scale, str(path))
+    elif bits:
+        image = scaled(image, bits)
+    image = _with_channels(image, channels, path)
+    if is_missing is not None and image.dtype.kind == "f" and is_missing.any():
+        image = image.copy()
+        image[is_missing] = np.nan
+    return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
+
+
+class StoredImage(NamedTuple):
+    """What an image file holds.
+
+    Attributes:
+        samples: [H,W,S] in the file's own type, colors in the order R, G, B, alpha.
+        bits: that the file declares for each sample.
+        content: the bytes of the file, b"" of .npy.
+    """
+
+    samples: np.ndarray
+    bits: int
+    content: bytes
+
+
+def stored_image(path: str | Path) -> StoredImage:
+    """Reads the samples of an image file as they are stored, with every band; JPEG of inks comes as RGB.
+
+    Raises:
+        DataError: it cannot be read or decoded.
+    """
     if os.path.splitext(path)[1].lower() == ".npy":
-        return _with_channels(load_array(path), channels, path)
+        array = _with_axis(load_array(path))
+        return StoredImage(_checked(array, path), 8 * array.itemsize, b"")
     content = read_bytes(path)
     if content.startswith(TIFF_STARTS):
         check_pixels(content, path)
         stored = read_tiff(content, path)
-        bits = stored.page.bits
+        return StoredImage(stored.samples, stored.page.bits, content)
+    image = _with_axis(decode(content, AS_STORED, path))
+    if image.shape[2] in (3, 4):
+        image = image[:, :, [2, 1, 0, 3][: image.shape[2]]]
+    return StoredImage(image, 8 * image.itemsize, content)
+
+
+def _decoded(content: bytes, channels: int, path: str | Path) -> tuple[np.ndarray, int]:
+    """The samples [H,W,C] of a picture file, and the bits that bring them to 0..255; 0 where they stay as they are."""
+    if content.startswith(TIFF_STARTS):
+        check_pixels(content, path)
+        stored = read_tiff(content, path)
         if channels == 3:
             count = stored.samples.shape[2]
-            image, bits = as_picture(stored, path, f"set channels={count} to read them as stored, or export RGB")
-        else:
-            image = without_alpha(stored, (channels,))
-    elif channels == 3:
-        image = cv2.cvtColor(decode(content, AS_COLOR, path), cv2.COLOR_BGR2RGB)
-        bits = 8 * image.itemsize
-    else:
-        bits, image = 0, decode(content, AS_STORED, path)
-        if channels == 4 and image.ndim == 3 and image.shape[2] == 4:
-            image = image[:, :, [2, 1, 0, 3]]
+            advice = f"set bands=[3, 2, 1] or the like to choose some, channels={count} to read all, or export RGB"
+            return as_picture(stored, path, advice)
+        return without_alpha(stored, (channels,)), 0
     if channels == 3:
-        is_missing = None if image.dtype != np.uint16 or nodata is None else missing_pixels(image, nodata)
-        image = scaled(image, bits)
-        if is_missing is not None:
-            image[is_missing] = np.nan
-    image = _with_channels(image, channels, path)
-    return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
+        image = cv2.cvtColor(decode(content, AS_COLOR, path), cv2.COLOR_BGR2RGB)
+        return image, 8 * image.itemsize
+    image = decode(content, AS_STORED, path)
+    if channels == 4 and image.ndim == 3 and image.shape[2] == 4:
+        image = image[:, :, [2, 1, 0, 3]]
+    return _with_axis(image), 0
+
+
+def _with_axis(image: np.ndarray) -> np.ndarray:
+    return image[:, :, None] if image.ndim == 2 else image
+
+
+def _checked(image: np.ndarray, path: str | Path) -> np.ndarray:
+    if image.ndim != 3:
+        raise DataError(f"{path}: an array of {image.ndim} axes where [H,W,C] is expected; save one image as one file")
+    return image
+
+
+def _numbers(image: np.ndarray, path: str | Path) -> np.ndarray:
+    """The values in the type that `nodata` is compared in: that of the result, of 16 bits the same numbers."""
+    if image.dtype.kind not in "uifb":
+        raise DataError(f"{path}: values of type {image.dtype}; save numbers, uint8 or float32")
+    return image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
 
 
 def _with_channels(image: np.ndarray, channels: int, path: str | Path) -> np.ndarray:
     """Checks the shape, adds the channel axis to [H,W] and converts to uint8 or float32."""
-    if image.ndim == 2:
-        image = image[:, :, None]
+    image = _with_axis(image)
     if image.ndim != 3 or image.shape[2] != channels:
         shape = "x".join(str(size) for size in image.shape)
         hint = ""

@@ -169,7 +169,7 @@ class FilePairs(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """Returns the image, uint8 or float32 [H,W,channels]; see read_image."""
-        return read_image(self._images[index], self.channels, exif=self.exif, nodata=self.nodata)
+        return read_image(self._images[index], self.channels, **self.reading._asdict())
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H,W] of class indices and IGNORE.

@@ -68,7 +68,7 @@ class Manifest:
     Attributes:
         settings: how the labels were made.
         classes, palette: of the labels.
-        reading: how image files are read: channels, exif, nodata.
+        reading: how image files are read: channels, exif, nodata, and, where they are set, scale and bands.
         checkpoints: that made them.
         images: by name; the label map is labels/NAME.png.
         summary: share kept in all and of each class, in percent, with the thresholds.

@@ -109,7 +109,8 @@ class ClassSteps(Dataset):
         self.indices = chosen[step]
         self.ids = [dataset.ids[index] for index in self.indices]
         self.classes, self.palette = self.plan.classes(step), self.plan.colors(step)
-        self.folder, self.exif = dataset.folder, dataset.exif
+        self.folder = dataset.folder
+        self.read_like(dataset)
         self.table = label_table(self.plan, step, **rule)
         self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # possible labels of a mask
         self.notes = dataset.notes

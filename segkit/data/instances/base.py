@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.dataset import Dataset, without_missing
+from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import to_rle
 from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
@@ -145,7 +145,7 @@ class InstanceDataset(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 or float32 [H,W,3] RGB."""
-        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
+        return read_image(self.path(index), **self.reading._asdict())
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Reads an image and its objects; rng is not used.
@@ -154,7 +154,7 @@ class InstanceDataset(Dataset):
             image, boxes float32 [n,4], labels int64 [n], crowd bool [n], meta (its id is the image's id as text) and,
             unless boxes_only, masks, n compressed run-length codes.
         """
-        image, _ = without_missing(self.image(index), self.nodata, self.path(index))
+        image, _ = self.filled(index)
         height, width = image.shape[:2]
         number, head, rows = next(self._records([self._numbers[index]]))
         self.check_size(index, (head["height"], head["width"]), (height, width))

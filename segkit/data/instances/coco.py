@@ -9,7 +9,7 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
-from segkit.data.dataset import NoData, check_nodata, resolve_root
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
@@ -135,6 +135,8 @@ class COCOInstances(InstanceDataset):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: a file is missing or wrong, or no image is left.
@@ -155,8 +157,10 @@ class COCOInstances(InstanceDataset):
         outside: bool = False,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         base = resolve_root(root, self.folder)
         path = base / "annotations" / f"instances_{split}.json" if annotations is None else Path(annotations)
         folder = base / split if images is None else Path(images)

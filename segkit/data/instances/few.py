@@ -50,7 +50,8 @@ class FewInstances(Dataset):
                 f"FewInstances.count = {count}: {len(kept)} images have such objects; lower count or min_area"
             )
         self._dataset, self._kept, self._min_area = dataset, kept, min_area
-        self.classes, self.palette, self.exif = dataset.classes, dataset.palette, dataset.exif
+        self.classes, self.palette = dataset.classes, dataset.palette
+        self.read_like(dataset)
         self.ids = [dataset.ids[index] for index in kept]
         self.sizes = None if dataset.sizes is None else dataset.sizes[kept]
 

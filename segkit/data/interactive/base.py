@@ -49,13 +49,14 @@ class ClickSet(Dataset):
             DataError: the file cannot be read, or has values outside of 0..255.
         """
         path = self.path(index)
-        image, _ = without_missing(read_image(path, exif=self.exif, nodata=self.nodata), self.nodata, path)
+        stored = read_image(path, **self.reading._asdict())
+        image, _ = without_missing(stored, self.nodata, path, is_marked=True)
         if image.dtype == np.uint8:
             return image
         if image.min(initial=0) < 0 or image.max(initial=0) > 255:
             raise DataError(
                 f"{path}: values of {image.min():g} to {image.max():g}; images for clicks have values of 0 to 255: "
-                "scale the file"
+                f"set scale=({image.min():g}, {image.max():g}) or scale=('p1', 'p99')"
             )
         return image.round().astype(np.uint8)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.dataset import NoData, check_nodata, resolve_root
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, is_crowd, read_coco
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.named import find_named
@@ -161,6 +161,8 @@ class COCOClicks(ClickTraining):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -176,8 +178,10 @@ class COCOClicks(ClickTraining):
         outside: bool = False,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._files = _files(root, split, annotations, images, outside=outside)
         self.ids = Names(self._files.ids)
 
@@ -214,6 +218,8 @@ class COCOClicksEval(ClickEvaluation):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: the file has no object, or images are missing.
@@ -229,8 +235,10 @@ class COCOClicksEval(ClickEvaluation):
         outside: bool = False,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._files = _files(root, split, annotations, images, outside=outside)
         objects = [self._files.head(number)["objects"] for number in range(len(self._files.index))]
         self._image = np.repeat(np.arange(len(objects)), [len(object_ids) for object_ids in objects])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.dataset import NoData, check_nodata, resolve_root
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.masks import MASK_SUFFIXES, read_mask, values_of
 from segkit.data.files.pairs import list_files, some
@@ -70,6 +70,8 @@ class FolderClicks(ClickTraining):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: there are no images, or an image has no mask; of a sample, that its mask has other values.
@@ -85,8 +87,10 @@ class FolderClicks(ClickTraining):
         void: int | None = None,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._files = _FolderFiles(root, images, masks)
         self._are_instances, self._void = instances, void
         self.ids, self.notes = list(self._files.images), self._files.notes
@@ -137,6 +141,8 @@ class FolderClicksEval(ClickEvaluation):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: there are no images, an image has no mask, or there is no object.
@@ -152,8 +158,10 @@ class FolderClicksEval(ClickEvaluation):
         void: int | None = None,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         files = _FolderFiles(root, images, masks)
         self._are_instances, self.notes = instances, files.notes
         self._void = () if void is None else (void,)

@@ -52,7 +52,8 @@ class Fold(Dataset):
         self._kept = [index for index in range(len(dataset)) if (index in chosen) is only]
         self.ids = [dataset.ids[index] for index in self._kept]
         self.classes, self.palette, self.ignore = dataset.classes, dataset.palette, dataset.ignore
-        self.exif, self.nodata, self.shown = dataset.exif, dataset.nodata, dataset.shown
+        self.read_like(dataset)
+        self.shown = dataset.shown
         self.notes, self.facts = dataset.notes, dataset.facts
         self.sizes = None if dataset.sizes is None else dataset.sizes[self._kept]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit.constraints.named import PositiveInt
-from segkit.data.dataset import NoData, check_nodata, resolve_root
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
 from segkit.data.files.masks import MASK_SUFFIXES, read_colors
@@ -39,12 +39,14 @@ class Folder(FilePairs):
         reduce_zero_label: label 0 is ignored, n becomes class n - 1.
         ignore: raw label(s) left out, None for none.
         color_masks: whether masks are color-coded; they also are where `label_map` has colors.
-        channels: of the images; other than 3 reads .npy [H,W,C] and TIFF.
+        channels: of the images; other than 3 reads .npy [H,W,C] and TIFF. With `bands` there are as many as these.
         skip_unlabelled: passes over images without a mask, which otherwise are an error.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others, and their labels are ignored.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: where files are missing, or the arguments contradict each other.
@@ -68,10 +70,12 @@ class Folder(FilePairs):
         skip_unlabelled: bool = False,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
         self.root, self.split = root, split
-        self.classes, self.channels = tuple(classes), channels
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
+        self.classes, self.channels = tuple(classes), channels if self.bands is None else len(self.bands)
         self.palette = default_palette(len(classes)) if palette is None else as_palette(palette, len(classes))
         self._colors = self._color_table(palette is not None, label_map, color_masks)
         if self._colors and reduce_zero_label:

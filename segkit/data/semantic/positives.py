@@ -45,7 +45,8 @@ class Positives(Dataset):
             raise DataError(f"Positives: none of {len(dataset)} images holds {min_pixels} pixels of {shown}")
         self.dataset, self.kept = dataset, kept
         self.classes, self.palette, self.ignore = dataset.classes, dataset.palette, dataset.ignore
-        self.exif, self.nodata, self.shown, self.notes = dataset.exif, dataset.nodata, dataset.shown, dataset.notes
+        self.read_like(dataset)
+        self.shown, self.notes = dataset.shown, dataset.notes
         self.facts = (*dataset.facts, f"{len(kept)} of {len(dataset)} images hold an object")
         self.ids = [dataset.ids[index] for index in kept]
         self.sizes = None if dataset.sizes is None else dataset.sizes[kept]

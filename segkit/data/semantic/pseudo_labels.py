@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segkit.constraints.named import Fraction
-from segkit.data.dataset import Dataset, check_nodata, resolve_root
+from segkit.data.dataset import Dataset, check_reading, resolve_root
 from segkit.data.files.images import read_image
 from segkit.data.files.labels import LabelTable
 from segkit.data.files.masks import read_mask
@@ -64,7 +64,8 @@ class PseudoLabels(Dataset):
         self.classes = tuple(manifest.classes)
         self.palette = tuple((int(r), int(g), int(b)) for r, g, b in manifest.palette)
         self._reading = manifest.reading
-        self.exif, self.nodata = bool(manifest.reading["exif"]), check_nodata(manifest.reading["nodata"])
+        keys = manifest.reading
+        self.read_by(check_reading(bool(keys["exif"]), keys["nodata"], keys.get("scale"), keys.get("bands")))
         self._table = LabelTable(self.classes, source="PseudoLabels")
         self._makers = manifest.checkpoints
         self._check_age()
@@ -158,7 +159,7 @@ class PseudoLabels(Dataset):
         if self.dataset is not None:
             return self.dataset.image(self._index[self.ids[index]])
         channels = int(self._reading["channels"])
-        return read_image(self.path(index), channels, exif=self.exif, nodata=self.nodata)
+        return read_image(self.path(index), channels, **self.reading._asdict())
 
     def mask(self, index: int) -> np.ndarray:
         """Reads the pseudo labels, uint8 [H,W] of class indices and IGNORE."""

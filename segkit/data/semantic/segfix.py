@@ -55,7 +55,8 @@ class SegFixTargets(Dataset):
     def __init__(self, dataset: Dataset, targets: str | None = None, *, distance: PositiveInt = 5):
         self.dataset, self.distance, self.ids = dataset, distance, dataset.ids
         self.targets = targets_folder(dataset, targets)
-        self.sizes, self.notes, self.exif, self.nodata = dataset.sizes, dataset.notes, dataset.exif, dataset.nodata
+        self.read_like(dataset)
+        self.sizes, self.notes = dataset.sizes, dataset.notes
         missing = [i for i in range(len(self)) if dataset.has_mask(i) and not self._file(i).is_file()]
         if missing:
             raise DataError(

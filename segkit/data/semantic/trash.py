@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from segkit.data.dataset import Dataset, NoData, check_nodata, resolve_root
+from segkit.data.dataset import Bands, Dataset, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.coco_json import area_of, check_segmentations, draw, image_size, read_coco, to_rle
 from segkit.data.files.images import read_image
 from segkit.data.files.labels import class_index
@@ -47,6 +47,8 @@ class Trash(Dataset):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others, and their labels are ignored.
+        scale: stored values (low, high) that become 0 and 255, or percentiles of each image such as ("p1", "p99").
+        bands: bands of the files that become the channels, counted from 1; None for all.
 
     Raises:
         DataError: where a file is missing, a category is no class, or a segmentation cannot be drawn.
@@ -64,8 +66,10 @@ class Trash(Dataset):
         category_map: Mapping[str, str] | None = None,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self.root, self.split, self.category_map = resolve_root(root, self.folder), split, category_map
         coco = read_coco(self.root / f"{split}.json")
         if not coco.images:
@@ -131,7 +135,7 @@ class Trash(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """Returns the image, uint8 [H,W,3] RGB."""
-        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
+        return read_image(self.path(index), **self.reading._asdict())
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H,W] of class indices, and IGNORE where category_map says so.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segkit.constraints.named import Fraction
-from segkit.data.dataset import NoData
+from segkit.data.dataset import Reading
 from segkit.registry import ConfigError
 
 
@@ -51,7 +51,7 @@ class Images(NamedTuple):
         names: of the label files, without suffix.
         paths: of the image files, or names of images that are none.
         read: returns the image of a number, uint8 or float32 [H,W,C].
-        reading: how the files are read: channels, exif, nodata.
+        reading: how the files are read: channels, exif, nodata, scale, bands.
     """
 
     names: Sequence[str]
@@ -60,8 +60,14 @@ class Images(NamedTuple):
     reading: dict[str, Any]
 
 
-def reading_of(channels: int, *, exif: bool, nodata: NoData) -> dict[str, Any]:
+def reading_of(channels: int, reading: Reading) -> dict[str, Any]:
     """Returns how image files are read, as JSON holds it: NaN, which equals nothing, as text."""
+    nodata, scale, bands = reading.nodata, reading.scale, reading.bands
     is_nan = isinstance(nodata, float) and nodata != nodata
-    plain = "nan" if is_nan else list(nodata) if isinstance(nodata, tuple) else nodata
-    return {"channels": channels, "exif": exif, "nodata": plain}
+    return {
+        "channels": channels,
+        "exif": reading.exif,
+        "nodata": "nan" if is_nan else list(nodata) if isinstance(nodata, tuple) else nodata,
+        "scale": None if scale is None else [list(end) if isinstance(end, tuple) else end for end in scale],
+        "bands": None if bands is None else list(bands),
+    }

@@ -15,7 +15,6 @@ from segkit import dist
 from segkit.config import SECTIONS, Config, merged
 from segkit.constraints.named import Fraction, OptionalRounds, PositiveInt
 from segkit.criterion import complete_row
-from segkit.data.dataset import without_missing
 from segkit.data.files.pseudo_manifest import maker_of
 from segkit.data.semantic.pseudo_labels import leaks, trained_on
 from segkit.engine import setup
@@ -220,8 +219,8 @@ class LabelAfterStage(Hook):
         images = Images(
             [str(name) for name in dataset.ids],
             [dataset.path(index) for index in range(len(dataset))],
-            lambda index: without_missing(dataset.image(index), dataset.nodata, dataset.path(index))[0],
-            reading_of(int(model.mean.shape[1]), exif=dataset.exif, nodata=dataset.nodata),
+            lambda index: dataset.filled(index)[0],
+            reading_of(int(model.mean.shape[1]), dataset.reading),
         )
         maker = maker_of(checkpoint, folder, trained_on(loop.dataset))
         labeller = Labeller([model], [maker], images, folder, runner.rule, _say)
