@@ -202,14 +202,13 @@ def read_image(
         content = read_bytes(path)
         image, bits = _decoded(content, channels, path)
     is_missing = None if nodata is None or image.ndim != 3 else missing_pixels(_numbers(image, path), nodata)
-    if scale is not None:
-        image = with_scale(_with_channels(image, channels, path), scale, str(path))
-    elif bits:
+    if bits and scale is None:
         image = scaled(image, bits)
     image = _with_channels(image, channels, path)
-    if is_missing is not None and image.dtype.kind == "f" and is_missing.any():
-        image = image.copy()
+    if is_missing is not None and (image.dtype.kind == "f" or scale is not None) and is_missing.any():
+        image = image.astype(np.float32)
         image[is_missing] = np.nan
+    image = with_scale(image, scale, str(path))
     return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
 
 
