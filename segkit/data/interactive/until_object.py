@@ -6,13 +6,14 @@ import numpy as np
 
 from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
 from segkit.data.interactive.objects import histograms, object_areas, only_listed, used_layers, without_objects
+from segkit.data.transforms.base import ImageFacts, Transform, check_all
 from segkit.data.transforms.sizes import apply
 from segkit.registry import TRANSFORMS, ConfigError
-from segkit.types import Sample, WithArguments
+from segkit.types import Sample
 
 
 @TRANSFORMS.register
-class UntilObject(WithArguments):
+class UntilObject(Transform):
     """Applies transforms to the original sample again and again until the result shows an object.
 
     Reads layers, objects and ignored, and changes them beside what the transforms change. A sample that holds no
@@ -44,6 +45,9 @@ class UntilObject(WithArguments):
             raise ConfigError(f"UntilObject.tries = {tries}: must be at least 1")
         self.transforms = tuple(transforms)
         self.keep_background, self.min_area, self.tries = keep_background, min_area, tries
+
+    def check(self, images: ImageFacts) -> None:
+        check_all(self.transforms, images)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Transforms a sample.

@@ -1,10 +1,26 @@
 """The base class of transforms."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from segkit.types import Sample, WithArguments
+
+
+class ImageFacts(NamedTuple):
+    """What the images of a data set hold, by a look at some of them.
+
+    Attributes:
+        channels: of each image.
+        is_uint8: whether all are uint8; others are float32.
+        low, high: smallest and largest value of all.
+    """
+
+    channels: int
+    is_uint8: bool
+    low: float
+    high: float
 
 
 class Transform(WithArguments):
@@ -34,3 +50,22 @@ class Transform(WithArguments):
             A new sample, or the given one where nothing changes.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no __call__()")
+
+    def check(self, images: ImageFacts) -> None:
+        """Checks before training that images of this kind can be changed.
+
+        A transform that depends on channels or values overrides it; one that holds others passes it on.
+
+        Args:
+            images: what the training set holds.
+
+        Raises:
+            ConfigError: they cannot; the message names the transform and the way out.
+        """
+
+
+def check_all(transforms: Iterable[object], images: ImageFacts) -> None:
+    """Calls `check` of all transforms; functions of the user's own, which have none, pass."""
+    for transform in transforms:
+        if isinstance(transform, Transform):
+            transform.check(images)

@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.data.files.coco_json import dense_masks
-from segkit.data.transforms.base import Transform
+from segkit.data.transforms.base import ImageFacts, Transform, check_all
 from segkit.data.transforms.geometry import boxes_of, image_size
 from segkit.data.transforms.sizes import apply
 from segkit.ops.instances.box_masks import box_masks
@@ -85,6 +85,9 @@ class UntilBox(Transform):
         if tries < 1:
             raise ConfigError(f"UntilBox.tries = {tries}: must be at least 1")
         self.transforms, self.tries = tuple(transforms), tries
+
+    def check(self, images: ImageFacts) -> None:
+        check_all(self.transforms, images)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Returns the transformed sample."""

@@ -1,14 +1,22 @@
 """Photometric transforms: they change the image alone, and of a padded one only the valid part.
 
-Transforms that need colors raise ConfigError on images whose number of channels is not 3 (RGB).
+They take uint8 and float32 images of values in 0..255. Transforms that need colors raise ConfigError on images whose
+number of channels is not 3 (RGB); the others treat every channel alike, however many there are. Values of another range
+are refused before training: the key `scale` of the data set brings them to 0..255.
 """
 
 import cv2
 import numpy as np
 
 from segkit.constraints.named import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from segkit.data.transforms.base import Transform
-from segkit.data.transforms.color_operations import compressed, map_values, need_rgb, recolor, turn_colors
+from segkit.data.transforms.color_operations import (
+    ColorTransform,
+    compressed,
+    map_values,
+    need_rgb,
+    recolor,
+    turn_colors,
+)
 from segkit.data.transforms.geometry import by_channels
 from segkit.data.transforms.sizes import as_range
 from segkit.registry import TRANSFORMS, ConfigError
@@ -16,7 +24,7 @@ from segkit.types import Sample
 
 
 @TRANSFORMS.register
-class Photometric(Transform):
+class Photometric(ColorTransform):
     """The photometric distortion of SSD (Liu et al., ECCV 2016) as mmsegmentation draws it.
 
     Reads image and meta["valid"]; changes image. Brightness, contrast, saturation and hue change with probability p
@@ -33,6 +41,8 @@ class Photometric(Transform):
 
     With saturation=(1, 1) and hue=0 it takes images of any number of channels.
     """
+
+    way_out = "set saturation=(1, 1) and hue=0 for other images"
 
     def __init__(
         self,
@@ -58,7 +68,7 @@ class Photometric(Transform):
             ConfigError: where saturation or hue may change and the image has not 3 channels.
         """
         if self.needs_rgb:
-            need_rgb(sample["image"], "Photometric", "set saturation=(1, 1) and hue=0 for other images")
+            need_rgb(sample["image"].shape[2], "Photometric", self.way_out)
         applies, contrast_is_first = rng.random(4) < self.p, rng.random() < 0.5
         shift = rng.uniform(-self.brightness, self.brightness) if applies[0] else 0.0
         contrast = rng.uniform(*self.contrast) if applies[1] else 1.0
@@ -70,14 +80,14 @@ class Photometric(Transform):
             return np.clip(values + shift, 0, 255) * gain
 
         if saturation != 1 or degrees != 0:
-            return recolor(sample, lambda image: turn_colors(image, before, saturation, degrees, last))
+            return recolor(self, sample, lambda image: turn_colors(image, before, saturation, degrees, last))
         if shift == 0 and contrast == 1:
             return sample
-        return recolor(sample, lambda image: map_values(image, lambda values: before(values) * last))
+        return recolor(self, sample, lambda image: map_values(image, lambda values: before(values) * last))
 
 
 @TRANSFORMS.register
-class BrightnessContrast(Transform):
+class BrightnessContrast(ColorTransform):
     """Maps values to value * (1 + c) + 255 b, with probability p.
 
     Reads image, of any number of channels, and meta["valid"]; changes image. brightness=(-.25, .25),
@@ -102,11 +112,11 @@ class BrightnessContrast(Transform):
         if rng.random() >= self.p:
             return sample
         shift, factor = 255 * rng.uniform(*self.brightness), 1 + rng.uniform(*self.contrast)
-        return recolor(sample, lambda image: map_values(image, lambda values: values * factor + shift))
+        return recolor(self, sample, lambda image: map_values(image, lambda values: values * factor + shift))
 
 
 @TRANSFORMS.register
-class ChannelShift(Transform):
+class ChannelShift(ColorTransform):
     """Adds a different random number to each channel, with probability p.
 
     Reads image, of any number of channels, and meta["valid"]; changes image.
@@ -131,11 +141,11 @@ class ChannelShift(Transform):
             tables = np.clip(np.arange(256)[:, None] + shifts, 0, 255).astype(np.uint8)
             return by_channels(lambda group, of: cv2.LUT(group, np.ascontiguousarray(tables[None, :, of])), image)
 
-        return recolor(sample, shifted)
+        return recolor(self, sample, shifted)
 
 
 @TRANSFORMS.register
-class Gamma(Transform):
+class Gamma(ColorTransform):
     """Maps values to 255 (value / 255) ** gamma, with probability p.
 
     Reads image, of any number of channels, and meta["valid"]; changes image.
@@ -156,12 +166,12 @@ class Gamma(Transform):
             return sample
         gamma = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
         return recolor(
-            sample, lambda image: map_values(image, lambda values: 255 * (np.maximum(values, 0) / 255) ** gamma)
+            self, sample, lambda image: map_values(image, lambda values: 255 * (np.maximum(values, 0) / 255) ** gamma)
         )
 
 
 @TRANSFORMS.register
-class Grayscale(Transform):
+class Grayscale(ColorTransform):
     """Replaces R, G and B by their luma .299 R + .587 G + .114 B (ITU-R BT.601), with probability p.
 
     Reads image and meta["valid"]; changes image.
@@ -169,6 +179,8 @@ class Grayscale(Transform):
     Args:
         p: probability.
     """
+
+    needs_rgb = True
 
     def __init__(self, p: Fraction = 0.1):
         self.p = p
@@ -183,14 +195,16 @@ class Grayscale(Transform):
         Raises:
             ConfigError: where the image has not 3 channels.
         """
-        need_rgb(sample["image"], "Grayscale", "leave the transform out")
+        need_rgb(sample["image"].shape[2], "Grayscale", self.way_out)
         if rng.random() >= self.p:
             return sample
-        return recolor(sample, lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+        return recolor(
+            self, sample, lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        )
 
 
 @TRANSFORMS.register
-class Blur(Transform):
+class Blur(ColorTransform):
     """Blurs by a Gaussian of random width, with probability p.
 
     Reads image, of any number of channels, and meta["valid"]; changes image.
@@ -211,12 +225,12 @@ class Blur(Transform):
             return sample
         sigma = rng.uniform(self.low, self.high)
         return recolor(
-            sample, lambda image: by_channels(lambda group, _: cv2.GaussianBlur(group, (0, 0), sigma), image)
+            self, sample, lambda image: by_channels(lambda group, _: cv2.GaussianBlur(group, (0, 0), sigma), image)
         )
 
 
 @TRANSFORMS.register
-class JPEG(Transform):
+class JPEG(ColorTransform):
     """Compresses and decompresses as JPEG of random quality, with probability p.
 
     Reads image, uint8 RGB, and meta["valid"]; changes image.
@@ -229,6 +243,8 @@ class JPEG(Transform):
     Raises:
         ConfigError: for qualities beyond 1 to 100, or not in order.
     """
+
+    needs_rgb = needs_uint8 = True
 
     def __init__(self, low: PositiveInt = 40, high: PositiveInt = 95, p: Fraction = 0.5):
         if not 1 <= low <= high <= 100:
@@ -245,10 +261,10 @@ class JPEG(Transform):
         Raises:
             ConfigError: where the image is not uint8 RGB.
         """
-        need_rgb(sample["image"], "JPEG", "leave the transform out")
+        need_rgb(sample["image"].shape[2], "JPEG", self.way_out)
         if sample["image"].dtype != np.uint8:
             raise ConfigError(f"JPEG needs uint8 images, this one is {sample['image'].dtype}; leave the transform out")
         if rng.random() >= self.p:
             return sample
         quality = int(rng.integers(self.low, self.high + 1))
-        return recolor(sample, lambda image: compressed(image, quality))
+        return recolor(self, sample, lambda image: compressed(image, quality))

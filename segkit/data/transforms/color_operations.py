@@ -10,6 +10,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from segkit.data.transforms.base import ImageFacts, Transform
 from segkit.data.transforms.geometry import valid_size, within
 from segkit.registry import ConfigError
 from segkit.types import Sample
@@ -21,34 +22,92 @@ STRIP = 32
 """Rows per strip: float buffers of a strip stay in the cache, those of a whole image do not (1.2 against 4 ms)."""
 
 
-def recolor(sample: Sample, function: Callable[[np.ndarray], np.ndarray]) -> Sample:
+class ColorTransform(Transform):
+    """Base of the transforms that change values of 0..255, uint8 or float32, and move nothing.
+
+    Attributes:
+        needs_rgb: whether it works on R, G and B together; others treat every channel alike, however many there are.
+        needs_uint8: whether it takes whole levels alone.
+        way_out: what to do about images that it cannot take.
+    """
+
+    needs_rgb: bool = False
+    needs_uint8: bool = False
+    way_out: str = "leave the transform out"
+
+    def check(self, images: ImageFacts) -> None:
+        name = type(self).__name__
+        if self.needs_rgb:
+            need_rgb(images.channels, name, self.way_out)
+        if self.needs_uint8 and not images.is_uint8:
+            raise ConfigError(f"{name} needs uint8 images, these are float32; {self.way_out}")
+        check_range(images, name)
+
+
+SLACK = 0.5
+"""By how much values may lie beyond 0..255, for rounding and interpolation."""
+
+
+def check_range(images: ImageFacts, name: str) -> None:
+    """Checks that values lie in 0..255 and use that range.
+
+    Args:
+        images: what the training set holds.
+        name: of the transform, for the error.
+
+    Raises:
+        ConfigError: they do not: the transform would clip them, or change all of them by more than their whole range.
+    """
+    low, high = images.low, images.high
+    if images.is_uint8:
+        return
+    remedy = "('p1', 'p99')" if not (0 <= low < high <= 1) else "(0, 1)"
+    if low < -SLACK or high > 255 + SLACK or (low >= 0 and 0 < high <= 1):
+        raise ConfigError(
+            f"{name} works on values of 0 to 255, and these images hold {low:g} to {high:g}; set scale={remedy} in the "
+            "data set, or leave the transform out"
+        )
+
+
+def recolor(transform: Transform, sample: Sample, function: Callable[[np.ndarray], np.ndarray]) -> Sample:
     """Changes the valid part of the image.
 
     Args:
+        transform: for the error.
         sample: it stays as it is.
         function: takes [h,w,C] and returns the same shape and dtype, not in place.
 
     Returns:
         A new sample.
+
+    Raises:
+        ConfigError: the image is neither uint8 nor floating-point, or its values lie beyond 0..255.
     """
+    image, name = sample["image"], type(transform).__name__
+    if image.dtype != np.uint8:
+        if image.dtype.kind != "f":
+            raise ConfigError(f"{name} needs uint8 or float32 images, this one is {image.dtype}; convert it to float32")
+        low, high = float(image.min()), float(image.max())
+        if low < -SLACK or high > 255 + SLACK:
+            check_range(ImageFacts(image.shape[2], False, low, high), name)
     changed = Sample(**sample)
     changed["image"] = within(valid_size(sample), function, sample["image"])
     return changed
 
 
-def need_rgb(image: np.ndarray, name: str, way_out: str) -> None:
+def need_rgb(channels: int, name: str, way_out: str) -> None:
     """Checks that an image has 3 channels.
 
     Args:
-        image: [H,W,C].
+        channels: of the image.
         name: of the transform, for the error.
         way_out: the end of the error's sentence.
 
     Raises:
         ConfigError: for another number of channels.
     """
-    if image.shape[2] != 3:
-        raise ConfigError(f"{name} needs RGB images of 3 channels, this one has {image.shape[2]}; {way_out}")
+    if channels != 3:
+        raise ConfigError(f"{name} needs RGB images of 3 channels, this one has {channels}; {way_out}")
 
 
 def look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:

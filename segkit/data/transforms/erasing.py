@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from segkit.constraints.named import AnySize, Fraction, PositiveFloat, PositiveInt
-from segkit.data.transforms.base import Transform
+from segkit.data.transforms.base import ImageFacts, Transform
+from segkit.data.transforms.color_operations import check_range
 from segkit.data.transforms.geometry import Size, fill_values, ignore_value, valid_size
 from segkit.data.transforms.operations import Fill
 from segkit.data.transforms.sizes import as_range, as_size
@@ -141,6 +142,10 @@ class RandomErasing(Transform):
                 content = self._content(sample, (h, w), rng)
                 return erase(sample, [(y0, x0, y0 + h, x0 + w)], contents=[content], ignore=self.ignore)
         return sample
+
+    def check(self, images: ImageFacts) -> None:
+        if self.fill is None:
+            check_range(images, type(self).__name__)
 
     def _content(self, sample: Sample, size: Size, rng: np.random.Generator) -> np.ndarray:
         """The rectangle's values, broadcast to [h,w,C]."""

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from segkit.constraints.named import Fraction, Range, Rounds
-from segkit.data.transforms.base import Transform
-from segkit.data.transforms.color_operations import map_values, recolor
+from segkit.data.transforms.base import ImageFacts, Transform
+from segkit.data.transforms.color_operations import check_range, map_values, recolor
 from segkit.data.transforms.geometry import valid_size
 from segkit.data.transforms.operations import Fill
 from segkit.data.transforms.warps import affine, rotation
@@ -154,6 +154,9 @@ class RandAugment(Transform):
             sample = self.apply(name, sample, float(strength))
         return sample
 
+    def check(self, images: ImageFacts) -> None:
+        check_range(images, type(self).__name__)
+
     def apply(self, name: str, sample: Sample, strength: float) -> Sample:
         """Applies one operation.
 
@@ -163,7 +166,7 @@ class RandAugment(Transform):
             strength: in -1..1.
         """
         if name in COLORS:
-            return recolor(sample, lambda image: COLORS[name](image, strength))
+            return recolor(self, sample, lambda image: COLORS[name](image, strength))
         if name in MOVES:
             matrix = motion(name, valid_size(sample), strength)
             return affine(sample, matrix, fill=self.fill, ignore=self.ignore)

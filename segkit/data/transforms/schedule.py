@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from segkit.constraints.named import Fraction, NonNegativeInt
-from segkit.data.transforms.base import Transform
+from segkit.data.transforms.base import ImageFacts, Transform, check_all
 from segkit.registry import TRANSFORMS, ConfigError
 from segkit.types import Sample
 
@@ -51,6 +51,9 @@ class HardThenSoft(Transform):
     def chosen(self, step: int, total_steps: int) -> tuple[Change, ...]:
         """Returns the transforms of a step, the first being 0."""
         return self.hard if step < self.switch(total_steps) else self.soft
+
+    def check(self, images: ImageFacts) -> None:
+        check_all((*self.hard, *self.soft), images)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ConfigError, since a sample alone does not tell how far the training is."""
