@@ -150,7 +150,7 @@ class Odd(Dataset):
         self.ids = [f"odd_{i}" for i in range(length)]
 
     def image(self, index):
-        return np.zeros((32, 32, 3), np.uint8)
+        return np.full((32, 32, 3), 9, np.uint8)
 
     def mask(self, index):
         return np.zeros((16, 32), np.uint8)

@@ -80,7 +80,7 @@ def channels_of(tmp_path, count):
             write_mask(tmp_path / "set/masks" / part / f"{name}.png", rows(0, 1))
             place = tmp_path / "set/images" / part
             place.mkdir(parents=True, exist_ok=True)
-            np.save(place / f"{name}.npy", np.zeros((6, 8, count), np.uint8))
+            np.save(place / f"{name}.npy", np.arange(48 * count, dtype=np.uint8).reshape(6, 8, count))
 
 
 @pytest.mark.parametrize("command", [["--check"], []])

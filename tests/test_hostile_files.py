@@ -902,7 +902,7 @@ def test_outlines_that_cannot_be_drawn(tmp_path, case):
         refused(read)
     folder = tmp_path / "lvis" / "train"
     (folder / "images").mkdir(parents=True)
-    cv2.imwrite(str(folder / "images" / "a.jpg"), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(folder / "images" / "a.jpg"), np.full((8, 8, 3), 9, np.uint8))
     (folder / "lvis_train.json").write_text((tmp_path / "a.json").read_text())
     harmless(lambda root: LVISClicks(str(root)).sample(0, np.random.default_rng(0)), folder.parent)
 

@@ -30,7 +30,7 @@ def run(tmp_path_factory) -> Path:
     cfg["loop"]["steps"] = 1
     (place / "c.py").write_text(dump(cfg))
     loop_of(cfg, place, standard_hooks()).fit()
-    cv2.imwrite(str(place / "x.png"), np.zeros((32, 32, 3), np.uint8))
+    cv2.imwrite(str(place / "x.png"), np.full((32, 32, 3), 9, np.uint8))
     (place / "full").mkdir()
     (place / "full/a").touch()
     (place / "folder.pt").mkdir()

@@ -38,7 +38,7 @@ class Breaking(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         self._break(index)
-        return np.zeros((16, 16, 3), np.uint8)
+        return np.full((16, 16, 3), 9, np.uint8)
 
     def mask(self, index: int) -> np.ndarray:
         return (np.arange(256).reshape(16, 16) % 6).astype(np.uint8)

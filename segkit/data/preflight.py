@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segkit.data.dataset import Dataset, MissingPixels
+from segkit.data.files.image_advice import findings_of
 from segkit.data.files.image_values import ImageValues
 from segkit.data.files.labels import LabelError
 from segkit.data.files.orientation import UPRIGHT, orientation_of_file
@@ -42,6 +43,7 @@ class Report:
 
     Attributes:
         lines: what the data set holds.
+        values: of the images read.
         warnings: worth a look.
         errors: training would fail or learn nothing.
     """
@@ -49,6 +51,7 @@ class Report:
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    values: ImageValues = field(default_factory=ImageValues)
 
     @property
     def is_ok(self) -> bool:
@@ -126,7 +129,7 @@ def check_dataset(
         report.errors.append("the data set is empty: check root and split")
         return report
     _check_classes(dataset, num_classes, report)
-    findings = Findings()
+    findings = Findings(values=report.values)
     num_read = _read(dataset, limit, ignore, findings)
     labelled = sum(dataset.has_mask(index) for index in range(len(dataset)))
     report.lines.append(
@@ -135,7 +138,7 @@ def check_dataset(
     )
     if findings.sizes:
         report.lines.append(_sizes(findings.sizes))
-    _report_images(findings, num_read, (mean, std), report)
+    _report_images(dataset, findings, num_read, (mean, std), report)
     _report_failures(findings, num_read, report)
     if findings.of_instances:
         _report_objects(dataset, num_classes, findings, report)
@@ -219,7 +222,7 @@ def _look(dataset: Dataset, index: int, findings: Findings) -> None:
         findings.other_errors.append(text if isinstance(error, DataError) else f"{dataset.path(index)}: {text}")
         return
     findings.sizes[sample["image"].shape[:2]] += 1
-    findings.values.add(sample["image"])
+    findings.values.add(sample["image"], path)
     num_objects = _count_objects(sample)
     if num_objects is not None:
         findings.objects.append(num_objects)
@@ -260,7 +263,7 @@ def _sizes(sizes: Counter) -> str:
     return f"sizes: {len(sizes)} different, {small[1]}x{small[0]} to {large[1]}x{large[0]}"
 
 
-def _report_images(findings: Findings, num_read: int, normalization: tuple, report: Report) -> None:
+def _report_images(dataset: Dataset, findings: Findings, num_read: int, normalization: tuple, report: Report) -> None:
     """Reports what images hold that reads without an error, and still teaches nothing or something wrong."""
     if findings.turned:
         report.warnings.append(
@@ -270,8 +273,9 @@ def _report_images(findings: Findings, num_read: int, normalization: tuple, repo
     if findings.missing:
         count = f" ({len(findings.missing)} of {num_read} images read)" if len(findings.missing) > 1 else ""
         report.errors.append(f"{findings.missing[0]}{count}")
-    if text := findings.values.warning(*normalization):
-        report.warnings.append(text)
+    errors, warnings = findings_of(findings.values, dataset, num_read, *normalization)
+    report.errors += errors
+    report.warnings += warnings
 
 
 def _report_failures(findings: Findings, num_read: int, report: Report) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 from segkit import dist
 from segkit.criterion import with_ignore
 from segkit.data.dataset import Dataset
+from segkit.data.files.image_values import ImageValues
 from segkit.data.loader import TrainItems
 from segkit.data.preflight import Report, check_dataset
 from segkit.data.semantic.pseudo_labels import leaks
+from segkit.data.transforms.base import ImageFacts, check_all
 from segkit.data.transforms.schedule import LONG, of_step
 from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
@@ -83,7 +85,7 @@ def preflight(
         reports.append(SectionReport(section, report))
         seen.append(dataset)
         if section == "train" and report.is_ok:
-            _check_item({**cfg, **overrides}, dataset)
+            _check_item({**cfg, **overrides}, dataset, report.values)
     _note_shared(reports, seen)
     if len(seen) == 2 and (text := leaks(*seen)):
         raise ConfigError(text)
@@ -111,8 +113,13 @@ DRAWS = 8
 """Times that the first item is augmented before training, since transforms are applied by chance."""
 
 
-def _check_item(cfg: dict, dataset: Dataset) -> None:
+def _check_item(cfg: dict, dataset: Dataset, values: ImageValues) -> None:
     """Checks that the transforms and the model take the images of the training set, on its first item.
+
+    Args:
+        cfg: the sections of the stage.
+        dataset: of section `train`.
+        values: of the images that were read.
 
     Raises:
         ConfigError: names the transform or the model's argument, and the image.
@@ -129,6 +136,12 @@ def _check_item(cfg: dict, dataset: Dataset) -> None:
     at = "train.transforms"
     transforms = build_transforms(cfg["train"].get("transforms") or [], at, dataset.ignore)
     items = TrainItems(dataset, transforms, 0)
+    facts = ImageFacts(values.channels, values.is_uint8, *values.range)
+    for number, transform in enumerate(transforms):
+        try:
+            check_all([transform], facts)
+        except ConfigError as error:
+            raise ConfigError(f"{at}.{number}: {error} (images like {path})") from error
     for draw in range(2 * DRAWS):
         rng, changed = np.random.default_rng(draw), sample
         step = (0, LONG - 1)[draw % 2]  # what comes first in the training, and what comes last

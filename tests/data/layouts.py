@@ -8,9 +8,11 @@ from PIL import Image
 
 
 def write_image(path: Path, size: tuple[int, int] = (6, 8), value: int = 100) -> None:
-    """A picture of one grey; size (H, W)."""
+    """A grey picture with one pixel of another grey; size (H, W)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*size, 3), value, np.uint8))
+    image = np.full((*size, 3), value, np.uint8)
+    image[-1, -1] ^= 64
+    cv2.imwrite(str(path), image)
 
 
 def write_mask(path: Path, labels: object, *, palette: bool = False) -> None:

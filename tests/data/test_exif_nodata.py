@@ -219,13 +219,15 @@ def test_12_bits_in_16_are_remarked_on(tmp_path):
     cv2.imwrite(str(tmp_path / "masks/a.png"), np.eye(8, dtype=np.uint8))
     (text,) = check_dataset(Folder(str(tmp_path), ["a", "b"]), 2).warnings
     assert text.startswith("images hold values of 3.89883 to 7.77") and "model.backbone.mean=(5." in text
+    assert "set scale=(0, 4095) (values use 12 of 16 bits) in the data set, or model" in text  # 1,999 has 11 bits
+    assert check_dataset(Folder(str(tmp_path), ["a", "b"], scale=(1000, 2000)), 2).warnings == []
 
 
 def test_values_far_outside_are_remarked_on(tmp_path):
     image = np.random.default_rng(0).integers(0, 7786, (8, 8, 2)).astype(np.float32)
     image[0, 0] = -9999
     text = values_warning(tmp_path, [image], channels=2)
-    assert "values of -9999 to " in text and "if -9999 marks pixels without data, set nodata to it" in text
+    assert "values of -9999 to " in text and "set nodata=-9999 and scale=(" in text
 
 
 def test_photographs_and_fitting_models_are_not(tmp_path):

@@ -117,7 +117,7 @@ def test_labels_beyond_the_model_of_any_data_set():
         classes, palette, ids = ("a", "b"), ((0, 0, 0), (1, 1, 1)), ["one"]
 
         def image(self, index):
-            return np.zeros((2, 2, 3), np.uint8)
+            return np.arange(0, 240, 20, np.uint8).reshape(2, 2, 3)
 
         def mask(self, index):
             return np.array([[0, 1], [5, -1]], np.int16)
@@ -135,7 +135,7 @@ class Objects(Dataset):
         self.palette, self.ids = ((0, 0, 0),) * num_classes, [str(i) for i in range(len(labels))]
 
     def sample(self, index, rng=None):
-        return Sample(image=np.zeros((4, 4, 3), np.uint8), labels=self.labels[index])
+        return Sample(image=np.arange(0, 240, 5, np.uint8).reshape(4, 4, 3), labels=self.labels[index])
 
     def has_mask(self, index):
         return True

@@ -16,7 +16,7 @@ import numpy as np
 from segkit.data.dataset import NoData, ScaleRange, missing_pixels
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
 from segkit.data.files.orientation import orientation, turned
-from segkit.data.files.tiff import read_tiff
+from segkit.data.files.tiff import declared_nodata, read_tiff
 from segkit.data.files.tiff_colors import as_picture, scaled, without_alpha
 from segkit.data.files.value_range import with_bands, with_scale
 from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
@@ -219,11 +219,17 @@ class StoredImage(NamedTuple):
         samples: [H,W,S] in the file's own type, colors in the order R, G, B, alpha.
         bits: that the file declares for each sample.
         content: the bytes of the file, b"" of .npy.
+        kind: format and color mode, such as "JPEG CMYK" or "TIFF".
+        num_alpha: how many samples at the end are alpha.
+        nodata: the value of missing pixels that a GeoTIFF declares, None without one.
     """
 
     samples: np.ndarray
     bits: int
     content: bytes
+    kind: str
+    num_alpha: int = 0
+    nodata: float | None = None
 
 
 def stored_image(path: str | Path) -> StoredImage:
@@ -234,16 +240,19 @@ def stored_image(path: str | Path) -> StoredImage:
     """
     if os.path.splitext(path)[1].lower() == ".npy":
         array = _with_axis(load_array(path))
-        return StoredImage(_checked(array, path), 8 * array.itemsize, b"")
+        return StoredImage(_checked(array, path), 8 * array.itemsize, b"", "npy")
     content = read_bytes(path)
     if content.startswith(TIFF_STARTS):
         check_pixels(content, path)
         stored = read_tiff(content, path)
-        return StoredImage(stored.samples, stored.page.bits, content)
+        page = stored.page
+        return StoredImage(stored.samples, page.bits, content, "TIFF", page.num_alpha, declared_nodata(page))
     image = _with_axis(decode(content, AS_STORED, path))
     if image.shape[2] in (3, 4):
         image = image[:, :, [2, 1, 0, 3][: image.shape[2]]]
-    return StoredImage(image, 8 * image.itemsize, content)
+    picture = open_picture(content, path)
+    num_alpha = int(picture.mode in ("RGBA", "LA", "PA"))
+    return StoredImage(image, 8 * image.itemsize, content, f"{picture.format} {picture.mode}", num_alpha)
 
 
 def _decoded(content: bytes, channels: int, path: str | Path) -> tuple[np.ndarray, int]:

@@ -316,10 +316,18 @@ def _piece(content: bytes, offset: int, size: int, path: str | Path) -> bytes:
     return content[offset : offset + size]
 
 
+def declared_nodata(page: Page) -> float | None:
+    """Returns the value of missing pixels that a file of GDAL declares (tag 42113), None without one."""
+    try:
+        return float(page.tags["nodata"].tobytes().split(b"\0")[0])
+    except (KeyError, ValueError):
+        return None
+
+
 def _absent(page: Page) -> np.ndarray:
     """The value of pieces that are left out: the file's no-data value, or 0."""
+    value = declared_nodata(page)
     try:
-        value = float(page.tags["nodata"].tobytes().split(b"\0")[0])
-        return np.array(value).astype(page.dtype)
-    except (KeyError, ValueError, OverflowError):
+        return np.array(0.0 if value is None else value).astype(page.dtype)
+    except (ValueError, OverflowError):
         return np.zeros((), page.dtype)
