@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import ConvBNReLU
-from segkit.registry import BACKBONES
+from segkit.registry import BACKBONES, ConfigError
 
 
 @BACKBONES.register
@@ -20,7 +20,10 @@ class PlainEncoder(Backbone):
     Args:
         channels: of the levels, whose strides are 2, 4, 8, ...
         in_channels: channels of the image.
-        mean, std: one value each for all channels of the image, in 0..255.
+        mean, std: of the images, in 0..255; one value for all channels or one for each.
+
+    Raises:
+        ConfigError: there are other than one or `in_channels` values.
     """
 
     stem_stride = 2
@@ -30,14 +33,14 @@ class PlainEncoder(Backbone):
         channels: tuple[PositiveInt, ...] = (24, 48, 96, 128),
         in_channels: PositiveInt = 3,
         *,
-        mean: float = 127.5,
-        std: PositiveFloat = 64.0,
+        mean: float | tuple[float, ...] = 127.5,
+        std: PositiveFloat | tuple[PositiveFloat, ...] = 64.0,
     ):
         super().__init__()
         self.channels = tuple(channels)
         self.strides = tuple(2 ** (i + 1) for i in range(len(channels)))
         self.stem_channels = channels[0]
-        self.mean, self.std = (mean,) * in_channels, (std,) * in_channels
+        self.mean, self.std = _per_channel("mean", mean, in_channels), _per_channel("std", std, in_channels)
         widths = (in_channels, *channels)
         self.down = nn.ModuleList(ConvBNReLU(a, b, 3, stride=2) for a, b in zip(widths, channels))
         self.refine = nn.ModuleList(ConvBNReLU(width, width, 3) for width in channels)
@@ -61,3 +64,11 @@ class PlainEncoder(Backbone):
             x = refine(x)
             features.append(x)
         return features
+
+
+def _per_channel(name: str, values: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple):
+        return (float(values),) * channels
+    if len(values) != channels:
+        raise ConfigError(f"PlainEncoder.{name} has {len(values)} values for {channels} channels; give one for each")
+    return tuple(float(value) for value in values)

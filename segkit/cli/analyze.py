@@ -1,11 +1,11 @@
-"""Statistics of classes, and comparison of interactive runs: segkit analyze classes CONFIG | clicks A.json B.json."""
+"""Statistics of classes and images, comparison of runs: segkit analyze classes CONFIG | values DATA | clicks A B."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segkit.cli import clicks, common
+from segkit.cli import clicks, common, values
 from segkit.config import Config
 from segkit.files import write_whole
 from segkit.registry import ConfigError
@@ -40,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     runs = what.add_parser("clicks", help="interactive runs beside each other: mIoU@k in one plot, clicks per object")
     clicks.add_arguments(runs)
     runs.set_defaults(command=clicks.compare)
+    images = what.add_parser(
+        "values", help="what image files hold, and which keys a data set and a model need for them"
+    )
+    values.add_arguments(images)
+    images.set_defaults(command=values.run)
     args = arguments.parse_args(argv)
     return common.run(args.command, args)
 

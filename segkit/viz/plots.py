@@ -138,6 +138,33 @@ def bars(values: Mapping[str, float | None], path: str | os.PathLike, title: str
     return _save(figure, path)
 
 
+def histograms(counts: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike, title: str = "") -> Path:
+    """Plots histograms over each other as steps.
+
+    Args:
+        counts: edges [n + 1] and heights [n] by name; up to 16 are drawn.
+        path: the PNG file.
+        title: above the plot.
+
+    Returns:
+        The path.
+    """
+    figure = _figure(6.4, 3.6)
+    axes = figure.add_subplot()
+    for number, (name, (edges, heights)) in enumerate(list(counts.items())[:16]):
+        axes.stairs(heights, edges, color=COLORS[number % len(COLORS)], linewidth=1.4, label=name)
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel("value", fontsize=9)
+    axes.set_ylabel("% of the pixels", fontsize=9)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=0)
+    if len(counts) > 1:
+        axes.legend(fontsize=8, frameon=False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    _tidy(axes)
+    return _save(figure, path)
+
+
 def click_curves(
     curves: Mapping[str, Sequence[float | None]], path: str | os.PathLike, targets: Sequence[float] = (85, 90)
 ) -> Path:

@@ -27,6 +27,9 @@ MARKERS = (-9999.0, -32768.0, -99999.0, float(np.finfo(np.float32).min), float(n
 LARGE = 0.02
 """Share of an image from which on a connected area of one value at its border looks like missing data."""
 
+LEAST_AREA = 16
+"""Pixels of such an area, at least."""
+
 APART = 0.05
 """By what share of the range of the others a value lies apart from them where it is no measurement."""
 
@@ -213,11 +216,12 @@ def _suspects(image: np.ndarray, is_left_out: np.ndarray, declared: float | None
 
 
 def _area_at_border(mask: np.ndarray) -> float:
-    """The share of the image that the largest connected area touching its border covers."""
+    """The share of the image that the largest connected area touching its border covers, 0 for a few pixels."""
     _, labels, table, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     areas = [int(table[label, cv2.CC_STAT_AREA]) for label in border.tolist() if label]
-    return max(areas, default=0) / mask.size
+    largest = max(areas, default=0)
+    return largest / mask.size if largest >= LEAST_AREA else 0.0
 
 
 @dataclass
