@@ -28,8 +28,8 @@ from segkit.config import load_config
 from segkit.convert.published import read_published
 from segkit.data.files.images import load_array, read_image
 from segkit.data.files.masks import read_colors, read_mask
+from segkit.data.files.name_list import read_lines
 from segkit.data.files.packed_pickle import load_layers, load_published
-from segkit.data.files.pairs import read_list
 from segkit.data.files.plain_pickle import load_plain
 from segkit.data.incremental.selection import read_lists
 from segkit.data.instances.coco import COCOInstances
@@ -709,7 +709,7 @@ def test_files_that_are_none(tmp_path):
         load_layers,
         load_config,
     ]
-    readers += [read_sbd, read_instances, lambda path: read_list(path, "a list"), lambda path: COCOInstances(
+    readers += [read_sbd, read_instances, lambda path: read_lines(path, "a list"), lambda path: COCOInstances(
         annotations=str(path), images=str(tmp_path))]  # fmt: skip
     for file in ("fifo", "folder", "zero", "socket"):
         for suffix in ("png", "pt", "safetensors", "yaml", "py"):
@@ -726,7 +726,7 @@ def test_files_larger_than_the_limit(tmp_path):
         with open(tmp_path / f"a.{suffix}", "wb") as file:
             file.truncate(1 << 40)
     for reader, suffix in ((read_mask, "png"), (load_array, "npy"), (read_sbd, "mat"), (load_plain, "pickle"),
-                           (load_config, "yaml"), (lambda path: read_list(path, ""), "txt")):  # fmt: skip
+                           (load_config, "yaml"), (lambda path: read_lines(path, ""), "txt")):  # fmt: skip
         refused(reader, tmp_path / f"a.{suffix}", match="bytes; at most")
 
 

@@ -57,7 +57,7 @@ def test_splits_by_folder_list_and_either_order(tmp_path):
     with pytest.raises(DataError, match=r"split 'test': found none of .*test\.txt"):
         Folder(str(tmp_path / "three"), TWO, split="test")
     (tmp_path / "three" / "val.txt").write_text("a\nz\n")
-    with pytest.raises(DataError, match="1 of 2 names of 'val' have no image: z"):
+    with pytest.raises(DataError, match=r"val\.txt: 1 of 2 names have no image in .*images: line 2 'z'"):
         Folder(str(tmp_path / "three"), TWO, split="val")
     (tmp_path / "three" / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match=r"empty\.txt: the list is empty"):

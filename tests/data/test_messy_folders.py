@@ -39,8 +39,26 @@ def pair_of(root, names, masks="masks"):
         b"a.png\r\nb\\c.png\r\n",
         b"./a\n\n  b/c  \n",
         b"a\rb/c\r",
+        "a\r\nb/c\r\n".encode("utf-16"),
+        b"# made by hand\na  # the first\nb/c\n",
+        b"images/a.png masks/a.png\nimages/b/c.png\tmasks/b/c.png\n",
+        b"a.png,a.png\nb/c.png, masks/b/c.png\n",
+        b'"/home/other/set/images/a.png"\nD:\\set\\images\\b\\c.png;D:\\set\\masks\\b\\c.png\n',
+        b"a\nc.png\n",
     ],
-    ids=["byte order mark", "suffixes", "backslashes", "spaces and ./", "old Mac"],
+    ids=[
+        "byte order mark",
+        "suffixes",
+        "backslashes",
+        "spaces and ./",
+        "old Mac",
+        "UTF-16",
+        "comments",
+        "two columns",
+        "commas",
+        "foreign paths",
+        "name alone",
+    ],
 )
 def test_lines_of_a_list(tmp_path, content):
     (pair_of(tmp_path, ["a", "b/c", "d"]) / "train.txt").write_bytes(content)
@@ -50,11 +68,11 @@ def test_lines_of_a_list(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a\nb\n".encode("utf-16"), r"train\.txt: no text in UTF-8 .*UTF-16.*save it as UTF-8"),
-        ("a\nb\n".encode("utf-16-le"), r"train\.txt: no text in UTF-8 .*UTF-16.*save it as UTF-8"),
+        ("a\nb\n".encode("utf-16-le"), r"train\.txt: no text .*zero bytes and no byte order mark.*save it as UTF-8"),
+        ("a\nb\n".encode("utf-16")[:-1], r"train\.txt: no text in UTF-16 \(byte 8\); save it as UTF-8"),
         (b"a\nStra\xdfe\n", r"train\.txt: no text in UTF-8 \(byte 6\); save it as UTF-8"),
-        (b"images/a.png masks/a.png\n", r"a line is the path of an image below .*images, with or without suffix"),
-        (b"b\n", r"1 of 1 names of 'train' have no image: b; a line is"),
+        (b"# a\n\nb\n", r"1 of 1 names have no image in .*images: line 3 'b'; a line is the path of an image, with"),
+        (b"a masks/b.png\n", r"1 of 1 lines name in the second column .* no one mask in .*masks: line 1 'masks/b.png'"),
         (b"\xef\xbb\xbf\n", r"train\.txt: the list is empty"),
     ],
 )
@@ -62,6 +80,29 @@ def test_lists_that_cannot_be_read(tmp_path, content, message):
     (pair_of(tmp_path, ["a"]) / "train.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         Folder(str(tmp_path), TWO, split="train")
+
+
+def test_the_second_column_of_a_list_chooses_the_mask(tmp_path):
+    root = pair_of(tmp_path, ["a", "b"])
+    write_mask(root / "masks" / "other" / "a.png", rows(1, 1))
+    (root / "train.txt").write_text("a other/a.png\nb\n")
+    data = Folder(str(root), TWO, split="train")
+    assert data.mask_path(0).endswith("other/a.png") and data.mask(0).min() == 1
+    assert data.mask_path(1).endswith("masks/b.png")
+    (root / "val.txt").write_text("b c.png\n")
+    with pytest.raises(DataError, match=r"val\.txt: 1 of 1 .* no one mask .*: line 1 'c\.png'"):
+        Folder(str(root), TWO, split="val")
+
+
+def test_lines_that_mean_several_images_or_one_twice(tmp_path):
+    root = pair_of(tmp_path, ["x/a", "y/a", "b", "my image, 1"])
+    (root / "train.txt").write_text("b\na\n")
+    with pytest.raises(DataError, match=r"1 of 2 names mean several .*: line 2 'a' \(x/a, y/a\); write the folder"):
+        Folder(str(root), TWO, split="train")
+    (root / "val.txt").write_text("/far/away/y/a.jpg\nb\nmy image, 1\nb.png\n")
+    data = Folder(str(root), TWO, split="val")
+    assert data.ids == ["y/a", "b", "my image, 1"]
+    assert data.notes[0].endswith("val.txt: 1 lines name an image that another line has named")
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD", "NFC"), ("NFD", "NFC", "NFD"), ("NFC", "NFC", "NFD")])

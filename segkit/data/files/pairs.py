@@ -11,7 +11,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.files.images import IMAGE_SUFFIXES, read_image
 from segkit.data.files.labels import LabelTable
 from segkit.data.files.masks import read_mask
-from segkit.files import DataError, read_text
+from segkit.files import DataError
 from segkit.registry import did_you_mean
 
 
@@ -82,25 +82,6 @@ def _is_new(parent: str, name: str, root: str, seen: set[str]) -> bool:
         return False
     seen.add(real)
     return True
-
-
-def read_list(path: Path, layout: str) -> list[str]:
-    """Returns the lines of a split file, without blank ones, in UTF-8 with or without a byte order mark.
-
-    Args:
-        path: the file.
-        layout: how the data set should look, for the error.
-
-    Raises:
-        DataError: where the file is missing or empty.
-    """
-    try:
-        lines = [line.strip() for line in read_text(path).splitlines()]
-    except DataError as error:
-        raise DataError(f"{error}; {layout}") from error
-    if not any(lines):
-        raise DataError(f"{path}: the list is empty; one image name per line is expected")
-    return [same_text(line) for line in lines if line]
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

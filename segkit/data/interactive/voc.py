@@ -13,8 +13,9 @@ import numpy as np
 from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.masks import read_mask, values_of
+from segkit.data.files.name_list import read_names
 from segkit.data.files.packed_pickle import load_published
-from segkit.data.files.pairs import choose_split, read_list, some
+from segkit.data.files.pairs import choose_split, some
 from segkit.data.interactive.base import ClickEvaluation, ClickTraining, Packed, as_target, in_layers, one_layer
 from segkit.data.interactive.targets import Targets, find_targets
 from segkit.data.semantic.voc import split_list, stems
@@ -163,7 +164,7 @@ class _SbdFiles:
         layout = f"{name} {SBD_LAYOUT}"
         choose_split(split, ("train", "val"), name)
         self.root = resolve_root(root, "benchmark_RELEASE/dataset")
-        self.names = read_list(self.root / f"{split}.txt", layout)
+        self.names = read_names(self.root / f"{split}.txt", layout)
         self.images = _found(self.root / "img", ".jpg", self.names, layout)
         self.masks = _found(self.root / "inst", ".mat", self.names, layout)
 

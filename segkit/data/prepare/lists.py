@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segkit.data.files.masks import values_of
-from segkit.data.files.pairs import read_list, some, split_names
+from segkit.data.files.name_list import read_lines, read_names
+from segkit.data.files.pairs import some, split_names
 from segkit.data.interactive.voc import read_instances
 from segkit.data.prepare.jobs import Journal, run_jobs
 from segkit.files import DataError, inside, open_regular, shortened, write_whole
@@ -167,7 +168,7 @@ def _layers(name: str, root: Path, folders: dict[str, str]) -> list[dict]:
         for suffix in suffixes
     ]
     path = folder / f"{name}_atr.txt"
-    for number, line in enumerate(read_list(path, "every image of the full ADE20K has NAME_atr.txt"), 1):
+    for number, line in read_lines(path, "every image of the full ADE20K has NAME_atr.txt"):
         fields = line.split("#")
         try:
             instance, level, names = int(fields[0]), int(fields[1]), [text.strip() for text in fields[3].split(",")]
@@ -201,7 +202,7 @@ def prepare_sbd(root: Path, *, split: str, processes: int = 1) -> Path:
     path = root / f"{split}_images_and_ids_list.pkl"
 
     def run(journal: Journal) -> list[tuple[str, int]]:
-        names = read_list(root / f"{split}.txt", "SBD's root holds train.txt and val.txt")
+        names = read_names(root / f"{split}.txt", "SBD's root holds train.txt and val.txt")
         missing = [name for name in names if not (root / "inst" / f"{name}.mat").is_file()]
         if missing:
             raise DataError(f"{root / 'inst'}: {len(missing)} of {len(names)} files are missing: {some(missing)}")

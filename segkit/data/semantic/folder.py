@@ -11,7 +11,8 @@ from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolv
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
 from segkit.data.files.masks import MASK_SUFFIXES, read_colors
-from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, read_list, same_text, some
+from segkit.data.files.name_list import Entry, Finder, find_entries, find_masks, read_lines
+from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, same_text, some
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import IGNORE, Color, default_palette
@@ -28,8 +29,8 @@ class Folder(FilePairs):
     Args:
         root: the folder.
         classes: K names.
-        split: None for all files; "train" for root/train.txt (a line is a path below the folder of images, with or
-            without suffix), else root/images/train and
+        split: None for all files; "train" for root/train.txt or root/splits/train.txt (a line is the path of an image,
+            with or without folders and suffix, and its mask after it or nothing), else root/images/train and
             root/masks/train, else root/train/images and root/train/masks; or the path of a list ending in .txt.
         images: name of the folder of images.
         masks: name of the folder of masks; None for images alone, to predict.
@@ -82,14 +83,24 @@ class Folder(FilePairs):
             raise DataError("reduce_zero_label: colors have no label 0; map the color with label_map={...: 'ignore'}")
         number_map = label_map if self._colors is None else None
         self.label_table = LabelTable(classes, label_map=number_map, reduce_zero_label=reduce_zero_label, ignore=ignore)
-        image_folder, mask_folder, names = find_split(resolve_root(root, ""), split, images, masks)
+        image_folder, mask_folder, listed = find_split(resolve_root(root, ""), split, images, masks)
         files = list_files(image_folder, IMAGE_SUFFIXES, LAYOUT)
-        if names is not None:
-            files = choose(files, names, image_folder, split)
+        entries: list[Entry] = []
+        if listed is not None:
+            entries = find_entries(read_lines(listed, LAYOUT), Finder(files), listed, str(image_folder))
+            files = {entry.image: files[entry.image] for entry in entries}
         pairs: dict[str, str | None] = dict.fromkeys(files)
         if mask_folder is not None and files:
+            found = list_files(mask_folder, MASK_SUFFIXES, LAYOUT)
+            named = find_masks(entries, found, listed or "", mask_folder)
             end = same_text(os.path.splitext(mask_suffix)[0])
-            pairs = self._pair(files, mask_folder, end, skip_unlabelled=skip_unlabelled, is_whole=names is None)
+            pairs = {**pair(files, found, (end,)), **named}
+            pairs = self._labelled(files, pairs, mask_folder, end, skip_unlabelled=skip_unlabelled)
+            unused = sorted({*found.values()} - {*pairs.values()}) if listed is None else []
+            if unused:
+                self.notes = (f"{len(unused)} masks have no image of their name: {some(unused, 3)}",)
+        if len(files) < len(entries):
+            self.notes += (f"{listed}: {len(entries) - len(files)} lines name an image that another line has named",)
         self.keep(list(pairs), [files[key] for key in pairs], list(pairs.values()), image_folder)
 
     def _color_table(self, has_palette: bool, label_map: Mapping | None, color_masks: bool) -> ColorTable | None:
@@ -99,27 +110,24 @@ class Folder(FilePairs):
             raise DataError("color_masks=True: name the colors, by palette (one per class) or by label_map")
         return ColorTable(self.classes, self.palette if has_palette else (), label_map)
 
-    def _pair(
-        self, images: dict[str, str], folder: Path, end: str, *, skip_unlabelled: bool, is_whole: bool
+    def _labelled(
+        self,
+        images: dict[str, str],
+        pairs: dict[str, str | None],
+        folder: Path,
+        end: str,
+        *,
+        skip_unlabelled: bool,
     ) -> dict[str, str | None]:
-        """The mask of each image, by key; where the images are all of the folder (`is_whole`), masks without an image
-        become a note."""
-        masks = list_files(folder, MASK_SUFFIXES, LAYOUT)
-        pairs = pair(images, masks, (end,))
-        if skip_unlabelled:
-            pairs = {key: mask for key, mask in pairs.items() if mask is not None}
-            if not pairs:
-                raise DataError(
-                    f"{folder}: none of {len(images)} images has a mask NAME{end}.png here; see mask_suffix"
-                )
-        else:
+        """The pairs that the data set takes: those with a mask, which all must have unless they may be skipped."""
+        if not skip_unlabelled:
             advice = f"a mask is named NAME{end}.png; see mask_suffix, or set skip_unlabelled=True to pass over them"
             need_masks(pairs, images, folder, advice)
-        used = set(pairs.values())
-        unused = [path for path in masks.values() if path not in used]
-        if unused and is_whole:
-            self.notes = (f"{len(unused)} masks have no image of their name: {some(unused, 3)}",)
-        return pairs
+            return pairs
+        labelled = {key: mask for key, mask in pairs.items() if mask is not None}
+        if not labelled:
+            raise DataError(f"{folder}: none of {len(images)} images has a mask NAME{end}.png here; see mask_suffix")
+        return dict(labelled)
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H,W] of class indices and IGNORE."""
@@ -153,9 +161,7 @@ def as_palette(palette: Sequence[Sequence[int]], num_classes: int) -> tuple[Colo
     return tuple(colors)
 
 
-def find_split(
-    root: Path, split: str | None, images: str, masks: str | None
-) -> tuple[Path, Path | None, list[str] | None]:
+def find_split(root: Path, split: str | None, images: str, masks: str | None) -> tuple[Path, Path | None, Path | None]:
     """Finds the files of a split.
 
     Args:
@@ -165,7 +171,7 @@ def find_split(
         masks: name of the folder of masks, or None.
 
     Returns:
-        The folder of images, the folder of masks or None, and the names to take, None for all.
+        The folder of images, the folder of masks or None, and the list of images to take, None for all.
 
     Raises:
         DataError: where there is no such split.
@@ -177,7 +183,7 @@ def find_split(
     candidates = [Path(split), root / split] if is_list else [root / f"{split}.txt", root / "splits" / f"{split}.txt"]
     for path in candidates:
         if path.is_file():
-            return root / images, mask_root, read_list(path, LAYOUT)
+            return root / images, mask_root, path
     if not is_list and (root / images / split).is_dir():
         return root / images / split, None if mask_root is None else mask_root / split, None
     if not is_list and (root / split / images).is_dir():
@@ -186,37 +192,3 @@ def find_split(
     if not is_list:
         tried += [f"{root / images / split}/", f"{root / split / images}/"]
     raise DataError(f"split '{split}': found none of {', '.join(tried)}; make one of them, or leave split out")
-
-
-def choose(files: dict[str, str], names: Sequence[str], folder: Path, split: str | None) -> dict[str, str]:
-    """Takes the images of a list, in its order.
-
-    Args:
-        files: {key: path} of all images.
-        names: lines of the list: paths below the folder, with or without suffix.
-        folder: of the images, for the error.
-        split: name of the list, for the error.
-
-    Returns:
-        {key: path} of the listed images.
-
-    Raises:
-        DataError: names the lines without an image.
-    """
-    keys = [_key(name, files) for name in names]
-    missing = [name for name, key in zip(names, keys) if key is None]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(names)} names of '{split}' have no image: {some(missing)}; a line is "
-            f"the path of an image below {folder}, with or without suffix, and nothing else"
-        )
-    return {key: files[key] for key in keys if key is not None}
-
-
-def _key(name: str, files: dict[str, str]) -> str | None:
-    r"""The key of the file that a line of a list means, None where there is none: with or without suffix, / or \."""
-    for written in (name, name.replace("\\", "/")):
-        for key in (written, os.path.splitext(written)[0]):
-            if key.removeprefix("./") in files:
-                return key.removeprefix("./")
-    return None

@@ -9,7 +9,8 @@ import numpy as np
 
 from segkit.data.dataset import resolve_root
 from segkit.data.files.labels import LabelTable
-from segkit.data.files.pairs import FilePairs, choose_split, read_list, same_text, some
+from segkit.data.files.name_list import read_names
+from segkit.data.files.pairs import FilePairs, choose_split, same_text, some
 from segkit.files import DataError, shortened
 from segkit.readers.arrays import read_mat
 from segkit.registry import DATASETS
@@ -104,8 +105,7 @@ def split_list(root: Path, split: str) -> list[str]:
     Raises:
         DataError: where the list is missing or empty.
     """
-    lines = read_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", LAYOUT)
-    return [Path(line.split()[0].replace("\\", "/")).stem for line in lines]
+    return read_names(root / "ImageSets" / "Segmentation" / f"{split}.txt", LAYOUT)
 
 
 def augmented_names(root: Path, sbd: Path | None) -> list[str]:
