@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit import api
-from segkit.data.concat import Part
 from segkit.data.loader import to_device
 from segkit.data.semantic.shapes import Shapes
+from segkit.data.splits.split import Part
 from segkit.engine import checkpoint, resume_rules
 from segkit.engine.config_changes import changes
 from segkit.engine.hooks import standard_hooks

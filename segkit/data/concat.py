@@ -1,19 +1,15 @@
-"""Data sets made of other data sets: one after the other, mixed in given proportions, or a part of one."""
+"""Data sets made of other data sets: one after the other, or mixed in given proportions."""
 
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from segkit.constraints.named import NonNegativeInt, PositiveFloat, Range
+from segkit.constraints.named import PositiveFloat
 from segkit.data.dataset import Dataset
 from segkit.data.files.flat_index import LazySequence
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import Sample
-
-PositiveShare: TypeAlias = Annotated[float, Range(0, 1, above=True, below=True)]
-"""A share that leaves something on both sides."""
 
 
 class Ids(LazySequence[str]):
@@ -165,58 +161,3 @@ class Mixed(Concat):
         inner = int(rng.integers(len(self.datasets[number])))
         before = sum(len(dataset) for dataset in self.datasets[:number])
         return super().sample(before + inner, rng)
-
-
-@DATASETS.register
-class Part(Dataset):
-    """A random share of the images of a data set, or those that this share leaves out.
-
-    In a config: dict(type="Part", dataset=dict(type=...), share=0.5). The same share and seed with rest=True gives the
-    other images, so that two trainings see images of their own.
-
-    Args:
-        dataset: the whole set.
-        share: of its images, rounded, one at least.
-        rest: takes the images that the share leaves out.
-        seed: of the choice.
-
-    Raises:
-        DataError: there are too few images for two parts.
-    """
-
-    parts = {"dataset": DATASETS}
-
-    def __init__(self, dataset: Dataset, share: PositiveShare, *, rest: bool = False, seed: NonNegativeInt = 0):
-        count = len(dataset)
-        if count < 2:
-            raise DataError(f"{type(self).__name__}: {type(dataset).__name__} has {count} images; two parts need 2")
-        order = np.random.default_rng([seed, count]).permutation(count)
-        first = min(max(round(share * count), 1), count - 1)
-        self.dataset, self.kept = dataset, np.sort(order[first:] if rest else order[:first])
-        self.classes, self.palette, self.ignore = dataset.classes, dataset.palette, dataset.ignore
-        self.read_like(dataset)
-        self.shown, self.notes = dataset.shown, dataset.notes
-        self.facts = (*dataset.facts, f"{len(self.kept):,} of {count:,} images, chosen at random")
-        self.sizes = None if dataset.sizes is None else dataset.sizes[self.kept]
-        self.ids = [dataset.ids[index] for index in self.kept]
-
-    def path(self, index: int) -> str:
-        return self.dataset.path(int(self.kept[index]))
-
-    def mask_path(self, index: int) -> str:
-        return self.dataset.mask_path(int(self.kept[index]))
-
-    def has_mask(self, index: int) -> bool:
-        return self.dataset.has_mask(int(self.kept[index]))
-
-    def image(self, index: int) -> np.ndarray:
-        """Returns the image of the whole set."""
-        return self.dataset.image(int(self.kept[index]))
-
-    def mask(self, index: int) -> np.ndarray:
-        """Returns the label map of the whole set."""
-        return self.dataset.mask(int(self.kept[index]))
-
-    def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Returns the sample of the whole set."""
-        return self.dataset.sample(int(self.kept[index]), rng)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from segkit import dist
 from segkit.constraints.named import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat
-from segkit.data.concat import PositiveShare
 from segkit.data.loader import to_device, train_loader
+from segkit.data.splits.split import PositiveShare
 from segkit.engine import resume, setup
 from segkit.engine.hooks import Hook
 from segkit.files import write_whole

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segkit import dist
 from segkit.constraints.named import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from segkit.data.concat import PositiveShare
+from segkit.data.splits.split import PositiveShare
 from segkit.engine.evaluate import evaluate
 from segkit.engine.hooks import Hook
 from segkit.files import write_whole

@@ -8,10 +8,10 @@ from segkit.cli.main import main
 from segkit.data.concat import Concat
 from segkit.data.files.pseudo_manifest import read_manifest
 from segkit.data.samplers import Interleaved, Shuffle, batches
-from segkit.data.semantic.fold import Fold
 from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.pseudo_labels import PseudoLabels, leaks, trained_on
 from segkit.data.semantic.shapes import Shapes
+from segkit.data.splits.split import Fold
 from segkit.files import DataError
 from segkit.registry import ConfigError
 from segkit.schema import check

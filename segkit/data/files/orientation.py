@@ -23,7 +23,7 @@ def orientation(content: bytes) -> int:
         1 to 8 as EXIF counts them; 1, which is as stored, where the file says nothing.
     """
     try:
-        value = _value(content if content.startswith(TIFF_STARTS) else _exif(content))
+        value = _value(content if content.startswith(TIFF_STARTS) else exif_block(content))
     except (struct.error, IndexError, ValueError, OverflowError):
         return UPRIGHT
     return value if 1 <= value <= 8 else UPRIGHT
@@ -40,7 +40,7 @@ def orientation_of_file(path: str) -> int:
     return orientation(head)
 
 
-def _exif(content: bytes) -> bytes:
+def exif_block(content: bytes) -> bytes:
     """The block of EXIF in a picture, which is laid out as a TIFF; b"" where there is none."""
     if content.startswith(JPEG_START):
         at = 2
