@@ -1,11 +1,11 @@
-"""Statistics of classes and images, comparison of runs: segkit analyze classes CONFIG | values DATA | clicks A B."""
+"""Statistics of data sets, comparison of runs: segkit analyze classes | values | duplicates | clicks."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segkit.cli import clicks, common, values
+from segkit.cli import clicks, common, duplicates, values
 from segkit.config import Config
 from segkit.files import write_whole
 from segkit.registry import ConfigError
@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     classes.add_argument("--refresh", action="store_true", help="read the masks even where the cache has the counts")
     common.add_options(classes)
     classes.set_defaults(command=_classes)
+    copies = what.add_parser("duplicates", help="images of val and test that look like images of train")
+    duplicates.add_arguments(copies)
+    copies.set_defaults(command=duplicates.find)
     runs = what.add_parser("clicks", help="interactive runs beside each other: mIoU@k in one plot, clicks per object")
     clicks.add_arguments(runs)
     runs.set_defaults(command=clicks.compare)

@@ -18,7 +18,7 @@ COMMANDS = {
     "average": "average the weights of checkpoints (model soups, SWA)",
     "convert": "turn a published checkpoint into one of segkit",
     "analyze": "statistics of a data set's classes; comparison of interactive runs",
-    "prepare": "convert a data set to the format that training with clicks or boxes reads",
+    "prepare": "convert a data set to the format that training with clicks or boxes reads; split one",
 }
 """Commands and their help; each is a module of segkit.cli."""
 

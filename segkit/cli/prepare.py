@@ -1,17 +1,18 @@
-"""Converts data sets: segkit prepare coco_lvis|openimages|ade20k|sbd|voc_instances|segfix.
+"""Converts data sets: segkit prepare coco_lvis|openimages|ade20k|sbd|voc_instances|segfix; splits them: ... splits.
 
 The first four are for training with clicks, voc_instances for training with boxes. segfix makes the targets of SegFix
 from the label maps of a config's data sets: segkit prepare segfix --config CONFIG. An interrupted run continues where
-it stopped.
+it stopped. `segkit prepare splits CONFIG_OR_FOLDER` writes lists of train, val and test; it has a --help of its own.
 """
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from segkit.cli import common
+from segkit.cli import common, splits
 from segkit.registry import ConfigError
 
 SPLITS: dict[str, tuple[str, ...]] = {
@@ -35,8 +36,11 @@ FOLDERS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit prepare`; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["splits"]:
+        return splits.main(argv[1:])
     arguments = common.parser("prepare", __doc__ or "")
-    arguments.add_argument("dataset", choices=list(SPLITS))
+    arguments.add_argument("dataset", choices=[*SPLITS, "splits"])
     arguments.add_argument("--root", help="the data set's folder (not for coco_lvis); $SEGKIT_DATA/<its name>")
     arguments.add_argument("--coco", help="coco_lvis: the folder with annotations/panoptic_train2017.json and its PNGs")
     arguments.add_argument("--lvis", help="coco_lvis: the folder with train/lvis_train.json")

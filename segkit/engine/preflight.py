@@ -15,6 +15,8 @@ from segkit.data.files.image_values import ImageValues
 from segkit.data.loader import TrainItems
 from segkit.data.preflight import Report, check_dataset
 from segkit.data.semantic.pseudo_labels import leaks
+from segkit.data.splits.image_hash import LookBook
+from segkit.data.splits.near_duplicates import quick_search
 from segkit.data.transforms.base import ImageFacts, check_all
 from segkit.data.transforms.schedule import LONG, of_step
 from segkit.engine.check_rows import check_rows
@@ -87,6 +89,7 @@ def preflight(
         if section == "train" and report.is_ok:
             _check_item({**cfg, **overrides}, dataset, report.values)
     _note_shared(reports, seen)
+    _note_near(reports, seen)
     if len(seen) == 2 and (text := leaks(*seen)):
         raise ConfigError(text)
     if cfg.get("val") and all(report.is_ok for _, report in reports):
@@ -162,6 +165,25 @@ def _note_shared(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) 
         reports[1].report.warnings.append(
             f"{len(shared)} of {len(val)} images are also in train ({shared[0]}): scores on them say little about "
             "others; give val images of its own"
+        )
+
+
+def _note_near(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) -> None:
+    """Warns where some images of `val` look like images of `train`; a quick search that keeps what it computes."""
+    if len(datasets) < 2 or not dist.is_main() or not all(report.is_ok for _, report in reports):
+        return
+    try:
+        pairs, looked = quick_search(*datasets, LookBook())
+    except (DataError, OSError):
+        return  # a cache that cannot be written is no reason not to train
+    train_files = _files_of(datasets[0])
+    near = [pair for pair in pairs if os.path.realpath(pair.second) not in train_files]  # the others are told above
+    if near:
+        count = len({pair.second for pair in near})
+        reports[1].report.warnings.append(
+            f"{count} of {looked} images looked at are near duplicates of images of train ({near[0].second} and "
+            f"{near[0].first}, {near[0].distance} of 64 bits differ): scores may be too good; `segkit analyze "
+            "duplicates CONFIG` names all, and Split(by=...) keeps scenes together"
         )
 
 
