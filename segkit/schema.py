@@ -100,6 +100,12 @@ DEFAULT_TYPES = {"model": "Segmentor", "runner": "Semantic"}
 CLASS_WEIGHTS = ("class_weight", "alpha")
 """Arguments of losses that may be the name of a law in a config; the training replaces it by one number per class."""
 
+FOLDS = (
+    "; for folds or shares wrap the data set: dict(type='Fold', dataset=dict(type=...), folds=5, fold=0) or "
+    "dict(type='Split', dataset=dict(type=...), part='train')"
+)
+"""What to do about a split that is a dict, as other libraries have it."""
+
 MOST_LINES = 100
 """Problems that a message lists."""
 
@@ -320,7 +326,8 @@ def _check_values(value: dict, at: str, cls: type, skipped: Collection[str], pro
             continue
         found = fault(inner, hints[key])
         if found is not None:
-            problems.append((f"{at}.{key}{found.path}", f"= {found.value!r}: must be {found.needs}{_remedy(found)}"))
+            remedy = FOLDS if key == "split" and isinstance(inner, dict) else _remedy(found)
+            problems.append((f"{at}.{key}{found.path}", f"= {found.value!r}: must be {found.needs}{remedy}"))
 
 
 def needs_of(cls: type) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Trains a config: segkit train CONFIG [--resume] [--check] [--cfg-options a.b=value ...]."""
+"""Trains a config: segkit train CONFIG [--resume] [--check] [--folds 5] [--cfg-options a.b=value ...]."""
 
 import argparse
 import os
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.cli import common
+from segkit.cli import common, folds
+from segkit.registry import ConfigError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
     arguments.add_argument("--check", action="store_true", help="check config and data, train nothing")
+    folds.add_arguments(arguments)
     common.add_options(arguments)
     return common.run(_train, arguments.parse_args(argv))
 
@@ -41,6 +43,13 @@ def _train(args: argparse.Namespace) -> int:
     cfg = common.load_checked(args.config, args.cfg_options)
     from segkit import api, dist
 
+    if args.folds is not None:
+        if folds.train_folds(cfg, folds.plan_of(args), args):
+            return 0
+        print(f"\nstopped; go on with:\n  {resume_command(sys.argv)}", flush=True)
+        return 130
+    if args.folds_by is not None:
+        raise ConfigError(f"--folds-by {args.folds_by}: needs --folds K, the number of folds")
     if args.check:
         api.check_data(cfg, resume=args.resume is not None, from_step=args.from_step, device=args.device)
         return 0
