@@ -54,7 +54,7 @@ def _splits(args: argparse.Namespace) -> int:
         raise ConfigError(f"--stratify: {args.source} is a folder, whose classes no config names; give a config")
     stratify = has_classes if args.stratify is None else args.stratify
     if args.folds is None:
-        names = PARTS[:2] if len(args.ratios) == 2 else PARTS
+        names: tuple[str, ...] = PARTS[:2] if len(args.ratios) == 2 else PARTS
         check_shares(args.ratios, names, "--ratios")
         shares = args.ratios
     else:

@@ -173,7 +173,7 @@ def _note_near(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) ->
     if len(datasets) < 2 or not dist.is_main() or not all(report.is_ok for _, report in reports):
         return
     try:
-        pairs, looked = quick_search(*datasets, LookBook())
+        pairs, looked = quick_search(datasets[0], datasets[1], LookBook())
     except (DataError, OSError):
         return  # a cache that cannot be written is no reason not to train
     train_files = _files_of(datasets[0])

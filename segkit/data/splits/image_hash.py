@@ -122,11 +122,13 @@ def _each(dataset: Dataset, items: Sequence[tuple[str, int]], workers: int) -> I
         except (DataError, OSError, ValueError):
             return None  # the check of the data says what is wrong with it
 
-    bar = {"desc": "looking at images", "total": len(items), "unit": "image", "disable": None, "leave": False}
+    def shown(looks: Iterable[Look | None]) -> list[Look | None]:
+        return list(tqdm(looks, "looking at images", len(items), unit="image", disable=None, leave=False))
+
     if workers < 2:
-        return [describe(item) for item in tqdm(items, **bar)]
+        return shown(map(describe, items))
     with ThreadPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(describe, items), **bar))
+        return shown(pool.map(describe, items))
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

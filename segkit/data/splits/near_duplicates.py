@@ -92,7 +92,7 @@ def near_pairs(first: Mapping[str, Look], second: Mapping[str, Look], distance: 
     norms = [np.sqrt((table**2).sum(1)) for table in thumbs]
     digests = [one.digest for one in first.values()], [one.digest for one in second.values()]
     found: dict[tuple[int, int], Pair] = {}
-    for rows, columns in _candidates(*bits, distance):
+    for rows, columns in _candidates(bits[0], bits[1], distance):
         apart = bit_distances(bits[0][rows], bits[1][columns])
         near = apart <= distance
         rows, columns, apart = rows[near], columns[near], apart[near]
