@@ -975,6 +975,7 @@ REVIEWED = {
     "segkit/data/files/dicom.py": "pydicom on bytes of read_bytes, after the check that they are not packed as a whole",
     "segkit/data/files/rle_table.py": "a table of read_text",
     "segkit/data/semantic/salt.py": "a table of read_text",
+    "segkit/data/splits/grouping.py": "a table of read_text",
     "segkit/data/transforms/color_operations.py": "decodes a JPEG that it has just encoded",
     "segkit/data/prepare/lists.py": "a table by open_regular",
     "segkit/readers/python_config.py": "runs a Python config, which is the user's own code",
