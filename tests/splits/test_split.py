@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from segkit.data.dataset import Dataset
+from segkit.data.files.capture_time import capture_time
 from segkit.data.instances.shapes import ShapesInstances
 from segkit.data.interactive.folder import FolderClicks, FolderClicksEval
 from segkit.data.semantic.folder import Folder
@@ -97,6 +98,27 @@ def test_groups_by_folder_table_time_and_expression(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("image;age;patient\n0.jpg;1;x\np1/s1/1.jpg;2;y\n2;3;x\n3;3;y\n", encoding="utf-8-sig")
     assert group_names(data, f"{table}:patient") == ["x", "y", "x", "y"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_the_time_of_capture_in_every_kind_of_file(tmp_path, suffix):
+    """12:30:15 on the second of January 2026 is 1767357015 seconds after 1970; the time of the exposure goes first."""
+    exif = Image.Exif()
+    exif[0x0132] = "2020:01:01 00:00:00"
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (4, 4)).save(path, exif=exif)
+    assert capture_time(str(path)) == 1577836800
+    if suffix == "tif":
+        return  # Pillow writes no directory of the camera's tags into a TIFF
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 12:30:15"
+    Image.new("RGB", (4, 4)).save(path, exif=exif)
+    assert capture_time(str(path)) == 1767357015
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"2026:01:02", b"0000:00:00"))  # a camera whose clock was not set
+    assert capture_time(str(path)) is None
+    for length in (12, 40, 100):
+        path.write_bytes(content[:length])
+        assert capture_time(str(path)) is None
 
 
 @pytest.mark.parametrize(
