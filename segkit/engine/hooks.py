@@ -1,11 +1,11 @@
 """Hooks of the loop: the log, checkpoints, when to score, and pictures. None of them changes a number."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from segkit import dist
@@ -14,15 +14,15 @@ from segkit.data.transforms.schedule import switches
 from segkit.engine import checkpoint
 from segkit.engine.evaluate import flat_scores
 from segkit.engine.folder import claim
-from segkit.engine.notify import observing
+from segkit.engine.notify import notify, observing
 from segkit.engine.pictures import comparison, row_of
+from segkit.engine.progress import Progress
 from segkit.files import DataError, read_text, write_whole
 from segkit.registry import HOOKS
 from segkit.types import Batch, Prediction
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-    from tqdm import tqdm
 
     from segkit.engine.loop import Loop
 
@@ -66,6 +66,12 @@ class Hook:
 
     def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
         """Called after an evaluation, on every process."""
+
+    def after_log(self, loop: "Loop", prefix: str, scalars: dict[str, float]) -> None:
+        """Called on the main process with what is logged: prefix "train" (means since the last call) or "val"."""
+
+    def after_picture(self, loop: "Loop", name: str, picture: np.ndarray) -> None:
+        """Called on the main process with a picture of the validation, uint8 [H,W,3]."""
 
     def after_stage(self, loop: "Loop") -> None:
         """Called after the last step of a stage."""
@@ -139,8 +145,9 @@ class Evaluate(Hook):
 class Log(Hook):
     """Writes losses, rates and scores: a bar on a terminal, lines elsewhere, log.jsonl and TensorBoard files.
 
-    Seconds per step and the time left count the steps alone, without validations and the start. A resumed run first
-    takes out of log.jsonl what is beyond its checkpoint, so that each step stands in it once.
+    Seconds per step count the steps alone; the time left counts the evaluations that are left as well, and neither the
+    start. A resumed run first takes out of log.jsonl what is beyond its checkpoint, so that each step stands in it
+    once.
 
     Args:
         tensorboard: whether TensorBoard files are written.
@@ -148,7 +155,7 @@ class Log(Hook):
 
     def __init__(self, tensorboard: bool = True):
         self.tensorboard = tensorboard
-        self._bar: tqdm | None = None
+        self._progress = Progress()
         self._writer: SummaryWriter | None = None
         self._from_step = self._resumed_at = 0
         self._is_first = True
@@ -160,39 +167,44 @@ class Log(Hook):
         self._from_step, self._resumed_at, self._is_first = loop.step, loop.step, True
         self._switches = switches(loop.items.transforms, loop.total_steps)
         loop.seconds.update(data=0.0, all=0.0)
-        if dist.is_main() and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=loop.total_steps, initial=loop.step, unit="step", dynamic_ncols=True)
+        self._progress.start(loop)
 
     def after_step(self, loop: "Loop", terms: dict[str, Tensor]) -> None:
-        if self._bar is not None:
-            self._bar.update(1)
         if is_due(loop.step, loop.settings.log_every, loop.total_steps) or self._is_first:
             self._write_losses(loop)
         self._is_first = False
+        self._progress.step(loop)
         if loop.step in self._switches:
             applied = ", ".join(type(transform).__name__ for transform in loop.items.transforms_at(loop.step))
-            self._say(f"step {loop.step}  the transforms change; from here on: {applied or 'none'}")
+            self._progress.say(f"step {loop.step}  the transforms change; from here on: {applied or 'none'}")
+
+    def before_eval(self, loop: "Loop") -> None:
+        self._progress.begin_evaluation()
+
+    def after_batch(self, loop: "Loop | None", predictions: Sequence[Prediction], batch: Batch) -> None:
+        if loop is not None:
+            self._progress.evaluated_batch(loop)
 
     def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
+        self._progress.end_evaluation()
         flat = flat_scores(scores)
         line = "  ".join(f"{name} {value:.2f}" for name, value in flat.items() if name not in ("images",))
-        self._say(f"step {loop.step}  val: {line}")
+        self._progress.say(f"step {loop.step}  val: {line}")
         self._record(loop, {"step": loop.step, "stage": loop.stage_number, "val": flat}, "val", flat)
 
     def after_stage(self, loop: "Loop") -> None:
         if 0 < loop.settings.patience <= loop.unimproved:
-            self._say(f"ends at step {loop.step}: the last {loop.unimproved} evaluations were no better than the best")
+            self._progress.say(
+                f"ends at step {loop.step}: the last {loop.unimproved} evaluations were no better than the best"
+            )
         self._close()
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._progress.close()
         if self._writer is not None:
             with observing(self, "TensorBoard"):
                 self._writer.close()
-        self._bar, self._writer = None, None
+        self._writer = None
 
     def after_break(self, loop: "Loop", error: BaseException | None) -> None:
         self._close()
@@ -208,25 +220,18 @@ class Log(Hook):
         loss = sum(losses)
         share = loop.seconds["data"] / max(seconds, 1e-9)
         loop.seconds.update(data=0.0, all=0.0)
-        left = (loop.total_steps - loop.step) * seconds / steps
+        if not self._is_first:
+            self._progress.add_steps(steps, seconds)
         shown = averages | loop.criterion.weights()  # those of the next step, beside the means of the last ones
         terms = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         extra = f"  loss {loss:.4f}" if len(losses) > 1 else ""
-        self._say(
+        self._progress.say(
             f"step {loop.step}/{loop.total_steps}  {terms}{extra}  lr {rate:.2e}  {seconds / steps:.3f} s/step "
-            f"({share:.0%} data)  left {_clock(left)}"
+            f"({share:.0%} data)  left {self._progress.left(loop)}"
         )
         record = {"step": loop.step, "stage": loop.stage_number, "loss": loss, **shown, "lr": rate}
         record |= {"seconds_per_step": round(seconds / steps, 4), "data_share": round(share, 4)}
         self._record(loop, record, "train", {"loss": loss, **shown, "lr": rate})
-
-    def _say(self, line: str) -> None:
-        if not dist.is_main():
-            return
-        if self._bar is not None:
-            self._bar.write(line)
-        else:
-            print(line, flush=True)
 
     def _record(self, loop: "Loop", record: dict[str, Any], prefix: str, scalars: dict[str, float]) -> None:
         if not dist.is_main():
@@ -240,6 +245,7 @@ class Log(Hook):
             raise DataError(f"{path}: cannot be written ({reason}); {checkpoint.REMEDY}") from error
         with observing(self, "TensorBoard"):
             self._write_scalars(loop, prefix, scalars)
+        notify(loop.hooks, "after_log", loop, prefix, scalars)
 
     def _write_scalars(self, loop: "Loop", prefix: str, scalars: dict[str, float]) -> None:
         if self.tensorboard and self._writer is None:
@@ -251,9 +257,10 @@ class Log(Hook):
             for name, value in scalars.items():
                 self._writer.add_scalar(f"{prefix}/{name}", value, loop.step)
 
-    def writer(self) -> "SummaryWriter | None":
-        """Returns the open TensorBoard writer, or None."""
-        return self._writer
+    def after_picture(self, loop: "Loop", name: str, picture: np.ndarray) -> None:
+        if self._writer is not None:
+            with observing(self, "TensorBoard"):
+                self._writer.add_image(name, picture, loop.step, dataformats="HWC")
 
 
 @HOOKS.register
@@ -359,9 +366,7 @@ class Visualise(Hook):
         dataset = loop.val.dataset
         picture = comparison(rows, dataset.palette, dataset.classes)
         draw.save_png(loop.folder / "pictures" / f"val_{loop.step:07d}.png", picture)
-        for hook in loop.hooks:
-            if isinstance(hook, Log) and (writer := hook.writer()) is not None:
-                writer.add_image("val", picture, loop.step, dataformats="HWC")
+        notify(loop.hooks, "after_picture", loop, "val", picture)
 
 
 def standard_hooks() -> tuple[Hook, ...]:
@@ -375,9 +380,3 @@ def standard_hooks() -> tuple[Hook, ...]:
 def in_order(hooks: Sequence[Hook]) -> tuple[Hook, ...]:
     """Sorts hooks so that those which add terms come before the log; otherwise the order stays."""
     return tuple(sorted(hooks, key=lambda hook: not hook.adds_terms))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -24,12 +24,18 @@ def observing(observer: object, what: str = "") -> Iterator[None]:
             with contextlib.suppress(AttributeError):
                 setattr(observer, _WARNED, True)
             reason = f"{type(error).__name__}: {error}"
-            print(
+            tell(
                 f"warning: {what or type(observer).__name__} failed and is left out ({reason}); the run goes on, and "
-                "this is said once",
-                file=sys.stderr,
-                flush=True,
+                "this is said once"
             )
+
+
+def tell(line: str) -> None:
+    """Writes a line to stderr, above a progress bar where one stands."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def notify(hooks: Sequence[Any], method: str, *arguments: Any) -> None:

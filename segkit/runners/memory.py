@@ -5,13 +5,13 @@ scores at the image's size. Of a U-Net, a PSPNet, a Fast-SCNN and a small FCN on
 0.8 to 1.7 times as much; hence MARGIN.
 """
 
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from segkit import dist
+from segkit.engine.notify import tell
 from segkit.models.bases import Network
 from segkit.settings import InferenceSettings, TTASettings
 
@@ -57,11 +57,9 @@ class MemoryWatch:
         free = free_bytes(image.device)
         if free is not None and need * MARGIN > free and dist.is_main():
             height, width = image.shape[-2:]
-            print(
+            tell(
                 f"warning: {width}x{height} pixels at once need about {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                f"free on {image.device}; predict in windows: --slide, or inference.mode = 'slide' with inference.crop",
-                file=sys.stderr,
-                flush=True,
+                f"free on {image.device}; predict in windows: --slide, or inference.mode = 'slide' with inference.crop"
             )
 
 

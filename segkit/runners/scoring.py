@@ -55,9 +55,12 @@ def score_set(
     dtype = setup.amp_dtype(cfg.get("loop", {}).get("amp", "off") if device.type == "cuda" else "off", device)
     shower = None if pictures is None else runner.show(pictures, data.dataset, show_count)
     images = -(-len(data.dataset) // dist.world_size())
-    observers: list[Hook | Shower] = [] if say is None else [_Progress(images)]
-    observers += [*hooks, *([] if shower is None else [shower])]
-    scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=observers)
+    bar = _Progress(images, is_shown=say is not None)
+    observers: list[Hook | Shower] = [bar, *hooks, *([] if shower is None else [shower])]
+    try:
+        scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=observers)
+    finally:
+        bar.close()
     picture = None
     if shower is not None:
         with observing(shower):
@@ -72,10 +75,15 @@ def score_set(
 class _Progress(Hook):
     """A bar on a terminal."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, *, is_shown: bool):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=total, unit="image", disable=None if dist.is_main() else True, leave=False)
+        is_off = None if is_shown and dist.is_main() else True  # None: where stderr is no terminal
+        self.bar = tqdm(total=total, unit="image", disable=is_off, leave=False)
+
+    def close(self) -> None:
+        """Takes the bar away, before anything is printed."""
+        self.bar.close()
 
     def after_batch(self, loop: Loop | None, predictions: Sequence[Prediction], batch: Batch) -> None:
         self.bar.update(len(predictions))
