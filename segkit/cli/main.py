@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train a model from a config",
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
+    "sweep": "train a config with several values, compare the trials",
     "pseudo": "label images for self-training, by one or several checkpoints",
     "thresholds": "search thresholds and least areas of overlapping classes",
     "submit": "write the table of run lengths that a competition takes",

@@ -254,6 +254,50 @@ def steps_plot(steps: Sequence[Mapping], path: str | os.PathLike, title: str = "
     return _save(figure, path)
 
 
+def sweep_plot(
+    values: Sequence[Mapping[str, str]], scores: Sequence[float], path: str | os.PathLike, name: str
+) -> Path:
+    """Plots the score of each trial of a sweep against the value of each swept key, one panel per key.
+
+    Numbers that differ by a factor of 20 or more stand on a logarithmic axis; other values are names.
+
+    Args:
+        values: of each trial the value of each key, as text.
+        scores: of each trial.
+        path: the PNG file.
+        name: of the score.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: there are no trials.
+    """
+    if not values:
+        raise ValueError(f"{path}: no trials to draw")
+    keys = list(values[0])
+    columns = min(3, len(keys))
+    figure = _figure(4.4 * columns, 3.2 * -(-len(keys) // columns))
+    for panel, key in enumerate(keys, 1):
+        axes = figure.add_subplot(-(-len(keys) // columns), columns, panel)
+        texts = [of_trial[key] for of_trial in values]
+        try:
+            numbers = [float(text) for text in texts]
+        except ValueError:
+            names = list(dict.fromkeys(texts))
+            numbers = [float(names.index(text)) for text in texts]
+            axes.set_xticks(range(len(names)), [text[:20] for text in names], fontsize=8)
+        else:
+            if min(numbers) > 0 and max(numbers) >= 20 * min(numbers):
+                axes.set_xscale("log")
+        axes.plot(numbers, scores, "o", color=COLORS[0], markersize=5, alpha=0.8)
+        axes.set_xlabel(key, fontsize=9)
+        axes.set_ylabel(name, fontsize=9)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        _tidy(axes)
+    return _save(figure, path)
+
+
 def _figure(width: float, height: float) -> "Figure":
     """An empty figure of this size in inches with automatic layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

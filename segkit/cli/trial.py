@@ -1,0 +1,57 @@
+"""One trial of `segkit sweep` in a process of its own: python -m segkit.cli.trial CONFIG FOLDER DEVICE a.b=value ..."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segkit.cli import common
+from segkit.engine.hooks import Hook
+from segkit.files import write_whole
+from segkit.runners.sweeping import RESULT
+
+if TYPE_CHECKING:
+    from segkit.engine.loop import Loop
+
+
+class KeepScore(Hook):
+    """Writes the best score so far after each evaluation.
+
+    Args:
+        folder: of the trial.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def after_eval(self, loop: "Loop", scores: dict[str, Any]) -> None:
+        if loop.monitor is not None:
+            result = dict(best=loop.best, monitor=loop.monitor.name, better=loop.monitor.better, step=loop.step)
+            write_whole(self.folder / RESULT, json.dumps(result))
+
+
+def main(words: Sequence[str]) -> int:
+    """Trains one trial, or goes on with it; returns the exit code."""
+    return common.run(_train, argparse.Namespace(words=words))
+
+
+def _train(args: argparse.Namespace) -> int:
+    from segkit import api
+
+    config, folder, device, *options = args.words
+    is_begun = (Path(folder) / "last.pt").is_file()
+    result = api.train(
+        api.checked(config, options),
+        folder,
+        resume=is_begun or None,
+        overwrite=not is_begun,
+        device=device or None,
+        hooks=[KeepScore(Path(folder))],
+    )
+    return 0 if result.is_finished else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
