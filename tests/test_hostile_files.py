@@ -987,6 +987,9 @@ REVIEWED = {
     "segkit/engine/folder.py": "the lock in a run's own folder, written by segkit",
     "segkit/engine/hooks.py": "writes",
     "segkit/cli/main.py": "opens /dev/null",
+    "segkit/cli/sweep.py": "what its own trials have printed, as text",
+    "segkit/engine/trackers.py": "open() of a tracker is a run; its own id is read by segkit.files",
+    "segkit/runners/probabilities.py": "writes only",
 }
 """Modules that call an opener, and why they may. A new reader goes through segkit/files.py or joins this list."""
 
