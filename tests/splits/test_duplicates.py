@@ -97,6 +97,14 @@ def test_flat_images_are_alike_only_byte_by_byte():
     assert (pair.first, pair.second, pair.is_equal) == ("a", "c", True)
 
 
+def test_an_equal_hash_of_another_picture_is_no_pair():
+    """Thumbnails of stripes along and across have a correlation of 0."""
+    stripes = np.tile(np.where(np.arange(16) % 2, 32, -32).astype(np.int8), (16, 1))
+    along, across = Look(5, stripes.reshape(-1), ""), Look(5, stripes.T.reshape(-1), "")
+    assert near_pairs({"a": along}, {"b": across}) == []
+    assert len(near_pairs({"a": along}, {"b": along})) == 1
+
+
 def folder(root, names):
     for name, image in names.items():
         for kind, content in (("images", image), ("masks", np.zeros(image.shape[:2], np.uint8))):
