@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="count the statistics of batch normalization anew on N training batches",
     )
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_trust(arguments)
     return common.run(_average, arguments.parse_args(argv))
 

@@ -5,7 +5,7 @@ latency table that its search reads.
 """
 
 import argparse
-import resource
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--no-data", action="store_true", help="time the model alone, on random images")
     arguments.add_argument("--operations", action="store_true", help="time the operations of a search network")
     arguments.add_argument("--out", help="JSON file for the latency table of --operations")
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_options(arguments)
     return common.run(_benchmark, arguments.parse_args(argv))
 
@@ -194,4 +194,9 @@ def _peak_memory(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on the GPU"
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB resident"
+    if sys.platform == "win32":
+        return "not measured on Windows"
+    import resource
+
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, KiB elsewhere
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.2f} GiB resident"

@@ -32,6 +32,15 @@ def add_options(arguments: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(arguments: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    arguments.add_argument(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps|xpu",
+        help="where the network runs; auto, the default, is a CUDA GPU where there is one, else the CPU",
+    )
+
+
 def add_reading(arguments: argparse.ArgumentParser) -> None:
     """Adds --exif, --nodata, --scale and --bands: how images that no data set lists are read."""
     arguments.add_argument(

@@ -1,6 +1,7 @@
 """The console command `segkit`: train, test, predict, config and the other commands by name."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -18,7 +19,7 @@ COMMANDS = {
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",
     "average": "average the weights of checkpoints (model soups, SWA)",
     "convert": "turn a published checkpoint into one of segkit",
-    "analyze": "statistics of a data set's classes; comparison of interactive runs",
+    "analyze": "statistics of classes and image values, copies across splits, comparison of interactive runs",
     "prepare": "convert a data set to the format that training with clicks or boxes reads; split one",
 }
 """Commands and their help; each is a module of segkit.cli."""
@@ -34,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         The exit code.
     """
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        # names that a terminal's encoding lacks are shown as \\u escapes, in place of a UnicodeEncodeError
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: segkit COMMAND ...\n\n" + "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
         return 0

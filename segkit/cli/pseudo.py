@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         "--overwrite", action="store_true", help="replace pseudo labels of other checkpoints or settings"
     )
     common.add_reading(arguments)
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_pseudo, arguments.parse_intermixed_args(argv))

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--certainty", type=float, default=0.9, help="probability of the class that a label names; default 0.9"
     )
-    arguments.add_argument("--device", help="of a checkpoint: cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_refine, arguments.parse_intermixed_args(argv))

@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is predicted")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_submit, arguments.parse_args(argv))

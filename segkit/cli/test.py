@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
     return common.run(_test, arguments.parse_intermixed_args(argv))

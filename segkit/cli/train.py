@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="K",
         help="class steps: begin with step K, from the checkpoint of step K - 1",
     )
-    arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    common.add_device(arguments)
     arguments.add_argument("--check", action="store_true", help="check config and data, train nothing")
     folds.add_arguments(arguments)
     common.add_options(arguments)

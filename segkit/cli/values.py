@@ -110,7 +110,9 @@ def _facts(paths: list[str], workers: int, failures: dict[Path, str]) -> Iterato
     from torch.utils.data import DataLoader
     from tqdm import tqdm
 
-    loader = DataLoader(FileFactsOf(paths), batch_size=None, num_workers=workers, collate_fn=_itself)
+    from segkit.data.files.image_facts import FactsByNumber
+
+    loader: DataLoader[Any] = DataLoader(FactsByNumber(paths), batch_size=None, num_workers=workers, collate_fn=_itself)
     for path, facts in zip(paths, tqdm(loader, "reading images", len(paths), unit="image", disable=None, leave=False)):
         if isinstance(facts, str):
             failures[Path(path)] = facts
@@ -120,29 +122,6 @@ def _facts(paths: list[str], workers: int, failures: dict[Path, str]) -> Iterato
 
 def _itself(value: Any) -> Any:
     return value
-
-
-class FileFactsOf:
-    """The facts of files by number, or the error's text where one cannot be read; for worker processes.
-
-    Args:
-        paths: of the files.
-    """
-
-    def __init__(self, paths: list[str]):
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Any:
-        from segkit.data.files.image_facts import facts_of
-        from segkit.files import DataError
-
-        try:
-            return facts_of(self.paths[index])
-        except (DataError, OSError) as error:
-            return str(error)
 
 
 def _as_read(paths: list[str], reading: "Reading", channels: int, dataset: "Dataset | None") -> "Moments":

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -147,7 +148,7 @@ class _Lock:
         text = json.dumps({"pid": pid, "host": socket.gethostname(), "began": _began(pid)})
         draft = self.path.with_name(f"{LOCK}.{pid}.part")
         while True:
-            draft.write_text(text)
+            draft.write_text(text, encoding="utf-8")
             if _moved(draft, self.path):
                 break
             self._wait_for_death()
@@ -204,7 +205,7 @@ class _Lock:
     def _stamp(self) -> tuple[int, str] | None:
         """Time of the last touch and content; the file is opened, which makes a network file system look anew."""
         try:
-            with open(self.path) as file:
+            with open(self.path, encoding="utf-8") as file:
                 return os.fstat(file.fileno()).st_mtime_ns, file.read()
         except OSError:
             return None
@@ -218,8 +219,8 @@ def _moved(draft: Path, path: Path) -> bool:
         return False
     except OSError:  # a file system without links
         try:
-            with open(path, "x") as file:
-                file.write(draft.read_text())
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(draft.read_text(encoding="utf-8"))
         except FileExistsError:
             return False
     finally:
@@ -231,6 +232,8 @@ def _lives(pid: int, began: int | None = None) -> bool:
     """Whether a process of this machine lives; began: when it began, where that is known: numbers are used again."""
     if pid <= 0:
         return False
+    if sys.platform == "win32":
+        return _lives_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -241,10 +244,26 @@ def _lives(pid: int, began: int | None = None) -> bool:
     return now != -1 and (began is None or now is None or now == began)
 
 
+def _lives_on_windows(pid: int) -> bool:
+    """The same on Windows, where os.kill(pid, 0) would press Ctrl-C."""
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+        if not handle:
+            return bool(ctypes.get_last_error() == 5)  # access denied: it is there, and another user's
+        code = ctypes.c_ulong()
+        is_known = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return not is_known or code.value == 259  # STILL_ACTIVE
+    raise AssertionError("called on Windows alone")
+
+
 def _began(pid: int) -> int | None:
     """When a process began, in ticks since the machine did; -1 for a zombie, None where the system does not say."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
         return -1 if fields[0] == "Z" else int(fields[19])
     except (OSError, ValueError, IndexError):

@@ -238,7 +238,7 @@ class Log(Hook):
             return
         path = loop.folder / LOG
         try:
-            with open(path, "a") as file:
+            with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             reason = error.strerror or error

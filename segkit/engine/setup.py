@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from segkit.data.loader import EvalItems, TrainItems, eval_loader
 from segkit.data.samplers import Sampler
 from segkit.data.transforms.way_back import check_way_back
 from segkit.engine import checkpoint
+from segkit.engine.devices import count_of, limits_of, parsed
 from segkit.readers.state_dict import plain_names
 from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build, each_object
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
@@ -87,24 +89,22 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     """Returns the device to run on.
 
     Args:
-        name: "cpu", "cuda", "cuda:1", or None for the GPU of this process where there is one.
+        name: "cpu", "cuda", "cuda:1", "mps", "xpu", or None and "auto" for the CUDA GPU of this process where there is
+            one, else the CPU. What the device cannot do is printed.
 
     Raises:
         ConfigError: there is no such device.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: no such device; use cpu, cuda or cuda:0") from error
+    device = parsed("auto" if name is None else str(name))
     if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(f"--device {name}: this machine has no CUDA GPU that torch can use; try --device cpu")
+        count = count_of("cuda")
         device = torch.device("cuda", dist.local_rank() if device.index is None else device.index)
-        if device.index >= torch.cuda.device_count():
-            raise ConfigError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs")
+        if device.index >= count:
+            raise ConfigError(f"--device {device}: this machine has {count} GPUs")
         torch.cuda.set_device(device)
+    if dist.local_rank() == 0:
+        for line in limits_of(device):
+            print(f"--device {device}: {line}", file=sys.stderr, flush=True)
     return device
 
 
@@ -286,7 +286,10 @@ def has_bf16(device: torch.device) -> bool:
     """Returns whether the device computes with bfloat16; others imitate it, which takes many times as long."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "xpu":
+        return torch.xpu.is_bf16_supported(including_emulation=False)
+    has_mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def precision(name: str, device: torch.device) -> str:

@@ -98,12 +98,14 @@ def free_bytes(device: torch.device) -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration, ValueError):
         return None
     try:
-        limit = int((CGROUP / "memory.max").read_text()) - int((CGROUP / "memory.current").read_text())
+        limit = int((CGROUP / "memory.max").read_text(encoding="utf-8")) - int(
+            (CGROUP / "memory.current").read_text(encoding="utf-8")
+        )
     except (OSError, ValueError):  # no container, or "max"
         return free
     return min(free, limit)

@@ -6,10 +6,11 @@ Large ones lie in a file that every process maps.
 import hashlib
 import json
 import os
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import IO, TypeVar, overload
 
 import numpy as np
 
@@ -169,21 +170,40 @@ def _opened(path: Path) -> FlatIndex | None:
 
 def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
     """Writes and opens the index; one process writes while the others wait for the lock."""
-    import fcntl
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115
+        lock = open(path.with_suffix(".lock"), "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); set SEGKIT_CACHE to another folder") from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for(lock)
         if (opened := _opened(path)) is not None:
             return opened
-        message = _in_a_process(lambda: write_index(path, make()))
+        message = (_in_a_process if FORKS else _in_this_process)(lambda: write_index(path, make()))
         if message:
             raise DataError(message)
         return open_index(path)
+
+
+FORKS = sys.platform == "linux"
+"""Whether a job may run in a fork: Windows has none, and on macOS the system's libraries break in one."""
+
+
+def _wait_for(lock: IO[str]) -> None:
+    """Waits until this process holds the lock; on Windows, which has no such lock, several may write the same file."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _in_this_process(job: Callable[[], None]) -> str:
+    """Runs job. Returns the message of its error, "" without one."""
+    try:
+        job()
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _in_a_process(job: Callable[[], None]) -> str:

@@ -111,7 +111,8 @@ def findings_of(
         num_read: images.
         mean, std: of the model's normalization, None for those of most encoders.
     """
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     for paths, what in ((values.black, "black: every value is 0"), (values.plain, "of one color")):
         if paths:
             text = (
@@ -139,7 +140,7 @@ def _nodata(files: Collection) -> list[Advice]:
     for facts in files.files:
         for suspect in facts.suspects:
             by_value.setdefault(suspect.value, []).append(suspect)
-    found = []
+    found: list[Advice] = []
     sure = sorted((item for item in by_value.items() if any(s.is_sure for s in item[1])), key=lambda i: -len(i[1]))
     for value, suspects in sure:
         share = 100 * sum(suspect.share for suspect in suspects) / total
@@ -153,9 +154,9 @@ def _nodata(files: Collection) -> list[Advice]:
     zero = by_value.get(0.0, [])
     if not found and len(zero) >= FREQUENT * total:
         share = 100 * sum(suspect.share for suspect in zero) / total
-        value = 0 if files.channels == 1 else [0] * (3 if files.channels in (1, 3, 4) else files.channels)
+        count = 3 if files.channels == 4 else files.channels
         reason = f"{share:.3g} % of the pixels, in areas at the border of {len(zero)} of {total} files: no data?"
-        found.append(Advice("nodata", value, reason, is_sure=False))
+        found.append(Advice("nodata", 0 if count == 1 else [0] * count, reason, is_sure=False))
     return found
 
 

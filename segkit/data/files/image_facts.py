@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.files.images import stored_image
 from segkit.data.files.orientation import UPRIGHT, orientation
+from segkit.files import DataError
 
 BLOCK = 1 << 18
 """Pixels whose moments are taken at once, in float64."""
@@ -182,6 +184,26 @@ def facts_of(path: str) -> FileFacts:
         Moments.of(image, is_left_out),
         sample,
     )
+
+
+class FactsByNumber(TorchDataset):
+    """The facts of files by number, or the error's text where one cannot be read; for worker processes.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: list[str]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> FileFacts | str:
+        try:
+            return facts_of(self.paths[index])
+        except (DataError, OSError) as error:
+            return str(error)
 
 
 def _equal(image: np.ndarray, value: float) -> np.ndarray:

@@ -7,6 +7,7 @@ code: the overlap of equal masks is .80 in the paper, .70 in the code.
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -176,13 +177,16 @@ def convert_image(name: str, sources: Sources) -> list | None:
 
 
 def _link(photograph: Path, link: Path) -> None:
-    """Links to COCO's photograph where the result has none of its own."""
+    """Links to COCO's photograph, or copies it, where the result has none of its own."""
     if link.exists() or not photograph.is_file():
         return
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink():
         link.unlink()
-    link.symlink_to(os.path.relpath(photograph, link.parent))
+    try:
+        link.symlink_to(os.path.relpath(photograph, link.parent))
+    except OSError:  # Windows without the right to make links, or a file system that has none
+        shutil.copyfile(photograph, link)
 
 
 def prepare(coco: Path, lvis: Path, out: Path, *, split: str, overlap: float = 0.70, processes: int = 1) -> Path:

@@ -41,13 +41,13 @@ class Journal:
         # written anew: a line that broke off must not run into the next one
         rows = [header, *(json.dumps([name, result]) for name, result in self.done.items())]
         write_whole(path, ("\n".join(rows) + "\n").encode())
-        self._file = open(path, "a")  # noqa: SIM115
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def _read(self) -> list[str]:
         """The whole lines; the last one of a killed run may have broken off."""
         if not self.path.is_file():
             return []
-        return self.path.read_text(errors="replace").split("\n")[:-1]
+        return self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
 
     def add(self, name: str, result: Any) -> None:
         """Writes down a finished job at once."""
