@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,13 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def calls(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
             yield node
 
@@ -55,8 +61,7 @@ def test_functions_of_unix_alone_stay_where_they_are_guarded():
         for name in ("os.fork", "os.kill", "os.killpg", "os.getuid", "os.statvfs", "os.nice", "os.sched_getaffinity"):
             if f"{name}(" in text:
                 found.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
-        tree = ast.parse(text)
-        for node in tree.body:
+        for node in tree_of(path).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {"fcntl", "resource", "pwd", "grp", "termios"} & set(names), path
     assert found == UNIX

@@ -159,7 +159,7 @@ class _Lock:
         """Gives the lock back where this process holds it."""
         self._end.set()
         with contextlib.suppress(OSError):
-            if self._text and self.path.read_text() == self._text:
+            if self._text and self.path.read_text(encoding="utf-8") == self._text:
                 self.path.unlink()
         self._text = ""
 

@@ -1,12 +1,15 @@
 """The keys scale and bands: values worked by hand, the same for every kind of data set and for prediction."""
 
 import json
+from argparse import Namespace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from segkit.cli.common import reading_given
+from segkit.cli.main import main
 from segkit.data.concat import Concat
 from segkit.data.dataset import Reading, check_bands, check_reading, check_scale
 from segkit.data.files.images import read_image, stored_image
@@ -15,6 +18,7 @@ from segkit.data.interactive.coco import COCOClicks, COCOClicksEval
 from segkit.data.interactive.folder import FolderClicks, FolderClicksEval
 from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.trash import Trash
+from segkit.engine import checkpoint
 from segkit.files import DataError
 from segkit.registry import ConfigError, build_model
 from segkit.runners.inputs import inputs_of, reading_options
@@ -192,3 +196,37 @@ def test_reading_as_json_comes_back():
     stored = json.loads(json.dumps(reading_of(2, reading)))
     again = check_reading(stored["exif"], stored["nodata"], stored["scale"], stored["bands"])
     assert again == reading == Reading(True, (0.0, 0.0), ((1.0, 2.0), (3.0, 4.0)), (2, 1))
+
+
+def test_options_of_the_command_line():
+    args = Namespace(exif=None, nodata="0,0", scale="p1, P99.8", bands="3,2,1")
+    assert reading_given(args) == dict(exif=None, nodata=[0.0, 0.0], scale=["p1", "P99.8"], bands=[3, 2, 1])
+    args = Namespace(exif=True, nodata="nan", scale="0,4095", bands="none")
+    assert reading_given(args) == dict(exif=True, nodata="nan", scale=[0.0, 4095.0], bands="none")
+    for name, text in (("scale", "low,high"), ("bands", "red")):
+        with pytest.raises(ConfigError, match=rf"--{name} {text}: must be"):
+            reading_given(Namespace(**{**vars(args), name: text}))
+
+
+def test_the_command_reads_as_its_options_say(tmp_path):
+    """A checkpoint that knows nothing of 12 bits labels them as the 8-bit picture of the same content."""
+    grey = RNG.integers(0, 256, (32, 32)).astype(np.uint16)
+    for folder in ("wide", "plain"):
+        (tmp_path / folder).mkdir()
+    png16(tmp_path / "wide/a.png", grey * 16)
+    cv2.imwrite(str(tmp_path / "plain/a.png"), grey.astype(np.uint8))
+    backbone = dict(type="PlainEncoder", channels=(8, 8))
+    config = dict(
+        model=dict(num_classes=2, backbone=backbone, head=dict(type="UNetHead", channels=(8,))),
+        losses=[dict(type="CrossEntropy", on="logits", target="mask")],
+        test=dict(dataset=dict(type="Shapes", size=(32, 32), length=2)),
+    )
+    content = dict(model=network().state_dict(), config=config, classes=["a", "b"], palette=[[0, 0, 0], [255, 0, 0]])
+    checkpoint.save(tmp_path / "a.pt", content)
+    labels = []
+    for folder, words in (("wide", ["--scale", "0,4080", "--bands", "1,1,1"]), ("plain", [])):
+        out = tmp_path / f"out_{folder}"
+        words = [str(tmp_path / "a.pt"), str(tmp_path / folder), "--out", str(out), "--device", "cpu", *words]
+        assert main(["predict", *words]) == 0
+        labels.append(np.asarray(Image.open(out / "labels/a.png")))
+    assert (labels[0] == labels[1]).mean() > 0.999 and len(np.unique(labels[0])) == 2
