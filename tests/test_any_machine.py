@@ -12,6 +12,7 @@ import torch
 
 from segkit.cli.main import main
 from segkit.data.files import flat_index
+from segkit.data.prepare import jobs
 from segkit.engine import devices, folder, setup
 from segkit.files import DataError
 from segkit.registry import ConfigError
@@ -63,6 +64,7 @@ def test_functions_of_unix_alone_stay_where_they_are_guarded():
                 found.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
         for node in tree_of(path).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert 'get_context("fork")' not in text, path
             assert not {"fcntl", "resource", "pwd", "grp", "termios"} & set(names), path
     assert found == UNIX
 
@@ -101,6 +103,13 @@ def test_an_index_is_the_same_without_fork(tmp_path, monkeypatch):
         monkeypatch.setattr(flat_index, "FORKS", forks)
         with pytest.raises(DataError, match=r"a\.json: cut off"):
             flat_index._made(tmp_path / "broken.index", broken)
+
+
+def test_jobs_run_in_spawned_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "START", "spawn")
+    journal = jobs.Journal(tmp_path / "journal", {})
+    assert jobs.run_jobs(["a", "b", "c"], str.upper, journal, processes=2, label="") == dict(a="A", b="B", c="C")
+    journal.close(is_finished=True)
 
 
 def test_this_process_lives():

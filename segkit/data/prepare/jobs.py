@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,17 @@ def run_jobs(names: Sequence[str], work: Work, journal: Journal, *, processes: i
     return {name: journal.done[name] for name in names}
 
 
+START = "fork" if sys.platform == "linux" else "spawn"
+"""How processes begin: forked ones inherit `work` and the index it reads, spawned ones get a copy."""
+
+
 def _results(names: Sequence[str], work: Work, processes: int) -> Iterator[tuple[str, Any]]:
     import multiprocessing
 
     if processes <= 1 or len(names) < 2:
         yield from ((name, work(name)) for name in names)
         return
-    # forked processes inherit `work` and the index it reads, without a copy
-    with multiprocessing.get_context("fork").Pool(processes, _start, (work,)) as pool:
+    with multiprocessing.get_context(START).Pool(processes, _start, (work,)) as pool:
         yield from pool.imap_unordered(_do, names, chunksize=max(1, min(16, len(names) // (4 * processes))))
 
 
