@@ -16,7 +16,7 @@ import numpy as np
 from segkit.data.dataset import NoData, ScaleRange, missing_pixels
 from segkit.data.files.headers import JPEG_START, PNG_START, TIFF_STARTS, picture_size
 from segkit.data.files.orientation import orientation, turned
-from segkit.data.files.tiff import declared_nodata, read_tiff
+from segkit.data.files.tiff import Stored, declared_nodata, read_tiff
 from segkit.data.files.tiff_colors import as_picture, scaled, without_alpha
 from segkit.data.files.value_range import with_bands, with_scale
 from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
@@ -201,14 +201,7 @@ def read_image(
     else:
         content = read_bytes(path)
         image, bits = _decoded(content, channels, path)
-    is_missing = None if nodata is None or image.ndim != 3 else missing_pixels(_numbers(image, path), nodata)
-    if bits and scale is None:
-        image = scaled(image, bits)
-    image = _with_channels(image, channels, path)
-    if is_missing is not None and (image.dtype.kind == "f" or scale is not None) and is_missing.any():
-        image = image.astype(np.float32)
-        image[is_missing] = np.nan
-    image = with_scale(image, scale, str(path))
+    image = _finished(image, bits, channels, path, nodata=nodata, scale=scale)
     return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
 
 
@@ -259,12 +252,7 @@ def _decoded(content: bytes, channels: int, path: str | Path) -> tuple[np.ndarra
     """The samples [H,W,C] of a picture file, and the bits that bring them to 0..255; 0 where they stay as they are."""
     if content.startswith(TIFF_STARTS):
         check_pixels(content, path)
-        stored = read_tiff(content, path)
-        if channels == 3:
-            count = stored.samples.shape[2]
-            advice = f"set bands=[3, 2, 1] or the like to choose some, channels={count} to read all, or export RGB"
-            return as_picture(stored, path, advice)
-        return without_alpha(stored, (channels,)), 0
+        return _of_tiff(read_tiff(content, path), channels, path)
     if channels == 3:
         image = cv2.cvtColor(decode(content, AS_COLOR, path), cv2.COLOR_BGR2RGB)
         return image, 8 * image.itemsize
@@ -289,6 +277,57 @@ def _numbers(image: np.ndarray, path: str | Path) -> np.ndarray:
     if image.dtype.kind not in "uifb":
         raise DataError(f"{path}: values of type {image.dtype}; save numbers, uint8 or float32")
     return image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
+
+
+def as_image(
+    stored: Stored,
+    channels: int,
+    path: str | Path,
+    *,
+    nodata: NoData = None,
+    scale: ScaleRange = None,
+    bands: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Makes an image of the samples of a file, or of a part of it, as read_image does of a TIFF.
+
+    Args:
+        stored: the samples [H,W,S].
+        channels, path, nodata, scale, bands: as for read_image.
+
+    Returns:
+        uint8 or float32 [H,W,channels].
+
+    Raises:
+        DataError: the samples have another number of channels.
+    """
+    if bands is None:
+        image, bits = _of_tiff(stored, channels, path)
+    else:
+        image, bits, channels = with_bands(stored.samples, bands, str(path)), 0, len(bands)
+    return _finished(image, bits, channels, path, nodata=nodata, scale=scale)
+
+
+def _of_tiff(stored: Stored, channels: int, path: str | Path) -> tuple[np.ndarray, int]:
+    """As _decoded, of the samples of a TIFF."""
+    if channels != 3:
+        return without_alpha(stored, (channels,)), 0
+    count = stored.samples.shape[2]
+    advice = f"set bands=[3, 2, 1] or the like to choose some, channels={count} to read all, or export RGB"
+    return as_picture(stored, path, advice)
+
+
+def _finished(
+    image: np.ndarray, bits: int, channels: int, path: str | Path, *, nodata: NoData, scale: ScaleRange
+) -> np.ndarray:
+    """The image of decoded samples: values in their range, missing ones NaN where the result can hold it."""
+    is_missing = None if nodata is None or image.ndim != 3 else missing_pixels(_numbers(image, path), nodata)
+    if bits and scale is None:
+        image = scaled(image, bits)
+    image = _with_channels(image, channels, path)
+    if is_missing is not None and (image.dtype.kind == "f" or scale is not None) and is_missing.any():
+        image = image.astype(np.float32)
+        image[is_missing] = np.nan
+    return with_scale(image, scale, str(path))
 
 
 def _with_channels(image: np.ndarray, channels: int, path: str | Path) -> np.ndarray:

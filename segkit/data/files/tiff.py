@@ -5,7 +5,7 @@ Specifications: TIFF 6.0 (Adobe, 1992), Supplement 2 (JPEG), BigTIFF. S samples 
 
 import struct
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -45,7 +45,8 @@ TAGS = {
     **{266: "fill_order", 273: "offsets", 274: "orientation", 277: "samples", 278: "rows", 279: "counts"},
     **{284: "planar", 292: "fax_options", 317: "predictor", 320: "colormap", 322: "tile_width", 323: "tile_height"},
     **{324: "offsets", 325: "counts", 332: "ink_set", 338: "extra", 339: "format", 347: "jpeg_tables"},
-    **{32997: "depth", 42113: "nodata"},
+    **{32997: "depth", 33550: "pixel_scale", 33922: "tiepoints", 34264: "pixel_matrix", 34735: "geo_keys"},
+    **{34736: "geo_doubles", 34737: "geo_text", 42113: "nodata"},
 }
 BYTES_PER_PIXEL = 16
 """An image takes no more memory than these bytes for each pixel that SEGKIT_MAX_PIXELS allows."""
@@ -125,7 +126,7 @@ def read_tiff(content: bytes, path: str | Path) -> Stored:
     """
     pages = read_pages(content, path)
     first = pages[0]
-    stack = [page for page in pages if _is_alike(page, first)]
+    stack = stack_of(pages)
     samples = first.samples * len(stack)
     if first.height * first.width * samples * first.dtype.itemsize > BYTES_PER_PIXEL * limit(MAX_PIXELS):
         raise DataError(
@@ -134,8 +135,13 @@ def read_tiff(content: bytes, path: str | Path) -> Stored:
         )
     if len(stack) > 1 and first.samples > 1:
         raise DataError(f"{path}: {len(stack)} pages of {first.samples} bands; save the page that is meant")
-    images = [_decode(content, page, path) for page in stack]
+    images = [read_part(content, page, path) for page in stack]
     return Stored(images[0] if len(images) == 1 else np.concatenate(images, axis=2), first)
+
+
+def stack_of(pages: list[Page]) -> list[Page]:
+    """Returns the first page and those that form a stack with it: neither smaller copies nor masks, of its form."""
+    return [page for page in pages if _is_alike(page, pages[0])]
 
 
 def _is_alike(page: Page, first: Page) -> bool:
@@ -237,45 +243,78 @@ def _page(tags: dict[str, np.ndarray], order: Literal["<", ">"], path: str | Pat
     )
 
 
-def _decode(content: bytes, page: Page, path: str | Path) -> np.ndarray:
-    """The samples of a page [H,W,S]."""
+class Content(Protocol):
+    """Bytes of a file, of which parts are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+def read_part(
+    content: Content,
+    page: Page,
+    path: str | Path,
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Reads a rectangle of a page; of the file only the strips or tiles that it touches.
+
+    Args:
+        content: the file's bytes.
+        page: of read_pages.
+        path: for the error.
+        rows: first and last row, the last exclusive; None for all.
+        columns: the same of columns.
+
+    Returns:
+        [h,w,S].
+
+    Raises:
+        DataError: the page is damaged, or coded in a way that is not read.
+    """
     tags, height, width = page.tags, page.height, page.width
     is_planar = "planar" in tags and tags["planar"][0] == 2 and page.samples > 1
-    if "tile_width" in tags and "tile_height" in tags:
-        chunk = (int(tags["tile_height"][0]), int(tags["tile_width"][0]))
-    else:
-        rows = int(tags["rows"][0]) if "rows" in tags else height
-        chunk = (min(rows, height), width)
+    chunk = chunk_size(page)
     if min(chunk) < 1 or max(chunk) > max(4 * max(height, width), 1 << 16):
         raise _damaged(path, f"pieces of {chunk[1]}x{chunk[0]} pixels")
     coding = _coding(page, chunk, is_planar=is_planar, path=path)
     grid = (-(-height // chunk[0]), -(-width // chunk[1]))
     planes = page.samples if is_planar else 1
-    offsets = tags.get("offsets", np.zeros(0, np.int64)).tolist()
-    counts = tags["counts"].tolist() if "counts" in tags else []
+    offsets = tags.get("offsets", np.zeros(0, np.int64))
+    counts = tags.get("counts", np.zeros(0, np.int64))
     number = grid[0] * grid[1] * planes
     if len(offsets) < number or (len(counts) < number and coding.compression != RAW):
         raise _damaged(path, f"{min(len(offsets), len(counts))} of {number} pieces are listed")
-    is_tiled = "tile_width" in tags
-    image = np.empty((height, width, page.samples), page.dtype)
+    (y0, y1), (x0, x1) = rows or (0, height), columns or (0, width)
+    image = np.empty((y1 - y0, x1 - x0, page.samples), page.dtype)
+    places = [
+        (i, j) for i in range(y0 // chunk[0], -(-y1 // chunk[0])) for j in range(x0 // chunk[1], -(-x1 // chunk[1]))
+    ]
+    heights = [chunk[0] if "tile_width" in tags else min(chunk[0], height - i * chunk[0]) for i, _ in places]
     for plane in range(planes):
-        first = plane * grid[0] * grid[1]
-        pieces, rows_of = [], []
-        for index in range(grid[0] * grid[1]):
-            y = index // grid[1] * chunk[0]
-            rows_of.append(chunk[0] if is_tiled else min(chunk[0], height - y))
-            size = rows_of[-1] * coding.row_bytes if coding.compression == RAW else counts[first + index]
-            is_absent = not offsets[first + index] and not (counts[first + index] if counts else 0)
-            pieces.append(None if is_absent else _piece(content, offsets[first + index], size, path))
+        pieces = []
+        for (i, j), count in zip(places, heights):
+            index = (plane * grid[0] + i) * grid[1] + j
+            size = count * coding.row_bytes if coding.compression == RAW else int(counts[index])
+            is_absent = not offsets[index] and not (counts[index] if len(counts) else 0)
+            pieces.append(None if is_absent else _piece(content, int(offsets[index]), size, path))
         bands = slice(plane, plane + 1) if is_planar else slice(None)
-        for index, array in enumerate(decode_chunks(pieces, rows_of, coding)):
-            y, x = index // grid[1] * chunk[0], index % grid[1] * chunk[1]
-            if array is None:  # GDAL leaves out pieces that hold no data
-                image[y : y + chunk[0], x : x + chunk[1], bands] = _absent(page)
-                continue
-            part = image[y : y + chunk[0], x : x + chunk[1], bands]
-            part[...] = array[: part.shape[0], : part.shape[1]]
+        for (i, j), array in zip(places, decode_chunks(pieces, heights, coding)):
+            y, x = i * chunk[0], j * chunk[1]
+            top, left, bottom, right = max(y, y0), max(x, x0), min(y + chunk[0], y1), min(x + chunk[1], x1)
+            part = image[top - y0 : bottom - y0, left - x0 : right - x0, bands]
+            # GDAL leaves out pieces that hold no data
+            part[...] = _absent(page) if array is None else array[top - y : bottom - y, left - x : right - x]
     return image
+
+
+def chunk_size(page: Page) -> tuple[int, int]:
+    """Returns (rows, columns) of a full strip or tile of a page."""
+    tags = page.tags
+    if "tile_width" in tags and "tile_height" in tags:
+        return int(tags["tile_height"][0]), int(tags["tile_width"][0])
+    return min(int(tags["rows"][0]) if "rows" in tags else page.height, page.height), page.width
 
 
 def _coding(page: Page, chunk: tuple[int, int], *, is_planar: bool, path: str | Path) -> Coding:
@@ -310,7 +349,7 @@ def _coding(page: Page, chunk: tuple[int, int], *, is_planar: bool, path: str | 
     )
 
 
-def _piece(content: bytes, offset: int, size: int, path: str | Path) -> bytes:
+def _piece(content: Content, offset: int, size: int, path: str | Path) -> bytes:
     if offset + size > len(content):
         raise DataError(f"{path}: the file breaks off after {len(content)} bytes; copy or download it again")
     return content[offset : offset + size]
