@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.data.large.grid import window_starts
 from segkit.data.transforms.sizes import as_size
 from segkit.models.bases import Network
 from segkit.ops.class_balance import class_areas, match_areas
@@ -111,8 +112,8 @@ def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -
         height, width = image.shape[-2:]
         total: Tensor | None = None
         count = torch.zeros(1, 1, height, width, device=image.device)
-        for y in _starts(height, crop[0], stride[0]):
-            for x in _starts(width, crop[1], stride[1]):
+        for y in window_starts(height, crop[0], stride[0]):
+            for x in window_starts(width, crop[1], stride[1]):
                 y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
                 logits = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
                 if total is None:
@@ -123,12 +124,6 @@ def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -
         return total / count
 
     return predict_windows
-
-
-def _starts(length: int, crop: int, stride: int) -> list[int]:
-    last = max(length - crop, 0)
-    count = -(-last // stride) + 1
-    return [min(i * stride, last) for i in range(count)]
 
 
 def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:

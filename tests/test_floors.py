@@ -22,7 +22,7 @@ FLOORS = (
         "data.dataset",
     ),
     ("models", "data.files"),
-    ("data.transforms", "data.formats"),
+    ("data.transforms", "data.formats", "data.large"),
     ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data"),
     (
         "losses.incremental",

@@ -49,11 +49,7 @@ class MemoryWatch:
         self._largest = pixels
         if self._per_pixel is None:
             self._per_pixel = bytes_per_pixel(model)
-        tta = TTASettings(**settings.tta) if settings.tta is not None else TTASettings(scales=(1.0,), flip=False)
-        # kept areas add the views up: the sum, a view, and what is made of it
-        maps = 3 if tta.keep_areas else len(tta.scales) * (1 + tta.flip)
-        scores = 4 * model.num_classes * maps
-        need = pixels * (self._per_pixel * max(tta.scales) ** 2 + scores)
+        need = bytes_needed(model, pixels, settings, self._per_pixel)
         free = free_bytes(image.device)
         if free is not None and need * MARGIN > free and dist.is_main():
             height, width = image.shape[-2:]
@@ -61,6 +57,24 @@ class MemoryWatch:
                 f"warning: {width}x{height} pixels at once need about {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
                 f"free on {image.device}; predict in windows: --slide, or inference.mode = 'slide' with inference.crop"
             )
+
+
+def bytes_needed(model: Network, pixels: int, settings: InferenceSettings, per_pixel: float) -> float:
+    """Estimates the memory that the prediction of a whole image takes.
+
+    Args:
+        model: in evaluation mode.
+        pixels: of the image.
+        settings: section inference. Of a sliding window only the maps of the image's size count.
+        per_pixel: of bytes_per_pixel.
+    """
+    tta = TTASettings(**settings.tta) if settings.tta is not None else TTASettings(scales=(1.0,), flip=False)
+    # kept areas add the views up: the sum, a view, and what is made of it
+    maps = 3 if tta.keep_areas else len(tta.scales) * (1 + tta.flip)
+    if settings.mode == "slide":  # the sum of the windows and their mean
+        maps, per_pixel = maps + 1, 0.0
+    scores = 4 * model.num_classes * maps
+    return pixels * (per_pixel * max(tta.scales) ** 2 + scores)
 
 
 def bytes_per_pixel(model: nn.Module) -> float:
