@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.cli import common
+from segkit.cli.large import LargeImages, add_large, check_large, find_pieces
 from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     common.add_reading(arguments)
+    add_large(arguments)
     common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
@@ -65,6 +67,7 @@ def find_images(paths: Sequence[str]) -> dict[Path, Path]:
         ConfigError: a path holds no image.
     """
     from segkit.data.files.images import IMAGE_SUFFIXES
+    from segkit.data.large.open_large import LARGE_SUFFIXES
 
     found: dict[Path, Path] = {}
     for path in paths:
@@ -73,7 +76,8 @@ def find_images(paths: Sequence[str]) -> dict[Path, Path]:
         for file in candidates:
             below = file.relative_to(root)
             is_hidden = file != Path(path) and any(part.startswith(".") for part in below.parts)
-            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden and file.is_file():
+            known = LARGE_SUFFIXES if file == Path(path) else IMAGE_SUFFIXES  # a VRT lies beside its own parts
+            if file.suffix.lower() in known and not is_hidden and file.is_file():
                 images[file] = below
         if not images:
             raise ConfigError(f"{path}: holds no image; images end in {', '.join(IMAGE_SUFFIXES)}")
@@ -114,7 +118,8 @@ def _predict(args: argparse.Namespace) -> int:
 
     config, words = common.split_config(args.words, args.config)
     checkpoints, paths = common.split_checkpoints(words)
-    images = find_images(paths)
+    check_large(args)
+    images = find_pieces(paths) if args.pieces else find_images(paths)
     names = names_of(images)
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options
@@ -129,15 +134,21 @@ def _predict(args: argparse.Namespace) -> int:
     if args.probabilities:
         runner.keep_probabilities()
         writer = WithProbabilities(writer, out, model.classes or ())
+    large = LargeImages(args, model, runner, inputs, tqdm.write)
     failures: dict[Path, str] = {}
     for file in tqdm(images, unit="image", disable=None):
         try:
+            if large.takes(file):
+                large.add(file, names[file])
+                continue
             image = inputs.read(file)
             writer.add(file, names[file], image, api.predict_array(model, image, runner))
         except (DataError, OSError) as error:
             failures[file] = str(error)
     result = writer.close()
     print(f"{len(images) - len(failures)} images: {result}, {out}/overlays")
+    if large.results:
+        print("\n".join(large.results))
     if failures:
         common.print_failures(failures, len(images), "images")
     return 1 if failures else 0

@@ -26,8 +26,8 @@ from segkit.inference import to_labels, tta, whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
-from segkit.runners.inputs import Inputs
-from segkit.runners.predicting import transforms_of_test
+from segkit.runners.ensemble import Ensemble
+from segkit.runners.inputs import Inputs, transforms_of_test
 from segkit.settings import InferenceSettings, TTASettings
 from segkit.types import Color, Meta, Sample, default_palette
 from segkit.viz import draw
@@ -99,6 +99,17 @@ class LargePredictor:
         self.dtype = np.dtype(np.uint8 if max(model.num_classes, 2) < 256 else np.uint16)
 
     def _check(self) -> None:
+        if isinstance(self.model, Ensemble):
+            raise ConfigError(
+                "several checkpoints: large images are predicted in windows, by one model; name one checkpoint, or "
+                "average them (segkit average)"
+            )
+        scale = self.inputs.reading.scale
+        if scale is not None and any(isinstance(bound, str) for bound in scale):
+            raise ConfigError(
+                f"scale = {scale}: percentiles are of whole images, and this one is predicted in windows; give two "
+                "numbers (segkit analyze values proposes them)"
+            )
         name = type(self.runner).__name__
         if not self.runner.predicts_maps:
             raise ConfigError(
@@ -147,7 +158,7 @@ class LargePredictor:
         Raises:
             DataError: the image is damaged, of other channels, or the result cannot be written.
         """
-        if self.inputs.exif and reader.page.orientation != 1:
+        if self.inputs.reading.exif and reader.page.orientation != 1:
             raise DataError(
                 f"{reader.path}: states the orientation {reader.page.orientation}, and large images are read as "
                 "stored; turn the file, or predict it as it lies with --no-exif"
@@ -171,7 +182,7 @@ class LargePredictor:
                     picture.add(row, column, part, samples)
             writer.close()
         if picture is not None and overlay is not None:
-            image = reader.image(picture.samples, self.inputs.channels, None)
+            image = reader.image(picture.samples, self.inputs.channels, self.inputs.reading._replace(nodata=None))
             draw.save_png(overlay, draw.overlay(draw.to_rgb(image), picture.labels, colors))
         return LabelFile(labels, band.done, band.rows_held)
 
@@ -220,7 +231,8 @@ class _Band:
         self.crop = min(predictor.crop[0], self.padded[0]), min(predictor.crop[1], self.padded[1])
         self.rows = window_starts(self.padded[0], self.crop[0], predictor.stride[0])
         self.columns = window_starts(self.padded[1], self.crop[1], predictor.stride[1])
-        self.nodata = reader.missing_value(predictor.inputs.nodata, predictor.inputs.channels)
+        reading = predictor.inputs.reading
+        self.reading = reading._replace(nodata=reader.missing_value(reading.nodata, predictor.inputs.channels))
         per_pixel = 8 * predictor.model.num_classes + 5 + reader.channels * reader.dtype.itemsize
         most = PANEL_BYTES // (per_pixel * self.crop[0]) // TILE * TILE
         self.width = max(most, -(-self.crop[1] // TILE) * TILE)
@@ -287,9 +299,9 @@ class _Band:
         sums, counts, is_missing = into
         channels, path = self.predictor.inputs.channels, self.reader.path
         stored = samples[:, x - start : x + self.crop[1] - start]
-        image = self.reader.image(stored, channels, self.nodata)
+        image = self.reader.image(stored, channels, self.reading)
         source = f"{path} (window at row {y}, column {x})"
-        image, missing = without_missing(image, self.nodata, source)
+        image, missing = without_missing(image, self.reading.nodata, source, is_marked=True)
         first, last = max(x, panel[0]), min(x + self.crop[1], panel[1])
         mine = slice(first - x, last - x)
         there = slice(first - panel[0], last - panel[0])

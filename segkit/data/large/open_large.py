@@ -8,12 +8,12 @@ rasterio (extra `geo`) reads what only GDAL knows: JPEG 2000, VRT, LERC and WebP
 import importlib.util
 from pathlib import Path
 
-from segkit.data.files.headers import PNG_START, TIFF_STARTS
+from segkit.data.files.headers import PNG_START, TIFF_STARTS, picture_size
 from segkit.data.files.images import IMAGE_SUFFIXES, load_array
 from segkit.data.files.tiff import Stored
 from segkit.data.large.by_rasterio import DRIVERS, RasterioReader
 from segkit.data.large.by_tifffile import TifffileReader
-from segkit.data.large.pieces import Pieces, read_stored
+from segkit.data.large.pieces import HEAD, Pieces, read_stored
 from segkit.data.large.png import read_header, read_png
 from segkit.data.large.reader import InMemory, WindowReader, plain_page
 from segkit.data.large.spill import SpilledPng
@@ -65,6 +65,30 @@ def open_large(path: str | Path) -> WindowReader:
         array = array.reshape(*array.shape[:2], -1)
         return InMemory(path, Stored(array, plain_page(array.shape[:2], array.shape[2], array.dtype)))
     return InMemory(path, read_stored(path))
+
+
+def size_of(path: str | Path) -> tuple[int, int] | None:
+    """Reads the size of an image from its header, however large it is.
+
+    Args:
+        path: a file, or a folder of pieces.
+
+    Returns:
+        (H, W) in pixels, None where the header says none or the file cannot be read.
+    """
+    try:
+        if Path(path).is_dir():
+            return Pieces(path).size
+        with open_regular(path) as file:
+            head = file.read(HEAD)
+        if not head.startswith(TIFF_STARTS):
+            return picture_size(head)
+        with TiffReader(path) as reader:
+            return reader.size
+    except UnreadCompression as error:
+        return error.size
+    except DataError:
+        return None  # reading it says what is wrong
 
 
 def _tiff(path: Path) -> WindowReader:

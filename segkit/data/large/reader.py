@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.dataset import NoData
+from segkit.data.dataset import NoData, Reading
 from segkit.data.files.images import as_image
 from segkit.data.files.tiff import Page, Stored
 from segkit.data.large.georeference import Georeference
@@ -69,13 +69,13 @@ class WindowReader:
         """Reads a window that lies within the image; see `read`."""
         raise NotImplementedError(f"{type(self).__name__} gives no _read()")
 
-    def image(self, samples: np.ndarray, channels: int, nodata: NoData) -> np.ndarray:
+    def image(self, samples: np.ndarray, channels: int, reading: Reading) -> np.ndarray:
         """Makes an image of the samples of a window, as read_image does of a whole file.
 
         Args:
             samples: [h,w,S] of `read`.
             channels: how many the image shall have.
-            nodata: value of missing pixels, see missing_value.
+            reading: its nodata as of missing_value; its scale holds no percentiles, and its exif counts for nothing.
 
         Returns:
             uint8 or float32 [h,w,channels].
@@ -83,7 +83,9 @@ class WindowReader:
         Raises:
             DataError: the file has another number of channels.
         """
-        return as_image(Stored(samples, self.page), channels, self.path, nodata=nodata)
+        stored = Stored(samples, self.page)
+        nodata, scale, bands = reading.nodata, reading.scale, reading.bands
+        return as_image(stored, channels, self.path, nodata=nodata, scale=scale, bands=bands)
 
     def missing_value(self, nodata: NoData, channels: int) -> NoData:
         """Returns what marks pixels without data: what the user says, else what the file states, in all channels."""

@@ -35,7 +35,16 @@ RAW_CHUNK = 1 << 16
 
 
 class UnreadCompression(DataError):
-    """The strips or tiles are compressed in a way that another package may know."""
+    """The strips or tiles are compressed in a way that another package may know.
+
+    Args:
+        message: as shown.
+        size: (H, W) of the image.
+    """
+
+    def __init__(self, message: str, size: tuple[int, int] = (0, 0)):
+        super().__init__(message)
+        self.size = size
 
 
 class TiffReader(WindowReader):
@@ -77,7 +86,8 @@ class TiffReader(WindowReader):
                 name = COMPRESSION_NAMES.get(_compression(first), f"of number {_compression(first)}")
                 raise UnreadCompression(
                     f"{path}: the compression {name} is not read in windows; export it with deflate or LZW "
-                    "(gdal_translate -co TILED=YES -co COMPRESS=DEFLATE)"
+                    "(gdal_translate -co TILED=YES -co COMPRESS=DEFLATE)",
+                    (first.height, first.width),
                 )
             read_part(_Bytes(self._file), first, self.path, (0, 0), (0, 0))  # the layout is one that is read
             self.page = first._replace(samples=first.samples * len(self._stack))
