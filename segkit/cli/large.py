@@ -71,7 +71,7 @@ def find_pieces(paths: list[str]) -> dict[Path, Path]:
     return {Path(path): Path(Path(path).resolve().name) for path in paths}
 
 
-class LargeImages:
+class LargeFiles:
     """Predicts those images of the command that are read in windows.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.cli import common
-from segkit.cli.large import LargeImages, add_large, check_large, find_pieces
+from segkit.cli.large import LargeFiles, add_large, check_large, find_pieces
 from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
 
@@ -134,7 +134,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.probabilities:
         runner.keep_probabilities()
         writer = WithProbabilities(writer, out, model.classes or ())
-    large = LargeImages(args, model, runner, inputs, tqdm.write)
+    large = LargeFiles(args, model, runner, inputs, tqdm.write)
     failures: dict[Path, str] = {}
     for file in tqdm(images, unit="image", disable=None):
         try:

@@ -152,7 +152,7 @@ def differences(one: Georeference, other: Georeference, size: tuple[int, int]) -
         size: (H, W) of both in pixels.
     """
     if one.crs and other.crs and one.crs != other.crs:
-        return f"it lies in {other.crs}, the image in {one.crs}"
+        return f"it lies in {one.crs}, the image in {other.crs}"
     if one.affine is None or other.affine is None:
         return ""
     height, width = size
