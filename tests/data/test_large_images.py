@@ -172,7 +172,7 @@ def test_a_pixel_is_inside_where_its_centre_is():
     [
         (collection(feature([(0, 0), (9, 0), (9, 9)], "raod")), r"class = 'raod': no class; did you mean 'road'\?"),
         (collection(feature([(0, 0), (9, 0), (9, 9)]), crs="urn:x:MINE"), "crs = 'urn:x:MINE': must name a number"),
-        (collection(dict(type="Feature", properties={"klass": 1}, geometry=feature([(0, 0), (1, 1), (1, 0)])["geometry"])),
+        (collection(dict(feature([(0, 0), (1, 1), (1, 0)]), properties={"klass": 1})),
          r"no property 'class'.*did you mean 'klass'"),
         (collection(dict(feature([(0, 0)]), geometry=dict(type="Point", coordinates=[1, 2]))), "must be a Polygon"),
         (collection(feature([(900, 900), (901, 900), (901, 901)])), "none of its 1 polygons lies in .*a.tif; check"),
@@ -239,10 +239,10 @@ def test_arguments_that_cannot_be(root):
         LargeImages(str(root), CLASSES, focus=["raod"])
     with pytest.raises(DataError, match=r"stride = 600: must lie between 1 and window"):
         LargeImages(str(root), CLASSES, stride=600)
-    with pytest.raises(DataError, match="5 bands|set channels=3"):
+    with pytest.raises(DataError, match=r"array of 0x0x3 where \[H,W,5\]"):
         LargeImages(str(root), CLASSES, channels=5)
     (root / "masks/a.tif").unlink()
-    with pytest.raises(DataError, match="labels are named NAME.tif or NAME.geojson"):
+    with pytest.raises(DataError, match=r"labels are named NAME\.tif or NAME\.geojson"):
         LargeImages(str(root), CLASSES)
 
 

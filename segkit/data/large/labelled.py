@@ -90,7 +90,8 @@ class WindowedImage:
         """Checks that image and labels fit; returns what the user should know."""
         image, labels = self._image_reader(), self._labels
         height, width = image.size
-        image.image(np.zeros((0, 0, image.channels), image.dtype), self.channels, None)  # it has the right channels
+        nothing = np.zeros((0, 0, image.channels), image.dtype)
+        image.image(nothing, self.channels, self._reading)  # it has the right channels
         if labels is None:
             assert self._drawn is not None
             count = self._drawn.outside

@@ -158,9 +158,9 @@ class TiffWriter:
             values.append((*TAGS[name], content))
         if self._nodata is not None:
             values.append((NODATA, ASCII, _text(str(self._nodata))))
-        if self._names:
+        if self._names:  # GDAL undoes the escape twice
             items = "".join(
-                f'  <Item name="class_{number}">{escape(shortened(name, 200))}</Item>\n'
+                f'  <Item name="class_{number}">{escape(escape(shortened(name, 200)))}</Item>\n'
                 for number, name in enumerate(self._names)
             )
             values.append((METADATA, ASCII, _text(f"<GDALMetadata>\n{items}</GDALMetadata>")))

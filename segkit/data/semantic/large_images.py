@@ -12,11 +12,12 @@ from segkit.constraints.named import AnySize, Fraction, PositiveInt
 from segkit.data.dataset import Bands, Dataset, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.labels import LabelTable, class_index
+from segkit.data.files.name_list import Finder, find_entries, find_masks, read_lines
 from segkit.data.files.pairs import list_files, need_masks, pair, same_text
 from segkit.data.large.grid import window_starts
 from segkit.data.large.labelled import CELL, VECTORS, WindowedImage
 from segkit.data.large.open_large import LARGE_SUFFIXES
-from segkit.data.semantic.folder import as_palette, choose, find_split
+from segkit.data.semantic.folder import as_palette, find_split
 from segkit.data.transforms.crops import draw_origin
 from segkit.data.transforms.sizes import as_size
 from segkit.files import DataError, brief
@@ -113,8 +114,8 @@ class LargeImages(Dataset):
         self._table_of(())  # what is wrong with the arguments is said before any file is opened
         self._rest = class_index(rest, self.classes, "rest")
         self.class_property = class_property
-        folder, mask_folder, names = find_split(resolve_root(root, ""), split, images, masks)
-        pairs = _pairs(folder, mask_folder or folder, names, split, mask_suffix, pieces=pieces)
+        folder, mask_folder, listed = find_split(resolve_root(root, ""), split, images, masks)
+        pairs = _pairs(folder, mask_folder or folder, listed, mask_suffix, pieces=pieces)
         self._images = [self._labelled(image, mask) for image, mask in pairs.values()]
         self.notes = tuple(note for image in self._images for note in image.notes)
         options = [
@@ -298,7 +299,7 @@ def _is_number(key: object) -> bool:
 
 
 def _pairs(
-    folder: Path, mask_folder: Path, names: list[str] | None, split: str | None, suffix: str, *, pieces: bool
+    folder: Path, mask_folder: Path, listed: Path | None, suffix: str, *, pieces: bool
 ) -> dict[str, tuple[str, str]]:
     """(image, labels) by key."""
     rasters = (".tif", ".tiff", ".png")
@@ -309,10 +310,13 @@ def _pairs(
         masks = list_files(mask_folder, (*rasters, *VECTORS), LAYOUT)
     if not files:
         raise DataError(f"{folder}: holds no images; {LAYOUT}")
-    if names is not None:
-        files = choose(files, names, folder, split)
+    named: dict[str, str] = {}
+    if listed is not None:
+        entries = find_entries(read_lines(listed, LAYOUT), Finder(files), listed, str(folder))
+        files = {entry.image: files[entry.image] for entry in entries}
+        named = find_masks(entries, masks, listed, mask_folder)
     end = same_text(os.path.splitext(suffix)[0])
-    pairs = pair(files, masks, (end,))
+    pairs = {**pair(files, masks, (end,)), **named}
     need_masks(pairs, files, mask_folder, f"labels are named NAME{end}.tif or NAME{end}.geojson; see mask_suffix")
     return {key: (files[key], mask) for key, mask in pairs.items() if mask is not None}
 
