@@ -51,6 +51,7 @@ NOT_RUN = {
     ("docs/training.md", "srun"): "needs a cluster",
     ("docs/training.md", "if"): "a condition of the shell in a cluster's script",
     ("docs/training.md", "export"): "needs a cluster",
+    ("docs/data.md", "segkit predict best.pt"): "run by tests/test_large_predict.py",
     ("docs/multi_task.md", "segkit"): "minutes to an hour on real images",
     ("docs/refiners.md", "segkit"): "run by tests/refiners/test_refine_command.py and test_segfix.py",
     ("docs/results.md", "segkit"): "minutes to hours on real images; recorded",

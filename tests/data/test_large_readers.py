@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 import segkit.data.large.png as png_module
@@ -26,6 +25,7 @@ from segkit.files import DataError
 from tests.data.test_tiff_layouts import NAMES, PACKED
 from tests.data.test_tiff_layouts import written as packed_file
 
+tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(0)
 
 
@@ -56,7 +56,7 @@ def test_windows_of_every_layout_of_tiff(tmp_path, name):
 
 
 @pytest.mark.parametrize("options", [
-    dict(tile=(64, 48), compression="zlib", predictor=True), dict(rowsperstrip=7, compression="lzw"),
+    dict(tile=(64, 48), compression="zlib", predictor=True), dict(rowsperstrip=7, compression="zlib"),
     dict(bigtiff=True),
     dict(planarconfig="separate", photometric="rgb", tile=(32, 32)), dict(byteorder=">", rowsperstrip=150),
     dict(tile=(64, 64), compression="zlib", predictor=True, ome=True),

@@ -18,7 +18,7 @@ from segkit.files import DataError
 STRIP = 256
 """Rows of a map that are held at once."""
 
-MOST_RUNS = 100_000_000
+MOST_RUNS = 50_000_000
 """Runs of equal labels in a map; a map with more of them is noise, and its outlines would not fit into memory."""
 
 
@@ -88,23 +88,23 @@ def signed_area(ring: np.ndarray) -> float:
 def _runs(reader: WindowReader) -> _Runs:
     height, width = reader.size
     parts: list[tuple[np.ndarray, ...]] = []
-    pairs, edges = [np.zeros((0, 2), np.int64)], [np.zeros((0, 5), np.int64)]
-    above = np.zeros((0, width), np.int64)
-    ids_above = np.zeros((0, width), np.int64)
+    pairs, edges = [np.zeros((0, 2), np.int32)], [np.zeros((0, 5), np.int32)]
+    above = np.zeros((0, width), reader.dtype)
+    ids_above = np.zeros((0, width), np.int32)
     count = 0
     for top in range(0, height, STRIP):
         rows = min(STRIP, height - top)
-        labels = reader.read(top, 0, rows, width)[:, :, 0].astype(np.int64)
+        labels = reader.read(top, 0, rows, width)[:, :, 0]
         is_start = np.ones((rows, width), bool)
         is_start[:, 1:] = labels[:, 1:] != labels[:, :-1]
         row, x0 = np.nonzero(is_start)
         x1 = np.where(np.append(row[1:] == row[:-1], False), np.append(x0[1:], 0), width)
-        ids = count + np.cumsum(is_start).reshape(rows, width) - 1
-        parts.append((row + top, x0, x1, labels[row, x0]))
+        ids = np.cumsum(is_start, dtype=np.int32).reshape(rows, width) + np.int32(count - 1)
+        parts.append(tuple(a.astype(np.int32) for a in (row + top, x0, x1, labels[row, x0])))
         if not top:  # what lies above the first row is nothing
             first = np.flatnonzero(row == 0)
             none = np.full(len(first), -1)
-            edges.append(np.stack([0 * first, x0[first], x1[first], none, first], 1))
+            edges.append(np.stack([0 * first, x0[first], x1[first], none, first], 1).astype(np.int32))
         both, ids_of_both = np.concatenate([above, labels]), np.concatenate([ids_above, ids])
         between, joined = _between(both, ids_of_both, top - len(above))
         edges.append(between)
@@ -118,7 +118,7 @@ def _runs(reader: WindowReader) -> _Runs:
             last = np.flatnonzero(row == rows - 1)
             none = np.full(len(last), -1)
             start = count - len(row)
-            edges.append(np.stack([0 * last + height, x0[last], x1[last], last + start, none], 1))
+            edges.append(np.stack([0 * last + height, x0[last], x1[last], last + start, none], 1).astype(np.int32))
         above, ids_above = labels[-1:], ids[-1:]
     row, x0, x1, label = (np.concatenate(arrays) for arrays in zip(*parts))
     return _Runs(row, x0, x1, label, np.concatenate(pairs), np.concatenate(edges))
@@ -133,7 +133,7 @@ def _between(labels: np.ndarray, ids: np.ndarray, top: int) -> tuple[np.ndarray,
     x1 = np.where(np.append(row[1:] == row[:-1], False)[: len(row)], np.append(x0[1:], 0)[: len(row)], width)
     above, below = ids[row, x0], ids[row + 1, x0]
     is_same = labels[row, x0] == labels[row + 1, x0]
-    edges = np.stack([row + 1 + top, x0, x1, above, below], 1)[~is_same]
+    edges = np.stack([row + 1 + top, x0, x1, above, below], 1)[~is_same].astype(np.int32)
     return edges, np.stack([above, below], 1)[is_same]
 
 
@@ -150,7 +150,7 @@ def _edges(runs: _Runs, region_of: np.ndarray, is_kept: np.ndarray) -> np.ndarra
     has_above = (above >= 0) & is_kept[region[above]]
     right = np.stack([region[below], y, x0, y, x1, 0 * y], 1)[has_below]
     left = np.stack([region[above], y, x1, y, x0, 0 * y + 2], 1)[has_above]
-    return np.concatenate([down, up, right, left]).astype(np.int64)
+    return np.concatenate([down, up, right, left]).astype(np.int32, copy=False)
 
 
 def _rings(edges: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -158,10 +158,10 @@ def _rings(edges: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.n
     if not len(edges):
         return
     rows, columns = size[0] + 1, size[1] + 1
-    starts = (edges[:, 0] * rows + edges[:, 1]) * columns + edges[:, 2]
+    starts = (edges[:, 0].astype(np.int64) * rows + edges[:, 1]) * columns + edges[:, 2]
     order = np.argsort(starts, kind="stable")
     edges, starts = edges[order], starts[order]
-    ends = (edges[:, 0] * rows + edges[:, 3]) * columns + edges[:, 4]
+    ends = (edges[:, 0].astype(np.int64) * rows + edges[:, 3]) * columns + edges[:, 4]
     following = np.searchsorted(starts, ends)
     second = np.minimum(following + 1, len(edges) - 1)
     turns_left = (edges[:, 5] + 3) % 4
@@ -170,8 +170,10 @@ def _rings(edges: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.n
     directions = edges[:, 5]
     is_corner = np.zeros(len(edges), bool)  # of the edges that begin in a corner
     is_corner[following] = directions != directions[following]
-    successor, corner = following.tolist(), is_corner.tolist()
+    # views of arrays: lists would hold an object for each edge
+    successor, corner = memoryview(following), memoryview(is_corner)
     seen = bytearray(len(edges))
+    del starts, ends, second, turns_left, is_second
     for first in range(len(edges)):
         if seen[first]:
             continue
