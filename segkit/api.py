@@ -22,10 +22,11 @@ from segkit.registry import (
     did_you_mean,
 )
 from segkit.runners.base import Runner, build_runner
-from segkit.runners.ensemble import Ensemble, load_ensemble, networks_of
+from segkit.runners.ensemble import Ensemble, load_ensemble, networks_of, runner_of
 from segkit.runners.inputs import ImageInput, inputs_of, transforms_of_test
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
+from segkit.runners.page import PageRequest, ResultPage
 from segkit.runners.predicting import predict_array
 from segkit.runners.scoring import chosen_sets, test_sections, type_of_set, with_switches
 from segkit.runners.test_sets import Files, score_sets
@@ -158,6 +159,7 @@ def evaluate(
     show_count: int = 50,
     per_image: str | Path | None = None,
     probabilities: str | Path | None = None,
+    page: str | Path | PageRequest | None = None,
     trust: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -173,10 +175,10 @@ def evaluate(
         device: as of `train`; a model stays where it is.
         options: "a.b=value" that win over the config.
         out: JSON file for the scores.
-        show: folder for pictures.
-        show_count: pictures at most.
+        show, show_count: folder for pictures, and pictures at most.
         per_image: CSV file for the scores of each image, the worst first; of several test sets NAME_SET.csv.
         probabilities: folder for ID.npz with the probabilities of each image.
+        page: HTML file with scores, plots and the worst images, which needs neither other files nor a network.
         trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
@@ -199,12 +201,17 @@ def evaluate(
     try:
         for part in networks_of(network):
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
-        results = score_sets(network, chosen_sets(test_sections(cfg, split), sets), split, files, say)
+        chosen = chosen_sets(test_sections(cfg, split), sets)
+        sheet = None if page is None else ResultPage(page, len(chosen))
+        results = score_sets(network, chosen, split, files, say, sheet)
         if dist.is_main() and say is not None:
             title = network.files[0] if isinstance(network, Ensemble) else "model" if network is model else model
-            named = {name or type_of_set(test_sections(cfg, split)[name]): scores for name, scores in results.items()}
+            named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
             if text := build_runner(cfg).report(named, Path(out or "metrics.json"), Path(str(title)).stem):
                 say(text)
+        if sheet is not None:
+            given = [] if isinstance(model, Network) else [model] if isinstance(model, str | Path) else list(model)
+            sheet.write(network, runner_of(network), Path(given[0]) if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results
     finally:
         dist.stop()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from segkit import api
-from segkit.cli.config import values
 from segkit.config import Config, load_config
 from segkit.engine.checkpoint import CheckpointError
+from segkit.engine.config_values import values
 from segkit.engine.terms import NonFiniteLoss
 from segkit.files import DataError
 from segkit.registry import ConfigError

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -60,7 +61,7 @@ def test_scores_agree_to_the_last_digit(runs):
     """Five images over two processes: no image twice, none left out."""
     path = str(runs / "work_dirs/run1/last.pt")
     for processes in (1, 2):
-        torchrun(
+        done = torchrun(
             processes,
             runs,
             "test",
@@ -70,16 +71,19 @@ def test_scores_agree_to_the_last_digit(runs):
             "--split",
             "val",
             "--out",
-            f"m{processes}.json",
+            f"scored{processes}/metrics.json",
             "--per-image",
             "--device",
             "cpu",
         )
-    one, two = (json.loads((runs / f"m{n}.json").read_text()) for n in (1, 2))
+        assert done.stdout.count("page: ") == 1
+    one, two = (json.loads((runs / f"scored{n}/metrics.json").read_text()) for n in (1, 2))
     one.pop("images_per_second"), two.pop("images_per_second")
     assert one == two and one["images"] == 5
-    tables = [(runs / f"m{n}_per_image.csv").read_text() for n in (1, 2)]
+    tables = [(runs / f"scored{n}/metrics_per_image.csv").read_text() for n in (1, 2)]
     assert tables[0] == tables[1] and len(tables[0].splitlines()) == 6
+    cards = [re.findall(r"<h4>.*?</h4>", (runs / f"scored{n}/report.html").read_text()) for n in (1, 2)]
+    assert cards[0] == cards[1] and len(cards[0]) == 5
 
 
 def test_two_processes_resume(runs):

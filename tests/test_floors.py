@@ -34,7 +34,7 @@ FLOORS = (
         "data.semantic",
         "data.splits",
     ),
-    ("data.interactive", "data.incremental", "data.instances"),
+    ("data.interactive", "data.incremental", "data.instances", "viz.page"),
     ("data.refining", "data.prepare", "engine"),
     ("runners",),
     (

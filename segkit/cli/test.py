@@ -4,6 +4,8 @@ Several checkpoints are scored as one model, which predicts the mean of their pr
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from segkit.cli import common
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--probabilities", metavar="DIR", help="also the probabilities of each image: ID.npz, float16 [K,H,W]"
     )
+    arguments.add_argument("--no-page", action="store_true", help="write no report.html beside the scores")
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
@@ -39,11 +42,14 @@ def main(argv: list[str] | None = None) -> int:
     common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
-    return common.run(_test, arguments.parse_intermixed_args(argv))
+    words = arguments.parse_intermixed_args(argv)
+    words.command = shlex.join(["segkit", "test", *(sys.argv[2:] if argv is None else argv)])
+    return common.run(_test, words)
 
 
 def _test(args: argparse.Namespace) -> int:
     from segkit import api, dist
+    from segkit.runners.page import PageRequest
 
     config, words = common.split_config(args.checkpoint, args.config)
     others = [word for word in words[1:] if not word.lower().endswith(common.CHECKPOINTS)]
@@ -68,6 +74,7 @@ def _test(args: argparse.Namespace) -> int:
         show_count=args.show_count,
         per_image=table,
         probabilities=args.probabilities,
+        page=None if args.no_page else PageRequest(out.with_name("report.html"), args.command),
         trust=args.trust,
         say=print,
     )

@@ -28,6 +28,7 @@ WRITTEN = (
     "step_*.pt",
     "events.out.tfevents.*",
     "metrics.json",
+    "report.html",
     "scores.json",
     "growth.png",
     "pictures/val_*.png",

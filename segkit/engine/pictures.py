@@ -46,16 +46,24 @@ class Shower(Protocol):
 
 
 def row_of(prediction: Prediction, batch: Batch, i: int) -> Comparison | None:
-    """Returns image i of an evaluated batch with its labels; None where prediction or batch hold no label map.
+    """Returns image i of an evaluated batch with its labels; None where prediction or batch hold no label map."""
+    labels = labels_of(prediction, batch, i)
+    return None if labels is None else Comparison(image_of(batch, i), *labels)
 
-    Values below 0, which click targets ignore, become 255, which pictures leave out.
+
+def labels_of(prediction: Prediction, batch: Batch, i: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns truth and prediction of image i of an evaluated batch as Comparison has them.
+
+    Values below 0, which click targets ignore, become 255, which pictures leave out. None where prediction or batch
+    hold no label map.
     """
     labels = prediction.get("labels", prediction.get("positive"))
     if labels is None or "mask" not in batch:
         return None
     truth = torch.as_tensor(batch["mask"][i]).cpu().numpy()
-    truth = np.where(truth < 0, 255, truth.astype(np.int16))
-    return Comparison(image_of(batch, i), truth, torch.as_tensor(labels).cpu().numpy())
+    if truth.dtype != np.uint8:
+        truth = np.where(truth < 0, 255, truth.astype(np.int16))
+    return truth, torch.as_tensor(labels).cpu().numpy()
 
 
 def image_of(batch: Batch, i: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, PositiveInt
 from segkit.metrics._pixel_pairs import LabelMap
@@ -103,6 +104,10 @@ class IncrementalIoU(Metric):
         self._confusion.compute()
         matrix = self._confusion.matrix().numpy()
         return incremental_scores(matrix, self._confusion.classes, sizes=self.sizes or (), epsilon=self.epsilon)
+
+    def matrix(self) -> Tensor | None:
+        """Returns the confusion matrix, int64 [K,K], rows = truth."""
+        return self._confusion.matrix()
 
 
 def incremental_scores(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
+from segkit.engine.worst import Worst, WorstMaps
 from segkit.metrics.per_image import ImageScores
 from segkit.models.bases import Network
 from segkit.refiners.base import Refiner
@@ -37,6 +38,8 @@ class Runner:
         refiners: built of `inference.refiners`, applied in turn to the probabilities of a map.
         predicts_maps: whether predictions are probabilities of classes at each pixel, which refiners take.
         predicts_classes: whether the outputs of the model are the classes of the data set, by name and order.
+        usage: how to predict with a checkpoint, for a page about it: a command with {quoted}, its file as a shell takes
+            it, or Python with {checkpoint!r}.
         folder: of the run, set before `stages` by what trains; a stage may read what the one before has written there.
     """
 
@@ -45,6 +48,7 @@ class Runner:
     refiners: Sequence[Refiner] = ()
     predicts_maps: bool = False
     predicts_classes: bool = True
+    usage: str = "segkit predict {quoted} IMAGES --out predictions"
     folder: Path = Path()
     inference: InferenceSettings = InferenceSettings()
 
@@ -91,6 +95,10 @@ class Runner:
     def show(self, folder: Path, dataset: Any, count: int) -> Shower:
         """Returns a hook that draws at most `count` images of an evaluation into the folder."""
         return Show(folder, dataset, count)
+
+    def worst_images(self, dataset: Any, count: int) -> Worst:
+        """Returns a hook that keeps the worst `count` images of an evaluation for a page."""
+        return WorstMaps(dataset, count)
 
     def table(self, scores: dict[str, Any]) -> str:
         """Formats the scores of one test set as text: a row for each class, then the means."""

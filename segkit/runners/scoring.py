@@ -34,6 +34,7 @@ def score_set(
     name: str,
     say: Callable[[str], None] | None,
     hooks: Sequence[Hook] = (),
+    watchers: Sequence[Shower] = (),
 ) -> dict[str, Any]:
     """Scores one test set, draws its pictures and says its table.
 
@@ -47,6 +48,7 @@ def score_set(
         name: of the set, "" for the only one.
         say: takes the table as text and switches a progress bar on; None for silence.
         hooks: see each batch.
+        watchers: see each batch, and the scores at the end.
 
     Returns:
         The scores.
@@ -56,11 +58,14 @@ def score_set(
     shower = None if pictures is None else runner.show(pictures, data.dataset, show_count)
     images = -(-len(data.dataset) // dist.world_size())
     bar = _Progress(images, is_shown=say is not None)
-    observers: list[Hook | Shower] = [bar, *hooks, *([] if shower is None else [shower])]
+    observers: list[Hook | Shower] = [bar, *hooks, *watchers, *([] if shower is None else [shower])]
     try:
         scores = evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=observers)
     finally:
         bar.close()
+    for watcher in watchers:
+        with observing(watcher):
+            watcher.finish(metrics, scores)
     picture = None
     if shower is not None:
         with observing(shower):

@@ -13,9 +13,10 @@ from segkit.files import need_writable, write_whole
 from segkit.models.bases import Network
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import runner_of
+from segkit.runners.page import ResultPage
 from segkit.runners.per_image import PerImage
 from segkit.runners.probabilities import SaveProbabilities
-from segkit.runners.scoring import check_names, score_set
+from segkit.runners.scoring import check_names, score_set, type_of_set
 
 
 class Files(NamedTuple):
@@ -48,7 +49,12 @@ class Files(NamedTuple):
 
 
 def score_sets(
-    network: Network, sections: dict[str, dict], split: str, files: Files, say: Callable[[str], None] | None
+    network: Network,
+    sections: dict[str, dict],
+    split: str,
+    files: Files,
+    say: Callable[[str], None] | None,
+    page: ResultPage | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores test sets.
 
@@ -60,6 +66,7 @@ def score_sets(
         split: name of the section.
         files: what is written.
         say: takes tables, and switches a progress bar on.
+        page: takes in what is found; the caller writes it.
 
     Returns:
         Scores by the name of the set.
@@ -79,7 +86,12 @@ def score_sets(
         if files.probabilities is not None:
             hooks.append(SaveProbabilities(files.probabilities / name, data.dataset.classes))
         pictures = None if files.show is None else files.show / name
-        results[name] = score_set(network, runners[name], data, metrics, pictures, files.show_count, name, say, hooks)
+        runner = runners[name]
+        title = name or type_of_set(sections[name])
+        watchers = [] if page is None else [page.watch(title, runner, data.dataset)]
+        results[name] = score_set(
+            network, runner, data, metrics, pictures, files.show_count, name, say, hooks, watchers
+        )
         if files.per_image is not None:
             tables[name].write(_of_set(files.per_image, name))
     if files.out is not None and dist.is_main():

@@ -21,6 +21,7 @@ from segkit.runners.instances.moving_teacher import MovingTeacher
 from segkit.runners.instances.pictures import ShowInstances
 from segkit.runners.instances.supervision import check_supervision
 from segkit.runners.instances.tables import instance_tables
+from segkit.runners.instances.worst import WorstInstances
 from segkit.runners.instances.writer import InstanceWriter
 from segkit.runners.tables import score_table
 from segkit.types import Batch, Color, Found, InstancePrediction, Meta, Outputs, Prediction, Stage
@@ -159,6 +160,10 @@ class BoxSupervised(Runner):
     def show(self, folder: Path, dataset: Any, count: int) -> ShowInstances:
         """Returns a hook that draws masks, boxes, classes and scores."""
         return ShowInstances(folder, dataset, count)
+
+    def worst_images(self, dataset: Any, count: int) -> WorstInstances:
+        """Returns a hook that keeps the images with the lowest F1 of objects found."""
+        return WorstInstances(dataset, count)
 
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Keeps the student, which a resumed teacher is copied from."""

@@ -22,6 +22,7 @@ from segkit.runners.base import Runner, bare
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
 from segkit.runners.interactive.tables import click_report, is_scored
+from segkit.runners.interactive.worst import WorstClicks
 from segkit.settings import ClickInference
 from segkit.types import Batch, Outputs, Prediction
 
@@ -46,6 +47,11 @@ class Interactive(Runner):
     default_metrics = ({"type": "NoC"},)
     needs_stored = True
     predicts_classes = False
+    usage = """import numpy, PIL.Image, segkit
+predictor = segkit.click_predictor(segkit.load_model({checkpoint!r}))
+predictor.set_image(numpy.array(PIL.Image.open("IMAGE").convert("RGB")))
+predictor.click(120, 80)  # y, x of a click on the object; is_positive=False for one beside it
+mask = predictor.mask"""
 
     def __init__(self, iterations: OptionalRounds = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
         if not 0 <= previous_dropout <= 1:
@@ -136,6 +142,10 @@ class Interactive(Runner):
     def image_scores(self, dataset: Dataset) -> ClickScores:
         """Returns the scores of clicks, object by object."""
         return ClickScores(ClickInference(**self.inference.clicks).max_clicks)
+
+    def worst_images(self, dataset: Dataset, count: int) -> WorstClicks:
+        """Returns a hook that keeps the objects with the most clicks."""
+        return WorstClicks(dataset, count)
 
     def show(self, folder: Path, dataset: Dataset, count: int) -> ShowClicks:
         """Returns a hook that draws every click; from now on predictions keep the mask after each."""

@@ -42,6 +42,7 @@ class MaskRefinement(Runner):
     default_metrics = ({"type": "Confusion"}, {"type": "BoundaryAccuracy"})
     needs_stored = True
     predicts_classes = False
+    usage = "segkit refine MASKS IMAGES --refiners CascadePSP,checkpoint={quoted} --out refined"
 
     def __init__(
         self, iou: Fraction = 0.85, side: Annotated[int, Range(SMALLEST_SIDE)] = 900, *, is_fast: bool = False
