@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -132,11 +133,28 @@ class Written:
 class LabelWriter(ABC):
     """Writes labels in one format into a folder; nothing is left half written: `close` finishes the files.
 
+    Args:
+        folder: the new folder; it is empty.
+        classes: K names, in the order of their numbers.
+        splits: {split: names of its images, as `add` has them}; empty where the data has none.
+
     Attributes:
         format: the format's name, as `--to` has it.
+        image_folder: path below the folder at which the caller puts the images, "" for the folder itself.
+        has_split_folders: whether the names of images begin with their split.
+        is_of_pixels: whether the labels are maps of classes, whose K names include the background.
     """
 
     format: ClassVar[str] = ""
+    image_folder: ClassVar[str] = "images"
+    has_split_folders: ClassVar[bool] = True
+    is_of_pixels: ClassVar[bool] = False
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], splits: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ):
+        self.folder, self.classes, self.splits = folder, tuple(classes), splits
+        self.written = Written()
 
     @abstractmethod
     def add(self, image: LabelledImage, name: str) -> None:
