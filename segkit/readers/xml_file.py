@@ -50,7 +50,7 @@ def parse_xml(content: bytes, source: str | Path) -> Element:
         depth -= 1
         builder.end(tag)
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any) -> int:
         raise _Refused("it declares a document type or entities, which labels need not: remove <!DOCTYPE ...>")
 
     parser = expat.ParserCreate()

@@ -87,7 +87,7 @@ def bitmap_of(content: bytes, size: tuple[int, int], source: str) -> np.ndarray:
         )
     if picture.ndim == 2:
         return picture != 0
-    return picture[:, :, 3] != 0 if picture.shape[2] == 4 else (picture != 0).max(axis=2)
+    return np.asarray(picture[:, :, 3] != 0 if picture.shape[2] == 4 else picture.any(axis=2))
 
 
 def placed(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> RLE:

@@ -1,9 +1,13 @@
 """The label formats that segkit reads and writes, and finding out which one a folder is in."""
 
 from segkit.data.formats.base import LabelReader, LabelWriter
+from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 
-READERS: tuple[type[LabelReader], ...] = (LabelmeReader,)
+READERS: tuple[type[LabelReader], ...] = (
+    LabelmeReader,
+    CvatReader,
+)
 """In the order in which they are asked: the more particular format first."""
 
 WRITERS: tuple[type[LabelWriter], ...] = (LabelmeWriter,)
