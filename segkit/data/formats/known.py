@@ -3,11 +3,16 @@
 from segkit.data.formats.base import LabelReader, LabelWriter
 from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
+from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
 
 READERS: tuple[type[LabelReader], ...] = (
     LabelmeReader,
     CvatReader,
+    LabelStudioReader,
 )
 """In the order in which they are asked: the more particular format first."""
 
-WRITERS: tuple[type[LabelWriter], ...] = (LabelmeWriter,)
+WRITERS: tuple[type[LabelWriter], ...] = (
+    LabelmeWriter,
+    LabelStudioWriter,
+)
