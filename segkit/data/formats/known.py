@@ -2,13 +2,17 @@
 
 from segkit.data.formats.base import LabelReader, LabelWriter
 from segkit.data.formats.cvat import CvatReader
+from segkit.data.formats.darwin import DarwinReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
+from segkit.data.formats.supervisely import SuperviselyReader
 
 READERS: tuple[type[LabelReader], ...] = (
     LabelmeReader,
     CvatReader,
     LabelStudioReader,
+    SuperviselyReader,
+    DarwinReader,
 )
 """In the order in which they are asked: the more particular format first."""
 
