@@ -29,7 +29,7 @@ def test_files_of_cvats_library(tmp_path):
     assert CvatReader.sniff(tmp_path) == "1 of 1 files *.xml looked at hold CVAT's annotations"
     reader = CvatReader.open(tmp_path)
     assert reader.classes == ("cat", "dog", "train") and len(reader) == 2 and not reader.splits
-    assert reader.lost == {"lines": 1, "points": 1, "marks of being occluded": 1}
+    assert reader.lost == {"lines": 1, "points": 1, "marks of being occluded": 1} and reader.item(0).in_order
     assert reader.notes == ("1 images without an object count as images of background",)
     dog, train, mask, cat = reader.item(0).shapes  # by z_order 0, 0, 1, 2
     assert dog.label == "dog" and dog.box == (30, 20, 50, 35)

@@ -71,7 +71,7 @@ class TableLayout:
         """
         codes: dict[str, dict[str, list[Code]]] = {}
         lines: dict[str, int] = {}
-        for line, key, text in self._rows(path):
+        for line, (key, text) in read_rows(path, self.columns):
             image, name = self._split(key, classes, f"{path}, line {line}")
             code = Code("" if text == self.empty else text, line)
             of_class = codes.setdefault(image, {}).setdefault(name, [])
@@ -86,34 +86,6 @@ class TableLayout:
                     f"image has a row for each of {', '.join(classes)}, with a blank code where there is none"
                 )
         return Table(str(path), codes, lines)
-
-    def _rows(self, path: str | Path) -> Iterable[tuple[int, str, str]]:
-        """Line, first and second column of each row below the head."""
-        text = read_text(path, limit(MAX_BYTES))
-        before = csv.field_size_limit(MOST_LETTERS)
-        try:
-            rows = csv.reader(_lines(text), strict=True)
-            head = [name.strip() for name in next(rows, [])]
-            missing = [name for name in self.columns if name not in head]
-            if missing:
-                raise DataError(
-                    f"{path}, line 1: there is no column '{missing[0]}'{did_you_mean(missing[0], head)}; the head must "
-                    f"be {','.join(self.columns)}"
-                )
-            first, second = (head.index(name) for name in self.columns)
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(head):
-                    raise DataError(
-                        f"{path}, line {rows.line_num}: {len(row)} cells where the head has {len(head)}; correct the "
-                        "row, or copy the file again"
-                    )
-                yield rows.line_num, row[first].strip(), row[second].strip()
-        except csv.Error as error:
-            raise DataError(f"{path}, line {rows.line_num}: no valid CSV ({error}); copy the file again") from error
-        finally:
-            csv.field_size_limit(before)
 
     def _split(self, key: str, classes: Sequence[str], source: str) -> tuple[str, str]:
         """Image and class of a row."""
@@ -181,6 +153,46 @@ class TableLayout:
         writer.writerow(self.columns)
         writer.writerows(rows)
         return file.getvalue()
+
+
+def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Reads the rows of a CSV file one by one.
+
+    Args:
+        path: the file.
+        columns: names of those that are wanted; others are passed over.
+
+    Yields:
+        The number of a row's last line in the file, from 1, and its cells of these columns, without blanks around them.
+
+    Raises:
+        DataError: it is no CSV file, a column is missing, or a row has too many or too few cells.
+    """
+    text = read_text(path, limit(MAX_BYTES))
+    before = csv.field_size_limit(MOST_LETTERS)
+    try:
+        rows = csv.reader(_lines(text), strict=True)
+        head = [name.strip() for name in next(rows, [])]
+        missing = [name for name in columns if name not in head]
+        if missing:
+            raise DataError(
+                f"{path}, line 1: there is no column '{missing[0]}'{did_you_mean(missing[0], head)}; the head must "
+                f"be {','.join(columns)}"
+            )
+        places = [head.index(name) for name in columns]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(head):
+                raise DataError(
+                    f"{path}, line {rows.line_num}: {len(row)} cells where the head has {len(head)}; correct the "
+                    "row, or copy the file again"
+                )
+            yield rows.line_num, [row[place].strip() for place in places]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num}: no valid CSV ({error}); copy the file again") from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -51,6 +51,7 @@ class LabelledImage:
         shapes: its objects, in the order of the file; later ones lie above earlier ones where the format says so.
         label_map: of formats that label pixels instead of objects: uint8 [H,W] of class indices and IGNORE.
         is_labelled: False for an image that nobody has labelled yet; True with no shape is an image of background.
+        in_order: whether the file says that later shapes lie above earlier ones.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class LabelledImage:
     shapes: tuple[Shape, ...] = ()
     label_map: np.ndarray | None = None
     is_labelled: bool = True
+    in_order: bool = False
 
 
 class LabelReader(ABC):

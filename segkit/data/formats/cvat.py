@@ -103,7 +103,9 @@ class CvatReader(LabelReader):
         image, labels = self.images[index], self._labels.labels[index]
         assert labels is not None, "CVAT's files name every image, labelled or not"
         size = labels.size or stored_size(image)
-        return LabelledImage(image, size, united(labels.records, [_shape(record, size) for record in labels.records]))
+        shapes = united(labels.records, [_shape(record, size) for record in labels.records])
+        heights = {record.entry.get("z_order", "0") for record in labels.records}
+        return LabelledImage(image, size, shapes, in_order=len(heights) > 1)
 
     def _add_frames(self, frames: dict[int, list[Record]], path: Path) -> None:
         """Takes the objects of tracks, if the frames of the video are images whose names end with their number."""

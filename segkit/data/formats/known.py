@@ -5,6 +5,8 @@ from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.darwin import DarwinReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
+from segkit.data.formats.polygons import PolygonsReader
+from segkit.data.formats.rle_csv import RleCsvReader
 from segkit.data.formats.supervisely import SuperviselyReader
 
 READERS: tuple[type[LabelReader], ...] = (
@@ -13,6 +15,8 @@ READERS: tuple[type[LabelReader], ...] = (
     LabelStudioReader,
     SuperviselyReader,
     DarwinReader,
+    PolygonsReader,
+    RleCsvReader,
 )
 """In the order in which they are asked: the more particular format first."""
 
