@@ -116,6 +116,21 @@ class LabelReader(ABC):
             DataError: names the file, the object and the way out.
         """
 
+    def pixels(self, index: int, channels: int = 3) -> np.ndarray | None:
+        """Reads the image of an item where its file holds more than that, as the slices of a volume.
+
+        Args:
+            index: the item.
+            channels: how many the image shall have; one is repeated.
+
+        Returns:
+            uint8 or float32 [H,W,channels]; None where the item's path is a file for read_image.
+
+        Raises:
+            DataError: names the file and what is wrong with it.
+        """
+        return None
+
 
 @dataclass
 class Written:

@@ -5,6 +5,7 @@ from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.darwin import DarwinReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
+from segkit.data.formats.nifti import NiftiReader
 from segkit.data.formats.polygons import PolygonsReader
 from segkit.data.formats.rle_csv import RleCsvReader
 from segkit.data.formats.supervisely import SuperviselyReader
@@ -17,6 +18,7 @@ READERS: tuple[type[LabelReader], ...] = (
     DarwinReader,
     PolygonsReader,
     RleCsvReader,
+    NiftiReader,
 )
 """In the order in which they are asked: the more particular format first."""
 
