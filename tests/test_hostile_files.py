@@ -982,6 +982,7 @@ REVIEWED = {
     "segkit/runners/large.py": "writes",
     "segkit/data/semantic/salt.py": "a table of read_text",
     "segkit/data/splits/grouping.py": "a table of read_text",
+    "segkit/data/formats/known.py": "hands the path to a reader of segkit/data/formats",
     "segkit/data/transforms/color_operations.py": "decodes a JPEG that it has just encoded",
     "segkit/data/prepare/lists.py": "a table by open_regular",
     "segkit/readers/python_config.py": "runs a Python config, which is the user's own code",

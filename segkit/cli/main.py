@@ -19,10 +19,11 @@ COMMANDS = {
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",
     "average": "average the weights of checkpoints (model soups, SWA)",
     "convert": "turn a published checkpoint into one of segkit",
+    "convert-labels": "convert labels and their images: COCO, YOLO, Pascal VOC, masks and others",
     "analyze": "statistics of classes and image values, copies across splits, comparison of interactive runs",
     "prepare": "convert a data set to the format that training with clicks or boxes reads; split one",
 }
-"""Commands and their help; each is a module of segkit.cli."""
+"""Commands and their help; each is a module of segkit.cli, with _ for -."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: segkit COMMAND ...\n\n" + "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
+        print("usage: segkit COMMAND ...\n\n" + "\n".join(f"  {name:14} {text}" for name, text in COMMANDS.items()))
         return 0
     if argv[0] in ("-V", "--version"):
         from segkit import __version__
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"segkit {argv[0]}: no such command{hint}", file=sys.stderr)
         return 2
     try:
-        code = importlib.import_module(f"segkit.cli.{argv[0]}").main(argv[1:])
+        code = importlib.import_module(f"segkit.cli.{argv[0].replace('-', '_')}").main(argv[1:])
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """Folder: pairing, splits, mappings and everything a user's own folder can get wrong."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,24 @@ def test_color_coded_masks(tmp_path):
         Folder(str(tmp_path), TWO, palette=palette).mask(0)
     with pytest.raises(DataError, match="name the colors"):
         Folder(str(tmp_path), TWO, color_masks=True)
+
+
+def test_soft_edges_within_a_tolerance(tmp_path):
+    make(tmp_path)
+    colors = np.zeros((6, 8, 3), np.uint8)
+    # 10 and 30 from red; 20 from black in one channel
+    colors[0, :4] = (255, 0, 0), (245, 0, 5), (225, 10, 0), (20, 0, 0)
+    for name in "ab":
+        write_mask(tmp_path / "masks" / f"{name}.png", colors)
+    palette = [(0, 0, 0), (255, 0, 0)]
+    wide = Folder(str(tmp_path), TWO, palette=palette, color_masks=True, tolerance=30)
+    assert wide.mask(0)[0, :5].tolist() == [1, 1, 1, 0, 0]
+    assert wide._colors.nearest(colors)[2] == 3
+    assert len(pickle.dumps(wide)) < 1 << 20 and pickle.loads(pickle.dumps(wide)).mask(0)[0, 1] == 1
+    with pytest.raises(LabelError, match=r"the color \(225, 10, 0\) at x=2, y=0 belongs to no class.*tolerance=N"):
+        Folder(str(tmp_path), TWO, palette=palette, color_masks=True, tolerance=29).mask(0)
+    with pytest.raises(DataError, match="tolerance = 5: counts for color-coded masks alone"):
+        Folder(str(tmp_path), TWO, tolerance=5)
 
 
 def test_channels(tmp_path):

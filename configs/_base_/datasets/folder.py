@@ -8,7 +8,7 @@ from segkit.config import ref
 
 root, classes, num_classes = "data/folder", ("background", "object"), 2
 images, masks, mask_suffix, channels, skip_unlabelled = "images", "masks", "", 3, False
-label_map, palette, color_masks, reduce_zero_label, ignore = None, None, False, False, 255
+label_map, palette, color_masks, tolerance, reduce_zero_label, ignore = None, None, False, 0, False, 255
 crop_size = (512, 512)
 exif, nodata = False, None  # whether images are turned as the camera says; the value of pixels without data
 scale, bands = None, None  # the stored values that become 0 and 255; which bands are read, counted from 1
@@ -24,6 +24,7 @@ _files = dict(
     reduce_zero_label=ref("reduce_zero_label"),
     ignore=ref("ignore"),
     color_masks=ref("color_masks"),
+    tolerance=ref("tolerance"),
     channels=ref("channels"),
     skip_unlabelled=ref("skip_unlabelled"),
     exif=ref("exif"),

@@ -190,6 +190,28 @@ def area_of(entry: dict, source: str) -> float | None:
     return area
 
 
+def bbox_of(entry: dict, source: str) -> tuple[float, float, float, float]:
+    """Reads the box of an annotation that has one.
+
+    Args:
+        entry: of "annotations", with "bbox".
+        source: file and annotation, for the error.
+
+    Returns:
+        x, y, w, h in pixels.
+
+    Raises:
+        DataError: it is not four finite numbers.
+    """
+    try:
+        x, y, w, h = (float(side) for side in entry["bbox"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{source}: bbox {brief(entry['bbox'])} is not [x, y, w, h] in pixels ({error})") from error
+    if not all(math.isfinite(side) for side in (x, y, w, h)):
+        raise DataError(f"{source}: bbox {brief(entry['bbox'])} has a side that is not finite")
+    return x, y, w, h
+
+
 def check_segmentations(coco: CocoFile, *, is_needed: bool = True) -> None:
     """Checks the segmentations of all annotations of a file.
 

@@ -214,12 +214,21 @@ class ColorTable:
         classes: K names.
         palette: the K colors of the classes, all different; empty where `label_map` names the colors.
         label_map: {color: class index, class name or "ignore"}, beside the palette or in its place.
+        tolerance: a color that is none of these counts as the nearest of them where no channel differs by more.
 
     Raises:
         DataError: where two classes have the same color, or a key of `label_map` is no color.
     """
 
-    def __init__(self, classes: Sequence[str], palette: Sequence[Color], label_map: Mapping | None = None):
+    def __init__(
+        self,
+        classes: Sequence[str],
+        palette: Sequence[Color],
+        label_map: Mapping | None = None,
+        *,
+        tolerance: int = 0,
+    ):
+        self.tolerance = tolerance
         self.labels = {tuple(color): index for index, color in enumerate(palette)}
         if len(self.labels) < len(palette):
             twice = next(color for color in palette if list(palette).count(color) > 1)
@@ -231,6 +240,10 @@ class ColorTable:
             if color is None:
                 raise DataError(f"label_map: key {key!r} is no color; with color_masks keys are '#rrggbb' or (r, g, b)")
             self.labels[color] = class_index(target, classes, key)
+
+    def __getstate__(self) -> dict:
+        """Processes that read get the colors alone, and make the table anew."""
+        return {name: value for name, value in vars(self).items() if name != "_table"}
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -253,18 +266,51 @@ class ColorTable:
         Raises:
             LabelError: names the first color that nothing covers.
         """
-        packed = cv2.cvtColor(colors, cv2.COLOR_RGB2RGBA).view("<u4")[:, :, 0] & 0xFFFFFF
-        labels = self._table.take(packed)
-        is_bad = labels == BAD
+        labels, is_bad, _ = self.nearest(colors)
         if is_bad.any():
+            packed = _packed(colors)
             y, x = (int(positions[0]) for positions in np.nonzero(is_bad))
             values = tuple((int(v) & 255, int(v) >> 8 & 255, int(v) >> 16) for v in np.unique(packed[is_bad]))
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
             color = tuple(int(channel) for channel in colors[y, x])
             raise LabelError(
                 f"{path}: the color {color} at x={x}, y={y}{more} belongs to no class; correct palette, or "
-                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges come from resizing",
+                f"map it with label_map={{'#{bytes(color).hex()}': 'ignore'}}; soft edges come from resizing: "
+                "tolerance=N takes the nearest color",
                 str(path),
                 values,
             )
         return labels
+
+    def nearest(self, colors: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Translates a color-coded mask as far as the colors and the tolerance go.
+
+        Args:
+            colors: uint8 [H,W,3] RGB.
+
+        Returns:
+            uint8 [H,W] of class indices and IGNORE; bool [H,W] of the pixels that belong to no class; and how many
+            pixels got the class of the nearest color instead of their own.
+        """
+        labels = self._table.take(_packed(colors))
+        is_bad = labels == BAD
+        if not self.tolerance or not is_bad.any():
+            return labels, is_bad, 0
+        known = np.array([*self.labels], np.int16)
+        found, inverse = np.unique(colors[is_bad], axis=0, return_inverse=True)
+        nearest = np.empty(len(found), np.int64)
+        distance = np.empty(len(found), np.int16)
+        for start in range(0, len(found), 4096):  # a photograph in place of a mask has a color for each pixel
+            apart = np.abs(found[start : start + 4096, None].astype(np.int16) - known).max(axis=2)
+            nearest[start : start + 4096] = apart.argmin(axis=1)
+            distance[start : start + 4096] = apart.min(axis=1)
+        targets = np.array([*self.labels.values()], np.uint8)[nearest]
+        targets[distance > self.tolerance] = BAD
+        labels[is_bad] = targets[inverse.ravel()]
+        still_bad = labels == BAD
+        return labels, still_bad, int(is_bad.sum() - still_bad.sum())
+
+
+def _packed(colors: np.ndarray) -> np.ndarray:
+    """The colors as r + 256 g + 65536 b."""
+    return cv2.cvtColor(colors, cv2.COLOR_RGB2RGBA).view("<u4")[:, :, 0] & 0xFFFFFF

@@ -34,24 +34,35 @@ def find_named(
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images; set the folder in which the files of {source} lie")
-    listing = _Listing(folder)
-    found, missing = [], []
-    for name in names:
-        if not outside:
-            inside(folder, name, source, remedy)
-        file = listing.find(name)
-        if file is None and "\\" in name:
-            file = listing.find(name.replace("\\", "/"))
-        if file is None:
-            missing.append(name)
-        else:
-            found.append(file)
+    files = find_each(folder, names, source, outside=outside, remedy=remedy)
+    found = [file for file in files if file is not None]
+    missing = [name for name, file in zip(names, files) if file is None]
     if missing:
         slashes = "; \\ in these names is taken for /" if any("\\" in name for name in missing) else ""
         raise DataError(
             f"{folder}: {len(missing)} of {len(names)} images are missing: {some(missing)}; {source} names them; "
             f"correct the folder of images, or copy them there{slashes}"
         )
+    return found
+
+
+def find_each(
+    folder: Path, names: Sequence[str], source: str | Path, *, outside: bool = False, remedy: str = OUTSIDE
+) -> list[str | None]:
+    """Finds files as find_named does, in a folder that exists; None for each one that is missing.
+
+    Raises:
+        DataError: a name leads out of the folder.
+    """
+    listing = _Listing(folder)
+    found = []
+    for name in names:
+        if not outside:
+            inside(folder, name, source, remedy)
+        file = listing.find(name)
+        if file is None and "\\" in name:
+            file = listing.find(name.replace("\\", "/"))
+        found.append(file)
     return found
 
 

@@ -160,12 +160,15 @@ class LabelWriter(ABC):
         image_folder: path below the folder at which the caller puts the images, "" for the folder itself.
         has_split_folders: whether the names of images begin with their split.
         is_of_pixels: whether the labels are maps of classes, whose K names include the background.
+        has_maps: whether a map is written beside the objects; then class 0 of a map is the background, and class n + 1
+            the n-th of the names without it.
     """
 
     format: ClassVar[str] = ""
     image_folder: ClassVar[str] = "images"
     has_split_folders: ClassVar[bool] = True
     is_of_pixels: ClassVar[bool] = False
+    has_maps: ClassVar[bool] = False
 
     def __init__(
         self, folder: Path, classes: Sequence[str], splits: Mapping[str, Sequence[str]] = MappingProxyType({})

@@ -12,7 +12,6 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.data.files.coco_json import to_rle
-from segkit.data.files.flat_index import FlatIndex
 from segkit.data.files.images import read_image
 from segkit.data.files.named import find_named
 from segkit.data.files.outlines import reason
@@ -36,8 +35,8 @@ class Source(NamedTuple):
     """
 
     path: str
-    boxes: FlatIndex
-    masks: Callable[[], FlatIndex]
+    boxes: Sequence[bytes]
+    masks: Callable[[], Sequence[bytes]]
 
 
 class BoxAnnotation(NamedTuple):

@@ -6,11 +6,10 @@ Format: https://cocodataset.org/#format-data
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
-from segkit.data.files.coco_json import area_of, check_segmentations, image_size, is_crowd, read_coco
+from segkit.data.files.coco_json import area_of, bbox_of, check_segmentations, image_size, is_crowd, read_coco
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.outlines import reason
@@ -72,12 +71,7 @@ def box_values(entry: dict, path: str) -> list:
     source = f"{path}, annotation {brief(entry.get('id'))}"
     if "bbox" not in entry:
         raise DataError(f"{source}: it has no bbox; add [x, y, w, h] in pixels")
-    try:
-        x, y, w, h = (float(side) for side in entry["bbox"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: bbox {brief(entry['bbox'])} is not [x, y, w, h] in pixels ({error})") from error
-    if not all(isfinite(side) for side in (x, y, w, h)):
-        raise DataError(f"{source}: bbox {brief(entry['bbox'])} has a side that is not finite")
+    x, y, w, h = bbox_of(entry, source)
     area = area_of(entry, source)
     return [
         entry["id"],

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from segkit.constraints.named import PositiveInt
+from segkit.constraints.named import PositiveInt, Range
 from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
@@ -40,6 +41,8 @@ class Folder(FilePairs):
         reduce_zero_label: label 0 is ignored, n becomes class n - 1.
         ignore: raw label(s) left out, None for none.
         color_masks: whether masks are color-coded; they also are where `label_map` has colors.
+        tolerance: of color-coded masks with soft edges: a color that belongs to no class counts as the nearest one
+            that does where no channel differs by more than this; 0 makes such colors an error.
         channels: of the images; other than 3 reads .npy [H,W,C] and TIFF. With `bands` there are as many as these.
         skip_unlabelled: passes over images without a mask, which otherwise are an error.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
@@ -67,6 +70,7 @@ class Folder(FilePairs):
         reduce_zero_label: bool = False,
         ignore: int | Iterable[int] | None = IGNORE,
         color_masks: bool = False,
+        tolerance: Annotated[int, Range(0, 255)] = 0,
         channels: PositiveInt = 3,
         skip_unlabelled: bool = False,
         exif: bool = False,
@@ -78,7 +82,11 @@ class Folder(FilePairs):
         self.read_by(check_reading(exif, nodata, scale, bands))
         self.classes, self.channels = tuple(classes), channels if self.bands is None else len(self.bands)
         self.palette = default_palette(len(classes)) if palette is None else as_palette(palette, len(classes))
-        self._colors = self._color_table(palette is not None, label_map, color_masks)
+        self._colors = self._color_table(palette is not None, label_map, color_masks, tolerance)
+        if tolerance and self._colors is None:
+            raise DataError(
+                f"tolerance = {tolerance}: counts for color-coded masks alone; set color_masks=True and palette"
+            )
         if self._colors and reduce_zero_label:
             raise DataError("reduce_zero_label: colors have no label 0; map the color with label_map={...: 'ignore'}")
         number_map = label_map if self._colors is None else None
@@ -103,12 +111,14 @@ class Folder(FilePairs):
             self.notes += (f"{listed}: {len(entries) - len(files)} lines name an image that another line has named",)
         self.keep(list(pairs), [files[key] for key in pairs], list(pairs.values()), image_folder)
 
-    def _color_table(self, has_palette: bool, label_map: Mapping | None, color_masks: bool) -> ColorTable | None:
+    def _color_table(
+        self, has_palette: bool, label_map: Mapping | None, color_masks: bool, tolerance: int
+    ) -> ColorTable | None:
         if not color_masks and not any(as_color(key) for key in label_map or ()):
             return None
         if not has_palette and not label_map:
             raise DataError("color_masks=True: name the colors, by palette (one per class) or by label_map")
-        return ColorTable(self.classes, self.palette if has_palette else (), label_map)
+        return ColorTable(self.classes, self.palette if has_palette else (), label_map, tolerance=tolerance)
 
     def _labelled(
         self,

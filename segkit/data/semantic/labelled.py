@@ -1,0 +1,93 @@
+"""Labels of any known format as a semantic data set, without converting them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segkit.data.dataset import Dataset, NoData, check_nodata
+from segkit.data.files.images import read_image
+from segkit.data.formats.chosen import chosen_classes, chosen_items
+from segkit.data.formats.common import background_of
+from segkit.data.formats.draw import draw_classes, pixel_classes
+from segkit.data.formats.known import open_labels
+from segkit.files import DataError
+from segkit.registry import DATASETS
+from segkit.types import IGNORE, default_palette
+
+
+@DATASETS.register
+class Labelled(Dataset):
+    """Images with labels in any known format (COCO, YOLO, Pascal VOC, folders of masks ...), as maps of classes.
+
+    Objects are drawn, the larger ones first, so that small ones stay visible; crowds are ignored. What no object covers
+    is "background", class 0, unless a class of the labels is called so. Files are read when an item is asked for.
+
+    Args:
+        root: folder or file of the labels, with the images.
+        format: name of the format; None to find it out.
+        split: name of a split of the data; None for all images. "valid" and "validation" mean "val".
+        classes: names to keep, in the order of their numbers; pixels of others become background, and are ignored where
+            there is no background. None keeps all.
+        exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
+            made on turned pictures.
+        nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
+            the mean of the others, and their labels are ignored.
+
+    Raises:
+        DataError: the format is unknown or not clear, there is no such split or class, or files are missing; of an
+            item, that a label cannot be read, or that an object is a box alone.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        format: str | None = None,
+        *,
+        split: str | None = None,
+        classes: Sequence[str] | None = None,
+        exif: bool = False,
+        nodata: NoData = None,
+    ):
+        self.root, self.format, self.split = root, format, split
+        self.exif, self.nodata = exif, check_nodata(nodata)
+        self._reader = open_labels(root, format)
+        self._items, self.ids = chosen_items(self._reader, split, root)
+        self._all = pixel_classes(self._reader)
+        kept = chosen_classes(self._all, classes, root)
+        background = background_of(self._all)
+        if background is not None and self._all[background] not in kept:
+            kept = (self._all[background], *kept)
+        self.classes = kept
+        self.palette = default_palette(len(kept))
+        rest = IGNORE if background is None else kept.index(self._all[background])
+        self._table = np.full(256, IGNORE, np.uint8)
+        self._table[: len(self._all)] = [kept.index(name) if name in kept else rest for name in self._all]
+        self.notes = self._reader.notes
+
+    def path(self, index: int) -> str:
+        return str(self._reader.images[self._items[index]])
+
+    def has_mask(self, index: int) -> bool:
+        """Whether the image is labelled."""
+        return self._reader.item(self._items[index]).is_labelled
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the image, uint8 or float32 [H,W,3] RGB."""
+        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Returns the label map, uint8 [H,W] of class indices and IGNORE.
+
+        Args:
+            index: the item.
+
+        Raises:
+            DataError: a label cannot be read or drawn, or is a box alone.
+        """
+        drawn = draw_classes(self._reader.item(self._items[index]), self._all)
+        if drawn.boxes:
+            raise DataError(
+                f"{self.path(index)}: {drawn.boxes} objects are boxes without an outline, which are no map of classes; "
+                "outline them, or learn from boxes by type='LabelledInstances'"
+            )
+        return self._table[drawn.label_map]

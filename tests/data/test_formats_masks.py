@@ -1,0 +1,229 @@
+"""Folders of masks: where they lie, what they are called, and what their values mean."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.formats.legend import read_legend
+from segkit.data.formats.masks import MasksReader
+from segkit.files import DataError
+from tests.data.layouts import rows, write_image, write_mask
+
+LAYOUTS = {
+    "two folders": ("images/{}.jpg", "masks/{}.png"),
+    "a suffix": ("im/{}.jpg", "gt/{}_L.png"),
+    "a suffix beside": ("{}.jpg", "{}_mask.png"),
+    "two suffixes": ("leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_gtFine_labelIds.png"),
+    "a prefix": ("photos/{}.jpg", "labels/mask_{}.png"),
+    "an image suffix": ("imgs/{}_rgb.jpg", "annotations/{}.png"),
+    "beside, of one name": ("{}.jpg", "{}.png"),
+    "one unknown folder": ("pictures 2021/{}.jpg", "ground truth/{}.bmp"),
+    "penn fudan": ("PNGImages/{}.png", "PedMasks/{}_mask.png"),
+    "unicode": ("Bilder ü/{}.jpg", "Masken_masks/{}.png"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(tmp_path, layout):
+    image, mask = LAYOUTS[layout]
+    for number, name in enumerate(("img_001", "img_002", "img_10")):
+        write_image(tmp_path / image.format(name))
+        write_mask(tmp_path / mask.format(name), rows(0, number, 1))
+    assert MasksReader.sniff(tmp_path)
+    reader = MasksReader.open(tmp_path)
+    assert [path.name for path in reader.images] == [
+        (tmp_path / image.format(name)).name for name in ("img_001", "img_002", "img_10")
+    ]
+    assert [int(reader.item(i).label_map[0, 1]) for i in range(3)] == [0, 1, 2]
+    assert len(reader.notes) == 1 and reader.item(0).size == (6, 8)
+
+
+SPLITS = {
+    "folders in folders": ("images/{}/{}.jpg", "masks/{}/{}.png"),
+    "folders around": ("{}/images/{}.jpg", "{}/masks/{}.png"),
+    "camvid": ("{}/{}.png", "{}annot/{}.png"),
+    "words in names": ("{}_images/{}.jpg", "{}_labels/{}.png"),
+    "roboflow": ("{}/{}.jpg", "{}/{}_mask.png"),
+}
+
+
+@pytest.mark.parametrize("layout", SPLITS)
+def test_splits_by_folders(tmp_path, layout):
+    image, mask = SPLITS[layout]
+    for split, names in (("train", "ab"), ("valid" if layout == "roboflow" else "val", "a")):
+        for name in names:
+            write_image(tmp_path / image.format(split, name))
+            write_mask(tmp_path / mask.format(split, name), rows(0, 1))
+    reader = MasksReader.open(tmp_path)
+    assert {split: len(items) for split, items in reader.splits.items()} == {"train": 2, "val": 1}
+
+
+def test_splits_by_lists(tmp_path):
+    for name in "abc":
+        write_image(tmp_path / "images" / f"{name}.jpg")
+        write_mask(tmp_path / "masks" / f"{name}.png", rows(0, 1))
+    (tmp_path / "train.txt").write_text("images/a.jpg masks/a.png\nb\n")
+    (tmp_path / "val.txt").write_text("c.jpg\n")
+    assert MasksReader.open(tmp_path).splits == {"train": [0, 1], "val": [2]}
+
+
+def one(tmp_path, mask, name="a", **options):
+    write_image(tmp_path / "images" / f"{name}.jpg")
+    write_mask(tmp_path / "masks" / f"{name}.png", mask, **options)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("mask", "classes", "labels"),
+    [
+        (rows(0, 255, 0), ("background", "object"), [0, 1, 0]),
+        (rows(0, 1, 0), ("background", "object"), [0, 1, 0]),
+        (rows(0, 7, 0), ("background", "object"), [0, 1, 0]),
+        (rows(0, 3, 255), ("background", "class 1", "class 2", "class 3"), [0, 3, 255]),
+        (rows(0, 85, 170, 255), ("background", "value 85", "value 170", "value 255"), [0, 1, 2, 3]),
+        (rows(0, 1, 0) > 0, ("background", "object"), [0, 1, 0]),
+    ],
+    ids=["0 and 255", "0 and 1", "one value", "indices and ignored", "greys", "one bit"],
+)
+def test_numbers(tmp_path, mask, classes, labels):
+    reader = MasksReader.open(one(tmp_path, mask))
+    assert reader.classes == classes and reader.item(0).label_map[0, : len(labels)].tolist() == labels
+    assert not reader.lost
+
+
+def test_palettes_count_by_their_indices(tmp_path):
+    reader = MasksReader.open(one(tmp_path, rows(0, 2, 1), palette=True))
+    assert reader.item(0).label_map[0, :3].tolist() == [0, 2, 1]
+
+
+def test_soft_edges_between_0_and_255(tmp_path):
+    disk = cv2.circle(np.zeros((64, 64), np.uint8), (32, 32), 20, 255, -1)
+    soft = cv2.resize(
+        cv2.resize(disk, (61, 61), interpolation=cv2.INTER_LINEAR), (64, 64), interpolation=cv2.INTER_LINEAR
+    )
+    write_image(tmp_path / "images" / "a.jpg", (64, 64))
+    write_mask(tmp_path / "masks" / "a.png", soft)
+    reader = MasksReader.open(tmp_path)
+    assert reader.classes == ("background", "object")
+    assert (reader.item(0).label_map == (soft >= 128)).all()
+    ((words, count),) = reader.lost.items()
+    assert "soft edges" in words and count == ((soft > 0) & (soft < 255)).sum()
+
+
+def test_colors_without_a_legend(tmp_path):
+    colors = np.zeros((6, 8, 3), np.uint8)
+    colors[0, 0], colors[0, 1] = (255, 0, 0), (0, 0, 255)
+    reader = MasksReader.open(one(tmp_path, colors))
+    assert reader.classes == ("background", "#0000ff", "#ff0000")
+    assert reader.item(0).label_map[0, :3].tolist() == [2, 1, 0]
+    assert "class_dict.csv" in reader.notes[0]
+
+
+def test_colors_with_soft_edges(tmp_path):
+    colors = np.zeros((200, 200, 3), np.uint8)
+    colors[50:150, 50:150] = (200, 0, 0)
+    colors[:20] = (0, 0, 250)
+    soft = cv2.GaussianBlur(colors, (9, 9), 2)
+    write_image(tmp_path / "images" / "a.jpg", (200, 200))
+    write_mask(tmp_path / "masks" / "a.png", soft)
+    reader = MasksReader.open(tmp_path)
+    assert reader.classes == ("background", "#0000fa", "#c80000")
+    label_map = reader.item(0).label_map
+    apart = np.abs(soft[:, :, None].astype(int) - np.array([(0, 0, 0), (0, 0, 250), (200, 0, 0)])).max(axis=3)
+    expected = np.where(apart.min(axis=2) > 48, 255, apart.argmin(axis=2))
+    assert (label_map == expected).all() and (label_map[100, 60:140] == 2).all()
+    is_exact = apart.min(axis=2) == 0
+    assert sorted(reader.lost.values()) == sorted(
+        [int((expected == 255).sum()), int((~is_exact & (expected < 255)).sum())]
+    )
+
+
+LEGENDS = {
+    "class_dict.csv": "name, r, g, b\nSky,128,128,128\nRoad,128, 64,128\nVoid,0,0,0\n",
+    "label_colors.txt": "128 128 128\tSky\n128 64 128\tRoad\n0 0 0\tVoid\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nSky:128,128,128::\nRoad:128,64,128:lane:\nVoid:0,0,0::\n",
+    "label_map.json": '{"Sky": [128, 128, 128], "Road": [128, 64, 128], "Void": [0, 0, 0]}',
+}
+
+
+@pytest.mark.parametrize("name", LEGENDS)
+def test_legends_of_colors(tmp_path, name):
+    colors = np.full((6, 8, 3), 128, np.uint8)
+    colors[0, 0], colors[0, 1] = (128, 64, 128), (0, 0, 0)
+    (one(tmp_path, colors) / name).write_text(LEGENDS[name])
+    reader = MasksReader.open(tmp_path)
+    assert reader.classes == ("Sky", "Road") and reader.item(0).label_map[0, :3].tolist() == [1, 255, 0]
+    assert name in reader.notes[0] and not reader.lost
+    colors[0, 2] = (1, 0, 0)
+    write_mask(tmp_path / "masks" / "a.png", colors)
+    soft = MasksReader.open(tmp_path)
+    assert soft.item(0).label_map[0, :3].tolist() == [1, 255, 255] and sum(soft.lost.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "labels"),
+    [
+        ("classes.txt", "ground\ncell\nnucleus\n", [0, 2, 1]),
+        ("_classes.csv", "Pixel Value, Class\n0, ground\n1, cell\n2, nucleus\n", [0, 2, 1]),
+        ("label_map.json", '{"0": "ground", "1": "cell", "2": "nucleus"}', [0, 2, 1]),
+        ("labels.json", '["ground", "cell", "nucleus"]', [0, 2, 1]),
+    ],
+)
+def test_legends_of_numbers(tmp_path, name, text, labels):
+    (one(tmp_path, rows(0, 2, 1)) / name).write_text(text)
+    reader = MasksReader.open(tmp_path)
+    assert reader.classes == ("ground", "cell", "nucleus")
+    assert reader.item(0).label_map[0, :3].tolist() == labels
+    write_mask(tmp_path / "masks" / "a.png", rows(0, 9))
+    with pytest.raises(DataError, match=r"masks/a\.png: value 9 at x=1, y=0 is no class; those are 0, 1, 2"):
+        MasksReader.open(tmp_path).item(0)
+
+
+def test_two_names_of_masks_of_0_and_255(tmp_path):
+    (one(tmp_path, rows(0, 255, 0)) / "classes.txt").write_text("ground\ncell\n")
+    reader = MasksReader.open(tmp_path)
+    assert reader.classes == ("ground", "cell") and reader.item(0).label_map[0, :3].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("class_dict.csv", "a,1,2\n", "line 1: 'a,1,2' has 2 numbers"),
+        ("class_dict.csv", "a,1,2,3\nb,1,2,3\n", "the color 1, 2, 3 stands twice"),
+        ("class_dict.csv", "a,1,2,3\na,1,2,4\n", "the class a stands twice"),
+        ("class_dict.csv", "a,1,2,3\nb,4\n", "some classes have a color, a number or none"),
+        ("class_dict.csv", "a,1,2,300\n", "300 is no value of a mask"),
+        ("classes.json", '{"a": [1, 2]}', "must be a number, or a color"),
+        ("classes.json", "3", "must be a list of names"),
+        ("classes.txt", "# nothing\n", "it names no class"),
+    ],
+)
+def test_wrong_legends(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        read_legend(tmp_path / name)
+
+
+def test_jpeg_masks_are_cut_like_other_soft_edges(tmp_path):
+    disk = cv2.circle(np.zeros((64, 64), np.uint8), (32, 32), 20, 255, -1)
+    write_image(tmp_path / "images" / "a.png", (64, 64))
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(disk).save(tmp_path / "masks" / "a.jpg", quality=80)
+    reader = MasksReader.open(tmp_path)
+    assert (reader.item(0).label_map == disk // 255).mean() > 0.99 and reader.lost
+
+
+def test_images_without_a_mask_and_masks_without_an_image(tmp_path):
+    one(tmp_path, rows(0, 1))
+    write_image(tmp_path / "images" / "bare.jpg")
+    write_mask(tmp_path / "masks" / "left.png", rows(0, 1))
+    reader = MasksReader.open(tmp_path)
+    assert [reader.item(i).is_labelled for i in range(2)] == [True, False]
+    assert "1 masks have no image" in reader.notes[1] and "1 images have no mask" in reader.notes[2]
+
+
+def test_masks_of_too_many_values(tmp_path):
+    mask = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+    with pytest.raises(DataError, match="48 different values in the masks, too many for classes; name the classes"):
+        MasksReader.open(one(tmp_path, mask))
