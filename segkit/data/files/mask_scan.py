@@ -18,7 +18,7 @@ from segkit.files import DataError, parse_json, read_text, write_whole
 FORMAT = 1
 """Number of the cache files' layout; another one makes old files unread."""
 
-NOT_ARGUMENTS = ("_cache",)
+NOT_ARGUMENTS = ("_cache", "facts", "lost")
 """Attributes of a data set that change while it is read and say nothing about its labels."""
 
 

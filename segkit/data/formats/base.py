@@ -108,6 +108,14 @@ class LabelReader(ABC):
             DataError: names the file and what is wrong with it.
         """
 
+    def is_labelled(self, index: int) -> bool:
+        """Returns whether an image is labelled; a reader that knows it without reading the labels overrides this."""
+        return self.item(index).is_labelled
+
+    def label_file(self, index: int) -> Path | None:
+        """Returns the file of an image's labels, for messages and to notice that it changes; None where several are."""
+        return None
+
     @abstractmethod
     def item(self, index: int) -> LabelledImage:
         """Reads the labels of an image, not its pixels.

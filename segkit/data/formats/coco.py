@@ -107,6 +107,12 @@ class CocoReader(LabelReader):
         folder = root if root.is_dir() else root.parent
         return cls(folder.parent if folder.name == "annotations" else folder, files)
 
+    def is_labelled(self, index: int) -> bool:
+        return self._is_labelled[self._places[index][0]]
+
+    def label_file(self, index: int) -> Path | None:
+        return Path(self._files[self._places[index][0]])
+
     def item(self, index: int) -> LabelledImage:
         number, record = self._places[index]
         file, path = self._files[number], Path(self.images[index])

@@ -45,10 +45,9 @@ def pixel_classes(reader: LabelReader) -> tuple[str, ...]:
     """
     if background_of(reader.classes) is not None:
         return tuple(reader.classes)
-    for index in range(len(reader)):
-        image = reader.item(index)
-        if image.is_labelled:
-            return tuple(reader.classes) if image.label_map is not None else (BACKGROUND, *reader.classes)
+    first = next((index for index in range(len(reader)) if reader.is_labelled(index)), None)
+    if first is not None and reader.item(first).label_map is not None:
+        return tuple(reader.classes)
     return (BACKGROUND, *reader.classes)
 
 

@@ -108,6 +108,12 @@ class MasksReader(LabelReader):
         masks = [pair.mask for pair in layout.pairs if pair.mask is not None]
         return cls(root, layout.pairs, _meaning(root, masks), layout.lost)
 
+    def is_labelled(self, index: int) -> bool:
+        return self._masks[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        return self._masks[index]
+
     def item(self, index: int) -> LabelledImage:
         image, mask = Path(self.images[index]), self._masks[index]
         if mask is None:

@@ -20,7 +20,7 @@ from segkit.data.files.outlines import CORNERS, reason
 from segkit.data.files.pairs import read_list, same_text, some, walk_files
 from segkit.data.formats.base import Box, LabelledImage, LabelReader, Shape
 from segkit.data.formats.bitmaps import code_of
-from segkit.data.formats.common import split_name
+from segkit.data.formats.common import split_name, stored_size
 from segkit.data.formats.gathered import ends_of, first_files
 from segkit.data.formats.legend import find_legend
 from segkit.files import DataError, brief
@@ -101,9 +101,14 @@ class VocReader(LabelReader):
         reader.notes = tuple(notes)
         return reader
 
-    def item(self, index: int) -> LabelledImage:
-        from segkit.data.formats.common import stored_size
+    def is_labelled(self, index: int) -> bool:
+        return self._items[index].xml is not None or self._items[index].classes is not None
 
+    def label_file(self, index: int) -> Path | None:
+        file = self._items[index].classes or self._items[index].xml
+        return None if file is None else Path(file)
+
+    def item(self, index: int) -> LabelledImage:
         item = self._items[index]
         if item.classes is not None:
             label_map = self._label_map(item.classes)

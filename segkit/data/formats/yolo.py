@@ -145,6 +145,12 @@ class YoloReader(LabelReader):
             raise DataError(f"{root}: no images here; copy them to images/ beside labels/")
         return cls(root, source, names, groups)
 
+    def is_labelled(self, index: int) -> bool:
+        return True
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels[index]
+
     def item(self, index: int) -> LabelledImage:
         path, label = Path(self.images[index]), self._labels[index]
         # the programs that write this format show pictures, and take their size, as the camera turned them

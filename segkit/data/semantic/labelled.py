@@ -63,13 +63,17 @@ class Labelled(Dataset):
         self._table = np.full(256, IGNORE, np.uint8)
         self._table[: len(self._all)] = [kept.index(name) if name in kept else rest for name in self._all]
         self.notes = self._reader.notes
+        self._cache: dict[int, tuple[int, int]] = {}
 
     def path(self, index: int) -> str:
         return str(self._reader.images[self._items[index]])
 
+    def mask_path(self, index: int) -> str:
+        return str(self._reader.label_file(self._items[index]) or self.path(index))
+
     def has_mask(self, index: int) -> bool:
         """Whether the image is labelled."""
-        return self._reader.item(self._items[index]).is_labelled
+        return self._reader.is_labelled(self._items[index])
 
     def image(self, index: int) -> np.ndarray:
         """Returns the image, uint8 or float32 [H,W,3] RGB."""
@@ -89,5 +93,12 @@ class Labelled(Dataset):
             raise DataError(
                 f"{self.path(index)}: {drawn.boxes} objects are boxes without an outline, which are no map of classes; "
                 "outline them, or learn from boxes by type='LabelledInstances'"
+            )
+        if drawn.overlapped_pixels and index not in self._cache:
+            self._cache[index] = drawn.overlapped_objects, drawn.overlapped_pixels
+            objects, pixels = (sum(counts) for counts in zip(*self._cache.values()))
+            self.facts = (
+                f"overlaps in the {len(self._cache)} images read that have any: {objects} objects gave {pixels} pixels "
+                "to smaller ones of another class",
             )
         return self._table[drawn.label_map]
