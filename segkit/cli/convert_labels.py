@@ -136,7 +136,7 @@ def _as_objects(image: LabelledImage, classes: Sequence[str], lost: Counter[str]
 
 
 def _names(reader: LabelReader, *, with_folders: bool) -> tuple[list[str], dict[str, list[str]]]:
-    """The name of each image in the new folder, and the names of each split."""
+    """The name of each image in the new folder, and of the labelled images of each split."""
     homes = [""] * len(reader)
     # of lists that hold others, such as trainval, the smaller ones name the folders
     for split, items in sorted(reader.splits.items(), key=lambda entry: -len(entry[1])):
@@ -158,7 +158,10 @@ def _names(reader: LabelReader, *, with_folders: bool) -> tuple[list[str], dict[
         }
     else:
         kept = reader.splits
-    return names, {split: [names[index] for index in items] for split, items in kept.items() if split}
+    labelled = {
+        split: [index for index in items if reader.is_labelled(index)] for split, items in kept.items() if split
+    }
+    return names, {split: [names[index] for index in items] for split, items in labelled.items() if items}
 
 
 def _are_distinct(names: Sequence[str]) -> bool:
