@@ -12,6 +12,7 @@ from segkit.cli.main import main
 from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.draw import draw_classes, object_codes, pixel_classes
 from segkit.data.formats.known import WRITERS, open_labels
+from tests.data.labelled import copied
 from tests.data.layouts import rows, write_image, write_mask
 
 CATEGORIES = [dict(id=1, name="cat"), dict(id=2, name="big dog")]
@@ -93,7 +94,7 @@ def test_what_is_lost_is_counted(tmp_path, capsys):
         assert convert(root, tmp_path / to, "--to", to) == 0
         lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
         lost[to] = {line.split(" ", 2)[2]: int(line.split()[1]) for line in lines if line.startswith("lost: ")}
-    shared = "pixels that objects of several classes share, which the smaller object has"
+    shared = "pixels that objects of several classes share, which the upper one has"
     label = "images without labels, which are left out"
     assert lost["coco"] == {"keypoints": 1, label: 1}
     assert lost["yolo"] == {
@@ -138,6 +139,17 @@ def test_what_is_said(plain, tmp_path, capsys):
         "labels/train/train.txt",
         "labels/val/valid.txt",
     ]
+
+
+def test_slices_of_volumes_become_arrays(tmp_path):
+    root = copied("nifti", tmp_path / "src")
+    assert convert(root, tmp_path / "out", "--to", "masks") == 0
+    before, after = open_labels(root), open_labels(tmp_path / "out")
+    assert len(before) == len(after)
+    for index in range(len(after)):
+        assert (np.load(after.images[index]) == before.pixels(index, 2)).all()
+        first, second = (reader.item(index).label_map for reader in (before, after))
+        assert (np.array(before.classes)[first] == np.array(after.classes)[second]).all()
 
 
 def test_links_share_the_images(plain, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit.cli import common
+from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.pairs import some
 from segkit.data.formats.base import LabelledImage, LabelReader, LabelWriter, Written
 from segkit.data.formats.common import background_of
@@ -103,7 +104,7 @@ def convert(
         if not writer_type.is_of_pixels:
             image = _as_objects(image, maps, lost, keeps_map=writer_type.has_maps)
         writer.add(image, names[index])
-        _place(Path(image.path), folder / writer_type.image_folder / names[index], link=link)
+        _place(reader, index, folder / writer_type.image_folder / names[index], link=link)
         count += 1
     if not count:
         raise DataError(f"none of {len(reader)} images is labelled, so there is nothing to convert; check SRC")
@@ -144,7 +145,7 @@ def _names(reader: LabelReader, *, with_folders: bool) -> tuple[list[str], dict[
             homes[index] = split
     if reader.splits:
         homes = [home or "other" for home in homes]
-    paths = [Path(path) for path in reader.images]
+    paths = [_named(Path(path)) for path in reader.images]
     prefixes = [f"{home}/" if home and with_folders else "" for home in homes]
     names = [f"{prefix}{path.name}" for prefix, path in zip(prefixes, paths)]
     if not _are_distinct(names):
@@ -164,13 +165,24 @@ def _names(reader: LabelReader, *, with_folders: bool) -> tuple[list[str], dict[
     return names, {split: [names[index] for index in items] for split, items in labelled.items() if items}
 
 
+def _named(path: Path) -> Path:
+    """The file that a slice of a volume, a.nii.gz#0004, becomes: a.nii.gz_0004.npy."""
+    return path if path.suffix.lower() in IMAGE_SUFFIXES else path.with_name(f"{path.name.replace('#', '_')}.npy")
+
+
 def _are_distinct(names: Sequence[str]) -> bool:
     stems = [os.path.splitext(name)[0].casefold() for name in names]
     return len(set(stems)) == len(stems)
 
 
-def _place(source: Path, target: Path, *, link: bool) -> None:
+def _place(reader: LabelReader, index: int, target: Path, *, link: bool) -> None:
+    """Puts an image where it belongs; slices of volumes become arrays of the values that are stored."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    pixels = reader.pixels(index, reader.channels(index))
+    if pixels is not None:
+        np.save(target, pixels)
+        return
+    source = Path(reader.images[index])
     if not source.is_file():
         raise DataError(f"{source}: no such image; copy it there, or take its labels out")
     try:

@@ -1,6 +1,7 @@
 """From objects to pixels and back, and finding out the format of a folder."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,15 @@ def test_of_equal_areas_the_later_one_lies_above():
     first, second = Shape("cat", (square(0, 0, 4, 4),)), Shape("dog", (square(2, 0, 6, 4),))
     assert draw_classes(image(first, second), CLASSES).label_map[0, :7].tolist() == [1, 1, 2, 2, 2, 2, 0]
     assert draw_classes(image(second, first), CLASSES).label_map[0, :7].tolist() == [1, 1, 1, 1, 2, 2, 0]
+
+
+def test_the_order_of_the_file_counts_where_it_says_so():
+    small, large = Shape("cat", (square(2, 2, 6, 6),)), Shape("dog", (square(4, 0, 14, 10),))
+    below = draw_classes(replace(image(small, large), in_order=True), CLASSES)
+    # the dog lies above now: 2 x 4 pixels of the cat are its
+    assert np.bincount(below.label_map.ravel()).tolist() == [600 - 8 - 100, 8, 100] and below[1:] == (8, 1, 0)
+    above = draw_classes(replace(image(large, small), in_order=True), CLASSES)
+    assert np.bincount(above.label_map.ravel()).tolist() == [600 - 16 - 92, 16, 92]
 
 
 def test_crowds_are_ignored_below_objects_and_boxes_are_counted():

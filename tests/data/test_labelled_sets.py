@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from segkit.data.formats.known import open_labels
 from segkit.data.instances.labelled import LabelledInstances
 from segkit.data.interactive.labelled import LabelledClicks, LabelledClicksEval
 from segkit.data.preflight import check_dataset
 from segkit.data.semantic.labelled import Labelled
 from segkit.files import DataError
 from segkit.metrics.coco_ap import CocoAP
+from tests.data.labelled import copied
 from tests.data.layouts import rows, write_image, write_mask
 
 RNG = np.random.default_rng(0)
@@ -135,6 +137,21 @@ def test_regions_of_masks_are_objects(tmp_path):
     assert Labelled(str(tmp_path)).sample(0, RNG)["mask"].sum() == 5
 
 
+def test_slices_of_volumes(tmp_path):
+    """Their paths are no files of their own: the reader hands out the pixels, and every slice has its own name."""
+    root = str(copied("nifti", tmp_path))
+    maps = Labelled(root, channels=2)
+    assert len(set(maps.ids)) == len(maps) > 1
+    reader = open_labels(root)
+    index = next(i for i in range(len(reader)) if (reader.item(i).label_map == 1).any())
+    sample = maps.sample(index, RNG)
+    assert (sample["mask"] == reader.item(index).label_map).all()
+    assert (sample["image"] == reader.pixels(index, 2)).all()
+    for dataset in (Labelled(root), LabelledInstances(root), LabelledClicks(root), LabelledClicksEval(root)):
+        with pytest.raises(DataError, match="2 channels where 3 are expected"):
+            dataset.image(0)
+
+
 def test_boxes_alone(tmp_path):
     write_image(tmp_path / "images" / "a.jpg", (40, 50))
     (tmp_path / "labels").mkdir()
@@ -180,7 +197,7 @@ def test_the_check_reads_all(coco):
     assert not report.errors and report.lines[0] == "Labelled: 2 images, 2 with labels; all of them read"
     # told once, though items are read again
     (fact,) = dataset.facts
-    assert fact.startswith("overlaps in the 1 images read that have any: 1 objects gave 50 pixels to smaller ones")
+    assert fact.startswith("overlaps in the 1 images read that have any: 1 objects gave 50 pixels to one above them")
     assert dataset.mask_path(1) == str(coco / "valid" / "_annotations.coco.json")
     assert check_dataset(LabelledInstances(str(coco), boxes_only=False), 2).is_ok
     assert check_dataset(LabelledClicks(str(coco)), 2, -1).is_ok

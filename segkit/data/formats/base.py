@@ -124,6 +124,10 @@ class LabelReader(ABC):
             DataError: names the file, the object and the way out.
         """
 
+    def channels(self, index: int) -> int:
+        """Returns how many channels of an item its file holds, where `pixels` reads them."""
+        return 3
+
     def pixels(self, index: int, channels: int = 3) -> np.ndarray | None:
         """Reads the image of an item where its file holds more than that, as the slices of a volume.
 

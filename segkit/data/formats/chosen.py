@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.pairs import choose_split, some
 from segkit.data.formats.base import LabelledImage, LabelReader
 from segkit.data.formats.common import background_of, split_name
@@ -38,7 +40,13 @@ def chosen_items(reader: LabelReader, split: str | None, root: str | Path) -> tu
         items = list(reader.splits[choose_split(words[split], tuple(reader.splits), str(root))])
     paths = [Path(path) for path in reader.images]
     base = Path(os.path.commonpath([path.parent for path in paths]))
-    return items, [os.path.splitext(paths[item].relative_to(base).as_posix())[0] for item in items]
+    return items, [without_suffix(paths[item].relative_to(base).as_posix()) for item in items]
+
+
+def without_suffix(name: str) -> str:
+    """Returns a name without the suffix of an image; slices of volumes, a.nii.gz#0004, keep theirs."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def chosen_classes(known: Sequence[str], classes: Sequence[str] | None, root: str | Path) -> tuple[str, ...]:
@@ -96,4 +104,4 @@ class Objects:
             for shape in objects_of(image, self._all)
             if shape.label in self.names or (shape.crowd and shape.label not in self._all)
         )
-        return LabelledImage(image.path, image.size, shapes, is_labelled=image.is_labelled)
+        return replace(image, shapes=shapes, label_map=None)

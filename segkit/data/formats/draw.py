@@ -23,7 +23,7 @@ class Drawn(NamedTuple):
 
     Args:
         label_map: uint8 [H,W] of class indices and IGNORE.
-        overlapped_pixels: pixels that objects of different classes share; the smaller object has them.
+        overlapped_pixels: pixels that objects of different classes share; the one drawn last has them.
         overlapped_objects: objects that lost pixels to one of another class.
         boxes: objects that are not drawn, because they are boxes alone.
     """
@@ -54,8 +54,9 @@ def pixel_classes(reader: LabelReader) -> tuple[str, ...]:
 def draw_classes(image: LabelledImage, classes: Sequence[str]) -> Drawn:
     """Draws the objects of an image into a map of classes.
 
-    Crowds are drawn first, as IGNORE; then the objects, the larger ones first, so that small ones stay visible; of
-    equal areas the later one lies above. A map that the format has itself is taken as it is.
+    Crowds are drawn first, as IGNORE; then the objects: in the order of the file where it says that this counts, else
+    the larger ones first, so that small ones stay visible; of equal areas the later one lies above. A map that the
+    format has itself is taken as it is.
 
     Args:
         image: the labels.
@@ -76,7 +77,8 @@ def draw_classes(image: LabelledImage, classes: Sequence[str]) -> Drawn:
     drawable = [number for number, code in enumerate(codes) if code is not None]
     areas = {number: int(coco_mask.area(codes[number])) for number in drawable}
     losers: set[int] = set()
-    for number in sorted(drawable, key=lambda n: (not image.shapes[n].crowd, -areas[n])):
+    ranks = areas if not image.in_order else dict.fromkeys(drawable, 0)
+    for number in sorted(drawable, key=lambda n: (not image.shapes[n].crowd, -ranks[n])):
         shape, is_inside = image.shapes[number], coco_mask.decode(codes[number]) == 1
         if shape.crowd:
             label_map[is_inside] = IGNORE

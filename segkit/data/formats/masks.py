@@ -298,7 +298,7 @@ class MasksWriter(LabelWriter):
         drawn = draw_classes(image, self.classes)
         lost = self.written.lost
         lost["boxes without an outline, which are not drawn"] += drawn.boxes
-        lost["pixels that objects of several classes share, which the smaller object has"] += drawn.overlapped_pixels
+        lost["pixels that objects of several classes share, which the upper one has"] += drawn.overlapped_pixels
         lost["crowds, whose pixels are ignored"] += sum(shape.crowd for shape in image.shapes)
         objects = sum(not shape.crowd and bool(shape.outlines or shape.mask) for shape in image.shapes)
         lost["objects that are no longer told apart from others of their class"] += objects

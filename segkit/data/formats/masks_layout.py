@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.masks import MASK_SUFFIXES
-from segkit.data.files.pairs import read_list, same_text, some, walk_files
+from segkit.data.files.name_list import read_lines
+from segkit.data.files.pairs import same_text, some, walk_files
 from segkit.data.formats.common import SPLIT_NAMES, split_name
 
 MASK_WORDS = re.compile(
@@ -212,7 +213,7 @@ def split_lists(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
             if file.stem.lower() not in SPLIT_NAMES:
                 continue
             found = []
-            for line in read_list(file, "a list names an image on each line"):
+            for line in (line.text for line in read_lines(file, "a list names an image on each line")):
                 words = (line, re.split(r"[\s,;]", line)[0])
                 names = [name for word in words for name in (word.lstrip("./\\"), Path(word.replace("\\", "/")).stem)]
                 known = [numbers[name] for name in names if name in numbers]

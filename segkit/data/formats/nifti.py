@@ -86,6 +86,9 @@ class NiftiReader(LabelReader):
             )
         return LabelledImage(self.images[index], case.labels.size, label_map=label_map)
 
+    def channels(self, index: int) -> int:
+        return sum(volume.channels for volume in self._slices[index][0].images)
+
     def pixels(self, index: int, channels: int = 3) -> np.ndarray:
         case, z = self._slices[index]
         found = [read_slice(volume, z, channel) for volume in case.images for channel in range(volume.channels)]

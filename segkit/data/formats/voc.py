@@ -16,8 +16,9 @@ import numpy as np
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable
 from segkit.data.files.masks import read_colors, read_mask, values_of
+from segkit.data.files.name_list import read_lines
 from segkit.data.files.outlines import CORNERS, reason
-from segkit.data.files.pairs import read_list, same_text, some, walk_files
+from segkit.data.files.pairs import same_text, some, walk_files
 from segkit.data.formats.base import Box, LabelledImage, LabelReader, Shape
 from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.common import split_name, stored_size
@@ -254,7 +255,7 @@ def _splits(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
     splits: dict[str, list[int]] = {}
     for folder in LISTS:
         for file in sorted((root / folder).glob("*.txt")) if (root / folder).is_dir() else []:
-            lines = [line.split()[0].replace("\\", "/") for line in read_list(file, "a list of ImageSets")]
+            lines = [line.text.split()[0].replace("\\", "/") for line in read_lines(file, "a list of ImageSets")]
             # Main also has lists of single classes, car_train.txt
             if split_name(file.stem) in ("train", "val", "test", "trainval") or folder != LISTS[1]:
                 found = (by_name.get(line, by_name.get(Path(line).stem)) for line in lines)

@@ -72,12 +72,13 @@ class VocWriter(LabelWriter):
         drawn = draw_classes(image, self._classes)
         lost = self.written.lost
         lost["boxes without an outline in images with masks"] += drawn.boxes
-        lost["pixels that objects of several classes share, which the smaller object has"] += drawn.overlapped_pixels
+        lost["pixels that objects of several classes share, which the upper one has"] += drawn.overlapped_pixels
         objects = np.zeros(image.size, np.uint8)
         drawable = [number for number, code in enumerate(codes) if code is not None and not image.shapes[number].crowd]
         lost["objects beyond 254 in an image, in the mask of objects"] += max(0, len(drawable) - MOST_OBJECTS)
         number_of = {number: value for value, number in enumerate(drawable[:MOST_OBJECTS], 1)}
-        for number in sorted(number_of, key=lambda number: -int(coco_mask.area(codes[number]))):
+        areas = {number: 0 if image.in_order else int(coco_mask.area(codes[number])) for number in number_of}
+        for number in sorted(number_of, key=lambda number: -areas[number]):
             objects[coco_mask.decode(codes[number]) == 1] = number_of[number]
         objects[drawn.label_map == IGNORE] = IGNORE
         write_indices(self.folder / "SegmentationClass" / f"{stem}.png", drawn.label_map)

@@ -108,9 +108,13 @@ class InstanceDataset(Dataset):
         self.sizes = np.array([(head["height"], head["width"]) for _, head in kept], np.int32)
         """int32 [images, 2] of (H, W), for samplers."""
         self.ids = [str(head["id"]) for _, head in kept]
-        self._files = find_named(images, [head["file_name"] for _, head in kept], source.path, outside=outside)
+        self._files = self.find_files([head["file_name"] for _, head in kept], outside=outside)
         if len(kept) < total:
             self.notes = (f"{total - len(kept)} of {total} images are left out: no box, or a side below 32 pixels",)
+
+    def find_files(self, names: Sequence[str], *, outside: bool) -> list[str]:
+        """Finds the files of the images below their folder, see find_named."""
+        return find_named(self._images, names, self._source.path, outside=outside)
 
     def _records(self, numbers: Iterable[int]) -> Iterator[tuple[int, dict, list[BoxAnnotation]]]:
         for number in numbers:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segkit.data.dataset import NoData, check_nodata
+import numpy as np
+
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading
 from segkit.data.files.flat_index import LazySequence, in_memory
 from segkit.data.formats.base import LabelledImage
 from segkit.data.formats.chosen import Objects, chosen_items
@@ -72,6 +74,7 @@ class LabelledInstances(InstanceDataset):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale, bands: as for Folder.
 
     Raises:
         DataError: the format is unknown or not clear, there is no such split or class, files are missing, a label
@@ -89,9 +92,11 @@ class LabelledInstances(InstanceDataset):
         boxes_only: bool = True,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
         self.root, self.format, self.split = root, format, split
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         reader = open_labels(root, format)
         items, ids = chosen_items(reader, split, root)
         objects = Objects(reader, classes, root)
@@ -109,5 +114,15 @@ class LabelledInstances(InstanceDataset):
             file, (height, width) = Path(image.path).relative_to(base).as_posix(), image.size
             records.append(json.dumps([dict(id=name, file_name=file, height=height, width=width), rows]).encode())
         source = Source(str(Path(root)), in_memory(records), partial(_Masks, objects, labelled))
+        self._reader, self._items = reader, labelled
         super().__init__(source, base, filtered=filtered, boxes_only=boxes_only)
         self.notes = (*reader.notes, *self.notes)
+
+    def find_files(self, names: Sequence[str], *, outside: bool) -> list[str]:
+        """Returns the names as they are: the reader has found the files."""
+        return list(names)
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the image, uint8 or float32 [H,W,3] RGB."""
+        pixels = self._reader.pixels(self._items[int(self._numbers[index])])
+        return super().image(index) if pixels is None else pixels

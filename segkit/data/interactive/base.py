@@ -40,6 +40,10 @@ class ClickSet(Dataset):
     palette = ((0, 0, 0), (230, 159, 0))
     ignore = -1
 
+    def stored(self, index: int) -> np.ndarray:
+        """Reads an image as it is stored, uint8 or float32 [H,W,3]."""
+        return read_image(self.path(index), **self.reading._asdict())
+
     def image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 [H,W,3] RGB.
 
@@ -49,8 +53,7 @@ class ClickSet(Dataset):
             DataError: the file cannot be read, or has values outside of 0..255.
         """
         path = self.path(index)
-        stored = read_image(path, **self.reading._asdict())
-        image, _ = without_missing(stored, self.nodata, path, is_marked=True)
+        image, _ = without_missing(self.stored(index), self.nodata, path, is_marked=True)
         if image.dtype == np.uint8:
             return image
         if image.min(initial=0) < 0 or image.max(initial=0) > 255:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.data.dataset import NoData, check_nodata
+from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading
 from segkit.data.formats.chosen import Objects, chosen_items
 from segkit.data.formats.draw import object_codes
 from segkit.data.formats.known import open_labels
@@ -56,6 +56,10 @@ class _ClickFiles:
     def path(self, number: int) -> str:
         return str(self.reader.images[self.items[number]])
 
+    def pixels(self, number: int) -> np.ndarray | None:
+        """Reads an image that is no file of its own; see LabelReader.pixels."""
+        return self.reader.pixels(self.items[number])
+
     def codes(self, number: int) -> list[tuple[RLE, bool]]:
         """Reads the objects of an image that have a mask: run-length code, and whether it is a crowd."""
         image = self.objects.read(self.items[number])
@@ -85,6 +89,7 @@ class LabelledClicks(ClickTraining):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale, bands: as for Folder.
 
     Raises:
         DataError: the format is unknown or not clear, there is no such split or class, files are missing, a label
@@ -100,14 +105,21 @@ class LabelledClicks(ClickTraining):
         classes: Sequence[str] | None = None,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
         self.root, self.format, self.split = root, format, split
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._files = _ClickFiles(root, format, split, classes)
         self.ids, self.notes = self._files.ids, self._files.notes
 
     def path(self, index: int) -> str:
         return self._files.path(index)
+
+    def stored(self, index: int) -> np.ndarray:
+        """Reads an image as it is stored, uint8 or float32 [H,W,3]."""
+        pixels = self._files.pixels(index)
+        return super().stored(index) if pixels is None else pixels
 
     def packed(self, index: int, rng: np.random.Generator) -> Packed:
         """Draws the image's objects, numbered from 1 in the order of the labels; overlapping ones in several layers."""
@@ -133,6 +145,7 @@ class LabelledClicksEval(ClickEvaluation):
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others.
+        scale, bands: as for Folder.
 
     Raises:
         DataError: see LabelledClicks.
@@ -147,9 +160,11 @@ class LabelledClicksEval(ClickEvaluation):
         classes: Sequence[str] | None = None,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
         self.root, self.format, self.split = root, format, split
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._files = _ClickFiles(root, format, split, classes)
         self._places = [(i, number) for i, numbers in enumerate(self._files.numbers) for number in numbers]
         self.ids = [f"{self._files.ids[i]}:{number + 1}" for i, number in self._places]
@@ -157,6 +172,11 @@ class LabelledClicksEval(ClickEvaluation):
 
     def path(self, index: int) -> str:
         return self._files.path(self._places[index][0])
+
+    def stored(self, index: int) -> np.ndarray:
+        """Reads an image as it is stored, uint8 or float32 [H,W,3]."""
+        pixels = self._files.pixels(self._places[index][0])
+        return super().stored(index) if pixels is None else pixels
 
     def mask_path(self, index: int) -> str:
         return f"{self.path(index)}, object {self._places[index][1] + 1}"

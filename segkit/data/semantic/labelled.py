@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segkit.data.dataset import Dataset, NoData, check_nodata
+from segkit.constraints.named import PositiveInt
+from segkit.data.dataset import Bands, Dataset, NoData, ScaleRange, check_reading
 from segkit.data.files.images import read_image
 from segkit.data.formats.chosen import chosen_classes, chosen_items
 from segkit.data.formats.common import background_of
@@ -19,7 +20,8 @@ from segkit.types import IGNORE, default_palette
 class Labelled(Dataset):
     """Images with labels in any known format (COCO, YOLO, Pascal VOC, folders of masks ...), as maps of classes.
 
-    Objects are drawn, the larger ones first, so that small ones stay visible; crowds are ignored. What no object covers
+    Objects are drawn in the order of the file where it says that this counts, else the larger ones first, so that small
+    ones stay visible; crowds are ignored. What no object covers
     is "background", class 0, unless a class of the labels is called so. Files are read when an item is asked for.
 
     Args:
@@ -28,10 +30,12 @@ class Labelled(Dataset):
         split: name of a split of the data; None for all images. "valid" and "validation" mean "val".
         classes: names to keep, in the order of their numbers; pixels of others become background, and are ignored where
             there is no background. None keeps all.
+        channels: of the images; other than 3 reads .npy [H,W,C], TIFF and volumes.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others, and their labels are ignored.
+        scale, bands: as for Folder.
 
     Raises:
         DataError: the format is unknown or not clear, there is no such split or class, or files are missing; of an
@@ -45,11 +49,19 @@ class Labelled(Dataset):
         *,
         split: str | None = None,
         classes: Sequence[str] | None = None,
+        channels: PositiveInt = 3,
         exif: bool = False,
         nodata: NoData = None,
+        scale: ScaleRange = None,
+        bands: Bands = None,
     ):
-        self.root, self.format, self.split = root, format, split
-        self.exif, self.nodata = exif, check_nodata(nodata)
+        self.root, self.format, self.split, self.channels = (
+            root,
+            format,
+            split,
+            channels if bands is None else len(bands),
+        )
+        self.read_by(check_reading(exif, nodata, scale, bands))
         self._reader = open_labels(root, format)
         self._items, self.ids = chosen_items(self._reader, split, root)
         self._all = pixel_classes(self._reader)
@@ -76,8 +88,11 @@ class Labelled(Dataset):
         return self._reader.is_labelled(self._items[index])
 
     def image(self, index: int) -> np.ndarray:
-        """Returns the image, uint8 or float32 [H,W,3] RGB."""
-        return read_image(self.path(index), exif=self.exif, nodata=self.nodata)
+        """Returns the image, uint8 or float32 [H,W,channels]; see read_image."""
+        pixels = self._reader.pixels(self._items[index], self.channels)
+        if pixels is not None:
+            return pixels
+        return read_image(self.path(index), self.channels, **self.reading._asdict())
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H,W] of class indices and IGNORE.
@@ -99,6 +114,6 @@ class Labelled(Dataset):
             objects, pixels = (sum(counts) for counts in zip(*self._cache.values()))
             self.facts = (
                 f"overlaps in the {len(self._cache)} images read that have any: {objects} objects gave {pixels} pixels "
-                "to smaller ones of another class",
+                "to one above them of another class",
             )
         return self._table[drawn.label_map]
