@@ -44,7 +44,7 @@ def read_dicom(path: str | Path, window: tuple[float, float] | None = None) -> n
         DataError: pydicom is not installed, or it is no DICOM file, its picture is missing, damaged, too large, in
             color or of several frames.
     """
-    header = _header(path)
+    header = read_header(path)
     height, width = _checked_size(header, path)
     try:
         pixels = np.asarray(header.pixel_array)
@@ -59,10 +59,18 @@ def read_dicom(path: str | Path, window: tuple[float, float] | None = None) -> n
 
 def dicom_size(path: str | Path) -> tuple[int, int]:
     """Returns (H, W) of the picture in a DICOM file without decoding it; DataError as of read_dicom."""
-    return _checked_size(_header(path), path)
+    return _checked_size(read_header(path), path)
 
 
-def _header(path: str | Path) -> "Header":
+def read_header(path: str | Path) -> "Header":
+    """Reads the elements of a DICOM file, none of which is decoded.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: pydicom is not installed, or it is no DICOM file, damaged, or packed as a whole.
+    """
     content = read_bytes(path)
     if content[START : START + 4] != b"DICM":
         raise DataError(f"{path}: no DICOM file (the letters DICM are missing at byte {START}); copy it again")

@@ -8,6 +8,7 @@ from segkit.data.formats.base import LabelReader, LabelWriter
 from segkit.data.formats.coco import CocoReader, CocoWriter
 from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.darwin import DarwinReader
+from segkit.data.formats.dicom import DicomReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
 from segkit.data.formats.masks import MasksReader, MasksWriter
@@ -30,6 +31,7 @@ READERS: tuple[type[LabelReader], ...] = (
     PolygonsReader,
     RleCsvReader,
     NiftiReader,
+    DicomReader,
     CocoReader,
     YoloReader,
     VocReader,
