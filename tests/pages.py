@@ -95,7 +95,9 @@ def parse_mention(code: str) -> None:
         return parse(code)
     for name in words[0].split("|"):
         assert name in COMMANDS, code
-    source = Path(importlib.import_module(f"segkit.cli.{words[0].split('|')[0]}").__file__).read_text()
+    source = Path(
+        importlib.import_module(f"segkit.cli.{words[0].split('|')[0].replace('-', '_')}").__file__
+    ).read_text()
     for word in words[1:]:
         assert f'"{word}"' in source, code
 
@@ -289,6 +291,21 @@ def competition() -> None:
     made.clouds(Path("data/clouds"))
 
 
+def trees() -> None:
+    """Two images with an object each, one of which has a hole, in COCO's format."""
+    images = [dict(id=number, file_name=f"{number}.png", height=20, width=30) for number in (1, 2)]
+    square = dict(category_id=1, segmentation=[[2, 2, 8, 2, 8, 8, 2, 8]], bbox=[2, 2, 6, 6])
+    # an outer border of 4 x 4 pixels around a hole of 2 x 2, columns first
+    ring = dict(size=[20, 30], counts=[0, 4, 16, 1, 2, 1, 16, 1, 2, 1, 16, 4, 536])
+    rows = [square, dict(category_id=2, segmentation=ring, bbox=[0, 0, 4, 4], iscrowd=0)]
+    rows = [dict(row, id=number, image_id=number) for number, row in enumerate(rows, 1)]
+    Path("trees").mkdir()
+    for image in images:
+        cv2.imwrite(f"trees/{image['file_name']}", np.zeros((20, 30, 3), np.uint8))
+    categories = [dict(id=1, name="oak"), dict(id=2, name="elm")]
+    Path("trees/labels.json").write_text(json.dumps(dict(images=images, annotations=rows, categories=categories)))
+
+
 STAND_INS = {
     "README.md": folder_of_masks,
     "docs/training.md": readme_config,
@@ -296,4 +313,5 @@ STAND_INS = {
     "docs/box_supervised.md": boxes,
     "docs/class_balance.md": street,
     "docs/competitions.md": competition,
+    "docs/own_data.md": trees,
 }
