@@ -40,6 +40,12 @@ def test_layout_of_roboflow(tmp_path):
     assert shape.outlines[0].tolist() == [[5, 5], [15, 5], [15, 15], [5, 15]]
 
 
+def test_groups_of_any_kind(tmp_path):
+    write_image(tmp_path / "a.jpg", (40, 50))
+    write(tmp_path / "a.json", ["a.jpg"], [SQUARE], [dict(id=3, name="dog", supercategory=[])])
+    assert CocoReader.open(tmp_path).classes == ("dog",)
+
+
 @pytest.mark.parametrize("images", ["train2017", "images", "images/train2017", "."])
 def test_official_layout(tmp_path, images):
     write_image(tmp_path / images / "a.jpg", (40, 50))

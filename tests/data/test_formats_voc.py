@@ -120,6 +120,7 @@ def test_masks_whose_classes_nobody_names(tmp_path):
         (xml(thing(box=BOX.replace("15", "x"))), "must have xmin, ymin, xmax and ymax"),
         (xml(thing(box=BOX.replace("15", "3"))), "has xmax < xmin"),
         (xml(thing(more="<polygon><x1>1</x1></polygon>")), "1 numbers, fewer than for 3 corners"),
+        (xml(thing(), size="<size><width>9999999999</width><height>40</height></size>"), "is no size of an image"),
         ("<annotation>", "no usable XML"),
         ("<annotations></annotations>", "begins with <annotations>"),
         ('<!DOCTYPE a [<!ENTITY b "bbbbbbbb">]><annotation>&b;</annotation>', "declares a document type or entities"),

@@ -152,7 +152,7 @@ def _records(path: Path) -> Iterator[bytes]:
 def _names(coco: CocoFile) -> list[str]:
     """The categories in their order, without the group that Roboflow lists as category 0 and no object has."""
     used = {entry["category_id"] for entries in coco.annotations.values() for entry in entries}
-    groups = {entry.get("supercategory") for entry in coco.categories}
+    groups = [entry.get("supercategory") for entry in coco.categories]
     is_group = {number: number == 0 and name in groups and number not in used for number, name in coco.names.items()}
     return [name for number, name in coco.names.items() if not is_group[number]]
 

@@ -24,7 +24,7 @@ from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.common import split_name, stored_size
 from segkit.data.formats.gathered import ends_of, first_files
 from segkit.data.formats.legend import find_legend
-from segkit.files import DataError, brief
+from segkit.files import MAX_PIXELS, DataError, brief, limit
 from segkit.readers.xml_file import read_xml
 from segkit.types import IGNORE
 
@@ -119,8 +119,13 @@ class VocReader(LabelReader):
             return LabelledImage(item.image, stored_size(item.image), is_labelled=False)
         tree = _root(read_xml(item.xml), Path(item.xml))
         sides = [tree.findtext(f"size/{side}", "") for side in ("height", "width")]
-        given = [int(side) for side in sides if side.strip().isdecimal() and int(side) > 0]
-        size = (given[0], given[1]) if len(given) == 2 else stored_size(item.image)
+        given = [int(side.strip()[:20]) for side in sides if side.strip().isdecimal()]
+        size = (given[0], given[1]) if len(given) == 2 and min(given) > 0 else stored_size(item.image)
+        if size[0] * size[1] > limit(MAX_PIXELS):
+            raise DataError(
+                f"{item.xml}: <size> {size[1]} x {size[0]} is no size of an image; at most {limit(MAX_PIXELS):,} "
+                f"pixels ({MAX_PIXELS[0]})"
+            )
         entries = enumerate(tree.findall("object"), 1)
         shapes = tuple(_shape(entry, f"{item.xml}, object {number}", self._first) for number, entry in entries)
         return LabelledImage(item.image, size, shapes)
