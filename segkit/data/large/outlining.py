@@ -171,7 +171,7 @@ def _rings(edges: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.n
     is_corner = np.zeros(len(edges), bool)  # of the edges that begin in a corner
     is_corner[following] = directions != directions[following]
     # views of arrays: lists would hold an object for each edge
-    successor, corner = memoryview(following), memoryview(is_corner)
+    successor, corner = following.data, is_corner.data
     seen = bytearray(len(edges))
     del starts, ends, second, turns_left, is_second
     for first in range(len(edges)):
