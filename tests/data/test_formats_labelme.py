@@ -92,6 +92,7 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     reader = LabelmeReader.open(tmp_path)
     assert [path.name for path in reader.images] == ["a.png", "b.png", "c.png"]
     assert [reader.item(i).is_labelled for i in range(3)] == [True, True, False]
+    assert [reader.is_labelled(i) for i in range(3)] == [True, True, False]
     assert reader.classes == ("cat",) and reader.item(2).size == SIZE
     assert "1 files *.json hold no labels of labelme: coco.json" in reader.notes
     assert "1 images have no labels" in reader.notes

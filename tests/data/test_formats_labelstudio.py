@@ -118,7 +118,13 @@ def test_the_last_annotation_counts(tmp_path):
 def test_predictions_are_no_labels(tmp_path):
     reader = LabelStudioReader.open(written(tmp_path, annotations=[], predictions=[{"result": [result()]}]))
     item = reader.item(0)
-    assert not item.is_labelled and item.shapes == () and item.size == SIZE and reader.classes == ()
+    assert (
+        not reader.is_labelled(0)
+        and not item.is_labelled
+        and item.shapes == ()
+        and item.size == SIZE
+        and reader.classes == ()
+    )
     assert reader.lost == {"predictions": 1} and "1 tasks have no annotation" in reader.notes
     labelled = LabelStudioReader.open(written(tmp_path))
     assert labelled.item(0).is_labelled and labelled.item(0).shapes == ()

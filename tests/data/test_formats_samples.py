@@ -40,6 +40,9 @@ def test_a_sample_is_of_one_format(tmp_path, name):
     assert [reader.format for reader in READERS if reader.format in ours and reader.sniff(root)] == [name]
     reader = reader_of(name).open(root)
     assert len(reader) and all(reader.item(index).is_labelled for index in range(len(reader)))
+    assert all(reader.is_labelled(index) for index in range(len(reader)))
+    files = [reader.label_file(index) for index in range(len(reader))]
+    assert all(file is None or (file.is_file() and root in file.parents) for file in files)
 
 
 def places(value, path=()):

@@ -99,6 +99,9 @@ class CvatReader(LabelReader):
     def open(cls, root: Path) -> "CvatReader":
         return cls(root, all_files(root, ".xml"))
 
+    def is_labelled(self, index: int) -> bool:
+        return True
+
     def item(self, index: int) -> LabelledImage:
         image, labels = self.images[index], self._labels.labels[index]
         assert labels is not None, "CVAT's files name every image, labelled or not"

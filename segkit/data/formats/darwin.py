@@ -95,6 +95,12 @@ class DarwinReader(LabelReader):
     def open(cls, root: Path) -> "DarwinReader":
         return cls(root, all_files(root, ".json"))
 
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels.labels[index]
+
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]
         if path is None:

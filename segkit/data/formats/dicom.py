@@ -94,6 +94,9 @@ class DicomReader(LabelReader):
     def open(cls, root: Path) -> "DicomReader":
         return cls(root)
 
+    def is_labelled(self, index: int) -> bool:
+        return self._is_labelled[index]
+
     def item(self, index: int) -> LabelledImage:
         path = self.images[index]
         size = dicom_size(path)

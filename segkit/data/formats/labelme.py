@@ -88,6 +88,12 @@ class LabelmeReader(LabelReader):
     def open(cls, root: Path) -> "LabelmeReader":
         return cls(root, all_files(root, ".json"))
 
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels.labels[index]
+
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]
         if path is None:

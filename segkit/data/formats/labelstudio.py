@@ -96,6 +96,10 @@ class LabelStudioReader(LabelReader):
     def open(cls, root: Path) -> "LabelStudioReader":
         return cls(root, all_files(root, ".json"))
 
+    def is_labelled(self, index: int) -> bool:
+        labels = self._labels.labels[index]
+        return labels is not None and labels.records is not None
+
     def item(self, index: int) -> LabelledImage:
         image, labels = self.images[index], self._labels.labels[index]
         assert labels is not None, "the images of tasks alone are items"

@@ -69,6 +69,12 @@ class NiftiReader(LabelReader):
                 )
         return cls(root)
 
+    def is_labelled(self, index: int) -> bool:
+        return True
+
+    def label_file(self, index: int) -> Path | None:
+        return self._slices[index][0].labels.path
+
     def item(self, index: int) -> LabelledImage:
         case, z = self._slices[index]
         stored = read_slice(case.labels, z)

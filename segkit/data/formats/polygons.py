@@ -65,6 +65,12 @@ class PolygonsReader(LabelReader):
     def open(cls, root: Path) -> "PolygonsReader":
         return cls(root, all_files(root, END))
 
+    def is_labelled(self, index: int) -> bool:
+        return True
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels.labels[index]
+
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]
         assert path is not None, "images with a file alone are items"

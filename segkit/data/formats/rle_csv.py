@@ -83,6 +83,9 @@ class RleCsvReader(LabelReader):
             )
         return cls(root, chosen)
 
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
     def item(self, index: int) -> LabelledImage:
         image, rows = self.images[index], self._labels.labels[index]
         size = stored_size(image)

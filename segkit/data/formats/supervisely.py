@@ -87,6 +87,12 @@ class SuperviselyReader(LabelReader):
             raise DataError(f"{root}: no {META} here or in one folder below; give the folder of the project")
         return cls(root, meta)
 
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels.labels[index]
+
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]
         if path is None:
