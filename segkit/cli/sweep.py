@@ -158,7 +158,7 @@ def run_trial(trial: "Trial", command: Sequence[str], gpu: str, at: str) -> int:
     trial.status, start, path = "running", time.perf_counter(), Path(trial.folder) / OUTPUT
     trial.save()
     env = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    with open(path, "w") as output:
+    with open(path, "w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
         try:
             code = process.wait()
@@ -168,7 +168,7 @@ def run_trial(trial: "Trial", command: Sequence[str], gpu: str, at: str) -> int:
     trial.seconds = time.perf_counter() - start
     trial.take_result()
     if code not in (0, 130):
-        lines = path.read_text(errors="replace").strip().splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         trial.status, trial.error = "failed", lines[-1] if lines else f"exit code {code}"
         print(f"{title}  failed: {trial.error} (more in {path})", file=sys.stderr, flush=True)
     elif code == 0:

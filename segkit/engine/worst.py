@@ -8,7 +8,7 @@ import numpy as np
 from segkit import dist
 from segkit.data.dataset import Dataset
 from segkit.engine.pictures import image_of, labels_of
-from segkit.metrics.worst_images import ImageScores, multi_label_scores, semantic_scores
+from segkit.metrics.worst_images import MapScores, multi_label_scores, semantic_scores
 from segkit.types import Batch, Color, Prediction, default_palette
 from segkit.viz import draw
 from segkit.viz.errors import RIGHT, WRONG, encoded, fitted, label_errors
@@ -108,7 +108,7 @@ class WorstMaps(Worst):
 
     def __init__(self, dataset: Dataset, count: int, side: int = 480):
         super().__init__(dataset, count, side)
-        self._scores: ImageScores | None = None
+        self._scores: MapScores | None = None
 
     def rate(self, prediction: Prediction, batch: Batch, i: int) -> Rating | None:
         """Scores image i of a batch; None without a label map."""
@@ -151,7 +151,7 @@ class WorstMaps(Worst):
         note = f"mIoU {rating.value:.1f}, {scores.accuracy:.1f} % of its pixels right"
         return Card(rating.badness, rating.name, note, pictures, self._classes(scores))
 
-    def _classes(self, scores: ImageScores) -> tuple[ClassNote, ...]:
+    def _classes(self, scores: MapScores) -> tuple[ClassNote, ...]:
         rows = zip(self.dataset.classes, self.dataset.palette, scores.ious.tolist())
         known = sorted((row for row in rows if row[2] == row[2]), key=lambda row: row[2])
         return tuple(ClassNote(name, color, f"{iou:.0f}") for name, color, iou in known[:MOST_CLASSES])

@@ -1,4 +1,4 @@
-"""Scores of single images, by which the worst ones are found. K classes, H W image."""
+"""Tables of scores, one row for each image, the worst first. K classes, H W image."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from segkit.metrics._scores import class_scores, mean_of, percent
 from segkit.metrics.base import AnnotatedSet, LabelledSet
 from segkit.metrics.matched_mask_iou import hits
 from segkit.metrics.noc import clicks_needed, threshold_name
+from segkit.metrics.worst_images import multi_label_scores
 from segkit.types import Batch
 
 Row: TypeAlias = dict[str, Any]
@@ -91,14 +92,9 @@ class OverlappingScores(ImageScores):
         """Returns id, path, mIoU and "IoU CLASS" of each image."""
         result = []
         for (prediction, truth, image), path in zip(labelled_images(predictions, batch), _paths(batch)):
-            true = torch.as_tensor(truth).cpu().numpy()
-            found = torch.as_tensor(prediction["positive"]).cpu().numpy().astype(bool)
-            is_valid = true != self.ignore
-            both = (found & (true == 1)).sum((1, 2))
-            union = ((found | (true == 1)) & is_valid).sum((1, 2))
-            iou = np.where(union > 0, both / np.maximum(union, 1), np.nan)
-            row: Row = {"id": image, "path": path, "mIoU": percent(mean_of(iou))}
-            result.append(row | _of_classes(iou, self.classes))
+            scores = multi_label_scores(prediction["positive"], truth, self.ignore)
+            row: Row = {"id": image, "path": path, "mIoU": scores.miou}
+            result.append(row | _of_classes(scores.ious / 100, self.classes))
         return result
 
 

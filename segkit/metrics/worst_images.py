@@ -1,4 +1,4 @@
-"""Scores of single images, from the worst of which one learns most. K classes, H W image, n objects, m detections."""
+"""Scores and errors of one image, for pictures of the worst. K classes, H W image, n objects, m detections."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from segkit.metrics._scores import percent
 from segkit.types import RLE
 
 
-class ImageScores(NamedTuple):
+class MapScores(NamedTuple):
     """Scores of the label map of one image, in percent.
 
     Attributes:
@@ -51,7 +51,7 @@ class InstanceCounts(NamedTuple):
 
 def semantic_scores(
     prediction: Tensor | np.ndarray, target: Tensor | np.ndarray, num_classes: int, ignore: int | None = 255
-) -> ImageScores:
+) -> MapScores:
     """Scores a label map.
 
     Args:
@@ -73,7 +73,7 @@ def semantic_scores(
 
 def multi_label_scores(
     positive: Tensor | np.ndarray, target: Tensor | np.ndarray, ignore: int | None = 255
-) -> ImageScores:
+) -> MapScores:
     """Scores masks that may overlap; `pixels` counts each class by itself.
 
     Args:
@@ -135,7 +135,7 @@ def instance_counts(
     return InstanceCounts(200 * hits / total if total else None, hits, missed, wrong, is_missed, is_wrong)
 
 
-def _scores(counts: np.ndarray, accuracy: float, pixels: int) -> ImageScores:
+def _scores(counts: np.ndarray, accuracy: float, pixels: int) -> MapScores:
     """counts: int64 [4,K]; accuracy: in 0..1."""
     ious = scores_of_counts(counts)["IoU"]
-    return ImageScores(percent(exact_mean(ious)), percent(accuracy), pixels, 100 * ious)
+    return MapScores(percent(exact_mean(ious)), percent(accuracy), pixels, 100 * ious)
