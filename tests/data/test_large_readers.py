@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import segkit.data.large.png as png_module
+from segkit.data.dataset import Reading
 from segkit.data.files.images import read_image
 from segkit.data.files.tiff import read_tiff
 from segkit.data.large import open_large as opening
@@ -142,7 +143,7 @@ def test_rows_of_png_are_those_of_opencv(tmp_path, monkeypatch, step, channels, 
         assert np.array_equal(read_png(path).samples, array)
     same_windows(tmp_path / "a.png", array)
     with open_large(tmp_path / "a.png") as reader:
-        image = reader.image(reader.read(0, 0, 41, 57), 3, None)
+        image = reader.image(reader.read(0, 0, 41, 57), 3, Reading())
         assert np.array_equal(image, read_image(tmp_path / "a.png"))
 
 
@@ -157,7 +158,7 @@ def test_other_kinds_of_png(tmp_path, mode, bits):
     samples, page = read_png(tmp_path / "a.png")
     assert page.bits == (8 if mode == "LA" else bits) and np.array_equal(samples[:, :, 0], values)
     with open_large(tmp_path / "a.png") as reader:
-        assert np.array_equal(reader.image(samples, 3, None), read_image(tmp_path / "a.png"))
+        assert np.array_equal(reader.image(samples, 3, Reading()), read_image(tmp_path / "a.png"))
 
 
 def test_a_large_png_is_unpacked_once_and_told(tmp_path, monkeypatch, capsys):
@@ -260,7 +261,7 @@ def test_small_pictures_of_other_formats_are_read_as_a_whole(tmp_path):
     np.save(tmp_path / "a.npy", smooth(40, 50, 5, np.uint16))
     same_windows(tmp_path / "a.bmp", array)
     with open_large(tmp_path / "a.npy") as reader:
-        assert reader.image(reader.read(0, 0, 2, 2), 5, None).dtype == np.float32
+        assert reader.image(reader.read(0, 0, 2, 2), 5, Reading()).dtype == np.float32
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
@@ -368,7 +369,7 @@ def test_what_gdal_alone_reads(tmp_path, driver, options):
     with open_large(path) as reader:
         assert reader.place.crs == "EPSG:32632" and reader.place.affine == (2, 0, 5e5, 0, -2, 5e6)
         assert set(reader.place.tags) >= {"pixel_scale", "tiepoints", "geo_keys"}
-        assert np.array_equal(reader.image(array, 3, None), array)
+        assert np.array_equal(reader.image(array, 3, Reading()), array)
 
 
 def test_a_vrt_names_files_of_its_folder_alone(tmp_path):

@@ -284,8 +284,11 @@ def test_images_in_train_and_in_val_are_counted(tmp_path, capsys, how):
 
 
 def test_images_of_their_own_are_not_warned_of(tmp_path, capsys):
-    for part, value in (("train", 100), ("val", 90)):
-        write_image(tmp_path / "set/images" / part / "a.png", value=value)
+    for part, axis in (("train", 0), ("val", 1)):
+        path = tmp_path / "set/images" / part / "a.png"
+        write_image(path)
+        stripes = np.where(np.indices(cv2.imread(str(path)).shape)[axis] % 2, 90, 150)
+        cv2.imwrite(str(path), stripes.astype(np.uint8))
         write_mask(tmp_path / "set/masks" / part / "a.png", rows(0, 1))
     code, lines = check(tmp_path, capsys, tmp_path / "set")
     assert code == 0 and not any("warning" in line for line in lines)

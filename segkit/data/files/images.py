@@ -312,7 +312,7 @@ def _of_tiff(stored: Stored, channels: int, path: str | Path) -> tuple[np.ndarra
     if channels != 3:
         return without_alpha(stored, (channels,)), 0
     count = stored.samples.shape[2]
-    advice = f"set bands=[3, 2, 1] or the like to choose some, channels={count} to read all, or export RGB"
+    advice = f"set channels={count} to read all, bands=[3, 2, 1] or the like to choose some, or export RGB"
     return as_picture(stored, path, advice)
 
 
