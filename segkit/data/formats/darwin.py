@@ -15,7 +15,7 @@ import numpy as np
 from segkit.data.files.coco_json import draw
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.pairs import some
-from segkit.data.formats.base import LabelledImage, LabelReader, Shape
+from segkit.data.formats.base import LabelledImage, Shape
 from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.common import stored_size
 from segkit.data.formats.entries import (
@@ -34,7 +34,7 @@ from segkit.data.formats.entries import (
     turned,
     whole_of,
 )
-from segkit.data.formats.gathered import Gathered, all_files, ends_of, first_files, folder_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of
 from segkit.files import DataError, brief
 
 FORMS = ("polygon", "mask", "ellipse", "bounding_box")
@@ -55,7 +55,7 @@ class _Item(NamedTuple):
     slot: str
 
 
-class DarwinReader(LabelReader):
+class DarwinReader(FilePerImage):
     """Labels of V7 Darwin, beside the images or in a folder of their own."""
 
     format = "darwin"
@@ -94,12 +94,6 @@ class DarwinReader(LabelReader):
     @classmethod
     def open(cls, root: Path) -> "DarwinReader":
         return cls(root, all_files(root, ".json"))
-
-    def is_labelled(self, index: int) -> bool:
-        return self._labels.labels[index] is not None
-
-    def label_file(self, index: int) -> Path | None:
-        return self._labels.labels[index]
 
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]

@@ -198,3 +198,15 @@ def splits_of(names: list[str]) -> dict[str, list[int]]:
     for number, name in enumerate(names):
         splits.setdefault(split_name(name), []).append(number)
     return splits if splits and set(splits) <= {"train", "val", "test"} else {}
+
+
+class FilePerImage(LabelReader):
+    """Base of the readers of formats that have one file of labels for each image."""
+
+    _labels: Gathered[Path]
+
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        return self._labels.labels[index]

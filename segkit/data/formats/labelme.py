@@ -16,7 +16,7 @@ import numpy as np
 
 from segkit.data.files.coco_json import draw
 from segkit.data.files.pairs import some
-from segkit.data.formats.base import LabelledImage, LabelReader, LabelWriter, Shape, Written
+from segkit.data.formats.base import LabelledImage, LabelWriter, Shape, Written
 from segkit.data.formats.bitmaps import bitmap_of, code_of, from_base64, placed
 from segkit.data.formats.common import background_of, stored_size
 from segkit.data.formats.entries import (
@@ -35,7 +35,7 @@ from segkit.data.formats.entries import (
     size_of,
     united,
 )
-from segkit.data.formats.gathered import Gathered, all_files, ends_of, first_files, folder_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of
 from segkit.files import DataError, brief, inside, write_whole
 from segkit.types import IGNORE
 
@@ -48,7 +48,7 @@ UNREAD = {"point": "points", "points": "points", "line": "lines", "linestrip": "
 MIXED = "groups of outlines and masks, read as two objects each"
 
 
-class LabelmeReader(LabelReader):
+class LabelmeReader(FilePerImage):
     """Labels of labelme, beside the images or in a folder of their own."""
 
     format = "labelme"
@@ -87,12 +87,6 @@ class LabelmeReader(LabelReader):
     @classmethod
     def open(cls, root: Path) -> "LabelmeReader":
         return cls(root, all_files(root, ".json"))
-
-    def is_labelled(self, index: int) -> bool:
-        return self._labels.labels[index] is not None
-
-    def label_file(self, index: int) -> Path | None:
-        return self._labels.labels[index]
 
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.data.formats.base import LabelledImage, LabelReader, Shape
+from segkit.data.formats.base import LabelledImage, Shape
 from segkit.data.formats.common import split_name
 from segkit.data.formats.entries import FEW, Entry, Record, corners_of, entries_of, label_of, read_entry, size_of
-from segkit.data.formats.gathered import Gathered, all_files, ends_of, first_files, folder_of, splits_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of, splits_of
 
 END = "_polygons.json"
 KIND = re.compile(r"(_gt[A-Za-z0-9]*)?_polygons\.json$", re.IGNORECASE)
@@ -24,7 +24,7 @@ GROUP = "group"
 """End of a label of several objects that are not taken apart, as in 'cargroup'."""
 
 
-class PolygonsReader(LabelReader):
+class PolygonsReader(FilePerImage):
     """Polygons of an image in one file, of which later ones lie above earlier ones."""
 
     format = "polygons"
@@ -67,9 +67,6 @@ class PolygonsReader(LabelReader):
 
     def is_labelled(self, index: int) -> bool:
         return True
-
-    def label_file(self, index: int) -> Path | None:
-        return self._labels.labels[index]
 
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]

@@ -12,7 +12,7 @@ import numpy as np
 
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.pairs import walk_files
-from segkit.data.formats.base import Box, LabelledImage, LabelReader, Shape
+from segkit.data.formats.base import Box, LabelledImage, Shape
 from segkit.data.formats.bitmaps import bitmap_of, from_base64, placed, unpacked
 from segkit.data.formats.common import stored_size
 from segkit.data.formats.entries import (
@@ -29,7 +29,7 @@ from segkit.data.formats.entries import (
     size_of,
     whole_of,
 )
-from segkit.data.formats.gathered import Gathered, ends_of, splits_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, ends_of, splits_of
 from segkit.files import DataError, brief
 
 META = "meta.json"
@@ -41,7 +41,7 @@ UNREAD = {"point": "points", "line": "lines", "polyline": "lines", "graph": "ske
 PNG = b"\x89PNG"
 
 
-class SuperviselyReader(LabelReader):
+class SuperviselyReader(FilePerImage):
     """The images and labels of a project."""
 
     format = "supervisely"
@@ -86,12 +86,6 @@ class SuperviselyReader(LabelReader):
         if meta is None:
             raise DataError(f"{root}: no {META} here or in one folder below; give the folder of the project")
         return cls(root, meta)
-
-    def is_labelled(self, index: int) -> bool:
-        return self._labels.labels[index] is not None
-
-    def label_file(self, index: int) -> Path | None:
-        return self._labels.labels[index]
 
     def item(self, index: int) -> LabelledImage:
         image, path = self.images[index], self._labels.labels[index]
