@@ -13,6 +13,8 @@ import segkit
 import segkit.cli.large as command
 from segkit import api
 from segkit.cli.main import main
+from segkit.data.dataset import Reading
+from segkit.data.files.images import read_image
 from segkit.data.files.tiff import Stored
 from segkit.data.large.georeference import Georeference, tags_of
 from segkit.data.large.open_large import open_large
@@ -21,6 +23,7 @@ from segkit.data.large.reader import InMemory, WindowReader, plain_page
 from segkit.data.large.tiff_writer import TiffWriter
 from segkit.registry import ConfigError
 from segkit.runners import large
+from segkit.runners.ensemble import runner_of
 from segkit.runners.inputs import inputs_of
 from tests.test_predict_inputs import saved
 
@@ -276,7 +279,10 @@ def test_other_bands_and_bits(tmp_path, capsys, shape, dtype, code):
     write(tmp_path / "a.tif", array)
     run(saved(tmp_path), tmp_path / "a.tif", "--large", "--out", tmp_path / "out", code=code)
     if code:
-        assert "a.tif: 5 bands; set channels=5 to read them as stored, or export RGB" in capsys.readouterr().err
+        assert (
+            "a.tif: 5 bands; set channels=5 to read all, bands=[3, 2, 1] or the like to choose some"
+            in capsys.readouterr().err
+        )
         assert not (tmp_path / "out/labels").exists() or not list((tmp_path / "out/labels").iterdir())
         return
     expected = segkit.predict(segkit.load_model(tmp_path / "a.pt"), tmp_path / "a.tif")["labels"]
@@ -325,12 +331,13 @@ def test_what_needs_the_whole_image_is_refused(tmp_path, config, match):
         (["--no-large", "--geojson"], "--no-large --geojson: polygons and pieces need windows"),
         (["--min-area", "3"], "--min-area: polygons are written with --geojson"),
         (["--geojson", "--min-area", "-3"], "must be numbers of 0 or more"),
-        (["--pieces"], "--pieces .*a.pt: is no folder"),
+        (["--pieces"], "--pieces .*a.png: is no folder"),
+        (["--probabilities", "--large"], "--probabilities: are written of whole images alone"),
     ],
 )
 def test_options_that_contradict_each_other(tmp_path, capsys, words, match):
     weights = saved(tmp_path)
-    run(weights, weights, *words, "--out", tmp_path / "out", code=2)
+    run(weights, tmp_path / "a.png", *words, "--out", tmp_path / "out", code=2)
     import re
 
     assert re.search(match, capsys.readouterr().err)
@@ -360,3 +367,24 @@ def test_an_image_of_20_000_pixels_a_side_takes_less_than_1500_mb(tmp_path):
     assert int(result.stdout.split()[-1]) < 1_500_000
     with open_large(tmp_path / "out/labels/a.tif") as reader:
         assert reader.size == (20_000, 20_000) and len(np.unique(reader.read(9000, 9000, 500, 500))) == 2
+
+
+def test_bands_and_ranges_are_those_of_whole_images(tmp_path):
+    """Windows choose and scale bands as read_image does; a percentile is of the whole image, which no window knows."""
+    array = np.random.default_rng(0).integers(0, 4096, (70, 90, 5)).astype(np.uint16)
+    write(tmp_path / "a.tif", array)
+    reading = Reading(scale=(0, 4095), bands=(3, 2, 1))
+    with open_large(tmp_path / "a.tif") as reader:
+        window = reader.image(reader.read(10, 20, 30, 40), 3, reading)
+    whole_image = read_image(tmp_path / "a.tif", scale=(0, 4095), bands=(3, 2, 1))
+    assert np.array_equal(window, whole_image[10:40, 20:60]) and window.max() > 200
+    model = api.load_model(saved(tmp_path), device="cpu")
+    with pytest.raises(ConfigError, match="percentiles are of whole images"):
+        large.LargePredictor(model, api.build_runner(model.config), inputs_of(model, scale=("p1", "p99")))
+
+
+def test_several_checkpoints_predict_whole_images(tmp_path):
+    files = [saved(tmp_path), saved(tmp_path)]
+    model = api.load_ensemble(files, device="cpu")
+    with pytest.raises(ConfigError, match="several checkpoints: large images are predicted in windows, by one model"):
+        large.LargePredictor(model, runner_of(model), inputs_of(model))
