@@ -22,7 +22,7 @@ from segkit.registry import (
     did_you_mean,
 )
 from segkit.runners.base import Runner, build_runner
-from segkit.runners.ensemble import Ensemble, load_ensemble, networks_of, runner_of
+from segkit.runners.ensemble import load_ensemble, networks_of, runner_of
 from segkit.runners.inputs import ImageInput, inputs_of, transforms_of_test
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
@@ -204,14 +204,15 @@ def evaluate(
         chosen = chosen_sets(test_sections(cfg, split), sets)
         sheet = None if page is None else ResultPage(page, len(chosen))
         results = score_sets(network, chosen, split, files, say, sheet)
+        given = [] if isinstance(model, Network) else _paths(model)
         if dist.is_main() and say is not None:
-            title = network.files[0] if isinstance(network, Ensemble) else "model" if network is model else model
             named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
-            if text := build_runner(cfg).report(named, Path(out or "metrics.json"), Path(str(title)).stem):
+            if text := build_runner(cfg).report(
+                named, Path(out or "metrics.json"), given[0].stem if given else "model"
+            ):
                 say(text)
         if sheet is not None:
-            given = [] if isinstance(model, Network) else [model] if isinstance(model, str | Path) else list(model)
-            sheet.write(network, runner_of(network), Path(given[0]) if len(given) == 1 else None, say)
+            sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results
     finally:
         dist.stop()
@@ -227,8 +228,11 @@ def _loaded(
 ) -> Network:
     if isinstance(model, Network):
         return model
-    paths = [model] if isinstance(model, str | Path) else list(model)
-    return load_ensemble(paths, config, device, options, trust=trust)
+    return load_ensemble(_paths(model), config, device, options, trust=trust)
+
+
+def _paths(model: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(path) for path in ([model] if isinstance(model, str | Path) else model)]
 
 
 def _check_request(model: object, split: str) -> None:
