@@ -183,7 +183,7 @@ def evaluate(
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
     Returns:
-        The scores in percent, ready for JSON; of several named test sets a dict of them by name.
+        Scores in percent, ready for JSON; of several named test sets a dict of them by name.
 
     Raises:
         ConfigError, CheckpointError, DataError: as the message says.
@@ -191,8 +191,7 @@ def evaluate(
     _check_request(model, split)
     paths = [None if path is None else Path(path) for path in (out, show, per_image, probabilities)]
     files = Files(paths[0], paths[1], paths[2], paths[3], show_count)
-    if dist.is_main():
-        files.check()
+    files.check()
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     network = _loaded(model, config, target, options, trust=trust)
     cfg = network.config

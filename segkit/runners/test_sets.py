@@ -37,7 +37,9 @@ class Files(NamedTuple):
     show_count: int = 50
 
     def check(self) -> None:
-        """Raises a DataError where results could not be written, before anything is scored."""
+        """Raises a DataError on the main process where results could not be written, before anything is scored."""
+        if not dist.is_main():
+            return
         if self.out is not None:
             need_writable(self.out, "choose another --out")
         if self.show is not None:
