@@ -196,6 +196,7 @@ def evaluate(
     network = _loaded(model, config, target, options, trust=trust)
     cfg = network.config
     need_sections(cfg, (split if cfg.get(split) else "val",))
+    given = [] if isinstance(model, Network) else _paths(model)
     dist.start(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout)
     try:
         for part in networks_of(network):
@@ -203,13 +204,10 @@ def evaluate(
         chosen = chosen_sets(test_sections(cfg, split), sets)
         sheet = None if page is None else ResultPage(page, len(chosen))
         results = score_sets(network, chosen, split, files, say, sheet)
-        given = [] if isinstance(model, Network) else _paths(model)
         if dist.is_main() and say is not None:
             named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
-            if text := build_runner(cfg).report(
-                named, Path(out or "metrics.json"), given[0].stem if given else "model"
-            ):
-                say(text)
+            title = given[0].stem if given else "model"
+            _say(build_runner(cfg).report(named, Path(out or "metrics.json"), title), say)
         if sheet is not None:
             sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results
@@ -228,6 +226,11 @@ def _loaded(
     if isinstance(model, Network):
         return model
     return load_ensemble(_paths(model), config, device, options, trust=trust)
+
+
+def _say(text: str, say: Callable[[str], None]) -> None:
+    if text:
+        say(text)
 
 
 def _paths(model: str | Path | Sequence[str | Path]) -> list[Path]:

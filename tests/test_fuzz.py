@@ -17,7 +17,7 @@ CONFIGS = sorted(
 
 RIGHTLY_ACCEPTED = {
     # numbers whose sign or size is free
-    r"(optimizer\.(lr|eps|weight_decay|betas)|schedule\.(div_factor|final_div|rise|momentum_low)|loop\.clip)$",
+    r"((runner\.later\.)?optimizer\.(lr|eps|weight_decay|betas)|schedule\.(div_factor|final_div|rise|momentum_low)|loop\.clip)$",
     r"model\.(backbone\.(mean|std)|norm_radius|radius)(\.\d)?$",
     r"(losses|runner\.losses)\.\d\.(weight|ignore|gamma|alpha|beta|smooth|eps|sigma|max_mult|dice|image|length|feature)$",
     r"(losses|runner\.losses)\.\d\.(projection|category|consistency|iterations|projection_steps|label_smoothing)$",
@@ -40,7 +40,7 @@ RIGHTLY_ACCEPTED = {
     # empty lists and dicts, None for a default, and switches
     r"(metrics|hooks|init|test|val|schedule|weighting|runner\.(later|regulariser|lists|start|task))$",
     r"((train|val|test)\.(transforms|inference)|inference\.(refiners|tta|clicks))$",
-    r"(model\.(aux|neck|groups)|optimizer\.groups|runner\.losses|losses)$",
+    r"(model\.(aux|neck|groups)|optimizer\.(groups|freeze|layer_decay)|runner\.losses|losses)$",
 }
 """Paths at which some of the values that are tried are right: patterns, looked at one by one."""
 

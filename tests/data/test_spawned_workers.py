@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from segkit.data.semantic.fold import Fold
 from torch.utils.data import DataLoader
 
 from segkit.data.concat import Concat
@@ -15,6 +14,7 @@ from segkit.data.interactive.shapes import ShapesClicks
 from segkit.data.loader import EvalItems, TrainItems, _Collate, _start_worker
 from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.shapes import Shapes
+from segkit.data.splits.split import Fold
 from segkit.registry import SAMPLERS, TRANSFORMS
 from tests.data import messy
 from tests.data.test_scale_bands import sets_of
