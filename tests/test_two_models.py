@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segkit import api
-from segkit.data.semantic.positives import Positives
+from segkit.data.splits.positives import Positives
 from segkit.files import DataError
 from segkit.registry import ConfigError
 from tests.data.made import holding

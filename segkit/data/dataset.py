@@ -56,6 +56,11 @@ class Reading(NamedTuple):
     scale: ScaleRange = None
     bands: tuple[int, ...] | None = None
 
+    @property
+    def has_percentiles(self) -> bool:
+        """Whether `scale` depends on all values of an image, so that no part can be read without the rest."""
+        return self.scale is not None and any(isinstance(bound, str) for bound in self.scale)
+
 
 def check_reading(exif: bool, nodata: NoData, scale: ScaleRange = None, bands: Bands = None) -> Reading:
     """Returns how images are read, with every value checked.

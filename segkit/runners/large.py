@@ -104,11 +104,10 @@ class LargePredictor:
                 "several checkpoints: large images are predicted in windows, by one model; name one checkpoint, or "
                 "average them (segkit average)"
             )
-        scale = self.inputs.reading.scale
-        if scale is not None and any(isinstance(bound, str) for bound in scale):
+        if self.inputs.reading.has_percentiles:
             raise ConfigError(
-                f"scale = {scale}: percentiles are of whole images, and this one is predicted in windows; give two "
-                "numbers (segkit analyze values proposes them)"
+                f"scale = {self.inputs.reading.scale}: percentiles are of whole images, and this one is predicted in "
+                "windows; give two numbers (segkit analyze values proposes them)"
             )
         name = type(self.runner).__name__
         if not self.runner.predicts_maps:

@@ -66,8 +66,8 @@ def frames_of(header: "Header", path: Path) -> list[Frame]:
         frames = []
         for group in header.PerFrameFunctionalGroupsSequence:
             groups = [item for item in (group, shared) if item is not None]
-            number = next(int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for item in groups
-                          if "SegmentIdentificationSequence" in item)  # fmt: skip
+            named = [item for item in groups if "SegmentIdentificationSequence" in item]
+            number = int(named[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber)
             positions = [
                 position_of(item.PlanePositionSequence[0]) for item in groups if "PlanePositionSequence" in item
             ]

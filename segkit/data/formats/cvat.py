@@ -33,7 +33,7 @@ from segkit.data.formats.entries import (
     united,
     whole_of,
 )
-from segkit.data.formats.gathered import Gathered, all_files, ends_of, first_files, folder_of, splits_of
+from segkit.data.formats.gathered import Gathered, all_files, evidence, folder_of, splits_of
 from segkit.data.formats.labelme import MIXED
 from segkit.files import DataError, brief
 from segkit.readers.xml_file import read_xml
@@ -91,9 +91,7 @@ class CvatReader(LabelReader):
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
-        files = first_files(root, ".xml")
-        matching = sum(_is_cvat(ends_of(path)) for path in files)
-        return f"{matching} of {len(files)} files *.xml looked at hold CVAT's annotations" if matching else None
+        return evidence(root, ".xml", _is_cvat, "CVAT's annotations")
 
     @classmethod
     def open(cls, root: Path) -> "CvatReader":

@@ -34,7 +34,7 @@ from segkit.data.formats.entries import (
     turned,
     whole_of,
 )
-from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, evidence, folder_of
 from segkit.files import DataError, brief
 
 FORMS = ("polygon", "mask", "ellipse", "bounding_box")
@@ -87,9 +87,7 @@ class DarwinReader(FilePerImage):
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
-        files = first_files(root, ".json")
-        matching = sum(_is_darwin(ends_of(path)) for path in files)
-        return f"{matching} of {len(files)} files *.json looked at hold an 'item' of Darwin 2.0" if matching else None
+        return evidence(root, ".json", _is_darwin, "an 'item' of Darwin 2.0")
 
     @classmethod
     def open(cls, root: Path) -> "DarwinReader":

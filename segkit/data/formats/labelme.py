@@ -35,7 +35,7 @@ from segkit.data.formats.entries import (
     size_of,
     united,
 )
-from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, evidence, folder_of
 from segkit.files import DataError, brief, inside, write_whole
 from segkit.types import IGNORE
 
@@ -80,9 +80,7 @@ class LabelmeReader(FilePerImage):
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
-        files = first_files(root, ".json")
-        matching = sum(_is_labelme(ends_of(path)) for path in files)
-        return f"{matching} of {len(files)} files *.json looked at hold 'shapes' and 'imagePath'" if matching else None
+        return evidence(root, ".json", _is_labelme, "'shapes' and 'imagePath'")
 
     @classmethod
     def open(cls, root: Path) -> "LabelmeReader":

@@ -38,7 +38,7 @@ from segkit.data.formats.entries import (
     size_of,
     turned,
 )
-from segkit.data.formats.gathered import Gathered, all_files, ends_of, first_files, folder_of
+from segkit.data.formats.gathered import Gathered, all_files, evidence, folder_of
 from segkit.files import DataError, brief, inside, parse_json, read_bytes, write_whole
 
 FORMS = ("polygon", "rectangle", "ellipse", "brush")
@@ -88,9 +88,7 @@ class LabelStudioReader(LabelReader):
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
-        files = first_files(root, ".json")
-        matching = sum(_is_labelstudio(ends_of(path)) for path in files)
-        return f"{matching} of {len(files)} files *.json looked at hold tasks of Label Studio" if matching else None
+        return evidence(root, ".json", _is_labelstudio, "tasks of Label Studio")
 
     @classmethod
     def open(cls, root: Path) -> "LabelStudioReader":

@@ -11,7 +11,7 @@ from pathlib import Path
 from segkit.data.formats.base import LabelledImage, Shape
 from segkit.data.formats.common import split_name
 from segkit.data.formats.entries import FEW, Entry, Record, corners_of, entries_of, label_of, read_entry, size_of
-from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, ends_of, first_files, folder_of, splits_of
+from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, evidence, folder_of, splits_of
 
 END = "_polygons.json"
 KIND = re.compile(r"(_gt[A-Za-z0-9]*)?_polygons\.json$", re.IGNORECASE)
@@ -56,10 +56,7 @@ class PolygonsReader(FilePerImage):
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
-        files = first_files(root, END)
-        texts = map(ends_of, files)
-        matching = sum(all(f'"{key}"' in text for key in ("imgHeight", "objects")) for text in texts)
-        return f"{matching} of {len(files)} files *{END} looked at hold 'imgHeight' and 'objects'" if matching else None
+        return evidence(root, END, _is_polygons, "'imgHeight' and 'objects'")
 
     @classmethod
     def open(cls, root: Path) -> "PolygonsReader":
@@ -78,6 +75,10 @@ class PolygonsReader(FilePerImage):
             for record in _records(entry, path, Counter())
         )
         return LabelledImage(image, size, shapes, in_order=True)
+
+
+def _is_polygons(text: str) -> bool:
+    return '"imgHeight"' in text and '"objects"' in text
 
 
 def _records(entry: Entry, path: Path, lost: Counter[str]) -> list[Record]:

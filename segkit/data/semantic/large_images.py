@@ -96,7 +96,7 @@ class LargeImages(Dataset):
     ):
         self.classes, self.channels = tuple(classes), channels if bands is None else len(bands)
         self.read_by(check_reading(False, nodata, scale, bands))
-        if scale is not None and any(isinstance(bound, str) for bound in scale):
+        if self.reading.has_percentiles:
             raise DataError(
                 f"scale = {scale}: percentiles are of whole images, which are never read here; give two numbers "
                 "(segkit analyze values proposes them)"

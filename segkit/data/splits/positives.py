@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from segkit.constraints.named import PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.files.mask_scan import scan
+from segkit.data.splits.subset import Subset
 from segkit.data.statistics import CountClasses
 from segkit.files import DataError
 from segkit.registry import DATASETS, did_you_mean
-from segkit.types import Sample
 
 
 @DATASETS.register
-class Positives(Dataset):
+class Positives(Subset):
     """The images of another data set with labels of certain classes.
 
     A model that is trained on these alone never sees an empty image; whether there is something to find is then another
@@ -43,34 +41,8 @@ class Positives(Dataset):
         if not kept:
             shown = ", ".join(names[k] for k in list(wanted)[:4])
             raise DataError(f"Positives: none of {len(dataset)} images holds {min_pixels} pixels of {shown}")
-        self.dataset, self.kept = dataset, kept
-        self.classes, self.palette, self.ignore = dataset.classes, dataset.palette, dataset.ignore
-        self.read_like(dataset)
-        self.shown, self.notes = dataset.shown, dataset.notes
+        super().__init__(dataset, kept)
         self.facts = (*dataset.facts, f"{len(kept)} of {len(dataset)} images hold an object")
-        self.ids = [dataset.ids[index] for index in kept]
-        self.sizes = None if dataset.sizes is None else dataset.sizes[kept]
-
-    def path(self, index: int) -> str:
-        return self.dataset.path(self.kept[index])
-
-    def mask_path(self, index: int) -> str:
-        return self.dataset.mask_path(self.kept[index])
-
-    def has_mask(self, index: int) -> bool:
-        return True
-
-    def image(self, index: int) -> np.ndarray:
-        """Reads an image of the whole set."""
-        return self.dataset.image(self.kept[index])
-
-    def mask(self, index: int) -> np.ndarray:
-        """Reads a label map of the whole set."""
-        return self.dataset.mask(self.kept[index])
-
-    def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Reads a sample of the whole set."""
-        return self.dataset.sample(self.kept[index], rng)
 
 
 def _number(name: str | int, names: Sequence[str]) -> int:
