@@ -109,12 +109,12 @@ def test_what_is_lost_is_counted(tmp_path, capsys):
     assert lost["masks"] == {
         "keypoints": 1,
         label: 1,
-        "crowds, whose pixels are ignored": 1,
+        "marks of crowds, whose pixels are of their class": 1,
         shared: 50,
         "objects that are no longer told apart from others of their class": 3,
     }
     assert (
-        draw_classes(open_labels(tmp_path / "masks").item(0), ("background", "cat", "big dog")).label_map[38:] == 255
+        draw_classes(open_labels(tmp_path / "masks").item(0), ("background", "cat", "big dog")).label_map[38:] == 2
     ).all()
 
 

@@ -52,11 +52,14 @@ def test_the_order_of_the_file_counts_where_it_says_so():
     assert np.bincount(above.label_map.ravel()).tolist() == [600 - 16 - 92, 16, 92]
 
 
-def test_crowds_are_ignored_below_objects_and_boxes_are_counted():
+def test_crowds_are_of_their_class_below_objects_and_boxes_are_counted():
     crowd = Shape("dog", (square(0, 0, 4, 2),), crowd=True)
     shapes = (Shape("cat", (square(2, 0, 6, 6),)), crowd, Shape("cat", box=(0, 0, 3, 3)))
     drawn = draw_classes(image(*shapes), CLASSES)
-    assert drawn.label_map[0, :7].tolist() == [255, 255, 1, 1, 1, 1, 0] and drawn.boxes == 1
+    assert drawn.label_map[0, :7].tolist() == [2, 2, 1, 1, 1, 1, 0] and drawn.boxes == 1
+    assert drawn.overlapped_pixels == 0  # a crowd is what its objects are not
+    above = draw_classes(replace(image(*shapes), in_order=True), CLASSES)
+    assert above.label_map[0, :7].tolist() == [2, 2, 2, 2, 1, 1, 0]  # as Cityscapes draws its groups
     assert draw_classes(image(Shape("nobody", (square(0, 0, 4, 2),), crowd=True)), CLASSES).label_map[0, 0] == 255
 
 

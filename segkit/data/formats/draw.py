@@ -54,9 +54,10 @@ def pixel_classes(reader: LabelReader) -> tuple[str, ...]:
 def draw_classes(image: LabelledImage, classes: Sequence[str]) -> Drawn:
     """Draws the objects of an image into a map of classes.
 
-    Crowds are drawn first, as IGNORE; then the objects: in the order of the file where it says that this counts, else
-    the larger ones first, so that small ones stay visible; of equal areas the later one lies above. A map that the
-    format has itself is taken as it is.
+    Crowds of no class of these are drawn first, as IGNORE; then the rest: in the order of the file where it says that
+    this counts, else the crowds, then the larger objects first, so that small ones stay visible; of equal areas the
+    later one lies above. The pixels of a crowd are of its class, as Cityscapes scores its groups and as COCO-Stuff
+    draws COCO's crowds. A map that the format has itself is taken as it is.
 
     Args:
         image: the labels.
@@ -77,11 +78,17 @@ def draw_classes(image: LabelledImage, classes: Sequence[str]) -> Drawn:
     drawable = [number for number, code in enumerate(codes) if code is not None]
     areas = {number: int(coco_mask.area(codes[number])) for number in drawable}
     losers: set[int] = set()
-    ranks = areas if not image.in_order else dict.fromkeys(drawable, 0)
-    for number in sorted(drawable, key=lambda n: (not image.shapes[n].crowd, -ranks[n])):
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        shape = image.shapes[number]
+        is_known = not shape.crowd or shape.label in index_of
+        return (is_known, False, 0) if image.in_order else (is_known, not shape.crowd, -areas[number])
+
+    for number in sorted(drawable, key=rank):
         shape, is_inside = image.shapes[number], coco_mask.decode(codes[number]) == 1
         if shape.crowd:
-            label_map[is_inside] = IGNORE
+            label_map[is_inside] = index_of.get(shape.label, IGNORE)
+            owner[is_inside] = -1
             continue
         if shape.label not in index_of:
             raise DataError(f"{_place(image, number)}: no such class{did_you_mean(shape.label, classes)}")

@@ -299,7 +299,9 @@ class MasksWriter(LabelWriter):
         lost = self.written.lost
         lost["boxes without an outline, which are not drawn"] += drawn.boxes
         lost["pixels that objects of several classes share, which the upper one has"] += drawn.overlapped_pixels
-        lost["crowds, whose pixels are ignored"] += sum(shape.crowd for shape in image.shapes)
+        unknown = sum(shape.crowd and shape.label not in self.classes for shape in image.shapes)
+        lost["crowds of no class, whose pixels are ignored"] += unknown
+        lost["marks of crowds, whose pixels are of their class"] += sum(s.crowd for s in image.shapes) - unknown
         objects = sum(not shape.crowd and bool(shape.outlines or shape.mask) for shape in image.shapes)
         lost["objects that are no longer told apart from others of their class"] += objects
         write_indices(self.folder / "masks" / f"{os.path.splitext(name)[0]}.png", drawn.label_map)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -69,7 +70,9 @@ class VocWriter(LabelWriter):
     def _write_masks(self, image: LabelledImage, codes: Sequence[dict | None], stem: str) -> None:
         from pycocotools import mask as coco_mask
 
-        drawn = draw_classes(image, self._classes)
+        # objects and classes have one void, 255: a crowd, which is no object, is void in both masks
+        nameless = tuple(replace(shape, label="") if shape.crowd else shape for shape in image.shapes)
+        drawn = draw_classes(replace(image, shapes=nameless), self._classes)
         lost = self.written.lost
         lost["boxes without an outline in images with masks"] += drawn.boxes
         lost["pixels that objects of several classes share, which the upper one has"] += drawn.overlapped_pixels
