@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from model_zoo_rows import NO_CODE, ROWS  # noqa: E402
+from weight_licences import LICENCES, NOTE  # noqa: E402
 
 from segkit.config import load_config  # noqa: E402
 from segkit.convert.keymap import all_maps  # noqa: E402
@@ -135,7 +136,13 @@ def page(counted: dict[str, str]) -> str:
         rows.append(f"| {' | '.join(cell.replace('|', '') for cell in cells)} |")
     without = [entry.system for entry in ROWS.values() if entry.parity == NO_CODE]
     note = f"No parity, since no public code can be trusted: {', '.join(without)}."
-    return "\n".join([HEAD, *rows, "", note]) + "\n"
+    return "\n".join([HEAD, *rows, "", note, NOTE, *licences()]) + "\n"
+
+
+def licences() -> list[str]:
+    """The table of weights and what their licences allow."""
+    rows = ["| weights | licence | commercial use | said where |", "|---" * 4 + "|"]
+    return rows + [f"| {' | '.join(cells)} |" for cells in LICENCES]
 
 
 def stored() -> dict[str, str]:

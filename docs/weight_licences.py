@@ -1,0 +1,80 @@
+"""Under which licences the published weights stand that segkit reads, as the repositories that release them say.
+
+LICENCES: (whose weights, licence, whether it forbids commercial use, where it is said).
+"""
+
+LICENCES = (
+    (
+        "SegFormer, MiT encoders (NVlabs, nvidia/segformer-*)",
+        "NVIDIA Source Code License",
+        "forbidden: research and evaluation only",
+        "[README](https://github.com/NVlabs/SegFormer)",
+    ),
+    (
+        "Mask2Former, original",
+        "CC BY-NC 4.0 (the code: MIT)",
+        "forbidden",
+        "[model zoo](https://github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
+    ),
+    (
+        "MaskFormer, original",
+        "CC BY-NC 4.0",
+        "forbidden",
+        "[repository](https://github.com/facebookresearch/MaskFormer)",
+    ),
+    ("MAE encoders", "CC BY-NC 4.0", "forbidden", "[README](https://github.com/facebookresearch/mae)"),
+    (
+        "HMSA (NVIDIA/semantic-segmentation)",
+        "CC BY-NC-SA 4.0",
+        "forbidden",
+        "[LICENSE](https://github.com/NVIDIA/semantic-segmentation)",
+    ),
+    (
+        "DINOv3 encoders, EoMT on them",
+        "DINOv3 License; downloads are gated",
+        "see its terms",
+        "[repository](https://github.com/facebookresearch/dinov3)",
+    ),
+    (
+        "MobileViT (apple/*)",
+        "Apple sample code licence",
+        "see its terms",
+        "[hub](https://huggingface.co/apple/deeplabv3-mobilevit-small)",
+    ),
+    ("DINOv2 encoders", "Apache-2.0", "allowed", "[repository](https://github.com/facebookresearch/dinov2)"),
+    ("EoMT on DINOv2", "MIT, its encoder's Apache-2.0", "allowed", "[repository](https://github.com/tue-mps/eomt)"),
+    (
+        "DeiT encoders",
+        "Apache-2.0; the first releases were CC BY-NC 4.0",
+        "allowed",
+        "[repository](https://github.com/facebookresearch/deit)",
+    ),
+    (
+        "Swin, BEiT, ConvNeXt, HRNet, Segmenter, PIDNet, DDRNet, RITM",
+        "MIT",
+        "allowed",
+        "the repositories of their authors",
+    ),
+    (
+        "mmsegmentation's model zoo, SegNeXt, Twins, PoolFormer, timm's own",
+        "Apache-2.0",
+        "allowed",
+        "their repositories",
+    ),
+    ("torchvision", "BSD-3-Clause", "allowed", "[repository](https://github.com/pytorch/vision)"),
+    (
+        "segmentation_models.pytorch",
+        "MIT",
+        "allowed",
+        "[repository](https://github.com/qubvel-org/segmentation_models.pytorch)",
+    ),
+)
+
+NOTE = """
+## Licences of published weights
+
+segkit's code is MIT; weights are not segkit's. As their repositories state it; a licence may change, and ask there
+before you sell what uses them. Rows that name a README, a model zoo or a LICENSE were looked up there, the others are
+quoted. mmsegmentation's own files start from encoders of others: a SegFormer of its zoo begins
+with NVIDIA's MiT. ImageNet, ADE20K, Cityscapes and COCO have terms of their own, several of them for research alone.
+"""
