@@ -336,11 +336,12 @@ def test_from_within_the_folder_of_the_run(run, tmp_path, monkeypatch):
 
 
 def test_a_set_of_one_image_several_sets_and_no_page(run, tmp_path):
-    words = ["test", str(run / "last.pt"), "--trust", "--device", "cpu", "--out", str(tmp_path / "metrics.json")]
-    assert main([*words, "--no-page", "--cfg-options", "test.dataset.length=1"]) == 0
-    assert not (tmp_path / "report.html").exists()
-    assert main([*words, "--cfg-options", "test.dataset.length=1"]) == 0
-    assert (tmp_path / "report.html").read_text().count("<article") == 1
+    words = ["test", str(run / "last.pt"), "--trust", "--device", "cpu", "--out"]
+    one, words = [*words, str(tmp_path / "one.json")], [*words, str(tmp_path / "metrics.json")]
+    assert main([*one, "--no-page", "--cfg-options", "test.dataset.length=1"]) == 0
+    assert not list(tmp_path.glob("*.html"))
+    assert main([*one, "--cfg-options", "test.dataset.length=1"]) == 0
+    assert (tmp_path / "one.html").read_text().count("<article") == 1  # a name of its own beside a second test's
     part = dict(dataset=dict(type="Shapes", size=(32, 32), length=2, split="test"), workers=0)
     (tmp_path / "two.py").write_text(dump({**sections(), "test": dict(a=part, b=part)}))
     assert main([*words, "--config", str(tmp_path / "two.py")]) == 0

@@ -34,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--probabilities", metavar="DIR", help="also the probabilities of each image: ID.npz, float16 [K,H,W]"
     )
-    arguments.add_argument("--no-page", action="store_true", help="write no report.html beside the scores")
+    arguments.add_argument(
+        "--no-page", action="store_true", help="write no page (report.html, or OUT.html) beside the scores"
+    )
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
@@ -59,6 +61,8 @@ def _test(args: argparse.Namespace) -> int:
             "predict together, and a config with --config"
         )
     out = Path(args.out) if args.out else Path(words[0]).with_name("metrics.json")
+    # scores under another name have a page of that name: two tests may share a folder
+    page = out.with_name("report.html" if out.stem == "metrics" else f"{out.stem}.html")
     table = out.with_name(f"{out.stem}_per_image.csv") if args.per_image else None
     api.evaluate(
         words,
@@ -74,7 +78,7 @@ def _test(args: argparse.Namespace) -> int:
         show_count=args.show_count,
         per_image=table,
         probabilities=args.probabilities,
-        page=None if args.no_page else PageRequest(out.with_name("report.html"), args.command),
+        page=None if args.no_page else PageRequest(page, args.command),
         trust=args.trust,
         say=print,
     )
