@@ -41,6 +41,40 @@ def test_a_task_of_the_converter(tmp_path):
     assert mask.sum() > 400 and (drawn(shape, SIZE) == mask).all()
 
 
+def test_json_min(tmp_path):
+    """Regions stand under the names of their controls and state their form by the name of their labels alone."""
+    picture(tmp_path / "a.png", SIZE)
+    sizes = dict(original_width=60, original_height=40)
+    box = dict(x=0, y=0, width=50, height=50, rotation=0, rectanglelabels=["dog"]) | sizes
+    point = dict(x=5, y=5, keypointlabels=["nose"]) | sizes
+    mask = np.zeros(SIZE, bool)
+    mask[30:35, 10:20] = True
+    brush = dict(format="rle", rle=encode_brush(mask), brushlabels=["sky"]) | sizes
+    task = dict(image="/data/upload/1/8b9f1c2a-a.png", id=5, annotator=1, annotation_id=7, lead_time=2.5, choice="good")
+    entries = [
+        task | dict(label=[box]),
+        task | dict(annotation_id=8, label=[TRIANGLE | sizes, point, box], brush=[brush]),
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(entries))
+    assert LabelStudioReader.sniff(tmp_path) == "1 of 1 files *.json looked at hold tasks of Label Studio"
+    reader = LabelStudioReader.open(tmp_path)
+    assert reader.classes == ("cat", "dog", "sky") and len(reader) == 1
+    assert reader.lost == {"points": 1, "further annotations of a task, of which the last counts": 1}
+    cat, dog, sky = reader.item(0).shapes
+    assert cat.outlines[0].tolist() == [[6, 4], [30, 4], [30, 20]] and dog.box == (0, 0, 30, 20)
+    assert (drawn(sky, SIZE) == mask).all()
+    # the form of the documentation, without sizes and numbers; then an annotation without a region
+    (tmp_path / "export.json").write_text(json.dumps([dict(image="a.png", tag=[dict(box, original_width=None)])]))
+    with pytest.raises(DataError, match="task 1: the width = None"):
+        LabelStudioReader.open(tmp_path)
+    bare = {key: value for key, value in box.items() if not key.startswith("original")}
+    (tmp_path / "export.json").write_text(json.dumps([dict(image="a.png", tag=[bare])]))
+    assert LabelStudioReader.open(tmp_path).item(0).shapes[0].box == (0, 0, 30, 20)
+    (tmp_path / "export.json").write_text(json.dumps([task, dict(image="a.png", id=6, tag=[bare])]))
+    with pytest.raises(DataError, match=r"a\.png"):
+        LabelStudioReader.open(tmp_path)
+
+
 def test_codes_come_back():
     rng = np.random.default_rng(1)
     for size, share in (((40, 60), 0.5), ((1, 1), 1), ((300, 400), 0.001), ((7, 3), 0), ((200, 200), 1)):

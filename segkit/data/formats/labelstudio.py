@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: brush masks, polygons, rectangles and ellipses.
+"""Label Studio's exports JSON and JSON-MIN: brush masks, polygons, rectangles and ellipses.
 
 Format: https://labelstud.io/guide/export#Label-Studio-JSON-format-of-annotated-tasks and the pages of the tags.
 """
@@ -68,10 +68,10 @@ class LabelStudioReader(LabelReader):
         others = []
         for path in files:
             tasks = parse_json(read_bytes(path), path)
-            if not isinstance(tasks, list) or not any(isinstance(task, dict) and "data" in task for task in tasks):
+            if not isinstance(tasks, list) or not any(map(_is_task, tasks)):
                 others.append(path.name)
                 continue
-            for number, task in enumerate(entries_of(tasks, str(path)), 1):
+            for number, task in enumerate(_whole(entries_of(tasks, str(path))), 1):
                 source = f"{path}, task {brief(task.get('id', number))}"
                 found: Counter[str] = Counter()
                 labels = _labels(task, source, found)
@@ -116,7 +116,40 @@ class LabelStudioReader(LabelReader):
 
 def _is_labelstudio(text: str) -> bool:
     is_list = text.lstrip("\ufeff \n\r\t").startswith("[")
-    return is_list and '"data"' in text and any(f'"{key}"' in text for key in ("annotations", "completions"))
+    is_whole = '"data"' in text and any(f'"{key}"' in text for key in ("annotations", "completions"))
+    return is_list and (is_whole or any(f'"{form}labels"' in text for form in FORMS))
+
+
+def _is_task(entry: object) -> bool:
+    return isinstance(entry, dict) and ("data" in entry or _is_min(entry))
+
+
+def _is_min(task: Entry) -> bool:
+    """Whether an entry has the form of JSON-MIN: its data beside its regions, each under the name of its control."""
+    return "data" not in task and any(isinstance(value, list) and any(map(_kind, value)) for value in task.values())
+
+
+def _kind(region: object) -> str:
+    """The type of a region of JSON-MIN, which states it by the name of its labels alone; "" for none."""
+    names = (f"{form}labels" for form in (*FORMS, *OTHERS))
+    return next((name for name in names if isinstance(region, dict) and name in region), "")
+
+
+def _whole(tasks: Sequence[Entry]) -> list[Entry]:
+    """Tasks in the form of the JSON export: JSON-MIN has an entry for each annotation, of which the last counts."""
+    whole: list[Entry] = []
+    earlier: dict[str, list[object]] = {}
+    for task in tasks:
+        if "data" in task or not ("annotation_id" in task or _is_min(task)):
+            whole.append(task)
+            continue
+        regions = [region for value in task.values() if isinstance(value, list) for region in value if _kind(region)]
+        results = [{**region, "type": _kind(region), "value": region} for region in regions]
+        annotations = earlier.setdefault(str(task.get("id", len(whole))), [])
+        if not annotations:
+            whole.append({**task, "data": task, "annotations": annotations})
+        annotations.append(dict(result=results))
+    return whole
 
 
 def _image_of(task: Entry, source: str) -> str:
