@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.backbones.timm_create import built_for, create_encoder, feature_info, normalization
+from segkit.backbones.timm_create import (
+    built_for,
+    check_options,
+    checkpoint_blocks,
+    create_encoder,
+    feature_info,
+    normalization,
+)
 from segkit.backbones.timm_dilation import dilate_fully
 from segkit.backbones.timm_positions import Positions
 from segkit.backbones.timm_sizes import find_sizes
@@ -68,7 +75,12 @@ class Timm(Backbone):
         pos_antialias: whether it is resized with antialiasing; None for the way of the published weights: without, as
             in mmsegmentation, DeiT and DINOv2, but with it for encoders with register tokens (DINOv2 with registers).
         norm_levels: levels, counted from the end, whose maps are followed by a layer normalization over the channels:
-            (-4, -3, -2, -1) for ConvNeXt in UPerNet, (-1,) for the final normalization of a ViT.
+            (-4, -3, -2, -1) for ConvNeXt in UPerNet, (-1,) for the final normalization of a ViT. These layers are new.
+        final_norm: applies the final normalization of a ViT, with its pretrained weights, to all maps that are kept, as
+            heads on DINOv2 and DINOv3 do (timm leaves it out otherwise).
+        grad_checkpointing: keeps only the inputs of the encoder's blocks in training and computes the blocks again for
+            their gradients: less memory, about a third more time. Not for batch normalizations in training mode.
+        options: further arguments of timm's encoder, such as dict(mlp_ratios=(4, 4, 4, 4)).
         mean, std: per channel in 0..255; None for those that timm states for the encoder (repeated where in_channels is
             not 3).
 
@@ -94,6 +106,9 @@ class Timm(Backbone):
         pos_interpolation: str = "bicubic",
         pos_antialias: bool | None = None,
         norm_levels: tuple[int, ...] = (),
+        final_norm: bool = False,
+        grad_checkpointing: bool = False,
+        options: dict[str, Any] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -109,8 +124,10 @@ class Timm(Backbone):
             kwargs["drop_path_rate"] = drop_path_rate
         if img_size is not None:
             kwargs["img_size"] = tuple(img_size)
+        check_options(name, options or {}, kwargs)
+        kwargs |= options or {}
         is_real = not torch.empty(0).is_meta
-        self.encoder = create_encoder(name, kwargs, pretrained is True and is_real)
+        self.encoder = create_encoder(name, kwargs, pretrained is True and is_real, final_norm)
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.img_size = None if img_size is None else (img_size[0], img_size[1])
         self.channels = tuple(feature_info(self.encoder).channels())
@@ -131,6 +148,8 @@ class Timm(Backbone):
         self.norms = _norms(self.channels, norm_levels)
         self._find_stem(name, in_channels, pad_divisor)
         self._freeze(frozen_stages, in_channels)
+        if grad_checkpointing:
+            checkpoint_blocks(self.encoder, norm_eval)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """Computes the feature maps.

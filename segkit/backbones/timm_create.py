@@ -1,7 +1,10 @@
 """Builds encoders of timm, with errors that name what they cannot be built with."""
 
+import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES
@@ -23,6 +26,20 @@ The Mix Transformers of SegFormer (Xie et al., NeurIPS 2021, https://arxiv.org/a
 the Pyramid Vision Transformer with hidden layers four times as wide in all stages.
 """
 
+SET_BY = {
+    "pretrained": "backbone.pretrained",
+    "in_chans": "backbone.in_channels",
+    "output_stride": "backbone.output_stride",
+    "out_indices": "backbone.out_indices",
+    "drop_path_rate": "backbone.drop_path_rate",
+    "img_size": "backbone.img_size",
+    "num_classes": "model.num_classes",
+}
+"""timm's arguments that a config gives elsewhere, and where."""
+
+SET_HERE = ("features_only", "feature_cfg", "feature_cls", "global_pool", "strict_img_size", "dynamic_img_size")
+"""timm's arguments that the adapter alone decides."""
+
 BUILD_ERRORS = (
     TypeError,
     ValueError,
@@ -40,13 +57,53 @@ def feature_info(encoder: nn.Module) -> "FeatureInfo":
     return cast("FeatureInfo", encoder.feature_info)
 
 
-def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn.Module:
+def check_options(name: str, options: Mapping[str, Any], used: Mapping[str, Any]) -> None:
+    """Checks arguments that a config hands on to an encoder of timm.
+
+    Args:
+        name: as in timm.list_models(), or one of ALIASES.
+        options: the arguments.
+        used: arguments that the adapter gives already.
+
+    Raises:
+        ConfigError: the encoder has no such argument, or a config gives it elsewhere.
+    """
+    import timm
+
+    known, fixed = ALIASES.get(name, (name, {}))
+    for key in options:
+        at = f"backbone.options.{key}"
+        if key in SET_BY:
+            raise ConfigError(f"{at}: is set by {SET_BY[key]}; give it there")
+        if key in SET_HERE:
+            raise ConfigError(f"{at}: is set by segkit itself; leave it out")
+        if key in used:
+            raise ConfigError(f"{at}: is set by backbone.deep_stem; give one of the two")
+        if key in fixed:
+            raise ConfigError(f"{at}: is what makes {known} {name}; name {known} to set it")
+    if not options or not timm.is_model(known):
+        return
+    with torch.device("meta"):
+        cls = type(timm.create_model(known))
+    parameters = inspect.signature(cls).parameters
+    names = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    free = sorted(set(names) - SET_BY.keys() - set(SET_HERE))
+    for key in options:
+        if key not in names and len(names) == len(parameters):
+            raise ConfigError(
+                f"backbone.options.{key}: {cls.__name__} of timm has no such argument{did_you_mean(key, free)}; it "
+                f"has {', '.join(free)}"
+            )
+
+
+def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, final_norm: bool = False) -> nn.Module:
     """Builds an encoder of timm that returns feature maps.
 
     Args:
         name: as in timm.list_models().
         kwargs: of timm's constructor.
         is_pretrained: fetches timm's weights.
+        final_norm: keeps the final normalization of a Vision Transformer and applies it to all of its maps.
 
     Returns:
         The encoder; its forward returns a list of maps.
@@ -67,11 +124,15 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn
     problem: Exception | None = None
     for extra in FREE_SIZE if has_fixed_size else ({},):
         try:
+            if final_norm:
+                return _with_final_norm(name, {**kwargs, **extra}, is_pretrained)
             encoder = timm.create_model(name, pretrained=is_pretrained, features_only=True, **kwargs, **extra)
             for module in encoder.modules():
                 if isinstance(module, twins.PatchEmbed):
                     module.register_forward_pre_hook(_whole_patches)
             return encoder
+        except ConfigError:
+            raise
         except BUILD_ERRORS as error:
             problem = error
         except OSError as error:
@@ -87,6 +148,53 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn
             "resnet50, convnext_tiny or pvt_v2_b2"
         )
     raise ConfigError(f"backbone: {name} cannot be built with {asked} ({reason})")
+
+
+def _with_final_norm(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn.Module:
+    """A Vision Transformer as features_only gives it, which timm builds without its final normalization."""
+    import timm
+    from timm.models._features import FeatureGetterNet
+
+    others = {key: value for key, value in kwargs.items() if key != "out_indices"}
+    model = timm.create_model(name, pretrained=is_pretrained, num_classes=0, **others)
+    width, norm = getattr(model, "embed_dim", None), getattr(model, "norm", None)
+    if not hasattr(model, "forward_intermediates") or list(getattr(norm, "normalized_shape", ())) != [width]:
+        raise ConfigError(
+            f"backbone.final_norm = True: {name} has no final normalization of one width for all of its maps; set "
+            "backbone.norm_levels instead, which adds new ones"
+        )
+    return FeatureGetterNet(model, kwargs.get("out_indices", 3), norm=True)
+
+
+def checkpoint_blocks(encoder: nn.Module, norm_eval: bool) -> None:
+    """Makes an encoder keep the inputs of its blocks alone in training, and compute the blocks again for gradients.
+
+    Chen et al., 2016, https://arxiv.org/abs/1604.06174.
+
+    Args:
+        encoder: of create_encoder.
+        norm_eval: whether batch normalizations stay in eval mode.
+
+    Raises:
+        ConfigError: it has batch normalizations that count every batch, or no blocks that timm can compute again.
+    """
+    if not norm_eval and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules()):
+        raise ConfigError(
+            "backbone.grad_checkpointing = True: this encoder has batch normalizations, which would count every batch "
+            "twice; set backbone.norm_eval = True, or take an encoder with layer normalizations"
+        )
+    # timm's stages go block by block; its wrapper around them would keep the inputs of whole stages.
+    stages = [module for module in encoder.modules() if module is not encoder and hasattr(module, "grad_checkpointing")]
+    if stages:
+        for stage in stages:
+            cast(Any, stage).grad_checkpointing = True
+        return
+    try:
+        cast(Any, encoder).set_grad_checkpointing(True)
+    except BUILD_ERRORS as error:
+        raise ConfigError(
+            "backbone.grad_checkpointing = True: timm has none for this encoder; set it to False"
+        ) from error
 
 
 def built_for(name: str, encoder: nn.Module) -> tuple[int, int]:

@@ -83,7 +83,8 @@ class TimmSwin(Timm):
 
     Args:
         name: of a Swin Transformer of the first version in timm.
-        in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, mean, std: as in Timm. Images are padded to
+        in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, grad_checkpointing, mean, std: as in
+            Timm. Images are padded to
             multiples of 4 and every map to whole pairs of cells before it is halved, as in mmsegmentation; detectors
             and Mask2Former pad the image to multiples of 32.
 
@@ -100,6 +101,7 @@ class TimmSwin(Timm):
         frozen_stages: NonNegativeInt = 0,
         drop_path_rate: Decay = 0.0,
         pad_divisor: int | None = None,
+        grad_checkpointing: bool = False,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -111,6 +113,7 @@ class TimmSwin(Timm):
             frozen_stages=frozen_stages,
             drop_path_rate=drop_path_rate,
             pad_divisor=pad_divisor,
+            grad_checkpointing=grad_checkpointing,
             mean=mean,
             std=std,
         )
