@@ -69,6 +69,8 @@ class Timm(Backbone):
         deep_stem: 0, or the channels of the first of three 3x3 convolutions that replace the 7x7 of a ResNet (64 for
             the published 64, 64, 128).
         drop_path_rate: stochastic depth, where the encoder has it.
+        norm_eps: epsilon of all layer normalizations of the encoder; None as timm has them. Published forms of one
+            network differ in it.
         img_size: (H, W) of encoders that are built for one size (Swin, ViT); the size of a ViT's position embedding.
         pad_divisor: pads images to multiples of this number instead; 32 as in detectors and Mask2Former.
         pos_interpolation: "bicubic", or "bilinear" as in SETR: how a ViT's position embedding is resized to the image.
@@ -101,6 +103,7 @@ class Timm(Backbone):
         contract_dilation: bool = True,
         deep_stem: NonNegativeInt = 0,
         drop_path_rate: Decay = 0.0,
+        norm_eps: PositiveFloat | None = None,
         img_size: tuple[int, int] | None = None,
         pad_divisor: int | None = None,
         pos_interpolation: str = "bicubic",
@@ -130,6 +133,9 @@ class Timm(Backbone):
         self.encoder = create_encoder(name, kwargs, pretrained is True and is_real, final_norm)
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.img_size = None if img_size is None else (img_size[0], img_size[1])
+        for module in self.encoder.modules() if norm_eps is not None else ():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = norm_eps
         self.channels = tuple(feature_info(self.encoder).channels())
         self.strides = tuple(feature_info(self.encoder).reduction())
         if output_stride != 32 and max(self.strides) > output_stride:

@@ -245,7 +245,8 @@ def _attribute(model: nn.Module, path: str) -> object:
     return value
 
 
-def _outcome(keymap: KeyMap, source: dict[str, tuple[int, ...]]) -> tuple[type[KeyMap], tuple]:
+def _outcome(keymap: KeyMap, source: dict[str, tuple[int, ...]]) -> tuple:
     """The result of a map for each name of a file; equal for maps that do the same with it."""
     renamed = (keymap.rename(name) for name in source)
-    return type(keymap), tuple((target, tuple(edits)) for target, edits in renamed)
+    names = tuple((target, tuple(edits)) for target, edits in renamed)
+    return type(keymap), names, tuple(keymap.splits.items()), tuple(keymap.joins.items())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class KeyMap:
             model's own; "" for nothing.
         zeros: biases that the source does not have, filled with zeros, by segkit's name; the value is the name of the
             weight whose output channels they belong to.
+        splits: tensors that become several, after the rules: the end of a name -> the ends of the new names, each with
+            its share of the first dimension.
+        joins: tensors that become one, after the rules and splits: the end of the new name -> the ends of the names
+            that are concatenated along the first dimension, in this order.
     """
 
     source: str
@@ -50,6 +55,8 @@ class KeyMap:
     by_name: bool = False
     unsaid: str = ""
     zeros: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    joins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """Applies the rules to a name.
@@ -105,6 +112,7 @@ class KeyMap:
             for edit in edits:
                 value = edit(value)
             renamed[target], origin[target] = value, name
+        renamed = self._joined(self._split(renamed))
         for name, weight in self.zeros.items():
             if weight in renamed:
                 renamed.setdefault(name, renamed[weight].new_zeros(renamed[weight].shape[0]))
@@ -112,6 +120,31 @@ class KeyMap:
             counter = torch.zeros((), dtype=torch.int64, device=renamed[name].device)
             renamed.setdefault(name.removesuffix(VARIANCE) + COUNTER, counter)
         return renamed
+
+    def _split(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights with the tensors of `splits` in their parts."""
+        done: dict[str, Tensor] = {}
+        for name, value in weights.items():
+            end = next((end for end in self.splits if name.endswith(end)), None)
+            if end is None:
+                done[name] = value
+                continue
+            parts = self.splits[end]
+            unit = value.shape[0] // sum(share for _, share in parts)
+            values = value.split([share * unit for _, share in parts])
+            done |= {name.removesuffix(end) + part: values[i] for i, (part, _) in enumerate(parts)}
+        return done
+
+    def _joined(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights with the tensors of `joins` in one; parts whose others are missing keep their names."""
+        done = dict(weights)
+        for end, parts in self.joins.items():
+            for name in [name for name in done if name.endswith(parts[0])]:
+                root = name.removesuffix(parts[0])
+                names = [root + part for part in parts]
+                if all(part in done for part in names):
+                    done[root + end] = torch.cat([done.pop(part) for part in names])
+        return done
 
     def check(self, source: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> str:
         """Checks that names and shapes of a published file match those of a model one to one.
@@ -130,7 +163,8 @@ class KeyMap:
         if misfit.count:
             lines = [f"{self.source}: the names do not match this model one to one", *misfit.lines()]
             raise ConfigError("\n".join(lines))
-        return f"{self.source}: {misfit.matched} tensors matched, {max(len(source) - misfit.matched, 0)} dropped"
+        dropped = sum(self.rename(name)[0] is None for name in source)
+        return f"{self.source}: {misfit.matched} tensors matched, {dropped} dropped"
 
     def compare(
         self, source: dict[str, tuple[int, ...]], state: dict[str, Tensor], drop: tuple[str, ...] = ()
@@ -210,7 +244,22 @@ def all_maps() -> dict[str, KeyMap]:
     return found
 
 
-def export(weights: dict[str, Tensor], name: str) -> dict[str, dict[str, Tensor]]:
+@dataclass(frozen=True)
+class Form:
+    """A checkpoint format of another project that can be written.
+
+    Args:
+        keymap: from segkit's names to the project's.
+        key: of the file, under which the weights lie; "" where they are the file's content.
+        prefix: of all names.
+    """
+
+    keymap: KeyMap
+    key: str = ""
+    prefix: str = ""
+
+
+def export(weights: dict[str, Tensor], name: str) -> dict[str, Any]:
     """Translates segkit's weights into the checkpoint format of another project.
 
     Args:
@@ -218,19 +267,20 @@ def export(weights: dict[str, Tensor], name: str) -> dict[str, dict[str, Tensor]
         name: of a format, a key of EXPORTS in a module of segkit.convert.maps.
 
     Returns:
-        The content of a checkpoint of that project.
+        The content of a checkpoint of that project: the weights by its names, or a dict of them.
 
     Raises:
         ConfigError: there is no format of this name.
     """
     package = importlib.import_module("segkit.convert.maps")
     modules = [importlib.import_module(f"{package.__name__}.{i.name}") for i in pkgutil.iter_modules(package.__path__)]
-    forms = {key: form for module in modules for key, form in getattr(module, "EXPORTS", {}).items()}
+    forms: dict[str, Form] = {key: form for module in modules for key, form in getattr(module, "EXPORTS", {}).items()}
     if name not in forms:
         hint = did_you_mean(name, forms) or f"; available: {', '.join(sorted(forms))}"
         raise ConfigError(f"no checkpoint format '{name}' to write{hint}")
-    keymap, key = forms[name]
-    return {key: {f"module.{theirs}": value for theirs, value in keymap.apply(weights).items()}}
+    form = forms[name]
+    renamed = {form.prefix + theirs: value for theirs, value in form.keymap.apply(weights).items()}
+    return {form.key: renamed} if form.key else renamed
 
 
 def load_map(name: str) -> KeyMap:

@@ -40,7 +40,8 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
 
     Args:
         path: ends in .safetensors for that format, in anything else for torch's.
-        content: plain types and tensors, the weights under "model"; a .safetensors file keeps only these and TEXTS.
+        content: plain types and tensors, the weights under "model"; a .safetensors file keeps only these and TEXTS, and
+            the format that transformers asks for.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -53,7 +54,8 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
 
                 tensors = {k: v.contiguous() for k, v in content["model"].items()}
                 # written here, since the library's own writer has errors of its own for a full disk
-                draft.write_bytes(serialized(tensors, {**_text_only(content), CRC: str(crc_of(tensors))}))
+                texts = {"format": "pt", **_text_only(content), CRC: str(crc_of(tensors))}
+                draft.write_bytes(serialized(tensors, texts))
             else:
                 with_checksums()
                 with open(draft, "wb") as file:

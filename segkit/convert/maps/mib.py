@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import Form, KeyMap, Rule
 from segkit.ops.in_place_abn import in_place_scale, in_place_weight
 
 MIB_URL = "https://github.com/fcdl94/MiB"
@@ -91,11 +91,12 @@ MAPS: dict[str, KeyMap] = {
     "csseg_abn": StepsKeyMap("cssegmentation, ABN", CSSEG, CSSEG_URL, by_name=True),
 }
 
-EXPORTS: dict[str, tuple[KeyMap, str]] = {
-    "mib": (KeyMap("to MiB, in-place ABN", (TO_IN_PLACE, *TO_MIB), MIB_URL), "model_state"),
-    "mib_abn": (KeyMap("to MiB, ABN", TO_MIB, MIB_URL), "model_state"),
-    "csseg": (KeyMap("to cssegmentation, in-place ABN", (TO_IN_PLACE, *TO_CSSEG), CSSEG_URL), "segmentor"),
-    "csseg_abn": (KeyMap("to cssegmentation, ABN", TO_CSSEG, CSSEG_URL), "segmentor"),
+EXPORTS: dict[str, Form] = {
+    "mib": Form(KeyMap("to MiB, in-place ABN", (TO_IN_PLACE, *TO_MIB), MIB_URL), "model_state", "module."),
+    "mib_abn": Form(KeyMap("to MiB, ABN", TO_MIB, MIB_URL), "model_state", "module."),
+    "csseg": Form(
+        KeyMap("to cssegmentation, in-place ABN", (TO_IN_PLACE, *TO_CSSEG), CSSEG_URL), "segmentor", "module."
+    ),
+    "csseg_abn": Form(KeyMap("to cssegmentation, ABN", TO_CSSEG, CSSEG_URL), "segmentor", "module."),
 }
-"""Checkpoint formats to write: the key map from segkit's names, and the key of the file that holds the weights, whose
-names begin with "module."."""
+"""Checkpoint formats to write."""
