@@ -197,8 +197,12 @@ def build(cfg: dict, kind: Registry, at: str, **supplied: Any) -> Any:
 
 PYRAMID = (
     ". All maps of this backbone have one stride, as those of a plain Vision Transformer: for a pyramid set "
-    "backbone.out_indices to four of its blocks, such as (2, 5, 8, 11), and model.neck = dict(type='MultiLevelNeck')"
+    "model.neck = dict(type='SimplePyramid'), or backbone.out_indices to four of its blocks, such as (2, 5, 8, 11), "
+    "and model.neck = dict(type='MultiLevelNeck')"
 )
+
+OWN_PYRAMID = "SimplePyramid"
+"""The neck of a model whose config names none, where its head needs a pyramid and the backbone gives none."""
 
 
 def _is_flat(strides: tuple[int, ...]) -> bool:
@@ -242,6 +246,9 @@ def each_object(cfg: dict, kind: Registry, change: Callable[[dict, frozenset[str
 def build_model(cfg: dict, at: str = "model") -> "Network":
     """Builds the model of a config, its neck and heads fitted to the channels and strides of the backbone.
 
+    A head that needs a pyramid gets one of a plain Vision Transformer's maps where the config says nothing of a neck;
+    the model says so in its notes. With neck=None there is none.
+
     Args:
         cfg: section `model`.
         at: config path for errors.
@@ -255,8 +262,12 @@ def build_model(cfg: dict, at: str = "model") -> "Network":
     backbone = build(cfg["backbone"], BACKBONES, f"{at}.backbone")
     features = backbone
     modules: dict[str, Any] = {"backbone": backbone}
-    if cfg.get("neck") is not None:
-        features = build(cfg["neck"], NECKS, f"{at}.neck", **supplied, **_shape_of(backbone))
+    neck = cfg.get("neck")
+    is_own = "neck" not in cfg and _needs_pyramid(cfg.get("head"), f"{at}.head", supplied, _shape_of(backbone))
+    if is_own:
+        neck = {"type": OWN_PYRAMID}
+    if neck is not None:
+        features = build(neck, NECKS, f"{at}.neck", **supplied, **_shape_of(backbone))
         modules["neck"] = features
     if cfg.get("head") is not None:
         modules["head"] = build(cfg["head"], HEADS, f"{at}.head", **supplied, **_shape_of(features))
@@ -264,7 +275,30 @@ def build_model(cfg: dict, at: str = "model") -> "Network":
         build(head, HEADS, f"{at}.aux.{i}", **supplied, **_shape_of(features))
         for i, head in enumerate(cfg.get("aux", ()))
     )
-    return build(named, MODELS, at, **modules)
+    model: Network = build(named, MODELS, at, **modules)
+    if is_own:
+        model.notes += (
+            f"{at}.neck = dict(type='{OWN_PYRAMID}') makes a pyramid of the backbone's last map, since "
+            f"{cfg['head']['type']} needs one and all maps have stride {backbone.strides[-1]}; name another neck, or "
+            "None for none",
+        )
+    return model
+
+
+def _needs_pyramid(head: dict | None, at: str, supplied: dict[str, Any], shape: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a head is of no use on maps of one stride, or cannot be built on them at all."""
+    if head is None or not _is_flat(shape["strides"]):
+        return False
+    if getattr(HEADS.get(head.get("type"), f"{at}.type"), "needs_pyramid", False):
+        return True
+    import torch
+
+    try:
+        with torch.device("meta"):
+            build(head, HEADS, at, **supplied, **shape)
+    except ConfigError as error:
+        return isinstance(error.__cause__, LevelError)
+    return False
 
 
 def _shape_of(features: Any) -> dict[str, tuple[int, ...]]:

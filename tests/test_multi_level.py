@@ -32,21 +32,6 @@ def test_a_patch_of_14_is_told_its_scales():
 VIT = dict(type="Timm", name="vit_tiny_patch16_224")
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        dict(head=dict(type="UPerHead")),
-        dict(head=dict(type="UNetHead")),
-        dict(head=dict(type="DeepLabV3PlusHead")),
-        dict(neck=dict(type="FPN"), head=dict(type="SemFPNHead")),
-    ],
-    ids=lambda parts: str(parts.get("neck", parts["head"])["type"]),
-)
-def test_a_head_that_needs_a_pyramid_names_the_neck(parts):
-    with torch.device("meta"), pytest.raises(ConfigError, match=r"out_indices.*\(2, 5, 8, 11\).*MultiLevelNeck"):
-        build_model(dict(num_classes=5, backbone=VIT, **parts))
-
-
 @pytest.mark.parametrize("head", ["UPerHead", "UNetHead", "DeepLabV3PlusHead"])
 def test_with_the_neck_the_head_runs(head):
     backbone = {**VIT, "out_indices": (2, 5, 8, 11)}

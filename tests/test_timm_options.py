@@ -36,6 +36,11 @@ def test_an_encoders_own_arguments_are_handed_on():
         ("mit_b0", dict(options=dict(mlp_ratios=(8, 8, 4, 4))), r"options.mlp_ratios: is what makes pvt_v2_b0 mit_b0"),
         ("resnet18", dict(options=dict(layers=(1, 1))), r"resnet18 cannot be built with .*layers"),
         ("resnet18", dict(final_norm=True), r"final_norm = True: resnet18 has no final .*norm_levels"),
+        (
+            "deit3_small_patch16_224",
+            dict(options=dict(class_token=False, global_pool=""), append_class_token=True),
+            r"append_class_token = True: .*no class token",
+        ),
         ("beit_base_patch16_224", dict(final_norm=True), r"final_norm = True: beit_base_patch16_224 has no final"),
         ("resnet18", dict(grad_checkpointing=True), r"grad_checkpointing = True: .*norm_eval"),
         ("hrnet_w18_small", dict(grad_checkpointing=True, norm_eval=True), r"grad_checkpointing = True: timm has none"),
@@ -56,6 +61,20 @@ def test_the_final_norm_with_its_weights_follows_every_map():
     for before, after in zip(plain(x), net(x)):
         expected = F.layer_norm(before.permute(0, 2, 3, 1), (192,), weight, bias, 1e-6).permute(0, 3, 1, 2)
         assert torch.allclose(after, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_class_token_follows_the_channels_of_every_position():
+    with_token = Timm("vit_tiny_patch16_224", out_indices=(1, 3), append_class_token=True, options=dict(depth=4)).eval()
+    plain = Timm("vit_tiny_patch16_224", out_indices=(1, 3), options=dict(depth=4)).eval()
+    plain.encoder.load_state_dict(with_token.encoder.state_dict())
+    assert with_token.channels == (384, 384)
+    tokens: list[torch.Tensor] = []
+    with_token.encoder.model.blocks[1].register_forward_hook(lambda _m, _i, output: tokens.append(output[:, 0]))
+    x = torch.randn(2, 3, 40, 70)
+    maps = with_token(x)
+    assert torch.equal(maps[0][:, :192], plain(x)[0]) and torch.equal(maps[1][:, :192], plain(x)[1])
+    assert torch.equal(maps[0][:, 192:], tokens[0][:, :, None, None].expand(-1, -1, 3, 5))
 
 
 def _saved(net: nn.Module) -> tuple[int, dict[str, torch.Tensor]]:

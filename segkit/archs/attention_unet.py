@@ -144,6 +144,8 @@ class AttentionUNetHead(Head):
         ValueError: there are more blocks than the encoder has halvings, or normalize is unknown.
     """
 
+    needs_pyramid = True
+
     needs = ("size",)
 
     def __init__(

@@ -35,6 +35,8 @@ class DeepLabV3PlusHead(Head):
         align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
+    needs_pyramid = True
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

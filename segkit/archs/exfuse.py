@@ -117,6 +117,8 @@ class ExFuseHead(Head):
         align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
+    needs_pyramid = True
+
     needs = ("size",)
     classifier = None
 

@@ -25,6 +25,8 @@ class GCNHead(Head):
         align_corners: whether bilinear resizing aligns the corner pixels.
     """
 
+    needs_pyramid = True
+
     needs = ("size",)
     classifier = None
 

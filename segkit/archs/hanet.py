@@ -138,6 +138,8 @@ class HANetHead(Head):
         ValueError: if places holds a number that is not in 0 to 4.
     """
 
+    needs_pyramid = True
+
     needs = ("window", "size")
 
     def __init__(

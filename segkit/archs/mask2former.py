@@ -101,6 +101,8 @@ class Mask2FormerHead(InstanceHead):
         limit: instances per image.
     """
 
+    needs_pyramid = True
+
     needs = ("image",)
     classifier = None
 

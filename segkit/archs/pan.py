@@ -104,6 +104,8 @@ class PANHead(Head):
         align_corners: aligns the corner cells when maps are resized.
     """
 
+    needs_pyramid = True
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

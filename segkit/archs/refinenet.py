@@ -132,6 +132,8 @@ class RefineNetHead(Head):
         align_corners: aligns the corner cells when a coarser result is resized.
     """
 
+    needs_pyramid = True
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

@@ -29,6 +29,8 @@ class SemFPNHead(Head):
         align_corners: aligns the corner cells when maps are resized.
     """
 
+    needs_pyramid = True
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

@@ -69,6 +69,8 @@ class SFHead(Head):
         align_corners: aligns the corner cells when maps are resized.
     """
 
+    needs_pyramid = True
+
     def __init__(
         self,
         in_channels: tuple[int, ...],

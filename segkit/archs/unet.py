@@ -98,6 +98,8 @@ class UNetHead(Head):
             doublings.
     """
 
+    needs_pyramid = True
+
     needs = ("size",)
 
     def __init__(

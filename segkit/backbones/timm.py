@@ -10,12 +10,14 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.timm_create import (
+    Tokens,
     built_for,
     check_options,
     checkpoint_blocks,
     create_encoder,
     feature_info,
     normalization,
+    set_norm_eps,
 )
 from segkit.backbones.timm_dilation import dilate_fully
 from segkit.backbones.timm_positions import Positions
@@ -80,6 +82,8 @@ class Timm(Backbone):
             (-4, -3, -2, -1) for ConvNeXt in UPerNet, (-1,) for the final normalization of a ViT. These layers are new.
         final_norm: applies the final normalization of a ViT, with its pretrained weights, to all maps that are kept, as
             heads on DINOv2 and DINOv3 do (timm leaves it out otherwise).
+        append_class_token: appends the class token of a ViT to the channels of every position, which the neck
+            Reassemble of DPT reads.
         grad_checkpointing: keeps only the inputs of the encoder's blocks in training and computes the blocks again for
             their gradients: less memory, about a third more time. Not for batch normalizations in training mode.
         options: further arguments of timm's encoder, such as dict(mlp_ratios=(4, 4, 4, 4)).
@@ -110,32 +114,24 @@ class Timm(Backbone):
         pos_antialias: bool | None = None,
         norm_levels: tuple[int, ...] = (),
         final_norm: bool = False,
+        append_class_token: bool = False,
         grad_checkpointing: bool = False,
         options: dict[str, Any] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
         super().__init__()
-        kwargs: dict[str, Any] = {"in_chans": in_channels}
-        if output_stride != 32:
-            kwargs["output_stride"] = output_stride
-        if out_indices is not None:
-            kwargs["out_indices"] = tuple(out_indices)
-        if deep_stem:
-            kwargs |= {"stem_width": deep_stem, "stem_type": "deep"}
-        if drop_path_rate:
-            kwargs["drop_path_rate"] = drop_path_rate
-        if img_size is not None:
-            kwargs["img_size"] = tuple(img_size)
+        kwargs = _kwargs(in_channels, output_stride, out_indices, deep_stem, drop_path_rate, img_size)
         check_options(name, options or {}, kwargs)
         kwargs |= options or {}
         is_real = not torch.empty(0).is_meta
-        self.encoder = create_encoder(name, kwargs, pretrained is True and is_real, final_norm)
+        self.encoder = create_encoder(
+            name, kwargs, pretrained is True and is_real, Tokens(final_norm, append_class_token)
+        )
         self.norm_eval, self.is_pretrained = norm_eval, bool(pretrained)
         self.img_size = None if img_size is None else (img_size[0], img_size[1])
-        for module in self.encoder.modules() if norm_eps is not None else ():
-            if isinstance(module, nn.LayerNorm):
-                module.eps = norm_eps
+        if norm_eps is not None:
+            set_norm_eps(self.encoder, norm_eps)
         self.channels = tuple(feature_info(self.encoder).channels())
         self.strides = tuple(feature_info(self.encoder).reduction())
         if output_stride != 32 and max(self.strides) > output_stride:
@@ -284,6 +280,29 @@ class Timm(Backbone):
                     parameter.requires_grad_(False)
             self.train(self.training)
         del self._probe
+
+
+def _kwargs(
+    in_channels: int,
+    output_stride: int,
+    out_indices: tuple[int, ...] | None,
+    deep_stem: int,
+    drop_path_rate: float,
+    img_size: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """timm's arguments, without those that are not asked for and that some encoders do not have."""
+    kwargs: dict[str, Any] = {"in_chans": in_channels}
+    if output_stride != 32:
+        kwargs["output_stride"] = output_stride
+    if out_indices is not None:
+        kwargs["out_indices"] = tuple(out_indices)
+    if deep_stem:
+        kwargs |= {"stem_width": deep_stem, "stem_type": "deep"}
+    if drop_path_rate:
+        kwargs["drop_path_rate"] = drop_path_rate
+    if img_size is not None:
+        kwargs["img_size"] = tuple(img_size)
+    return kwargs
 
 
 def _norms(channels: tuple[int, ...], levels: tuple[int, ...]) -> nn.ModuleDict:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -37,7 +38,7 @@ SET_BY = {
 }
 """timm's arguments that a config gives elsewhere, and where."""
 
-SET_HERE = ("features_only", "feature_cfg", "feature_cls", "global_pool", "strict_img_size", "dynamic_img_size")
+SET_HERE = ("features_only", "feature_cfg", "feature_cls", "strict_img_size", "dynamic_img_size")
 """timm's arguments that the adapter alone decides."""
 
 BUILD_ERRORS = (
@@ -50,6 +51,19 @@ BUILD_ERRORS = (
     LookupError,
 )
 """What timm raises for arguments that an encoder does not have, and encoders for images that they do not take."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the maps of a Vision Transformer hold.
+
+    Args:
+        final_norm: whether they are normalized by the encoder's last layer.
+        class_token: whether each position's channels are followed by those of the class token.
+    """
+
+    final_norm: bool = False
+    class_token: bool = False
 
 
 def feature_info(encoder: nn.Module) -> "FeatureInfo":
@@ -96,14 +110,14 @@ def check_options(name: str, options: Mapping[str, Any], used: Mapping[str, Any]
             )
 
 
-def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, final_norm: bool = False) -> nn.Module:
+def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, tokens: Tokens = Tokens()) -> nn.Module:
     """Builds an encoder of timm that returns feature maps.
 
     Args:
         name: as in timm.list_models().
         kwargs: of timm's constructor.
         is_pretrained: fetches timm's weights.
-        final_norm: keeps the final normalization of a Vision Transformer and applies it to all of its maps.
+        tokens: what a Vision Transformer's maps hold beside what timm gives.
 
     Returns:
         The encoder; its forward returns a list of maps.
@@ -124,8 +138,8 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, final
     problem: Exception | None = None
     for extra in FREE_SIZE if has_fixed_size else ({},):
         try:
-            if final_norm:
-                return _with_final_norm(name, {**kwargs, **extra}, is_pretrained)
+            if tokens.final_norm or tokens.class_token:
+                return _token_maps(name, {**kwargs, **extra}, is_pretrained, tokens)
             encoder = timm.create_model(name, pretrained=is_pretrained, features_only=True, **kwargs, **extra)
             for module in encoder.modules():
                 if isinstance(module, twins.PatchEmbed):
@@ -150,20 +164,27 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, final
     raise ConfigError(f"backbone: {name} cannot be built with {asked} ({reason})")
 
 
-def _with_final_norm(name: str, kwargs: dict[str, Any], is_pretrained: bool) -> nn.Module:
-    """A Vision Transformer as features_only gives it, which timm builds without its final normalization."""
+def _token_maps(name: str, kwargs: dict[str, Any], is_pretrained: bool, tokens: Tokens) -> nn.Module:
+    """A Vision Transformer as features_only gives it, but for `tokens`."""
     import timm
-    from timm.models._features import FeatureGetterNet
+
+    from segkit.backbones.timm_tokens import TokenMaps
 
     others = {key: value for key, value in kwargs.items() if key != "out_indices"}
     model = timm.create_model(name, pretrained=is_pretrained, num_classes=0, **others)
     width, norm = getattr(model, "embed_dim", None), getattr(model, "norm", None)
-    if not hasattr(model, "forward_intermediates") or list(getattr(norm, "normalized_shape", ())) != [width]:
+    has_tokens = hasattr(model, "forward_intermediates") and isinstance(width, int)
+    if tokens.final_norm and not (has_tokens and list(getattr(norm, "normalized_shape", ())) == [width]):
         raise ConfigError(
             f"backbone.final_norm = True: {name} has no final normalization of one width for all of its maps; set "
             "backbone.norm_levels instead, which adds new ones"
         )
-    return FeatureGetterNet(model, kwargs.get("out_indices", 3), norm=True)
+    if tokens.class_token and not (has_tokens and isinstance(getattr(model, "cls_token", None), nn.Parameter)):
+        raise ConfigError(
+            f"backbone.append_class_token = True: {name} has no class token; set it to False, and class_token = False "
+            "in a neck that reads it"
+        )
+    return TokenMaps(model, kwargs.get("out_indices", 3), tokens.final_norm, tokens.class_token)
 
 
 def checkpoint_blocks(encoder: nn.Module, norm_eval: bool) -> None:
@@ -195,6 +216,13 @@ def checkpoint_blocks(encoder: nn.Module, norm_eval: bool) -> None:
         raise ConfigError(
             "backbone.grad_checkpointing = True: timm has none for this encoder; set it to False"
         ) from error
+
+
+def set_norm_eps(encoder: nn.Module, eps: float) -> None:
+    """Sets the epsilon of all layer normalizations of an encoder, in place."""
+    for module in encoder.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
 
 
 def built_for(name: str, encoder: nn.Module) -> tuple[int, int]:

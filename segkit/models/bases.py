@@ -69,11 +69,14 @@ class Head(nn.Module):
         classifier: the last convolution, whose outputs grow with the classes; None or absent where the head cannot
             grow. There is no default, since a class attribute would hide the submodule.
         scale_points: paths of the submodules whose outputs f-BRS scales and shifts, by its letter A, B or C.
+        needs_pyramid: whether it is of no use on maps of one stride, as plain Vision Transformers give them. A model
+            then makes a pyramid of them, see registry.build_model.
         predicts: outputs beside "logits" that predictions read. An auxiliary head with some runs in evaluation, too,
             and these keep their names: "presence" instead of "aux0.presence".
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    needs_pyramid: ClassVar[bool] = False
     predicts: ClassVar[tuple[str, ...]] = ()
     fit_images: int = 0
     is_fitted: Tensor
@@ -98,6 +101,7 @@ class Network(nn.Module):
         mean, std: float [1,C,1,1], of pixels in 0..255.
         config, classes, palette: of a trained model (`load_model`): its sections, K names and K colors, None where the
             checkpoint does not name them.
+        notes: what building the model added to its config, in sentences.
         frozen: paths of modules that stay in evaluation mode while the others train, see engine.freezing.
     """
 
@@ -108,6 +112,7 @@ class Network(nn.Module):
     config: dict
     classes: list[str] | None
     palette: list[list[int]] | None
+    notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
 
     def train(self, mode: bool = True) -> Self:

@@ -198,6 +198,8 @@ def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
         f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
         f"{amp}, {loop.device}"
     )
+    for note in loop.raw_model.notes:
+        print(f"note: {note}")
     if loop.init_report:
         print(f"init: {loop.init_report}")
     if path is not None:
