@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segkit.data.large.grid import window_starts
 from segkit.data.transforms.sizes import as_size
-from segkit.models.bases import Network
+from segkit.models.bases import Network, gives_scores, maps_of
 from segkit.ops.class_balance import class_areas, match_areas
 from segkit.ops.fold_norms import folded
 from segkit.ops.resizing import resize, to_original
@@ -22,7 +22,9 @@ from segkit.types import Meta
 
 Predict = Callable[..., Tensor]
 """predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
-the whole image (y0, x0, y1, x1, H, W); returns logits float32 [B,K,H,W]."""
+the whole image (y0, x0, y1, x1, H, W); returns Network.maps, logits float32 [B,K,H,W], or the scores of a network that
+gives them. What is said of logits here holds for such scores, except that they stay as they are where logits become
+probabilities."""
 
 Score = Callable[..., Tensor]
 """score(image, size, matrix=None): takes an image [B,C,H,W], the size of the stored image and the matrix of Meta that
@@ -60,23 +62,25 @@ class PresenceRecord:
 
 
 def whole(model: Network, *, fold_norms: bool = False, record: PresenceRecord | None = None) -> Predict:
-    """Predicts the whole image at once, and resizes the logits to the image.
+    """Predicts the whole image at once: the network's logits at the image's size, or its scores.
 
     Args:
-        model: gives outputs with "logits".
+        model: see Network.maps.
         fold_norms: runs a copy whose normalizations are folded into its convolutions, see ops.fold_norms.
         record: takes the presence of classes, where the model predicts it.
     """
 
     def predict(image: Tensor, window: list | None = None) -> Tensor:
+        size = (image.shape[-2], image.shape[-1])
+
         def run(network: nn.Module) -> Tensor:
-            return network(image, window=window)["logits"].float()
+            return maps_of(model, network(image, window=window), size, model.align_corners)
 
         network = folded(model, run) if fold_norms else model
         outputs = network(image, window=window)
         if record is not None and "presence" in outputs:
             record.add(outputs["presence"])
-        return resize(outputs["logits"].float(), like=image, align_corners=model.align_corners)
+        return maps_of(model, outputs, size, model.align_corners)
 
     return predict
 
@@ -147,21 +151,24 @@ def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:
     return predict_padded
 
 
-def at_size(predict: Predict, align_corners: bool = False) -> Score:
+def at_size(
+    predict: Predict, align_corners: bool = False, *, activation: Callable[[Tensor], Tensor] = torch.sigmoid
+) -> Score:
     """Brings the logits back to the stored image, see ops.resizing.to_original.
 
     Args:
         predict: gives the logits.
         align_corners: of the resizing.
+        activation: turns the logits of a single channel into probabilities.
 
     Returns:
-        A function that gives logits, or the sigmoid where there is one channel.
+        A function that gives logits, or probabilities where there is one channel.
     """
 
     def score(image: Tensor, size: tuple[int, int], matrix: np.ndarray | None = None) -> Tensor:
         seen = (image.shape[-2], image.shape[-1])
         logits = to_original(predict(image), size, matrix, seen=seen, align_corners=align_corners)
-        return logits.sigmoid() if logits.shape[1] == 1 else logits
+        return activation(logits) if logits.shape[1] == 1 else logits
 
     return score
 
@@ -169,6 +176,16 @@ def at_size(predict: Predict, align_corners: bool = False) -> Score:
 def to_probabilities(logits: Tensor) -> Tensor:
     """Returns the softmax of logits [B,K,H,W] over the classes, or the sigmoid where there is one channel."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def as_they_are(scores: Tensor) -> Tensor:
+    """The activation of scores, which take none; the only channel of one class is cut at 1, as a probability is."""
+    return scores.clamp(max=1) if scores.shape[1] == 1 else scores
+
+
+def as_shares(scores: Tensor) -> Tensor:
+    """Divides scores [B,K,H,W] by their sum at pixels where it is more than 1; the order of the classes stays."""
+    return scores / scores.sum(1, keepdim=True).clamp_min(1)
 
 
 class MeanProbabilities:
@@ -237,7 +254,13 @@ def _views(predict: Predict, image: Tensor, scales: tuple[float, ...], flip: boo
 
 
 def tta_with_areas(
-    predict: Predict, scales: tuple[float, ...], *, flip: bool, align_corners: bool = False, threshold: float = 0.5
+    predict: Predict,
+    scales: tuple[float, ...],
+    *,
+    flip: bool,
+    align_corners: bool = False,
+    threshold: float = 0.5,
+    activation: Callable[[Tensor], Tensor] = to_probabilities,
 ) -> Score:
     """Test-time augmentation after which every class has as many pixels as in the plain prediction; see match_areas.
 
@@ -245,7 +268,7 @@ def tta_with_areas(
     addition, and is not in the mean. Views are added up one by one: memory does not grow with their number.
 
     Args:
-        predict, scales, flip, align_corners: as of `tta`.
+        predict, scales, flip, align_corners, activation: as of `tta`.
         threshold: of a model of one class.
     """
 
@@ -256,7 +279,7 @@ def tta_with_areas(
 
         def areas_of(logits: Tensor) -> Tensor:
             is_single = logits.shape[1] == 1
-            labels = to_labels(logits.sigmoid() if is_single else logits, threshold)
+            labels = to_labels(activation(logits) if is_single else logits, threshold)
             return class_areas(labels, [1] if is_single else range(logits.shape[1]))
 
         order = sorted(scales, key=lambda scale: scale != 1)  # the plain view first
@@ -269,7 +292,7 @@ def tta_with_areas(
             logits = at_stored(logits)
             if areas is None:
                 areas = areas_of(logits)
-            probabilities = to_probabilities(logits)
+            probabilities = activation(logits)
             total = probabilities if total is None else total.add_(probabilities)
             count += 1
         assert total is not None and areas is not None
@@ -338,7 +361,7 @@ def build_score(
 
     Returns:
         A function of an image and a size. It gives probabilities under test-time augmentation and for models of one
-        channel, logits otherwise.
+        channel, logits otherwise; of a network that gives scores always their mean.
 
     Raises:
         ConfigError: for an unknown mode, or sliding windows without crop or stride.
@@ -356,13 +379,17 @@ def build_score(
         predict = padded(predict, settings.pad_divisor, model.mean)
     if record is not None:
         predict = as_view(predict, record)
-    if settings.tta is not None:
-        options = TTASettings(**settings.tta)
-        scales, corners = tuple(options.scales), model.align_corners
-        if options.keep_areas:
-            if activation is not to_probabilities:
-                raise ConfigError("inference.tta.keep_areas: classes that overlap share no pixels out; leave it out")
-            threshold = settings.threshold
-            return tta_with_areas(predict, scales, flip=options.flip, align_corners=corners, threshold=threshold)
-        return tta(predict, scales, flip=options.flip, align_corners=corners, activation=activation)
-    return at_size(predict, model.align_corners)
+    corners = model.align_corners
+    if settings.tta is None:
+        return at_size(predict, corners, activation=as_they_are if gives_scores(model) else torch.sigmoid)
+    options = TTASettings(**settings.tta)
+    scales = tuple(options.scales)
+    if options.keep_areas and activation is not to_probabilities:
+        raise ConfigError("inference.tta.keep_areas: classes that overlap share no pixels out; leave it out")
+    activation = as_they_are if gives_scores(model) else activation
+    if options.keep_areas:
+        threshold = settings.threshold
+        return tta_with_areas(
+            predict, scales, flip=options.flip, align_corners=corners, threshold=threshold, activation=activation
+        )
+    return tta(predict, scales, flip=options.flip, align_corners=corners, activation=activation)

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from segkit.archs._msdeform_decoder import LEVELS, PixelDecoder, feed_forward
 from segkit.constraints.named import NonNegativeInt, PositiveInt, Rounds
-from segkit.models.bases import InstanceHead
+from segkit.models.bases import QueryHead
 from segkit.models.layers import at_level, resize
 from segkit.ops.instances.deformable_attention import sine_positions
-from segkit.ops.instances.query_results import at_original, best_queries
 from segkit.registry import HEADS
-from segkit.types import Found, Meta, Outputs
+from segkit.types import Outputs
 
 
 class DecoderLayer(nn.Module):
@@ -80,7 +79,7 @@ def blocked_positions(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @HEADS.register
-class Mask2FormerHead(InstanceHead):
+class Mask2FormerHead(QueryHead):
     """Mask2Former head: queries that each become a class and a mask, refined layer by layer.
 
     Section 3. The decoder's layers attend to three memories in turn, the coarsest first. This head cannot grow.
@@ -187,21 +186,3 @@ class Mask2FormerHead(InstanceHead):
         queries = self.norm(queries)
         classes = self.classes(queries)
         return classes, torch.einsum("bqc,bchw->bqhw", self.masks(queries), mask_features)
-
-    @torch.no_grad()
-    def instances(self, outputs: Outputs, meta: list[Meta]) -> list[Found]:
-        """Finds instances from the last prediction set.
-
-        Args:
-            outputs: outputs of `forward`.
-            meta: of each image size (H0, W0) as stored, and valid (h, w) of the image in its padding.
-
-        Returns:
-            For each image the instances, masks at its original size.
-        """
-        height, width = outputs["image"].shape[2:]
-        classes, masks = outputs["class_logits"][-1], outputs["mask_logits"][-1].float()
-        return [
-            best_queries(classes[i], at_original(masks[i], (height, width), image_meta), limit=self.limit)
-            for i, image_meta in enumerate(meta)
-        ]

@@ -6,8 +6,11 @@ Shape legend: B batch, C channels, K classes, H W image, h w features, n objects
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
+from segkit.ops.instances.query_results import at_original, best_queries, semantic_scores
+from segkit.ops.resizing import resize
 from segkit.types import Found, Meta, Outputs
 
 
@@ -103,6 +106,7 @@ class Network(nn.Module):
             checkpoint does not name them.
         notes: what building the model added to its config, in sentences.
         frozen: paths of modules that stay in evaluation mode while the others train, see engine.freezing.
+        gives_scores: whether `maps` gives scores instead of logits: they take neither softmax nor sigmoid.
     """
 
     num_classes: int
@@ -114,6 +118,19 @@ class Network(nn.Module):
     palette: list[list[int]] | None
     notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    gives_scores: bool = False
+
+    def maps(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
+        """Returns what a semantic prediction is made of.
+
+        Args:
+            outputs: of `forward`, in evaluation mode.
+            size: (H, W) of the image that the network was given.
+
+        Returns:
+            float32 [B,K,H,W]: logits, or scores where `gives_scores`.
+        """
+        return resize(outputs["logits"].float(), size=size, align_corners=self.align_corners)
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module.train, but frozen modules stay in evaluation mode."""
@@ -131,6 +148,18 @@ class Network(nn.Module):
         Every process of the run calls it at once. Most models tell nothing.
         """
         return {}
+
+
+def maps_of(model: nn.Module, outputs: Outputs, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Returns Network.maps of a model; of a module that is no Network its logits at the size (H, W)."""
+    if isinstance(model, Network):
+        return model.maps(outputs, size)
+    return resize(outputs["logits"].float(), size=size, align_corners=align_corners)
+
+
+def gives_scores(model: nn.Module) -> bool:
+    """Whether the maps of a model are scores, which take neither softmax nor sigmoid, see Network.gives_scores."""
+    return isinstance(model, Network) and model.gives_scores
 
 
 class InstanceHead(Head):
@@ -159,3 +188,49 @@ class InstanceHead(Head):
             B results, masks at the images' original sizes.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no instances()")
+
+
+class QueryHead(InstanceHead):
+    """A head whose queries each predict a class and a mask.
+
+    Its outputs are "class_logits", a list of L float [B,Q,K + 1], the last class being no object; "mask_logits", a list
+    of L float [B,Q,h,w], one of both for each prediction set; and "image", float [B,C,H,W], the network's input. All
+    sets are trained, the last one predicts: label maps by `semantic_scores` (losses of label maps:
+    Mask2FormerSemantic), objects by `instances` (Mask2FormerMasks).
+
+    Attributes:
+        limit: instances per image.
+    """
+
+    limit: int = 100
+
+    def semantic_scores(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
+        """Computes the scores of the classes at each pixel from the last prediction set.
+
+        Args:
+            outputs: of `forward`.
+            size: (H, W) of the image that the network was given, its padding included.
+
+        Returns:
+            float32 [B,K,H,W]: of all queries the sum of class probability times mask probability, 0 or more. They are
+            no logits: means of them over windows and views are scores again, and no softmax is taken.
+        """
+        return semantic_scores(outputs["class_logits"][-1], outputs["mask_logits"][-1], size)
+
+    @torch.no_grad()
+    def instances(self, outputs: Outputs, meta: list[Meta]) -> list[Found]:
+        """Finds instances from the last prediction set.
+
+        Args:
+            outputs: of `forward`.
+            meta: of each image size (H0, W0) as stored, and valid (h, w) of the image in its padding.
+
+        Returns:
+            For each image the instances, masks at its original size.
+        """
+        height, width = outputs["image"].shape[2:]
+        classes, masks = outputs["class_logits"][-1], outputs["mask_logits"][-1].float()
+        return [
+            best_queries(classes[i], at_original(masks[i], (height, width), image_meta), limit=self.limit)
+            for i, image_meta in enumerate(meta)
+        ]

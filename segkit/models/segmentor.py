@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from segkit.models.bases import Backbone, Head, Network
+from segkit.models.bases import Backbone, Head, Network, QueryHead
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
@@ -53,6 +53,7 @@ class Segmentor(Network):
         self.backbone = backbone
         self.neck = neck
         self.head = head
+        self.gives_scores = isinstance(head, QueryHead)
         self.aux = nn.ModuleList(aux)
         # Constants of the model, not weights: they move with the module and stay out of the state dict.
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1), persistent=False)
@@ -106,6 +107,12 @@ class Segmentor(Network):
         """
         normalized = self.normalize(image)
         return self.outputs_of(self.backbone(normalized), normalized, window)
+
+    def maps(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
+        """Returns what a semantic prediction is made of: the scores of a head with queries, else logits."""
+        if isinstance(self.head, QueryHead):
+            return self.head.semantic_scores(outputs, size)
+        return super().maps(outputs, size)
 
     def outputs_of(
         self, features: list[Tensor], normalized: Tensor, window: Sequence[tuple[float, ...]] | None = None

@@ -44,6 +44,22 @@ def resize(
     return F.interpolate(x, height_width, mode=mode, align_corners=corners)
 
 
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes masks bilinearly, one after the other: not all of them exist as float at their own size at once.
+
+    Args:
+        masks: uint8 or bool [n,H,W].
+        size: height and width in pixels.
+
+    Returns:
+        float32 [n,h,w].
+    """
+    small = masks.new_zeros(len(masks), *size, dtype=torch.float32)
+    for i, mask in enumerate(masks):
+        small[i] = resize(mask[None].float(), size=size)[0]
+    return small
+
+
 def box_in_network(matrix: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
     """Returns where the stored image lies in the network's image.
 

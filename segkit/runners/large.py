@@ -22,7 +22,7 @@ from segkit.data.transforms.base import Transform
 from segkit.data.transforms.sizes import as_size
 from segkit.data.transforms.way_back import for_network
 from segkit.files import DataError, whole_file
-from segkit.inference import to_labels, tta, whole
+from segkit.inference import as_they_are, to_labels, to_probabilities, tta, whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
@@ -216,7 +216,13 @@ def _score_of(model: Network, settings: InferenceSettings) -> Callable[[Tensor, 
     if settings.tta is None:
         return lambda image, window: predict(image, window=window)
     options = TTASettings(**settings.tta)
-    views = tta(predict, tuple(options.scales), flip=options.flip, align_corners=model.align_corners)
+    views = tta(
+        predict,
+        tuple(options.scales),
+        flip=options.flip,
+        align_corners=model.align_corners,
+        activation=as_they_are if model.gives_scores else to_probabilities,
+    )
     return lambda image, window: views(image, (image.shape[-2], image.shape[-1]))
 
 
@@ -315,8 +321,8 @@ class _Band:
         sums[:, :, there] += logits[:, :, mine]
 
     def _labels(self, scores: Tensor) -> np.ndarray:
-        is_single, has_probabilities = scores.shape[0] == 1, self.predictor.settings.tta is not None
-        scores = scores.sigmoid() if is_single and not has_probabilities else scores
+        has_probabilities = self.predictor.settings.tta is not None or self.predictor.model.gives_scores
+        scores = scores.sigmoid() if scores.shape[0] == 1 and not has_probabilities else scores
         labels = to_labels(scores[None], self.predictor.settings.threshold)[0]
         return labels.cpu().numpy().astype(self.predictor.dtype)
 

@@ -56,7 +56,7 @@ class MultiLabel(Semantic):
         metas: list[Meta],
         stored: list[Tensor] | None,
     ) -> Sequence[Prediction]:
-        return [self.decide(p) for p in self._probabilities(scores)]
+        return [self.decide(p) for p in self._probabilities(model, scores)]
 
     def decide(self, probabilities: Tensor) -> Prediction:
         """Returns the masks of an image from its probabilities, float32 [K,H0,W0]."""

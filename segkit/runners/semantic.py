@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import PresenceRecord, Score, build_score, refined, to_labels, to_probabilities
+from segkit.inference import PresenceRecord, Score, as_shares, build_score, refined, to_labels, to_probabilities
 from segkit.metrics.per_image import ImageScores, LabelMapScores
-from segkit.models.bases import Network
+from segkit.models.bases import Network, gives_scores
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
 from segkit.runners.memory import MemoryWatch
@@ -81,14 +81,16 @@ class Semantic(Runner):
             assert stored is not None, "refiners read the stored images, see Runner.keep_stored"
             for refiner in refiners:
                 refiner.check_classes(getattr(model, "classes", None) or ())  # a model in training has no names
-            scores = refined(refiners, torch.stack(stored), self._probabilities(scores), presence, metas)
+            probabilities = self._probabilities(model, scores)
+            coarse = as_shares(probabilities) if gives_scores(model) else probabilities
+            scores = refined(refiners, torch.stack(stored), coarse, presence, metas)
         labels = to_labels(scores, self.inference.threshold)
         predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
         if presence is not None:
             for prediction, of_image in zip(predictions, presence):
                 prediction["presence"] = of_image
         if self.probabilities:
-            probabilities = scores if refiners else self._probabilities(scores)
+            probabilities = scores if refiners else self._probabilities(model, scores)
             for prediction, maps in zip(predictions, probabilities):
                 prediction["probabilities"] = maps
         return predictions
@@ -106,9 +108,9 @@ class Semantic(Runner):
         """Returns the scores of label maps, image by image."""
         return LabelMapScores(dataset)
 
-    def _probabilities(self, scores: Tensor) -> Tensor:
-        """Of what build_score gives: the mean under TTA and one channel are probabilities already."""
-        is_done = self.inference.tta is not None or scores.shape[1] == 1
+    def _probabilities(self, model: Network, scores: Tensor) -> Tensor:
+        """Of what build_score gives: the mean under TTA and one channel are probabilities already, and scores stay."""
+        is_done = gives_scores(model) or self.inference.tta is not None or scores.shape[1] == 1
         return scores if is_done else self.activation(scores)
 
 

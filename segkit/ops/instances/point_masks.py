@@ -25,6 +25,33 @@ def at_places(maps: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(maps.unsqueeze(1), grid, align_corners=False)[:, 0, :, 0]
 
 
+def masks_at_places(masks: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    """Samples some masks bilinearly at points, as `at_places` does, without a copy of the masks as float.
+
+    Args:
+        masks: uint8, bool or float [N,h,w].
+        rows: int64 [n], which masks are sampled.
+        places: float [n,P,2] or [1,P,2], see at_places.
+
+    Returns:
+        float [n,P] of the points' dtype.
+    """
+    if not len(rows):
+        return places.new_zeros(0, places.shape[1])
+    height, width = masks.shape[1:]
+    x, y = places[..., 0] * width - 0.5, places[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    values = places.new_zeros(len(rows), places.shape[1])
+    for right_by in (0, 1):
+        for down_by in (0, 1):
+            column, row = left + right_by, top + down_by
+            weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
+            weight = weight * ((column >= 0) & (column < width) & (row >= 0) & (row < height))
+            column, row = column.long().clamp(0, width - 1), row.long().clamp(0, height - 1)
+            values = values + weight * masks[rows[:, None], row, column]
+    return values
+
+
 def uncertain_places(
     logits: Tensor, points: int, generator: torch.Generator, *, oversample: float = 3.0, importance: float = 0.75
 ) -> Tensor:

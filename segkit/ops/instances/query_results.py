@@ -1,15 +1,43 @@
-"""Inference of a mask classifier: instances from the classes and masks of its queries.
+"""Inference of a mask classifier: instances and semantic scores from the classes and masks of its queries.
 
-Cheng et al., Mask2Former, CVPR 2022, section 4 (instance inference), https://arxiv.org/abs/2112.01527. Q queries, K
-classes, n instances, H W image, H0 W0 image as stored.
+Cheng et al., Mask2Former, CVPR 2022, section 4 (instance inference), https://arxiv.org/abs/2112.01527, and MaskFormer,
+NeurIPS 2021, section 3.4 (semantic inference), https://arxiv.org/abs/2107.06278. B images, Q queries, K classes, n
+instances, H W image, H0 W0 image as stored, h w masks.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.ops.averaging import full_precision
 from segkit.ops.resizing import is_resized, resize, to_original
 from segkit.types import Found, Meta
+
+PIXELS_AT_ONCE = 2**23
+"""Pixels of enlarged masks that are held at a time: 32 MiB."""
+
+
+def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Computes the score of each class at each pixel: the sum over queries of class probability times mask probability.
+
+    A few queries are resized at a time, so that not all of them exist at the image's size at once.
+
+    Args:
+        class_logits: float [B,Q,K+1], the last class being no object.
+        mask_logits: float [B,Q,h,w].
+        size: (H, W) of the image, to which the logits of the masks are resized first.
+
+    Returns:
+        float32 [B,K,H,W], 0 or more; several queries of one class can make it more than 1.
+    """
+    with torch.autocast(class_logits.device.type, enabled=False):
+        probabilities = full_precision(class_logits).softmax(2)[:, :, :-1].transpose(1, 2)
+        masks = full_precision(mask_logits)
+        step = max(1, PIXELS_AT_ONCE // (len(masks) * size[0] * size[1]))
+        scores = probabilities.new_zeros(*probabilities.shape[:2], size[0] * size[1])
+        for share, logits in zip(probabilities.split(step, 2), masks.split(step, 1)):
+            scores = torch.baddbmm(scores, share, resize(logits, size=size).sigmoid().flatten(2))
+        return scores.unflatten(2, size)
 
 
 def best_queries(class_logits: Tensor, mask_logits: Tensor, *, limit: int = 100) -> Found:
