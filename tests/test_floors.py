@@ -44,6 +44,7 @@ FLOORS = (
         "runners.self_training",
         "runners.refining",
     ),
+    ("recipe",),
     ("api",),
     ("cli",),
 )
