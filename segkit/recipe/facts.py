@@ -22,7 +22,7 @@ from segkit.files import DataError
 Task: TypeAlias = Literal["semantic", "instances", "clicks"]
 """What a model learns: a class for each pixel, objects with masks, or masks from clicks."""
 
-MOST_MASKS = 500
+MOST_MASKS = 200
 """Images whose labels are measured, evenly spread."""
 
 MOST_IMAGES = 12
@@ -174,7 +174,7 @@ def _objects(dataset: Dataset) -> tuple[tuple[tuple[int, int], ...], tuple[float
     """Sizes of the images, the typical side of all objects, and whether they have masks."""
     sizes, areas, has_masks = [], [], True
     rng = np.random.default_rng(0)
-    for index in spread(len(dataset), MOST_MASKS // 5):
+    for index in spread(len(dataset), MOST_MASKS // 2):
         sample = dataset.sample(index, rng)
         sizes.append((int(sample["image"].shape[0]), int(sample["image"].shape[1])))
         if isinstance(dataset, InstanceDataset):
