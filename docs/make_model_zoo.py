@@ -30,7 +30,8 @@ from tests.archs_table import ROWS as CONTRACT  # noqa: E402
 
 PAGE = HERE / "model_zoo.md"
 ORACLES = tuple(
-    f"test_oracles_{topic}" for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet", "gscnn")
+    f"test_oracles_{topic}"
+    for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet", "gscnn", "realtime")
 )
 COUNTED = re.compile(r"^\|[^|]*\|[^|]*\| \[([\w.+-]+)\]\([^)]*\) \| [\d,]+ \(\d+\) \| ([\d.]+|-) \|", re.M)
 

@@ -263,6 +263,22 @@ ROWS: dict[str, Entry] = {
         ("mmseg_fast_scnn",),
         paper="segkit.archs.fast_scnn",
     ),
+    **{
+        name: Entry(
+            title,
+            f"Cityscapes {score} (120k, from ImageNet weights)",
+            MMSEG.replace(", R50", ""),
+            (key_map,),
+            paper=f"segkit.archs.{key_map.removeprefix('mmseg_')}",
+        )
+        for name, title, score, key_map in (
+            ("ddrnet_23-slim", "DDRNet-23-slim", "77.84", "mmseg_ddrnet"),
+            ("ddrnet_23", "DDRNet-23", "79.99", "mmseg_ddrnet"),
+            ("pidnet_s", "PIDNet-S", "78.74", "mmseg_pidnet"),
+            ("pidnet_m", "PIDNet-M", "80.22", "mmseg_pidnet"),
+            ("pidnet_l", "PIDNet-L", "80.89", "mmseg_pidnet"),
+        )
+    },
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),
     "espnet": Entry(
         "ESPNet",

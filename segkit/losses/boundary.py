@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, OneOf
-from segkit.losses.base import Loss
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, OneOf, PositiveInt
+from segkit.losses.base import Loss, PixelLoss
+from segkit.losses.ohem import AVERAGES as OHEM_AVERAGES
+from segkit.losses.ohem import OHEM
 from segkit.ops.averaging import AVERAGES, checked_average, full_precision, mean_over
-from segkit.ops.edges import label_edges, label_edges_in_disc
+from segkit.ops.edges import label_edges, label_edges_in_disc, label_outlines
 from segkit.ops.pixel_targets import dense_target
 from segkit.ops.region_sums import count_by_class
 from segkit.registry import LOSSES
@@ -25,7 +27,7 @@ class BoundaryBCE(Loss):
 
     An edge pixel is weighted by the share of the other pixels, and the other way round. Xie and Tu, HED, ICCV 2015,
     eq. 2; Gated-SCNN, PIDNet. Gated-SCNN's form is of_labels=2, in_disc=True, sigmoid_twice=True, average="all";
-    ignored pixels, which its authors train too, are left out.
+    ignored pixels, which its authors train too, are left out. PIDNet's is width=4, train_ignored=True, average="all".
 
     Args:
         of_labels: None reads an edge map as target; a number r reads a label map, whose edges are the pixels with
@@ -38,6 +40,12 @@ class BoundaryBCE(Loss):
         average: what the sum of weighted values is divided by: "valid" pixels, "all" pixels (mmsegmentation's
             BoundaryLoss), or the valid ones of all processes ("global").
         ignore: value of the target that is left out.
+        width: reads a label map, whose edges are lines of so many pixels (`segkit.ops.edges.label_outlines`).
+        train_ignored: with width, trains ignored pixels as the target has them: without an edge, or with that of a line
+            near by.
+
+    Raises:
+        ValueError: both of_labels and width are given.
     """
 
     def __init__(
@@ -49,9 +57,14 @@ class BoundaryBCE(Loss):
         *,
         in_disc: bool = False,
         sigmoid_twice: bool = False,
+        width: PositiveInt | None = None,
+        train_ignored: bool = False,
     ):
         super().__init__()
+        if width is not None and of_labels is not None:
+            raise ValueError(f"width = {width} and of_labels = {of_labels}: two ways to draw edges; give one of them")
         self.in_disc, self.sigmoid_twice = in_disc, sigmoid_twice
+        self.width, self.train_ignored = width, train_ignored
         self.of_labels, self.per_image, self.ignore = of_labels, per_image, ignore
         self.average = checked_average(average)
 
@@ -68,9 +81,13 @@ class BoundaryBCE(Loss):
         logits = full_precision(logits)
         if self.sigmoid_twice:
             logits = logits.sigmoid()
+        labels = target.view(logits.shape[0], *logits.shape[2:])
         if self.of_labels is not None:
-            labels = target.view(logits.shape[0], *logits.shape[2:])
             target = self._edges(labels, self.of_labels)
+        elif self.width is not None:
+            target = label_outlines(labels, self.width, self.ignore)
+            if not self.train_ignored:
+                target = torch.where(labels == self.ignore, self.ignore, target)
         edge, valid = dense_target(logits, target, self.ignore)
         over = (1, 2, 3) if self.per_image else (0, 1, 2, 3)
         number = valid.sum(over, keepdim=True).clamp_min(1)
@@ -179,3 +196,44 @@ class EdgeAttention(_ImageWeighted):
         """
         near = full_precision(edge_logits.detach()).sigmoid().amax(1) > self.threshold
         return self.weighted(logits, torch.where(near, target, self.ignore))
+
+
+@LOSSES.register
+class BoundaryOHEM(OHEM):
+    """OHEM on the pixels near predicted edges: the boundary-awareness loss of PIDNet, eq. 6.
+
+    The edge branch gets no gradient from it. A batch without such pixels gives 0. Xu et al., PIDNet, CVPR 2023,
+    https://arxiv.org/abs/2206.02066. Other arguments: OHEM.
+
+    Args:
+        loss, threshold, min_kept, per_image, average, ignore: as OHEM.
+        edge_threshold: probability of an edge above which a pixel takes part.
+    """
+
+    def __init__(
+        self,
+        loss: PixelLoss | None = None,
+        threshold: Fraction | None = 0.7,
+        min_kept: NonNegativeInt = 100_000,
+        per_image: bool = False,
+        average: Annotated[str, OneOf(OHEM_AVERAGES)] = "kept",
+        ignore: int = IGNORE,
+        *,
+        edge_threshold: Fraction = 0.8,
+    ):
+        super().__init__(loss, threshold, min_kept, per_image, average, ignore)
+        self.edge_threshold = edge_threshold
+
+    def forward(self, logits: Tensor, edge_logits: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        """Computes the loss.
+
+        Args:
+            logits: float [B,K,H,W].
+            edge_logits: float [B,1,H,W].
+            target: int64 [B,H,W].
+
+        Returns:
+            float [], 0 where nothing is valid.
+        """
+        near = full_precision(edge_logits.detach()).sigmoid().amax(1) > self.edge_threshold
+        return super().forward(logits, torch.where(near, target, self.ignore))

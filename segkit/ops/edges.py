@@ -33,6 +33,36 @@ def label_edges(mask: Tensor, radius: int = 1, ignore: int = IGNORE) -> Tensor:
     return torch.where(valid, (highest != lowest).long(), ignore)
 
 
+def label_outlines(mask: Tensor, width: int = 3, ignore: int = IGNORE) -> Tensor:
+    """Draws the lines between classes, as PIDNet's targets: mmsegmentation's GenerateEdge.
+
+    A line runs where a pixel differs from the one above it, right of it or on one of the two diagonals below it; it is
+    then widened to `width` pixels, of an even width more to the bottom and right.
+
+    Args:
+        mask: int64 [B,H,W] of class indices.
+        width: side of the square that each pixel of a line becomes.
+        ignore: label of pixels without a class; no line runs beside them alone, but those near by reach into them.
+
+    Returns:
+        int64 [B,H,W]: 1 on lines, 0 elsewhere, also on pixels that the mask ignores.
+    """
+    line = torch.zeros(mask.shape, dtype=torch.bool, device=mask.device)
+    valid = mask != ignore
+    whole, later, earlier = slice(None), slice(1, None), slice(None, -1)
+    for own, other in (
+        ((later, whole), (earlier, whole)),
+        ((whole, earlier), (whole, later)),
+        ((earlier, earlier), (later, later)),
+        ((earlier, later), (later, earlier)),
+    ):
+        here, there = (whole, *own), (whole, *other)
+        line[here] |= (mask[here] != mask[there]) & valid[here] & valid[there]
+    before, after = width // 2, width - 1 - width // 2
+    padded = F.pad(line.to(torch.float32).unsqueeze(1), (before, after, before, after))
+    return F.max_pool2d(padded, width, 1).squeeze(1).long()
+
+
 def label_edges_in_disc(mask: Tensor, radius: int = 2, ignore: int = IGNORE) -> Tensor:
     """Marks the pixels of each class that lie near its outline, and those that lie near it from outside.
 

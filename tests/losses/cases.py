@@ -213,6 +213,8 @@ CASES = [
     Case("BoundaryBCE", "binary", dict(of_labels=1, average="all")),
     Case("BoundaryBCE", "binary", dict(of_labels=1, in_disc=True, sigmoid_twice=True, average="all")),
     Case("ImageWeightedCrossEntropy"),
+    Case("BoundaryBCE", "binary", dict(width=2, average="all")),
+    Case("BoundaryOHEM", "edge", dict(min_kept=20)),
     Case("EdgeAttention", "edge"),
     Case("EdgeAttention", "edge", dict(sum_images=True)),
     Case("DualTask", "large", dict(radius=2)),
