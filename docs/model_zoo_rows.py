@@ -87,6 +87,9 @@ ROWS: dict[str, Entry] = {
     "fpn_r50": Entry("FPN", maps=("smp_fpn", "smp_fpn_cat")),
     "dupsampling_r50": Entry("DUpsampling", "VOC test 88.1 (Xception-71)", "paper", parity=NO_CODE),
     "semfpn_r50": mmseg("Semantic FPN", "74.52", "37.49", key_map="mmseg_context"),
+    "segnext_t": Entry(
+        "SegNeXt", "ADE20K 41.50, S 44.16, B 48.03, L 50.99", "mmsegmentation 1.2.2, one scale", ("mmseg_segnext",)
+    ),
     "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context", more=("smp_upernet",)),
     "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
     "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),
