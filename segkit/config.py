@@ -11,6 +11,7 @@ from typing import Any
 
 from segkit.files import DataError
 from segkit.readers.python_config import read_python
+from segkit.readers.short_forms import with_splits
 from segkit.readers.yaml_file import read_yaml
 from segkit.registry import ConfigError, did_you_mean
 from segkit.settings import with_test_set
@@ -101,6 +102,7 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
             hint = did_you_mean(key, [*SECTIONS, *used])
             raise ConfigError(f"{origins.get(key, path)}: '{key}' is no section and no ref() uses it{hint}")
     sections = with_test_set({key: value for key, value in resolved.items() if key in SECTIONS})
+    sections = with_splits(sections, origins)
     _refuse_hidden_modules(sections, file.parent, "")
     return Config(sections, str(path), origins)
 

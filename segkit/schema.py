@@ -101,10 +101,11 @@ CLASS_WEIGHTS = ("class_weight", "alpha")
 """Arguments of losses that may be the name of a law in a config; the training replaces it by one number per class."""
 
 FOLDS = (
-    "; for folds or shares wrap the data set: dict(type='Fold', dataset=dict(type=...), folds=5, fold=0) or "
-    "dict(type='Split', dataset=dict(type=...), part='train')"
+    "; in a config file dict(folds=5, fold=0) wraps the data set; in sections made by hand write that out: "
+    "dict(type='Fold', dataset=dict(type=...), folds=5, fold=0) or dict(type='Split', dataset=dict(type=...), "
+    "part='train')"
 )
-"""What to do about a split that is a dict, as other libraries have it."""
+"""What to do about a split that is a dict in sections that no config file was read for; see readers/short_forms.py."""
 
 MOST_LINES = 100
 """Problems that a message lists."""

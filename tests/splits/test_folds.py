@@ -114,4 +114,4 @@ def test_configs_that_cannot_be_folded(tmp_path, capsys):
     assert "is not scored by runner Interactive" in capsys.readouterr().err
     cfg = supervised()["train"] | dict(dataset=dict(type="CamVid", root=None, split=dict(folds=5, fold=0)))
     assert main(["train", config(tmp_path / "d.py", train=cfg), *words]) == 2
-    assert "wrap the data set: dict(type='Fold'" in capsys.readouterr().err
+    assert "train.dataset is a Fold already" in capsys.readouterr().err

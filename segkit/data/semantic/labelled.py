@@ -11,6 +11,7 @@ from segkit.data.formats.chosen import chosen_classes, chosen_items
 from segkit.data.formats.common import background_of
 from segkit.data.formats.draw import draw_classes, pixel_classes
 from segkit.data.formats.known import open_labels
+from segkit.data.semantic.folder import as_palette
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import IGNORE, default_palette
@@ -36,6 +37,8 @@ class Labelled(Dataset):
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
             the mean of the others, and their labels are ignored.
         scale, bands: as for Folder.
+        palette: K colors (r, g, b) or "#rrggbb", for pictures; None for the default ones.
+        skip_unlabelled: passes over images that nobody has labelled, which otherwise cannot be trained on.
 
     Raises:
         DataError: the format is unknown or not clear, there is no such split or class, or files are missing; of an
@@ -54,6 +57,8 @@ class Labelled(Dataset):
         nodata: NoData = None,
         scale: ScaleRange = None,
         bands: Bands = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        skip_unlabelled: bool = False,
     ):
         self.root, self.format, self.split, self.channels = (
             root,
@@ -64,13 +69,19 @@ class Labelled(Dataset):
         self.read_by(check_reading(exif, nodata, scale, bands))
         self._reader = open_labels(root, format)
         self._items, self.ids = chosen_items(self._reader, split, root)
+        if skip_unlabelled:
+            labelled = [number for number, item in enumerate(self._items) if self._reader.is_labelled(item)]
+            if not labelled:
+                raise DataError(f"{root}: none of {len(self._items)} images is labelled; check root, format and split")
+            self._items = [self._items[number] for number in labelled]
+            self.ids = [self.ids[number] for number in labelled]
         self._all = pixel_classes(self._reader)
         kept = chosen_classes(self._all, classes, root)
         background = background_of(self._all)
         if background is not None and self._all[background] not in kept:
             kept = (self._all[background], *kept)
         self.classes = kept
-        self.palette = default_palette(len(kept))
+        self.palette = default_palette(len(kept)) if palette is None else as_palette(palette, len(kept))
         rest = IGNORE if background is None else kept.index(self._all[background])
         self._table = np.full(256, IGNORE, np.uint8)
         self._table[: len(self._all)] = [kept.index(name) if name in kept else rest for name in self._all]

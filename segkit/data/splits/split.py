@@ -9,7 +9,7 @@ import numpy as np
 from segkit.constraints.named import NonNegativeInt, OneOf, PositiveFloat, Range
 from segkit.data.dataset import Dataset
 from segkit.data.files.name_list import Finder, find_entries, read_lines
-from segkit.data.splits.assignment import assign
+from segkit.data.splits.assignment import Assignment, assign
 from segkit.data.splits.dealing import check_shares
 from segkit.data.splits.subset import Subset
 from segkit.files import DataError
@@ -20,6 +20,21 @@ PARTS = ("train", "val", "test")
 
 PositiveShare: TypeAlias = Annotated[float, Range(0, 1, above=True, below=True)]
 """A share that leaves something on both sides."""
+
+
+def _followed(dataset: Dataset, like: Dataset | None, found: Assignment, number: int, at: str) -> list[int]:
+    """Items of a part; with `like`, whose items were dealt, those whose images are in that part."""
+    if like is None:
+        return [int(index) for index in found.items(number)]
+    part_of = {like.path(index): int(part) for index, part in enumerate(found.parts)}
+    paths = [dataset.path(index) for index in range(len(dataset))]
+    strange = next((path for path in paths if path not in part_of), None)
+    if strange is not None:
+        raise DataError(
+            f"{at}.like: {type(like).__name__} lacks the image {strange} of {type(dataset).__name__}; name a set of "
+            "the same root that leaves no image out"
+        )
+    return [index for index, path in enumerate(paths) if part_of[path] == number]
 
 
 @DATASETS.register
@@ -38,12 +53,14 @@ class Split(Subset):
         stratify: deals images out so that rare classes occur in every part where they can; masks are read once and
             remembered, those of clicks never.
         seed: of the choice.
+        like: the set whose images are dealt, those of `dataset` following by their paths; None for `dataset` itself.
+            Sets that leave out images of their own, as those of clicks do, then have the same parts.
 
     Raises:
-        DataError: the ratios or `by` do not fit, or there are fewer groups than parts.
+        DataError: the ratios, `by` or `like` do not fit, or there are fewer groups than parts.
     """
 
-    parts = {"dataset": DATASETS}
+    parts = {"dataset": DATASETS, "like": DATASETS}
 
     def __init__(
         self,
@@ -54,14 +71,16 @@ class Split(Subset):
         by: str | None = None,
         stratify: bool = True,
         seed: NonNegativeInt = 0,
+        like: Dataset | None = None,
     ):
         names = PARTS[:2] if len(ratios) == 2 else PARTS
         check_shares(ratios, names, "Split.ratios")
         if part not in names:
             raise DataError(f"Split.part = '{part}': ratios = {list(ratios)} give the parts {', '.join(names)}")
-        found = assign(dataset, ratios, names, by=by, stratify=stratify, seed=seed, at="Split")
+        whole = dataset if like is None else like
+        found = assign(whole, ratios, names, by=by, stratify=stratify, seed=seed, at="Split")
         number = names.index(part)
-        super().__init__(dataset, found.items(number))
+        super().__init__(dataset, _followed(dataset, like, found, number, "Split"))
         groups = "" if by is None else f", {found.num_groups} groups by '{by}'"
         self.part, self.ratios, self.by, self.stratify, self.seed = part, tuple(ratios), by, stratify, seed
         self.facts = (*self.facts, f"{part}: {len(self):,} of {len(dataset):,} images{groups}, seed {seed}")
@@ -83,13 +102,13 @@ class Fold(Subset):
         only: whether the items are those of the fold, and not all the others.
         seed: of the permutation.
         by: what stays together, as for Split; None for single images.
-        stratify: as for Split.
+        stratify, like: as for Split.
 
     Raises:
         DataError: there is no such fold, or it would be empty.
     """
 
-    parts = {"dataset": DATASETS}
+    parts = {"dataset": DATASETS, "like": DATASETS}
 
     def __init__(
         self,
@@ -101,24 +120,26 @@ class Fold(Subset):
         seed: NonNegativeInt = 0,
         by: str | None = None,
         stratify: bool = False,
+        like: Dataset | None = None,
     ):
-        if not 2 <= folds <= len(dataset):
+        whole = dataset if like is None else like
+        if not 2 <= folds <= len(whole):
             raise DataError(
-                f"Fold.folds = {folds}: must lie between 2 and {len(dataset)}, the number of images of "
-                f"{type(dataset).__name__}"
+                f"Fold.folds = {folds}: must lie between 2 and {len(whole)}, the number of images of "
+                f"{type(whole).__name__}"
             )
         if not 0 <= fold < folds:
             raise DataError(f"Fold.fold = {fold}: the folds are 0 to {folds - 1}")
         self.folds, self.fold, self.only, self.seed, self.by, self.stratify = folds, fold, only, seed, by, stratify
         notes: tuple[str, ...] = ()
-        if by is None and not stratify:
+        if by is None and not stratify and like is None:
             order = sorted(range(len(dataset)), key=lambda index: str(dataset.ids[index]))
             dealt = np.random.default_rng(seed).permutation(len(order))
             chosen = {order[place] for place in dealt[fold::folds]}
         else:
             names = [f"fold {number}" for number in range(folds)]
-            found = assign(dataset, [1 / folds] * folds, names, by=by, stratify=stratify, seed=seed, at="Fold")
-            chosen, notes = set(found.items(fold).tolist()), found.notes
+            found = assign(whole, [1 / folds] * folds, names, by=by, stratify=stratify, seed=seed, at="Fold")
+            chosen, notes = set(_followed(dataset, like, found, fold, "Fold")), found.notes
         super().__init__(dataset, [index for index in range(len(dataset)) if (index in chosen) is only])
         self.notes += () if only else notes
 
