@@ -6,6 +6,7 @@ import os
 import sys
 
 COMMANDS = {
+    "new": "write a config for data in any form: folder, zip, COCO, YOLO, masks ...",
     "train": "train a model from a config",
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",

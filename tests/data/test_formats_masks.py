@@ -9,6 +9,7 @@ from segkit.data.formats.legend import read_legend
 from segkit.data.formats.masks import MasksReader
 from segkit.files import DataError
 from tests.data.layouts import rows, write_image, write_mask
+from tests.data.messy import soft_color_masks
 
 LAYOUTS = {
     "two folders": ("images/{}.jpg", "masks/{}.png"),
@@ -227,3 +228,22 @@ def test_masks_of_too_many_values(tmp_path):
     mask = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
     with pytest.raises(DataError, match="48 different values in the masks, too many for classes; name the classes"):
         MasksReader.open(one(tmp_path, mask))
+
+
+def test_few_blended_colors_are_soft_edges_and_thin_classes_are_not(tmp_path):
+    """Of two classes with blurred edges 13 colors occur; a pole of one pixel has a color of its own all the same."""
+    found = soft_color_masks(tmp_path / "soft")
+    reader = MasksReader.open(found.root)
+    assert reader.classes == ("background", "#e69f00")
+    for number, path in enumerate(reader.images):
+        drawn, true = reader.item(number).label_map, found.masks[path.stem]
+        # edges are cut where the blend is half; the corners of a disc of pixels are rounded by that
+        assert (drawn != true).mean() < 0.01
+    colors = np.zeros((40, 40, 3), np.uint8)
+    colors[20:] = 128, 64, 128
+    for column, color in ((5, (192, 192, 128)), (9, (60, 40, 222)), (14, (64, 0, 128))):
+        colors[:30, column] = color
+    for folder in ("images", "masks"):
+        (tmp_path / "thin" / folder).mkdir(parents=True)
+        Image.fromarray(colors).save(tmp_path / "thin" / folder / "a.png")
+    assert len(MasksReader.open(tmp_path / "thin").classes) == 5

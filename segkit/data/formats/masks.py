@@ -34,6 +34,10 @@ TOLERANCE = 48
 MOST_EXACT = 32
 """Colors that are taken for as many classes; more of them mean that edges are soft."""
 
+LEAST_BLENDS, BLEND = 3, 3
+"""Colors that fill no area and lie between two that do, from which on fewer colors mean soft edges too; and how far a
+channel of theirs may be from that line."""
+
 LEAST_SHARE = 0.0005
 """Least share of the pixels within areas of one color, of a color that is a class where edges are soft."""
 
@@ -231,7 +235,7 @@ def _of_colors(masks: Sequence[Path]) -> Meaning:
         packed = _packed(colors)
         for counter, chosen in ((counts, packed), (inner, packed[_is_inner(colors)])):
             counter.update(dict(zip(*(part.tolist() for part in np.unique(chosen, return_counts=True)))))
-    is_soft = len(counts) > MOST_EXACT or any(_is_jpeg(path) for path in masks)
+    is_soft = len(counts) > MOST_EXACT or _are_blends(counts, inner) or any(_is_jpeg(path) for path in masks)
     kept: list[Color] = []
     for number, count in (inner if is_soft else counts).most_common():
         color = (number & 255, number >> 8 & 255, number >> 16)
@@ -247,6 +251,22 @@ def _of_colors(masks: Sequence[Path]) -> Meaning:
     names = [BACKGROUND if color == (0, 0, 0) else f"#{bytes(color).hex()}" for color in kept]
     words = f"{len(kept)} colors{SOFT * is_soft}; name them in class_dict.csv (name,r,g,b)"
     return Meaning(tuple(names), dict(zip(kept, names)), {}, is_soft, words)
+
+
+def _are_blends(counts: Mapping[int, int], inner: Counter[int]) -> bool:
+    """Whether colors that fill no area are several, and each one a blend of two that do, as at soft edges."""
+    least = LEAST_SHARE * inner.total()
+    colors = {number: np.array([number & 255, number >> 8 & 255, number >> 16], np.float64) for number in counts}
+    areas = [color for number, color in colors.items() if inner[number] >= least]
+    rare = [color for number, color in colors.items() if inner[number] < least]
+    lines = [(a, b) for number, a in enumerate(areas) for b in areas[:number]]
+    return len(rare) >= LEAST_BLENDS and all(any(_is_between(color, *line) for line in lines) for color in rare)
+
+
+def _is_between(color: np.ndarray, first: np.ndarray, last: np.ndarray) -> bool:
+    along = last - first
+    share = float(np.clip((color - first) @ along / (along @ along), 0, 1))
+    return bool(np.abs(first + share * along - color).max() <= BLEND)
 
 
 def _is_inner(colors: np.ndarray) -> np.ndarray:
