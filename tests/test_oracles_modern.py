@@ -17,6 +17,8 @@ from tests.oracles import error, fixture, image
 
 CASES = {"A": (0, (128, 160)), "B": (1, (97, 131)), "P": (3, (112, 140)), "T": (4, (104, 136)), "L": (5, (400, 424))}
 EMBEDDINGS = ("pos_embed", "position_embeddings", "cls_token", "mask_token", "relative_position_bias_table")
+QUERIES = ("query_feat.weight", "query_embed.weight", "level_embed", "level_embed.weight", "level_encoding.weight")
+QUERIES += ("queries_features.weight", "queries_embedder.weight")
 AUX = dict(type="FCNHead", num_convs=1, channels=256)
 UPERNET = {
     "upernet_swin-t": (
@@ -67,7 +69,7 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     normal = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF).standard_normal(shape)
-    if len(shape) > 1 and name.rpartition(".")[2] in EMBEDDINGS:
+    if len(shape) > 1 and (name.rpartition(".")[2] in EMBEDDINGS or name.endswith(QUERIES)):
         normal = 0.5 * normal
     elif name.endswith(".running_var"):
         normal = 1 + 0.1 * np.abs(normal)

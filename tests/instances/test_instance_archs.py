@@ -50,12 +50,16 @@ def batch_of(objects: int) -> dict:
     for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist()):
         mask[y0:y1, x0:x1] = 1
     meta = [dict(size=(64, 96), valid=(64, 96))] * 2
+    label_maps = torch.full((2, 64, 96), 255)
+    for label, mask in zip((2, 0), masks):
+        label_maps[0][mask > 0] = label
     labels = torch.tensor([2, 0])[:objects]
     return {
         "image": images((64, 96), 2),
         "boxes": [boxes, boxes[:0]],
         "labels": [labels, labels[:0]],
         "masks": [masks, masks[:0]],
+        "mask": label_maps,
         "meta": meta,
     }
 

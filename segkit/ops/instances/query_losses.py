@@ -30,6 +30,7 @@ def query_class_loss(
         queries = queries.to(label.device, non_blocking=True)
         objects = objects.to(label.device, non_blocking=True)
         row[queries] = label[objects]
-    weight = torch.ones(num_classes + 1, device=logits.device)
+    logits = full_precision(logits)
+    weight = logits.new_ones(num_classes + 1)
     weight[-1] = no_object
-    return F.cross_entropy(full_precision(logits).flatten(0, 1), target.flatten(), weight)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)

@@ -1,0 +1,6 @@
+"""Mask2Former for semantic segmentation on Swin-T."""
+
+_base_ = ["mask2former_r50.py"]
+model = dict(
+    backbone=dict(type="TimmSwin", name="swin_tiny_patch4_window7_224.ms_in1k", pretrained=True, drop_path_rate=0.3),
+)

@@ -1,0 +1,9 @@
+"""Mask2Former on ResNet-101, Cityscapes, the authors' setting; published mIoU 80.1."""
+
+_base_ = [
+    "../_base_/models/mask2former_r50.py",
+    "../_base_/datasets/cityscapes_short_sides.py",
+    "../_base_/schedules/mask2former_160k.py",
+]
+model = dict(backbone=dict(name="resnet101.tv_in1k"))
+loop = dict(steps=90000)

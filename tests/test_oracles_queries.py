@@ -1,0 +1,208 @@
+"""Networks of queries under published weights' names give the published outputs, costs, losses and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.config import load_config
+from segkit.convert.find_map import choose
+from segkit.convert.keymap import load_map
+from segkit.losses.instances import mask2former_masks
+from segkit.losses.instances.mask2former_masks import Mask2FormerSemantic
+from segkit.ops.instances.class_masks import class_masks
+from segkit.ops.instances.matching import class_costs, hungarian
+from segkit.ops.instances.point_masks import at_places, mask_costs, masks_at_places
+from segkit.ops.instances.query_results import semantic_scores
+from segkit.registry import build_model
+from tests.oracles import ROOT, fixture, image
+from tests.test_layer_decay import PUBLISHED, given
+from tests.test_oracles_modern import CASES, compare, weights_of
+
+MODELS = {
+    "mask2former_r50_ade": ("mask2former/mask2former_r50_160k_ade20k_512x512", "mmseg_mask2former"),
+    "hf_mask2former_swin-t": ("mask2former/mask2former_swin-t_160k_ade20k_512x512", "hf_mask2former"),
+}
+"""Fixture -> published config, key map."""
+
+
+def model_of(config: str, device: str = "cpu") -> nn.Module:
+    cfg = load_config(ROOT / f"configs/{config}.py", ["model.backbone.pretrained=None"])
+    with torch.device(device):
+        return build_model(cfg["model"])
+
+
+def network(name: str) -> tuple[nn.Module, dict, dict]:
+    """The network of a published config with the reference's weights, in eval; its input is normalized already."""
+    config, key_map = MODELS[name]
+    content, stored = fixture("modern", name)
+    net, keys = model_of(config), load_map(key_map)
+    keys.check({key: tuple(shape) for key, shape in content["names"].items()}, net.state_dict())
+    kept = {key: shape for key, shape in content["names"].items() if keys.rename(key)[0]}
+    net.load_state_dict(keys.apply(weights_of(kept)), strict=True)
+    net.mean, net.std = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    return net.eval(), content, stored
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_mask2former_is_mmsegmentations():
+    net, content, stored = network("mask2former_r50_ade")
+    for case in ("A", "B"):
+        x = image(*CASES[case])
+        features = net.backbone(x)[-4:]  # without the stem's
+        memories, mask_features = net.head.pixels(features)
+        outputs = net(x)
+        ours = {f"backbone.{i}": feature for i, feature in enumerate(features)}
+        ours |= {f"memories.{i}": memory for i, memory in enumerate(memories)} | {"mask_features": mask_features}
+        for i in (0, 3, 9):
+            ours |= {f"class_logits.{i}": outputs["class_logits"][i], f"masks.{i}": outputs["mask_logits"][i]}
+        ours["final"] = net.maps(outputs, CASES[case][1])
+        kept = {key: value for key, value in ours.items() if f"{case}/{key}" in stored}  # of some only statistics
+        assert len(kept) >= 13
+        compare(kept, case, stored, content)
+
+
+@torch.inference_mode()
+def test_mask2former_is_hugging_faces():
+    net, content, stored = network("hf_mask2former_swin-t")
+    outputs = net(image(*CASES["A"]))
+    classes, masks = outputs["class_logits"], outputs["mask_logits"]
+    ours = {"class_logits": classes[-1], "masks": masks[-1], "semantic": net.maps(outputs, CASES["A"][1])}
+    for i in (0, 3):
+        ours |= {f"aux_class.{i}": classes[i], f"aux_masks.{i}": masks[i]}
+    compare(ours, "A", stored, content)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_names_match_one_to_one_and_the_map_is_found(name):
+    config, key_map = MODELS[name]
+    content, _ = fixture("modern", name)
+    net = model_of(config, "meta")
+    report = load_map(key_map).check({key: tuple(shape) for key, shape in content["names"].items()}, net.state_dict())
+    assert f"{len(net.state_dict())} tensors matched" in report or key_map.startswith("hf")
+    found, _ = choose({key: tuple(shape) for key, shape in content["names"].items()}, net)
+    assert found == key_map
+
+
+def old_name(name: str) -> str:
+    """mmdetection 3's names -> those of mmdetection 2."""
+    for new, old in ((".cross_attn.", ".attentions.0."), (".ffn.layers.", ".ffns.0.layers.")):
+        name = name.replace(new, old)
+    return name.replace(".self_attn.", ".attentions.0." if "pixel_decoder" in name else ".attentions.1.")
+
+
+def test_names_of_mmdetection_2_load_as_well():
+    content, _ = fixture("modern", "mask2former_r50_ade")
+    keys = load_map("mmseg_mask2former")
+    assert any(old_name(name) != name for name in content["names"])
+    assert all(keys.rename(old_name(name))[0] == keys.rename(name)[0] for name in content["names"])
+
+
+ORIGINAL = {
+    "sem_seg_head.pixel_decoder.input_proj.0.0.weight": "head.pixels.inputs.0.conv.weight",
+    "sem_seg_head.pixel_decoder.transformer.level_embed": "head.pixels.level_embedding",
+    "sem_seg_head.pixel_decoder.transformer.encoder.layers.5.self_attn.value_proj.bias": (
+        "head.pixels.layers.5.attention.values.bias"
+    ),
+    "sem_seg_head.pixel_decoder.transformer.encoder.layers.0.linear2.bias": "head.pixels.layers.0.feed_forward.2.bias",
+    "sem_seg_head.pixel_decoder.transformer.encoder.layers.0.norm2.bias": "head.pixels.layers.0.norms.1.bias",
+    "sem_seg_head.pixel_decoder.adapter_1.norm.weight": "head.pixels.lateral.norm.weight",
+    "sem_seg_head.pixel_decoder.layer_1.weight": "head.pixels.output.conv.weight",
+    "sem_seg_head.predictor.static_query.weight": "head.query_features",
+    "sem_seg_head.predictor.query_embed.weight": "head.query_embedding",
+    "sem_seg_head.predictor.transformer_self_attention_layers.8.self_attn.in_proj_weight": (
+        "head.layers.8.self_attention.in_proj_weight"
+    ),
+    "sem_seg_head.predictor.transformer_cross_attention_layers.8.norm.weight": "head.layers.8.norms.0.weight",
+    "sem_seg_head.predictor.transformer_ffn_layers.0.linear1.weight": "head.layers.0.feed_forward.0.weight",
+    "sem_seg_head.predictor.mask_embed.layers.2.bias": "head.masks.4.bias",
+    "backbone.stem.conv1.norm.running_mean": "backbone.encoder.bn1.running_mean",
+    "backbone.res5.0.shortcut.norm.bias": "backbone.encoder.layer4.0.downsample.1.bias",
+    "backbone.res2.2.conv3.norm.weight": "backbone.encoder.layer1.2.bn3.weight",
+}
+
+
+def test_names_of_the_authors_are_ours():
+    """Written down from their modules: there is no file at hand."""
+    state = model_of("mask2former/mask2former_r50_160k_ade20k_512x512", "meta").state_dict()
+    keys = load_map("mask2former")
+    for name, ours in ORIGINAL.items():
+        assert keys.rename(name)[0] == ours and ours in state, name
+    swin = model_of("mask2former/mask2former_swin-t_160k_ade20k_512x512", "meta").state_dict()
+    for name in ("layers.0.downsample.reduction.weight", "layers.2.blocks.5.attn.relative_position_bias_table"):
+        assert load_map("mask2former_swin").rename(f"backbone.{name}")[0] in swin
+
+
+@pytest.mark.parametrize("name", ["mask2former_r50_ade", "mask2former_swin-t_ade"])
+def test_rates_and_decays_are_mmsegmentations(name):
+    """Swin has the same names in mmsegmentation's files."""
+    encoder = name.split("_")[1]
+    cfg = load_config(ROOT / f"configs/mask2former/mask2former_{encoder}_160k_ade20k_512x512.py")
+    found = given(model_of(f"mask2former/mask2former_{encoder}_160k_ade20k_512x512", "meta"), cfg["optimizer"])
+    assert PUBLISHED[name]["base"]["lr"] == cfg["optimizer"]["lr"]
+    keys = load_map("mmseg_mask2former")
+    published = {keys.rename(key)[0]: values for key, values in PUBLISHED[name]["factors"].items()}
+    assert published.keys() == found.keys()
+    for own, values in published.items():
+        assert found[own] == pytest.approx(tuple(values), rel=1e-6), own
+
+
+@pytest.fixture(scope="module")
+def numbers() -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in fixture("modern", "query_losses")[1].items()}
+
+
+def test_targets_costs_and_matches_are_the_published_ones(numbers):
+    """In float64 at fixed points. Pixels of 255 are in no mask, and count in every one."""
+    for i in range(2):
+        labels, masks = class_masks(numbers["in/semantic"][i].long(), 255)
+        assert labels.tolist() == list(range(3 + i)) and (masks.sum(0) == (numbers["in/semantic"][i] != 255)).all()
+        points = numbers["in/points"][i : i + 1].double()
+        found = at_places(numbers["in/mask_logits"][i].double(), points)
+        true = masks_at_places(masks, torch.arange(len(masks)), points)
+        assert torch.allclose(found, numbers[f"points/{i}/pred"], atol=1e-12)
+        assert torch.allclose(true, numbers[f"points/{i}/truth"], atol=1e-12)
+        entropy, dice = mask_costs(found, true)
+        category = class_costs(numbers["in/class_logits"][i].double(), labels)
+        for name, values in (("mask", entropy), ("dice", dice), ("class", category)):
+            assert torch.allclose(values, numbers[f"cost/{i}/{name}"], atol=1e-12), name
+        ((queries, objects),) = hungarian([2 * category + 5 * entropy + 5 * dice])
+        assert torch.equal(torch.stack([queries, objects]), numbers[f"match/{i}"])
+
+
+def test_the_loss_and_its_gradients_are_the_published_ones(numbers, monkeypatch):
+    """In float64; every draw of points gives those of the reference, image by image."""
+    content, _ = fixture("modern", "query_losses")
+    points = numbers["in/points"].double()
+    draws = iter([points[:1], points[1:]])
+    monkeypatch.setattr(mask2former_masks.torch, "rand", lambda *size, **options: next(draws))
+    places = iter([points[:1], points[1:]])
+    monkeypatch.setattr(mask2former_masks, "uncertain_places", lambda logits, *rest: next(places))
+    classes, maps = (numbers[f"in/{name}"].double().requires_grad_() for name in ("class_logits", "mask_logits"))
+    terms = Mask2FormerSemantic(points=64)([classes], [maps], numbers["in/semantic"].long())
+    published = content["mask2former"]
+    expected = {"category": 2 * published["class"], "mask": 5 * published["mask"], "dice": 5 * published["dice"]}
+    assert {name: value.item() for name, value in terms.items()} == pytest.approx(expected, rel=1e-9)
+    sum(terms.values()).backward()
+    assert torch.allclose(classes.grad, numbers["grad/class_logits"], atol=1e-10)
+    assert torch.allclose(maps.grad, numbers["grad/mask_logits"], atol=1e-10)
+
+
+def test_semantic_scores_are_the_published_ones(numbers):
+    """Masks are resized before the sigmoid, and every fourth pixel was stored."""
+    scores = semantic_scores(numbers["in/class_logits"], numbers["in/mask_logits"], (64, 80))
+    assert torch.allclose(scores[..., ::4, ::4], numbers["semantic_scores_4"], atol=1e-6)
+
+
+def test_a_crop_of_ignored_pixels_has_no_masks_and_a_loss():
+    """Only the class no object is learnt: the mean of its cross entropy."""
+    labels, masks = class_masks(torch.full((8, 8), 255), 255)
+    assert labels.shape == (0,) and masks.shape == (0, 8, 8)
+    classes, maps = torch.randn(1, 5, 4, requires_grad=True), torch.randn(1, 5, 2, 2, requires_grad=True)
+    terms = Mask2FormerSemantic(points=16)([classes], [maps], torch.full((1, 8, 8), 255))
+    expected = 2 * F.cross_entropy(classes[0], torch.full((5,), 3)).item()
+    assert terms["category"].item() == pytest.approx(expected, rel=1e-6)
+    assert terms["mask"].item() == terms["dice"].item() == 0
+    sum(terms.values()).backward()
+    assert maps.grad is not None and not maps.grad.any()
