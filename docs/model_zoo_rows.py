@@ -269,17 +269,22 @@ ROWS: dict[str, Entry] = {
     **{
         name: Entry(
             title,
-            f"Cityscapes {score} (120k, from ImageNet weights)",
+            f"Cityscapes {score}",
             MMSEG.replace(", R50", ""),
             (key_map,),
             paper=f"segkit.archs.{key_map.removeprefix('mmseg_')}",
         )
         for name, title, score, key_map in (
-            ("ddrnet_23-slim", "DDRNet-23-slim", "77.84", "mmseg_ddrnet"),
-            ("ddrnet_23", "DDRNet-23", "79.99", "mmseg_ddrnet"),
-            ("pidnet_s", "PIDNet-S", "78.74", "mmseg_pidnet"),
-            ("pidnet_m", "PIDNet-M", "80.22", "mmseg_pidnet"),
-            ("pidnet_l", "PIDNet-L", "80.89", "mmseg_pidnet"),
+            ("ddrnet_23-slim", "DDRNet-23-slim", "77.84 (120k, from ImageNet weights)", "mmseg_ddrnet"),
+            ("ddrnet_23", "DDRNet-23", "79.99 (120k, from ImageNet weights)", "mmseg_ddrnet"),
+            ("pidnet_s", "PIDNet-S", "78.74 (120k, from ImageNet weights)", "mmseg_pidnet"),
+            ("pidnet_m", "PIDNet-M", "80.22 (120k, from ImageNet weights)", "mmseg_pidnet"),
+            ("pidnet_l", "PIDNet-L", "80.89 (120k, from ImageNet weights)", "mmseg_pidnet"),
+            ("stdc1", "STDC1", "71.82, from ImageNet weights 74.94", "mmseg_stdc"),
+            ("stdc2", "STDC2", "73.15, from ImageNet weights 76.67", "mmseg_stdc"),
+            ("bisenet_r18", "BiSeNet", "74.37 (160k, from ImageNet weights)", "mmseg_bisenet"),
+            ("bisenet_r50", "BiSeNet, ResNet-50", "77.68 (160k, from ImageNet weights)", "mmseg_bisenet"),
+            ("bisenetv2", "BiSeNet V2", "73.21 (160k)", "mmseg_bisenetv2"),
         )
     },
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),

@@ -7,38 +7,56 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segkit.archs.bisenet import BiSeNet
+from segkit.archs.bisenetv2 import BiSeNetV2
 from segkit.config import load_config
 from segkit.convert.keymap import load_map
 from segkit.criterion import build_criterion
 from segkit.losses.boundary import BoundaryBCE
+from segkit.losses.detail import Detail
 from segkit.models.layers import resize
-from segkit.ops.edges import label_outlines
-from segkit.registry import build_model
-from tests.oracles import fixture, image
+from segkit.ops.edges import label_details, label_outlines
+from segkit.registry import ConfigError, build_model, without_start_weights
+from tests.oracles import TOLERANCE, error, fixture, image
+from tests.oracles import weights_of as older_weights_of
 from tests.test_oracles_modern import CASES, compare, weights_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-MODELS = {"ddrnet_23-slim": ("ddrnet_23-slim", "mmseg_ddrnet"), "pidnet-s": ("pidnet_s", "mmseg_pidnet")}
+MODELS = {
+    "ddrnet_23-slim": ("ddrnet_23-slim", "mmseg_ddrnet"),
+    "pidnet-s": ("pidnet_s", "mmseg_pidnet"),
+    "stdc1": ("stdc1", "mmseg_stdc"),
+    "bisenetv1_r18-d32": ("bisenet_r18", "mmseg_bisenet"),
+    "bisenetv1_r50": ("bisenet_r50", "mmseg_bisenet"),
+    "bisenetv2_fcn": ("bisenetv2", "mmseg_bisenetv2"),
+}
 """Fixture -> config, key map."""
 
+DUAL = ("mmseg_ddrnet", "mmseg_pidnet")
+OLDER = ("stdc1", "bisenetv1_r18-d32", "bisenetv2_fcn")
+"""Of an older reference, whose slices are written and whose weights are made in another way."""
 
-def load(config: str, key_map: str, names: dict, weights: dict[str, Tensor]) -> nn.Module:
+
+def load(model: str, names: dict, weights: dict[str, Tensor]) -> nn.Module:
     """A model of configs/_base_/models with the reference's weights, in eval."""
+    config, key_map = MODELS[model]
     cfg = load_config(CONFIGS / f"_base_/models/{config}.py", ["num_classes=19"])
+    cfg["model"] = without_start_weights(cfg["model"])
     with torch.device("meta"):
         net = build_model(cfg["model"])
     keys = load_map(key_map)
     keys.check({name: tuple(shape) for name, shape in names.items()}, net.state_dict())
-    net.load_state_dict(keys.apply(weights), strict=True, assign=True)
+    kept = {name: value for name, value in weights.items() if keys.rename(name)[0] is not None}
+    net.load_state_dict(keys.apply(kept), strict=True, assign=True)
     return net.eval()
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name, (_, key_map) in MODELS.items() if key_map in DUAL])
 def test_networks_of_two_resolutions_are_mmsegmentations(model):
     """With what training adds: auxiliary heads, and the maps that they read."""
     content, stored = fixture("modern", model)
-    net = load(*MODELS[model], content["names"], weights_of(content["names"]))
+    net = load(model, content["names"], weights_of(content["names"]))
     for case in ("A", "T"):
         x = image(*CASES[case])
         features = net.backbone(x)
@@ -51,6 +69,35 @@ def test_networks_of_two_resolutions_are_mmsegmentations(model):
         ours |= {f"aux.{i}": x for i, x in enumerate(in_order)}
         final = resize(logits, like=x, align_corners=net.align_corners)
         compare({"backbone.0": features[-1], "decode_head": logits, "final": final, **ours}, case, stored, content)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "bisenetv1_r50" else ())
+        for name, (_, key_map) in MODELS.items()
+        if key_map not in DUAL
+    ],
+)
+def test_networks_with_auxiliary_heads_are_mmsegmentations(model):
+    content, stored = fixture("mmseg" if model in OLDER else "modern", model)
+    make = older_weights_of if model in OLDER else weights_of
+    net = load(model, content["names"], make(content["names"]))
+    for case in sorted({name.partition("/")[0] for name in stored}):
+        x = image(*CASES["B" if case == "C" else case])
+        features = net.backbone(x)
+        features = features if net.neck is None else net.neck(features)
+        logits = net.head(features)["logits"]
+        ours = {f"auxiliary_head.{i}": next(iter(head(features).values())) for i, head in enumerate(net.aux)}
+        # C is B with the corners aligned in the heads, which resize nothing but their result.
+        ours |= {"decode_head": logits}
+        ours["final"] = resize(logits, like=x, align_corners=net.align_corners or case == "C")
+        for name in (name for name in stored if name.startswith(f"{case}/") and "backbone" not in name):
+            entry = content["outputs"][name]
+            entry["slice"] = entry["slice"].replace("...", ":, :")
+            difference = error(ours[name.partition("/")[2]], stored[name], entry)
+            assert difference < content.get("tolerance", TOLERANCE), f"{name}: {difference:.1e}"
 
 
 @torch.inference_mode()
@@ -121,3 +168,61 @@ def test_losses_of_published_configs_are_mmsegmentations(stored, system):
     gradients = torch.autograd.grad(sum(values.values()), list(outputs.values()))
     for i, gradient in enumerate(gradients):
         assert np.abs(gradient.numpy() - stored[f"{system}/grad/{i}"]).max() < 1e-6, names[i]
+
+
+def details_by_hand(mask: np.ndarray) -> np.ndarray:
+    """STDC's target pixel by pixel, from its description; labels outside the image are 0."""
+    height, width = mask.shape
+    padded = np.pad(mask.astype(np.int64), 1)
+    target = np.zeros_like(mask)
+    for y in range(height):
+        for x in range(width):
+            total = np.float32(0)
+            for step, weight in ((1, 0.6), (2, 0.3), (4, 0.1)):
+                # The nearest of the coarse scale's rows and columns.
+                rows, columns = -(-height // step), -(-width // step)
+                cy, cx = y * rows // height * step, x * columns // width * step
+                if 9 * padded[cy + 1, cx + 1] - padded[cy : cy + 3, cx : cx + 3].sum() > 0.1:
+                    total += np.float32(weight)
+            target[y, x] = total > np.float32(0.1)
+    return target
+
+
+@pytest.mark.parametrize("size", [(24, 32), (23, 29)])
+def test_details_are_where_a_label_exceeds_the_mean_around_it(size):
+    mask = np.random.RandomState(0).randint(0, 4, (size[0] // 4 + 1, size[1] // 4 + 1))
+    mask = mask.repeat(4, 0).repeat(4, 1)[: size[0], : size[1]]
+    mask[5:9, 5:12] = 255
+    ours = label_details(torch.from_numpy(mask)[None])[0].numpy()
+    assert np.array_equal(ours, details_by_hand(mask)) and 0 < ours.mean() < 1
+
+
+def test_the_detail_loss_is_mmsegmentations():
+    """Its formulas in numpy: binary cross entropy of two outputs over all elements, and one Dice of both per image."""
+    mask = torch.from_numpy(np.random.RandomState(1).randint(0, 3, (2, 6, 8)).repeat(2, 1).repeat(2, 2))
+    mask[1, :3] = 255
+    logits = torch.from_numpy(np.random.RandomState(2).standard_normal((2, 2, 12, 16)))
+    terms = Detail(train_ignored=True)(logits, mask)
+    p = 1 / (1 + np.exp(-logits.numpy()))
+    detail = np.stack([details_by_hand(one) for one in mask.numpy()])
+    truth = np.stack([1 - detail, detail], 1)
+    cross_entropy = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()
+    overlap, sizes = (p * truth).sum((1, 2, 3)), (p**2).sum((1, 2, 3)) + truth.sum((1, 2, 3))
+    assert terms["cross_entropy"].item() == pytest.approx(cross_entropy)
+    assert terms["dice"].item() == pytest.approx((1 - 2 * overlap / (sizes + 2e-3)).mean())
+    # Without train_ignored no gradient reaches ignored pixels.
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(sum(Detail()(logits, mask).values()), logits)
+    assert not gradient[1, :, :3].any() and gradient[1, :, 3:].any()
+
+
+def test_edges_are_drawn_in_one_way():
+    with pytest.raises(ValueError, match="width = 4 and of_labels = 2: two ways to draw edges; give one of them"):
+        BoundaryBCE(of_labels=2, width=4)
+
+
+def test_branches_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="detail_channels end with 64, semantic_channels with 128: must be the same"):
+        BiSeNetV2(detail_channels=(64, 64, 64))
+    with pytest.raises(ConfigError, match=r"backbone.encoder = 'vit_.*': its last maps have strides \(16, 16, 16\)"):
+        BiSeNet(encoder="vit_tiny_patch16_224")

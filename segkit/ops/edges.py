@@ -63,6 +63,30 @@ def label_outlines(mask: Tensor, width: int = 3, ignore: int = IGNORE) -> Tensor
     return F.max_pool2d(padded, width, 1).squeeze(1).long()
 
 
+def label_details(mask: Tensor, threshold: float = 0.1, scales: tuple[float, ...] = (0.6, 0.3, 0.1)) -> Tensor:
+    """Marks where labels change at several scales: the target of STDC's detail head, as in its public code.
+
+    At each scale a pixel whose label, a number, exceeds the mean of the 3 x 3 pixels around it is a change; outside the
+    image labels are 0. The i-th scale looks at every 2 ** i-th pixel.
+
+    Args:
+        mask: int64 [B,H,W].
+        threshold: of 9 times the label minus the sum of the 3 x 3 labels, and of the weighted sum over the scales.
+        scales: weight of each scale, the full size first.
+
+    Returns:
+        int64 [B,H,W], 1 where the weights of the scales at which a change lies there sum to more than threshold.
+    """
+    labels = mask.to(torch.float32).unsqueeze(1)
+    total = torch.zeros_like(labels)
+    for i, weight in enumerate(scales):
+        step = 2**i
+        around = F.avg_pool2d(labels, 3, step, 1, divisor_override=1)
+        change = (9 * labels[:, :, ::step, ::step] - around > threshold).to(torch.float32)
+        total = total + weight * F.interpolate(change, mask.shape[-2:])
+    return (total > threshold).long().squeeze(1)
+
+
 def label_edges_in_disc(mask: Tensor, radius: int = 2, ignore: int = IGNORE) -> Tensor:
     """Marks the pixels of each class that lie near its outline, and those that lie near it from outside.
 

@@ -7,11 +7,30 @@ PID = (
     *("model.backbone.stem_blocks=1", "model.backbone.branch_blocks=2"),
     *("model.backbone.channels=8", "model.backbone.pool_channels=8", "model.head.channels=16"),
 )
+STDC = (
+    *("model.backbone.channels=(4,8,32,64,128)", "model.backbone.blocks=(1,1,2)"),
+    *("model.neck.channels=16", "model.neck.fused_channels=16", "model.head.channels=16"),
+)
+BISENET = (
+    *("model.backbone.encoder='resnet18'", "model.backbone.pretrained=None"),
+    *("model.backbone.channels=16", "model.backbone.spatial_channels=(8,8,8,16)", "model.backbone.fused_channels=16"),
+    "model.head.channels=16",
+)
+BISENETV2 = (
+    *("model.backbone.detail_channels=(8,8,32)", "model.backbone.semantic_channels=(8,8,16,32)"),
+    *("model.backbone.expand=2", "model.head.channels=16"),
+)
 
 ROWS = {
     "ddrnet_23-slim": Row(total=5_734_278, head=75_347, gmac=4.535, small=DDR),
     "ddrnet_23": Row(total=20_299_238, head=298_131, gmac=17.883, small=DDR, compiles_slowly=True),
-    "pidnet_s": Row(total=7_720_871, head=150_419, gmac=5.899, small=PID),
+    "pidnet_s": Row(total=7_720_871, head=150_419, gmac=5.899, small=PID, compiles_slowly=True),
     "pidnet_m": Row(total=28_762_983, head=298_131, gmac=22.166, small=PID, compiles_slowly=True),
     "pidnet_l": Row(total=37_314_183, head=595_731, gmac=34.367, small=PID, compiles_slowly=True),
+    # 3 numbers less than are published: constants of the detail loss.
+    "stdc1": Row(total=8_573_019, head=595_219, gmac=8.432, small=STDC),
+    "stdc2": Row(total=12_603_483, head=595_219, gmac=11.728, small=STDC, compiles_slowly=True),
+    "bisenet_r18": Row(total=13_425_721, head=595_219, gmac=14.792, small=BISENET),
+    "bisenet_r50": Row(total=59_243_385, head=9_458_707, gmac=98.795, small=BISENET, compiles_slowly=True),
+    "bisenetv2": Row(total=14_804_255, head=1_201_171, gmac=12.302, small=BISENETV2),
 }

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segkit.registry import LOSSES, build
 
-SEVERAL_TERMS = ("MaskDistance",)
+SEVERAL_TERMS = ("Detail", "MaskDistance")
 """Losses of one output that return their terms by name."""
 
 
@@ -83,6 +83,10 @@ def _binary_inputs(rng, dtype, scale):
     return _normal(rng, (2, 1, 8, 9), dtype, scale), [_index(rng, 2)]
 
 
+def _two_of_labels_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 2, 8, 9), dtype, scale), [_index(rng, 4)]
+
+
 def _multilabel_inputs(rng, dtype, scale):
     return _normal(rng, (2, 3, 8, 9), dtype, scale), [_index(rng, 2, (2, 3, 9)).unsqueeze(2).repeat(1, 1, 8, 1)]
 
@@ -137,6 +141,7 @@ INPUTS = {
     "index": _index_inputs,
     "distribution": _distribution_inputs,
     "binary": _binary_inputs,
+    "two_of_labels": _two_of_labels_inputs,
     "multilabel": _multilabel_inputs,
     "soft": _soft_inputs,
     "presence": _presence_inputs,
@@ -215,6 +220,7 @@ CASES = [
     Case("ImageWeightedCrossEntropy"),
     Case("BoundaryBCE", "binary", dict(width=2, average="all")),
     Case("BoundaryOHEM", "edge", dict(min_kept=20)),
+    Case("Detail", "two_of_labels"),
     Case("EdgeAttention", "edge"),
     Case("EdgeAttention", "edge", dict(sum_images=True)),
     Case("DualTask", "large", dict(radius=2)),

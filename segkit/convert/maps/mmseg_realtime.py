@@ -1,4 +1,4 @@
-"""Key maps of mmsegmentation 1.x for real-time networks: DDRNet and PIDNet."""
+"""Key maps of mmsegmentation 1.x for real-time networks: DDRNet, PIDNet, STDC, BiSeNet, CGNet, ERFNet."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.mmseg import HEADS, URL
@@ -52,7 +52,92 @@ PIDNET: tuple[Rule, ...] = (
     (r"^decode_head\.d_cls_seg\.", "aux.1.predict."),
 )
 
+STDC: tuple[Rule, ...] = (
+    (r"^backbone\.backbone\.stages\.", "backbone.stages."),
+    (r"^(backbone\.stages\.\d\.\d)\.layers\.", r"\1.convs."),
+    (r"^(backbone\.stages\.\d\.\d)\.downsample\.", r"\1.down."),
+    (r"^backbone\.arms\.(\d)\.conv_layer\.", r"neck.refine.\1.conv."),
+    (r"^backbone\.arms\.(\d)\.atten_conv_layer\.1\.", r"neck.refine.\1.gate."),
+    (r"^backbone\.convs\.", "neck.smooth."),
+    (r"^backbone\.conv_avg\.", "neck.image_pool."),
+    (r"^backbone\.ffm\.conv0\.", "neck.fuse.conv."),
+    (r"^backbone\.ffm\.attention\.1\.conv\.", "neck.fuse.squeeze."),
+    (r"^backbone\.ffm\.attention\.2\.conv\.", "neck.fuse.excite."),
+    # Constants of the loss.
+    (r"^auxiliary_head\.2\.(fusion|laplacian)_kernel$", None),
+    (r"^auxiliary_head\.2\.convs\.0\.", "aux.2.conv."),
+    (r"^auxiliary_head\.2\.conv_seg\.", "aux.2.predict."),
+)
+
+BISENET: tuple[Rule, ...] = (
+    (r"^backbone\.context_path\.backbone\.", "backbone.encoder."),
+    *((rf"^backbone\.spatial_path\.layer{i + 1}\.", f"backbone.spatial.{i}.") for i in range(4)),
+    (r"^backbone\.context_path\.gap_conv\.1\.", "backbone.image_pool."),
+    *(
+        rule
+        for i, stride in enumerate((32, 16))
+        for rule in (
+            (rf"^backbone\.context_path\.arm{stride}\.conv_layer\.", f"backbone.refine.{i}.conv."),
+            (rf"^backbone\.context_path\.arm{stride}\.atten_conv_layer\.1\.", f"backbone.refine.{i}.gate."),
+            (rf"^backbone\.context_path\.conv_head{stride}\.", f"backbone.smooth.{i}."),
+        )
+    ),
+    (r"^backbone\.ffm\.conv1\.", "backbone.fuse.conv."),
+    (r"^backbone\.ffm\.conv_atten\.0\.", "backbone.fuse.gate."),
+)
+
+BISENETV2: tuple[Rule, ...] = (
+    (r"^backbone\.detail\.detail_branch\.", "backbone.detail."),
+    (r"^backbone\.semantic\.stage4_CEBlock\.gap\.1\.", "backbone.context.norm."),
+    (r"^backbone\.semantic\.stage4_CEBlock\.conv_gap\.", "backbone.context.project."),
+    (r"^backbone\.semantic\.stage4_CEBlock\.conv_last\.", "backbone.context.conv."),
+    *((rf"^backbone\.semantic\.stage{i + 1}\.", f"backbone.semantic.{i}.") for i in range(4)),
+    (r"^backbone\.semantic\.0\.conv_first\.", "backbone.semantic.0.first."),
+    (r"^backbone\.semantic\.0\.fuse_last\.", "backbone.semantic.0.fuse."),
+    (r"^(backbone\.semantic\.\d\.\d)\.conv1\.", r"\1.gather."),
+    (r"^(backbone\.semantic\.\d\.\d)\.dwconv\.", r"\1.depthwise."),
+    (r"^(backbone\.semantic\.\d\.\d)\.conv2\.0\.", r"\1.project."),
+    (r"^(backbone\.semantic\.\d\.\d)\.shortcut\.0\.", r"\1.shortcut."),
+    *(
+        rule
+        for theirs, ours in (("detail_dwconv", "detail_keep"), ("semantic_dwconv", "semantic_keep"))
+        for rule in (
+            (rf"^backbone\.bga\.{theirs}\.0\.depthwise_conv\.", f"backbone.aggregate.{ours}.0."),
+            (rf"^backbone\.bga\.{theirs}\.0\.pointwise_conv\.conv\.", f"backbone.aggregate.{ours}.1."),
+        )
+    ),
+    (r"^backbone\.bga\.detail_down\.0\.", "backbone.aggregate.detail_down."),
+    (r"^backbone\.bga\.semantic_conv\.0\.", "backbone.aggregate.semantic_up."),
+    (r"^backbone\.bga\.", "backbone.aggregate."),
+)
+
+CGNET: tuple[Rule, ...] = (
+    (r"^backbone\.stem\.(\d)\.conv\.", r"backbone.stem.\1.0."),
+    (r"^backbone\.stem\.(\d)\.bn\.", r"backbone.stem.\1.1.bn."),
+    (r"^backbone\.stem\.(\d)\.activate\.", r"backbone.stem.\1.1.act."),
+    (r"^backbone\.norm_prelu_(\d)\.0\.", r"backbone.norms.\1.bn."),
+    (r"^backbone\.norm_prelu_(\d)\.1\.", r"backbone.norms.\1.act."),
+    *((rf"^backbone\.level{i + 1}\.", f"backbone.stages.{i}.") for i in range(2)),
+    (r"\.conv1x1\.conv\.", ".reduce.0."),
+    (r"\.conv1x1\.bn\.", ".reduce.1.bn."),
+    (r"\.conv1x1\.activate\.", ".reduce.1.act."),
+    (r"^(backbone\.stages\.\d\.\d+)\.bn\.", r"\1.norm.bn."),
+    (r"^(backbone\.stages\.\d\.\d+)\.activate\.", r"\1.norm.act."),
+    (r"\.f_loc\.", ".local."),
+    (r"\.f_sur\.", ".surrounding."),
+    (r"^(backbone\.stages\.\d\.\d+)\.bottleneck\.", r"\1.project."),
+    (r"\.f_glo\.fc\.0\.", ".squeeze."),
+    (r"\.f_glo\.fc\.2\.", ".excite."),
+)
+
+ERFNET: tuple[Rule, ...] = ((r"^(backbone\.(?:en|de)coder\.\d+)\.convs_layers\.", r"\1.convs."),)
+
 MAPS = {
     "mmseg_ddrnet": KeyMap("mmsegmentation, DDRNet", (*DDRNET, *HEADS), URL),
     "mmseg_pidnet": KeyMap("mmsegmentation, PIDNet", (*PIDNET, *HEADS), URL),
+    "mmseg_stdc": KeyMap("mmsegmentation, STDC", (*STDC, *HEADS), URL),
+    "mmseg_bisenet": KeyMap("mmsegmentation, BiSeNet", (*BISENET, *HEADS), URL),
+    "mmseg_bisenetv2": KeyMap("mmsegmentation, BiSeNet V2", (*BISENETV2, *HEADS), URL),
+    "mmseg_cgnet": KeyMap("mmsegmentation, CGNet", (*CGNET, *HEADS), URL),
+    "mmseg_erfnet": KeyMap("mmsegmentation, ERFNet", (*ERFNET, *HEADS), URL),
 }
