@@ -91,6 +91,16 @@ ROWS: dict[str, Entry] = {
         "SegNeXt", "ADE20K 41.50, S 44.16, B 48.03, L 50.99", "mmsegmentation 1.2.2, one scale", ("mmseg_segnext",)
     ),
     "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context", more=("smp_upernet",)),
+    "segformer_mit-b0": Entry(
+        "SegFormer",
+        "ADE20K 37.41 (B0), 40.97 (B1), 45.58 (B2), 47.82 (B3), 48.46 (B4), 49.13 (B5), Cityscapes 76.54 (B0), 78.56, "
+        "81.08, 81.94, 81.89, 82.25 (B5)",
+        "mmsegmentation 1.2.2",
+        ("mmseg_segformer",),
+    ),
+    "segformer_original_mit-b0": Entry(
+        "SegFormer, the authors' head (their weights are for non-commercial use)", maps=("segformer", "hf_segformer")
+    ),
     "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
     "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),
     # dilation and context
