@@ -77,6 +77,9 @@ ROWS: dict[str, Entry] = {
     ),
     "unet_r34": Entry("U-Net on ResNet-34", maps=("smp_unet", "smp_unet_depth4")),
     "unet_r34_scse": Entry("U-Net with scSE", maps=("smp_unet",), paper=SCSE),
+    "unetplusplus_r34": Entry("UNet++ on ResNet-34", maps=("smp_unetplusplus", "smp_unetplusplus_depth4")),
+    "linknet_r34": Entry("LinkNet on ResNet-34", maps=("smp_linknet", "smp_linknet_depth4")),
+    "manet_r34": Entry("MA-Net on ResNet-34", maps=("smp_manet", "smp_manet_depth4")),
     "unet_r34_unpooled": Entry("U-Net, a dilated convolution for the max pooling"),
     "unet_efficientnet-lite0": Entry("U-Net on EfficientNet-Lite0"),
     "attention_unet_r34": Entry("Attention U-Net"),
@@ -99,7 +102,8 @@ ROWS: dict[str, Entry] = {
         ("mmseg_segformer",),
     ),
     "segformer_original_mit-b0": Entry(
-        "SegFormer, the authors' head (their weights are for non-commercial use)", maps=("segformer", "hf_segformer")
+        "SegFormer, the authors' head (their weights are for non-commercial use)",
+        maps=("segformer", "hf_segformer", "smp_segformer", "smp_segformer_stem"),
     ),
     "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
     "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),

@@ -165,3 +165,34 @@ def test_a_checkpoint_becomes_a_file_of_hugging_face_and_loads_back(tmp_path):
     loaded = api.load_model(config, file, device="cpu")
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(loaded(x)["logits"], net(x)["logits"])
+
+
+SMP = ("model.align_corners=True", "model.head.align_maps=False", "model.head.dropout=0.0")
+
+
+@torch.inference_mode()
+def test_outputs_are_segmentation_models():
+    content, stored = fixture("modern", "smp_segformer_mit_b0")
+    net = build(ORIGINAL, 11, SMP, device="meta")
+    keys = load_map("smp_segformer")
+    keys.check({name: tuple(shape) for name, shape in content["names"].items()}, net.state_dict())
+    net.load_state_dict(keys.apply(weights_of(content["names"])), strict=True, assign=True)
+    net.mean, net.std = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    assert sum(p.numel() for p in net.parameters()) == content["params"]["total"]
+    epsilons = [module.eps for module in net.modules() if isinstance(module, nn.LayerNorm)]
+    assert (epsilons.count(1e-5), epsilons.count(1e-6)) == (10, 20)
+    x = image(*CASES["A"])
+    net.eval()
+    outputs = {f"encoder.{i + 2}": feature for i, feature in enumerate(net.backbone(x))}
+    compare({**outputs, "logits": resize(net(x)["logits"], like=x, align_corners=True)}, "A", stored, content)
+
+
+def test_the_head_of_segmentation_models_reads_the_stem_of_a_resnet():
+    """The published counts of Segformer on a ResNet-34, whose map of stride 2 is read, too."""
+    options = (*SMP, "model.head.num_levels=5", "model.backbone.name='resnet34'")
+    net = build(ORIGINAL, 11, options, device="meta")
+    assert sum(p.numel() for p in net.parameters()) == 21_879_115
+    names = {f"decoder.mlp_stage.{i}.linear.weight": (256, c) for i, c in enumerate((512, 256, 128, 64, 64))}
+    renamed = load_map("smp_segformer_stem").apply({name: torch.empty(shape) for name, shape in names.items()})
+    state = net.state_dict()
+    assert len(renamed) == 5 and all(state[name].shape == value.shape for name, value in renamed.items())

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from segkit.archs.manet import PositionAttention
+from segkit.archs.unet_plus_plus import UNetPlusPlusHead
 from segkit.models.layers import resize
+from segkit.registry import LevelError
+from tests.archs_table import build
 from tests.oracles import TOLERANCE, error, fixture, image, reference_model
 
 PAPER = (
@@ -53,10 +57,21 @@ MODELS = {
         "num_classes=11 model.backbone.name='resnet34' model.head.concat=True",
     ),
     "pspnet_resnet34": ("pspnet_r50", "smp_pspnet", PSP),
+    "unetplusplus_resnet34": ("unetplusplus_r34", "smp_unetplusplus", "num_classes=11"),
+    "linknet_resnet34": ("linknet_r34", "smp_linknet", "num_classes=11"),
+    # made like the others, of 0.5.1.dev0, whose MAnet is that of 0.6.0
+    "manet_resnet34": ("manet_r34", "smp_manet", "num_classes=11"),
 }
 """Fixture -> config, key map, what differs from the config."""
 
-QUICK = {"fpn_resnet34", "unet_resnet34_decoder_attention_type-scse", "deeplabv3plus_resnet34"}
+QUICK = {
+    "fpn_resnet34",
+    "unet_resnet34_decoder_attention_type-scse",
+    "deeplabv3plus_resnet34",
+    "unetplusplus_resnet34",
+    "linknet_resnet34",
+    "manet_resnet34",
+}
 
 
 @torch.inference_mode()
@@ -77,3 +92,45 @@ def test_outputs_are_segmentation_models(model):
         for name in names:
             difference = error(logits, stored[name], content["outputs"][name])
             assert difference < TOLERANCE, f"{name}: {difference:.1e}"
+
+
+def test_counts_are_segmentation_models():
+    for model in ("unetplusplus_resnet34", "linknet_resnet34", "manet_resnet34"):
+        config, _, options = MODELS[model]
+        net = build(config, 11, ("model.backbone.pretrained=None",), device="meta")
+        assert options == "num_classes=11"
+        assert sum(p.numel() for p in net.parameters()) == fixture("smp", model)[0]["parameters"]
+
+
+def test_unet_plus_plus_by_hand():
+    """Two rows on maps of strides 4, 2 and 1: 0_1 reads 0_0, 1_1 and the encoder's map, in this order."""
+    head = UNetPlusPlusHead((3, 2, 4), 1, (1, 2, 4), channels=(5, 6)).eval()
+    assert sorted(head.blocks) == ["0_0", "0_1", "1_1"]
+    read: dict[str, list[torch.Tensor]] = {}
+    for name, block in head.blocks.items():
+        block.register_forward_hook(lambda _m, inputs, output, name=name: read.update({name: [*inputs[:2], output]}))
+    features = [torch.rand(1, 3, 7, 9), torch.rand(1, 2, 4, 5), torch.rand(1, 4, 2, 3)]
+    with torch.no_grad():
+        logits = head(features, (7, 9))["logits"]
+    assert logits.shape == (1, 1, 7, 9)
+    assert torch.equal(read["0_0"][0], features[2]) and torch.equal(read["0_0"][1], features[1])
+    assert torch.equal(read["1_1"][0], features[1]) and torch.equal(read["1_1"][1], features[0])
+    assert torch.equal(read["0_1"][0], read["0_0"][2])
+    assert torch.equal(read["0_1"][1], torch.cat([read["1_1"][2], features[0]], dim=1))
+
+
+def test_unet_plus_plus_needs_a_map_of_every_stride():
+    with pytest.raises(LevelError, match=r"reads maps of all strides .* take another encoder, or UNetHead"):
+        UNetPlusPlusHead((3, 4, 4), 1, (2, 8, 16), channels=(5, 5, 5))
+
+
+def test_position_attention_by_hand():
+    """One channel, two positions: with equal scores every weight is 1/4 of all four pairs, as published."""
+    block = PositionAttention(1, 1)
+    with torch.no_grad():
+        for layer in (block.queries, block.keys, block.values, block.out):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        block.values.weight[0, 0, 1, 1] = block.out.weight[0, 0, 1, 1] = 1
+        result = block(torch.tensor([[[[2.0, 6.0]]]]))
+    assert result.flatten().tolist() == [2 + (2 + 6) / 4, 6 + (2 + 6) / 4]

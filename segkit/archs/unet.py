@@ -1,73 +1,22 @@
 """U-Net, Ronneberger, Fischer and Brox, MICCAI 2015, https://arxiv.org/abs/1505.04597, as a decoder on any encoder."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
-from segkit.models.layers import SCSE, ConvBNReLU
-from segkit.ops.resizing import fitted, resize
+from segkit.models.decoder_layers import UpBlock, skips_of
+from segkit.models.layers import SCSE
+from segkit.ops.resizing import resize
 from segkit.registry import HEADS, LevelError
 from segkit.types import Outputs
 
 ATTENTION = {"scse": SCSE}
 """Attention blocks of UNetHead by name."""
-
-
-class UpBlock(nn.Module):
-    """Decoder block: doubles the size, concatenates the encoder's map where there is one, two convolutions.
-
-    Args:
-        in_channels: channels of the input.
-        skip_channels: channels of the encoder's map; 0 where there is none.
-        channels: channels of the output.
-        gate: builds an attention block for a number of channels; one stands before the convolutions where a map is
-            concatenated, one after them.
-        upsample: mode of F.interpolate, "nearest" or "bilinear".
-        norm: uses batch normalization.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        skip_channels: int,
-        channels: int,
-        *,
-        gate: Callable[[int], nn.Module] = nn.Identity,
-        upsample: str = "nearest",
-        norm: bool = True,
-    ):
-        super().__init__()
-        width = in_channels + skip_channels
-        self.upsample = upsample
-        self.gate_in = gate(width) if skip_channels else nn.Identity()
-        self.conv1 = ConvBNReLU(width, channels, norm=norm)
-        self.conv2 = ConvBNReLU(channels, channels, norm=norm)
-        self.gate_out = gate(channels)
-
-    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """Applies the block.
-
-        Args:
-            x: float [B,in_channels,h,w].
-            skip: float [B,skip_channels,H,W], the encoder's map, or None.
-            size: (H, W) of the result without a skip, at most (2h + 1, 2w + 1); with one it has the skip's size.
-
-        Returns:
-            Float [B,channels,H,W].
-        """
-        size = size if skip is None else (skip.shape[-2], skip.shape[-1])
-        x = fitted(F.interpolate(x, scale_factor=2, mode=self.upsample), size)
-        if skip is not None:
-            x = self.gate_in(torch.cat([x, skip], dim=1))
-        x = self.conv1(x)  # frees the concatenated map, the largest of all, before the next convolution
-        return self.gate_out(self.conv2(x))
 
 
 @HEADS.register
@@ -128,10 +77,7 @@ class UNetHead(Head):
                 f"{doublings}"
             )
         self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
-        # Of several maps of one stride, the deepest is concatenated.
-        self.skips = tuple(
-            max((i for i, other in enumerate(strides) if other == stride), default=None) for stride in self.strides
-        )
+        self.skips = tuple(skips_of(strides, len(channels)))
         skip_channels = [0 if skip is None else in_channels[skip] for skip in self.skips]
         gate = partial(ATTENTION[attention], reduction=reduction, combine=combine) if attention else nn.Identity
         self.blocks = nn.ModuleList(

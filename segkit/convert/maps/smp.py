@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.maps.segformer import as_conv, reversed_maps
 
 URL = "https://github.com/qubvel-org/segmentation_models.pytorch"
 
@@ -131,6 +132,51 @@ MIT: tuple[Rule, ...] = (
 )
 """SegFormer's encoders, to the names of timm's pvt_v2."""
 
+SEGFORMER: tuple[Rule, ...] = (
+    # Numbered from deep to shallow there, from shallow to deep here.
+    *((rf"^decoder\.mlp_stage\.{i}\.linear\.", f"head.projections.{3 - i}.") for i in range(4)),
+    (r"^decoder\.fuse_stage\.0\.", "head.fuse.conv."),
+    (r"^decoder\.fuse_stage\.1\.", "head.fuse.bn."),
+    (r"^(head\.projections\.\d\.weight)$", r"\1", as_conv),
+    (r"^(head\.fuse\.conv\.weight)$", r"\1", reversed_maps),
+)
+
+SEGFORMER_STEM: tuple[Rule, ...] = (
+    *((rf"^decoder\.mlp_stage\.{i}\.linear\.", f"head.projections.{4 - i}.") for i in range(5)),
+    *SEGFORMER[4:],
+)
+
+UNET_PLUS_PLUS: tuple[Rule, ...] = (
+    # The last block concatenates no map: this gate is stored and never used.
+    (r"^decoder\.blocks\.x_0_4\.attention1\.", None),
+    (r"^decoder\.blocks\.x_", "head.blocks."),
+    *UNET[2:-2],
+    (r"^(head\.blocks\.\d_\d\.conv[12])\.0\.", r"\1.conv."),
+    (r"^(head\.blocks\.\d_\d\.conv[12])\.1\.", r"\1.bn."),
+)
+
+LINKNET: tuple[Rule, ...] = (
+    *(
+        (rf"^decoder\.blocks\.(\d)\.block\.{i}\.{j}\.", rf"head.blocks.\1.{name}.{layer}.")
+        for i, name in ((0, "reduce"), (2, "expand"))
+        for j, layer in enumerate(("conv", "bn"))
+    ),
+    (r"^decoder\.blocks\.(\d)\.block\.1\.", r"head.blocks.\1.up."),
+)
+
+MANET: tuple[Rule, ...] = (
+    *(
+        (rf"^decoder\.center\.{theirs}_conv\.", f"head.attention.{ours}.")
+        for theirs, ours in (("center", "queries"), ("top", "keys"), ("bottom", "values"), ("out", "out"))
+    ),
+    (r"^decoder\.blocks\.(\d)\.SE_hl\.", r"head.blocks.\1.gate_deep."),
+    (r"^decoder\.blocks\.(\d)\.SE_ll\.", r"head.blocks.\1.gate_skip."),
+    (r"^decoder\.blocks\.(\d)\.hl_conv\.", r"head.blocks.\1.reduce."),
+    (r"^decoder\.blocks\.", "head.blocks."),
+    (r"^(head\.blocks\.\d\.(?:conv[12]|reduce\.[01]))\.0\.", r"\1.conv."),
+    (r"^(head\.blocks\.\d\.(?:conv[12]|reduce\.[01]))\.1\.", r"\1.bn."),
+)
+
 MAPS = {
     "smp_unet": KeyMap("segmentation_models, Unet", (*UNET, *COMMON), URL),
     "smp_unet_depth4": KeyMap(
@@ -144,5 +190,27 @@ MAPS = {
         "segmentation_models, FPN with concatenated maps", (*FPN_CAT, *COMMON), URL, needs={"head.concat": True}
     ),
     "smp_upernet": KeyMap("segmentation_models, UPerNet", (*UPERNET, *MIT, *COMMON), URL),
+    "smp_segformer": KeyMap(
+        "segmentation_models, Segformer", (*SEGFORMER, *MIT, *COMMON), URL, needs={"head.num_levels": 4}
+    ),
+    "smp_segformer_stem": KeyMap(
+        "segmentation_models, Segformer that reads the stem, too",
+        (*SEGFORMER_STEM, *COMMON),
+        URL,
+        needs={"head.num_levels": 5},
+    ),
+    "smp_unetplusplus": KeyMap("segmentation_models, UnetPlusPlus", (*UNET_PLUS_PLUS, *COMMON), URL),
+    "smp_linknet": KeyMap("segmentation_models, Linknet", (*LINKNET, *COMMON), URL),
+    "smp_manet": KeyMap("segmentation_models, MAnet", (*MANET, *MIT, *COMMON), URL),
+    **{
+        f"smp_{name}_depth4": KeyMap(
+            f"segmentation_models, {title} of depth 4", ((r"^encoder\.layer4\.", None), *rules, *COMMON), URL
+        )
+        for name, title, rules in (
+            ("unetplusplus", "UnetPlusPlus", ((r"\.x_0_3\.attention1\.", None), *UNET_PLUS_PLUS)),
+            ("linknet", "Linknet", LINKNET),
+            ("manet", "MAnet", MANET),
+        )
+    },
     "smp_pspnet": KeyMap("segmentation_models, PSPNet", (*PSPNET, *COMMON), URL),
 }
