@@ -7,7 +7,11 @@ from PIL import Image
 
 from segkit.data.formats.legend import read_legend
 from segkit.data.formats.masks import MasksReader
+from segkit.data.formats.object_numbers import shapes_of
+from segkit.data.instances.labelled import LabelledInstances
+from segkit.data.semantic.labelled import Labelled
 from segkit.files import DataError
+from tests.data.labelled import drawn
 from tests.data.layouts import rows, write_image, write_mask
 from tests.data.messy import soft_color_masks
 
@@ -247,3 +251,55 @@ def test_few_blended_colors_are_soft_edges_and_thin_classes_are_not(tmp_path):
         (tmp_path / "thin" / folder).mkdir(parents=True)
         Image.fromarray(colors).save(tmp_path / "thin" / folder / "a.png")
     assert len(MasksReader.open(tmp_path / "thin").classes) == 5
+
+
+def numbered(folder, counts, gap_in=None):
+    """Images and masks of so many squares each, numbered from 1; one number is left out of one mask."""
+    for image, count in enumerate(counts):
+        mask = np.zeros((40, 60), np.uint16)
+        for number in range(1, count + 1):
+            mask[8 * (number % 4) : 8 * (number % 4) + 6, 8 * (number // 4) : 8 * (number // 4) + 6] = number
+        if image == gap_in:
+            mask[mask == 1] = 0
+        write_image(folder / "images" / f"{image}.jpg", (40, 60))
+        write_mask(folder / "masks" / f"{image}.png", mask.astype(np.uint8 if max(counts) < 256 else np.uint16))
+    return folder
+
+
+def test_numbers_of_objects_are_no_classes(tmp_path):
+    reader = MasksReader.open(numbered(tmp_path / "cells", (1, 2, 5, 0, 3, 2, 4, 1, 2)))
+    assert reader.classes == ("object",) and reader.notes[0].startswith("values number the objects of an image")
+    assert [len(reader.item(n).shapes) for n in range(len(reader))] == [1, 2, 5, 0, 3, 2, 4, 1, 2]
+    first = reader.item(2).shapes[0]
+    assert first.label == "object" and drawn(first, (40, 60)).sum() == 36
+    assert Labelled(str(tmp_path / "cells")).classes == ("background", "object")
+    sample = LabelledInstances(str(tmp_path / "cells"), boxes_only=False).sample(2, np.random.default_rng(0))
+    assert sample["boxes"].tolist()[0] == [0, 8, 6, 14] and len(sample["masks"]) == 5
+    (tmp_path / "cells" / "classes.txt").write_text("sky\nroad\ncar\ntree\nsign\npole\n")
+    assert MasksReader.open(tmp_path / "cells").classes[1] == "road"  # a legend makes them classes
+
+
+def test_where_numbers_are_classes(tmp_path):
+    """A gap in one image, few images, equal counts, or numbers in many places."""
+    counts = (1, 2, 5, 3, 2, 4, 1, 2)
+    assert len(MasksReader.open(numbered(tmp_path / "gap", counts, gap_in=2)).classes) == 6
+    assert len(MasksReader.open(numbered(tmp_path / "few", counts[:5])).classes) == 6
+    assert len(MasksReader.open(numbered(tmp_path / "equal", (3,) * 9)).classes) == 4
+    numbered(tmp_path / "spread", counts)
+    for image in range(len(counts)):
+        path = tmp_path / "spread" / "masks" / f"{image}.png"
+        mask = np.array(Image.open(path))
+        mask[:, 40:] = np.where(np.arange(40)[:, None] % 4 < 2, mask.max(), 0)
+        write_mask(path, mask)
+    assert len(MasksReader.open(tmp_path / "spread").classes) == 6
+
+
+def test_ignored_pixels_beside_objects_and_numbers_of_16_bits():
+    mask = np.array([[0, 1, 1, 255], [2, 2, 0, 255]], np.uint8)
+    shapes = shapes_of(mask)
+    assert [(s.label, s.crowd, int(drawn(s, (2, 4)).sum())) for s in shapes] == [
+        ("object", False, 2),
+        ("object", False, 2),
+        ("", True, 2),
+    ]
+    assert len(shapes_of(mask.astype(np.uint16) + (mask == 2) * np.uint16(254))) == 3  # 1, 255 and 256 are objects

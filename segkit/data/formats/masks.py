@@ -22,6 +22,7 @@ from segkit.data.formats.common import BACKGROUND, stored_size
 from segkit.data.formats.draw import draw_classes
 from segkit.data.formats.legend import Legend, find_legend
 from segkit.data.formats.masks_layout import Pair, find_layout, split_lists
+from segkit.data.formats.object_numbers import OBJECT, are_object_numbers, shapes_of
 from segkit.files import DataError, open_regular, read_bytes, whole_file, write_whole
 from segkit.types import IGNORE, Color, default_palette
 
@@ -61,6 +62,7 @@ class Meaning(NamedTuple):
         values: {number: class index or IGNORE}.
         is_soft: whether colors in between are brought to the nearest one, and greys are cut in the middle.
         words: in a few words, for notes.
+        are_objects: whether the values number the objects of the one class.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,7 @@ class Meaning(NamedTuple):
     values: Mapping[int, int]
     is_soft: bool
     words: str
+    are_objects: bool = False
 
 
 class MasksReader(LabelReader):
@@ -122,6 +125,9 @@ class MasksReader(LabelReader):
         image, mask = Path(self.images[index]), self._masks[index]
         if mask is None:
             return LabelledImage(image, stored_size(image), is_labelled=False)
+        if self._meaning.are_objects:
+            numbers = _numbers(mask)
+            return LabelledImage(image, (numbers.shape[0], numbers.shape[1]), shapes_of(numbers))
         label_map = self._of_numbers(mask) if self._table is None else self._of_colors(self._table, mask)
         return LabelledImage(image, (label_map.shape[0], label_map.shape[1]), label_map=label_map)
 
@@ -201,10 +207,15 @@ def _meaning(root: Path, masks: Sequence[Path]) -> Meaning:
         counts.update(dict(zip(*(part.tolist() for part in np.unique(_numbers(path), return_counts=True)))))
     if legend is not None:
         return _of_legend(legend, set(counts))
+    if {1, 2, 3} <= counts.keys() and min(counts) == 0 and are_object_numbers(seen, _numbers):
+        return Meaning((OBJECT,), {}, {}, False, OBJECT_NUMBERS, are_objects=True)
     return _of_numbers(root, counts, are_jpegs=any(_is_jpeg(path) for path in seen))
 
 
 SOFT = ", with soft edges"
+OBJECT_NUMBERS = (
+    "values number the objects of an image, from 1; are they classes, name them in classes.txt, a name per line"
+)
 
 
 def _of_legend(legend: Legend, found: set[int]) -> Meaning:
