@@ -51,10 +51,13 @@ def configured(choices: Sequence[Choice], datasets: Mapping[str, Mapping[str, An
     """
     base = next(choice.value for choice in choices if choice.key == "base")
     lines = ["from segkit.config import ref", f"_base_ = {base!r}"]
-    lines += [f"{name} = {value!r}" for name, value in nested(choices, datasets).items()]
+    values = nested(choices, datasets)
+    lines += [f"{name} = {value!r}" for name, value in values.items()]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "recipe.py"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         cfg = load_config(file)
+    for section in datasets:  # whole, without the arguments of the base's own
+        cfg[section]["dataset"] = values[section]["dataset"]
     check(cfg)
     return cfg
