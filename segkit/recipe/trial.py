@@ -76,12 +76,12 @@ def try_out(cfg: Config, budget: Budget, *, find_lr: bool = False, datasets: set
     measured = _without_rate(plain, budget, device, datasets)
     if not find_lr:
         return measured
-    with _loop(cfg, device, datasets) as loop:
-        return dataclasses.replace(measured, lr=find_rate(loop, measured.batch).best)
+    with trial_loop(cfg, device, datasets) as loop:
+        return dataclasses.replace(measured, lr=find_rate(loop, measured.batch, LR_STEPS).best)
 
 
 def _without_rate(plain: Config, budget: Budget, device: torch.device, datasets: setup.DataSets) -> Measured:
-    with _loop(plain, device, datasets) as loop:
+    with trial_loop(plain, device, datasets) as loop:
         peak, wanted = _peak_of(loop), loop.data_settings.batch_size
         if device.type == "cuda":
             fitted = halve_until_fits(peak, wanted, int(GPU_SHARE * budget.machine.memory))
@@ -92,8 +92,8 @@ def _without_rate(plain: Config, budget: Budget, device: torch.device, datasets:
 
 
 @contextmanager
-def _loop(cfg: Config, device: torch.device, datasets: setup.DataSets) -> Iterator[Loop]:
-    """A loop that writes nothing."""
+def trial_loop(cfg: Config, device: torch.device, datasets: setup.DataSets) -> Iterator[Loop]:
+    """Builds the loop of a training that writes nothing; errors of the training are sentences inside the block."""
     uncompiled = Config({**cfg, "loop": {**(cfg.get("loop") or {}), "compile": False}}, cfg.file, cfg.origins)
     with tempfile.TemporaryDirectory() as folder, saying("trying the training"):
         runner = build_runner(uncompiled)
@@ -240,7 +240,7 @@ class Given(Schedule):
         return base * self.factor
 
 
-def find_rate(loop: Loop, batch: int, steps: int = LR_STEPS) -> RangeTest:
+def find_rate(loop: Loop, batch: int, steps: int) -> RangeTest:
     """Makes a range test with the training of a loop, which is of no use afterwards.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from segkit.config import Config
 from segkit.engine.setup import DataSets
 from segkit.recipe.machine import GIB, Budget, Machine
-from segkit.recipe.trial import Fitted, find_rate, grow_while_fits, halve_until_fits, try_out
+from segkit.recipe.trial import Fitted, find_rate, grow_while_fits, halve_until_fits, trial_loop, try_out
 from segkit.registry import ConfigError
 from tests.tiny import sections
 
@@ -81,11 +81,13 @@ def test_nothing_fits(find):
 def config(**changes) -> Config:
     cfg = sections()
     cfg["train"]["batch_size"] = 4
+    cfg["train"]["dataset"]["cache"] = True
     return Config({**cfg, **changes})
 
 
 def test_a_whole_trial_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segkit.recipe.trial.LR_STEPS", 11)
     machine = Machine("cpu", 2, 8 * GIB, has_bf16=False)
     measured = try_out(config(), Budget(60.0, machine), find_lr=True)
     assert measured.batch == 4 and measured.why_batch.startswith("takes ")
@@ -100,12 +102,10 @@ def test_a_training_without_validation_has_no_time_of_scoring():
 
 
 def test_a_range_test_is_the_same_each_time():
-    from segkit.recipe.trial import _loop
-
     found = []
     for _ in range(2):
-        with _loop(config(), torch.device("cpu"), DataSets()) as loop:
-            found.append(find_rate(loop, 4, steps=15))
+        with trial_loop(config(), torch.device("cpu"), DataSets()) as loop:
+            found.append(find_rate(loop, 4, steps=11))
     assert found[0] == found[1]
     assert found[0].rates[0] == pytest.approx(0.05 * 0.01)
 
