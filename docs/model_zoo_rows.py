@@ -93,6 +93,35 @@ ROWS: dict[str, Entry] = {
     "segnext_t": Entry(
         "SegNeXt", "ADE20K 41.50, S 44.16, B 48.03, L 50.99", "mmsegmentation 1.2.2, one scale", ("mmseg_segnext",)
     ),
+    "lraspp_mobilenet-v3-l": Entry(
+        "LR-ASPP",
+        "Cityscapes 69.54, S 64.11",
+        "mmsegmentation 1.2.2, one scale",
+        ("mmseg_lraspp", "mmseg_lraspp_small"),
+    ),
+    "lraspp_torchvision": Entry(
+        "LR-ASPP of torchvision",
+        "COCO val, classes of VOC: 57.9",
+        "torchvision",
+        ("torchvision_lraspp", "torchvision_deeplabv3_mobilenet"),
+    ),
+    "deeplabv3plus_mobilenet-v2": Entry(
+        "DeepLabv3+ on MobileNetV2", "Cityscapes 75.20", "mmsegmentation 1.2.2, one scale", ("mmseg_mobilenet_v2",)
+    ),
+    "semfpn_poolformer_s12": Entry(
+        "Semantic FPN on PoolFormer",
+        "ADE20K 36.68, S24 40.12, S36 41.61, M36 41.95, M48 42.43",
+        "mmsegmentation 1.2.2, one scale",
+        ("mmseg_poolformer",),
+        paper="[MetaFormer, Yu et al., CVPR 2022](https://arxiv.org/abs/2111.11418)",
+    ),
+    "deeplabv3_mobilevit-s": Entry(
+        "DeepLabv3 on MobileViT-S",
+        "",
+        "",
+        ("hf_mobilevit",),
+        paper="[MobileViT, Mehta and Rastegari, ICLR 2022](https://arxiv.org/abs/2110.02178)",
+    ),
     "upernet_r50": mmseg("UPerNet", "78.19", "42.05", "75.92", key_map="mmseg_context", more=("smp_upernet",)),
     "segformer_mit-b0": Entry(
         "SegFormer",

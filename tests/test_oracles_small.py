@@ -19,6 +19,11 @@ from tests.test_oracles_modern import CASES, compare, weights_of
 
 NETWORKS = {
     "segnext_mscan-t": ("segnext_t", "mmseg_segnext", 150),
+    "lraspp_mobilenet-v3-l": ("lraspp_mobilenet-v3-l", "mmseg_lraspp", 19),
+    "torchvision_lraspp_mobilenet_v3_large": ("lraspp_torchvision", "torchvision_lraspp", 21),
+    "deeplabv3plus_mobilenet-v2": ("deeplabv3plus_mobilenet-v2", "mmseg_mobilenet_v2", 19),
+    "poolformer_s12_fpn": ("semfpn_poolformer_s12", "mmseg_poolformer", 150),
+    "hf_mobilevit-s_deeplabv3": ("deeplabv3_mobilevit-s", "hf_mobilevit", 21),
 }
 """Fixture -> config of the model zoo, key map, classes."""
 
@@ -40,23 +45,87 @@ def reference(name: str) -> tuple[nn.Module, dict, dict]:
     return net.eval(), content, stored
 
 
-def outputs_of(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """All maps of a network by the references' names."""
+def outputs_of(net: nn.Module, x: Tensor, first: int) -> dict[str, Tensor]:
+    """All maps of a network by the references' names; the backbone's from the level `first` on."""
     features = net.backbone(x)
     maps = features if net.neck is None else net.neck(features)
     logits = net.head(maps)["logits"]
-    outputs = {f"backbone.{i}": feature for i, feature in enumerate(features)}
+    outputs = {f"backbone.{i}": feature for i, feature in enumerate(features[first:])}
     outputs |= {f"neck.{i}": feature for i, feature in enumerate(maps)} if net.neck is not None else {}
     outputs |= {"auxiliary_head": net.aux[0](maps)["logits"]} if len(net.aux) else {}
     return outputs | {"decode_head": logits, "final": resize(logits, like=x)}
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("case", ["A", "B"])
-def test_segnext_is_mmsegmentations(case):
-    """Its bases start where the reference's did."""
-    net, content, stored = reference("segnext_mscan-t")
-    compare(outputs_of(net, image(*CASES[case])), case, stored, content)
+@pytest.mark.parametrize("name", ["segnext_mscan-t", "deeplabv3plus_mobilenet-v2", "poolformer_s12_fpn"])
+def test_networks_are_mmsegmentations(name):
+    """SegNeXt's bases start where the reference's did; the dilations of MobileNetV2 differ from block to block."""
+    net, content, stored = reference(name)
+    for case in ("A", "B"):
+        compare(outputs_of(net, image(*CASES[case]), -4), case, stored, content)
+
+
+@torch.inference_mode()
+def test_lraspp_is_mmsegmentations():
+    net, content, stored = reference("lraspp_mobilenet-v3-l")
+    x = image(*CASES["L"])
+    logits = net.head(net.backbone(x))["logits"]
+    compare({"decode_head": logits, "final": resize(logits, like=x)}, "L", stored, content)
+    assert net.head.merges[0].bn.eps == 1e-3
+    small = net.head([torch.rand(1, width, 4, 5) for width in net.backbone.channels])["logits"]
+    assert small.isfinite().all()  # mmsegmentation fails on maps smaller than its window
+
+
+@torch.inference_mode()
+def test_lraspp_is_torchvisions():
+    net, content, stored = reference("torchvision_lraspp_mobilenet_v3_large")
+    for case in ("A", "B"):
+        x = image(*CASES[case])
+        features = net.backbone(x)
+        logits = net.head(features)["logits"]
+        outputs = {"backbone.low": features[2], "backbone.high": features[4], "logits": logits}
+        compare({**outputs, "final": resize(logits, like=x)}, case, stored, content)
+
+
+@torch.inference_mode()
+def test_mobilevit_is_hugging_faces():
+    """The published network reads BGR; the key map turns its first convolution around."""
+    net, content, stored = reference("hf_mobilevit-s_deeplabv3")
+    x = image(*CASES["A"])
+    compare({"logits": net.head(net.backbone(x.flip(1)))["logits"]}, "A", stored, content)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "name, config, key_map",
+    [
+        ("lraspp_mobilenet_v3_large", "_base_/models/lraspp_torchvision", "torchvision_lraspp"),
+        (
+            "deeplabv3_mobilenet_v3_large",
+            "deeplabv3/deeplabv3_mobilenet-v3-l_40k_voc_512x512",
+            "torchvision_deeplabv3_mobilenet",
+        ),
+    ],
+)
+def test_outputs_are_torchvisions(name, config, key_map):
+    import torchvision.models.segmentation as published
+
+    torch.manual_seed(0)
+    theirs = getattr(published, name)(weights=None, weights_backbone=None, num_classes=5, aux_loss="deep" in name)
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.weight, 1.5, 2.5)
+    cfg = load_config(ROOT / f"configs/{config}.py", ["num_classes=5", "model.backbone.pretrained=None"])
+    ours = build_model(cfg["model"]).eval()
+    ours.load_state_dict(load_map(key_map).apply(theirs.eval().state_dict()), strict=True)
+    x = torch.randn(1, 3, 200, 264)
+    features, results = ours.backbone(x), theirs(x)
+    for head, key in ((ours.head, "out"), *((aux, "aux") for aux in ours.aux)):
+        expected = results[key]
+        difference = resize(head(features)["logits"], like=x) - expected
+        assert difference.abs().max() < 1e-4 * (expected - expected.mean((2, 3), keepdim=True)).std()
 
 
 SIZES = {

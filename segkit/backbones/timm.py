@@ -80,6 +80,8 @@ class Timm(Backbone):
             in mmsegmentation, DeiT and DINOv2, but with it for encoders with register tokens (DINOv2 with registers).
         norm_levels: levels, counted from the end, whose maps are followed by a layer normalization over the channels:
             (-4, -3, -2, -1) for ConvNeXt in UPerNet, (-1,) for the final normalization of a ViT. These layers are new.
+        norm_groups: groups of a group normalization in place of those layer normalizations; 0 for none. PoolFormer has
+            1, which normalizes a whole map.
         final_norm: applies the final normalization of a ViT, with its pretrained weights, to all maps that are kept, as
             heads on DINOv2 and DINOv3 do (timm leaves it out otherwise).
         append_class_token: appends the class token of a ViT to the channels of every position, which the neck
@@ -113,6 +115,7 @@ class Timm(Backbone):
         pos_interpolation: str = "bicubic",
         pos_antialias: bool | None = None,
         norm_levels: tuple[int, ...] = (),
+        norm_groups: NonNegativeInt = 0,
         final_norm: bool = False,
         append_class_token: bool = False,
         grad_checkpointing: bool = False,
@@ -147,7 +150,7 @@ class Timm(Backbone):
             weights = read_weights(pretrained, list(self.encoder.state_dict()), "backbone.pretrained")
             load_encoder(self.encoder, weights, in_channels, "backbone.pretrained")
         self.positions = Positions(self.encoder, pos_interpolation, pos_antialias)
-        self.norms = _norms(self.channels, norm_levels)
+        self.norms = _norms(self.channels, norm_levels, norm_groups)
         self._find_stem(name, in_channels, pad_divisor)
         self._freeze(frozen_stages, in_channels)
         if grad_checkpointing:
@@ -180,14 +183,12 @@ class Timm(Backbone):
             rows, columns = (-(-side // self.stem_stride) for side in image.shape[-2:])
             stem_add = nn.functional.pad(stem_add, (0, columns - stem_add.shape[-1], 0, rows - stem_add.shape[-2]))
         self._stem_add = stem_add
-        positions = self.positions
-        features = positions.run(self.encoder, image) if positions.is_used else self.encoder(image)
+        features = self._maps(image)
         self._stem_add = None
         features = self._channels_first(features)
         features = [f[..., : -(-height // s), : -(-width // s)] for f, s in zip(features, self.strides)]
         for level, norm in self.norms.items():
-            x = features[int(level)].permute(0, 2, 3, 1)
-            features[int(level)] = norm(x).permute(0, 3, 1, 2)
+            features[int(level)] = norm(features[int(level)])
         return features
 
     def train(self, mode: bool = True) -> "Timm":
@@ -199,6 +200,10 @@ class Timm(Backbone):
             if is_frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
                 module.eval()
         return self
+
+    def _maps(self, image: Tensor) -> list[Tensor]:
+        """The encoder's own feature maps of an image whose size it takes."""
+        return self.positions.run(self.encoder, image) if self.positions.is_used else self.encoder(image)
 
     def _channels_first(self, features: list[Tensor]) -> list[Tensor]:
         return [f.permute(0, 3, 1, 2) if self._is_channels_last else f for f in features]
@@ -305,8 +310,16 @@ def _kwargs(
     return kwargs
 
 
-def _norms(channels: tuple[int, ...], levels: tuple[int, ...]) -> nn.ModuleDict:
-    """Layer normalizations of the maps at these levels, by index from the shallowest."""
+class LayerNormOfMap(nn.LayerNorm):
+    """Layer normalization over the channels of each position of a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps float [B,C,h,w] to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _norms(channels: tuple[int, ...], levels: tuple[int, ...], groups: int) -> nn.ModuleDict:
+    """Normalizations of the maps at these levels, by index from the shallowest."""
     wrong = [level for level in levels if not -len(channels) <= level < 0]
     if wrong:
         raise ConfigError(
@@ -314,7 +327,9 @@ def _norms(channels: tuple[int, ...], levels: tuple[int, ...]) -> nn.ModuleDict:
             f"{-len(channels)} to -1, the deepest"
         )
     indices = sorted(level % len(channels) for level in set(levels))
-    return nn.ModuleDict({str(index): nn.LayerNorm(channels[index], eps=1e-6) for index in indices})
+    if groups:
+        return nn.ModuleDict({str(index): nn.GroupNorm(groups, channels[index]) for index in indices})
+    return nn.ModuleDict({str(index): LayerNormOfMap(channels[index], eps=1e-6) for index in indices})
 
 
 def _read_stem(shape: tuple[int, ...], size: tuple[int, int], strides: tuple[int, ...]) -> tuple[int, int, bool]:

@@ -5,6 +5,7 @@ FastFCN's encoder in https://github.com/open-mmlab/mmsegmentation.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -22,9 +23,10 @@ class TimmDilated(Timm):
     It returns the same list of maps as Timm.
 
     Args:
-        name, in_channels, pretrained, output_stride, deep_stem, frozen_stages, norm_eval, drop_path_rate, mean, std: as
-            in Timm.
-        dilations: of each of the last len(dilations) stages; one number, or one for each block of the stage. The
+        name, in_channels, pretrained, output_stride, deep_stem, frozen_stages, norm_eval, drop_path_rate, options,
+            mean, std: as in Timm.
+        dilations: of each of the last len(dilations) stages; one number, or one for each block of the stage, which in a
+            MobileNet holds all blocks behind the feature map before. The
             multi-grid (1, 2, 4) of DeepLabv3 (Chen et al., 2017, section 3.2.2, https://arxiv.org/abs/1706.05587) is
             ((2, 4, 8),) at output stride 16, and ((1, 2, 4),) in mmsegmentation.
         contract_dilation: gives the first block of a stage half of a single number.
@@ -48,6 +50,7 @@ class TimmDilated(Timm):
         frozen_stages: NonNegativeInt = 0,
         norm_eval: bool = False,
         drop_path_rate: Decay = 0.0,
+        options: dict[str, Any] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -60,18 +63,42 @@ class TimmDilated(Timm):
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             drop_path_rate=drop_path_rate,
+            options=options,
             mean=mean,
             std=std,
         )
-        stages = feature_info(self.encoder).module_name()[-len(dilations) :]
-        for path, dilation in zip(stages, dilations):
-            blocks = dict(self.encoder.named_modules()).get(path)
-            if not isinstance(blocks, nn.Sequential):
+        paths = feature_info(self.encoder).module_name()
+        for i, dilation in enumerate(dilations, len(paths) - len(dilations)):
+            blocks = _blocks(self.encoder, paths[i], paths[i - 1] if i else "")
+            if not blocks:
                 raise ConfigError(
                     f"backbone.name = '{name}': its stages are no sequences of blocks to be dilated; take a ResNet"
                 )
             for block, spacing in zip(blocks, _of_blocks(dilation, len(blocks), contract_dilation)):
                 dilate(block, spacing, only)
+
+
+def _blocks(encoder: nn.Module, path: str, before: str) -> list[nn.Module]:
+    """The blocks of a level of an encoder, [] where its stages are no sequences.
+
+    Args:
+        encoder: timm's.
+        path: of the module that ends the level.
+        before: of the one that ends the level before, "" for none.
+    """
+    modules = dict(encoder.named_modules())
+    parent, _, index = before.rpartition(".")
+    paths = [path]
+    if parent and index.isdecimal():
+        last = path.removeprefix(f"{parent}.")
+        # A path without a number is that of a convolution behind the last stage, as in MobileViT.
+        end = int(last) if last.isdecimal() else int(index) + 1
+        paths = [f"{parent}.{i}" for i in range(int(index) + 1, end + 1)]
+    # An encoder that is cut into a list of stages has "stages_0" for "stages.0".
+    stages = [modules.get(path) or modules.get(path.replace(".", "_", 1)) for path in paths]
+    if not all(isinstance(stage, nn.Sequential) for stage in stages):
+        return []
+    return [block for stage in stages if isinstance(stage, nn.Sequential) for block in stage]
 
 
 def _of_blocks(dilation: int | tuple[int, ...], number: int, is_contracted: bool) -> tuple[int, ...]:

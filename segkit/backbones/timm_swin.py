@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.backbones.timm import Timm
+from segkit.backbones.timm import LayerNormOfMap, Timm
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.registry import BACKBONES, ConfigError
 
@@ -127,5 +127,5 @@ class TimmSwin(Timm):
         for stage in stages:
             blocks = cast("Iterable[SwinTransformerBlock]", stage.blocks)
             stage.blocks = nn.Sequential(*(Block(block) for block in blocks))
-        self.norms = nn.ModuleDict({str(i): nn.LayerNorm(width) for i, width in enumerate(self.channels)})
+        self.norms = nn.ModuleDict({str(i): LayerNormOfMap(width) for i, width in enumerate(self.channels)})
         self.train(self.training)
