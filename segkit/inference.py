@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.data.large.grid import window_starts
+from segkit.data.large.grid import window_corners
 from segkit.data.transforms.sizes import as_size
 from segkit.models.bases import Network, gives_scores, maps_of
 from segkit.ops.class_balance import class_areas, match_areas
@@ -96,7 +96,7 @@ def as_view(predict: Predict, record: PresenceRecord) -> Predict:
     return predict_view
 
 
-def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -> Predict:
+def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int] | None) -> Predict:
     """Predicts overlapping windows, and averages their logits.
 
     Windows that would reach beyond the right or bottom border are shifted back inside.
@@ -104,26 +104,26 @@ def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int]) -
     Args:
         predict: is given each window and its position.
         crop: (height, width) of a window in pixels; larger than the image, it is the whole image.
-        stride: (height, width) in pixels from one window to the next.
+        stride: (height, width) in pixels from one window to the next; None for as few windows as cover the image,
+            evenly spread.
 
     Raises:
         ConfigError: for a stride below 1 or larger than the crop.
     """
-    if stride[0] > crop[0] or stride[1] > crop[1] or min(stride) < 1:
+    if stride is not None and (stride[0] > crop[0] or stride[1] > crop[1] or min(stride) < 1):
         raise ConfigError(f"inference.stride = {stride}: must lie between 1 and inference.crop = {crop}")
 
     def predict_windows(image: Tensor, window: list | None = None) -> Tensor:
         height, width = image.shape[-2:]
         total: Tensor | None = None
         count = torch.zeros(1, 1, height, width, device=image.device)
-        for y in window_starts(height, crop[0], stride[0]):
-            for x in window_starts(width, crop[1], stride[1]):
-                y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
-                logits = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
-                if total is None:
-                    total = logits.new_zeros(len(image), logits.shape[1], height, width)
-                total[..., y:y1, x:x1] += logits
-                count[..., y:y1, x:x1] += 1
+        for y, x in window_corners((height, width), crop, stride):
+            y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
+            logits = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
+            if total is None:
+                total = logits.new_zeros(len(image), logits.shape[1], height, width)
+            total[..., y:y1, x:x1] += logits
+            count[..., y:y1, x:x1] += 1
         assert total is not None
         return total / count
 
@@ -370,9 +370,8 @@ def build_score(
     if settings.mode == "slide":
         if settings.crop is None or settings.stride is None:
             raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
-        predict = slide(
-            predict, as_size(settings.crop, "inference.crop"), stride=as_size(settings.stride, "inference.stride")
-        )
+        stride = None if settings.stride == "even" else as_size(settings.stride, "inference.stride")
+        predict = slide(predict, as_size(settings.crop, "inference.crop"), stride=stride)
     elif settings.mode != "whole":
         raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
     if settings.pad_divisor > 1:

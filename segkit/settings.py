@@ -142,7 +142,8 @@ class InferenceSettings:
     Attributes:
         mode: "whole" image or "slide", a sliding window.
         crop: (height, width) of the sliding window in pixels.
-        stride: (height, width) in pixels by which the window moves.
+        stride: (height, width) in pixels by which the window moves; "even" spreads as few windows as cover the image
+            evenly, as in EoMT.
         tta: test-time augmentation, dict of the keys of TTASettings; None for none.
         threshold: probability above which a model of one class predicts 1.
         pad_divisor: images are padded at the right and bottom, with the model's mean, to multiples of it in pixels.
@@ -155,7 +156,7 @@ class InferenceSettings:
 
     mode: Literal["whole", "slide"] = "whole"
     crop: AnySize | None = None
-    stride: AnySize | None = None
+    stride: AnySize | Literal["even"] | None = None
     tta: dict | None = None
     threshold: Fraction = 0.5
     pad_divisor: PositiveInt = 1

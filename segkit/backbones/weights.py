@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from segkit.backbones.timm_resample import resampled
 from segkit.files import DataError
 from segkit.readers.state_dict import check_values, plain_names, weights_in
 from segkit.readers.torch_file import read_safetensors, read_torch
@@ -88,7 +89,7 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: in
     """Loads pretrained weights into an encoder.
 
     Every tensor of the encoder must be there; further ones (the classifier, stages that are left out) are ignored. The
-    first convolution is adapted to in_channels as timm does it.
+    first convolution is adapted to in_channels, and position and patch embeddings to other sizes, as timm does it.
 
     Args:
         encoder: the encoder, changed in place.
@@ -108,6 +109,7 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], in_channels: in
             by_name.setdefault(form, value)
     state = encoder.state_dict()
     found = {name: by_name[name] for name in state if name in by_name}
+    found = resampled(encoder, found, at)
     missing = [name for name in state if name not in found and not name.endswith("num_batches_tracked")]
     for name, value in found.items():
         expected = state[name].shape

@@ -4,6 +4,8 @@ MAP may be a project that has several (mmseg, smp, torchvision, hrnet, semseg, e
 
 Files that describe their network need no --config: segkit convert FILE OUT --from ritm.
 
+Files that hold differences to other weights (EoMT on DINOv3) take these, too: --base FILE.
+
 The way back, for the projects that have one: segkit convert CHECKPOINT OUT --to FORM.
 """
 
@@ -30,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--from", dest="source", help="name of a key map, or of a project; all are tried without it")
     arguments.add_argument("--to", dest="target", help="write a checkpoint of segkit in another project's form")
     arguments.add_argument("--config", help="the config of the same model in segkit")
+    arguments.add_argument("--base", help="the weights that FILE holds differences to, where it says so")
     arguments.add_argument("--list", action="store_true", help="print the available key maps")
     common.add_trust(arguments)
     common.add_options(arguments)
@@ -65,12 +68,24 @@ def _convert(args: argparse.Namespace) -> int:
         found = fit(weights, model, maps)
     shapes = {name: tuple(value.shape) for name, value in found.weights.items()}
     print(found.keymap.check(shapes, model.state_dict()))
-    print(checkpoint.load_weights(model, found.apply(), args.file))
+    base = _base(args.base, model, found.keymap.adds_to) if args.base else None
+    print(checkpoint.load_weights(model, found.apply(base), args.file))
     if caution := found.keymap.caution(model):
         print(f"note: {caution}")
     checkpoint.save(args.out, content_of(model, cfg, meta))
     print(f"written: {args.out}")
     return 0
+
+
+def _base(path: str, model: "Network", part: str) -> "dict[str, Tensor]":
+    """The weights of a part of the model, from a file of any project, by segkit's names."""
+    from segkit.convert.find_map import NoFit, fit
+
+    others = {name for name in model.state_dict() if not name.startswith(part or "backbone.")}
+    try:
+        return fit(_read(path)[0], model, drop=tuple(sorted(others))).apply()
+    except NoFit as error:
+        raise ConfigError(f"--base {path}: {error}") from error
 
 
 def _convert_described(args: argparse.Namespace) -> int:

@@ -156,9 +156,29 @@ class Fit(NamedTuple):
     keymap: KeyMap
     weights: dict[str, Tensor]
 
-    def apply(self) -> dict[str, Tensor]:
-        """Returns the weights by segkit's names."""
-        return self.keymap.apply(self.weights)
+    def apply(self, base: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Returns the weights by segkit's names.
+
+        Args:
+            base: by segkit's names, what the file's tensors are differences to (KeyMap.adds_to); None for none.
+
+        Raises:
+            NoFit: the file holds differences and there is no base, or the other way round.
+        """
+        renamed, prefix = self.keymap.apply(self.weights), self.keymap.adds_to
+        if bool(prefix) != (base is not None):
+            whole = f"the weights of {self.keymap.source}"
+            if not prefix:
+                raise NoFit(f"--base: {whole} are whole and are added to nothing; leave it out", 0)
+            raise NoFit(
+                f"{whole} hold what was added to those of {self.keymap.base}; give the file of these, too: segkit "
+                f"convert FILE OUT --from {self.name} --base {self.keymap.base.upper()}_FILE --config CONFIG",
+                0,
+            )
+        return {
+            name: value + base[name] if base is not None and name.startswith(prefix) else value
+            for name, value in renamed.items()
+        }
 
 
 def fit(

@@ -44,6 +44,9 @@ class KeyMap:
             its share of the first dimension.
         joins: tensors that become one, after the rules and splits: the end of the new name -> the ends of the names
             that are concatenated along the first dimension, in this order.
+        adds_to: beginning of segkit's names whose tensors are differences, to be added to the weights of another file;
+            "" for none.
+        base: name of what they are differences to.
     """
 
     source: str
@@ -57,6 +60,8 @@ class KeyMap:
     zeros: dict[str, str] = field(default_factory=dict)
     splits: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     joins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    adds_to: str = ""
+    base: str = ""
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """Applies the rules to a name.

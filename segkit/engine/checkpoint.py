@@ -237,9 +237,10 @@ def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
     """
     try:
         found = fit(weights, model, drop=drop)
+        renamed = found.apply()
     except NoFit as error:
         raise CheckpointError(f"{path}: {error}") from error
-    report = load_weights(model, found.apply(), path, drop)
+    report = load_weights(model, renamed, path, drop)
     if caution := found.keymap.caution(model):
         print(f"note: {path}: {caution}", file=sys.stderr, flush=True)
     return f"{report}; names of {found.keymap.source} (map '{found.name}')" if found.name else report

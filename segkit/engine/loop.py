@@ -228,8 +228,7 @@ class Loop:
             self.rng_before = rng_state()
             self.is_between_steps = False
             terms = self.train_step(batches)
-            paths = [meta["path"] for batch in batches for meta in batch["meta"]]
-            self.terms.add(self.step, paths, terms)
+            self.terms.add(self.step, [meta["path"] for batch in batches for meta in batch["meta"]], terms)
             self.runner.after_step(self)
             self.is_between_steps = self.is_whole = True
             self.seconds["all"] += time.perf_counter() - start
@@ -241,6 +240,7 @@ class Loop:
         """Makes one optimizer step over `accumulate` batches. Returns the mean of each weighted loss term."""
         terms: dict[str, Tensor] = {}
         self.learning_rate.set(self.step)
+        self.raw_model.start_step(self.step, self.total_steps)
         self.optimizer.zero_grad(set_to_none=True)
         for i, batch in enumerate(batches):
             # gradients of several processes are averaged once a step, in the last backward pass

@@ -139,6 +139,14 @@ class Network(nn.Module):
             self.get_submodule(name).eval()
         return self
 
+    def start_step(self, step: int, total: int) -> None:
+        """Called before a training step, for models that change in the course of a training.
+
+        Args:
+            step: number of optimizer steps that are done.
+            total: steps of the run.
+        """
+
     def start_figures(self) -> None:
         """Begins to collect the figures of an evaluation."""
 

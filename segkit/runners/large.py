@@ -69,7 +69,7 @@ def window_of(cfg: dict) -> tuple[tuple[int, int], tuple[int, int]]:
     size = inference.get("crop") or (crops[-1] if crops else WINDOW)
     crop = as_size(size, "inference.crop")
     stride = inference.get("stride")
-    if stride is None:
+    if stride is None or stride == "even":
         return crop, (max(crop[0] * 2 // 3, 1), max(crop[1] * 2 // 3, 1))
     stride = as_size(stride, "inference.stride")
     if stride[0] > crop[0] or stride[1] > crop[1]:

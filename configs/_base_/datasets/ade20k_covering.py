@@ -1,0 +1,26 @@
+"""ADE20K as EoMT reads it: images scaled by .5 to 2 of the crop; tests cover the crop's size with windows on one side.
+
+The authors multiply brightness by .87 to 1.13 where Photometric adds -32 to 32, and draw a crop without any class
+again.
+"""
+
+from segkit.config import ref
+
+num_classes, crop_size = 150, (512, 512)
+train = dict(
+    batch_size=4,
+    dataset=dict(type="ADE20K", root=None, split="train"),
+    transforms=[
+        dict(type="Photometric"),
+        dict(type="Flip"),
+        dict(type="RandomResize", scale=ref("crop_size"), ratio_range=(0.5, 2.0)),
+        dict(type="RandomCrop", size=ref("crop_size")),
+    ],
+)
+val = dict(
+    dataset=dict(type="ADE20K", root=None, split="val"), transforms=[dict(type="Resize", short=ref("crop_size.0"))]
+)
+test = dict(
+    dataset=dict(type="ADE20K", root=None, split="val"), transforms=[dict(type="Resize", short=ref("crop_size.0"))]
+)
+inference = dict(mode="slide", crop=ref("crop_size"), stride="even")
