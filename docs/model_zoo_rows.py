@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 
 MMSEG = "mmsegmentation 1.2.2, R50, one scale"
+TRANSFORMERS = "mmsegmentation 1.2.2, one scale"
+TWINS = "[Twins, Chu et al., NeurIPS 2021](https://arxiv.org/abs/2104.13840)"
 NO_CODE = "no parity: there is no public code to trust, the paper's formulas decide"
 
 SCALES = "[Attention to Scale, Chen et al., CVPR 2016](https://arxiv.org/abs/1511.03339)"
@@ -134,6 +136,45 @@ ROWS: dict[str, Entry] = {
         "SegFormer, the authors' head (their weights are for non-commercial use)",
         maps=("segformer", "hf_segformer", "smp_segformer", "smp_segformer_stem"),
     ),
+    "upernet_swin-t": Entry(
+        "UPerNet on Swin",
+        "ADE20K 44.41 (T), 47.72 (S), 47.99 (B), 50.13 (B, 22k), 50.76 (B, 22k, windows of 12)",
+        TRANSFORMERS,
+        ("mmseg_swin", "hf_upernet_swin"),
+    ),
+    "upernet_convnext-t": Entry(
+        "UPerNet on ConvNeXt",
+        "ADE20K 46.11 (T), 48.56 (S), 48.71 (B)",
+        TRANSFORMERS,
+        ("mmseg_convnext", "hf_upernet_convnext"),
+    ),
+    "upernet_deit-s16": Entry(
+        "UPerNet on DeiT-S", "ADE20K 42.87, 43.82 with a multi-level neck", TRANSFORMERS, ("mmseg_vit",)
+    ),
+    "upernet_vit-b16_ln-mln": Entry("UPerNet on ViT-B/16", "ADE20K 47.73", TRANSFORMERS, ("mmseg_vit",)),
+    "upernet_beit-b": Entry("UPerNet on BEiT", "ADE20K 53.08 (B), 56.33 (L)", TRANSFORMERS, ("mmseg_beit",)),
+    "upernet_mae-b": Entry(
+        "UPerNet on MAE (its weights are for non-commercial use)", "ADE20K 48.13", TRANSFORMERS, ("mmseg_beit",)
+    ),
+    "twins_pcpvt-s_fpn": Entry(
+        "Semantic FPN on Twins-PCPVT",
+        "ADE20K 43.26 (S), 45.66 (B), 45.94 (L)",
+        TRANSFORMERS,
+        ("mmseg_twins",),
+        paper=TWINS,
+    ),
+    "twins_svt-s_uper": Entry(
+        "UPerNet on Twins-SVT",
+        "ADE20K 46.08 (S), 48.04 (B), 49.65 (L)",
+        TRANSFORMERS,
+        ("mmseg_twins",),
+        paper=TWINS,
+    ),
+    "dpt_vit-b16": Entry("DPT", "ADE20K 46.97", TRANSFORMERS, ("mmseg_dpt",)),
+    "dpt_original_vit-b16": Entry("DPT, the authors' form, with a second classifier", maps=("hf_dpt",)),
+    "setr_naive_vit-l": Entry("SETR, naive upsampling", "ADE20K 48.28", TRANSFORMERS, ("mmseg_setr",)),
+    "setr_pup_vit-l": Entry("SETR, progressive upsampling", "ADE20K 48.24", TRANSFORMERS, ("mmseg_setr",)),
+    "setr_mla_vit-l": Entry("SETR, multi-level aggregation", "ADE20K 47.39", TRANSFORMERS, ("mmseg_setr_mla",)),
     "sfnet_r18": Entry("SFNet", "Cityscapes 79.0", "README of SFSegNets"),
     "sfnet_r50": Entry("SFNet on ResNet-50", "Cityscapes 80.4", "README of SFSegNets"),
     # dilation and context

@@ -5,7 +5,7 @@ Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030. B images, h w map, C ch
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -83,8 +83,8 @@ class TimmSwin(Timm):
 
     Args:
         name: of a Swin Transformer of the first version in timm.
-        in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, grad_checkpointing, mean, std: as in
-            Timm. Images are padded to
+        in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, grad_checkpointing, options, mean, std: as
+            in Timm. Images are padded to
             multiples of 4 and every map to whole pairs of cells before it is halved, as in mmsegmentation; detectors
             and Mask2Former pad the image to multiples of 32.
 
@@ -102,6 +102,7 @@ class TimmSwin(Timm):
         drop_path_rate: Decay = 0.0,
         pad_divisor: int | None = None,
         grad_checkpointing: bool = False,
+        options: dict[str, Any] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -114,6 +115,7 @@ class TimmSwin(Timm):
             drop_path_rate=drop_path_rate,
             pad_divisor=pad_divisor,
             grad_checkpointing=grad_checkpointing,
+            options=options,
             mean=mean,
             std=std,
         )

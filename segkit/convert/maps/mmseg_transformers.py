@@ -1,4 +1,8 @@
-"""Key maps of mmsegmentation 1.x for UPerNet on Swin, ConvNeXt and Vision Transformers."""
+"""Key maps of mmsegmentation 1.x for UPerNet on Swin, ConvNeXt, Twins and Vision Transformers (DeiT, BEiT, MAE)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.box2mask import SWIN
@@ -27,9 +31,46 @@ VIT: tuple[Rule, ...] = (
 )
 """The final normalization follows the last of four maps (norm_levels = (-1,))."""
 
-NECK: tuple[Rule, ...] = ((r"^neck\.convs\.", "neck.outputs."),)
+NECK: tuple[Rule, ...] = (
+    (r"^neck\.convs\.", "neck.outputs."),
+    (r"^neck\.upsample_4x\.", "neck.four_times."),
+    (r"^neck\.upsample_2x\.0\.", "neck.twice."),
+)
+
+TWINS: tuple[Rule, ...] = (
+    (r"^backbone\.norm_list\.(\d)\.", r"backbone.encoder.model.blocks.\1.norm."),
+    (r"^backbone\.patch_embeds\.(\d)\.projection\.", r"backbone.encoder.model.patch_embeds.\1.proj."),
+    (r"^backbone\.patch_embeds\.", "backbone.encoder.model.patch_embeds."),
+    (r"^backbone\.position_encodings\.(\d)\.proj\.", r"backbone.encoder.model.pos_block.\1.proj.0."),
+    (r"^backbone\.layers\.", "backbone.encoder.model.blocks."),
+    (r"^(backbone\..*)\.attn\.attn\.out_proj\.", r"\1.attn.proj."),
+    (r"^(backbone\..*)\.attn\.attn\.in_proj_", r"\1.attn.in_proj_"),
+    (r"^(backbone\..*)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
+    (r"^(backbone\..*)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
+)
+
+PARTS = ("weight", "bias")
+QUERY_AND_REST = {f".attn.in_proj_{part}": ((f".attn.q.{part}", 1), (f".attn.kv.{part}", 2)) for part in PARTS}
 
 PATCH = "backbone.encoder.model.patch_embed.proj"
+
+NO_PATCH_BIAS = {f"{PATCH}.bias": f"{PATCH}.weight"}
+"""Published Vision Transformers have no bias there, those of timm have one."""
+
+INDEX: Rule = (r"\.relative_position_index$", None)
+"""Follows from the size of the image."""
+
+KEY_BIAS = ".attn.k_bias"
+
+
+@dataclass(frozen=True)
+class WithoutKeyBias(KeyMap):
+    """Without the bias of keys, which no softmax over them shows and which timm's BEiT does not have."""
+
+    def apply(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As KeyMap.apply."""
+        return {name: value for name, value in super().apply(weights).items() if not name.endswith(KEY_BIAS)}
+
 
 MAPS = {
     "mmseg_swin": KeyMap("mmsegmentation, UPerNet on Swin", (*SWIN, *CONTEXT, *HEADS), URL),
@@ -38,6 +79,18 @@ MAPS = {
         "mmsegmentation, UPerNet on a Vision Transformer",
         (*VIT, *NECK, *CONTEXT, *HEADS),
         URL,
-        zeros={f"{PATCH}.bias": f"{PATCH}.weight"},
+        zeros=NO_PATCH_BIAS,
+    ),
+    "mmseg_beit": WithoutKeyBias(
+        "mmsegmentation, UPerNet on BEiT and MAE",
+        (INDEX, *VIT, *NECK, *CONTEXT, *HEADS),
+        URL,
+        splits={".attn.qkv.bias": ((".attn.q_bias", 1), (KEY_BIAS, 1), (".attn.v_bias", 1))},
+    ),
+    "mmseg_twins": KeyMap(
+        "mmsegmentation, Twins with UPerNet and Semantic FPN",
+        (*TWINS, *CONTEXT, *HEADS),
+        URL,
+        splits=QUERY_AND_REST,
     ),
 }

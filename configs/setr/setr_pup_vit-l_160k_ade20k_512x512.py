@@ -1,0 +1,8 @@
+"""SETR-PUP on ViT-L/16, ADE20K, mmsegmentation's setting; published mIoU 48.24, with scales and flips 49.99."""
+
+_base_ = [
+    "../_base_/models/setr_pup_vit-l.py",
+    "../_base_/datasets/ade20k.py",
+    "../_base_/schedules/setr_160k.py",
+]
+inference = dict(mode="slide", crop=(512, 512), stride=(341, 341))
