@@ -65,6 +65,7 @@ NOT_RUN = {
 
 NAMES_ONLY = {
     ("docs/incremental.md", "add_classes(model, 1)"): "run by tests/incremental/test_steps_page.py",
+    ("docs/recipe.md", "try_out("): "run by tests/recipe",
     ("docs/training.md", "np.load("): "run by tests/test_ensemble.py",
     ("docs/interactive.md", "click_predictor(model)"): "run by tests/interactive/test_page.py",
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segkit.config import Ref
+from segkit.config import Ref, load_config
 from segkit.data.files.image_advice import Advice
 from segkit.recipe.bases import RECIPES
 from segkit.recipe.choices import Choice, Measured, choose, table
@@ -286,3 +286,13 @@ def test_the_choices_of_other_tasks_make_configs_too(task, machine):
     dataset = dict(type="LabelledClicks" if task == "clicks" else "LabelledInstances", root="trees")
     cfg = configured(choose(data, minutes(60, machine)), {"train": dataset})
     assert cfg["val"] is None and cfg["train"]["dataset"]["root"] == "trees"
+
+
+def test_the_recipe_of_two_cores_is_the_winner_of_the_study():
+    """docs/recipe.md says so: ten systems were compared in docs/results.md."""
+    names = ("segkit:recipes/small_cpu.py", "segkit:camvid_study/fastfcn.py")
+    recipe, study = (load_config(name, ("num_classes=11",)) for name in names)
+    assert recipe["losses"] == study["losses"]
+    assert recipe["model"] == study["model"]
+    assert recipe["optimizer"] == study["optimizer"] and recipe["schedule"] == study["schedule"]
+    assert {**recipe["loop"], "eval_every": 320} == study["loop"]
