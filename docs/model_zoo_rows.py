@@ -369,6 +369,20 @@ ROWS: dict[str, Entry] = {
             ("bisenet_r18", "BiSeNet", "74.37 (160k, from ImageNet weights)", "mmseg_bisenet"),
             ("bisenet_r50", "BiSeNet, ResNet-50", "77.68 (160k, from ImageNet weights)", "mmseg_bisenet"),
             ("bisenetv2", "BiSeNet V2", "73.21 (160k)", "mmseg_bisenetv2"),
+            ("cgnet", "CGNet", "68.27 (60k)", "mmseg_cgnet"),
+            ("erfnet", "ERFNet", "72.5 (160k)", "mmseg_erfnet"),
+        )
+    },
+    **{
+        f"efficientvit_b{i}": Entry(
+            f"EfficientViT-B{i}",
+            f"Cityscapes {scores}",
+            "README of efficientvit",
+            ("efficientvit", "efficientvit_ade20k"),
+            parity="outputs (efficientvit, commit de7d773)",
+        )
+        for i, scores in enumerate(
+            ("75.653", "80.547, ADE20K 42.840", "82.073, ADE20K 45.941", "83.016, ADE20K 49.013")
         )
     },
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),

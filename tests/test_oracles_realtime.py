@@ -100,6 +100,37 @@ def test_networks_with_auxiliary_heads_are_mmsegmentations(model):
             assert difference < content.get("tolerance", TOLERANCE), f"{name}: {difference:.1e}"
 
 
+@pytest.mark.parametrize("model", ["cgnet", "erfnet"])
+def test_names_of_networks_without_a_reference_of_outputs_match_one_to_one(model):
+    content, _ = fixture("mmseg", f"{model}_fcn")
+    cfg = load_config(CONFIGS / f"_base_/models/{model}.py", ["num_classes=19"])
+    with torch.device("meta"):
+        net = build_model(cfg["model"])
+    names = {name: tuple(shape) for name, shape in content["names"].items()}
+    assert f"{len(names)} tensors matched, 0 dropped" in load_map(f"mmseg_{model}").check(names, net.state_dict())
+    # Which no name shows.
+    assert {module.eps for module in net.backbone.modules() if isinstance(module, nn.BatchNorm2d)} == {1e-3}
+
+
+EFFICIENTVIT = {
+    "b0_cityscapes": ("efficientvit", ["num_classes=19"]),
+    "b1_ade20k": ("efficientvit_ade20k", ["num_classes=150", "model.head.classifier_expand=0"]),
+}
+"""Fixture -> key map, options; outputs of the authors' code, commit de7d773, under the same weights."""
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("model", EFFICIENTVIT)
+def test_efficientvit_is_its_authors(model):
+    content, stored = fixture("efficientvit", model)
+    key_map, options = EFFICIENTVIT[model]
+    path = CONFIGS / f"_base_/models/efficientvit_{model[:2]}.py"
+    net = build_model(load_config(path, [*options, "model.backbone.pretrained=None"])["model"]).eval()
+    net.load_state_dict(load_map(key_map).apply(weights_of(content["names"])), strict=True)
+    logits = net.head(net.backbone(image(*CASES["A"])))["logits"]
+    assert error(logits, stored["A/logits"], content["outputs"]["A/logits"]) < TOLERANCE
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("config", ["ddrnet_23-slim", "pidnet_s"])
 def test_sides_that_are_no_multiples_of_8_are_rounded_up(config):

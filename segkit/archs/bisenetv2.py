@@ -155,15 +155,12 @@ class BiSeNetV2(Backbone):
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.channels = (*semantic_channels, detail_channels[-1])
         self.stem_channels = detail_channels[0]
-        inputs = (in_channels, *detail_channels[:-1])
+        first, second, third = detail_channels
         self.detail = nn.Sequential(
-            *(
-                nn.Sequential(
-                    ConvBNReLU(before, width, stride=2),
-                    *(ConvBNReLU(width, width) for _ in range(1 if i == 0 else 2)),
-                )
-                for i, (before, width) in enumerate(zip(inputs, detail_channels))
-            )
+            ConvBNReLU(in_channels, first, stride=2),
+            ConvBNReLU(first, first),
+            *(ConvBNReLU(first if i == 0 else second, second, stride=1 if i else 2) for i in range(3)),
+            *(ConvBNReLU(second if i == 0 else third, third, stride=1 if i else 2) for i in range(3)),
         )
         stages: list[nn.Module] = [StemBlock(in_channels, semantic_channels[0])]
         for before, width, number in zip(semantic_channels, semantic_channels[1:], (2, 2, 4)):
@@ -184,9 +181,8 @@ class BiSeNetV2(Backbone):
         Returns:
             Float [B,channels[i],ceil(H / strides[i]),ceil(W / strides[i])].
         """
-        x = self.detail[0][0](image)
-        x = self.detail[0][1:](x if stem_add is None else x + stem_add)
-        detail = self.detail[1:](x)
+        x = self.detail[0](image)
+        detail = self.detail[1:](x if stem_add is None else x + stem_add)
         maps, x = [], image
         for stage in self.semantic:
             x = stage(x)

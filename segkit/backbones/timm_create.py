@@ -41,6 +41,9 @@ SET_BY = {
 SET_HERE = ("features_only", "feature_cfg", "feature_cls", "strict_img_size", "dynamic_img_size")
 """timm's arguments that the adapter alone decides."""
 
+LINEAR_ATTENTION_EPS = 1e-15
+"""Added to the divisor of EfficientViT's attention, as the published weights were trained; timm has 1e-5."""
+
 BUILD_ERRORS = (
     TypeError,
     ValueError,
@@ -127,7 +130,7 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, token
             weights cannot be fetched.
     """
     import timm
-    from timm.models import twins
+    from timm.models import efficientvit_mit, twins
 
     known, name = name, ALIASES.get(name, (name, {}))[0]
     kwargs = {**ALIASES.get(known, ("", {}))[1], **kwargs}
@@ -144,6 +147,8 @@ def create_encoder(name: str, kwargs: dict[str, Any], is_pretrained: bool, token
             for module in encoder.modules():
                 if isinstance(module, twins.PatchEmbed):
                     module.register_forward_pre_hook(_whole_patches)
+                if isinstance(module, efficientvit_mit.LiteMLA):
+                    module.eps = LINEAR_ATTENTION_EPS
             return encoder
         except ConfigError:
             raise

@@ -1,4 +1,4 @@
-"""Rows of real-time networks of two and three branches."""
+"""Rows of real-time networks."""
 
 from tests.arch_rows.row import Row
 
@@ -20,6 +20,10 @@ BISENETV2 = (
     *("model.backbone.detail_channels=(8,8,32)", "model.backbone.semantic_channels=(8,8,16,32)"),
     *("model.backbone.expand=2", "model.head.channels=16"),
 )
+EFFICIENTVIT = (
+    *("model.backbone.name='efficientvit_b0'", "model.backbone.pretrained=None"),
+    *("model.head.channels=16", "model.head.blocks=1"),
+)
 
 ROWS = {
     "ddrnet_23-slim": Row(total=5_734_278, head=75_347, gmac=4.535, small=DDR),
@@ -33,4 +37,24 @@ ROWS = {
     "bisenet_r18": Row(total=13_425_721, head=595_219, gmac=14.792, small=BISENET),
     "bisenet_r50": Row(total=59_243_385, head=9_458_707, gmac=98.795, small=BISENET, compiles_slowly=True),
     "bisenetv2": Row(total=14_804_255, head=1_201_171, gmac=12.302, small=BISENETV2),
+    "cgnet": Row(
+        total=496_325,
+        head=4_883,
+        gmac=3.381,
+        small=("model.backbone.channels=(8,16,16)", "model.backbone.blocks=(2,2)", "model.backbone.reductions=(2,2)"),
+    ),
+    "erfnet": Row(
+        total=2_084_095,
+        head=21_139,
+        gmac=14.590,
+        small=(
+            *("model.backbone.channels=(8,12,16)", "model.backbone.blocks=(1,1)", "model.backbone.dilations=(2,4)"),
+            *("model.backbone.decoder_blocks=1", "model.head.channels=16"),
+        ),
+    ),
+    # 4.4, 25, 74 and 179 GMAC are published for 1024 x 2048 pixels, eight times as many.
+    "efficientvit_b0": Row(total=706_691, head=24_083, gmac=0.5489, small=EFFICIENTVIT, compiles_slowly=True),
+    "efficientvit_b1": Row(total=4_803_443, head=159_507, gmac=3.138, small=EFFICIENTVIT, compiles_slowly=True),
+    "efficientvit_b2": Row(total=15_323_779, head=346_771, gmac=9.205, small=EFFICIENTVIT, compiles_slowly=True),
+    "efficientvit_b3": Row(total=39_603_155, head=605_715, gmac=22.40, small=EFFICIENTVIT, compiles_slowly=True),
 }

@@ -87,7 +87,12 @@ BISENET: tuple[Rule, ...] = (
 )
 
 BISENETV2: tuple[Rule, ...] = (
-    (r"^backbone\.detail\.detail_branch\.", "backbone.detail."),
+    # Stages of 2, 3 and 3 convolutions, one sequence here.
+    *(
+        (rf"^backbone\.detail\.detail_branch\.{stage}\.{i}\.", f"backbone.detail.{before + i}.")
+        for stage, before, number in ((0, 0, 2), (1, 2, 3), (2, 5, 3))
+        for i in range(number)
+    ),
     (r"^backbone\.semantic\.stage4_CEBlock\.gap\.1\.", "backbone.context.norm."),
     (r"^backbone\.semantic\.stage4_CEBlock\.conv_gap\.", "backbone.context.project."),
     (r"^backbone\.semantic\.stage4_CEBlock\.conv_last\.", "backbone.context.conv."),

@@ -1,0 +1,97 @@
+"""EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction, Cai et al., ICCV 2023,
+https://arxiv.org/abs/2205.14756."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.constraints.named import Decay, OptionalRounds, PositiveInt
+from segkit.models.bases import Head
+from segkit.models.layers import at_level
+from segkit.ops.averaging import full_precision
+from segkit.registry import HEADS
+from segkit.types import Outputs
+
+
+def _conv(in_channels: int, channels: int, kernel: int = 1, *, groups: int = 1, act: bool = True) -> nn.Sequential:
+    """Convolution, batch normalization and, where asked for, hard swish."""
+    layers = [
+        nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(channels),
+    ]
+    return nn.Sequential(*layers, nn.Hardswish()) if act else nn.Sequential(*layers)
+
+
+class InvertedResidual(nn.Module):
+    """Inverted bottleneck of MobileNetV2 with hard swish, around which the input is added.
+
+    Args:
+        channels: of input and output.
+        expand: width of the depthwise convolution as a multiple of channels.
+    """
+
+    def __init__(self, channels: int, expand: int):
+        super().__init__()
+        width = channels * expand
+        self.convs = nn.Sequential(
+            _conv(channels, width), _conv(width, width, 3, groups=width), _conv(width, channels, act=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps float [B,channels,h,w] to the same shape."""
+        return x + self.convs(x)
+
+
+@HEADS.register
+class EfficientViTHead(Head):
+    """EfficientViT's segmentation head: the last three maps, narrowed and summed at stride 8, and a few convolutions.
+
+    Section 3.3, figure 6. The coarser maps are enlarged bicubically. Takes images of any size; the published code fails
+    where a side is no multiple of 32, with which this one agrees.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_classes: number of classes K.
+        channels: width of the head: 32, 64, 96, 128 with encoders B0 to B3.
+        blocks: inverted bottlenecks after the sum: 1 with B0, else 3.
+        expand: width inside them as a multiple of channels.
+        classifier_expand: width before the classifier as a multiple of channels; 0 for no convolution of its own, as in
+            the published models of ADE20K.
+        dropout: share of channels dropped before the classifier.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        *,
+        channels: PositiveInt = 32,
+        blocks: PositiveInt = 1,
+        expand: PositiveInt = 4,
+        classifier_expand: OptionalRounds = 4,
+        dropout: Decay = 0.0,
+    ):
+        super().__init__()
+        self.inputs = nn.ModuleList(_conv(at_level(in_channels, level), channels, act=False) for level in (-1, -2, -3))
+        self.blocks = nn.Sequential(*(InvertedResidual(channels, expand) for _ in range(blocks)))
+        width = channels * (classifier_expand or 1)
+        self.widen = _conv(channels, width) if classifier_expand else nn.Identity()
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Predicts class logits.
+
+        Args:
+            features: feature maps, float [B,in_channels[i],h_i,w_i].
+
+        Returns:
+            "logits", float [B,K,h,w] of the third map from the end, and "embedding", the input of the classifier.
+        """
+        maps = [conv(features[-1 - i]) for i, conv in enumerate(self.inputs)]
+        size = (maps[-1].shape[-2], maps[-1].shape[-1])
+        x = maps[-1]
+        for coarse in maps[:-1]:
+            large = F.interpolate(full_precision(coarse), size, mode="bicubic", align_corners=False)
+            x = x + large.to(x.dtype)
+        embedding = self.dropout(self.widen(self.blocks(x)))
+        return {"logits": self.classifier(embedding), "embedding": embedding}
