@@ -186,7 +186,7 @@ class InitSettings:
     """Section `init`: weights that a training starts from.
 
     Attributes:
-        path: a checkpoint of segkit, or a published one.
+        path: a checkpoint of segkit, a published one, or "hf:OWNER/NAME" of the Hugging Face hub.
         drop: prefixes of names whose weights are not loaded and keep their initial values.
         map: name of a key map for the file; None finds it by names and shapes.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.convert.find_map import NoFit, fit, misfit_message
+from segkit.convert.hub import is_hub_name, read_hub
 from segkit.convert.official import read_official
 from segkit.convert.published import described, read_published
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
@@ -80,7 +81,7 @@ def read(path: str | Path) -> dict[str, Any]:
     call resolve().
 
     Args:
-        path: a .pt, .pth or .safetensors file.
+        path: a .pt, .pth or .safetensors file, or "hf:OWNER/NAME" of the Hugging Face hub.
 
     Returns:
         The content on the CPU, the weights under "model".
@@ -88,6 +89,8 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or damaged, holds no weights, or could only be read by executing code.
     """
+    if is_hub_name(path):
+        return _read_hub(str(path))
     path = Path(path)
     if not path.exists():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
@@ -120,6 +123,14 @@ def read(path: str | Path) -> dict[str, Any]:
         return {"model": weights_in(content, path, CheckpointError), **described(content)}
     # only segkit's own readers say what the source of a file is
     return _checked({key: value for key, value in content.items() if key != "source"}, path)
+
+
+def _read_hub(name: str) -> dict[str, Any]:
+    """The content of a published model by its name on the Hugging Face hub."""
+    try:
+        return read_hub(name)
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _is_own(content: dict[str, Any]) -> bool:

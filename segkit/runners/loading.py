@@ -36,7 +36,8 @@ def load_model(
             weights.
         path: .pt, .pth or .safetensors: a checkpoint of segkit, a published file of another project whose names a key
             map matches with the config's model one to one, or an official file of RITM, whose own description of its
-            network replaces the config's section `model`.
+            network replaces the config's section `model`; or "hf:OWNER/NAME", a model of the Hugging Face hub, whose
+            config.json makes the config (docs/conversion.md).
         device: where the model goes.
         options: "a.b=value" that win over the config.
         trust: the config inside the checkpoint may name classes and functions outside of segkit, which then run. Set it

@@ -9,6 +9,7 @@ import torch
 
 from segkit import dist
 from segkit.config import PACKAGED, Config
+from segkit.convert.hub import is_hub_name
 from segkit.data.statistics import asks_for_statistics
 from segkit.engine import checkpoint, resume, setup
 from segkit.engine.folder import clear, held, refuse_used
@@ -236,7 +237,7 @@ def check_init(cfg: dict, *, resumes: bool = False) -> None:
         ConfigError: there is no such file.
     """
     path = (cfg.get("init") or {}).get("path")
-    if path is not None and not resumes and not Path(path).is_file():
+    if path is not None and not resumes and not is_hub_name(path) and not Path(path).is_file():
         kind = "is a folder, not a checkpoint" if Path(path).is_dir() else "no such checkpoint"
         near = did_you_mean(Path(path).name, [file.name for file in Path(path).parent.glob("*")])
         raise ConfigError(f"init.path = '{path}': {kind}{near}")
