@@ -2,7 +2,8 @@
 
 MAP may be a project that has several (mmseg, smp, torchvision, hrnet, semseg, espnet); without --from all are tried.
 
-Files that describe their network need no --config: segkit convert FILE OUT --from ritm.
+Files that describe their network need no --config: segkit convert FILE OUT --from ritm; and with --from smp a folder
+that save_pretrained of segmentation_models wrote.
 
 Files that hold differences to other weights (EoMT on DINOv3) take these, too: --base FILE.
 
@@ -90,10 +91,10 @@ def _base(path: str, model: "Network", part: str) -> "dict[str, Tensor]":
 
 def _convert_described(args: argparse.Namespace) -> int:
     from segkit import api
-    from segkit.convert.keymap import load_map
+    from segkit.convert.find_map import family
     from segkit.engine import checkpoint
 
-    source = load_map(args.source).source
+    source = next(iter(family(args.source).values())).source.partition(",")[0]
     if checkpoint.read(args.file).get("source") != args.source:
         raise ConfigError(f"{args.file}: does not describe its network, as files of {source} do; give --config CONFIG")
     model = api.load_model(None, args.file, options=tuple(args.cfg_options), trust=args.trust)

@@ -12,6 +12,7 @@ from segkit.convert.find_map import NoFit, fit, misfit_message
 from segkit.convert.hub import is_hub_name, read_hub
 from segkit.convert.official import read_official
 from segkit.convert.published import described, read_published
+from segkit.convert.smp_folder import folder_of, read_folder
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
 from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
 from segkit.readers.state_dict import check_values, weights_in
@@ -81,7 +82,8 @@ def read(path: str | Path) -> dict[str, Any]:
     call resolve().
 
     Args:
-        path: a .pt, .pth or .safetensors file, or "hf:OWNER/NAME" of the Hugging Face hub.
+        path: a .pt, .pth or .safetensors file, a folder of segmentation_models (convert/smp_folder.py), or
+            "hf:OWNER/NAME" of the Hugging Face hub.
 
     Returns:
         The content on the CPU, the weights under "model".
@@ -92,6 +94,12 @@ def read(path: str | Path) -> dict[str, Any]:
     if is_hub_name(path):
         return _read_hub(str(path))
     path = Path(path)
+    try:
+        folder = folder_of(path)
+        if folder is not None:
+            return read_folder(folder)
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(str(error)) from error
     if not path.exists():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise CheckpointError(f"{path}: no such checkpoint{near}")

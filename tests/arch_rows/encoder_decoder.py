@@ -20,9 +20,9 @@ ROWS = {
     # segmentation_models has 24,551,810, of which 195 belong to a gate that is never used.
     "unet_r34_scse": Row(24_551_615, 3_266_943, classes=11, small=UNET18),
     # segmentation_models' own numbers
-    "unetplusplus_r34": Row(26_080_059, 4_795_387, classes=11, small=UNET18),
+    "unetplusplus_r34": Row(26_080_059, 4_795_387, classes=11, small=UNET18, compiles_slowly=True),
     "linknet_r34": Row(21_772_267, 487_595, classes=11, small=UNET18[:2]),
-    "manet_r34": Row(31_785_083, 10_500_411, classes=11, small=UNET18),
+    "manet_r34": Row(31_785_083, 10_500_411, classes=11, small=UNET18, compiles_slowly=True),
     "unet_efficientnet-lite0": Row(5_199_611, 2_240_763, classes=11, small=(*LITE, UNET18[-1])),
     "unet_original": Row(31_032_915, 1_235, small=NARROW),
     "unet_padded": Row(31_038_803, 1_235, small=NARROW),
