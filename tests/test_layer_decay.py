@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from segkit.backbones.timm import Timm
+from segkit.config import load_config
 from segkit.convert.keymap import load_map
 from segkit.engine.layer_decay import lr_factors
 from segkit.engine.optim import build_optimizer
@@ -69,6 +70,39 @@ def test_rates_of_a_vision_transformer_are_beits(name, rate):
     assert len(found.keys() & published.keys()) > 150
     for own in found.keys() & published.keys():
         assert found[own] == pytest.approx(tuple(published[own]), rel=1e-5), own
+
+
+CONFIGS = {
+    "upernet_swin-t": ("upernet/upernet_swin-t_160k_ade20k_512x512", "mmseg_swin"),
+    "upernet_convnext-t": ("upernet/upernet_convnext-t_160k_ade20k_512x512", "mmseg_convnext"),
+    "upernet_deit-s16": ("upernet/upernet_deit-s16_160k_ade20k_512x512", "mmseg_vit"),
+    "upernet_beit-b": ("upernet/upernet_beit-b_160k_ade20k_640x640", "mmseg_beit"),
+    "upernet_mae-b": ("upernet/upernet_mae-b_160k_ade20k_512x512", "mmseg_beit"),
+    "twins_pcpvt-s_fpn": ("twins/twins_pcpvt-s_fpn_80k_ade20k_512x512", "mmseg_twins"),
+    "dpt_vit-b16": ("dpt/dpt_vit-b16_160k_ade20k_512x512", "mmseg_dpt"),
+    "setr_vit-l_pup": ("setr/setr_pup_vit-l_160k_ade20k_512x512", "mmseg_setr"),
+}
+"""Published setting -> our config and the key map of its names."""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_have_the_published_rates_and_decays(name):
+    config, key_map = CONFIGS[name]
+    cfg = load_config(Path(__file__).parents[1] / f"configs/{config}.py", ["model.backbone.pretrained=None"])
+    with torch.device("meta"):
+        model = build_model(cfg["model"])
+    base, section = PUBLISHED[name]["base"], cfg["optimizer"]
+    assert (section["type"], section["lr"], section["weight_decay"]) == (base["type"], base["lr"], base["weight_decay"])
+    assert section.get("momentum") == base.get("momentum")
+    found, keys, compared = given(model, section), load_map(key_map), 0
+    for published, factors in PUBLISHED[name]["factors"].items():
+        own = keys.rename(published)[0]
+        for part in (own, *(own.replace("in_proj_", f"{part}.") for part in ("q", "kv"))) if own else ():
+            if part in found:
+                assert found[part] == pytest.approx(tuple(factors), rel=1e-5), part
+                compared += 1
+    # the bias of a patch embedding and the two of queries and values stand elsewhere there
+    assert compared >= 0.85 * len(found)
 
 
 def test_the_last_block_of_eomt_trains_at_the_full_rate():

@@ -52,6 +52,15 @@ SLOW = ("hf_upernet_swin-t", "dpt_vit-b16", "upernet_beit-b", "upernet_mae-b", "
 UNREAD = {"setr_vit-l_mla": 1024, "upernet_mae-b": 12 * 768, "upernet_mae-b_512": 12 * 768}
 """Numbers of a published tensor that are left out: the position of the class token, the biases of keys."""
 
+MODELS = {
+    model: (SYSTEMS[model][0].rpartition("/")[2], SYSTEMS[model][1])
+    for model in (*QUICK, *SLOW, "upernet_swin-t", "upernet_convnext-t", "upernet_deit-s16")
+}
+"""Fixture -> model config, key map, where outputs are compared: the last three in tests/test_oracles_modern.py."""
+
+LARGE = ("upernet_swin-s", "upernet_swin-l-w12", "upernet_convnext-b", "upernet_beit-b_640", "upernet_mae-b_512")
+"""Sizes whose names follow from those of another size here; their configs are built by tests/test_configs.py."""
+
 PATCH_BIAS = "backbone.encoder.model.patch_embed.proj.bias"
 
 
@@ -70,7 +79,7 @@ def content_of(model: str) -> dict:
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
-@pytest.mark.parametrize("model", SYSTEMS)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] * (m in LARGE)) for m in SYSTEMS])
 def test_names_and_sizes_are_the_published_ones(model):
     content, net, keys = content_of(model), build(model), load_map(SYSTEMS[model][1])
     keys.check({name: tuple(shape) for name, shape in content["names"].items()}, net.state_dict())

@@ -119,7 +119,7 @@ class TimmTwins(Timm):
                 "or take the backbone Timm"
             )
         for block in local:
-            block.attn = MaskedWindows(cast("LocallyGroupedAttn", block.attn))
+            cast(nn.Module, block).attn = MaskedWindows(cast("LocallyGroupedAttn", block.attn))
         for stage, width in zip(cast(Iterable[nn.ModuleList], model.blocks), self.channels):
             stage.add_module("norm", StageNorm(width, eps=EPS))
         self.train(self.training)

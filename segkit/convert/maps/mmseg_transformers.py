@@ -50,7 +50,9 @@ TWINS: tuple[Rule, ...] = (
 )
 
 PARTS = ("weight", "bias")
-QUERY_AND_REST = {f".attn.in_proj_{part}": ((f".attn.q.{part}", 1), (f".attn.kv.{part}", 2)) for part in PARTS}
+QUERY_AND_REST: dict[str, tuple[tuple[str, int], ...]] = {
+    f".attn.in_proj_{part}": ((f".attn.q.{part}", 1), (f".attn.kv.{part}", 2)) for part in PARTS
+}
 
 PATCH = "backbone.encoder.model.patch_embed.proj"
 
