@@ -171,6 +171,7 @@ ROWS: dict[str, Entry] = {
         paper=TWINS,
     ),
     "dpt_vit-b16": Entry("DPT", "ADE20K 46.97", TRANSFORMERS, ("mmseg_dpt",)),
+    "dpt_smp_vit-b16": Entry("DPT, segmentation_models' form", maps=("smp_dpt",)),
     "dpt_original_vit-b16": Entry("DPT, the authors' form, with a second classifier", maps=("hf_dpt",)),
     "setr_naive_vit-l": Entry("SETR, naive upsampling", "ADE20K 48.28", TRANSFORMERS, ("mmseg_setr",)),
     "setr_pup_vit-l": Entry("SETR, progressive upsampling", "ADE20K 48.24", TRANSFORMERS, ("mmseg_setr",)),

@@ -99,7 +99,7 @@ class Fusion(nn.Module):
 
     Args:
         channels: of all maps.
-        has_skip: whether there are deeper ones.
+        has_skip: whether there are deeper ones; without them the unit for the map reads the only one.
     """
 
     def __init__(self, channels: int, has_skip: bool):
@@ -118,8 +118,8 @@ class Fusion(nn.Module):
         Returns:
             float [B,channels,2 * h,2 * w].
         """
-        if self.skip is not None and skip is not None:
-            x = x + self.skip(resize(skip, like=x, align_corners=False))
+        if self.skip is not None:
+            x = self.skip(x) if skip is None else x + self.skip(resize(skip, like=x, align_corners=False))
         x = F.interpolate(self.unit(x), scale_factor=2, mode="bilinear", align_corners=True)
         return self.project(x)
 
@@ -136,6 +136,7 @@ class DPTHead(Head):
         channels: width of the decoder.
         dropout: share of channels dropped before the classifier.
         auxiliary: classifies the fused maps a second time in training, as Hugging Face's networks.
+        two_units_first: gives the deepest map two residual units, as segmentation_models, and not one.
     """
 
     needs_pyramid = True
@@ -148,13 +149,14 @@ class DPTHead(Head):
         channels: PositiveInt = 256,
         dropout: Decay = 0.1,
         auxiliary: bool = False,
+        two_units_first: bool = False,
     ):
         super().__init__()
         at_level(in_channels, -LEVELS)  # raises where the backbone has fewer maps
         self.convs = nn.ModuleList(
             nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in in_channels[-LEVELS:]
         )
-        self.fusions = nn.ModuleList(Fusion(channels, has_skip=i > 0) for i in range(LEVELS))
+        self.fusions = nn.ModuleList(Fusion(channels, has_skip=i > 0 or two_units_first) for i in range(LEVELS))
         self.project = ConvBNReLU(channels, channels)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)

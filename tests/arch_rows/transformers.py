@@ -45,6 +45,8 @@ ROWS = {
     "dpt_vit-b16": Row(109_705_046, 12_474_518, 219.359, classes=150, small=VIT),
     # The published 111,807,980 less what no output depends on: a last normalization, a residual unit.
     "dpt_original_vit-b16": Row(110_625_772, 13_103_404, 219.359, classes=150, small=VIT, compiles_slowly=True),
+    # segmentation_models' 137,808,990 hold the encoder's classifier and last normalization, too.
+    "dpt_smp_vit-b16": Row(121_010_187, 16_789_771, 232.034, classes=11, small=VIT, compiles_slowly=True),
     "setr_pup_vit-l": Row(317_291_096, 4_171_414, 425.202, classes=150, small=VIT),
     "setr_naive_vit-l": Row(305_558_616, 303_254, 362.883, classes=150, small=VIT),
     # Less the class token and its position, which nothing reads.
