@@ -13,6 +13,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.files.image_advice import Advice, advice
 from segkit.data.files.image_facts import Collection, facts_of
 from segkit.data.files.mask_scan import scan
+from segkit.data.formats.common import background_of
 from segkit.data.instances.base import InstanceDataset
 from segkit.data.interactive.objects import object_areas
 from segkit.data.splits.subset import Subset
@@ -71,8 +72,13 @@ class DataFacts:
 
     @property
     def smallest_side(self) -> float:
-        """The typical side of the objects of the class with the smallest ones; 0 where nothing is known."""
-        return min((side for side in self.class_sides if side > 0), default=0.0)
+        """The typical side of the objects of the class with the smallest ones; 0 where nothing is known.
+
+        The background does not count: what is left of it between objects is no object.
+        """
+        background = background_of(self.classes) if self.task == "semantic" else None
+        sides = [side for number, side in enumerate(self.class_sides) if number != background]
+        return min((side for side in sides if side > 0), default=0.0)
 
 
 def measure(task: Task, datasets: Mapping[str, Dataset]) -> DataFacts:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from segkit.engine.devices import count_of
 from segkit.engine.setup import has_bf16
 from segkit.registry import ConfigError
 from segkit.runners.memory import CGROUP, free_bytes
@@ -139,8 +138,3 @@ def process_bytes() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
-def has_accelerator() -> bool:
-    """Whether torch can use a CUDA GPU here."""
-    return count_of("cuda") > 0

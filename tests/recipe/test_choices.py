@@ -4,6 +4,7 @@ import pytest
 
 from segkit.config import Ref, load_config
 from segkit.data.files.image_advice import Advice
+from segkit.engine.setup import build_eval_transforms
 from segkit.recipe.bases import RECIPES
 from segkit.recipe.choices import Choice, Measured, choose, table
 from segkit.recipe.configured import configured
@@ -274,6 +275,7 @@ def test_the_choices_make_a_config_that_passes_the_check(machine, hours):
     shapes = dict(type="Labelled", root="trees", channels=4)
     cfg = configured(choose(data, Budget(3600 * hours, machine)), {"train": shapes, "val": shapes})
     assert cfg["model"]["num_classes"] == 3 and cfg["train"]["dataset"] == shapes
+    assert len(build_eval_transforms(cfg["val"]["transforms"], "val.transforms")) == 1  # there is a way back
     crop = cfg["train"]["transforms"][1]
     assert crop["type"] == "RandomScaleCrop" and crop["size"][0] % 32 == 0
 

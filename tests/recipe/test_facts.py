@@ -12,7 +12,7 @@ from segkit.data.instances.labelled import LabelledInstances
 from segkit.data.interactive.labelled import LabelledClicks
 from segkit.data.semantic.labelled import Labelled
 from segkit.files import DataError
-from segkit.recipe.facts import RegionSides, measure, names_sides, spread
+from segkit.recipe.facts import DataFacts, RegionSides, measure, names_sides, spread
 
 
 @dataclass
@@ -78,6 +78,17 @@ def test_facts_of_a_semantic_set():
     assert facts.image_share == (1.0, 0.5, 0.5)
     assert facts.class_sides[1:] == (11.66, 4.0) and facts.smallest_side == 4.0
     assert (facts.channels, facts.is_grey, facts.reading) == (3, False, ())
+
+
+def test_what_is_left_of_the_background_is_no_object():
+    facts = DataFacts("semantic", {"train": 1}, ((9, 9),), ("background", "cell"), class_sides=(3.0, 12.0))
+    assert facts.smallest_side == 12.0
+    assert (
+        DataFacts("semantic", {"train": 1}, ((9, 9),), ("cell", "nucleus"), class_sides=(3.0, 0.0)).smallest_side == 3.0
+    )
+    assert (
+        DataFacts("clicks", {"train": 1}, ((9, 9),), ("background", "object"), class_sides=(8.0,)).smallest_side == 8.0
+    )
 
 
 def test_grey_images_and_other_channels():
