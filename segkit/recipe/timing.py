@@ -65,7 +65,7 @@ def timing_of(
         )
     most = max(ENOUGH_STEPS, MOST_EPOCHS * facts.images["train"] // batch)
     epochs = min(steps, most) * batch / facts.images["train"]
-    reason = f"{budget.words} of {step:.2g} s each ({how}), {epochs:.3g} epochs"
+    reason = f"{budget.words} in steps of {step:.2g} s ({how}), {epochs:.3g} epochs"
     if steps > most:
         reason = f"{epochs:.3g} epochs; {budget.words} would hold {steps}, which learns so few images by heart"
         steps = most
