@@ -124,11 +124,19 @@ EFFICIENTVIT = {
 def test_efficientvit_is_its_authors(model):
     content, stored = fixture("efficientvit", model)
     key_map, options = EFFICIENTVIT[model]
-    path = CONFIGS / f"_base_/models/efficientvit_{model[:2]}.py"
+    path = CONFIGS / f"efficientvit/efficientvit_{model[:2]}_160k_cityscapes_1024x1024.py"
     net = build_model(load_config(path, [*options, "model.backbone.pretrained=None"])["model"]).eval()
     net.load_state_dict(load_map(key_map).apply(weights_of(content["names"])), strict=True)
     logits = net.head(net.backbone(image(*CASES["A"])))["logits"]
     assert error(logits, stored["A/logits"], content["outputs"]["A/logits"]) < TOLERANCE
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("b1", 4_803_443), ("b2", 15_323_779), ("b3", 39_603_155)])
+def test_larger_efficientvits_count_as_published(size, parameters):
+    cfg = load_config(CONFIGS / f"efficientvit/efficientvit_{size}_160k_cityscapes_1024x1024.py")
+    with torch.device("meta"):
+        net = build_model(without_start_weights(cfg["model"]))
+    assert sum(p.numel() for p in net.parameters()) == parameters
 
 
 @torch.inference_mode()
