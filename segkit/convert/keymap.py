@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -58,8 +58,8 @@ class KeyMap:
     by_name: bool = False
     unsaid: str = ""
     zeros: dict[str, str] = field(default_factory=dict)
-    splits: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    joins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adds_to: str = ""
     base: str = ""
 
