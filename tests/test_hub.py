@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from segkit import api
 from segkit.config import Config, load_config
 from segkit.convert.hub import is_hub_name, read_hub, sections, system_of
-from segkit.convert.keymap import export
+from segkit.convert.keymap import export, load_map
 from segkit.engine import setup
 from segkit.engine.checkpoint import CheckpointError
 from segkit.registry import ConfigError, build_model
 from segkit.runners.training import check_init
-from tests.oracles import ROOT
+from tests.oracles import ROOT, fixture
 
 hub = pytest.importorskip("huggingface_hub")
 
@@ -290,6 +290,28 @@ def test_the_processor_becomes_the_input(processor, mean, std, resize):
     assert backbone["name"] == "mobilevit_s" and list(cfg["model"]["head"]["rates"]) == [6, 12, 18]
     with torch.device("meta"):
         assert build_model(cfg["model"]).num_classes == 2
+
+
+def test_mask2former_is_built_from_its_config():
+    """Every tensor of the published file has its place, and the shape that config.json says."""
+    swin = {"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 6, 2], "window_size": 7}
+    described = {
+        "model_type": "mask2former",
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "backbone_config": swin,
+        "num_queries": 100,
+        "hidden_dim": 256,
+    }
+    classes = [str(i) for i in range(150)]
+    cfg = sections(system_of(described, "hf:a/b"), described, PROCESSOR, classes, "hf:a/b")
+    names, _ = fixture("modern", "hf_mask2former_swin-t")
+    with torch.device("meta"):
+        net = build_model(cfg["model"])
+    shapes = {name: tuple(shape) for name, shape in names["names"].items()}
+    assert "tensors matched" in load_map("hf_mask2former").check(shapes, net.state_dict())
+    swin["window_size"] = 9
+    with pytest.raises(ConfigError, match=r"backbone_config.window_size = 9, which is none of the published sizes"):
+        sections(system_of(described, "hf:a/b"), described, PROCESSOR, classes, "hf:a/b")
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def sections(
     Raises:
         ConfigError: a value is none of the published ones.
     """
-    values = {**system.defaults, **described}
+    values = {**system.defaults, **_flat(described)}
     for key, expected in system.required.items():
         if values.get(key, expected) != expected:
             raise ConfigError(
@@ -182,6 +182,14 @@ def sections(
     dataset = {"type": "Folder", "root": "data", "classes": classes}
     cfg["test"] = {"dataset": dataset, "transforms": _transforms(processor, system, name)}
     return cfg
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of an object, and those of its inner objects by names with a dot."""
+    inner = {
+        f"{key}.{name}": v for key, value in values.items() if isinstance(value, dict) for name, v in value.items()
+    }
+    return {**values, **inner}
 
 
 def _normalization(processor: dict[str, Any], name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -17,7 +17,8 @@ class HubModel:
         architecture: class that config.json names among its `architectures`; others of the same model_type, such as
             classifiers, have no head for segmentation.
         base: file of configs/_base_/models, without its ending.
-        sizes: published sizes: values of config.json, and the options of section `model` that they mean.
+        sizes: published sizes: values of config.json, and the options of section `model` that they mean. Dots lead into
+            inner objects: "backbone_config.depths".
         copied: option of section `model` -> the key of config.json that holds its value.
         required: values that every published file has; another one is another network.
         defaults: what the keys of `sizes`, `copied` and `required` are where config.json leaves them out.
@@ -66,6 +67,26 @@ HUB_MODELS: dict[str, HubModel] = {
             "hidden_act": "gelu",
         },
         defaults={"depths": [2, 2, 2, 2], "hidden_sizes": NARROW, "decoder_hidden_size": 256},
+    ),
+    "mask2former": HubModel(
+        "Mask2FormerForUniversalSegmentation",
+        "mask2former_swin_t",
+        tuple(
+            (
+                {
+                    "backbone_config.model_type": "swin",
+                    "backbone_config.embed_dim": width,
+                    "backbone_config.depths": [2, 2, depth, 2],
+                    "backbone_config.window_size": window,
+                },
+                {"backbone.name": f"swin_{size}_patch4_window{window}_{384 if window == 12 else 224}"},
+            )
+            for size, width, depth in (("tiny", 96, 6), ("small", 96, 18), ("base", 128, 18), ("large", 192, 18))
+            for window in ((7,) if width == 96 else (7, 12))
+        ),
+        copied={"head.num_queries": "num_queries"},
+        required={"hidden_dim": 256, "num_attention_heads": 8, "decoder_layers": 10, "dim_feedforward": 2048},
+        defaults={"num_queries": 100},
     ),
     "mobilevit": HubModel(
         "MobileViTForSemanticSegmentation",
