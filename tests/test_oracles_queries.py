@@ -1,25 +1,40 @@
 """Networks of queries under published weights' names give the published outputs, costs, losses and gradients."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from segkit.api import load_model, predict, train
 from segkit.config import load_config
 from segkit.convert.find_map import choose
 from segkit.convert.keymap import load_map
+from segkit.inference import as_shares, build_score
 from segkit.losses.instances import mask2former_masks
-from segkit.losses.instances.mask2former_masks import Mask2FormerSemantic
+from segkit.losses.instances.mask2former_masks import Mask2FormerMasks, Mask2FormerSemantic
+from segkit.losses.instances.maskformer_semantic import MaskFormerSemantic
 from segkit.ops.instances.class_masks import class_masks
+from segkit.ops.instances.focal import focal_costs
 from segkit.ops.instances.matching import class_costs, hungarian
 from segkit.ops.instances.point_masks import at_places, mask_costs, masks_at_places
 from segkit.ops.instances.query_results import semantic_scores
+from segkit.ops.resizing import resize
 from segkit.registry import build_model
+from segkit.runners.semantic import Semantic
+from segkit.settings import InferenceSettings
+from tests.arch_rows.queries import DETR
+from tests.archs_table import build
 from tests.oracles import ROOT, fixture, image
 from tests.test_layer_decay import PUBLISHED, given
 from tests.test_oracles_modern import CASES, compare, weights_of
 
 MODELS = {
+    "maskformer_r50_ade": ("maskformer/maskformer_r50_160k_ade20k_512x512", "mmseg_maskformer"),
+    "hf_maskformer_swin-t": ("maskformer/maskformer_swin-t_160k_ade20k_512x512", "hf_maskformer"),
+    "knet_r50-d8_upernet": ("knet/knet_upernet_r50_80k_ade20k_512x512", "mmseg_knet"),
     "mask2former_r50_ade": ("mask2former/mask2former_r50_160k_ade20k_512x512", "mmseg_mask2former"),
     "hf_mask2former_swin-t": ("mask2former/mask2former_swin-t_160k_ade20k_512x512", "hf_mask2former"),
 }
@@ -74,13 +89,58 @@ def test_mask2former_is_hugging_faces():
     compare(ours, "A", stored, content)
 
 
+@torch.inference_mode()
+def test_maskformer_is_hugging_faces():
+    net, content, stored = network("hf_maskformer_swin-t")
+    outputs = net(image(*CASES["A"]))
+    ours = {"class_logits": outputs["class_logits"][-1], "masks": outputs["mask_logits"][-1]}
+    compare(ours, "A", stored, content)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["A", "B"])
+def test_maskformer_is_mmsegmentations(case):
+    net, content, stored = network("maskformer_r50_ade")
+    x = image(*CASES[case])
+    outputs = net(x)
+    ours = {f"backbone.{i}": feature for i, feature in enumerate(net.backbone(x)[-4:])}
+    for i in (0, 3, 5):
+        ours |= {f"class_logits.{i}": outputs["class_logits"][i], f"masks.{i}": outputs["mask_logits"][i]}
+    compare({**ours, "final": net.maps(outputs, CASES[case][1])}, case, stored, content)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["A", "B"])
+def test_knet_is_mmsegmentations(case):
+    net, content, stored = network("knet_r50-d8_upernet")
+    x = image(*CASES[case])
+    features, logits = net.backbone(x)[-4:], net(x)["logits"]
+    ours = {f"backbone.{i}": feature for i, feature in enumerate(features)} | {"decode_head": logits}
+    ours |= {"auxiliary_head": net.aux[0](features)["logits"], "final": resize(logits, like=x)}
+    compare(ours, case, stored, content)
+
+
+@pytest.mark.parametrize(
+    "config, total, head",
+    [
+        ("knet/knet_fcn_r50_80k_ade20k_512x512", 62_810_508, 36_884_886),
+        ("knet/knet_upernet_swin-t_80k_ade20k_512x512", 73_153_766, 44_709_270),
+        ("mask2former/mask2former_swin-l_160k_ade20k_640x640", 215_488_779, 20_287_575),
+        ("mask2former/mask2former_r50_90k_cityscapes_512x1024", 44_007_700, 20_499_668),
+    ],
+)
+def test_sizes_of_other_published_networks(config, total, head):
+    net = model_of(config, "meta")
+    counts = [sum(p.numel() for p in part.parameters()) for part in (net, net.head)]
+    assert counts == [total, head]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_names_match_one_to_one_and_the_map_is_found(name):
     config, key_map = MODELS[name]
     content, _ = fixture("modern", name)
     net = model_of(config, "meta")
-    report = load_map(key_map).check({key: tuple(shape) for key, shape in content["names"].items()}, net.state_dict())
-    assert f"{len(net.state_dict())} tensors matched" in report or key_map.startswith("hf")
+    load_map(key_map).check({key: tuple(shape) for key, shape in content["names"].items()}, net.state_dict())
     found, _ = choose({key: tuple(shape) for key, shape in content["names"].items()}, net)
     assert found == key_map
 
@@ -134,14 +194,21 @@ def test_names_of_the_authors_are_ours():
         assert load_map("mask2former_swin").rename(f"backbone.{name}")[0] in swin
 
 
-@pytest.mark.parametrize("name", ["mask2former_r50_ade", "mask2former_swin-t_ade"])
-def test_rates_and_decays_are_mmsegmentations(name):
-    """Swin has the same names in mmsegmentation's files."""
-    encoder = name.split("_")[1]
-    cfg = load_config(ROOT / f"configs/mask2former/mask2former_{encoder}_160k_ade20k_512x512.py")
-    found = given(model_of(f"mask2former/mask2former_{encoder}_160k_ade20k_512x512", "meta"), cfg["optimizer"])
-    assert PUBLISHED[name]["base"]["lr"] == cfg["optimizer"]["lr"]
-    keys = load_map("mmseg_mask2former")
+@pytest.mark.parametrize(
+    "name, config, key_map",
+    [
+        ("mask2former_r50_ade", "mask2former/mask2former_r50_160k_ade20k_512x512", "mmseg_mask2former"),
+        ("mask2former_swin-t_ade", "mask2former/mask2former_swin-t_160k_ade20k_512x512", "mmseg_mask2former"),
+        ("knet_swin-t_upernet", "knet/knet_upernet_swin-t_80k_ade20k_512x512", "mmseg_knet_swin"),
+    ],
+)
+def test_rates_and_decays_are_mmsegmentations(name, config, key_map):
+    """So are the names of networks on Swin, one to one."""
+    section = load_config(ROOT / f"configs/{config}.py")["optimizer"]
+    found = given(model_of(config, "meta"), section)
+    base = PUBLISHED[name]["base"]
+    assert (base["lr"], base["weight_decay"]) == (section["lr"], section["weight_decay"])
+    keys = load_map(key_map)
     published = {keys.rename(key)[0]: values for key, values in PUBLISHED[name]["factors"].items()}
     assert published.keys() == found.keys()
     for own, values in published.items():
@@ -164,6 +231,7 @@ def test_targets_costs_and_matches_are_the_published_ones(numbers):
         assert torch.allclose(found, numbers[f"points/{i}/pred"], atol=1e-12)
         assert torch.allclose(true, numbers[f"points/{i}/truth"], atol=1e-12)
         entropy, dice = mask_costs(found, true)
+        assert torch.allclose(focal_costs(found, true), numbers[f"maskformer_cost/{i}/focal"], atol=1e-12)
         category = class_costs(numbers["in/class_logits"][i].double(), labels)
         for name, values in (("mask", entropy), ("dice", dice), ("class", category)):
             assert torch.allclose(values, numbers[f"cost/{i}/{name}"], atol=1e-12), name
@@ -206,3 +274,126 @@ def test_a_crop_of_ignored_pixels_has_no_masks_and_a_loss():
     assert terms["mask"].item() == terms["dice"].item() == 0
     sum(terms.values()).backward()
     assert maps.grad is not None and not maps.grad.any()
+
+
+def slow_maskformer(classes: Tensor, maps: Tensor, target: Tensor) -> dict[str, float]:
+    """One image, one set, every assignment tried; the formulas as the paper writes them."""
+    labels = [k for k in target.unique().tolist() if k != 255]
+    true = torch.stack([(target == k).double() for k in labels])
+    small = F.interpolate(true[None], maps.shape[1:], mode="nearest")[0].flatten(1)
+
+    def focal(x: Tensor, t: Tensor) -> Tensor:
+        p = x.sigmoid()
+        return torch.where(t == 1, -0.25 * (1 - p) ** 2 * p.log(), -0.75 * p**2 * (1 - p).log()).mean()
+
+    def dice(x: Tensor, t: Tensor) -> Tensor:
+        p = x.sigmoid()
+        return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+    def cost(pair: tuple[int, ...]) -> float:
+        pairs = [(maps[q].flatten(), small[k], classes[q].softmax(0)[labels[k]]) for k, q in enumerate(pair)]
+        return float(sum(20 * focal(x, t) + dice(x, t) - p for x, t, p in pairs))
+
+    best = min(itertools.permutations(range(len(maps)), len(labels)), key=cost)
+    large = F.interpolate(maps[None], target.shape, mode="bilinear")[0].flatten(1)
+    wanted = torch.full((len(maps),), classes.shape[1] - 1)
+    wanted[list(best)] = torch.tensor(labels)
+    weights = torch.tensor([1.0] * (classes.shape[1] - 1) + [0.1], dtype=torch.float64)
+    matched = [(large[q], true[k].flatten()) for k, q in enumerate(best)]
+    return {
+        "category": float(F.cross_entropy(classes, wanted, weights)),
+        "mask": 20 * float(sum(focal(x, t) for x, t in matched)) / len(labels),
+        "dice": float(sum(dice(x, t) for x, t in matched)) / len(labels),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loss_of_maskformer_equals_the_slow_form(seed):
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    maps = torch.randn(4, 5, 7, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, 3, (13, 20), generator=generator)
+    target[:3] = 255
+    terms = MaskFormerSemantic()([classes[None]], [maps[None]], target[None])
+    expected = slow_maskformer(classes, maps, target)
+    assert {name: value.item() for name, value in terms.items()} == pytest.approx(expected, rel=1e-9)
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the bytes of the largest tensor that an operation gives while it is on."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(value, Tensor) and not any(value is arg for arg in args):
+                fresh = value.untyped_storage().nbytes() if value._base is None else 0
+                self.most = max(self.most, fresh)
+        return result
+
+
+def test_no_loss_at_points_holds_the_masks_of_all_objects_again():
+    """40 objects of 256 x 256 are 2.6 MB; queries, points and the head's gradient stay below a fifth of them."""
+    masks = torch.zeros(40, 256, 256, dtype=torch.uint8)
+    masks[:, 20:80, 30:90] = 1
+    classes = torch.randn(1, 20, 4, requires_grad=True)
+    maps = torch.randn(1, 20, 64, 64, requires_grad=True)
+    with Largest() as largest:
+        terms = Mask2FormerMasks(points=500)([classes], [maps], [torch.zeros(40, dtype=torch.int64)], [masks])
+        sum(terms.values()).backward()
+    assert maps.grad is not None and largest.most < masks.numel() / 5
+
+
+def test_scores_of_queries_are_averaged_and_never_become_probabilities_again():
+    """Windows and views give means of scores; sigmoid and softmax would flatten them."""
+    model = tiny()
+    x = torch.randint(0, 256, (1, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        plain = model.maps(model(x), (64, 96))
+        assert torch.allclose(build_score(model, InferenceSettings())(x, (64, 96)), plain)
+        turned = model.maps(model(x.flip(-1)), (64, 96)).flip(-1)
+        views = InferenceSettings(tta=dict(scales=[1.0], flip=True))
+        assert torch.allclose(build_score(model, views)(x, (64, 96)), (plain + turned) / 2, atol=1e-6)
+        left, right = (model.maps(model(x[..., a : a + 64]), (64, 64)) for a in (0, 32))
+        windows = InferenceSettings(mode="slide", crop=(64, 64), stride=(64, 32))
+        scores = build_score(model, windows)(x, (64, 96))
+        assert torch.allclose(scores[..., :32], left[..., :32]) and torch.allclose(scores[..., 64:], right[..., 32:])
+        assert torch.allclose(scores[..., 32:64], (left[..., 32:] + right[..., :32]) / 2, atol=1e-6)
+        runner = Semantic(probabilities=True)
+        meta = dict(id="a", path="a", size=(64, 96), valid=(64, 96))
+        (prediction,) = runner.predict(model, dict(image=x, meta=[meta]))
+    assert torch.allclose(prediction["probabilities"], plain[0])
+    assert torch.equal(prediction["labels"], plain[0].argmax(0).to(torch.uint8))
+
+
+def tiny() -> nn.Module:
+    torch.manual_seed(0)
+    options = ("model.backbone.name='resnet10t'", *DETR[1:])
+    return build("maskformer_r50", 3, options).eval()
+
+
+def test_refiners_are_given_shares_in_the_order_of_the_scores():
+    """By hand: 3 and 1 of 4 in all become .75 and .25; scores of less than 1 in all stay."""
+    scores = torch.tensor([[[[3.0, 0.2]], [[1.0, 0.3]]]])
+    assert torch.allclose(as_shares(scores), torch.tensor([[[[0.75, 0.2]], [[0.25, 0.3]]]]))
+
+
+def test_a_label_map_trains_a_head_with_queries(tmp_path):
+    """Three steps of the runner Semantic, a checkpoint, and the prediction of api.predict from it."""
+    cfg = dict(
+        model=dict(
+            num_classes=6,
+            backbone=dict(type="Timm", name="resnet10t"),
+            head=dict(type="MaskFormerHead", channels=32, num_queries=8, layers=1, inner=32, heads=2),
+        ),
+        losses=[dict(type="MaskFormerSemantic")],
+        train=dict(batch_size=2, dataset=dict(type="Shapes", size=(64, 64), length=6)),
+        val=dict(dataset=dict(type="Shapes", size=(64, 64), split="val", length=2)),
+        optimizer=dict(type="AdamW", lr=1e-3),
+        loop=dict(steps=3, clip=0.01, eval_every=3),
+    )
+    result = train(cfg, tmp_path / "run", device="cpu")
+    model = load_model(None, tmp_path / "run" / "last.pt")
+    prediction = predict(model, torch.zeros(40, 50, 3, dtype=torch.uint8).numpy())
+    assert result and prediction["labels"].shape == (40, 50)

@@ -1,10 +1,10 @@
-"""Key maps of Mask2Former's published files: mmsegmentation, mmdetection, Hugging Face and the authors' repository."""
+"""Key maps of published files of Mask2Former and MaskFormer: mmsegmentation, mmdetection, Hugging Face, the authors."""
 
 from segkit.convert.keymap import KeyMap, Rule
 from segkit.convert.maps.box2mask import PIXELS, QUERIES, RESNET, SWIN
 from segkit.convert.maps.mmseg import URL as MMSEG_URL
 
-HF_URL = "https://huggingface.co/models?search=facebook/mask2former"
+HF_URL = "https://huggingface.co/models?search=facebook/mask"
 URL = "https://github.com/facebookresearch/Mask2Former"
 
 MMSEG_HEAD: tuple[Rule, ...] = (
@@ -82,6 +82,11 @@ HF_JOINS = {
             (".self_attention.q_proj", ".self_attention.k_proj", ".self_attention.v_proj"),
             ("_weight", "_bias"),
         ),
+        (
+            ".cross_attention.in_proj",
+            (".cross_attention.q_proj", ".cross_attention.k_proj", ".cross_attention.v_proj"),
+            ("_weight", "_bias"),
+        ),
     )
     for part in parts
 }
@@ -138,6 +143,55 @@ ORIGINAL_HEAD: tuple[Rule, ...] = (
     (r"^(head\..*)\.linear2\.", r"\1.feed_forward.2."),
 )
 
+MASKFORMER: tuple[Rule, ...] = (
+    (r"^decode_head\.loss_\w+\.class_weight$", None),
+    (r"^decode_head\.pixel_decoder\.lateral_convs\.", "head.pixels.laterals."),
+    (r"^decode_head\.pixel_decoder\.output_convs\.", "head.pixels.outputs."),
+    (r"^decode_head\.pixel_decoder\.last_feat_conv\.", "head.pixels.deepest."),
+    (r"^decode_head\.pixel_decoder\.mask_feature\.", "head.pixels.mask_features."),
+    (r"^(head\.pixels\..*)\.gn\.", r"\1.norm."),
+    (r"^decode_head\.decoder_input_proj\.", "head.project."),
+    (r"^decode_head\.query_embed\.weight$", "head.query_embedding"),
+    (r"^decode_head\.cls_embed\.", "head.classes."),
+    (r"^decode_head\.mask_embed\.", "head.masks."),
+    (r"^decode_head\.transformer_decoder\.post_norm\.", "head.norm."),
+    (r"^decode_head\.transformer_decoder\.", "head."),
+    (r"^(head\..*)\.(?:self_attn|attentions\.0)\.attn\.", r"\1.self_attention."),
+    (r"^(head\..*)\.(?:cross_attn|attentions\.1)\.attn\.", r"\1.cross_attention."),
+    (r"^(head\..*)\.(?:ffn|ffns\.0)\.layers\.0\.0\.", r"\1.feed_forward.0."),
+    (r"^(head\..*)\.(?:ffn|ffns\.0)\.layers\.1\.", r"\1.feed_forward.3."),
+)
+
+HF_MASKFORMER: tuple[Rule, ...] = (
+    (r"^criterion\.", None),
+    (r"^class_predictor\.", "head.classes."),
+    *((rf"^mask_embedder\.{i}\.0\.", f"head.masks.{2 * i}.") for i in range(3)),
+    (r"^model\.pixel_level_module\.decoder\.fpn\.stem\.0\.", "head.pixels.deepest.conv."),
+    (r"^model\.pixel_level_module\.decoder\.fpn\.stem\.1\.", "head.pixels.deepest.norm."),
+    # there the deepest of three comes first
+    *(
+        (
+            rf"^model\.pixel_level_module\.decoder\.fpn\.layers\.{i}\.{part}\.{j}\.",
+            f"head.pixels.{ours}.{2 - i}.{layer}.",
+        )
+        for i in range(3)
+        for part, ours in (("proj", "laterals"), ("block", "outputs"))
+        for j, layer in enumerate(("conv", "norm"))
+    ),
+    (r"^model\.pixel_level_module\.decoder\.mask_projection\.", "head.pixels.mask_features."),
+    (r"^model\.transformer_module\.input_projection\.", "head.project."),
+    (r"^model\.transformer_module\.queries_embedder\.weight$", "head.query_embedding"),
+    (HF_DECODER + r"layernorm\.", "head.norm."),
+    (HF_DECODER + r"layers\.", "head.layers."),
+    (r"^(head\.layers\..*)\.self_attn_layer_norm\.", r"\1.norms.0."),
+    (r"^(head\.layers\..*)\.encoder_attn_layer_norm\.", r"\1.norms.1."),
+    (r"^(head\.layers\..*)\.final_layer_norm\.", r"\1.norms.2."),
+    (r"^(head\.layers\..*)\.self_attn\.", r"\1.self_attention."),
+    (r"^(head\.layers\..*)\.encoder_attn\.", r"\1.cross_attention."),
+    (r"^(head\.layers\..*)\.fc1\.", r"\1.feed_forward.0."),
+    (r"^(head\.layers\..*)\.fc2\.", r"\1.feed_forward.3."),
+)
+
 MAPS = {
     "mmseg_mask2former": KeyMap(
         "mmsegmentation or mmdetection, Mask2Former", (*MMSEG_HEAD, *SWIN, *RESNET, *PIXELS, *QUERIES), MMSEG_URL
@@ -145,4 +199,6 @@ MAPS = {
     "hf_mask2former": KeyMap("Hugging Face, Mask2Former on Swin", (*HF_HEAD, *HF_SWIN), HF_URL, joins=HF_JOINS),
     "mask2former": KeyMap("Mask2Former's repository, ResNet", (*ORIGINAL_HEAD, *DETECTRON_RESNET), URL),
     "mask2former_swin": KeyMap("Mask2Former's repository, Swin", (*ORIGINAL_HEAD, *ORIGINAL_SWIN), URL),
+    "mmseg_maskformer": KeyMap("mmsegmentation, MaskFormer", (*MASKFORMER, *SWIN, *RESNET), MMSEG_URL),
+    "hf_maskformer": KeyMap("Hugging Face, MaskFormer on Swin", (*HF_MASKFORMER, *HF_SWIN), HF_URL, joins=HF_JOINS),
 }

@@ -238,7 +238,7 @@ def without_crowds(batch: Batch) -> Batch:
 def _rows(values: Tensor | list, index: Tensor) -> Tensor | list:
     if isinstance(values, list):
         return [values[i] for i in index.tolist()]
-    return values[index]
+    return values if len(index) == len(values) else values[index]  # masks of many objects take memory
 
 
 def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) -> Tensor:
@@ -255,7 +255,9 @@ def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) ->
     if isinstance(masks, list):
         masks = torch.from_numpy(dense_masks(masks, valid))
     height, width = image.shape[2:]
-    return F.pad(masks.to(image.device), [0, width - masks.shape[2], 0, height - masks.shape[1]])
+    below, beside = height - masks.shape[1], width - masks.shape[2]
+    masks = masks.to(image.device)
+    return F.pad(masks, [0, beside, 0, below]) if below or beside else masks
 
 
 def as_prediction(found: Found) -> InstancePrediction:
