@@ -422,4 +422,30 @@ ROWS: dict[str, Entry] = {
     "box2mask_c_r50": Entry("Box2Mask-C", paper=BOX2MASK),
     "boxinst_r50": Entry("BoxInst", maps=("boxinst",), parity="names", paper=BOXINST),
     "discobox_r50": Entry("DiscoBox", paper=DISCOBOX),
+    # queries and kernels
+    "mask2former_r50": Entry(
+        "Mask2Former",
+        "ADE20K 47.2, Cityscapes 79.4",
+        "the authors' repository (weights CC BY-NC 4.0)",
+        ("mmseg_mask2former", "mask2former"),
+        "outputs (mmsegmentation)",
+    ),
+    "mask2former_swin_t": Entry(
+        "Mask2Former on Swin-T",
+        "ADE20K 47.7, Cityscapes 82.1",
+        "the authors' repository (weights CC BY-NC 4.0)",
+        ("mmseg_mask2former", "hf_mask2former", "mask2former_swin"),
+        "outputs (Hugging Face)",
+    ),
+    "maskformer_r50": Entry("MaskFormer", "ADE20K 44.29", MMSEG, ("mmseg_maskformer",), "outputs (mmsegmentation)"),
+    "maskformer_swin_t": Entry(
+        "MaskFormer on Swin-T",
+        "ADE20K 46.69",
+        "mmsegmentation 1.2.2, one scale",
+        ("mmseg_maskformer", "hf_maskformer"),
+        "outputs (Hugging Face)",
+    ),
+    "knet_r50": Entry(
+        "K-Net with UPerNet", "ADE20K 43.45", MMSEG, ("mmseg_knet", "mmseg_knet_swin"), "outputs (mmsegmentation)"
+    ),
 }
