@@ -74,6 +74,17 @@ AUTHORS: tuple[Rule, ...] = (
 )
 
 
+CONVNEXT: tuple[Rule, ...] = (
+    (r"^layer_norm\.", "backbone.norms.3."),
+    (r"^(?:model\.)?stages\.0\.downsample_layers\.", "backbone.encoder.stem_"),
+    (r"^(?:model\.)?stages\.(\d)\.downsample_layers\.", r"backbone.encoder.stages_\1.downsample."),
+    (r"^(?:model\.)?stages\.(\d)\.layers\.", r"backbone.encoder.stages_\1.blocks."),
+    (r"^(backbone\..*)\.depthwise_conv\.", r"\1.conv_dw."),
+    (r"^(backbone\..*)\.layer_norm\.", r"\1.norm."),
+    (r"^(backbone\..*)\.pointwise_conv(\d)\.", r"\1.mlp.fc\2."),
+)
+"""The final normalization follows the last of four maps (norm_levels = (-1,))."""
+
 ADDED: dict[str, object] = {f"{ENCODER}rope": None}
 """What a model for DINOv2 lacks: positions are added there, those of DINOv3 are rotations."""
 
@@ -105,11 +116,19 @@ class SeparateBiasKeyMap(KeyMap):
         return {name: value for name, value in super().apply(weights).items() if not name.endswith(".attn.k_bias")}
 
 
-BIASES = {".attn.qkv.bias": ((".attn.q_bias", 1), (".attn.k_bias", 1), (".attn.v_bias", 1))}
+BIASES: dict[str, tuple[tuple[str, int], ...]] = {
+    ".attn.qkv.bias": ((".attn.q_bias", 1), (".attn.k_bias", 1), (".attn.v_bias", 1))
+}
 
 MAPS = {
     "hf_dinov2": RegistersKeyMap("Hugging Face, DINOv2", HF_DINOV2, DINOV2_URL, needs=ADDED, joins=DINOV2_JOINS),
     "hf_dinov3": KeyMap("Hugging Face, DINOv3", HF_DINOV3, DINOV3_URL, needs=ROTATED, joins=DINOV3_JOINS),
+    "hf_dinov3_convnext": KeyMap("Hugging Face, DINOv3's ConvNeXt", CONVNEXT, DINOV3_URL),
+    "dinov2_head": KeyMap(
+        "DINOv2's authors, a linear head alone",
+        ((r"^decode_head\.bn\.", "head.norm."), (r"^decode_head\.conv_seg\.", "head.classifier.")),
+        DINOV2_URL,
+    ),
     "dinov2": RegistersKeyMap("DINOv2's authors, or timm", AUTHORS, DINOV2_URL, needs=ADDED),
     "dinov3": SeparateBiasKeyMap(
         "DINOv3's authors, or timm",
