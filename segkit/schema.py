@@ -18,6 +18,7 @@ from segkit.settings import (
     InitSettings,
     LayerDecaySettings,
     LoopSettings,
+    LoraSettings,
     OptimizerSettings,
     RowSettings,
     ScoredSettings,
@@ -43,6 +44,7 @@ PLAIN: dict[str, type] = {
     "losses[].weight": WeightSettings,
     "optimizer.groups[]": GroupSettings,
     "optimizer.layer_decay": LayerDecaySettings,
+    "optimizer.lora": LoraSettings,
 }
 """Sections with a fixed set of keys, by position in the config."""
 
@@ -89,7 +91,7 @@ for _section in ("test", "test.*"):
 
 EXTRA_KEYS: dict[str, tuple[str, ...]] = {
     "losses[]": ("on", "target", "weight", "at", "name"),
-    "optimizer": ("groups", "layer_decay", "freeze"),
+    "optimizer": ("groups", "layer_decay", "freeze", "lora"),
     "schedule": ("warmup",),
 }
 """Keys beside the constructor's arguments, by position in the config."""

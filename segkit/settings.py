@@ -264,6 +264,21 @@ class LayerDecaySettings:
 
 
 @dataclass
+class LoraSettings:
+    """optimizer.lora: low-rank updates of linear layers train in place of their weights.
+
+    Attributes:
+        match: regular expression that is searched for in the names of linear layers.
+        rank: of the updates.
+        alpha: an update counts alpha / rank times; None for rank.
+    """
+
+    match: Annotated[str, Pattern()]
+    rank: PositiveInt = 8
+    alpha: PositiveFloat | None = None
+
+
+@dataclass
 class RowSettings:
     """One row of section `losses`, without the arguments of the loss.
 

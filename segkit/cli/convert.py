@@ -106,10 +106,11 @@ def _convert_described(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from segkit.convert.keymap import export
     from segkit.engine import checkpoint
+    from segkit.engine.lora import merged
     from segkit.readers.state_dict import weights_in
 
     try:
-        content = export(checkpoint.read(args.file)["model"], args.target)
+        content = export(merged(checkpoint.read(args.file)["model"]), args.target)
         if args.out.endswith(".safetensors"):  # holds tensors by name alone
             content = {"model": weights_in(content, args.out)}
         checkpoint.save(args.out, content)

@@ -14,6 +14,7 @@ from segkit.convert.official import read_official
 from segkit.convert.published import described, read_published
 from segkit.convert.smp_folder import folder_of, read_folder
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
+from segkit.engine.lora import ORIGINAL, merged
 from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
 from segkit.readers.state_dict import check_values, weights_in
 from segkit.readers.torch_file import UnknownObject, read_safetensors, read_torch
@@ -229,6 +230,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
         CheckpointError: names or shapes do not match.
     """
     current = model.state_dict()
+    if not any(name.endswith(ORIGINAL) for name in current):
+        weights = merged(weights)
     weights = {key if key in current else key.removeprefix("module."): value for key, value in weights.items()}
     if message := misfit_message(weights, current, drop):
         raise CheckpointError(f"{path}: {message}")
@@ -255,7 +258,7 @@ def load_fitting(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
         CheckpointError: names or shapes do not match, with any map.
     """
     try:
-        found = fit(weights, model, drop=drop)
+        found = fit(merged(weights), model, drop=drop)
         renamed = found.apply()
     except NoFit as error:
         raise CheckpointError(f"{path}: {error}") from error

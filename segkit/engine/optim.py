@@ -10,8 +10,9 @@ from torch.optim import Optimizer
 
 from segkit.engine.freezing import freeze
 from segkit.engine.layer_decay import lr_factors
+from segkit.engine.lora import add_updates
 from segkit.registry import OPTIMIZERS, ConfigError, build
-from segkit.settings import LayerDecaySettings
+from segkit.settings import LayerDecaySettings, LoraSettings
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 """Normalization layers, whose parameters are of the kind "norm"."""
@@ -33,9 +34,10 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     Args:
         cfg: section `optimizer`: a type of torch.optim, its arguments, `layer_decay`, see layer_decay.lr_factors,
             `groups`, rows of dict(match=regex of names, kind=one of KINDS, lr=factor, decay=factor, wait=steps,
-            warmup=steps), and `freeze`, parts of the model that are not trained, see engine.freezing. The factors of
-            all rows that match a parameter are multiplied with each other and with the base value; the longest wait and
-            the last warm-up count.
+            warmup=steps), `freeze`, parts of the model that are not trained, see engine.freezing, and `lora`, layers
+            whose updates train in place of their weights, see engine.lora. The factors of all rows that match a
+            parameter are multiplied with each other and with the base value; the longest wait and the last warm-up
+            count.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
 
@@ -46,8 +48,10 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
     if cfg.get("type") in UNFIT:
         why = UNFIT[cfg["type"]]
         raise ConfigError(f"optimizer.type = '{cfg['type']}': {why}; choose another, such as AdamW or SGD")
-    kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay", "freeze")}
+    kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay", "freeze", "lora")}
     frozen = set(freeze(model, cfg["freeze"])) if cfg.get("freeze") else set()
+    if cfg.get("lora"):
+        add_updates(model, LoraSettings(**cfg["lora"]))
     rows = list(cfg.get("groups") or ())
     base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)

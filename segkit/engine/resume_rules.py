@@ -101,7 +101,13 @@ RULES = (
     ),
     Rule(
         (
-            *("optimizer.type", "optimizer.groups", "optimizer.groups[[]]*", "optimizer.layer_decay*"),
+            *(
+                "optimizer.type",
+                "optimizer.groups",
+                "optimizer.groups[[]]*",
+                "optimizer.layer_decay*",
+                "optimizer.lora*",
+            ),
             *("optimizer.freeze", "optimizer.freeze[[]]*"),
         ),
         Effect.EQUAL,

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import checkpoint, setup
 from segkit.engine.checkpoint import CheckpointError
+from segkit.engine.lora import merged
 from segkit.models.bases import Network
 from segkit.runners.base import build_runner
 
@@ -39,11 +40,11 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     """
     files = [Path(path) for path in paths]
     content = checkpoint.read(files[0])
-    first: dict[str, Tensor] = content.get("ema", content["model"])
+    first: dict[str, Tensor] = merged(content.get("ema", content["model"]))
     sums = {name: value.double() if value.is_floating_point() else value for name, value in first.items()}
     for path in files[1:]:
         other = checkpoint.read(path)
-        weights: dict[str, Tensor] = other.get("ema", other["model"])
+        weights: dict[str, Tensor] = merged(other.get("ema", other["model"]))
         _check_same(content, first, files[0], other, weights, path)
         for name, value in weights.items():
             if value.is_floating_point():

@@ -189,11 +189,13 @@ def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
     from segkit import __version__
 
     parameters = sum(p.numel() for p in loop.raw_model.parameters())
+    trained = sum(p.numel() for p in loop.raw_model.parameters() if p.requires_grad)
+    shown = f"{parameters:,} parameters{f', of which {trained:,} train' if trained < parameters else ''}"
     model = loop.cfg["model"]
     names = [section.get("type", "") for section in (model.get("backbone") or {}, model.get("head") or {})]
     amp, batch = setup.precision(loop.settings.amp, loop.device), loop.data_settings.batch_size
     validation = f", {len(loop.val.dataset):,} to validate" if loop.val else ""
-    print(f"segkit {__version__}: {' + '.join(filter(None, names)) or model.get('type')}, {parameters:,} parameters")
+    print(f"segkit {__version__}: {' + '.join(filter(None, names)) or model.get('type')}, {shown}")
     print(f"data: {type(loop.dataset).__name__}, {len(loop.dataset):,} images to train on{validation}")
     print(
         f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
