@@ -306,6 +306,58 @@ ROWS: dict[str, Entry] = {
         paper=HMSA,
         parity="outputs, losses and gradients (NVIDIA's code); whole network within 1e-3, as its activations reach 1e3",
     ),
+    **{
+        f"eomt_dinov2-{size}": Entry(
+            f"EoMT on DINOv2-{size.upper()}",
+            "ADE20K 58.4, Cityscapes 84.2 at 1024" if size == "l" else "",
+            "README of tue-mps/eomt" if size == "l" else "",
+            ("eomt", "hf_eomt"),
+            parity="outputs, masked and not (EoMT, Hugging Face)" if size == "s" else "names",
+        )
+        for size in "sbl"
+    },
+    **{
+        f"eomt_dinov3-{size}": Entry(
+            f"EoMT on DINOv3-{size.upper()}",
+            "ADE20K 59.5" if size == "l" else "",
+            "README of tue-mps/eomt" if size == "l" else "",
+            ("eomt_dinov3", "hf_eomt_dinov3"),
+            parity="outputs, masked and not (EoMT)" if size == "s" else "names",
+        )
+        for size in "sbl"
+    },
+    **{
+        f"segmenter_vit-{size}_mask": Entry(
+            f"Segmenter on ViT-{size.upper()}, mask transformer",
+            f"ADE20K {score}",
+            "mmsegmentation 1.2.2",
+            ("mmseg_segmenter", "segmenter"),
+            parity="outputs (mmseg)" if size == "t" else "names",
+        )
+        for size, score in (("t", 39.99), ("s", "46.19"), ("b", "49.60"), ("l", "52.16"))
+    },
+    "segmenter_vit-s_fcn": Entry(
+        "Segmenter on ViT-S, linear head",
+        "ADE20K 45.75",
+        "mmsegmentation 1.2.2",
+        ("mmseg_segmenter",),
+        parity="names",
+        paper="segkit.archs.segmenter",
+    ),
+    "dinov2-s_linear": Entry(
+        "DINOv2-S, frozen, linear head",
+        "ADE20K 44.3",
+        "paper",
+        ("dinov2", "hf_dinov2"),
+        parity="outputs of the encoder (Hugging Face)",
+    ),
+    "dinov3-s_linear": Entry(
+        "DINOv3-S, frozen, linear head",
+        "ADE20K 47.0",
+        "paper",
+        ("dinov3", "hf_dinov3"),
+        parity="outputs of the encoder (Hugging Face)",
+    ),
     "segfix_hr48": Entry(
         "SegFix on HRNet, boundaries for a refiner",
         "Cityscapes 81.1 to 81.6 behind HRNet-W48, 79.6 to 80.7 behind OCRNet-R101",
