@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from segkit.archs.eomt import EoMTHead
+from segkit.config import load_config
 from segkit.data.large.grid import window_corners
+from segkit.engine.optim import build_optimizer
 from segkit.inference import slide
 from segkit.models.query_segmentor import Tokens
 from segkit.registry import ConfigError, build_model
+from tests.oracles import ROOT
 
 TINY = dict(type="QueryViT", name="test_vit", img_size=(32, 32))
 
@@ -105,3 +108,18 @@ def test_even_windows_are_averaged_by_their_count():
 def test_what_does_not_fit_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         build_model(model(**change))
+
+
+def test_the_encoder_waits_and_its_first_layers_train_most_slowly():
+    """Of the published setting: .8 ** 23 in front of 24 blocks, 1 for the last block and the final normalization."""
+    cfg = load_config(ROOT / "configs/eomt/eomt_dinov2-l_39k_ade_512.py", ["model.backbone.pretrained=None"])
+    with torch.device("meta"):
+        net = build_model(cfg["model"])
+    names = {parameter: name.removeprefix("backbone.encoder.model.") for name, parameter in net.named_parameters()}
+    groups = {names[p]: g for g in build_optimizer(cfg["optimizer"], net).param_groups for p in g["params"]}
+    for name, factor in (("pos_embed", 0.8**23), ("blocks.0.ls1.gamma", 0.8**23), ("blocks.22.mlp.fc1.weight", 0.8)):
+        assert groups[name]["lr"] == pytest.approx(1e-4 * factor)
+    for name in ("blocks.23.norm1.weight", "norm.weight"):
+        assert (groups[name]["lr"], groups[name]["wait"], groups[name]["warmup"]) == (1e-4, 500, 1000)
+    assert groups["head.queries"]["lr"] == 1e-4 and "wait" not in groups["head.queries"]
+    assert {group["weight_decay"] for group in groups.values()} == {0.05}
