@@ -240,6 +240,7 @@ def folder_of_masks() -> None:
             png(f"my_data/images/{split}/{name}.jpg", rng.integers(0, 256, (20, 24, 3)))
             png(f"my_data/masks/{split}/{name}.png", mask)
     png("new_images/a.jpg", rng.integers(0, 256, (20, 24, 3)))
+    Path("my_data.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')  # as segkit new writes it
 
 
 def readme_config() -> None:
@@ -304,6 +305,8 @@ def trees() -> None:
         cv2.imwrite(f"trees/{image['file_name']}", np.zeros((20, 30, 3), np.uint8))
     categories = [dict(id=1, name="oak"), dict(id=2, name="elm")]
     Path("trees/labels.json").write_text(json.dumps(dict(images=images, annotations=rows, categories=categories)))
+    for name in ("trees", "streets", "scans"):  # as segkit new writes them
+        Path(f"{name}.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
 
 
 STAND_INS = {

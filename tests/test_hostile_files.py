@@ -968,6 +968,7 @@ REVIEWED = {
     "segkit/files.py": "the policy itself",
     "segkit/readers/torch_file.py": "parts of an archive by open_regular; safe_open after it",
     "segkit/readers/pickles.py": "InertUnpickler, after end_of_pickle",
+    "segkit/readers/archives.py": "zip and tar of open_regular; all names, links and sizes are checked first",
     "segkit/readers/arrays.py": "loadmat of bytes, after a check of all sizes",
     "segkit/readers/yaml_file.py": "a safe loader on read_text, then check_plain",
     "segkit/data/files/images.py": "decoders of bytes, after check_pixels",

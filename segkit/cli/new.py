@@ -5,9 +5,10 @@ classes, how the images are read and a recipe are chosen and told. Without label
 """
 
 import argparse
-import importlib.util
 import re
 import shlex
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         "--dry-run", "--check", action="store_true", dest="dry_run", help="print the choices, write nothing"
     )
     arguments.add_argument("--budget", metavar="TIME", help="of the training: 90s, 10m, 2h; default 4m, on a GPU 10m")
+    arguments.add_argument(
+        "--no-trial", action="store_true", help="estimate batch and steps; default: some steps are trained to measure"
+    )
+    arguments.add_argument("--find-lr", action="store_true", help="a range test for the learning rate, 60 steps more")
     common.add_device(arguments)
     return common.run(_new, arguments.parse_args(argv))
 
@@ -53,6 +58,8 @@ def _new(args: argparse.Namespace) -> int:
         if args.data is not None:
             raise ConfigError(f"--images {args.images}: is for images without labels; give it or {args.data}, not both")
         return prepare(args)
+    if args.find_lr and args.no_trial:
+        raise ConfigError("--find-lr and --no-trial: a range test trains some steps; give one of them")
     if args.data is None:
         raise ConfigError("segkit new: name the folder or archive of your data, or --images DIR for images alone")
     from segkit.readers.archives import archive_stem
@@ -88,9 +95,11 @@ def _target(args: argparse.Namespace, name: str) -> Path:
 
 
 def _is_module(name: str) -> bool:
-    """Whether a module is called so, which a config in the current folder would hide from `python -m`."""
-    spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None and Path(spec.origin).parent != Path.cwd()
+    """Whether an installed module is called so, which a config in the current folder would hide from `python -m`."""
+    if name == "segkit" or name in sys.stdlib_module_names:
+        return True
+    folders = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")]
+    return any((folder / end).exists() for folder in folders for end in (f"{name}/__init__.py", f"{name}.py"))
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def _write(args: argparse.Namespace, out: Path, data: "Data", hidden: str) -> No
 
     budget = budget_of(args.budget, machine_of(pick_device(args.device)))
     print("\n".join(data.found), flush=True)
-    found = compose(data, budget, out.name)
+    found = compose(data, budget, out.name, tries=not args.no_trial, find_lr=args.find_lr)
     text = table(found.choices)
     print(f"chosen:\n{text.replace(hidden, '') if hidden else text}")
     for note in data.notes:

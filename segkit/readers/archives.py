@@ -185,13 +185,13 @@ def _holds(folder: Path, members: list[Member]) -> bool:
 def _write(archive: zipfile.ZipFile | tarfile.TarFile, members: list[Member], draft: Path, path: Path) -> None:
     from tqdm import tqdm
 
-    needed, free = sum(member.size for member in members), shutil.disk_usage(draft.parent).free
+    draft.mkdir(parents=True)
+    needed, free = sum(member.size for member in members), shutil.disk_usage(draft).free
     if needed > free:
         raise DataError(
             f"{path}: {needed:,} bytes unpacked, and {free:,} are free in {draft.parent}; free space, or work in "
             "another folder"
         )
-    draft.mkdir(parents=True)
     for member in tqdm(members, f"unpacking {path.name}", unit="file", disable=None, leave=False):
         target = draft / member.name
         try:

@@ -1,6 +1,7 @@
 """A config from data and recipe: built once to see that it can be trained, and written without what its base has."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from segkit.recipe.choice import Choice
 from segkit.recipe.choices import choose
 from segkit.recipe.configured import DATASET
 from segkit.recipe.facts import DataFacts, measure
-from segkit.recipe.layout import BASES, Data
+from segkit.recipe.layout import BASES, BOXES, Data
 from segkit.recipe.machine import Budget
+from segkit.recipe.trial import try_out
 from segkit.recipe.write import config_text
 from segkit.schema import check
 
@@ -31,24 +33,30 @@ class Composed:
     facts: DataFacts
 
 
-def compose(data: Data, budget: Budget, name: str) -> Composed:
+def compose(data: Data, budget: Budget, name: str, *, tries: bool = True, find_lr: bool = False) -> Composed:
     """Chooses a recipe for data, and writes the config.
 
     Args:
         data: how the data is read.
         budget: time and machine.
         name: of the config's file.
+        tries: whether some steps are trained, so that batch and number of steps fit the machine; else estimated.
+        find_lr: whether a range test finds the learning rate, which needs tries.
 
     Raises:
         ConfigError: the data sets cannot be built, or the time holds too few steps.
         DataError: a label cannot be read, or the data holds too little.
     """
-    facts = facts_of(data, name)
-    recipe = [choice for choice in choose(facts, budget) if not choice.key.startswith(DATASET)]
+    datasets = DataSets()
+    facts = facts_of(data, name, datasets)
+    choices = _all(data, choose(facts, budget))
+    if tries:
+        cfg = loaded(config_text(data.title, choices), name)
+        check(cfg)
+        measured = try_out(cfg, budget, find_lr=find_lr, datasets=datasets)
+        choices = _all(data, choose(facts, budget, measured))
     own = {choice.key for choice in data.choices}
-    base = [choice for choice in recipe if choice.key == "base"]
-    rest = [choice for choice in recipe if choice.key != "base" and choice.key not in own]
-    choices = [*base, *data.choices, *rest]
+    rest = [choice for choice in choices if choice.key != "base" and choice.key not in own]
     kept = list(choices)
     whole = loaded(config_text(data.title, kept), name)
     check(whole)
@@ -59,12 +67,20 @@ def compose(data: Data, budget: Budget, name: str) -> Composed:
     return Composed(choices, config_text(data.title, kept), facts)
 
 
-def facts_of(data: Data, name: str) -> DataFacts:
+def _all(data: Data, recipe: Sequence[Choice]) -> list[Choice]:
+    """The choices of a config: base, data, and the recipe's values that the data leaves open."""
+    own = {choice.key for choice in data.choices}
+    base = [choice for choice in recipe if choice.key == "base"]
+    rest = [choice for choice in recipe if choice.key not in {"base", *own} and not choice.key.startswith(DATASET)]
+    return [*base, *data.choices, *rest]
+
+
+def facts_of(data: Data, name: str, datasets: DataSets) -> DataFacts:
     """Builds the data sets of train and val, and measures them; see compose for the errors."""
-    rows = [Choice("base", BASES[data.task], ""), *data.choices]
+    base = BOXES if data.task == "instances" and not data.has_masks else BASES[data.task]
+    rows = [Choice("base", base, ""), *data.choices]
     cfg = loaded(config_text(data.title, rows), name)
     check(cfg, needed=())
-    datasets = DataSets()
     built = {part: datasets.get(cfg[part]["dataset"], f"{part}.dataset") for part in ("train", "val")}
     return replace(measure(data.task, built), channels=data.channels, has_masks=data.has_masks)
 

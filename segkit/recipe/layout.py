@@ -20,7 +20,8 @@ BASES: dict[Task, str] = {
     "instances": "segkit:recipes/instances_cpu.py",
     "clicks": "segkit:recipes/clicks_cpu.py",
 }
-"""Configs by which the data is read before a recipe is chosen."""
+BOXES = "segkit:recipes/boxes_cpu.py"
+"""Configs by which the data is read before a recipe is chosen; the last one where objects have boxes alone."""
 
 WORDS: dict[Task, str] = {
     "semantic": "A class for each pixel,",
