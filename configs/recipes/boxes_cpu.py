@@ -10,4 +10,6 @@ train = dict(
         dict(type="Pad", divisor=32),
     ],
 )
-loop = dict(steps=1200)
+val = dict(dataset=dict(boxes_only=True))
+metrics = [dict(type="CocoAP", iou_type="bbox")]  # the boxes around the masks, since the labels have no masks
+loop = dict(steps=1200, monitor="bbox.AP")

@@ -13,3 +13,6 @@ train = dict(
         dict(type="Pad", divisor=32),
     ],
 )
+val = dict(dataset=dict(boxes_only=True))
+metrics = [dict(type="CocoAP", iou_type="bbox")]  # the boxes around the masks, since the labels have no masks
+loop = dict(monitor="bbox.AP")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 TASKS = ("semantic", "instances", "clicks")
 
+VOLUMES = ("nifti", "dicom")
+"""Formats whose images are slices, which predict reads as arrays."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit new`; returns the exit code."""
@@ -146,6 +149,9 @@ def next_commands(out: Path, data: "Data") -> list[str]:
     lines = [f"segkit train {config}"]
     if data.task == "clicks":
         lines.append(f"segkit test {best} --show pictures    # click by click; from Python: segkit.click_predictor")
-    else:
-        lines.append(f"segkit predict {best} NEW_IMAGES --out labelled")
-    return lines
+        return lines
+    values = {choice.key: choice.value for choice in data.choices}
+    if values["format"] in VOLUMES:
+        lines.append(f"segkit convert-labels {shlex.quote(str(values['root']))} slices --to masks    # as arrays")
+        return [*lines, f"segkit predict {best} slices/images --out labelled"]
+    return [*lines, f"segkit predict {best} NEW_IMAGES --out labelled"]

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from segkit.data.formats.common import BACKGROUND, background_of
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, read_text, write_whole
 from segkit.registry import ConfigError
 
 CLASSES = "classes.txt"
@@ -45,7 +45,7 @@ def prepare(args: argparse.Namespace) -> int:
     names = _names(args.classes)
     target = folder / CLASSES
     text = "".join(f"{name}\n" for name in names)
-    if target.exists() and target.read_text(encoding="utf-8") != text and not args.force:
+    if target.exists() and read_text(target) != text and not args.force:
         raise ConfigError(f"{target}: is there already with other names; replace it by --force, or leave --classes out")
     print(f"found: {len(images)} images without labels, such as {images[0].name}")
     if args.dry_run:

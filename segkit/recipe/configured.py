@@ -22,7 +22,8 @@ def nested(choices: Sequence[Choice], datasets: Mapping[str, Mapping[str, Any]])
     """
     values: dict[str, Any] = {}
     for section, dataset in datasets.items():
-        values[section] = {"dataset": dict(dataset)}
+        # the bases share images out, which data sets that are given do themselves
+        values[section] = {"dataset": {"split": None, **dataset}}
         for choice in choices:
             if choice.key.startswith(DATASET):
                 values[section]["dataset"][choice.key.removeprefix(DATASET)] = choice.value

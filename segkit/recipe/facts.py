@@ -178,21 +178,29 @@ def _regions(dataset: Dataset) -> tuple[tuple[tuple[int, int], ...], tuple[float
 
 def _objects(dataset: Dataset) -> tuple[tuple[tuple[int, int], ...], tuple[float, ...], bool]:
     """Sizes of the images, the typical side of all objects, and whether they have masks."""
-    sizes, areas, has_masks = [], [], True
+    sizes: list[tuple[int, int]] = []
+    areas: list[float] = []
+    has_masks = True
     rng = np.random.default_rng(0)
     for index in spread(len(dataset), MOST_MASKS // 2):
         sample = dataset.sample(index, rng)
         sizes.append((int(sample["image"].shape[0]), int(sample["image"].shape[1])))
-        if isinstance(dataset, InstanceDataset):
-            areas += dataset.areas(index)
-        else:
+        if not isinstance(_whole(dataset), InstanceDataset):
             areas += object_areas(sample).values()
-    if isinstance(dataset, InstanceDataset):
-        annotations = dataset.annotations["annotations"]
-        has_masks = all(row.get("segmentation") for row in annotations)
+    if isinstance(dataset, InstanceDataset | Subset) and isinstance(_whole(dataset), InstanceDataset):
+        rows = dataset.annotations["annotations"]
+        areas = [row["area"] for row in rows if not row.get("iscrowd")]
+        has_masks = all(row.get("segmentation") for row in rows)
     if not areas:
         raise DataError(f"{type(dataset).__name__}: none of {len(sizes)} images looked at has an object; check labels")
     return tuple(sizes), (round(float(np.median(np.sqrt(areas))), 2),), has_masks
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """The data set that a part is of, else the data set itself."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
 
 
 def _values(dataset: Dataset) -> tuple[int, bool, tuple[Advice, ...]]:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from segkit.data.dataset import Reading, without_missing
 from segkit.data.files.image_advice import Advice, advice, reading_of_advice, written
 from segkit.data.files.image_facts import Collection, FileFacts, Moments, facts_of
 from segkit.data.files.images import IMAGE_SUFFIXES, read_image
+from segkit.data.files.value_range import with_scale
 from segkit.data.formats.base import LabelReader
 from segkit.files import DataError
 from segkit.recipe.choice import Choice
@@ -99,15 +102,20 @@ def _read(path: str, channels: int, reading: Reading) -> Moments:
 
 
 def _of_volumes(reader: LabelReader, chosen: Sequence[int], *, takes_channels: bool) -> Values:
-    """Slices of volumes are read as they are stored: the model's normalization is theirs."""
+    """Slices of volumes hold values of any range."""
     channels = reader.channels(chosen[0]) if takes_channels else 3
-    moments = []
-    for index in chosen:
-        pixels = reader.pixels(index, channels)
-        if pixels is not None:
-            moments.append(Moments.of(pixels))
-    reads = [Choice("channels", channels, f"the files have {channels}")] if channels != 3 else []
-    return Values(reads + _for_model(channels, moments), channels, [])
+    slices = [pixels for index in chosen if (pixels := reader.pixels(index, channels)) is not None]
+    found = [Choice("channels", channels, f"the files have {channels}")] if channels != 3 else []
+    scale = None
+    if takes_channels and slices:  # other sets hand slices on as they are
+        values = np.concatenate([pixels[::2, ::2].ravel() for pixels in slices])
+        low, high = (float(f"{value:.2g}") for value in np.percentile(values[np.isfinite(values)], (0.1, 99.9)))
+        if low < high and not (low >= 0 and 100 < high <= 255):
+            scale = (low, high)
+            found.append(Choice("scale", scale, "99.8 % of the values of the slices looked at"))
+    if channels != 3:
+        found += _for_model(channels, [Moments.of(with_scale(pixels, scale, "slices")) for pixels in slices])
+    return Values(found, channels, [])
 
 
 def _for_model(channels: int, moments: Sequence[Moments]) -> list[Choice]:

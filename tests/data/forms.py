@@ -150,7 +150,7 @@ def nifti(root: Path) -> None:
     """dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz: one volume of four slices."""
     write_json(root / "dataset.json", dict(labels={"background": 0, "disc": 1}))
     discs = np.stack([disc(number) for number in range(COUNT)])  # [z, y, x]
-    values = (discs * 900 + 100 + np.random.default_rng(0).integers(0, 50, discs.shape)).astype(np.int16)
+    values = (discs.astype(int) * 900 + 100 + np.random.default_rng(0).integers(0, 50, discs.shape)).astype(np.int16)
     for path, volume, code in (("imagesTr/c_0000", values, (4, 16)), ("labelsTr/c", discs.astype(np.int16), (4, 16))):
         head = bytearray(352)
         struct.pack_into("<i", head, 0, 348)

@@ -7,6 +7,7 @@ import numpy as np
 from segkit.constraints.named import PositiveInt
 from segkit.data.dataset import Bands, Dataset, NoData, ScaleRange, check_reading
 from segkit.data.files.images import read_image
+from segkit.data.files.value_range import with_scale
 from segkit.data.formats.chosen import chosen_classes, chosen_items
 from segkit.data.formats.common import background_of
 from segkit.data.formats.draw import draw_classes, pixel_classes
@@ -102,7 +103,7 @@ class Labelled(Dataset):
         """Returns the image, uint8 or float32 [H,W,channels]; see read_image."""
         pixels = self._reader.pixels(self._items[index], self.channels)
         if pixels is not None:
-            return pixels
+            return with_scale(pixels, self.scale, self.path(index))
         return read_image(self.path(index), self.channels, **self.reading._asdict())
 
     def mask(self, index: int) -> np.ndarray:
