@@ -31,7 +31,20 @@ from tests.archs_table import ROWS as CONTRACT  # noqa: E402
 PAGE = HERE / "model_zoo.md"
 ORACLES = tuple(
     f"test_oracles_{topic}"
-    for topic in ("mmseg", "context", "attention", "smp", "modern", "espnet", "gscnn", "realtime")
+    for topic in (
+        "mmseg",
+        "context",
+        "attention",
+        "smp",
+        "smp_dpt",
+        "modern",
+        "segformer",
+        "transformers",
+        "queries",
+        "realtime",
+        "espnet",
+        "gscnn",
+    )
 )
 COUNTED = re.compile(r"^\|[^|]*\|[^|]*\| \[([\w.+-]+)\]\([^)]*\) \| [\d,]+ \(\d+\) \| ([\d.]+|-) \|", re.M)
 
@@ -52,8 +65,7 @@ Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the
 - *checkpoint*: whose files `load_model(config, FILE)` and `segkit convert FILE OUT --from MAP --config CONFIG` read.
   A file fits a config of the same depth, classes and auxiliary heads; it tells a config below its number of classes.
   Heads of torchvision and segmentation_models have other widths than those of the configs: `tests/test_keymaps.py`,
-  `tests/test_oracles_smp.py` and `tests/test_oracles_modern.py` name the options that fit. The last one also builds
-  UPerNet on Swin, ConvNeXt and Vision Transformers, whose files load by `mmseg_swin`, `mmseg_convnext` and `mmseg_vit`.
+  `tests/test_oracles_smp.py` and `tests/test_oracles_modern.py` name the options that fit.
 - Models of the Hugging Face hub load by their name alone, `load_model("hf:OWNER/NAME")`: SegFormer, Mask2Former
   on Swin, and DeepLabv3 on MobileViT ([training.md](training.md#models-of-the-hugging-face-hub)).
 - Licences are those of the weights' owners and not this library's. Not for commercial use: SegFormer's authors' and
