@@ -1,7 +1,6 @@
 """Attention U-Net: Learning Where to Look for the Pancreas, Oktay et al., MIDL 2018,
 https://arxiv.org/abs/1804.03999."""
 
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
+from segkit.models.decoder_layers import halved_strides, skips_of
 from segkit.models.layers import ConvBNReLU, resize
 from segkit.ops.resizing import fitted
-from segkit.registry import HEADS, LevelError
+from segkit.registry import HEADS
 from segkit.types import Outputs
 
 NORMALIZE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -159,17 +159,8 @@ class AttentionUNetHead(Head):
         dropout: Decay = 0.0,
     ):
         super().__init__()
-        doublings = int(math.log2(strides[-1]))
-        if len(channels) > doublings:
-            raise LevelError(
-                f"channels = {tuple(channels)}: {len(channels)} blocks double the size {len(channels)} times, but an "
-                f"encoder of stride {strides[-1]} allows at most {doublings}; give fewer values"
-            )
-        self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
-        # Of several maps with the same stride the last and deepest is the skip connection.
-        self.skips = tuple(
-            max((i for i, stride in enumerate(strides) if stride == wanted), default=None) for wanted in self.strides
-        )
+        self.strides = halved_strides(strides, channels)
+        self.skips = tuple(skips_of(strides, len(channels)))
         widths = (in_channels[-1], *channels)
         self.blocks = nn.ModuleList(
             GatedUp(width, 0 if skip is None else in_channels[skip], out, normalize=normalize)

@@ -1,7 +1,6 @@
 """MA-Net: A Multi-Scale Attention Network for Liver and Tumor Segmentation, Fan et al., IEEE Access 2020,
 https://doi.org/10.1109/ACCESS.2020.3025372."""
 
-import math
 from typing import Literal
 
 import torch
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
-from segkit.models.decoder_layers import UpBlock, skips_of
+from segkit.models.decoder_layers import UpBlock, halved_strides, skips_of
 from segkit.models.layers import ConvBNReLU
 from segkit.ops.resizing import fitted
-from segkit.registry import HEADS, LevelError
+from segkit.registry import HEADS
 from segkit.types import Outputs
 
 
@@ -141,13 +140,7 @@ class MANetHead(Head):
         dropout: Decay = 0.0,
     ):
         super().__init__()
-        doublings = int(math.log2(strides[-1]))
-        if len(channels) > doublings:
-            raise LevelError(
-                f"channels = {channels}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
-                f"{doublings}"
-            )
-        self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
+        self.strides = halved_strides(strides, channels)
         self.skips = tuple(skips_of(strides, len(channels)))
         self.attention = PositionAttention(in_channels[-1], attention_channels)
         self.blocks = nn.ModuleList(

@@ -1,6 +1,5 @@
 """U-Net, Ronneberger, Fischer and Brox, MICCAI 2015, https://arxiv.org/abs/1505.04597, as a decoder on any encoder."""
 
-import math
 from functools import partial
 from typing import Annotated, Literal
 
@@ -9,10 +8,10 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
-from segkit.models.decoder_layers import UpBlock, skips_of
+from segkit.models.decoder_layers import UpBlock, halved_strides, skips_of
 from segkit.models.layers import SCSE
 from segkit.ops.resizing import resize
-from segkit.registry import HEADS, LevelError
+from segkit.registry import HEADS
 from segkit.types import Outputs
 
 ATTENTION = {"scse": SCSE}
@@ -70,13 +69,7 @@ class UNetHead(Head):
         super().__init__()
         if attention is not None and attention not in ATTENTION:
             raise ValueError(f"attention = {attention!r}: must be None or one of {', '.join(map(repr, ATTENTION))}")
-        doublings = int(math.log2(strides[-1]))
-        if len(channels) > doublings:
-            raise LevelError(
-                f"channels = {channels}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
-                f"{doublings}"
-            )
-        self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
+        self.strides = halved_strides(strides, channels)
         self.skips = tuple(skips_of(strides, len(channels)))
         skip_channels = [0 if skip is None else in_channels[skip] for skip in self.skips]
         gate = partial(ATTENTION[attention], reduction=reduction, combine=combine) if attention else nn.Identity

@@ -1,6 +1,5 @@
 """UNet++: A Nested U-Net Architecture, Zhou et al., DLMIA 2018, https://arxiv.org/abs/1807.10165."""
 
-import math
 from functools import partial
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
-from segkit.models.decoder_layers import UpBlock, skips_of
+from segkit.models.decoder_layers import UpBlock, halved_strides, skips_of
 from segkit.models.layers import SCSE
 from segkit.registry import HEADS, LevelError
 from segkit.types import Outputs
@@ -59,13 +58,7 @@ class UNetPlusPlusHead(Head):
         dropout: Decay = 0.0,
     ):
         super().__init__()
-        doublings = int(math.log2(strides[-1]))
-        if len(channels) > doublings:
-            raise LevelError(
-                f"channels = {channels}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
-                f"{doublings}"
-            )
-        self.strides = tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
+        self.strides = halved_strides(strides, channels)
         self.skips = tuple(skips_of(strides, len(channels)))
         found = [skip is not None for skip in self.skips]
         if found != sorted(found, reverse=True):

@@ -3,6 +3,7 @@
 Shape legend: B batch, C channels, h w height and width of a feature map, H W those of the result.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,26 @@ from torch import Tensor, nn
 
 from segkit.models.layers import ConvBNReLU
 from segkit.ops.resizing import fitted
+from segkit.registry import LevelError
+
+
+def halved_strides(strides: tuple[int, ...], channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the stride of each block's result in a decoder that doubles the size step by step.
+
+    Args:
+        strides: of the encoder's maps, in pixels of the image.
+        channels: of each block's result.
+
+    Raises:
+        LevelError: there are more blocks than the encoder's deepest stride has doublings.
+    """
+    most = int(math.log2(strides[-1]))
+    if len(channels) > most:
+        raise LevelError(
+            f"channels = {tuple(channels)}: {len(channels)} blocks, but an encoder of stride {strides[-1]} allows "
+            f"{most}; give fewer values"
+        )
+    return tuple(strides[-1] // 2 ** (i + 1) for i in range(len(channels)))
 
 
 def skips_of(strides: tuple[int, ...], blocks: int) -> list[int | None]:
