@@ -314,6 +314,32 @@ def test_mask2former_is_built_from_its_config():
         sections(system_of(described, "hf:a/b"), described, PROCESSOR, classes, "hf:a/b")
 
 
+SWIN_T = {"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 6, 2], "window_size": 7}
+CONVNEXT_T = {"model_type": "convnext", "hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}
+
+
+@pytest.mark.parametrize(("encoder", "name"), [(SWIN_T, "swin"), (CONVNEXT_T, "convnext")], ids=["swin", "convnext"])
+def test_upernet_is_built_from_its_config(encoder, name):
+    """Of two systems of one model_type the encoder tells which; every published tensor has its place."""
+    described = {
+        "model_type": "upernet",
+        "architectures": ["UperNetForSemanticSegmentation"],
+        "backbone_config": encoder,
+        "hidden_size": 512,
+        "pool_scales": [1, 2, 3, 6],
+    }
+    classes = [str(i) for i in range(150)]
+    cfg = sections(system_of(described, "hf:a/b"), described, PROCESSOR, classes, "hf:a/b")
+    names, _ = fixture("modern", f"hf_upernet_{name}-t")
+    with torch.device("meta"):
+        net = build_model(cfg["model"])
+    shapes = {name: tuple(shape) for name, shape in names["names"].items()}
+    assert "tensors matched" in load_map(f"hf_upernet_{name}").check(shapes, net.state_dict())
+    described["backbone_config"] = {"model_type": "resnet"}
+    with pytest.raises(ConfigError, match=r"backbone_config.model_type = 'resnet', and segkit's upernet_swin-t has"):
+        sections(system_of(described, "hf:a/b"), described, PROCESSOR, classes, "hf:a/b")
+
+
 @pytest.mark.parametrize(
     "processor, message",
     [

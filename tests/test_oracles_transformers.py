@@ -37,6 +37,8 @@ SYSTEMS = {
     "upernet_mae-b": ("_base_/models/upernet_mae-b", "mmseg_beit", *BUILT_FOR),
     "upernet_mae-b_512": ("_base_/models/upernet_mae-b", "mmseg_beit"),
     "hf_upernet_swin-t": ("_base_/models/upernet_swin-t", "hf_upernet_swin"),
+    # run with transformers 5.24.0
+    "hf_upernet_convnext-t": ("_base_/models/upernet_convnext-t", "hf_upernet_convnext"),
     "twins_pcpvt-s_fpn": ("_base_/models/twins_pcpvt-s_fpn", "mmseg_twins"),
     "twins_svt-s_uper": ("_base_/models/twins_svt-s_uper", "mmseg_twins"),
     "dpt_vit-b16": ("_base_/models/dpt_vit-b16", "mmseg_dpt"),
@@ -48,7 +50,15 @@ SYSTEMS = {
 """Fixture -> config, key map, options."""
 
 QUICK = ("twins_pcpvt-s_fpn",)
-SLOW = ("hf_upernet_swin-t", "dpt_vit-b16", "upernet_beit-b", "upernet_mae-b", "hf_dpt-ade_vit-b", "setr_vit-l_pup")
+SLOW = (
+    "hf_upernet_swin-t",
+    "hf_upernet_convnext-t",
+    "dpt_vit-b16",
+    "upernet_beit-b",
+    "upernet_mae-b",
+    "hf_dpt-ade_vit-b",
+    "setr_vit-l_pup",
+)
 UNREAD = {"setr_vit-l_mla": 1024, "upernet_mae-b": 12 * 768, "upernet_mae-b_512": 12 * 768}
 """Numbers of a published tensor that are left out: the position of the class token, the biases of keys."""
 

@@ -120,7 +120,9 @@ def system_of(described: dict[str, Any], name: str) -> HubModel:
             f"{name}: config.json has model_type {kind!r}, which segkit does not know{hint}; it reads "
             f"{', '.join(sorted(HUB_MODELS))}"
         )
-    system, made = HUB_MODELS[kind], described.get("architectures") or []
+    values, made = _flat(described), described.get("architectures") or []
+    fitting = (one for one in HUB_MODELS[kind] if all(values.get(k, v) == v for k, v in one.required.items()))
+    system = next(fitting, HUB_MODELS[kind][0])
     if system.architecture not in made:
         raise ConfigError(
             f"{name}: config.json describes {', '.join(map(str, made)) or 'no architecture'}, and segkit reads "
