@@ -22,6 +22,7 @@ from segkit.engine.checkpoint import CheckpointError
 from segkit.registry import ConfigError, build_model
 from segkit.runners.training import check_init
 from tests.oracles import ROOT, fixture
+from tests.oracles import weights_of as smp_weights
 
 hub = pytest.importorskip("huggingface_hub")
 
@@ -183,6 +184,25 @@ def test_one_name_loads_and_predicts(repositories, published):
     expected = torch.nn.functional.interpolate(logits, (96, 128), mode="bilinear").softmax(1)
     expected = torch.nn.functional.interpolate(expected, (50, 70), mode="bilinear").argmax(1)[0]
     assert (torch.as_tensor(np.asarray(prediction["labels"])) == expected).float().mean() > 0.98
+
+
+def test_a_repository_of_segmentation_models(repositories):
+    """Its config.json names a class and arguments; the names of its classes are not there."""
+    names = fixture("smp", "linknet_resnet34")[0]["names"]
+    folder = repositories / "owner/linknet"
+    folder.mkdir(parents=True)
+    weights = smp_weights(names)
+    save_file(weights, folder / "model.safetensors")
+    described = {"_model_class": "Linknet", "encoder_name": "resnet34", "classes": 11, "in_channels": 3}
+    (folder / "config.json").write_text(json.dumps(described))
+    model = api.load_model("hf:owner/linknet")
+    assert model.num_classes == 11 and model.config["model"]["head"]["type"] == "LinkNetHead"
+    kept = load_map("smp_linknet").apply(weights)
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in kept.items())
+    (folder / "config.json").write_text(json.dumps(described | {"_model_class": "Linkne"}))
+    shutil.rmtree(hub.constants.HF_HUB_CACHE)
+    with pytest.raises(CheckpointError, match=r"^hf:owner/linknet: config.json: _model_class = 'Linkne'.*Linknet"):
+        api.load_model("hf:owner/linknet")
 
 
 def test_a_training_starts_from_the_name(repositories, published):

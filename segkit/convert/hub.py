@@ -11,16 +11,12 @@ from torch import Tensor
 
 from segkit.config import Config, load_config, set_option
 from segkit.convert.hub_models import HUB_MODELS, HubModel
+from segkit.convert.smp_folder import KIND, WEIGHTS, describe, tensors_of
 from segkit.files import DataError, parse_json, read_text
-from segkit.readers.state_dict import weights_in
-from segkit.readers.torch_file import read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
 
 PREFIX = "hf:"
 """What a name on the hub begins with."""
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Files with the tensors, the first that a repository has; `.index.json` behind the name lists shards."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation where the processor names none."""
@@ -44,7 +40,8 @@ def read_hub(name: str) -> dict[str, Any]:
 
     Returns:
         The content of a checkpoint: "model", the weights by the file's names; "config", the sections that its
-        config.json and processor describe; "classes"; and "source", which marks a file that describes its model.
+        config.json and processor describe; "classes", which files of segmentation_models do not name; and "source",
+        which marks a file that describes its model.
 
     Raises:
         ConfigError: there is no such repository or no network, its model is not known to segkit or needs code of its
@@ -55,6 +52,9 @@ def read_hub(name: str) -> dict[str, Any]:
     described = _json(fetch, "config.json")
     if described is None:
         raise ConfigError(f"{name}: the repository has no config.json; name one of a model for transformers")
+    if KIND in described:
+        model = describe(described, f"{name}: config.json")["model"]
+        return {"model": _weights(fetch, name), "config": {"model": model}, "source": name}
     processor = _json(fetch, "preprocessor_config.json") or {}
     for file, content in (("config.json", described), ("preprocessor_config.json", processor)):
         if content.get("auto_map"):
@@ -247,11 +247,11 @@ def _json(fetch: Fetch, file: str) -> dict[str, Any] | None:
 
 
 def _weights(fetch: Fetch, name: str) -> dict[str, Tensor]:
-    """The tensors of a repository, of one file or of all shards."""
+    """The tensors of a repository, of one file or of all shards, which an `.index.json` behind the name lists."""
     for file in WEIGHTS:
         path = fetch(file)
         if path is not None:
-            return _tensors(path)
+            return tensors_of(path)
         index = _json(fetch, f"{file}.index.json")
         if index is not None:
             return _shards(fetch, index, f"{name}: {file}.index.json")
@@ -272,13 +272,7 @@ def _shards(fetch: Fetch, index: dict[str, Any], at: str) -> dict[str, Tensor]:
         path = fetch(file)
         if path is None:
             raise ConfigError(f"{at}: the shard {file} is missing in the repository; ask its owner for the file")
-        weights |= _tensors(path)
+        weights |= tensors_of(path)
     if lost := [tensor for tensor in places if tensor not in weights]:
         raise ConfigError(f"{at}: {len(lost)} tensors are in no shard, first {lost[0]}; fetch the repository again")
     return weights
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    return weights_in(read_torch(path), path)

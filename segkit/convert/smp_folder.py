@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from segkit.config import Config, load_config, set_option
 from segkit.files import CONFIG_BYTES, DataError, parse_json, read_text
 from segkit.readers.state_dict import weights_in
@@ -17,6 +19,7 @@ from segkit.registry import ConfigError, did_you_mean
 NAME = "config.json"
 KIND = "_model_class"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files with the tensors, the first that there is."""
 
 RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)) + ("resnext50_32x4d", "resnext101_32x8d")
 MIX_TRANSFORMERS = tuple(f"mit_b{i}" for i in range(6))
@@ -167,8 +170,12 @@ def read_folder(folder: Path) -> dict[str, Any]:
     file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if file is None:
         raise DataError(f"{folder}: has a {NAME} and no {' or '.join(WEIGHTS)}; copy the whole folder")
-    weights = read_safetensors(file)[0] if file.suffix == ".safetensors" else weights_in(read_torch(file), file)
-    return {"model": weights, "config": {"model": config["model"]}, "source": "smp"}
+    return {"model": tensors_of(file), "config": {"model": config["model"]}, "source": "smp"}
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file by their names, without executing anything; DataError where it is damaged."""
+    return read_safetensors(file)[0] if file.suffix == ".safetensors" else weights_in(read_torch(file), file)
 
 
 def describe(described: dict[str, Any], at: str) -> Config:
