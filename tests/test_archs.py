@@ -1,5 +1,6 @@
 """The contract each model of configs/_base_/models keeps. A new system adds its config and a row to tests/arch_rows."""
 
+import copy
 from functools import lru_cache
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segkit.models.growing_segmentor import grow
+from segkit.registry import ConfigError
 from tests.arch_rows.row import SIZES
 from tests.archs_table import MODELS, ROWS, build
 
@@ -109,28 +112,53 @@ def test_bf16(name):
     assert (rounded - exact).square().mean().sqrt() < 0.25 * exact.std()
 
 
+def head_of(name: str) -> tuple[nn.Module, tuple[object, ...]]:
+    """The head of the small model, and what it is called with.
+
+    Encoders are the same in many models, and are traced by slow tests. Where a head is called with keywords, or not
+    exactly once, the whole model is given.
+    """
+    model, x = small(name), inputs(name, ROWS[name].sizes[0])
+    calls: list[tuple[tuple, dict]] = []
+    head = model.head
+    with head.register_forward_pre_hook(lambda _module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True):
+        model(*x)
+    return (head, calls[0][0]) if len(calls) == 1 and not calls[0][1] else (model, x)
+
+
 @torch.no_grad()
 def test_compile(name):
-    """Tracing alone shows every break of the graph; lowering each graph as well takes twice as long."""
+    """Tracing alone shows every break of the graph; lowering the graph as well takes twice as long."""
     if ROWS[name].no_compile:
         pytest.skip(ROWS[name].no_compile)
     if ROWS[name].compiles_slowly:
-        pytest.skip("its large graph is compiled by test_compile_and_lower, a slow test")
-    assert_compiles(name, "eager")
+        pytest.skip("its large graph is compiled by test_compile_whole, a slow test")
+    assert_compiles(*head_of(name), "eager")
 
 
 @pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("lowered", [name for name in NAMES if not ROWS[name].no_compile])
-def test_compile_and_lower(lowered):
-    assert_compiles(lowered, "aot_eager")
+@pytest.mark.parametrize("whole", [name for name in NAMES if not ROWS[name].no_compile])
+def test_compile_whole(whole):
+    assert_compiles(small(whole), inputs(whole, ROWS[whole].sizes[0]), "aot_eager")
 
 
-def assert_compiles(name, backend):
-    model, x = small(name), inputs(name, ROWS[name].sizes[0])
+@torch.no_grad()
+@pytest.mark.parametrize("config", ["deeplabv3plus_r50", "unet_r34"])
+def test_compile_and_export_whole(config):
+    model, x = small(config), inputs(config, SIZES[1])
+    assert_compiles(model, x, "eager")
+    assert_exports(model, x)
+
+
+def assert_compiles(module, x, backend):
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend=backend, fullgraph=True)
-    assert_close(compiled(*x)["logits"], model(*x)["logits"])
+    compiled = torch.compile(module, backend=backend, fullgraph=True)
+    assert_close(compiled(*x)["logits"], module(*x)["logits"])
+
+
+def assert_exports(module, x):
+    assert_close(torch.export.export(module, x).module()(*x)["logits"], module(*x)["logits"])
 
 
 def assert_close(found, expected):
@@ -142,9 +170,29 @@ def assert_close(found, expected):
 def test_export(name):
     if ROWS[name].no_export:
         pytest.skip(ROWS[name].no_export)
-    model, x = small(name), inputs(name, ROWS[name].sizes[0])
-    exported = torch.export.export(model, x).module()
-    assert_close(exported(*x)["logits"], model(*x)["logits"])
+    if ROWS[name].compiles_slowly:
+        pytest.skip("its large graph is exported by test_export_whole, a slow test")
+    assert_exports(*head_of(name))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("whole", [name for name in NAMES if not ROWS[name].no_export])
+def test_export_whole(whole):
+    assert_exports(small(whole), inputs(whole, ROWS[whole].sizes[0]))
+
+
+def test_the_head_grows_or_refuses(name):
+    """Grows by two classes; what refuses has a head, or an auxiliary head of edges, without an output per class."""
+    model = copy.deepcopy(small(name))
+    before = model.num_classes
+    without = [head for head in (model.head, *model.aux) if getattr(head, "classifier", None) is None]
+    if without:
+        with pytest.raises(ConfigError, match="cannot grow"):
+            grow(model, 2)
+        return
+    grow(model, 2)
+    assert model.head.classifier.out_channels == model.num_classes == before + 2
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def try_structures(count: int, seed: int) -> None:
         may_pass = mutant.operation in ("delete", "misspell", "none", "empty dict", "empty list")
         # the sections of later class steps, and another optimizer, are right as they are
         may_pass |= mutant.path.startswith("runner.later") or mutant.path == "optimizer"
-        # one number is a square, and a fill of all channels
-        may_pass |= mutant.operation == "number" and mutant.path.endswith((".size", ".fill"))
+        # one number is a square, a step in both directions, and a fill of all channels
+        may_pass |= mutant.operation == "number" and mutant.path.endswith((".size", ".fill", ".stride", ".crop"))
         if not is_named and not (result == "accepted" and may_pass):
             wrong.append((result, *mutant, message.split("\n")[0]))
     assert not wrong, f"{counts}: {wrong}"

@@ -149,6 +149,7 @@ def test_sizes_of_the_papers_networks(filters, count):
     assert sum(p.numel() for p in model.parameters()) == count
 
 
+@pytest.mark.slow
 def test_size_of_the_narrow_search_network(published):
     model = build("auto_deeplab_search", 19, ("model.backbone.filters=4",), device="meta")
     assert sum(p.numel() for p in model.parameters()) == published[0]["supernet_params"]["F4"]["total"]

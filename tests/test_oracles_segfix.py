@@ -77,7 +77,10 @@ def test_key_map_of_in_place_abn_does_the_same():
     assert torch.equal(mapped["backbone.bn1.bias"], torch.tensor([-1.0]))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+LARGE = ("segfix_hrnet2x20", "segfix_hrnet48")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in NETWORKS])
 def test_names_match_one_to_one(name):
     names = {key: tuple(shape) for key, shape in fixture("refine", name)[0]["names"].items()}
     model = build(NETWORKS[name], 2, ("model.head.negative_slope=0.01",), device="meta")

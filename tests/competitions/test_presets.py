@@ -169,6 +169,7 @@ def test_clouds_are_scored_and_submitted_at_their_own_size(place):
         assert {submitted[f"{name}_{kind}"] for kind in made.CLOUDS} == {made.absolute(mask)}
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_submission_of_one(place, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])  # where the processes find this module
     made.salt(place / "data" / "salt", tests=5)

@@ -27,6 +27,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_rounds_on_two_processes_are_those_of_one(runs):
     one, two = (checkpoint.read(runs / f"work_dirs/run{n}/round1/last.pt")["model"] for n in (1, 2))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-4
@@ -34,6 +35,7 @@ def test_rounds_on_two_processes_are_those_of_one(runs):
     assert each[0]["images"].keys() == each[1]["images"].keys() and len(each[0]["images"]) == 8
 
 
+@pytest.mark.slow
 def test_two_processes_label_as_one_does(runs, tmp_path):
     images = pictures(tmp_path / "images", 5)
     words = ["pseudo", str(runs / "work_dirs/run1/round0/last.pt"), str(images), "--share", "0.5", "--device", "cpu"]

@@ -201,7 +201,9 @@ MAPS = {
     ),
     "smp_unetplusplus": KeyMap("segmentation_models, UnetPlusPlus", (*UNET_PLUS_PLUS, *COMMON), URL),
     "smp_linknet": KeyMap("segmentation_models, Linknet", (*LINKNET, *COMMON), URL),
-    "smp_manet": KeyMap("segmentation_models, MAnet", (*MANET, *MIT, *COMMON), URL),
+    "smp_manet": KeyMap(
+        "segmentation_models, MAnet", (*MANET, *MIT, *COMMON), URL, needs={"head.attention.out.kernel_size": (3, 3)}
+    ),
     **{
         f"smp_{name}_depth4": KeyMap(
             f"segmentation_models, {title} of depth 4", ((r"^encoder\.layer4\.", None), *rules, *COMMON), URL
