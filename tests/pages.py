@@ -309,7 +309,13 @@ def trees() -> None:
         Path(f"{name}.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
 
 
+def pedestrians() -> None:
+    """docs/results.md: what segkit new writes."""
+    Path("pedestrians.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
+
+
 STAND_INS = {
+    "docs/results.md": pedestrians,
     "README.md": folder_of_masks,
     "docs/training.md": readme_config,
     "docs/data.md": cells,

@@ -213,9 +213,7 @@ def _meaning(root: Path, masks: Sequence[Path]) -> Meaning:
 
 
 SOFT = ", with soft edges"
-OBJECT_NUMBERS = (
-    "values number the objects of an image, from 1; are they classes, name them in classes.txt, a name per line"
-)
+OBJECT_NUMBERS = "values number the objects of an image, from 1; if they are classes, name them in classes.txt"
 
 
 def _of_legend(legend: Legend, found: set[int]) -> Meaning:
