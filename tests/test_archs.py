@@ -166,15 +166,6 @@ def assert_close(found, expected):
     assert torch.allclose(found, expected, atol=1e-4 * max(1.0, float(expected.std())))
 
 
-@torch.no_grad()
-def test_export(name):
-    if ROWS[name].no_export:
-        pytest.skip(ROWS[name].no_export)
-    if ROWS[name].compiles_slowly:
-        pytest.skip("its large graph is exported by test_export_whole, a slow test")
-    assert_exports(*head_of(name))
-
-
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("whole", [name for name in NAMES if not ROWS[name].no_export])

@@ -108,6 +108,7 @@ def test_no_thread_of_the_group_outlives_a_run(tmp_path):
     torchrun(2, tmp_path, "train", "run.py", "--device", "cpu", program=(str(program),))
 
 
+@pytest.mark.slow
 def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
     from tests.incremental.test_step_runs import config
 
@@ -142,6 +143,7 @@ def test_clicks_on_two_processes(tmp_path):
     assert clicks[0] == clicks[1] and len(clicks[0]) == 5 and one["NoC@90"] == two["NoC@90"]
 
 
+@pytest.mark.slow
 def test_instances_on_two_processes(tmp_path):
     """One image a process, of which four of six hold no object: no process waits for the other; each is scored once."""
     from tests.data.layouts import write_image

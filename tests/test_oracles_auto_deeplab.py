@@ -64,6 +64,7 @@ def supernet(published) -> Segmentor:
     return net
 
 
+@pytest.mark.slow
 def test_the_search_network_and_its_gradients_are_the_published_ones(published, supernet):
     content, stored = published
     for parameter in supernet.backbone.architecture():

@@ -265,6 +265,7 @@ def test_systems_grow(name):
         assert torch.allclose(after[:, 1:5], before[:, 1:], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_of_instances_refuse():
     """Models with one map of logits are grown by tests/test_archs.py."""
     for name in [name for name, row in ROWS.items() if not row.is_map]:
