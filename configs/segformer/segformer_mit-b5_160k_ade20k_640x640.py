@@ -1,16 +1,8 @@
 """SegFormer-B5 on crops of 640, ADE20K, mmsegmentation's setting; published mIoU 49.62, with scales and flips 50.36."""
 
-from segkit.config import ref
-
-_base_ = "segformer_mit-b5_160k_ade20k_512x512.py"
-crop_size = (640, 640)
-train = dict(
-    transforms=[
-        dict(type="RandomResize", scale=(640, 2560), ratio_range=(0.5, 2.0)),
-        dict(type="RandomCrop", size=ref("crop_size"), cat_max_ratio=0.75),
-        dict(type="Flip"),
-        dict(type="Photometric"),
-    ]
-)
-val = dict(transforms=[dict(type="Resize", size=(640, 2560), keep_ratio=True)])
-test = dict(transforms=[dict(type="Resize", size=(640, 2560), keep_ratio=True)])
+_base_ = [
+    "../_base_/models/segformer_mit-b0.py",
+    "../_base_/datasets/ade20k_640.py",
+    "../_base_/schedules/segformer_160k.py",
+]
+model = dict(backbone=dict(name="mit_b5"))
