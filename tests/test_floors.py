@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
 FLOORS = (
     ("registry", "types", "dist", "files", "constraints"),
-    ("readers", "settings"),
+    ("readers", "settings", "runtime"),
     ("config", "ops"),
     (
         "schema",
@@ -44,7 +44,7 @@ FLOORS = (
         "runners.self_training",
         "runners.refining",
     ),
-    ("recipe",),
+    ("recipe", "export"),
     ("api",),
     ("cli",),
 )

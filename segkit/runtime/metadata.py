@@ -1,0 +1,95 @@
+"""What an exported graph says about itself: JSON, written by `segkit export`, read by the runner without torch."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from segkit.files import DataError
+
+KEY = "segkit"
+"""Name of the text in a graph's own metadata (ONNX metadata_props, OpenVINO rt_info, extra files of .pt2)."""
+
+FORMAT = 1
+"""Number of this layout. A reader refuses higher numbers."""
+
+Task = Literal["semantic", "multi_label", "instances", "clicks_encoder", "clicks_decoder"]
+Output = Literal["logits", "probabilities", "labels"]
+
+INPUT = "image"
+"""Name of the input: uint8 [B, C, H, W], RGB or the bands of the data, as stored: the graph normalizes and pads."""
+
+
+@dataclass
+class GraphInfo:
+    """Describes one exported graph.
+
+    Attributes:
+        task: what the graph predicts.
+        output: which of the outputs a map has: "logits" float32 [B, K, H, W], "probabilities" float32 [B, K, H, W], or
+            "labels" [B, H, W]; its name is this word. Of instances, clicks: see the names in `outputs`.
+        inputs: names of the graph's inputs, in order.
+        outputs: names of the graph's outputs, in order.
+        classes: K names.
+        palette: K colors (R, G, B), [] for the default ones.
+        channels: C of the input.
+        dtype: of the input, as numpy names it: "uint8", "uint16" or "float32".
+        size: (height, width) that the graph takes alone, None for any.
+        batch: images that the graph takes at once, None for any number.
+        divisor: the graph pads to multiples of it by itself; a hint for choosing windows.
+        resized: whether maps come back at the size of the image.
+        slide: {"crop": [h, w], "stride": [h, w]} of the config's sliding window, None for whole images.
+        threshold: probability above which a model of one class, or of several labels a pixel, predicts 1.
+        precision: "float32", "float16" or "int8".
+        segkit_version: of the writer.
+        made: the command that wrote it.
+        source: SHA-256 of the checkpoint, as hexadecimal digits.
+    """
+
+    task: Task
+    output: Output = "logits"
+    inputs: list[str] = field(default_factory=lambda: [INPUT])
+    outputs: list[str] = field(default_factory=lambda: ["logits"])
+    classes: list[str] = field(default_factory=list)
+    palette: list[list[int]] = field(default_factory=list)
+    channels: int = 3
+    dtype: str = "uint8"
+    size: list[int] | None = None
+    batch: int | None = None
+    divisor: int = 1
+    resized: bool = True
+    slide: dict[str, list[int]] | None = None
+    threshold: float = 0.5
+    precision: str = "float32"
+    segkit_version: str = ""
+    made: str = ""
+    source: str = ""
+
+    def text(self) -> str:
+        """Returns the JSON text that a graph carries under KEY."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)})
+
+
+def parse(text: str, place: str) -> GraphInfo:
+    """Reads the text of a graph.
+
+    Args:
+        text: JSON, as `GraphInfo.text` writes it.
+        place: file that it was read from, for messages.
+
+    Raises:
+        DataError: the text is no such JSON, or of a newer format.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        number = values.pop("format")
+    except (ValueError, AttributeError, KeyError) as error:
+        raise DataError(
+            f"{place}: its entry '{KEY}' is not what `segkit export` writes; export the model again"
+        ) from error
+    if not isinstance(number, int) or number > FORMAT:
+        raise DataError(f"{place}: exported in format {number!r}, this version reads up to {FORMAT}; update segkit")
+    known = {entry.name for entry in dataclasses.fields(GraphInfo)}
+    if values.get("task") not in get_args(Task):
+        raise DataError(f"{place}: task {values.get('task')!r} is unknown; it can be {', '.join(get_args(Task))}")
+    return GraphInfo(**{key: value for key, value in values.items() if key in known})
