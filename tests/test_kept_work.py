@@ -185,7 +185,10 @@ class KilledScore(Confusion):
         super().update(predictions, batch)
 
 
-@pytest.mark.parametrize("loop", [dict(eval_every=3), dict(eval_every=0)], ids=["middle", "end"])
+@pytest.mark.parametrize(
+    "loop",
+    [pytest.param(dict(eval_every=3), id="middle"), pytest.param(dict(eval_every=0), id="end", marks=pytest.mark.slow)],
+)
 def test_a_kill_during_an_evaluation_loses_neither_step_nor_score(loop, tmp_path):
     cfg = sections(**loop)
     cfg["metrics"] = [dict(type="tests.test_kept_work:KilledScore")]

@@ -46,7 +46,7 @@ def test_six_steps_are_three_and_three(tmp_path, workers):
     assert resumed.best == unbroken.best
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [2, pytest.param(0, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_whole_and_says_how_to_go_on(tmp_path, workers):
     """A terminal sends the signal to the worker processes too."""
     cfg = sections()

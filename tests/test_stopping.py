@@ -54,7 +54,15 @@ def environment(pid: int) -> list[str]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are looked up in /proc")
-@pytest.mark.parametrize("way", ["torchrun SIGTERM", "terminal SIGINT", "torchrun SIGUSR1", "rank 1 SIGTERM"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "torchrun SIGUSR1",
+        pytest.param("torchrun SIGTERM", marks=pytest.mark.slow),
+        pytest.param("terminal SIGINT", marks=pytest.mark.slow),
+        pytest.param("rank 1 SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_all_processes_end_after_the_same_step_and_one_saves(way, tmp_path):
     """The signal reaches torchrun, as from a cluster; the whole group, as from a terminal; or one process alone."""
     process = started(tmp_path)
