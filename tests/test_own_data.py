@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,6 +199,22 @@ def test_scenes_stay_together():
     train, val = (build_dataset(cfg[part]["dataset"]) for part in ("train", "val"))
     drives = [{name.partition("_")[0] for name in part.ids} for part in (train, val)]
     assert len(train) + len(val) == 24 and len(val) == 4 and not drives[0] & drives[1]
+
+
+def test_copies_of_training_images_among_the_validation_images_are_told(capsys):
+    for part, numbers in (("train", range(6)), ("val", (6, 7))):
+        for number in numbers:
+            mask = messy.disc(number)
+            for folder, picture in (("images", messy.picture(mask, number)), ("masks", mask)):
+                Path("twice", folder, part).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(f"twice/{folder}/{part}/p{number}.png")
+    said = "validation images looked at are like training images"
+    chosen("twice")
+    assert said not in capsys.readouterr().out
+    shutil.copy("twice/images/train/p3.png", "twice/images/val/p7.png")
+    chosen("twice")
+    assert f"1 of 2 {said} (p7.png like p3.png)" in capsys.readouterr().out
+    assert not Path("work_dirs").exists()
 
 
 def test_images_alone_are_prepared_for_labels(capsys):

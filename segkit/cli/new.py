@@ -133,7 +133,7 @@ def _write(args: argparse.Namespace, out: Path, data: "Data", hidden: str) -> No
     found = compose(data, budget, out.name, tries=not args.no_trial, find_lr=args.find_lr)
     text = table(found.choices)
     print(f"chosen:\n{text.replace(hidden, '') if hidden else text}")
-    for note in data.notes:
+    for note in [*data.notes, *found.notes]:
         print(f"note: {note}")
     if args.dry_run:
         print(f"--dry-run: {out} is not written")

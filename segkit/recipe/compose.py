@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segkit.config import Config, load_config
+from segkit.data.dataset import Dataset
+from segkit.data.splits.image_hash import LookBook
+from segkit.data.splits.near_duplicates import quick_search
 from segkit.engine.setup import DataSets
+from segkit.files import DataError
 from segkit.recipe.choice import Choice
 from segkit.recipe.choices import choose
 from segkit.recipe.configured import DATASET
@@ -26,11 +30,13 @@ class Composed:
         choices: all that was chosen, each with its reason.
         text: of the config; choices that its base has made already are left out.
         facts: of the data.
+        notes: sentences on what a person should look at.
     """
 
     choices: list[Choice]
     text: str
     facts: DataFacts
+    notes: list[str]
 
 
 def compose(data: Data, budget: Budget, name: str, *, tries: bool = True, find_lr: bool = False) -> Composed:
@@ -48,7 +54,8 @@ def compose(data: Data, budget: Budget, name: str, *, tries: bool = True, find_l
         DataError: a label cannot be read, or the data holds too little.
     """
     datasets = DataSets()
-    facts = facts_of(data, name, datasets)
+    built = parts_of(data, name, datasets)
+    facts = replace(measure(data.task, built), channels=data.channels, has_masks=data.has_masks)
     choices = _all(data, choose(facts, budget))
     if tries:
         cfg = loaded(config_text(data.title, choices), name)
@@ -64,7 +71,7 @@ def compose(data: Data, budget: Budget, name: str, *, tries: bool = True, find_l
         fewer = [other for other in kept if other is not choice]
         if dict(loaded(config_text(data.title, fewer), name)) == dict(whole):
             kept = fewer
-    return Composed(choices, config_text(data.title, kept), facts)
+    return Composed(choices, config_text(data.title, kept), facts, alike(built["train"], built["val"], name))
 
 
 def _all(data: Data, recipe: Sequence[Choice]) -> list[Choice]:
@@ -75,14 +82,29 @@ def _all(data: Data, recipe: Sequence[Choice]) -> list[Choice]:
     return [*base, *data.choices, *rest]
 
 
-def facts_of(data: Data, name: str, datasets: DataSets) -> DataFacts:
-    """Builds the data sets of train and val, and measures them; see compose for the errors."""
+def parts_of(data: Data, name: str, datasets: DataSets) -> dict[str, Dataset]:
+    """Builds the data sets of train and val; see compose for the errors."""
     base = BOXES if data.task == "instances" and not data.has_masks else BASES[data.task]
     rows = [Choice("base", base, ""), *data.choices]
     cfg = loaded(config_text(data.title, rows), name)
     check(cfg, needed=())
-    built = {part: datasets.get(cfg[part]["dataset"], f"{part}.dataset") for part in ("train", "val")}
-    return replace(measure(data.task, built), channels=data.channels, has_masks=data.has_masks)
+    return {part: datasets.get(cfg[part]["dataset"], f"{part}.dataset") for part in ("train", "val")}
+
+
+def alike(train: Dataset, val: Dataset, name: str) -> list[str]:
+    """Returns a sentence on validation images that nearly are training images, [] where a quick look finds none."""
+    with tempfile.TemporaryDirectory(prefix="segkit-") as folder:
+        try:
+            pairs, looked = quick_search(train, val, LookBook(Path(folder)))
+        except (DataError, OSError):
+            return []  # the check before the training names images that cannot be read
+    if not pairs:
+        return []
+    count, first = len({pair.second for pair in pairs}), pairs[0]
+    return [
+        f"{count} of {looked} validation images looked at are like training images ({Path(first.second).name} like "
+        f"{Path(first.first).name}), and score too high; see segkit analyze duplicates {name}"
+    ]
 
 
 def loaded(text: str, name: str) -> Config:

@@ -24,6 +24,9 @@ TIMES = {0.0: 3, 3600.0: 10}
 WITHOUT_BF16 = 2.7
 """Times as long as with it a step takes on a CPU without bfloat16 (FastFCN: 3.5 s and 1.3 s)."""
 
+LEAST_STEP = 0.15
+"""Seconds of a step on a CPU however small its images are: some hundred layers forward and backward."""
+
 MOST_EPOCHS, ENOUGH_STEPS = 300, 5000
 """No training is longer than both: the time that is left is not spent on learning few images by heart."""
 
@@ -46,7 +49,8 @@ def timing_of(
         cores = 1 if machine.is_gpu else min(machine.cores, 8)
         slower = 1.0 if machine.has_bf16 or machine.is_gpu else WITHOUT_BF16
         per_image = slower * recipe.seconds_per_megapixel * pixels / cores
-        batch, step, score = recipe.batch, per_image * recipe.batch, per_image / 2
+        step = max(per_image * recipe.batch, 0.0 if machine.is_gpu else LEAST_STEP)
+        batch, score = recipe.batch, per_image / 2
         how, why = "estimated, not tried", "as in the runs that the recipe comes from; not tried"
     else:
         batch, step, score = measured.batch, measured.step_seconds, measured.image_seconds
