@@ -112,6 +112,10 @@ def test_bf16(name):
     assert (rounded - exact).square().mean().sqrt() < 0.25 * exact.std()
 
 
+COMPILED: set[type] = set()
+"""Classes of heads that were traced in this process: one of each is enough, test_compile_whole traces every network."""
+
+
 def head_of(name: str) -> tuple[nn.Module, tuple[object, ...]]:
     """The head of the small model, and what it is called with.
 
@@ -133,6 +137,10 @@ def test_compile(name):
         pytest.skip(ROWS[name].no_compile)
     if ROWS[name].compiles_slowly:
         pytest.skip("its large graph is compiled by test_compile_whole, a slow test")
+    head = type(small(name).head)
+    if head in COMPILED:
+        pytest.skip(f"another {head.__name__} was traced; each network is by test_compile_whole, a slow test")
+    COMPILED.add(head)
     assert_compiles(*head_of(name), "eager")
 
 
