@@ -1,7 +1,8 @@
 """Slices of NIfTI volumes (.nii, .nii.gz), read without the rest of the volume.
 
-Format: https://nifti.nimh.nih.gov/nifti-1 (nifti1.h). The voxels lie in the file along x, then y, z and t, so that a
-slice is one piece; of packed files what lies before it is unpacked and let go.
+Formats: https://nifti.nimh.nih.gov/nifti-1 (nifti1.h), https://nifti.nimh.nih.gov/nifti-2 (nifti2.h). The voxels lie in
+the file along x, then y, z and t, so that a slice is one piece; of packed files what lies before it is unpacked and let
+go.
 """
 
 import struct
@@ -14,7 +15,32 @@ import numpy as np
 from segkit.files import MAX_BYTES, MAX_PIXELS, DataError, brief, limit, open_regular
 
 SUFFIXES = (".nii.gz", ".nii")
-HEADER = 348
+
+
+class Layout(NamedTuple):
+    """Where a version of the header keeps what is read of it: bytes and, for struct, kinds of numbers.
+
+    Attributes:
+        length: of the header, which is its first number.
+        magic: (byte, bytes) that name the version of a file in one piece.
+        axes: eight numbers: how many axes, and their lengths.
+        type: datatype and bits.
+        start: byte of the first voxel.
+        scale: slope and intercept.
+    """
+
+    length: int
+    magic: tuple[int, bytes]
+    axes: tuple[int, str]
+    type: tuple[int, str]
+    start: tuple[int, str]
+    scale: tuple[int, str]
+
+
+LAYOUTS = (
+    Layout(348, (344, b"n+1\0"), (40, "8h"), (70, "hh"), (108, "f"), (112, "2f")),
+    Layout(540, (4, b"n+2\0\r\n\x1a\n"), (16, "8q"), (12, "hh"), (168, "q"), (176, "2d")),
+)
 PIECE = 1 << 20
 """Bytes that are read or unpacked at once."""
 
@@ -52,15 +78,19 @@ def read_volume(path: Path) -> Volume:
         path: .nii, or .nii.gz.
 
     Raises:
-        DataError: it is damaged, no single NIfTI-1 file, of colors or complex numbers, or too large.
+        DataError: it is damaged, no single NIfTI file, of colors or complex numbers, or too large.
     """
-    head = _bytes_at(path, 0, HEADER)
-    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == HEADER), None)
-    if order is None or head[344:348] != b"n+1\0":
-        raise DataError(f"{path}: no NIfTI-1 file in one piece; save it as .nii.gz by nibabel or ITK")
-    axes = struct.unpack_from(f"{order}8h", head, 40)
-    code, bits = struct.unpack_from(f"{order}hh", head, 70)
-    start, slope, intercept = struct.unpack_from(f"{order}3f", head, 108)
+    head = _bytes_at(path, 0, LAYOUTS[0].length)
+    found = [(layout, order) for layout in LAYOUTS for order in "<>" if _is(layout, order, head)]
+    if not found:
+        raise DataError(f"{path}: no NIfTI file in one piece; save it as .nii.gz by nibabel or ITK")
+    layout, order = found[0]
+
+    def numbers(place: tuple[int, str]) -> tuple:
+        return struct.unpack_from(order + place[1], head, place[0])
+
+    axes, (code, bits) = numbers(layout.axes), numbers(layout.type)
+    (start,), (slope, intercept) = numbers(layout.start), numbers(layout.scale)
     sides = [*axes[1 : 1 + max(0, min(axes[0], 7))], 1, 1, 1, 1][:7]
     if not 2 <= axes[0] <= 7 or min(sides) < 1 or max(sides[4:], default=1) > 1:
         raise DataError(f"{path}: axes of {brief(axes)}; volumes of 2 to 4 axes are read, x y z and channels")
@@ -69,7 +99,7 @@ def read_volume(path: Path) -> Volume:
     width, height, slices, channels = sides[:4]
     dtype = np.dtype(order + TYPES[code])
     total = height * width * slices * channels * dtype.itemsize
-    if not HEADER <= start < 1 << 20:
+    if not layout.length <= start < 1 << 20:
         raise DataError(f"{path}: voxels from byte {start}, which is none; copy the file again")
     if height * width > limit(MAX_PIXELS) or total > limit(MAX_BYTES):
         raise DataError(
@@ -79,6 +109,13 @@ def read_volume(path: Path) -> Volume:
     is_scaled = bool(np.isfinite([slope, intercept]).all() and slope != 0)
     scale = (float(slope), float(intercept)) if is_scaled else (1.0, 0.0)
     return Volume(path, (height, width), slices, channels, dtype, int(start), *scale)
+
+
+def _is(layout: Layout, order: str, head: bytes) -> bool:
+    """Whether a header is of this version and byte order."""
+    at, magic = layout.magic
+    length = struct.unpack_from(f"{order}i", head)[0]
+    return length == layout.length and head[at : at + len(magic)] == magic
 
 
 def read_slice(volume: Volume, index: int, channel: int = 0) -> np.ndarray:
