@@ -23,7 +23,8 @@ from segkit.registry import (
 )
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import load_ensemble, networks_of, runner_of
-from segkit.runners.inputs import ImageInput, inputs_of, transforms_of_test
+from segkit.runners.input_images import ImageInput
+from segkit.runners.inputs import inputs_of, transforms_of_test
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
 from segkit.runners.page import PageRequest, ResultPage

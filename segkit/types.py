@@ -6,10 +6,14 @@ sign, L layers.
 
 import inspect
 from dataclasses import dataclass, field
-from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # segkit.runtime runs where no torch is installed
 
 IGNORE = 255
 """Label of pixels that are neither trained nor scored."""
@@ -179,7 +183,8 @@ class WithArguments:
 
 def _equal(value: object, default: object) -> bool:
     """Whether a value is the default; arrays, which have no single answer, are never."""
-    return isinstance(value, type(default)) and not isinstance(value, np.ndarray | Tensor) and value == default
+    is_same = isinstance(value, type(default)) and value == default
+    return isinstance(is_same, bool | np.bool_) and bool(is_same)
 
 
 def default_palette(num_classes: int) -> tuple[Color, ...]:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "segkit").rglob("*.py"))
 FLOORS = (
     ("registry", "types", "dist", "files", "constraints"),
-    ("readers", "settings", "runtime"),
+    ("readers", "settings"),
     ("config", "ops"),
     (
         "schema",
@@ -44,8 +44,10 @@ FLOORS = (
         "runners.self_training",
         "runners.refining",
     ),
+    ("runtime",),
     ("recipe", "export"),
     ("api",),
+    ("serve",),
     ("cli",),
 )
 """Rooms, the lowest floor first: a room imports lower floors alone. A room is a folder, or a file that stands alone."""

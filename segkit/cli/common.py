@@ -134,9 +134,6 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     Returns:
         The command's exit code; 2 after such an error.
     """
-    from segkit.engine.checkpoint import CheckpointError
-    from segkit.engine.loop import NonFiniteLoss
-
     try:
         return main(args)
     except BrokenPipeError:
@@ -144,12 +141,21 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     except OSError as error:
         print(f"{type(error).__name__}: {sentence_of(error)}", file=sys.stderr)
         return 2
-    except (ConfigError, CheckpointError, DataError, NonFiniteLoss) as error:
+    except _errors_of_users() as error:
         # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
         print(f"{name}: {text.strip()}", file=sys.stderr)
         return 2
+
+
+def _errors_of_users() -> tuple[type[Exception], ...]:
+    """The errors that are told as a sentence; those of the engine exist where it was loaded, and torch with it."""
+    found: list[type[Exception]] = [ConfigError, DataError]
+    for module, name in (("segkit.engine.checkpoint", "CheckpointError"), ("segkit.engine.loop", "NonFiniteLoss")):
+        if module in sys.modules:
+            found.append(getattr(sys.modules[module], name))
+    return tuple(found)
 
 
 WAYS_OUT = {

@@ -12,7 +12,7 @@ from segkit.registry import ConfigError
 if TYPE_CHECKING:
     from segkit.models.bases import Network
     from segkit.runners.base import Runner
-    from segkit.runners.inputs import Inputs
+    from segkit.runners.input_images import Inputs
     from segkit.runners.large import LargePredictor
 
 

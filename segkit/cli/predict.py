@@ -113,8 +113,8 @@ def _predict(args: argparse.Namespace) -> int:
     from segkit.engine.setup import pick_device
     from segkit.runners.ensemble import networks_of, runner_of
     from segkit.runners.inputs import inputs_of
-    from segkit.runners.probabilities import WithProbabilities
     from segkit.runners.scoring import with_switches
+    from segkit.runners.writers import WithProbabilities
 
     config, words = common.split_config(args.words, args.config)
     checkpoints, paths = common.split_checkpoints(words)

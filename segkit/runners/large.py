@@ -27,7 +27,8 @@ from segkit.models.bases import Network
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
 from segkit.runners.ensemble import Ensemble
-from segkit.runners.inputs import Inputs, transforms_of_test
+from segkit.runners.input_images import Inputs
+from segkit.runners.inputs import transforms_of_test
 from segkit.settings import InferenceSettings, TTASettings
 from segkit.types import Color, Meta, Sample, default_palette
 from segkit.viz import draw

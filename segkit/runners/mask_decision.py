@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from segkit.registry import ConfigError
 
@@ -35,7 +33,7 @@ class MaskDecision:
     min_area: int | Sequence[int] = 0
     min_component: int | Sequence[int] = 0
 
-    def apply(self, probabilities: Tensor) -> Tensor:
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Decides.
 
         Args:
@@ -51,14 +49,13 @@ class MaskDecision:
         low = _column(self.threshold, "threshold", probabilities)
         top = low
         if self.top_threshold is not None:
-            top = torch.maximum(low, _column(self.top_threshold, "top_threshold", probabilities))
-        areas = (probabilities > top).flatten(1).sum(1)
-        least = torch.tensor(_each(self.min_area, "min_area", count), device=areas.device)
-        masks = (probabilities > low) & (areas >= least.clamp_min(1))[:, None, None]
+            top = np.maximum(low, _column(self.top_threshold, "top_threshold", probabilities))
+        areas = np.count_nonzero(probabilities > top, axis=(1, 2))
+        least = np.array(_each(self.min_area, "min_area", count))
+        masks = (probabilities > low) & (areas >= least.clip(min=1))[:, None, None]
         for k, smallest in enumerate(_each(self.min_component, "min_component", count)):
             if smallest > 1:
-                kept = without_small(masks[k].cpu().numpy(), int(smallest))
-                masks[k] = torch.from_numpy(kept).to(masks.device)
+                masks[k] = without_small(masks[k], int(smallest))
         return masks
 
 
@@ -70,9 +67,9 @@ def _each(value: float | Sequence[float], name: str, count: int) -> list[float]:
     return values
 
 
-def _column(value: float | Sequence[float], name: str, like: Tensor) -> Tensor:
-    """The same as a tensor [K,1,1]."""
-    return torch.tensor(_each(value, name, len(like)), dtype=like.dtype, device=like.device)[:, None, None]
+def _column(value: float | Sequence[float], name: str, like: np.ndarray) -> np.ndarray:
+    """The same as an array [K,1,1] of the probabilities' type."""
+    return np.array(_each(value, name, len(like)), like.dtype)[:, None, None]
 
 
 def without_small(mask: np.ndarray, smallest: int) -> np.ndarray:

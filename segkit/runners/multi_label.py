@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,9 +14,8 @@ from segkit.registry import RUNNERS
 from segkit.runners.mask_decision import MaskDecision
 from segkit.runners.semantic import Semantic
 from segkit.runners.tables import score_table
-from segkit.runners.writers import Writer
-from segkit.types import Color, Meta, MultiLabelPrediction, Prediction, default_palette
-from segkit.viz import draw
+from segkit.runners.writers import MaskWriter, Writer
+from segkit.types import Color, Meta, MultiLabelPrediction, Prediction
 
 
 @RUNNERS.register
@@ -60,7 +58,8 @@ class MultiLabel(Semantic):
 
     def decide(self, probabilities: Tensor) -> Prediction:
         """Returns the masks of an image from its probabilities, float32 [K,H0,W0]."""
-        return MultiLabelPrediction(positive=self.decision.apply(probabilities), probabilities=probabilities)
+        positive = torch.from_numpy(self.decision.apply(probabilities.cpu().numpy())).to(probabilities.device)
+        return MultiLabelPrediction(positive=positive, probabilities=probabilities)
 
     def image_scores(self, dataset: Any) -> ImageScores:
         """Returns the scores of overlapping masks, image by image."""
@@ -86,29 +85,3 @@ class MultiLabel(Semantic):
     ) -> Writer:
         """Returns what writes masks/CLASS/NAME.png and overlays; see Runner.writer."""
         return MaskWriter(folder, classes, palette)
-
-
-class MaskWriter:
-    """Writes masks/CLASS/NAME.png, 255 where the class is, and overlays/NAME.png.
-
-    Args:
-        folder: takes both folders.
-        classes: K names; numbers where it is empty.
-        palette: K colors; the PASCAL VOC color map where it is empty.
-    """
-
-    def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Color]):
-        self.folder, self.classes = folder, tuple(classes)
-        self.palette = tuple(palette) or default_palette(257)[1:]
-
-    def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
-        """Writes the masks and the overlay of one image; see Writer."""
-        masks = np.asarray(cast(MultiLabelPrediction, prediction)["positive"])
-        for k, mask in enumerate(masks):
-            folder = self.classes[k] if self.classes else str(k)
-            draw.save_png(self.folder / "masks" / folder / f"{name}.png", mask.astype(np.uint8) * 255)
-        draw.save_png(self.folder / "overlays" / f"{name}.png", draw.overlay_masks(image, masks, self.palette))
-
-    def close(self) -> Path:
-        """Returns the folder of the masks."""
-        return self.folder / "masks"

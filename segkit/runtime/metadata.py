@@ -27,8 +27,11 @@ class GraphInfo:
     Attributes:
         task: what the graph predicts.
         output: which of the outputs a map has: "logits" float32 [B, K, H, W], "probabilities" float32 [B, K, H, W], or
-            "labels" [B, H, W]; its name is this word. Of instances, clicks: see the names in `outputs`.
-        inputs: names of the graph's inputs, in order.
+            "labels" [B, H, W]; its name is this word. Instances have "scores" float32 [n], "labels" int64 [n], "boxes"
+            float32 [n, 4] (x0, y0, x1, y1) and "masks" [n, H, W], where it is true, of one image. Clicks: see `inputs`.
+        inputs: names of the graph's inputs, in order. A clicks_decoder takes all outputs of its encoder by their names,
+            "clicks" float32 [1, 2P, 3] and, where the model reads it, "previous" float32 [1, 1, H, W], probabilities
+            of the click before; its output is "logits" or "probabilities" [1, 1, H, W].
         outputs: names of the graph's outputs, in order.
         classes: K names.
         palette: K colors (R, G, B), [] for the default ones.
@@ -38,7 +41,12 @@ class GraphInfo:
         batch: images that the graph takes at once, None for any number.
         divisor: the graph pads to multiples of it by itself; a hint for choosing windows.
         resized: whether maps come back at the size of the image.
-        slide: {"crop": [h, w], "stride": [h, w]} of the config's sliding window, None for whole images.
+        slide: {"crop": [h, w], "stride": [h, w]} of the config's sliding window, None for whole images;
+            a stride of [] spreads as few windows as cover the image evenly.
+        scores: whether maps under the output "logits" are scores of 0 or more, which take neither softmax nor sigmoid.
+        mean: of each channel, in 0..255: the color that images are padded with to a fixed size, [] for 0.
+        reading: how image files are read: fields of segkit.data.dataset.Reading, left out where they are the default.
+        decision: of several labels a pixel: fields of segkit.runners.mask_decision.MaskDecision.
         threshold: probability above which a model of one class, or of several labels a pixel, predicts 1.
         precision: "float32", "float16" or "int8".
         segkit_version: of the writer.
@@ -59,6 +67,10 @@ class GraphInfo:
     divisor: int = 1
     resized: bool = True
     slide: dict[str, list[int]] | None = None
+    scores: bool = False
+    mean: list[float] = field(default_factory=list)
+    reading: dict[str, Any] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     precision: str = "float32"
     segkit_version: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segkit.data.files.run_lengths import decode_mask
 from segkit.files import write_whole
 from segkit.types import RLE, Color, default_palette
 from segkit.viz.text import FAINT, INK, PAPER, Tag, drawing, letters, shortened, tagged
@@ -361,9 +362,7 @@ def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
 def decoded(mask: np.ndarray | RLE) -> np.ndarray:
     """Converts a mask, an array [H,W] or a COCO run-length code, to bool [H,W]."""
     if isinstance(mask, dict):
-        from pycocotools.mask import decode
-
-        mask = decode(mask)
+        mask = decode_mask(mask)
     return np.asarray(mask) > 0
 
 

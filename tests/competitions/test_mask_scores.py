@@ -83,14 +83,15 @@ def test_predictions_and_masks_that_are_refused():
     assert metric.compute() == {"MeanDice": None, "MeanDice_of": {"a": None, "b": None}}
 
 
-PROBABILITIES = torch.tensor(
-    [[[0.9, 0.4, 0.4, 0.0], [0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.6]], [[0.8, 0.2, 0.4, 0.4], [0.0] * 4, [0.0] * 4]]
+PROBABILITIES = np.array(
+    [[[0.9, 0.4, 0.4, 0.0], [0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.6]], [[0.8, 0.2, 0.4, 0.4], [0.0] * 4, [0.0] * 4]],
+    np.float32,
 )
 
 
 def test_masks_from_thresholds_by_hand():
     def of(*arguments, **keywords) -> list:
-        return MaskDecision(*arguments, **keywords).apply(PROBABILITIES).flatten(1).sum(1).tolist()
+        return MaskDecision(*arguments, **keywords).apply(PROBABILITIES).sum((1, 2)).tolist()
 
     assert of(0.5) == [3, 1] and of(0.3) == [5, 3] and of([0.5, 0.3]) == [3, 3]
     # above .75 are 2 and 1 pixels: with 2 wanted, the second mask is empty
@@ -118,7 +119,7 @@ class Given(MultiLabel):
 
     def predict(self, model, batch):
         chosen = [self.maps[int(meta["id"])] for meta in batch["meta"]]
-        return [dict(positive=self.decision.apply(p), probabilities=p) for p in chosen]
+        return [self.decide(p) for p in chosen]
 
 
 @pytest.mark.parametrize("metric", [MeanDice(), MeanPrecision()])
@@ -147,14 +148,14 @@ def test_the_search_equals_trying_every_decision(metric):
             for area in grid.areas:
                 for part in grid.components:
                     decision = MaskDecision(low, top, area, part)
-                    positive = torch.stack([decision.apply(p) for p in maps]).numpy()
+                    positive = np.stack([decision.apply(p) for p in maps.numpy()])
                     of_class = scored(metric, positive, truth)[f"{metric.name}_of"]
                     tried[low, top, area, part] = [of_class[name] for name in CLASSES]
     best = np.array(list(tried.values())).max(0)
     np.testing.assert_allclose(100 * found.scores, best, atol=1e-9)
     assert (best > found.before * 100).all()  # the search finds more than the start, on both classes
     # what it names has the score that it states
-    with_it = torch.stack([found.decision.apply(p) for p in maps]).numpy()
+    with_it = np.stack([found.decision.apply(p) for p in maps.numpy()])
     np.testing.assert_allclose(list(scored(metric, with_it, truth)[f"{metric.name}_of"].values()), best, atol=1e-9)
 
 

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segkit.data.files.run_lengths import KAGGLE, RELATIVE, RunLengths, compressed, runs_of, to_counts
+from segkit.data.files.run_lengths import (
+    KAGGLE,
+    RELATIVE,
+    RunLengths,
+    compressed,
+    decode_mask,
+    encode_mask,
+    runs_of,
+    to_counts,
+)
 from segkit.files import DataError
 from tests.competitions.made import absolute, relative
 
@@ -84,3 +93,17 @@ def test_codes_that_are_refused(code, text, match):
 def test_counts_that_do_not_fill_their_size_are_refused():
     with pytest.raises(ValueError, match="add up to 8, not to the 9 pixels"):
         compressed({"size": [3, 3], "counts": [1, 4, 3]})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_masks_are_coded_as_pycocotools_does(share):
+    from pycocotools import mask as coco_mask
+
+    rng = np.random.default_rng(5)
+    for size in ((1, 1), (7, 300), (300, 90)):
+        mask = (rng.random(size) < share).astype(np.uint8)
+        expected = coco_mask.encode(np.asfortranarray(mask))
+        assert encode_mask(mask) == expected
+        np.testing.assert_array_equal(decode_mask(expected), mask)
+    with pytest.raises(ValueError, match="add up to 12, not to the 9 pixels"):
+        decode_mask(dict(size=[3, 3], counts=[12]))

@@ -83,15 +83,15 @@ def _check_code(code: dict, height: int, width: int) -> None:
         if size != [height, width]:
             raise ValueError(f"a mask of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
     if isinstance(counts, str | bytes):
-        counts = _run_lengths(counts)
+        counts = run_lengths_of(counts)
     elif not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
         raise ValueError(f"its run lengths {brief(counts)} are no list of whole numbers")
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f"its run lengths add up to {sum(counts)}, not to the {height * width} pixels of its size")
 
 
-def _run_lengths(counts: str | bytes) -> list[int]:
-    """The run lengths of a compressed code: groups of 5 bits from low to high, and differences from the fourth on."""
+def run_lengths_of(counts: str | bytes) -> list[int]:
+    """Returns the run lengths of a compressed code, groups of 5 bits from low to high; see encode_mask."""
     digits = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((digits & 32) == 0)
     if not len(digits) or digits.min() < 0 or digits.max() > 63 or not len(ends) or ends[-1] != len(digits) - 1:

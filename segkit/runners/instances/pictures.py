@@ -3,34 +3,18 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from segkit import dist
 from segkit.engine.pictures import file_name, image_of
-from segkit.types import RLE, Batch, InstancePrediction, Prediction
+from segkit.runners.instances.drawn import DrawnInstances, found_in
+from segkit.types import RLE, Batch, Prediction
 from segkit.viz import draw
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
-
-
-class DrawnInstances(NamedTuple):
-    """Instances of an image as they are drawn.
-
-    Attributes:
-        masks: n run-length codes or arrays; None for boxes alone.
-        labels: n indices of classes.
-        boxes: float [n,4] x0, y0, x1, y1 in pixels of the image.
-        scores: n in 0..1; None for true instances.
-    """
-
-    masks: list | None
-    labels: list[int]
-    boxes: np.ndarray
-    scores: list[float] | None = None
 
 
 def original(batch: Batch, i: int) -> np.ndarray:
@@ -42,17 +26,6 @@ def original(batch: Batch, i: int) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
-
-
-def found_in(prediction: Prediction, score: float) -> DrawnInstances:
-    """Returns the instances of a prediction that have at least this score."""
-    instances = cast(InstancePrediction, prediction)
-    scores = torch.as_tensor(instances["scores"]).numpy()
-    labels = torch.as_tensor(instances["labels"]).numpy()
-    boxes = torch.as_tensor(instances["boxes"]).numpy()
-    kept = np.flatnonzero(scores >= score)
-    masks = [instances["masks"][k] for k in kept]
-    return DrawnInstances(masks, labels[kept].tolist(), boxes[kept], scores[kept].tolist())
 
 
 def truth_in(annotations: dict[str, Any]) -> dict[str, DrawnInstances]:

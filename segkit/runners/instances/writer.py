@@ -11,7 +11,7 @@ from segkit.data.files.coco_json import read_coco
 from segkit.data.instances.coco import file_name
 from segkit.files import DataError, write_whole
 from segkit.registry import ConfigError
-from segkit.runners.instances.pictures import found_in
+from segkit.runners.instances.drawn import found_in
 from segkit.types import Color, InstancePrediction, Prediction
 from segkit.viz import draw
 
