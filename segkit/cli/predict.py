@@ -1,6 +1,7 @@
 """Labels images, or finds the instances in them: segkit predict CHECKPOINT... PATH... --out DIR.
 
-Several checkpoints predict the mean of their probabilities. PATH is an image, a folder or a glob. Results keep the
+Several checkpoints predict the mean of their probabilities. An exported graph (.onnx, .xml) stands in for a checkpoint.
+PATH is an image, a folder or a glob. Results keep the
 tree below the folder that is named.
 """
 
@@ -48,7 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     common.add_device(arguments)
     common.add_trust(arguments)
     common.add_options(arguments)
-    return common.run(_predict, arguments.parse_intermixed_args(argv))
+    arguments.add_argument("--threads", type=int, metavar="N", help="of exported graphs: threads; default all cores")
+    args = arguments.parse_intermixed_args(argv)
+    if args.words[0].lower().endswith((".onnx", ".xml")):
+        from segkit.cli import predict_graph  # without torch
+
+        return common.run(predict_graph.predict, args)
+    return common.run(_predict, args)
 
 
 def find_images(paths: Sequence[str]) -> dict[Path, Path]:
@@ -116,6 +123,8 @@ def _predict(args: argparse.Namespace) -> int:
     from segkit.runners.scoring import with_switches
     from segkit.runners.writers import WithProbabilities
 
+    if args.threads is not None:
+        raise ConfigError(f"--threads {args.threads}: is for exported graphs; checkpoints take OMP_NUM_THREADS")
     config, words = common.split_config(args.words, args.config)
     checkpoints, paths = common.split_checkpoints(words)
     check_large(args)

@@ -1,15 +1,17 @@
 """Files, arrays and pictures as images of the kind that a model was trained on; torch is not needed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
-from segkit.data.dataset import Reading, missing_pixels, without_missing
-from segkit.data.files.images import read_image
+from segkit.data.dataset import Reading, check_reading, missing_pixels, without_missing
 from segkit.data.files.orientation import ORIENTATION, turned
 from segkit.data.files.value_range import with_bands, with_scale
+from segkit.files import DataError
+from segkit.registry import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -32,11 +34,12 @@ class Inputs:
     takes_255: bool
     reading: Reading
 
-    def read(self, path: str | Path) -> np.ndarray:
+    def read(self, path: str | Path, content: bytes | None = None) -> np.ndarray:
         """Reads an image file as the model's data sets read theirs, pixels without data filled.
 
         Args:
             path: the file.
+            content: its bytes, where it is no file on this machine; the path is then its name in messages.
 
         Returns:
             uint8 or float32 [H,W,channels].
@@ -44,7 +47,9 @@ class Inputs:
         Raises:
             DataError: the file cannot be read, has other channels, or holds NaN or infinity without `nodata`.
         """
-        image = read_image(path, self.channels, **self.reading._asdict())
+        from segkit.data.files.images import read_image  # arrays need no OpenCV
+
+        image = read_image(path, self.channels, **self.reading._asdict(), content=content)
         return without_missing(image, self.reading.nodata, str(path), is_marked=True)[0]
 
     def convert(self, image: ImageInput) -> np.ndarray:
@@ -138,3 +143,27 @@ class Inputs:
             if not is_float and (low < 0 or high > 255):
                 raise ValueError(f"{shown} values of that range")
         return image.astype(np.float32)
+
+
+def chosen_inputs(channels: int, takes_255: bool, options: Mapping[str, Any], given: Mapping[str, Any]) -> Inputs:
+    """Returns how images are read, from what a model states and what the user gives in its place.
+
+    Args:
+        channels, takes_255: see Inputs.
+        options: fields of Reading, as the model states them; None or absent for the defaults.
+        given: those that win; None for the model's, and "none" for no scale and all bands.
+
+    Raises:
+        ConfigError: one of them has a wrong value, or other bands are chosen than the model has channels.
+    """
+    options = {**options, **{name: value for name, value in given.items() if value is not None}}
+    plain = {name: None if str(value).lower() == "none" else value for name, value in options.items()}
+    try:
+        reading = check_reading(bool(plain.get("exif")), *(plain.get(name) for name in ("nodata", "scale", "bands")))
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    if reading.bands is not None and len(reading.bands) != channels:
+        raise ConfigError(
+            f"bands = {list(reading.bands)}: the model takes images of {channels} channels; name {channels} bands"
+        )
+    return Inputs(channels, takes_255, reading)

@@ -8,13 +8,12 @@ from segkit.data.dataset import (
     NoData,
     Reading,
     ScaleRange,
-    check_reading,
 )
 from segkit.engine import setup
-from segkit.files import DataError, check_plain
+from segkit.files import check_plain
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
-from segkit.runners.input_images import Inputs
+from segkit.runners.input_images import Inputs, chosen_inputs
 from segkit.schema import check, check_foreign
 
 NEEDED = ("model", "inference", "runner", "loop")
@@ -44,18 +43,7 @@ def inputs_of(
     """
     given = {"exif": exif, "nodata": nodata, "scale": scale, "bands": bands}
     options = reading_options(getattr(model, "config", None) or {})
-    options |= {name: value for name, value in given.items() if value is not None}
-    plain = {name: None if str(value).lower() == "none" else value for name, value in options.items()}
-    try:
-        reading = check_reading(bool(plain["exif"]), plain["nodata"], plain["scale"], plain["bands"])
-    except DataError as error:
-        raise ConfigError(str(error)) from error
-    channels = int(model.mean.shape[1])
-    if reading.bands is not None and len(reading.bands) != channels:
-        raise ConfigError(
-            f"bands = {list(reading.bands)}: the model takes images of {channels} channels; name {channels} bands"
-        )
-    return Inputs(channels=channels, takes_255=float(model.mean.max()) > 2, reading=reading)
+    return chosen_inputs(int(model.mean.shape[1]), float(model.mean.max()) > 2, options, given)
 
 
 def reading_options(cfg: dict) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from segkit.registry import ConfigError
@@ -82,6 +81,8 @@ def without_small(mask: np.ndarray, smallest: int) -> np.ndarray:
     Returns:
         bool [H,W].
     """
+    import cv2  # a runner of exported graphs may have none
+
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     is_kept = stats[:, cv2.CC_STAT_AREA] >= smallest
     is_kept[0] = False  # the background

@@ -30,8 +30,9 @@ class GraphInfo:
             "labels" [B, H, W]; its name is this word. Instances have "scores" float32 [n], "labels" int64 [n], "boxes"
             float32 [n, 4] (x0, y0, x1, y1) and "masks" [n, H, W], where it is true, of one image. Clicks: see `inputs`.
         inputs: names of the graph's inputs, in order. A clicks_decoder takes all outputs of its encoder by their names,
-            "clicks" float32 [1, 2P, 3] and, where the model reads it, "previous" float32 [1, 1, H, W], probabilities
-            of the click before; its output is "logits" or "probabilities" [1, 1, H, W].
+            "clicks" float32 [B, P, 3] (y, x, sign: above 0 for the object; y and x below 0 for no click) and, where the
+            model reads it, "previous" float32 [B, 1, H, W], the probabilities before the newest click; its output is
+            "logits" or "probabilities" [B, 1, H, W].
         outputs: names of the graph's outputs, in order.
         classes: K names.
         palette: K colors (R, G, B), [] for the default ones.

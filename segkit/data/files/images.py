@@ -165,6 +165,7 @@ def read_image(
     nodata: NoData = None,
     scale: ScaleRange = None,
     bands: tuple[int, ...] | None = None,
+    content: bytes | None = None,
 ) -> np.ndarray:
     """Reads an image.
 
@@ -184,6 +185,7 @@ def read_image(
         nodata: stored value of missing pixels, see Dataset; in float32 results these become NaN.
         scale: stored values that become 0 and 255, see segkit/data/files/value_range.py; the result is float32.
         bands: the stored bands that become channels, counted from 1; their values stay as stored unless `scale` is set.
+        content: the bytes of a picture file, which are then not read from the path.
 
     Returns:
         uint8 or float32 [H,W,channels].
@@ -191,15 +193,14 @@ def read_image(
     Raises:
         DataError: where the file cannot be read or decoded, or has another number of channels.
     """
-    content = b""
     if bands is not None:
-        stored = stored_image(path)
+        stored = stored_image(path, content)
         image, bits, content = with_bands(stored.samples, bands, str(path)), 0, stored.content
         channels = len(bands)
-    elif os.path.splitext(path)[1].lower() == ".npy":
-        bits, image = 0, _with_axis(load_array(path))
+    elif content is None and os.path.splitext(path)[1].lower() == ".npy":
+        bits, image, content = 0, _with_axis(load_array(path)), b""
     else:
-        content = read_bytes(path)
+        content = read_bytes(path) if content is None else content
         image, bits = _decoded(content, channels, path)
     image = _finished(image, bits, channels, path, nodata=nodata, scale=scale)
     return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
@@ -225,16 +226,20 @@ class StoredImage(NamedTuple):
     nodata: float | None = None
 
 
-def stored_image(path: str | Path) -> StoredImage:
+def stored_image(path: str | Path, content: bytes | None = None) -> StoredImage:
     """Reads the samples of an image file as they are stored, with every band; JPEG of inks comes as RGB.
+
+    Args:
+        path: the file.
+        content: the bytes of a picture file, which are then not read from the path.
 
     Raises:
         DataError: it cannot be read or decoded.
     """
-    if os.path.splitext(path)[1].lower() == ".npy":
+    if content is None and os.path.splitext(path)[1].lower() == ".npy":
         array = _with_axis(load_array(path))
         return StoredImage(_checked(array, path), 8 * array.itemsize, b"", "npy")
-    content = read_bytes(path)
+    content = read_bytes(path) if content is None else content
     if content.startswith(TIFF_STARTS):
         check_pixels(content, path)
         stored = read_tiff(content, path)

@@ -1,0 +1,158 @@
+"""Graph files in the runtimes that compute them: ONNX Runtime for .onnx, OpenVINO for .xml. torch is never imported."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from segkit.files import DataError, shortened
+from segkit.registry import ConfigError
+from segkit.runtime.metadata import KEY, GraphInfo, parse
+
+GRAPHS = (".onnx", ".xml")
+"""Endings of the files that can be run."""
+
+
+class Session(Protocol):
+    """A graph that is ready to run.
+
+    Attributes:
+        text: what the graph carries under metadata.KEY, None for nothing.
+        inputs: names, and shapes with None where a side is free.
+        outputs: names.
+    """
+
+    text: str | None
+    inputs: dict[str, list[int | None]]
+    outputs: list[str]
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes all outputs by name from all inputs by name."""
+
+
+class OnnxSession:
+    """A graph in ONNX Runtime; see Session.
+
+    Args:
+        path: the .onnx file; weights may lie beside it.
+        device: "cpu", "cuda" or "cuda:N".
+        threads: of one run, None for all cores.
+    """
+
+    def __init__(self, path: Path, device: str, threads: int | None):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ConfigError(f'{path}: needs the package onnxruntime; run: pip install "segkit[runtime]"') from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        providers = _providers(path, device, onnxruntime.get_available_providers())
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # the runtime has an exception class of its own for each status
+            raise _unreadable(path, "ONNX Runtime", error) from error
+        self.text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.inputs = {
+            entry.name: [side if isinstance(side, int) else None for side in entry.shape]
+            for entry in self._session.get_inputs()
+        }
+        self.outputs = [entry.name for entry in self._session.get_outputs()]
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes all outputs; see Session."""
+        return dict(zip(self.outputs, self._session.run(self.outputs, dict(arrays))))
+
+
+def _providers(path: Path, device: str, available: list[str]) -> list[Any]:
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return ["CPUExecutionProvider"]
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise ConfigError(f"device = {device!r}: {path} runs on 'cpu', 'cuda' or 'cuda:N'")
+    if "CUDAExecutionProvider" not in available:
+        raise ConfigError(
+            f"device = {device!r}: this ONNX Runtime has no CUDA; run: pip install onnxruntime-gpu, or take 'cpu'"
+        )
+    return [("CUDAExecutionProvider", {"device_id": number or "0"}), "CPUExecutionProvider"]
+
+
+class OpenVinoSession:
+    """A graph in OpenVINO; see Session.
+
+    Args:
+        path: the .xml file; its .bin lies beside it.
+        device: "cpu", or a device's name in OpenVINO ("GPU", "NPU").
+        threads: of one run, None for all cores.
+    """
+
+    def __init__(self, path: Path, device: str, threads: int | None):
+        try:
+            import openvino
+        except ImportError as error:
+            raise ConfigError(f"{path}: needs the package openvino; run: pip install openvino") from error
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        # 16-bit arithmetic, which newer processors take by themselves, would change labels
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            model = openvino.Core().read_model(str(path))
+            self._compiled = openvino.Core().compile_model(model, device.upper(), options)
+        except Exception as error:  # damaged files and unknown devices alike are RuntimeErrors with long texts
+            raise _unreadable(path, f"OpenVINO on device {device!r}", error) from error
+        self.text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
+        self.inputs = {
+            port.get_any_name(): [side.get_length() if side.is_static else None for side in port.get_partial_shape()]
+            for port in model.inputs
+        }
+        self.outputs = [port.get_any_name() for port in model.outputs]
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes all outputs; see Session."""
+        results = self._compiled(dict(arrays))
+        return {name: np.array(results[name]) for name in self.outputs}
+
+
+def _unreadable(path: Path, runtime: str, error: Exception) -> DataError:
+    reason = shortened(" ".join(str(error).split()), 200)
+    return DataError(f"{path}: {runtime} cannot load it ({reason}); export the model again")
+
+
+def is_graph(path: object) -> bool:
+    """Returns whether a path ends as the file of a graph does."""
+    return str(path).lower().endswith(GRAPHS)
+
+
+def open_graph(path: str | Path, device: str = "cpu", threads: int | None = None) -> tuple[Session, GraphInfo]:
+    """Loads a graph and what it says about itself.
+
+    Args:
+        path: what `segkit export` wrote: .onnx, or .xml of OpenVINO.
+        device: see OnnxSession and OpenVinoSession.
+        threads: of one run, None for all cores.
+
+    Raises:
+        ConfigError: the runtime's package or the device is missing.
+        DataError: there is no such file, it is damaged, or was not written by `segkit export`.
+    """
+    file = Path(path)
+    if not is_graph(file):
+        raise ConfigError(f"{file}: is no exported graph; these end in {' or '.join(GRAPHS)} (segkit export)")
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; check the path")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads = {threads}: must be 1 or more")
+    kind = OnnxSession if file.suffix.lower() == ".onnx" else OpenVinoSession
+    session: Session = kind(file, device, threads)
+    if session.text is None:
+        raise DataError(
+            f"{file}: does not say how it is used (it has no entry '{KEY}'), so it is not of `segkit export`; export "
+            "the checkpoint by it"
+        )
+    info = parse(session.text, str(file))
+    if missing := [name for name in info.outputs if name not in session.outputs]:
+        raise DataError(f"{file}: has no output '{missing[0]}', which it says it has; export the model again")
+    return session, info
