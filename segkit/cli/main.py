@@ -10,6 +10,8 @@ COMMANDS = {
     "train": "train a model from a config",
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
+    "serve": "answer predictions over HTTP, of an exported graph or a checkpoint",
+    "push": "publish a checkpoint on the Hugging Face hub, with a model card",
     "sweep": "train a config with several values, compare the trials",
     "pseudo": "label images for self-training, by one or several checkpoints",
     "thresholds": "search thresholds and least areas of overlapping classes",

@@ -141,9 +141,9 @@ class GraphModel:
         kept = values["scores"] > 0
         prediction: object = InstancePrediction(
             masks=[encode_mask(mask) for mask in values["masks"][kept]],
-            scores=values["scores"][kept].astype(np.float32),
-            labels=values["labels"][kept].astype(np.int64),
-            boxes=values["boxes"][kept].astype(np.float32),
+            scores=values["scores"][kept].astype(np.float32),  # type: ignore[typeddict-item]
+            labels=values["labels"][kept].astype(np.int64),  # type: ignore[typeddict-item]
+            boxes=values["boxes"][kept].astype(np.float32),  # type: ignore[typeddict-item]
         )
         return cast(Prediction, prediction)
 

@@ -300,8 +300,12 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> Path:
     """
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: a PNG holds uint8 or uint16, not {image.dtype}; convert the image first")
-    encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1]
-    return write_file(Path(path), encoded.tobytes())
+    return write_file(Path(path), png(image))
+
+
+def png(image: np.ndarray) -> bytes:
+    """Returns the content of a PNG file of an image, uint8 or uint16, [H,W] or [H,W,3] RGB."""
+    return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
 
 
 def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette) -> Path:
@@ -319,18 +323,23 @@ def save_label_png(path: str | os.PathLike, labels: np.ndarray, palette: Palette
         ValueError: a label lies outside 0..255.
         OSError: the file cannot be written.
     """
-    from PIL import Image
-
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
         range_of = f"{labels.min()}..{labels.max()}"
         raise ValueError(f"{path}: a palette PNG holds 0..255, not {range_of}; use save_png(labels.astype('uint16'))")
+    return write_file(Path(path), label_png(labels, palette))
+
+
+def label_png(labels: np.ndarray, palette: Palette) -> bytes:
+    """Returns the content of a palette PNG; labels: integer [H,W] in 0..255."""
+    from PIL import Image
+
     picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8)).convert("P")
     colors = np.full((256, 3), IGNORED, np.uint8)
     colors[: len(palette[:256])] = palette[:256]
     picture.putpalette(colors.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG")
-    return write_file(Path(path), file.getvalue())
+    return file.getvalue()
 
 
 def write_file(path: Path, content: bytes) -> Path:
