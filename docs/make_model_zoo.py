@@ -20,10 +20,10 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from model_zoo_rows import NO_CODE, ROWS  # noqa: E402
-from weight_licences import LICENCES, NOTE  # noqa: E402
 
 from segkit.config import load_config  # noqa: E402
 from segkit.convert.keymap import all_maps  # noqa: E402
+from segkit.hub.licences import LICENCES, NOTE  # noqa: E402
 from segkit.registry import HEADS  # noqa: E402
 from tests.archs_table import MODELS, build  # noqa: E402
 from tests.archs_table import ROWS as CONTRACT  # noqa: E402

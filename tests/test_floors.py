@@ -45,7 +45,7 @@ FLOORS = (
         "runners.refining",
     ),
     ("runtime",),
-    ("recipe", "export"),
+    ("recipe", "export", "hub"),
     ("api",),
     ("serve",),
     ("cli",),

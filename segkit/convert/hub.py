@@ -23,6 +23,15 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 MOST_TOKENS = "log in with `hf auth login`, after you accepted its terms on its page"
 
+LIBRARY = "segkit"
+"""library_name in the config.json of models that segkit has published."""
+
+FORMAT = 1
+"""Number of the layout of such a file. Higher ones are refused."""
+
+OWN = ("config", "classes", "palette", "segkit_version")
+"""Its entries that become those of a checkpoint."""
+
 Fetch = Callable[[str], Path | None]
 """Name of a file in a repository -> its path on this machine, None where the repository has no such file."""
 
@@ -41,7 +50,8 @@ def read_hub(name: str) -> dict[str, Any]:
     Returns:
         The content of a checkpoint: "model", the weights by the file's names; "config", the sections that its
         config.json and processor describe; "classes", which files of segmentation_models do not name; and "source",
-        which marks a file that describes its model.
+        which marks a file of another project that describes its model. Models that segkit has published have the
+        entries of their own checkpoint.
 
     Raises:
         ConfigError: there is no such repository or no network, its model is not known to segkit or needs code of its
@@ -52,6 +62,8 @@ def read_hub(name: str) -> dict[str, Any]:
     described = _json(fetch, "config.json")
     if described is None:
         raise ConfigError(f"{name}: the repository has no config.json; name one of a model for transformers")
+    if described.get("library_name") == LIBRARY:
+        return {"model": _weights(fetch, name), **own_entries(described, f"{name}: config.json")}
     if KIND in described:
         model = describe(described, f"{name}: config.json")["model"]
         return {"model": _weights(fetch, name), "config": {"model": model}, "source": name}
@@ -66,6 +78,26 @@ def read_hub(name: str) -> dict[str, Any]:
     classes = classes_of(described, name)
     config = sections(system, described, processor, classes, name)
     return {"model": _weights(fetch, name), "config": dict(config), "classes": classes, "source": name}
+
+
+def own_entries(described: dict[str, Any], at: str) -> dict[str, Any]:
+    """Returns the entries of a checkpoint that segkit has written into a config.json, as data.
+
+    Which classes the sections name is checked by who builds them, as of every checkpoint.
+
+    Args:
+        described: the content of config.json.
+        at: the file, for errors.
+
+    Raises:
+        ConfigError: it is of a newer format, or holds no sections.
+    """
+    number = described.get("format")
+    if not isinstance(number, int) or isinstance(number, bool) or number > FORMAT:
+        raise ConfigError(f"{at}: format {number!r}, this version reads up to {FORMAT}; update segkit")
+    if not isinstance(described.get("config"), dict):
+        raise ConfigError(f"{at}: holds no sections under 'config'; ask its owner to push the model again")
+    return {key: described[key] for key in OWN if described.get(key) is not None}
 
 
 def fetcher(name: str) -> Fetch:

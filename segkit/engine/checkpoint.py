@@ -137,9 +137,10 @@ def read(path: str | Path) -> dict[str, Any]:
 def _read_hub(name: str) -> dict[str, Any]:
     """The content of a published model by its name on the Hugging Face hub."""
     try:
-        return read_hub(name)
+        content = read_hub(name)
     except (ConfigError, DataError) as error:
         raise CheckpointError(str(error)) from error
+    return content if "source" in content else _checked(content, Path(name))
 
 
 def _is_own(content: dict[str, Any]) -> bool:

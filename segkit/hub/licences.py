@@ -78,3 +78,29 @@ before you sell what uses them. Rows that name a README, a model zoo or a LICENS
 quoted. mmsegmentation's own files start from encoders of others: a SegFormer of its zoo begins
 with NVIDIA's MiT. ImageNet, ADE20K, Cityscapes and COCO have terms of their own, several of them for research alone.
 """
+
+ROWS_OF = (
+    (("segformer", "mit_b"), 0),
+    (("dinov3",), 5),
+    (("dinov2",), 7),
+    (("mobilevit",), 6),
+    (("deit",), 9),
+    (("mae", "vit_base_patch16_224.mae"), 3),
+    (("segnext", "mscan", "twins", "poolformer"), 11),
+    (("swin", "beit", "convnext", "hrnet", "ritm", "pidnet", "ddrnet"), 10),
+)
+"""Parts of the name of base weights, and the row of LICENCES that says under which licence they stand."""
+
+
+def licence_of(base: str) -> str | None:
+    """Returns the licence of base weights in a sentence's part, None where it is not known.
+
+    Args:
+        base: name of the weights: an encoder of timm, a file, or a repository.
+    """
+    name = base.lower()
+    for parts, row in ROWS_OF:
+        if any(part in name for part in parts):
+            whose, licence, commercial, _ = LICENCES[row]
+            return f"{licence} ({whose}; commercial use: {commercial})"
+    return None
