@@ -14,7 +14,7 @@ from segkit.engine import setup
 from segkit.engine.dry_run import dry_run
 from segkit.engine.hooks import Hook
 from segkit.engine.preflight import preflight, print_reports
-from segkit.engine.process import explaining_silence
+from segkit.engine.world import joined
 from segkit.models.bases import Network
 from segkit.registry import (
     ConfigError,
@@ -66,7 +66,8 @@ def train(
     Args:
         cfg: a config file, or its sections.
         work_dir: the run's folder; work_dirs/<config name> by default.
-        resume: True goes on from the folder's last.pt, a path from that checkpoint.
+        resume: True goes on from the folder's last.pt, a path from that checkpoint; "auto" goes on where there is a
+            last.pt, and else begins.
         device: "cpu", "cuda", "cuda:1"; a GPU where there is one by default.
         hooks: observers beside those of the config and of every run.
         from_step: class steps: the step to begin with, from the checkpoint of the step before.
@@ -90,13 +91,8 @@ def train(
     target = setup.pick_device(device)
     folder = run_folder(work_dir, sections.file)
     timeout = LoopSettings(**(sections.get("loop") or {})).process_timeout
-    dist.start(target, timeout)
-    start = Start(resume, from_step, overwrite)
-    try:
-        with explaining_silence(timeout):
-            return run_training(sections, folder, target, hooks, start)
-    finally:
-        dist.stop()
+    with joined(target, timeout, sections):
+        return run_training(sections, folder, target, hooks, Start(resume, from_step, overwrite))
 
 
 def check_data(
@@ -198,8 +194,7 @@ def evaluate(
     cfg = network.config
     need_sections(cfg, (split if cfg.get(split) else "val",))
     given = [] if isinstance(model, Network) else _paths(model)
-    dist.start(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout)
-    try:
+    with joined(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout, cfg):
         for part in networks_of(network):
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
         chosen = chosen_sets(test_sections(cfg, split), sets)
@@ -212,8 +207,6 @@ def evaluate(
         if sheet is not None:
             sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results
-    finally:
-        dist.stop()
 
 
 def _loaded(

@@ -2,11 +2,43 @@
 
 import gc
 import os
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import torch
 import torch.distributed as torch_dist
 from torch import Tensor
+
+
+class Peer(NamedTuple):
+    """A process of the run.
+
+    Attributes:
+        world_size: processes of the run, as this process was told.
+        host: name of its machine.
+        node: number of the torchrun that started it, "0", "1", ...; "" where it was started otherwise.
+        about: what processes compare before they work together.
+    """
+
+    world_size: int
+    host: str
+    node: str
+    about: dict[str, str]
+
+
+class _State:
+    """What this process knows of the run that it takes part in.
+
+    Attributes:
+        peers: all processes in the order of their ranks, () before they have met.
+        phase: how many points this process has passed that all pass in the same order.
+        place: the last of them that has a name.
+    """
+
+    peers: tuple[Peer, ...] = ()
+    phase: int = 0
+    place: str = "start"
 
 
 def is_distributed() -> bool:
@@ -31,7 +63,17 @@ def is_main() -> bool:
 
 def is_main_process() -> bool:
     """Returns whether torchrun calls this process the first, also outside of the process group's life."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return launched_rank() == 0
+
+
+def launched_rank() -> int:
+    """Returns the index that torchrun gave this process, also outside of the process group's life."""
+    return int(os.environ.get("RANK", 0))
+
+
+def is_launched() -> bool:
+    """Returns whether this process was started as one of several."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def local_rank() -> int:
@@ -39,24 +81,80 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def start(device: torch.device, timeout: float = 3600.0) -> bool:
+def is_restarted_after_errors() -> bool:
+    """Returns whether torchrun starts all processes again when one of them fails (--max-restarts)."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def peers() -> tuple[Peer, ...]:
+    """Returns the processes of the run in the order of their ranks, () in a single process."""
+    return _State.peers if is_distributed() else ()
+
+
+def nodes() -> dict[tuple[str, str], list[int]]:
+    """Returns the ranks of each machine, or of each torchrun where several run on one, in the order of the ranks."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for number, peer in enumerate(peers()):
+        found.setdefault((peer.host, peer.node), []).append(number)
+    return found
+
+
+def name_of(number: int) -> str:
+    """Returns the name of a process for messages: "process 3 on HOST"."""
+    known = _State.peers
+    return named(number, known[number].host if number < len(known) else "")
+
+
+def named(number: int, host: str) -> str:
+    """Returns the name of a process on a machine for messages."""
+    return f"process {number} on {host}" if host else f"process {number}"
+
+
+def at(place: str) -> None:
+    """Says that this process has come to a point that all processes pass in the same order.
+
+    Args:
+        place: "training", "evaluation", "saving".
+    """
+    _State.phase += 1
+    _State.place = place
+
+
+def progress() -> tuple[int, str]:
+    """Returns how many such points this process has passed, and the name of the last one."""
+    return _State.phase, _State.place
+
+
+def start(
+    device: torch.device,
+    timeout: float = 3600.0,
+    store: torch_dist.Store | None = None,
+    met: Sequence[Peer] = (),
+) -> bool:
     """Joins the process group that torchrun describes.
 
     Args:
         device: decides the backend: nccl on GPUs, gloo on CPUs.
         timeout: seconds that a process waits for the others before it fails.
+        store: of this group alone; None for that of torchrun.
+        met: the processes in the order of their ranks, where they have met before.
 
     Returns:
         Whether the process is in a group; False outside of torchrun.
     """
-    if is_distributed() or int(os.environ.get("WORLD_SIZE", 1)) < 2:
+    if is_distributed() or not is_launched():
         return is_distributed()
     # The functions of this module keep the group that exists at their import as a default argument, beyond its end:
     # it is imported before there is a group.
     import torch.distributed.nn.functional  # noqa: F401
 
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    torch_dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    backend, limit = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=timeout)
+    if store is None:
+        torch_dist.init_process_group(backend, timeout=limit)
+        return True
+    _State.peers = tuple(met)
+    number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch_dist.init_process_group(backend, timeout=limit, store=store, rank=number, world_size=size)
     return True
 
 
@@ -67,6 +165,7 @@ def stop() -> None:
     that cycle is collected, threads of gloo outlive this call, and one that drops a tensor while the interpreter shuts
     down aborts the process.
     """
+    _State.phase, _State.place = 0, "start"
     if is_distributed():
         gc.collect()
         torch_dist.destroy_process_group()
@@ -83,6 +182,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     """
     if not is_distributed():
         return tensor
+    _State.phase += 1
     on_gpu = torch_dist.get_backend() == "nccl"
     total = tensor.to("cuda", copy=True) if on_gpu else tensor.clone()
     torch_dist.all_reduce(total)
@@ -100,12 +200,29 @@ def gather_objects(value: object) -> list:
     """
     if not is_distributed():
         return [value]
+    _State.phase += 1
     values: list = [None] * world_size()
     torch_dist.all_gather_object(values, value)
     return values
 
 
+def broadcast_object(value: object, source: int = 0) -> object:
+    """Returns one process's plain value on every process.
+
+    Args:
+        value: any object that can be pickled; of the others it is not used.
+        source: rank of the process that gives it.
+    """
+    if not is_distributed():
+        return value
+    _State.phase += 1
+    values = [value]
+    torch_dist.broadcast_object_list(values, source)
+    return values[0]
+
+
 def barrier() -> None:
     """Waits until all processes have reached this call."""
     if is_distributed():
+        _State.phase += 1
         torch_dist.barrier()

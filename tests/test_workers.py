@@ -122,7 +122,7 @@ def test_processes_wait_for_each_other_as_long_as_the_config_says(tmp_path, monk
 
 
 def test_a_silent_process_is_a_sentence(monkeypatch):
-    from segkit.engine.process import explaining_silence
+    from segkit.engine.world import explaining_silence
 
     silent = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 5000ms for recv operation")
     with pytest.raises(RuntimeError, match="gloo"), explaining_silence(5):  # one process

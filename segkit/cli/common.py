@@ -139,23 +139,47 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     except BrokenPipeError:
         raise  # for segkit.cli.main: the reader has what it wants
     except OSError as error:
-        print(f"{type(error).__name__}: {sentence_of(error)}", file=sys.stderr)
+        say_error(f"{type(error).__name__}: {sentence_of(error)}")
         return 2
-    except _errors_of_users() as error:
+    except _errors("segkit.engine.world.OtherFailed") as error:
+        from segkit import dist
+
+        if dist.local_rank() == 0:
+            say_error(f"{type(error).__name__}: {error}")
+        return 2
+    except (
+        ConfigError,
+        DataError,
+        *_errors("segkit.engine.checkpoint.CheckpointError", "segkit.engine.loop.NonFiniteLoss"),
+    ) as error:
         # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
-        print(f"{name}: {text.strip()}", file=sys.stderr)
+        say_error(f"{name}: {text.strip()}")
         return 2
 
 
-def _errors_of_users() -> tuple[type[Exception], ...]:
-    """The errors that are told as a sentence; those of the engine exist where it was loaded, and torch with it."""
-    found: list[type[Exception]] = [ConfigError, DataError]
-    for module, name in (("segkit.engine.checkpoint", "CheckpointError"), ("segkit.engine.loop", "NonFiniteLoss")):
-        if module in sys.modules:
-            found.append(getattr(sys.modules[module], name))
-    return tuple(found)
+def _errors(*names: str) -> tuple[type[Exception], ...]:
+    """Errors of the engine, which exist where it was loaded, and torch with it."""
+    pairs = [name.rsplit(".", 1) for name in names]
+    return tuple(getattr(sys.modules[module], name) for module, name in pairs if module in sys.modules)
+
+
+def say_error(text: str) -> None:
+    """Prints an error on stderr; of several processes that end with the same one the first alone does.
+
+    Args:
+        text: begins with the name of the error; "[rank N]" is put before it where several processes run.
+    """
+    prefix = ""
+    if "torch" in sys.modules:  # without it there is one process
+        from segkit import dist
+        from segkit.engine import meeting
+
+        if not meeting.report(text):
+            return
+        prefix = f"[rank {dist.launched_rank()}] " if dist.is_launched() else ""
+    print(f"{prefix}{text}", file=sys.stderr, flush=True)
 
 
 WAYS_OUT = {

@@ -36,6 +36,7 @@ def predicting(args: argparse.Namespace) -> Iterator[Predicting]:
 
     from segkit import api, dist
     from segkit.engine import setup
+    from segkit.engine.world import joined
     from segkit.runners.multi_label import MultiLabel
     from segkit.runners.scoring import check_names, with_switches
     from segkit.settings import LoopSettings
@@ -48,8 +49,7 @@ def predicting(args: argparse.Namespace) -> Iterator[Predicting]:
         raise ConfigError(f"--split {args.split}: the config has no section `{args.split}`")
     if "dataset" not in section:
         raise ConfigError(f"{args.split}: has several sets ({', '.join(section)}); give a config with one of them")
-    dist.start(device, LoopSettings(**(cfg.get("loop") or {})).process_timeout)
-    try:
+    with joined(device, LoopSettings(**(cfg.get("loop") or {})).process_timeout, cfg):
         cfg["inference"] = with_switches(cfg, tta=args.tta, slide=args.slide, say=print)
         runner = api.build_runner(cfg)
         if not isinstance(runner, MultiLabel):
@@ -62,5 +62,3 @@ def predicting(args: argparse.Namespace) -> Iterator[Predicting]:
         images = -(-len(data.dataset) // dist.world_size())
         with tqdm(total=images, unit="image", disable=None if dist.is_main() else True, leave=False) as bar:
             yield Predicting(model, runner, data, bar.update)
-    finally:
-        dist.stop()

@@ -1,20 +1,26 @@
 """Labels images, or finds the instances in them: segkit predict CHECKPOINT... PATH... --out DIR.
 
 Several checkpoints predict the mean of their probabilities. An exported graph (.onnx, .xml) stands in for a checkpoint.
-PATH is an image, a folder or a glob. Results keep the
-tree below the folder that is named.
+PATH is an image, a folder or a glob. Results keep the tree below the folder that is named. Under torchrun each process
+predicts a share of the images.
 """
 
 import argparse
 import glob
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segkit.cli import common
 from segkit.cli.large import LargeFiles, add_large, check_large, find_pieces
 from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.models.bases import Network
+    from segkit.runners.inputs import Inputs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,14 +120,13 @@ def _below(path: str) -> tuple[Path, list[Path]]:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from segkit import api
     from segkit.engine.setup import pick_device
-    from segkit.runners.ensemble import networks_of, runner_of
+    from segkit.engine.world import joined
+    from segkit.runners.ensemble import networks_of
     from segkit.runners.inputs import inputs_of
     from segkit.runners.scoring import with_switches
-    from segkit.runners.writers import WithProbabilities
+    from segkit.settings import LoopSettings
 
     if args.threads is not None:
         raise ConfigError(f"--threads {args.threads}: is for exported graphs; checkpoints take OMP_NUM_THREADS")
@@ -135,7 +140,21 @@ def _predict(args: argparse.Namespace) -> int:
     model = api.load_ensemble(checkpoints, config, device, options, trust=args.trust, predict_only=True)
     inputs = inputs_of(model, **common.reading_given(args))
     for network in networks_of(model):
-        network.config["inference"] = with_switches(network.config, tta=args.tta, slide=args.slide, say=print)
+        network.config["inference"] = with_switches(network.config, tta=args.tta, slide=args.slide, say=_say)
+    with joined(device, LoopSettings(**(model.config.get("loop") or {})).process_timeout, about=of_images(names)):
+        return _predict_share(args, model, inputs, names)
+
+
+def _predict_share(args: argparse.Namespace, model: "Network", inputs: "Inputs", names: Mapping[Path, str]) -> int:
+    """Predicts this process's share of the images, and says on the main process what became of all."""
+    from tqdm import tqdm
+
+    from segkit import api, dist
+    from segkit.data.samplers import shard
+    from segkit.engine.world import is_shared
+    from segkit.runners.ensemble import runner_of
+    from segkit.runners.writers import WithProbabilities
+
     runner = runner_of(model)
     palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
     out = Path(args.out)
@@ -144,8 +163,10 @@ def _predict(args: argparse.Namespace) -> int:
         runner.keep_probabilities()
         writer = WithProbabilities(writer, out, model.classes or ())
     large = LargeFiles(args, model, runner, inputs, tqdm.write)
-    failures: dict[Path, str] = {}
-    for file in tqdm(images, unit="image", disable=None):
+    files, failures = list(names), dict[Path, str]()
+    share = shard(len(files), dist.rank(), dist.world_size())
+    for number in tqdm(share, unit="image", disable=None if dist.is_main() else True):
+        file = files[number]
         try:
             if large.takes(file):
                 large.add(file, names[file])
@@ -154,13 +175,33 @@ def _predict(args: argparse.Namespace) -> int:
             writer.add(file, names[file], image, api.predict_array(model, image, runner))
         except (DataError, OSError) as error:
             failures[file] = str(error)
-    result = writer.close()
-    print(f"{len(images) - len(failures)} images: {result}, {out}/overlays")
-    if large.results:
-        print("\n".join(large.results))
-    if failures:
-        common.print_failures(failures, len(images), "images")
+    result = writer.close([names[file] for file in files])
+    is_one_folder = is_shared(out)
+    told = dist.gather_objects((failures, large.results))
+    failures = {file: reason for failed, _ in told for file, reason in failed.items()}
+    failures = {file: failures[file] for file in files if file in failures}
+    if dist.is_main():
+        print(f"{len(files) - len(failures)} images: {result}, {out}/overlays")
+        if not is_one_folder:
+            print(f"{out}: is a folder of its own on each node, with the results of the images of that node")
+        if lines := [line for _, results in told for line in results]:
+            print("\n".join(lines))
+        if failures:
+            common.print_failures(failures, len(files), "images")
     return 1 if failures else 0
+
+
+def _say(text: str) -> None:
+    from segkit import dist
+
+    if dist.is_main_process():
+        print(text, flush=True)
+
+
+def of_images(names: Mapping[Path, str]) -> dict[str, str]:
+    """Returns what processes compare before they share the images out: a hash of their names."""
+    text = "\n".join(names.values())
+    return {"images": f"{len(names):,} images, {hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
 
 def names_of(images: Mapping[Path, Path]) -> dict[Path, str]:

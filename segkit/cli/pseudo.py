@@ -88,26 +88,28 @@ def _shard_of(text: str | None) -> tuple[int, int]:
 
 def _pseudo(args: argparse.Namespace) -> int:
     from segkit import dist
-    from segkit.cli.predict import find_images, names_of
+    from segkit.cli.predict import find_images, names_of, of_images
     from segkit.data.files.pseudo_manifest import MANIFEST, maker_of
     from segkit.engine.setup import pick_device
+    from segkit.engine.world import joined
     from segkit.files import need_writable
     from segkit.runners.inputs import inputs_of
     from segkit.runners.self_training.labelling import Labeller
     from segkit.runners.self_training.rule import Images, Rule, reading_of
     from segkit.runners.self_training.summary import table
+    from segkit.settings import LoopSettings
 
     checkpoints, paths = _split(args.words)
     images = find_images(paths)
     names = names_of(images)
     out, device = Path(args.out), pick_device(args.device)
-    need_writable(out / MANIFEST, "choose another --out")
+    if dist.is_main_process():
+        need_writable(out / MANIFEST, "choose another --out")
     threshold = args.threshold[0] if len(args.threshold) == 1 else tuple(args.threshold)
     rule = Rule(threshold, args.share, args.agree, args.unseen, args.scores)
-    dist.start(device)
-    try:
+    models = [_load(path, args, device) for path in checkpoints]
+    with joined(device, LoopSettings(**(models[0].config.get("loop") or {})).process_timeout, about=of_images(names)):
         part, parts = _shard_of(args.shard)
-        models = [_load(path, args, device) for path in checkpoints]
         makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
         inputs = inputs_of(models[0], **common.reading_given(args))
         files = list(images)
@@ -119,14 +121,12 @@ def _pseudo(args: argparse.Namespace) -> int:
         if manifest is not None:
             _say(f"{table(manifest.summary)}\n{out / MANIFEST}")
         return 0
-    finally:
-        dist.stop()
 
 
 def _say(text: str) -> None:
     from segkit import dist
 
-    if dist.is_main():
+    if dist.is_main_process():
         print(text, flush=True)
 
 
@@ -135,7 +135,7 @@ def _load(path: Path, args: argparse.Namespace, device: Any) -> Any:
     from segkit.runners.scoring import with_switches
 
     model = api.load_model(args.config, path, device, args.cfg_options, trust=args.trust, predict_only=True)
-    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=print)
+    model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=_say)
     return model
 
 

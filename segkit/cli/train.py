@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="?",
         const="last",
         metavar="FILE",
-        help="go on from the folder's last.pt, or from a checkpoint",
+        help="go on from the folder's last.pt, or from a checkpoint; auto: where there is a last.pt, else begin",
     )
     arguments.add_argument(
         "--overwrite", action="store_true", help="replace the run that lies in the folder; refused without this"

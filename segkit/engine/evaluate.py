@@ -58,6 +58,7 @@ def evaluate(
         figures; "images", and "images_per_second", which includes reading and scoring; reduced over all processes.
     """
     dataset, loader, at = data
+    dist.at("evaluation")
     for metric in metrics:
         metric.start(dataset)
         metric.reset()

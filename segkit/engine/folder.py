@@ -85,6 +85,13 @@ def held(folder: Path, *, resumes: bool = False, overwrites: bool = False) -> It
         lock.release()
 
 
+def made(folder: Path) -> Path:
+    """Returns the folder, made on the main process: those of other machines may not be able to."""
+    if dist.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def refuse_used(folder: Path, folders: Sequence[Path]) -> None:
     """Raises ConfigError where one of the folders, the run's or those of stages, holds files of a run."""
     found = [

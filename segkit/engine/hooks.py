@@ -307,6 +307,8 @@ class Checkpoint(Hook):
     def after_break(self, loop: "Loop", error: BaseException | None) -> None:
         if loop.step == 0 or loop.saved_step == loop.step or not loop.is_whole:
             return
+        if error is not None and dist.is_distributed() and dist.is_restarted_after_errors():
+            return  # torchrun goes on from what all have saved together, to the last bit that of the unbroken run
         if error is None:
             self._save(loop, "last.pt")
         elif dist.is_main() or (loop.is_between_steps and claim(loop.folder, loop.step)):
@@ -329,6 +331,7 @@ class Checkpoint(Hook):
         loop.saved_step = loop.step
 
     def _save(self, loop: "Loop", name: str) -> None:
+        dist.at("saving")
         state = loop.state_dict()
         if dist.is_main():
             checkpoint.save(loop.folder / name, state)

@@ -23,6 +23,7 @@ from segkit.engine import resume, setup
 from segkit.engine.check_rows import check_gradients
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
+from segkit.engine.folder import made
 from segkit.engine.monitor import Monitor, choose
 from segkit.engine.notify import notify
 from segkit.engine.optim import Ema, all_finite, build_optimizer
@@ -280,10 +281,8 @@ class Loop:
 
     @property
     def folder(self) -> Path:
-        """The folder of the stage that runs, made where it is missing."""
-        folder = self.work_dir / self.stage.name if self.stage.name else self.work_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """The folder of the stage that runs, made where it is missing, by the process that writes to it."""
+        return made(self.work_dir / self.stage.name if self.stage.name else self.work_dir)
 
     def evaluate(self) -> dict[str, Any]:
         """Scores the validation set, on every process; hooks see each batch and the result."""

@@ -11,7 +11,6 @@ import torch.distributed as torch_dist
 from torch import Tensor
 
 from segkit import dist
-from segkit.data.loader import WorkerError
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
@@ -43,6 +42,7 @@ class StopRequest:
         """Returns whether the run ends now; every process calls it once after each step."""
         if not dist.is_distributed():
             return self.is_asked
+        dist.at("training")
         is_agreed = self._receive()
         if not is_agreed:
             self._send()
@@ -97,30 +97,6 @@ def stopping_softly(loop: "Loop", request: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def explaining_silence(seconds: float) -> Iterator[None]:
-    """Turns torch's error on a process of the run that does not answer into a sentence.
-
-    Under nccl torch ends the process itself, and says why.
-
-    Args:
-        seconds: loop.process_timeout.
-
-    Raises:
-        WorkerError: a process did not answer in time.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not dist.is_distributed() or "timed out waiting" not in str(error).lower():
-            raise
-        raise WorkerError(
-            f"loop.process_timeout = {seconds:g}: another process of this run gave no answer within {seconds:g} s "
-            f"(this one is process {dist.rank()} of 0 to {dist.world_size() - 1}): it hangs, or is that much slower; "
-            "look for its last lines, or set a larger loop.process_timeout"
-        ) from error
 
 
 def rng_state() -> dict[str, Tensor]:

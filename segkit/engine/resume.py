@@ -118,6 +118,34 @@ def compare(cfg: dict, state: dict[str, Any], path: str | Path) -> list[Change]:
     return found
 
 
+def with_images_of(cfg: dict, state: dict[str, Any]) -> dict:
+    """Returns the sections with as many images per step as a checkpoint's run had, on today's number of processes.
+
+    Batches per step change where that is enough, else the batch size; where neither is, nothing does.
+
+    Args:
+        cfg: sections of the run.
+        state: of the checkpoint.
+    """
+    processes, config = processes_of(state), state.get("config")
+    if processes is None or not config:
+        return cfg
+    with _part("config", "the checkpoint"):
+        old, old_loop = TrainSettings(**config["train"]), LoopSettings(**(config.get("loop") or {}))
+    images = old.batch_size * old_loop.accumulate * processes
+    size, accumulate = TrainSettings(**cfg["train"]).batch_size, LoopSettings(**(cfg.get("loop") or {})).accumulate
+    world = dist.world_size()
+    if size * accumulate * world == images or images % world:
+        return cfg
+    if images % (size * world):
+        return {
+            **cfg,
+            "train": {**cfg["train"], "batch_size": images // world},
+            "loop": {**cfg["loop"], "accumulate": 1},
+        }
+    return {**cfg, "loop": {**cfg["loop"], "accumulate": images // (size * world)}}
+
+
 def _compare_images(loop: "Loop", state: dict[str, Any], path: str | Path) -> str:
     """A note on other shares of the same images per step; ConfigError where a step has another number of them."""
     processes, config = processes_of(state), state.get("config")

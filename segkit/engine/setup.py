@@ -102,7 +102,7 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
         if device.index >= count:
             raise ConfigError(f"--device {device}: this machine has {count} GPUs")
         torch.cuda.set_device(device)
-    if dist.local_rank() == 0:
+    if dist.is_main_process():
         for line in limits_of(device):
             print(f"--device {device}: {line}", file=sys.stderr, flush=True)
     return device

@@ -38,7 +38,7 @@ class Files(NamedTuple):
 
     def check(self) -> None:
         """Raises a DataError on the main process where results could not be written, before anything is scored."""
-        if not dist.is_main():
+        if not dist.is_main_process():
             return
         if self.out is not None:
             need_writable(self.out, "choose another --out")

@@ -1,9 +1,9 @@
 """One training from the checked config to its result: data check, hooks, checkpoint to go on from, head of the log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from segkit.engine.folder import clear, held, refuse_used
 from segkit.engine.hooks import Hook, in_order, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight, print_reports
+from segkit.engine.world import check_data, say_idle
 from segkit.files import write_whole
 from segkit.models.bases import Network
 from segkit.readers.python_config import dump
@@ -64,7 +65,8 @@ class Start(NamedTuple):
     """How a run begins.
 
     Attributes:
-        resume: True or "last" goes on from the folder's last.pt, a path from that checkpoint.
+        resume: True or "last" goes on from the folder's last.pt, a path from that checkpoint; "auto" goes on where
+            there is a last.pt, and else begins.
         from_step: class steps: the step to begin with; None for the runner's first.
         overwrite: whether a run in the folder is replaced.
     """
@@ -72,6 +74,11 @@ class Start(NamedTuple):
     resume: bool | str | Path | None = None
     from_step: int | None = None
     overwrite: bool = False
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the folder decides how the run begins."""
+        return self.resume == "auto"
 
 
 def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequence[Hook], start: Start) -> TrainResult:
@@ -114,16 +121,22 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
     """The loop of a run, its data checked and its checkpoint loaded."""
     datasets, runner = setup.DataSets(), build_runner(cfg)
     runner.folder = folder
-    given = None if start.resume in (None, False, True, "last") else Path(str(start.resume))
-    state = None if given is None else _state_of(given)  # before the data, which may take long
-    check_init(cfg, resumes=bool(start.resume))
+    path = None if start.resume in (None, False, True, "last", "auto") else Path(str(start.resume))
+    state = None
+    if path is not None:
+        path, state = found_state(lambda: path)  # before the data, which may take long
+    if not start.is_auto:
+        check_init(cfg, resumes=bool(start.resume))
     stages = runner.stages(cfg, datasets) if start.resume else []
-    path = given
     if start.resume and path is None:
-        path = _last_checkpoint(folder, [stage.name for stage in stages])
-        state = _state_of(path)
+        names = [stage.name for stage in stages]
+        path, state = found_state(lambda: _last_checkpoint(folder, names, is_needed=not start.is_auto))
+    if start.is_auto:
+        check_init(cfg, resumes=state is not None)
     if state is not None and path is not None:
         resume.check_state(state, path, len(stages))
+        if start.is_auto:
+            cfg = Config(resume.with_images_of(cfg, state), cfg.file, cfg.origins)
         resume.compare(cfg | stages[state["stage"]].overrides, state, path)
     reports = preflight(cfg, runner, datasets, limit=MASKS_LOOKED_AT, stage=start.from_step, resumes=state is not None)
     print_reports(reports)
@@ -141,10 +154,15 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
         datasets=datasets,
         resumes=state is not None,
     )
+    check_data(loop)
+    say_idle("train", len(loop.dataset))
+    if loop.val is not None:
+        say_idle("val", len(loop.val.dataset))
     notes: list[str] = []
     if state is not None and path is not None:
         notes = loop.load_state_dict(state, path)
-        if path.resolve() != (loop.folder / "last.pt").resolve():
+        is_other = path.resolve() != (loop.folder / "last.pt").resolve()
+        if dist.gather_objects(is_other)[0]:  # links may differ between machines
             loop.saved_step = -1  # of this run nothing is saved yet
     else:
         _make_room(loop, start)
@@ -155,6 +173,38 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
             write_whole(folder / "config.py", dump({**cfg, "losses": losses}))
         _say_start(loop, path, notes)
     return loop
+
+
+def found_state(find: Callable[[], Path | None]) -> tuple[Path | None, dict[str, Any] | None]:
+    """Finds and reads the checkpoint to go on from; on several machines the newest that one of them has.
+
+    A machine without it need not share a file system with one that has it: the checkpoint is sent to it.
+
+    Args:
+        find: returns the file, None for no file.
+
+    Raises:
+        ConfigError, CheckpointError: no machine has one that can be read.
+    """
+    if len(dist.nodes()) < 2:
+        path = find()
+        return path, None if path is None else _state_of(path)
+    path, state, error = None, None, None
+    if dist.local_rank() == 0:
+        try:
+            path = find()
+            state = None if path is None else _state_of(path)
+        except (ConfigError, checkpoint.CheckpointError) as raised:
+            error = raised
+    offers = dist.gather_objects((None if state is None else (state["stage"], state["step"]), error))
+    able = [rank for rank, (offer, _) in enumerate(offers) if offer is not None]
+    if not able:
+        for _, refusal in offers:
+            if refusal is not None:
+                raise refusal
+        return None, None
+    best = max(able, key=lambda rank: (offers[rank][0], -rank))
+    return cast(tuple[Path, dict[str, Any]], dist.broadcast_object((path, state), best))
 
 
 def _state_of(path: Path) -> dict[str, Any]:
@@ -169,7 +219,12 @@ def _make_room(loop: Loop, start: Start) -> None:
     refusal = ""
     if dist.is_main():
         if start.from_step is None:
-            clear([loop.work_dir, *folders] if start.overwrite else [])
+            # what a run left that was killed before its first checkpoint is in nobody's way
+            checkpoints = [file for place in (loop.work_dir, *folders) for file in place.glob("*.pt")]
+            if start.is_auto and checkpoints:
+                refusal = f"--resume auto: {checkpoints[0]} is there, and no last.pt to go on from; move it away"
+            elif start.is_auto or start.overwrite:
+                clear([loop.work_dir, *folders])
         elif start.overwrite:
             clear(folders)
         else:
@@ -245,14 +300,17 @@ def check_init(cfg: dict, *, resumes: bool = False) -> None:
         raise ConfigError(f"init.path = '{path}': {kind}{near}")
 
 
-def _last_checkpoint(folder: Path, stages: Sequence[str]) -> Path:
+def _last_checkpoint(folder: Path, stages: Sequence[str], *, is_needed: bool = True) -> Path | None:
     """The newest last.pt of the run in a folder: its own, or that of one of its class steps.
 
-    A folder of several runs holds those of others, and none of them is taken.
+    A folder of several runs holds those of others, and none of them is taken. Where none is needed, None stands for
+    no file.
     """
     own = [path for name in dict.fromkeys(["", *stages]) if (path := folder / name / "last.pt").is_file()]
     if own:
         return max(own, key=lambda file: file.stat().st_mtime)
+    if not is_needed:
+        return None
     others = sorted(folder.glob("*/last.pt"))
     if others:
         names = ", ".join(map(str, others[:5])) + (", ..." if len(others) > 5 else "")
@@ -264,13 +322,15 @@ def _last_checkpoint(folder: Path, stages: Sequence[str]) -> Path:
 
 
 def run_folder(work_dir: str | Path | None, config: str) -> Path:
-    """Makes the folder of a run and tries to write to it, so that a long run does not end in an error.
+    """Makes the folder of a run and tries to write to it, on the main process, so that no long run ends in an error.
 
     Args:
         work_dir: the folder; None for work_dirs/<name of the config file>.
         config: the config file, "" where the sections came without one.
     """
     folder = Path(work_dir) if work_dir else Path("work_dirs") / (Path(config.removeprefix(PACKAGED)).stem or "run")
+    if not dist.is_main_process():
+        return folder  # the main process writes, and other machines may have no such disk
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -26,8 +26,12 @@ class Writer(Protocol):
             prediction: of that image, as numpy arrays.
         """
 
-    def close(self) -> Path:
-        """Writes what belongs to all images together. Returns the file or folder with the results."""
+    def close(self, order: Sequence[str] = ()) -> Path:
+        """Writes what belongs to all images together, of all processes. Returns the file or folder with the results.
+
+        Args:
+            order: names of all images, where several processes have shared them.
+        """
 
 
 class LabelWriter:
@@ -49,7 +53,7 @@ class LabelWriter:
         overlay = draw.overlay(draw.to_rgb(image), labels, self.palette)
         draw.save_png(self.folder / "overlays" / f"{name}.png", overlay)
 
-    def close(self) -> Path:
+    def close(self, order: Sequence[str] = ()) -> Path:
         """Returns the folder of the label maps."""
         return self.folder / "labels"
 
@@ -75,7 +79,7 @@ class MaskWriter:
             draw.save_png(self.folder / "masks" / folder / f"{name}.png", mask.astype(np.uint8) * 255)
         draw.save_png(self.folder / "overlays" / f"{name}.png", draw.overlay_masks(image, masks, self.palette))
 
-    def close(self) -> Path:
+    def close(self, order: Sequence[str] = ()) -> Path:
         """Returns the folder of the masks."""
         return self.folder / "masks"
 
@@ -120,6 +124,6 @@ class WithProbabilities:
         save_probabilities(self.folder / f"{name}.npz", values, self.classes)
         self.writer.add(path, name, image, prediction)
 
-    def close(self) -> Path:
+    def close(self, order: Sequence[str] = ()) -> Path:
         """Returns the result of the other writer."""
-        return self.writer.close()
+        return self.writer.close(order)

@@ -33,8 +33,8 @@ def scan(
     """Measures every mask of a data set.
 
     The values come from the cache where neither the data set nor a mask file differs from the last pass. In a
-    distributed run the first process reads the masks while the others wait for its file, so all processes call this
-    together.
+    distributed run the first process, and that of each machine with a disk of its own, reads the masks while the others
+    wait for its file, so all processes call this together.
 
     Args:
         dataset: a set with class masks.
@@ -55,6 +55,10 @@ def scan(
             _cached(dataset, measure, file, workers=workers, refresh=refresh)
         dist.barrier()
         refresh = False
+        if len(dist.nodes()) > 1:
+            if dist.local_rank() == 0:  # reads the file, or the masks where the machine has a disk of its own
+                _cached(dataset, measure, file, workers=workers, refresh=refresh)
+            dist.barrier()
     return _cached(dataset, measure, file, workers=workers, refresh=refresh)
 
 

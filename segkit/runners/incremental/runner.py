@@ -19,6 +19,7 @@ from segkit.data.incremental.plan import BACKGROUND, CONVENTIONS, SETTINGS, Clas
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
+from segkit.engine.world import bring
 from segkit.models import growing_segmentor
 from segkit.models.bases import Network
 from segkit.models.segmentor import Segmentor
@@ -157,6 +158,7 @@ class Incremental(Semantic):
             return model
         before = loop.work_dir / f"step{self.step - 1}" / "last.pt"
         path = Path(self.first) if self.step == 1 and self.first else before
+        bring(path)  # a machine may have a disk of its own
         teacher, content = load_before(loop.cfg["model"], self.plan, self.step, path)
         student = copy.deepcopy(teacher)
         self.teacher = teacher.requires_grad_(False)

@@ -38,7 +38,7 @@ class InstanceWriter:
         score: float = 0.3,
     ):
         self.folder, self.classes, self.palette, self.score = folder, tuple(classes), tuple(palette), score
-        self.entries: list[dict] = []
+        self._of_image: dict[str, list[dict]] = {}
         self._categories: dict[int, int] = {}
         self._images: dict[str, int] | None = None
         if annotations is not None:
@@ -70,9 +70,10 @@ class InstanceWriter:
                 raise DataError(f"{path}: the annotations list no image of this name; predict without --annotations")
             image_id = self._images[path.name]
         scores, labels, boxes = (np.asarray(instances[key]).tolist() for key in ("scores", "labels", "boxes"))
+        entries = self._of_image.setdefault(name, [])
         for mask, score, label, (x0, y0, x1, y1) in zip(instances["masks"], scores, labels, boxes, strict=True):
             code = dict(size=[int(side) for side in mask["size"]], counts=mask["counts"].decode("ascii"))
-            self.entries.append(
+            entries.append(
                 dict(
                     image_id=image_id,
                     category_id=self._categories.get(label, label + 1),
@@ -82,6 +83,11 @@ class InstanceWriter:
                 )
             )
         draw.save_png(self.folder / "overlays" / f"{name}.png", self.picture(image, prediction))
+
+    @property
+    def entries(self) -> list[dict]:
+        """The instances of this process's images, as they go to results.json."""
+        return [entry for of_image in self._of_image.values() for entry in of_image]
 
     def picture(self, image: np.ndarray, prediction: Prediction) -> np.ndarray:
         """Draws the instances of at least the least score over the image [H,W,C]; uint8 [H',W',3]."""
@@ -96,6 +102,15 @@ class InstanceWriter:
             palette=self.palette,
         )
 
-    def close(self) -> Path:
-        """Writes results.json. Returns its path."""
-        return write_whole(self.folder / "results.json", json.dumps(self.entries))
+    def close(self, order: Sequence[str] = ()) -> Path:
+        """Writes results.json, on the main process with the instances of all in the images' order. Returns its path."""
+        path, shares, writes = self.folder / "results.json", [self._of_image], True
+        if order:  # images were shared out; a runner of exported graphs has one process and no torch
+            from segkit import dist
+
+            shares, writes = dist.gather_objects(self._of_image), dist.is_main()
+        found = {name: entries for share in shares for name, entries in share.items()}
+        if writes:
+            names = order or found
+            write_whole(path, json.dumps([entry for name in names for entry in found.get(name, ())]))
+        return path

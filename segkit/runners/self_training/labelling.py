@@ -31,6 +31,7 @@ from segkit.data.files.pseudo_manifest import (
     read_manifest,
 )
 from segkit.data.samplers import shard
+from segkit.engine.world import need_shared
 from segkit.files import DataError, parse_json, read_text, write_whole
 from segkit.inference import MeanProbabilities
 from segkit.models.bases import Network
@@ -132,7 +133,9 @@ class Labeller:
 
         Raises:
             DataError: the folder holds pseudo labels of other settings, or an image cannot be read.
+            ConfigError: the processes are on several machines that do not share the folder.
         """
+        need_shared(self.folder, "pseudo labels")
         finished = self._begin(overwrite=overwrite)
         if finished is not None:
             self.say(f"{self.folder}: all {len(finished.images)} images are labelled already, with these settings")

@@ -20,6 +20,7 @@ from segkit.data.semantic.pseudo_labels import leaks, trained_on
 from segkit.engine import setup
 from segkit.engine.check_rows import check_rows
 from segkit.engine.hooks import Hook
+from segkit.engine.world import need_shared
 from segkit.losses.weighting import NormalizedPseudo
 from segkit.registry import DATASETS, RUNNERS, SAMPLERS, ConfigError, did_you_mean
 from segkit.runners.loading import load_model
@@ -175,8 +176,10 @@ class SelfTraining(Semantic):
         """Refuses pseudo labels by models that saw images of `val`, and finds the weighting for the log.
 
         Raises:
-            ConfigError: folds leak.
+            ConfigError: folds leak, or the rounds of several machines would not find each other's labels.
         """
+        if self.rounds:
+            need_shared(loop.work_dir, "pseudo labels")
         weighting = loop.criterion.weighting
         self._weighting = weighting if isinstance(weighting, NormalizedPseudo) else None
         if loop.val is not None and (text := leaks(loop.dataset, loop.val.dataset)):
