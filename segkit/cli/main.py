@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "new": "write a config for data in any form: folder, zip, COCO, YOLO, masks ...",
     "train": "train a model from a config",
+    "launch": "submit a training to a Slurm cluster",
     "test": "score a checkpoint, write a table, JSON and pictures",
     "predict": "label images, folders and globs",
     "serve": "answer predictions over HTTP, of an exported graph or a checkpoint",

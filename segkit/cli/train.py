@@ -13,30 +13,35 @@ from segkit.registry import ConfigError
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit train`; returns the exit code, 130 after Ctrl-C."""
-    arguments = common.parser("train", __doc__ or "")
-    arguments.add_argument("config", help=common.CONFIG_HELP)
-    arguments.add_argument("--work-dir", help="the run's folder; default work_dirs/<config name>")
-    arguments.add_argument(
+    return common.run(_train, arguments().parse_args(argv))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Returns the parser of the command."""
+    parser = common.parser("train", __doc__ or "")
+    parser.add_argument("config", help=common.CONFIG_HELP)
+    parser.add_argument("--work-dir", help="the run's folder; default work_dirs/<config name>")
+    parser.add_argument(
         "--resume",
         nargs="?",
         const="last",
         metavar="FILE",
         help="go on from the folder's last.pt, or from a checkpoint; auto: where there is a last.pt, else begin",
     )
-    arguments.add_argument(
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace the run that lies in the folder; refused without this"
     )
-    arguments.add_argument(
+    parser.add_argument(
         "--from-step",
         type=int,
         metavar="K",
         help="class steps: begin with step K, from the checkpoint of step K - 1",
     )
-    common.add_device(arguments)
-    arguments.add_argument("--check", action="store_true", help="check config and data, train nothing")
-    folds.add_arguments(arguments)
-    common.add_options(arguments)
-    return common.run(_train, arguments.parse_args(argv))
+    common.add_device(parser)
+    parser.add_argument("--check", action="store_true", help="check config and data, train nothing")
+    folds.add_arguments(parser)
+    common.add_options(parser)
+    return parser
 
 
 def _train(args: argparse.Namespace) -> int:
