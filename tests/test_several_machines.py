@@ -91,15 +91,20 @@ def test_a_process_that_fails_before_the_others_arrive_is_quoted(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "x")
     monkeypatch.setenv("RANK", "1")
     greetings = torch_dist.PrefixStore(meeting.GREETING, store)
-    greetings.set("failed/0", json.dumps([meeting.BEGAN - 1, "of an earlier start"]))
+    greetings.set("failed/0", json.dumps(["", meeting.BEGAN - 1, "of an earlier start"]))
     assert meeting.report("ConfigError: train: no such folder", waits=False)
     zero = Room(greetings, 0, Peer(2, "a", "0", {}), 10)
     with pytest.raises(world.OtherFailed, match="process 1 of this run has ended: ConfigError: train: no such folder"):
         with world.explaining_start(5):
             zero.meet()
+    monkeypatch.setattr(meeting._Link, "name", "b")
+    monkeypatch.setattr(meeting._Link, "names", ("a", "b"))
     assert meeting.report("ConfigError: another", waits=False), "what the first process said before does not count"
-    greetings.set("failed/0", json.dumps([time.time(), "ConfigError: another"]))
+    greetings.set("failed/0", json.dumps(["", time.time(), "ConfigError: another"]))
     assert not meeting.report("ConfigError: another"), "the first process says it already"
+    assert meeting.failures() == {}, "of an earlier command of the same program"
+    greetings.set("failed/0", json.dumps(["a", time.time(), "DataError: x"]))
+    assert meeting.failures() == {0: "DataError: x"}
     assert meeting.report("ConfigError: my own", waits=False)
 
 

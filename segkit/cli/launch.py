@@ -81,9 +81,10 @@ def _launch(args: argparse.Namespace) -> int:
     from segkit.files import write_whole
 
     job = job_of(args)
-    path = write_whole(job.folder / SCRIPT, script_of(job))
+    script = script_of(job)
+    path = write_whole(job.folder / SCRIPT, script)
     if args.dry_run:
-        print(f"{path.read_text(encoding='utf-8')}\n# written to {path}; nothing is submitted (--dry-run)")
+        print(f"{script}\n# written to {path}; nothing is submitted (--dry-run)")
         return 0
     number = submit(path)
     print(
@@ -123,7 +124,7 @@ def job_of(args: argparse.Namespace) -> Job:
     folder = Path(given.work_dir) if given.work_dir else Path("work_dirs") / stem
     words = [args.config, *args.train, *([] if given.work_dir else ["--work-dir", str(folder)])]
     words += ["--device", "cpu"] if not args.gpus and given.device is None else []
-    name = re.sub(r"[^\w.-]", "_", stem)
+    name = re.sub(r"[^\w.-]", "_", stem)[:40]
     return Job(name, folder, args.nodes, args.gpus, args.cpus, args.restarts, options, words)
 
 

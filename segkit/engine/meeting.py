@@ -73,11 +73,13 @@ class _Link:
 
     Attributes:
         store: None before the first use.
-        size: processes of the run.
+        name: of this process's last greeting, "" before the first.
+        names: of all processes that met last, in the order of their ranks.
     """
 
     store: torch_dist.Store | None = None
-    size: int = 0
+    name: str = ""
+    names: tuple[str, ...] = ()
 
 
 class Meeting(NamedTuple):
@@ -85,10 +87,12 @@ class Meeting(NamedTuple):
 
     Attributes:
         peers: all processes in the order of their ranks.
+        names: of their greetings.
         prefix: of the keys that belong to this start of the group alone.
     """
 
     peers: tuple[Peer, ...]
+    names: tuple[str, ...]
     prefix: str
 
     def store(self, connection: torch_dist.Store) -> torch_dist.Store:
@@ -141,10 +145,15 @@ def meet(timeout: float, about: Mapping[str, str] | None = None) -> Meeting | No
         return None
     try:
         _Link.store = _Link.store or connect(timeout, hosts=True)
-        _Link.size = int(os.environ["WORLD_SIZE"])
         store = torch_dist.PrefixStore(GREETING, _Link.store)
-        own = Peer(_Link.size, socket.gethostname(), os.environ.get("GROUP_RANK", ""), dict(about or {}))
-        return Room(store, int(os.environ["RANK"]), own, timeout).meet()
+        own = Peer(
+            int(os.environ["WORLD_SIZE"]), socket.gethostname(), os.environ.get("GROUP_RANK", ""), dict(about or {})
+        )
+        room = Room(store, int(os.environ["RANK"]), own, timeout)
+        _Link.name = room.name
+        met = room.meet()
+        _Link.names = met.names
+        return met
     except torch_dist.DistNetworkError as error:
         raise Absent((0,), timeout) from error
 
@@ -175,7 +184,8 @@ class Room:
         """Greets the others and waits for them; see `meet`."""
         self.store.set(f"hello/{self.rank}", json.dumps([self.name, time.time(), *self.own]))
         token = self._gather() if self.rank == 0 else self._answer()
-        return Meeting(tuple(self._here()[rank][1] for rank in range(self.size)), f"{GREETING}/{token}")
+        names, found, _ = zip(*(self._here()[rank] for rank in range(self.size)))
+        return Meeting(found, names, f"{GREETING}/{token}")
 
     def _here(self) -> dict[int, tuple[str, Peer, float]]:
         """Name, facts and moment of each process that has greeted, now or at an earlier start."""
@@ -221,9 +231,9 @@ class Room:
     def _wait(self, here: dict[int, tuple[str, Peer, float]], absent: Sequence[int]) -> None:
         """Waits for the next look; raises where waiting is of no use any more."""
         for rank in range(self.size):
-            text = failure_of(self.store, rank) if rank != self.rank else None
-            if text is not None:
-                raise Failed(rank, text)
+            failure = failure_of(self.store, rank) if rank != self.rank else None
+            if failure is not None and not failure.name:
+                raise Failed(rank, failure.text)
         now = time.monotonic()
         is_over = now - self.began > self.timeout
         wrong = [r for r, (_, peer, moment) in here.items() if peer.world_size != self.size and moment >= BEGAN]
@@ -251,10 +261,11 @@ def report(text: str, *, waits: bool = True) -> bool:
     try:
         _Link.store = _Link.store or connect(ASKED, hosts=True)
         store = torch_dist.PrefixStore(GREETING, _Link.store)
-        store.set(f"failed/{number}", json.dumps([time.time(), text]))
+        store.set(f"failed/{number}", json.dumps([_Link.name, time.time(), text]))
         end = time.monotonic() + (ASKED if number and waits else 0.0)
         while time.monotonic() < end:
-            if failure_of(store, 0) == text:
+            main = failure_of(store, 0)
+            if main is not None and main.text == text:
                 return False
             time.sleep(POLL)
     except RuntimeError:
@@ -262,21 +273,37 @@ def report(text: str, *, waits: bool = True) -> bool:
     return True
 
 
-def failure_of(store: torch_dist.Store, number: int) -> str | None:
+class Failure(NamedTuple):
+    """An error that a process has reported.
+
+    Attributes:
+        name: of that process's last greeting, "" where it has not greeted: then it will not come any more.
+        text: the error.
+    """
+
+    name: str
+    text: str
+
+
+def failure_of(store: torch_dist.Store, number: int) -> Failure | None:
     """Returns the error that a process has reported since this one began, None for none."""
     if not store.check([f"failed/{number}"]):
         return None
-    moment, text = json.loads(store.get(f"failed/{number}"))
-    return text if moment >= BEGAN else None
+    name, moment, text = json.loads(store.get(f"failed/{number}"))
+    return Failure(name, text) if moment >= BEGAN else None
 
 
 def failures() -> dict[int, str]:
-    """Returns the errors that other processes of the run have reported."""
+    """Returns the errors that other processes have reported since they met."""
     if _Link.store is None:
         return {}
     try:
-        store, own = torch_dist.PrefixStore(GREETING, _Link.store), int(os.environ.get("RANK", 0))
-        found = {number: failure_of(store, number) for number in range(_Link.size) if number != own}
+        store = torch_dist.PrefixStore(GREETING, _Link.store)
+        found = {number: failure_of(store, number) for number in range(len(_Link.names))}
     except RuntimeError:
         return {}
-    return {number: text for number, text in found.items() if text is not None}
+    return {
+        number: failure.text
+        for number, failure in found.items()
+        if failure is not None and failure.name == _Link.names[number] != _Link.name
+    }

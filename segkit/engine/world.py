@@ -23,7 +23,7 @@ from segkit.data.loader import WorkerError
 from segkit.engine import meeting
 from segkit.engine.config_changes import changes
 from segkit.engine.watch import ANSWER, BEAT, Watch
-from segkit.files import DataError, write_whole
+from segkit.files import DataError, read_bytes, write_whole
 from segkit.registry import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ COMPARED_IDS = 1000
 
 SEEN_WITHIN = 3.0
 """Seconds that a network file system may take to show a new file."""
+
+MOST_BYTES = 1 << 40
+"""Of a file that is sent to other machines: a checkpoint of one's own."""
 
 BROKEN = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused|remote process exited", re.IGNORECASE)
 
@@ -272,14 +275,15 @@ def bring(path: Path) -> None:
     """
     if len(dist.nodes()) < 2:
         return
-    own = hashlib.sha256(path.read_bytes()).hexdigest() if dist.local_rank() == 0 and path.is_file() else None
+    content = read_bytes(path, MOST_BYTES) if dist.local_rank() == 0 and path.is_file() else None
+    own = None if content is None else hashlib.sha256(content).hexdigest()
     found = dist.gather_objects((dist.local_rank() == 0, own))
     digest = found[0][1]
     if digest is None or all(own == digest for is_first, own in found if is_first):
         return
-    content = cast(bytes, dist.broadcast_object(path.read_bytes() if dist.is_main() else None))
+    main = cast(bytes, dist.broadcast_object(content if dist.is_main() else None))
     if dist.local_rank() == 0 and own != digest:
-        write_whole(path, content)
+        write_whole(path, main)
     dist.barrier()
 
 
