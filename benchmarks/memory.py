@@ -1,9 +1,18 @@
 """Resident memory over 2,000 training steps and over an evaluation of 2,000 images: flat, or something grows.
 
-Run by hand: python benchmarks/memory.py
+    python benchmarks/memory.py            both
+    python benchmarks/memory.py --slide    instead the peak of a sliding window over 6000 x 4000 pixels, of a network
+                                           that costs nothing: a map of scores, and label maps
+
+Run by hand.
 """
 
+import argparse
+import resource
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -13,6 +22,8 @@ from segkit.engine.evaluate import evaluate
 from segkit.engine.hooks import Hook, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.setup import build_evaluation, build_metrics
+from segkit.inference import build_score, to_labels
+from segkit.settings import InferenceSettings
 
 STEPS = IMAGES = 2000
 CPU = torch.device("cpu")
@@ -53,6 +64,67 @@ class Watch(Hook):
             self.evaluation.append(resident())
 
 
+class Trivial(torch.nn.Module):
+    """Gives as many maps of scores as there are classes, each the first channel moved and scaled."""
+
+    align_corners = False
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.mean = torch.zeros(1, 3, 1, 1)
+        self.factors = torch.linspace(-1, 1, classes).view(1, classes, 1, 1)
+
+    def forward(self, image, window=None):
+        """image: [1,3,h,w] -> logits [1,K,h,w]."""
+        return {"logits": (image[:, :1].float() - 128) * self.factors}
+
+
+def twice(model: Trivial, image: torch.Tensor, crop: int, stride: int) -> torch.Tensor:
+    """The map of sums, and beside it the map of means: what a sliding window needs as it is written down."""
+    height, width = image.shape[-2:]
+    total = torch.zeros(1, model.factors.shape[1], height, width)
+    count = torch.zeros(1, 1, height, width)
+    for y in sorted({min(y, height - crop) for y in range(0, height - crop + stride, stride)}):
+        for x in sorted({min(x, width - crop) for x in range(0, width - crop + stride, stride)}):
+            total[..., y : y + crop, x : x + crop] += model(image[..., y : y + crop, x : x + crop])["logits"]
+            count[..., y : y + crop, x : x + crop] += 1
+    return to_labels(total / count)[0]
+
+
+@torch.inference_mode()
+def slide_once(kind: str, classes: int, height: int, width: int) -> None:
+    """Prints the peak beyond what was held before in MiB, the seconds, and a sum of the labels."""
+    model = Trivial(classes)
+    image = torch.randint(0, 256, (1, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    before, start = resident(), time.process_time()
+    if kind == "twice":
+        labels = twice(model, image, 512, 341)
+    elif kind == "map":
+        settings = InferenceSettings(mode="slide", crop=(512, 512), stride=(341, 341))
+        labels = to_labels(build_score(model, settings)(image, (height, width)))[0]
+    else:
+        runner = build_runner(dict(inference=dict(mode="slide", crop=(512, 512), stride=(341, 341))))
+        meta = dict(valid=(height, width), size=(height, width), id="", path="")
+        labels = runner.predict(model, {"image": image, "meta": [meta]})[0]["labels"]
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(peak - before, seconds, int(labels.long().sum()))
+
+
+def slide_peaks() -> None:
+    """A process for each row; what would need more than the machine has is worked out alone."""
+    print("| classes | labels | MiB beyond the image | CPU s | two maps, MiB |\n|---|---|---|---|---|")
+    for classes, kinds in ((11, ("twice", "map", "labels")), (150, ("labels",))):
+        sums = set()
+        for kind in kinds:
+            command = [sys.executable, __file__, "--once", kind, str(classes)]
+            peak, seconds, total = subprocess.check_output(command, text=True).split()
+            sums.add(total)
+            maps = 2 * 4 * classes * 6000 * 4000 / 2**20
+            print(f"| {classes} | {kind} | {float(peak):.0f} | {float(seconds):.1f} | {maps:.0f} |", flush=True)
+        assert len(sums) == 1, "the labels differ"
+
+
 def main() -> None:
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
@@ -67,4 +139,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slide", action="store_true")
+    parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.once:
+        slide_once(options.once[0], int(options.once[1]), 4000, 6000)
+    elif options.slide:
+        slide_peaks()
+    else:
+        main()

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.data.large.grid import window_corners
 from segkit.data.transforms.sizes import as_size
 from segkit.models.bases import Network, gives_scores, maps_of
 from segkit.ops.class_balance import class_areas, match_areas
@@ -19,12 +18,7 @@ from segkit.refiners.base import Refiner
 from segkit.registry import ConfigError
 from segkit.settings import InferenceSettings, TTASettings
 from segkit.types import Meta
-
-Predict = Callable[..., Tensor]
-"""predict(image, window=None): takes an image [B,C,H,W] and, for each image of the batch, the position of the crop in
-the whole image (y0, x0, y1, x1, H, W); returns Network.maps, logits float32 [B,K,H,W], or the scores of a network that
-gives them. What is said of logits here holds for such scores, except that they stay as they are where logits become
-probabilities."""
+from segkit.windows.sliding import Predict, slide, slide_labels
 
 Score = Callable[..., Tensor]
 """score(image, size, matrix=None): takes an image [B,C,H,W], the size of the stored image and the matrix of Meta that
@@ -94,40 +88,6 @@ def as_view(predict: Predict, record: PresenceRecord) -> Predict:
         return logits
 
     return predict_view
-
-
-def slide(predict: Predict, crop: tuple[int, int], *, stride: tuple[int, int] | None) -> Predict:
-    """Predicts overlapping windows, and averages their logits.
-
-    Windows that would reach beyond the right or bottom border are shifted back inside.
-
-    Args:
-        predict: is given each window and its position.
-        crop: (height, width) of a window in pixels; larger than the image, it is the whole image.
-        stride: (height, width) in pixels from one window to the next; None for as few windows as cover the image,
-            evenly spread.
-
-    Raises:
-        ConfigError: for a stride below 1 or larger than the crop.
-    """
-    if stride is not None and (stride[0] > crop[0] or stride[1] > crop[1] or min(stride) < 1):
-        raise ConfigError(f"inference.stride = {stride}: must lie between 1 and inference.crop = {crop}")
-
-    def predict_windows(image: Tensor, window: list | None = None) -> Tensor:
-        height, width = image.shape[-2:]
-        total: Tensor | None = None
-        count = torch.zeros(1, 1, height, width, device=image.device)
-        for y, x in window_corners((height, width), crop, stride):
-            y1, x1 = min(y + crop[0], height), min(x + crop[1], width)
-            logits = predict(image[..., y:y1, x:x1], window=[(y, x, y1, x1, height, width)] * len(image))
-            if total is None:
-                total = logits.new_zeros(len(image), logits.shape[1], height, width)
-            total[..., y:y1, x:x1] += logits
-            count[..., y:y1, x:x1] += 1
-        assert total is not None
-        return total / count
-
-    return predict_windows
 
 
 def padded(predict: Predict, divisor: int, fill: Tensor) -> Predict:
@@ -368,16 +328,11 @@ def build_score(
     """
     predict = whole(model, fold_norms=settings.fold_norms, record=record)
     if settings.mode == "slide":
-        if settings.crop is None or settings.stride is None:
-            raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
-        stride = None if settings.stride == "even" else as_size(settings.stride, "inference.stride")
-        predict = slide(predict, as_size(settings.crop, "inference.crop"), stride=stride)
+        crop, stride = _windows(settings)
+        predict = slide(predict, crop, stride=stride)
     elif settings.mode != "whole":
         raise ConfigError(f"inference.mode = {settings.mode!r}: must be 'whole' or 'slide'")
-    if settings.pad_divisor > 1:
-        predict = padded(predict, settings.pad_divisor, model.mean)
-    if record is not None:
-        predict = as_view(predict, record)
+    predict = _around(predict, model, settings, record)
     corners = model.align_corners
     if settings.tta is None:
         return at_size(predict, corners, activation=as_they_are if gives_scores(model) else torch.sigmoid)
@@ -392,3 +347,44 @@ def build_score(
             predict, scales, flip=options.flip, align_corners=corners, threshold=threshold, activation=activation
         )
     return tta(predict, scales, flip=options.flip, align_corners=corners, activation=activation)
+
+
+def build_labels(model: Network, settings: InferenceSettings, record: PresenceRecord | None = None) -> Predict:
+    """Builds the sliding window of section `inference` for those who want labels alone, see windows.sliding.
+
+    Scores of the whole image never exist. There is no test-time augmentation, and no way back to another size.
+
+    Args:
+        model, settings, record: as of build_score.
+
+    Returns:
+        A function of an image [B,C,H,W] that gives what to_labels makes of build_score, [B,H,W] at the image's size.
+
+    Raises:
+        ConfigError: crop or stride are missing or do not fit.
+    """
+    activation = as_they_are if gives_scores(model) else torch.sigmoid
+
+    def decide(logits: Tensor) -> Tensor:
+        return to_labels(activation(logits) if logits.shape[1] == 1 else logits, settings.threshold)
+
+    crop, stride = _windows(settings)
+    predict = slide_labels(
+        whole(model, fold_norms=settings.fold_norms, record=record), crop, stride=stride, decide=decide
+    )
+    return _around(predict, model, settings, record)
+
+
+def _windows(settings: InferenceSettings) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """Crop and stride of the sliding window."""
+    if settings.crop is None or settings.stride is None:
+        raise ConfigError("inference.mode = 'slide' needs inference.crop and inference.stride, as (height, width)")
+    stride = None if settings.stride == "even" else as_size(settings.stride, "inference.stride")
+    return as_size(settings.crop, "inference.crop"), stride
+
+
+def _around(predict: Predict, model: Network, settings: InferenceSettings, record: PresenceRecord | None) -> Predict:
+    """Pads the image as the settings say, and ends a view of the record."""
+    if settings.pad_divisor > 1:
+        predict = padded(predict, settings.pad_divisor, model.mean)
+    return predict if record is None else as_view(predict, record)

@@ -23,7 +23,7 @@ FLOORS = (
     ),
     ("models", "data.files"),
     ("data.transforms", "data.formats", "data.large"),
-    ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data"),
+    ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data", "windows"),
     (
         "losses.incremental",
         "losses.instances",

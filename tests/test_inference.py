@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from segkit.api import build_runner
-from segkit.inference import at_size, build_score, padded, slide, to_labels, tta, whole
+from segkit.inference import at_size, build_labels, build_score, padded, slide, to_labels, tta, whole
 from segkit.registry import ConfigError, build_model
 from segkit.settings import InferenceSettings
+from segkit.windows.sliding import slide_labels
 
 
 class Position(nn.Module):
@@ -52,6 +53,63 @@ def test_slide(image, crop, stride):
     assert torch.allclose(
         slide(predict, crop, stride=stride)(image), slow_slide(predict, image, crop, stride), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("channels, dtype", [(1, torch.uint8), (2, torch.uint8), (300, torch.int16)])
+@pytest.mark.parametrize("stride", ["even", (11, 13)])
+def test_labels_decided_band_by_band_are_those_of_the_whole_map(image, channels, dtype, stride):
+    images = torch.cat([image, image.flip(-1)])
+    settings = InferenceSettings(mode="slide", crop=(16, 20), stride=stride, pad_divisor=8, threshold=0.45)
+    model = Position(channels)
+    weight = torch.randn(channels, 3, 1, 1, generator=torch.Generator().manual_seed(3)) / 50
+    model.weight = weight - weight.mean(1, keepdim=True)
+    expected = to_labels(build_score(model, settings)(images, (37, 50)), 0.45)
+    labels = build_labels(model, settings)(images)
+    assert labels.dtype == dtype and torch.equal(labels, expected)
+    assert len(labels.unique()) > 1
+
+
+def test_bands_end_where_the_next_window_begins(image):
+    """By hand: windows of 16 begin at 0, 11 and 21 of 37 rows; those between are never held together."""
+    shapes = []
+
+    def decide(logits):
+        shapes.append(tuple(logits.shape))
+        return to_labels(logits)
+
+    slide_labels(whole(Position()), (16, 16), stride=(11, 11), decide=decide)(image)
+    assert shapes == [(1, 2, rows, columns) for rows in (11, 10, 16) for columns in (16, 16, 16, 2)]
+
+
+def test_a_gradient_passes_through_the_windows(image):
+    """Of a sum over the mean of windows: each window's pixels count by one over how many windows see them."""
+    seen = torch.ones(1, 1, 6, 6, requires_grad=True)
+    slide(lambda x, window: x * 1.0, (4, 4), stride=(2, 2))(seen).square().sum().backward()
+    assert torch.allclose(seen.grad, torch.full((1, 1, 6, 6), 2.0))
+
+
+@pytest.mark.parametrize(
+    "change, is_in_bands",
+    [
+        (dict(), True),
+        (dict(size=(40, 50)), False),
+        (dict(matrix=torch.tensor([[-1.0, 0, 50], [0, 1, 0]]).double().numpy()), False),
+    ],
+)
+def test_a_runner_that_needs_labels_alone_decides_them_by_bands(image, change, is_in_bands, monkeypatch):
+    """With probabilities, or where the labels go back to another size, the whole map is made; labels are equal."""
+    inference = dict(mode="slide", crop=(16, 16), stride=(11, 11))
+    batch = {"image": image, "meta": [dict(valid=(37, 50), size=(37, 50)) | change]}
+    runner = build_runner(dict(inference=inference))
+    wanted = build_runner(dict(runner=dict(type="Semantic", probabilities=True), inference=inference))
+    expected = wanted.predict(Position(), batch)[0]
+    made = []
+    monkeypatch.setattr("segkit.runners.semantic.build_labels", lambda *a: made.append(1) or build_labels(*a))
+    labels = runner.predict(Position(), batch)[0]["labels"]
+    assert torch.equal(labels, expected["labels"]) and torch.equal(
+        labels, to_labels(expected["probabilities"][None])[0]
+    )
+    assert bool(made) == is_in_bands
 
 
 def test_a_window_larger_than_the_image_is_the_whole_image(image):

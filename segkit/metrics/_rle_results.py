@@ -1,14 +1,18 @@
 """Ground truth and detections as run-length encoded masks, the form that COCO-like scores read."""
 
+import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from segkit.dist import gather_objects
+from segkit.dist import all_reduce_sum, gather_objects
 from segkit.registry import ConfigError
 from segkit.types import Batch, InstancePrediction
+
+HOTCOCO, PYCOCOTOOLS = "hotcoco", "pycocotools"
 
 MISSING = "the data set's annotations have no '{}'; give them in COCO form (images, categories, annotations)"
 
@@ -92,6 +96,11 @@ class RleResults:
         ]
         return {**self.annotations, "annotations": truth}
 
+    def has_finite_scores(self) -> bool:
+        """Whether every score of all processes is a finite number."""
+        unknown = sum(not np.isfinite(detection["score"]) for detection in self._found)
+        return not int(all_reduce_sum(torch.tensor(unknown)))
+
     def of_this_process(self) -> list[dict]:
         """Returns the detections that were added here in COCO form, with their boxes."""
         from pycocotools import mask as rle
@@ -158,6 +167,69 @@ def coco_evaluation(results: RleResults, iou_type: str, *, ious: np.ndarray, max
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+class Curves(NamedTuple):
+    """What COCO's evaluation accumulates, -1 where there is no ground truth.
+
+    Attributes:
+        precision: float64 [T,R,K,A,M]: IoU thresholds, 101 recalls, categories by id, areas, numbers of detections.
+        recall: float64 [T,K,A,M].
+        scores: float64 [T,R,K,A,M], of the detection that reaches each recall.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    scores: np.ndarray
+
+
+def coco_curves(results: RleResults, iou_type: str, *, ious: np.ndarray, max_detections: Sequence[int]) -> Curves:
+    """Evaluates with hotcoco where it is installed and takes the data, otherwise with pycocotools; equal to the bit.
+
+    Args:
+        results, iou_type, ious, max_detections: as of coco_evaluation.
+    """
+    package = package_for(results)
+    logging.getLogger(__name__).info("COCO's %s scores are computed by %s", iou_type, package)
+    if package == HOTCOCO:
+        return _hot_curves(results, iou_type, ious, max_detections)
+    evaluated = coco_evaluation(results, iou_type, ious=ious, max_detections=max_detections).eval
+    return Curves(evaluated["precision"], evaluated["recall"], evaluated["scores"])
+
+
+def package_for(results: RleResults) -> str:
+    """Returns which package evaluates: hotcoco takes ids that are whole numbers from 0 on, and finite scores."""
+    if importlib.util.find_spec(HOTCOCO) is None:
+        return PYCOCOTOOLS
+    annotations = results.annotations
+    ids = [entry["id"] for key in ("images", "categories") for entry in annotations[key]]
+    has_plain_ids = all(type(number) is int and 0 <= number < 2**63 for number in ids)
+    return HOTCOCO if has_plain_ids and results.has_finite_scores() else PYCOCOTOOLS
+
+
+def _hot_curves(results: RleResults, iou_type: str, ious: np.ndarray, max_detections: Sequence[int]) -> Curves:
+    import hotcoco
+
+    def entry(annotation: dict) -> dict:
+        """The keys that pycocotools reads, so that both fail where one is missing."""
+        shape = "bbox" if iou_type == "bbox" else "segmentation"
+        kept = {key: annotation[key] for key in ("id", "image_id", "category_id", "area", shape)}
+        if "score" in annotation:
+            kept["score"] = annotation["score"]
+        return {**kept, "iscrowd": int(bool(annotation["iscrowd"]))}
+
+    def index(dataset: dict[str, list[dict]]) -> Any:
+        images = [{key: image[key] for key in ("id", "height", "width")} for image in dataset["images"]]
+        categories = [{"id": category["id"], "name": str(category["name"])} for category in dataset["categories"]]
+        rows = [entry(annotation) for annotation in dataset["annotations"]]
+        return hotcoco.COCO({"images": images, "categories": categories, "annotations": rows})
+
+    evaluation: Any = hotcoco.COCOeval(index(results.truth()), index(results.detections(iou_type)), iou_type)
+    evaluation.params.iou_thrs = [float(threshold) for threshold in ious]
+    evaluation.params.max_dets = list(max_detections)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return Curves(*(evaluation.eval[key] for key in Curves._fields))
 
 
 def mean_of_known(values: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of instances, by pycocotools.
+"""COCO's average precision and recall of instances, by pycocotools or, where it is installed, by hotcoco.
 
 Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from segkit.constraints.named import OneOf, PositiveInt
-from segkit.metrics._rle_results import RleResults, coco_evaluation, index_of, mean_of_known, without_images
+from segkit.metrics._rle_results import RleResults, coco_curves, index_of, mean_of_known, without_images
 from segkit.metrics.base import AnnotatedSet, Metric
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, InstancePrediction
@@ -85,8 +85,8 @@ class CocoAP(Metric):
             AP, AP50, AP75, APs, APm, APl, AR@n for each n, ARs, ARm, ARl and per_class {name: {"AP"}} in percent; None
             where there is no ground truth (pycocotools: -1).
         """
-        evaluated = coco_evaluation(self._results, self.iou_type, ious=IOUS, max_detections=self.max_detections).eval
-        precision, recall = evaluated["precision"], evaluated["recall"]  # [T,R,K,A,M], [T,K,A,M]
+        curves = coco_curves(self._results, self.iou_type, ious=IOUS, max_detections=self.max_detections)
+        precision, recall = curves.precision, curves.recall  # [T,R,K,A,M], [T,K,A,M]
         at = self.max_detections.index(100) if 100 in self.max_detections else -1
         result: dict = {
             "AP": mean_of_known(precision[..., 0, at]),

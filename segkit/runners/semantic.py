@@ -7,9 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.inference import PresenceRecord, Score, as_shares, build_score, refined, to_labels, to_probabilities
+from segkit.inference import (
+    PresenceRecord,
+    Score,
+    as_shares,
+    build_labels,
+    build_score,
+    refined,
+    to_labels,
+    to_probabilities,
+)
 from segkit.metrics.per_image import ImageScores, LabelMapScores
 from segkit.models.bases import Network, gives_scores
+from segkit.ops.resizing import is_resized
 from segkit.registry import RUNNERS
 from segkit.runners.base import Runner
 from segkit.runners.memory import MemoryWatch
@@ -64,8 +74,19 @@ class Semantic(Runner):
         stored: list[Tensor] | None,
     ) -> Sequence[Prediction]:
         self._memory.look(model, image, self.inference)
-        scores = score(image, metas[0]["size"], metas[0].get("matrix"))
+        size, matrix = metas[0]["size"], metas[0].get("matrix")
+        if self._decides_bands(size, matrix, (image.shape[-2], image.shape[-1])):
+            labels = build_labels(model, self.inference, record)(image)
+            return _label_maps(labels, record.take())
+        scores = score(image, size, matrix)
         return self._predictions(model, scores, record.take(), metas, stored)
+
+    def _decides_bands(self, size: tuple[int, int], matrix: np.ndarray | None, seen: tuple[int, int]) -> bool:
+        """Whether labels can be decided while a window slides: nothing else is asked for, at the size that it sees."""
+        slides = self.inference.mode == "slide" and self.inference.tta is None
+        if not slides or self.probabilities or self.applied_refiners:
+            return False
+        return tuple(size) == seen and is_resized(matrix, seen, seen)
 
     def _predictions(
         self,
@@ -84,11 +105,7 @@ class Semantic(Runner):
             probabilities = self._probabilities(model, scores)
             coarse = as_shares(probabilities) if gives_scores(model) else probabilities
             scores = refined(refiners, torch.stack(stored), coarse, presence, metas)
-        labels = to_labels(scores, self.inference.threshold)
-        predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
-        if presence is not None:
-            for prediction, of_image in zip(predictions, presence):
-                prediction["presence"] = of_image
+        predictions = _label_maps(to_labels(scores, self.inference.threshold), presence)
         if self.probabilities:
             probabilities = scores if refiners else self._probabilities(model, scores)
             for prediction, maps in zip(predictions, probabilities):
@@ -112,6 +129,15 @@ class Semantic(Runner):
         """Of what build_score gives: the mean under TTA and one channel are probabilities already, and scores stay."""
         is_done = gives_scores(model) or self.inference.tta is not None or scores.shape[1] == 1
         return scores if is_done else self.activation(scores)
+
+
+def _label_maps(labels: Tensor, presence: Tensor | None) -> list[SemanticPrediction]:
+    """Predictions of labels [B,H0,W0] and, where the model gives it, presence [B,K]."""
+    predictions = [SemanticPrediction(labels=label_map) for label_map in labels]
+    if presence is not None:
+        for prediction, of_image in zip(predictions, presence):
+            prediction["presence"] = of_image
+    return predictions
 
 
 def _way_back(meta: Meta) -> bytes:
