@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from segkit.ops.instances import level_set
 from segkit.ops.instances.level_set import box_areas, contour_length, region_energy
 from tests.instances.published import load, off
 
@@ -75,3 +76,24 @@ def test_empty_boxes_no_instances_and_low_precision():
     with torch.autocast("cpu", torch.bfloat16):
         value = region_energy(masks.bfloat16(), torch.ones(2, 4, 5), torch.rand(2, 3, 4, 5).bfloat16())
     assert value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_crops_on_a_cpu_equal_the_whole_maps_of_other_devices(shared):
+    """Boxes at the border, in the middle, soft, of one pixel and of none; masks that leave a region empty."""
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 20, 30, generator=rng)
+    boxes = torch.zeros(6, 20, 30)
+    boxes[0, :5, :7], boxes[1, 4:12, 10:30], boxes[1, 4], boxes[2, 19, 29], boxes[4], boxes[5, 3:9] = 1, 1, 0.5, 1, 1, 1
+    logits[5], logits[4] = -200, 200  # outside or inside, each of the two regions empty once
+    target = torch.randn(2 if shared else 6, 3, 20, 30, generator=rng)
+    index = torch.tensor([0, 1, 1, 0, 1, 0]) if shared else None
+    weights = torch.rand(6, generator=rng)
+    found = []
+    for energies in (level_set._CroppedEnergy, level_set._RegionEnergy):
+        masks, values = logits.sigmoid().requires_grad_(), target.clone().requires_grad_()
+        energy = energies.apply(masks, boxes, values, index)
+        found.append((energy.detach(), *torch.autograd.grad((energy * weights).sum(), (masks, values))))
+    assert found[0][0][3] == 0 and found[0][1].abs().max() > 0.1
+    for ours, reference in zip(*found):
+        assert off(ours, reference) < 1e-6

@@ -3,7 +3,7 @@
 import torch
 
 from segkit.ops.instances import matching
-from segkit.ops.instances.matching import box_costs, class_costs, enlarged_projections, hungarian
+from segkit.ops.instances.matching import box_costs, class_costs, enlarged_projections, hungarian, projected_boxes
 from tests.instances.published import load, off
 from tests.instances.published_box2mask import box_masks_of
 
@@ -12,7 +12,7 @@ def test_costs_and_matches_are_the_published_ones():
     known = load("box2mask_loss")
     for i, masks in enumerate(box_masks_of(known)):
         in_class = 2 * class_costs(known["cls_layer0"][i], known[f"gt_labels{i}"])
-        in_box = 5 * box_costs(known["mask_layer0"][i], masks)
+        in_box = 5 * box_costs(known["mask_layer0"][i], projected_boxes(masks))
         assert off(in_class, known[f"cost_cls_img{i}"]) < 1e-6
         assert off(in_box, known[f"cost_box_img{i}"]) < 1e-6
         ((queries, objects),) = hungarian([in_class + in_box])

@@ -17,10 +17,10 @@ from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision, zero_of
 from segkit.ops.instances.box_projection import box_projection
 from segkit.ops.instances.local_consistency import local_affinity, movements
-from segkit.ops.instances.matching import box_costs, class_costs, hungarian
+from segkit.ops.instances.matching import box_costs, class_costs, hungarian, projected_boxes
 from segkit.ops.instances.query_losses import query_class_loss
 from segkit.ops.instances.structure_maps import image_index, structure_maps
-from segkit.ops.resizing import resize
+from segkit.ops.resizing import resize, resize_masks
 from segkit.registry import LOSSES
 
 
@@ -146,8 +146,9 @@ class Box2Mask(Loss):
         Returns:
             For each set and image the matched (queries, objects), int64 on the host.
         """
+        boxes = [projected_boxes(of_image) for of_image in masks]  # once for all sets
         costs = [
-            self.class_cost * class_costs(classes[i], labels[i]) + self.box_cost * box_costs(maps[i], masks[i])
+            self.class_cost * class_costs(classes[i], labels[i]) + self.box_cost * box_costs(maps[i], boxes[i])
             for classes, maps in zip(class_logits, mask_logits)
             for i in range(len(labels))
         ]
@@ -211,10 +212,7 @@ def gather_matched(
     sets: list[int] = []
     counts: list[int] = []
     for i, mask in enumerate(masks):
-        if len(mask):
-            small = resize(mask.float(), size=(height, width))
-        else:
-            small = mask.new_zeros(0, height, width, dtype=torch.float32)
+        small = resize_masks(mask, (height, width))
         for k, maps in enumerate(mask_logits):
             queries, objects = (index.to(device, non_blocking=True) for index in matches[k][i])
             logits.append(full_precision(maps[i][queries]))

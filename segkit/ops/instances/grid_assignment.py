@@ -58,15 +58,25 @@ def object_shapes(boxes: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Shap
     """
     tables = []
     for corners, mask in zip(boxes, masks):
-        in_row, in_column = mask.sum(2, dtype=torch.int64), mask.sum(1, dtype=torch.int64)
-        sums = [(count * torch.arange(count.shape[1], device=count.device)).sum(1) for count in (in_column, in_row)]
         size = (corners[:, 2:] - corners[:, :2]).double()
-        tables.append(torch.cat([size, torch.stack([*sums, in_row.sum(1)], 1).double()], 1))
+        tables.append(torch.cat([size, _sums(mask)], 1))
     shapes = []
     for table in torch.cat(tables).cpu().split([len(table) for table in tables]):
         area = table[:, 4:]
         shapes.append(Shapes(table[:, :2].float(), table[:, 2:4] / area.clamp_min(1), area[:, 0].long()))
     return shapes
+
+
+def _sums(masks: Tensor) -> Tensor:
+    """The sums of x and of y over the pixels of each mask, and their number, double [n,3]; whole numbers."""
+    if masks.device.type == "cpu":  # no copy of the masks in wider numbers
+        arrays = masks.view(torch.uint8).numpy() if masks.dtype == torch.bool else masks.numpy()
+        moments = [cv2.moments(mask, binaryImage=True) for mask in arrays]
+        values = [[of_mask[name] for name in ("m10", "m01", "m00")] for of_mask in moments]
+        return torch.tensor(values, dtype=torch.float64).view(-1, 3)
+    in_row, in_column = masks.sum(2, dtype=torch.int64), masks.sum(1, dtype=torch.int64)
+    sums = [(count * torch.arange(count.shape[1], device=count.device)).sum(1) for count in (in_column, in_row)]
+    return torch.stack([*sums, in_row.sum(1)], 1).double()
 
 
 def assign_cells(

@@ -22,7 +22,8 @@ def region_energy(masks: Tensor, boxes: Tensor, target: Tensor, *, index: Tensor
     the mean over channels; u and v are the means of b t inside and outside of the mask.
 
     The gradient reaches masks and target, the two means included; boxes get none. No map of n x C channels is made:
-    many instances share the target of their image.
+    many instances share the target of their image. On a CPU each instance is computed in the rectangle around its box,
+    on other devices all of them at once.
 
     Args:
         masks: float [n,h,w] probabilities.
@@ -34,7 +35,8 @@ def region_energy(masks: Tensor, boxes: Tensor, target: Tensor, *, index: Tensor
         float32 [n].
     """
     masks, target = full_precision(masks), full_precision(target)
-    return _RegionEnergy.apply(masks, boxes.to(masks.dtype), target.to(masks.dtype), index)
+    energies = _CroppedEnergy if masks.device.type == "cpu" else _RegionEnergy
+    return energies.apply(masks, boxes.to(masks.dtype), target.to(masks.dtype), index)
 
 
 def contour_length(masks: Tensor, boxes: Tensor) -> Tensor:
@@ -114,6 +116,66 @@ class _RegionEnergy(torch.autograd.Function):
                 to_channel += (2 * (channel - v[c]) + pull_out[c]) * (boxes - inside)
                 _add_to_channel(to_target, to_channel.mul_(weight), c, ctx.index)
         return slope.mul_(weight), None, to_target, None
+
+
+class _CroppedEnergy(torch.autograd.Function):
+    """The same, instance by instance in the rectangle outside of which its box mask is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, masks: Tensor, boxes: Tensor, target: Tensor, index: Tensor | None) -> Tensor:
+        """Returns float [n]."""
+        numbers = range(len(masks)) if index is None else index.tolist()
+        ctx.crops = _rectangles(boxes)
+        energy = masks.new_zeros(len(masks))
+        means, pulls = masks.new_zeros(2, len(masks), 2, target.shape[1], 1, 1)
+        for i, (number, (rows, columns)) in enumerate(zip(numbers, ctx.crops)):
+            box = boxes[i, rows, columns]
+            inside = masks[i, rows, columns] * box
+            regions = torch.stack([inside, box - inside])
+            values = target[number, :, rows, columns] * box
+            area = regions.sum((1, 2)).view(2, 1)
+            divisor = area.clamp_min(LEAST_AREA)
+            total = torch.stack([(values * region).sum((1, 2)) for region in regions])
+            mean = total / divisor
+            means[i] = mean.view(2, -1, 1, 1)
+            for region, of_region in zip(regions, means[i]):
+                energy[i] += ((values - of_region).square_() * region).sum()
+            if float(area.min()) < LEAST_AREA:
+                pulls[i] = torch.where(area < LEAST_AREA, -2 * (total - mean * area) / divisor, 0.0).view(2, -1, 1, 1)
+        ctx.save_for_backward(masks, boxes, target, means, pulls)
+        ctx.numbers = numbers
+        return energy / target.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, to_energy: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
+        """As of _RegionEnergy."""
+        masks, boxes, target, means, pulls = ctx.saved_tensors
+        weights = to_energy / target.shape[1]
+        to_masks = torch.zeros_like(masks)
+        to_target = torch.zeros_like(target) if ctx.needs_input_grad[2] else None
+        for i, (number, (rows, columns)) in enumerate(zip(ctx.numbers, ctx.crops)):
+            (u, v), (pull_in, pull_out) = means[i], pulls[i]
+            box = boxes[i, rows, columns]
+            weight = box * weights[i]
+            values = target[number, :, rows, columns] * box
+            slope = (values - (u + v) / 2) * (2 * (v - u)) + values * (pull_in - pull_out)
+            to_masks[i, rows, columns] = slope.sum(0) * weight
+            if to_target is not None:
+                inside = masks[i, rows, columns] * box
+                to_values = (2 * (values - u) + pull_in) * inside + (2 * (values - v) + pull_out) * (box - inside)
+                to_target[number, :, rows, columns] += to_values * weight
+        return to_masks, None, to_target, None
+
+
+def _rectangles(boxes: Tensor) -> list[tuple[slice, slice]]:
+    """Rows and columns of the rectangle around each of the box masks [n,h,w]; empty ones around an empty mask."""
+    ends: list[list[slice]] = []
+    for axis in (2, 1):
+        is_used = boxes.amax(axis) != 0
+        first, beyond = is_used.int().argmax(1), is_used.shape[1] - is_used.flip(1).int().argmax(1)
+        beyond = torch.where(is_used.any(1), beyond, first)
+        ends.append([slice(a, b) for a, b in zip(first.tolist(), beyond.tolist())])
+    return list(zip(*ends))
 
 
 def _channel(target: Tensor, c: int, index: Tensor | None) -> Tensor:

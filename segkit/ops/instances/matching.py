@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
-from segkit.ops.instances.box_projection import projection_costs, projections
+from segkit.ops.instances.box_projection import projection_costs
 from segkit.ops.resizing import resize
 
 PIXELS_AT_ONCE = 2**23
@@ -55,19 +55,30 @@ def enlarged_projections(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor,
     return torch.cat(rows).sigmoid(), torch.cat(columns).sigmoid()
 
 
-def box_costs(logits: Tensor, masks: Tensor) -> Tensor:
+def projected_boxes(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Projects boxes onto both axes, without a copy of the masks as float.
+
+    Args:
+        masks: uint8 or bool [n,H,W], boxes as masks.
+
+    Returns:
+        float32 [n,H] and [n,W].
+    """
+    return masks.amax(2).float(), masks.amax(1).float()
+
+
+def box_costs(logits: Tensor, boxes: tuple[Tensor, Tensor]) -> Tensor:
     """Computes the projection loss of every pair of a query and a box, see projection_costs.
 
     Args:
         logits: float [Q,h,w].
-        masks: uint8 or bool [n,H,W], boxes as masks.
+        boxes: of projected_boxes.
 
     Returns:
         float32 [Q,n].
     """
-    rows, columns = projections(masks)
-    size = (masks.shape[1], masks.shape[2])
-    return projection_costs(enlarged_projections(logits, size), (rows.float(), columns.float()))
+    rows, columns = boxes
+    return projection_costs(enlarged_projections(logits, (rows.shape[1], columns.shape[1])), boxes)
 
 
 def hungarian(costs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
