@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ["SEGKIT_KEEP_PAGES"] = "0"  # a command that a test calls leaves this process's allocator as it is
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segkit.cli.allocator import keep_pages
 from segkit.config import Config, load_config
 from segkit.files import DataError
 from segkit.registry import ConfigError
@@ -134,6 +135,8 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     Returns:
         The command's exit code; 2 after such an error.
     """
+    keep_pages()
+
     try:
         return main(args)
     except BrokenPipeError:

@@ -1,15 +1,20 @@
 """From a data set to batches of tensors: seeding by position, collation, worker processes."""
 
 import contextlib
+import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, TypeAlias, cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset
@@ -26,6 +31,9 @@ SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 
 LISTED_KEYS: tuple[Literal["boxes", "labels", "crowd"], ...] = ("boxes", "labels", "crowd")
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
+
+MAP_KEYS: tuple[Literal["pixel_weight", "angle", "coarse"], ...] = ("pixel_weight", "angle", "coarse")
+"""Keys of maps beside the mask, which are padded by 0."""
 
 WAYS_OUT = "enlarge it (docker run --shm-size=8g), or set a smaller batch_size,"
 """What helps where shared memory is too small."""
@@ -117,11 +125,18 @@ def _pad_stack(arrays: list[np.ndarray], fill: float) -> Tensor:
     height = max(array.shape[0] for array in arrays)
     width = max(array.shape[1] for array in arrays)
     if all(array.shape[:2] == (height, width) for array in arrays):
-        return torch.from_numpy(np.stack(arrays))
+        # which a process that reads writes into shared memory at once, where the batch has to go
+        return default_collate([_as_tensor(array) for array in arrays])
     stack = np.full((len(arrays), height, width, *arrays[0].shape[2:]), fill, arrays[0].dtype)
     for canvas, array in zip(stack, arrays):
         canvas[: array.shape[0], : array.shape[1]] = array
     return torch.from_numpy(stack)
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """Shares memory with the array where torch can: not with a mirrored view, and not with what must not change."""
+    is_usable = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if is_usable else array.copy())
 
 
 def _collate_images(samples: list[Sample]) -> Batch:
@@ -151,22 +166,31 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
         [B,K,H,W] of overlapping classes, pixel_weight and angle float32 and coarse uint8 [B,H,W], 0 where they are
         padded, masks as a list of uint8 [n,h,w], and what else the samples hold.
     """
+    return _with_wide_labels(_collate_training(samples, ignore))
+
+
+def _collate_training(samples: list[Sample], ignore: int) -> Batch:
+    """As collate_train, but labels keep the samples' integer type, an eighth of the bytes between processes."""
     batch = _collate_images(samples)
     if "masks" in samples[0]:
         # a sample that no transform moved still has run-length codes where its neighbor has arrays
         dense = (dense_masks(sample["masks"], sample["image"].shape[:2]) for sample in samples)
         batch["masks"] = [torch.from_numpy(np.ascontiguousarray(masks)) for masks in dense]
-    if "pixel_weight" in samples[0]:
-        batch["pixel_weight"] = _pad_stack([sample["pixel_weight"] for sample in samples], 0)
-    if "angle" in samples[0]:
-        batch["angle"] = _pad_stack([sample["angle"] for sample in samples], 0)
-    if "coarse" in samples[0]:
-        batch["coarse"] = _pad_stack([sample["coarse"] for sample in samples], 0)
+    for key in MAP_KEYS:
+        if key in samples[0]:
+            batch[key] = _pad_stack([sample[key] for sample in samples], 0)
     if "mask" in samples[0]:
         is_soft = np.issubdtype(samples[0]["mask"].dtype, np.floating)
         mask = _pad_stack([sample["mask"] for sample in samples], CLICK_IGNORE if is_soft else ignore)
-        mask = mask if is_soft else mask.long()
         batch["mask"] = mask if mask.dim() == 3 else mask.permute(0, 3, 1, 2).contiguous()
+    return batch
+
+
+def _with_wide_labels(batch: Batch) -> Batch:
+    """A new batch with stacked labels as int64, which losses take; others keep theirs."""
+    mask = batch.get("mask")
+    if isinstance(mask, Tensor) and not mask.is_floating_point():
+        return cast(Batch, {**batch, "mask": mask.long()})
     return batch
 
 
@@ -188,11 +212,6 @@ def _of_one(mask: np.ndarray) -> Tensor:
 
 
 def _start_worker(_: int) -> None:
-    import signal
-    import threading
-
-    import cv2
-
     # A signal to a terminal or a cluster's job reaches every process; the main one decides when the workers end.
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
@@ -206,9 +225,6 @@ def _start_worker(_: int) -> None:
 
 def _end_by_parent() -> None:
     """Ends this process at a SIGTERM of its parent, and ignores those of others."""
-    import os
-    import signal
-
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
@@ -222,16 +238,6 @@ class _BatchKeys:
 
     def __iter__(self) -> Iterator:
         return self.make()
-
-
-class _Collate:
-    """collate_train with its ignore value, picklable for spawned workers."""
-
-    def __init__(self, ignore: int):
-        self.ignore = ignore
-
-    def __call__(self, samples: list[Sample]) -> Batch:
-        return collate_train(samples, self.ignore)
 
 
 def train_loader(
@@ -262,14 +268,14 @@ def train_loader(
         pin: whether batches lie in pinned memory, for copies to a GPU that overlap with work.
 
     Returns:
-        An iterator of batches.
+        An iterator of batches for `to_device`, which makes int64 of their labels.
     """
     keys = _BatchKeys(lambda: batches(sampler, batch_size, start=start, rank=rank, world_size=world_size))
     loader = DataLoader(
         items,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=_Collate(items.dataset.ignore),
+        collate_fn=partial(_collate_training, ignore=items.dataset.ignore),
         worker_init_fn=_start_worker,
         pin_memory=pin,
         prefetch_factor=prefetch if workers else None,
@@ -306,10 +312,9 @@ def eval_loader(
         A loader of batches made by `collate_eval`.
     """
     indices = shard(len(items.dataset), rank, world_size)
-    keys = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     return DataLoader(
         items,
-        batch_sampler=keys,
+        batch_sampler=[indices[i : i + batch_size] for i in range(0, len(indices), batch_size)],
         num_workers=workers,
         collate_fn=collate_eval,
         pin_memory=pin,
@@ -349,8 +354,8 @@ def explaining_workers(at: str, workers: int, timeout: float) -> Iterator[None]:
             ) from error
         if not text.startswith("DataLoader worker (pid"):
             raise
-        signal = re.search(r"killed by signal: ([\w ]+)", text)
-        end = f"was killed by signal {signal[1].strip()}" if signal else "died"
+        killed = re.search(r"killed by signal: ([\w ]+)", text)
+        end = f"was killed by signal {killed[1].strip()}" if killed else "died"
         raise WorkerError(
             f"{at}.workers = {workers}: a process that reads data {end}, most often because memory or shared memory "
             f"is too small{_shared_memory()}; {WAYS_OUT} fewer {at}.workers (0 reads in the process that trains, and "
@@ -375,9 +380,9 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         device: where its tensors and lists of tensors go.
 
     Returns:
-        A new batch.
+        A new batch; stacked labels are int64.
     """
-    moved = cast(Batch, {key: _move(value, device) for key, value in batch.items()})
+    moved = _with_wide_labels(cast(Batch, {key: _move(value, device) for key, value in batch.items()}))
     if "meta" in moved:
         # pinning makes lists of tuples in older versions of torch
         moved["meta"] = [

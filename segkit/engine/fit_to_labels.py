@@ -31,7 +31,7 @@ def fit_to_labels(loop: "Loop") -> None:
             loop.items, loop.sampler, batch_size=data.batch_size, workers=data.workers, timeout=data.timeout
         )
         count = -(-min(head.fit_images, len(loop.dataset)) // data.batch_size)
-        masks = (cast(Tensor, batch["mask"]) for batch in islice(batches, count))
+        masks = (cast(Tensor, batch["mask"]).long() for batch in islice(batches, count))
         head.fit(masks, loop.dataset.ignore)
     for tensor in (*head.parameters(), *head.buffers()):
         tensor.copy_(dist.all_reduce_sum(tensor if dist.is_main() else torch.zeros_like(tensor)))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.models.bases import Backbone, Head, Network, QueryHead
+from segkit.ops.normalize import normalized
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
@@ -79,7 +80,7 @@ class Segmentor(Network):
             )
         if self.is_reversed:
             image = image.flip(1)
-        return (image.float() - self.mean) / self.std
+        return normalized(image, self.mean, self.std)
 
     def pixels_of(self, normalized: Tensor) -> Tensor:
         """Undoes `normalize`.

@@ -259,7 +259,8 @@ def _decoded(content: bytes, channels: int, path: str | Path) -> tuple[np.ndarra
         check_pixels(content, path)
         return _of_tiff(read_tiff(content, path), channels, path)
     if channels == 3:
-        image = cv2.cvtColor(decode(content, AS_COLOR, path), cv2.COLOR_BGR2RGB)
+        image = decode(content, AS_COLOR, path)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         return image, 8 * image.itemsize
     image = decode(content, AS_STORED, path)
     if channels == 4 and image.ndim == 3 and image.shape[2] == 4:
