@@ -22,7 +22,7 @@ FLOORS = (
         "data.dataset",
     ),
     ("models", "data.files"),
-    ("data.transforms", "data.formats", "data.large"),
+    ("data.transforms", "data.formats", "data.large", "data.shards"),
     ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data", "windows"),
     (
         "losses.incremental",

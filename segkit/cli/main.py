@@ -25,6 +25,7 @@ COMMANDS = {
     "convert": "turn a published checkpoint into one of segkit",
     "convert-labels": "convert labels and their images: COCO, YOLO, Pascal VOC, masks and others",
     "analyze": "statistics of classes and image values, copies across splits, comparison of interactive runs",
+    "shard": "write a data set as shards, tar files that are read from any disk or store",
     "prepare": "convert a data set to the format that training with clicks or boxes reads; split one",
 }
 """Commands and their help; each is a module of segkit.cli, with _ for -."""

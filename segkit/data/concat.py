@@ -89,7 +89,17 @@ class Concat(Dataset):
         sizes = [dataset.sizes for dataset in datasets if dataset.sizes is not None]
         if len(sizes) == len(datasets):
             self.sizes = np.concatenate(sizes)
+        blocks = [dataset.blocks for dataset in datasets if dataset.blocks is not None]
+        if len(blocks) == len(datasets):
+            starts = np.cumsum([0, *map(len, datasets)])
+            inner = [start + block[:-1] for start, block in zip(starts, blocks)]
+            self.blocks = np.concatenate([*inner, starts[-1:]])
         self.ids: Ids = Ids(self.datasets)
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        for number, dataset in enumerate(self.datasets):
+            places = map(self.ids.locate, indices)
+            dataset.read_ahead([inner for other, inner in places if other == number])
 
     def _locate(self, index: int) -> tuple[Dataset, int]:
         """The set that holds the item, and the item's index in it."""
@@ -148,7 +158,7 @@ class Mixed(Concat):
         if shares.shape != (len(self.datasets),) or not (np.isfinite(shares) & (shares > 0)).all():
             raise DataError(f"ratios = {list(ratios)}: give one positive number for each of {len(self.datasets)} sets")
         self.ratios = shares / shares.sum()
-        self.sizes = None  # an index is no image here
+        self.sizes = self.blocks = None  # an index is no image here
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Returns the sample of a random item.

@@ -255,6 +255,8 @@ class Dataset(WithArguments):
             and their labels ignored. None: NaN and infinity are an error, and other values are data.
         sizes: int [items, 2], (H, W) of each image as stored, for samplers that group images by shape; None where the
             set does not know them without reading the images.
+        blocks: int64 [files + 1], where items that lie in one file (a shard) begin, and the end, for samplers that read
+            file by file; None where each item is a file of its own.
         shown: the labels that the masks can hold; None for all K classes. The pre-flight check looks for these alone.
         notes: warnings about the files for the pre-flight report (masks without an image ...).
         facts: further lines for the pre-flight report.
@@ -271,6 +273,7 @@ class Dataset(WithArguments):
     bands: tuple[int, ...] | None = None
     is_marked: bool = False
     sizes: np.ndarray | None = None
+    blocks: np.ndarray | None = None
     shown: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
@@ -323,6 +326,13 @@ class Dataset(WithArguments):
     def has_mask(self, index: int) -> bool:
         """Whether the image is labelled; test splits without public labels have no masks."""
         return True
+
+    def count_masks(self) -> int:
+        """Returns how many images are labelled."""
+        return sum(self.has_mask(index) for index in range(len(self)))
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        """Is told items that will be read soon; sets whose files lie elsewhere fetch them in the background."""
 
     def check_size(self, index: int, mask_size: tuple[int, ...], size: tuple[int, int]) -> None:
         """Checks that the labels have the size of their image.

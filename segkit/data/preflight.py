@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def check_dataset(
     _check_classes(dataset, num_classes, report)
     findings = Findings(values=report.values)
     num_read = _read(dataset, limit, ignore, findings)
-    labelled = sum(dataset.has_mask(index) for index in range(len(dataset)))
+    labelled = dataset.count_masks()
     report.lines.append(
         f"{type(dataset).__name__}: {len(dataset)} images, {labelled} with labels; "
         f"{'all' if num_read == len(dataset) else num_read} of them read"
@@ -188,8 +189,8 @@ def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
         _look(dataset, index, findings)
     num_read = len(first)
     # a rare object may be missing in a small sample: only many masks of one class are a finding
-    others = sorted(set(range(total)) - set(first))
-    for index in others[:MOST_READ_ON]:
+    seen = set(first)
+    for index in itertools.islice((index for index in range(total) if index not in seen), MOST_READ_ON):
         if (
             findings.of_instances
             or not findings.num_masks

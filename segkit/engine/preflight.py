@@ -155,9 +155,13 @@ def _check_item(cfg: dict, dataset: Dataset, values: ImageValues) -> None:
                 raise ConfigError(f"{at}.{number}: {error} (tried on {path})") from error
 
 
+MOST_COMPARED = 2_000_000
+"""Images of a data set beyond which it is not compared with another one: the names alone would fill the memory."""
+
+
 def _note_shared(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) -> None:
     """Warns where images are both trained on and scored."""
-    if len(datasets) < 2:
+    if len(datasets) < 2 or max(map(len, datasets)) > MOST_COMPARED:
         return
     train, val = (_files_of(dataset) for dataset in datasets)
     shared = [path for file, path in val.items() if file in train]
@@ -170,7 +174,12 @@ def _note_shared(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) 
 
 def _note_near(reports: Sequence[SectionReport], datasets: Sequence[Dataset]) -> None:
     """Warns where some images of `val` look like images of `train`; a quick search that keeps what it computes."""
-    if len(datasets) < 2 or not dist.is_main() or not all(report.is_ok for _, report in reports):
+    if (
+        len(datasets) < 2
+        or max(map(len, datasets)) > MOST_COMPARED
+        or not dist.is_main()
+        or not all(report.is_ok for _, report in reports)
+    ):
         return
     try:
         pairs, looked = quick_search(datasets[0], datasets[1], LookBook())

@@ -20,11 +20,12 @@ SPARSE, OPAQUE = 5, (3, 16, 17)
 """Classes of arrays in a .mat file: sparse ones store their indices; objects and functions are not read."""
 
 
-def read_npy(path: str | Path) -> np.ndarray:
+def read_npy(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Reads a .npy file.
 
     Args:
         path: the file.
+        content: its bytes, where they are known already.
 
     Returns:
         Its array of numbers.
@@ -32,7 +33,7 @@ def read_npy(path: str | Path) -> np.ndarray:
     Raises:
         DataError: it is missing or damaged, or holds something else; objects would run code.
     """
-    content = read_bytes(path)
+    content = read_bytes(path) if content is None else content
     stream = io.BytesIO(content)
     try:
         if np.lib.format.read_magic(stream) == (1, 0):

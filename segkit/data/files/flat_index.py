@@ -74,6 +74,11 @@ class FlatIndex(LazySequence[bytes]):
         number = range(len(self))[index]
         return self._blob[self._offsets[number] : self._offsets[number + 1]].tobytes()
 
+    def view(self, index: int) -> np.ndarray:
+        """Returns a record as uint8 without a copy."""
+        number = range(len(self))[index]
+        return self._blob[self._offsets[number] : self._offsets[number + 1]]
+
     def __reduce__(self) -> tuple[Callable[..., "FlatIndex"], tuple]:
         return (FlatIndex, (self._offsets, self._blob)) if self._path is None else (open_index, (self._path,))
 
@@ -176,7 +181,7 @@ def _made(path: Path, make: Callable[[], Iterator[bytes]]) -> FlatIndex:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); set SEGKIT_CACHE to another folder") from error
     with lock:
-        _wait_for(lock)
+        wait_for(lock)
         if (opened := _opened(path)) is not None:
             return opened
         message = (_in_a_process if FORKS else _in_this_process)(lambda: write_index(path, make()))
@@ -189,7 +194,7 @@ FORKS = sys.platform == "linux"
 """Whether a job may run in a fork: Windows has none, and on macOS the system's libraries break in one."""
 
 
-def _wait_for(lock: IO[str]) -> None:
+def wait_for(lock: IO[str]) -> None:
     """Waits until this process holds the lock; on Windows, which has no such lock, several may write the same file."""
     if sys.platform != "win32":
         import fcntl

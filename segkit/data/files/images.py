@@ -145,16 +145,17 @@ def decode(content: bytes, flags: int, path: str | Path) -> np.ndarray:
     return image
 
 
-def load_array(path: str | Path) -> np.ndarray:
+def load_array(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Returns the array of a .npy file.
 
     Args:
         path: the file.
+        content: its bytes, where they are known already.
 
     Raises:
         DataError: where it is no readable array of numbers. Arrays of objects are refused because they would run code.
     """
-    return read_npy(path)
+    return read_npy(path, content)
 
 
 def read_image(
@@ -185,7 +186,7 @@ def read_image(
         nodata: stored value of missing pixels, see Dataset; in float32 results these become NaN.
         scale: stored values that become 0 and 255, see segkit/data/files/value_range.py; the result is float32.
         bands: the stored bands that become channels, counted from 1; their values stay as stored unless `scale` is set.
-        content: the bytes of a picture file, which are then not read from the path.
+        content: the file's bytes, where they are known already; `path` then serves its suffix and messages.
 
     Returns:
         uint8 or float32 [H,W,channels].
@@ -193,17 +194,18 @@ def read_image(
     Raises:
         DataError: where the file cannot be read or decoded, or has another number of channels.
     """
+    head = b""
     if bands is not None:
         stored = stored_image(path, content)
-        image, bits, content = with_bands(stored.samples, bands, str(path)), 0, stored.content
+        image, bits, head = with_bands(stored.samples, bands, str(path)), 0, stored.content
         channels = len(bands)
-    elif content is None and os.path.splitext(path)[1].lower() == ".npy":
-        bits, image, content = 0, _with_axis(load_array(path)), b""
+    elif os.path.splitext(path)[1].lower() == ".npy":
+        bits, image = 0, _with_axis(load_array(path, content))
     else:
-        content = read_bytes(path) if content is None else content
-        image, bits = _decoded(content, channels, path)
+        head = read_bytes(path) if content is None else content
+        image, bits = _decoded(head, channels, path)
     image = _finished(image, bits, channels, path, nodata=nodata, scale=scale)
-    return np.ascontiguousarray(turned(image, orientation(content))) if exif else image
+    return np.ascontiguousarray(turned(image, orientation(head))) if exif else image
 
 
 class StoredImage(NamedTuple):
@@ -231,13 +233,13 @@ def stored_image(path: str | Path, content: bytes | None = None) -> StoredImage:
 
     Args:
         path: the file.
-        content: the bytes of a picture file, which are then not read from the path.
+        content: its bytes, where they are known already.
 
     Raises:
         DataError: it cannot be read or decoded.
     """
-    if content is None and os.path.splitext(path)[1].lower() == ".npy":
-        array = _with_axis(load_array(path))
+    if os.path.splitext(path)[1].lower() == ".npy":
+        array = _with_axis(load_array(path, content))
         return StoredImage(_checked(array, path), 8 * array.itemsize, b"", "npy")
     content = read_bytes(path) if content is None else content
     if content.startswith(TIFF_STARTS):

@@ -23,7 +23,7 @@ COLOR_REMEDY = (
 """What to do about a color-coded mask where a reader takes no colors."""
 
 
-def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY) -> np.ndarray:
+def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY, *, content: bytes | None = None) -> np.ndarray:
     """Reads the raw labels of a mask file: the numbers that are stored, in TIFF also where 0 is white.
 
     Args:
@@ -31,6 +31,7 @@ def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY) -> np.ndarray:
             images whose three channels are equal count as grey; `read_colors` reads others. Alpha is left
             out.
         color_remedy: end of the error about a color-coded mask.
+        content: the file's bytes, where they are known already; `path` then serves its suffix and messages.
 
     Returns:
         Integer [H,W].
@@ -39,12 +40,12 @@ def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY) -> np.ndarray:
         DataError: for a JPEG, a color-coded mask, values that are no whole numbers, and files that cannot be read.
     """
     if str(path).lower().endswith(".npy"):
-        mask = load_array(path)
+        mask = load_array(path, content)
         mask = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
         if mask.ndim != 2 or mask.dtype.kind not in "uib":
             raise DataError(f"{path}: {mask.dtype} array of {mask.shape}; a mask is an integer array [H,W]")
         return mask.astype(np.uint8) if mask.dtype == bool else mask
-    content = read_bytes(path)
+    content = read_bytes(path) if content is None else content
     _refuse_jpeg(content, path)
     check_pixels(content, path)
     if content.startswith(PNG_START) and content[25:26] != b"\x03":
@@ -66,11 +67,12 @@ def read_mask(path: str | Path, color_remedy: str = COLOR_REMEDY) -> np.ndarray:
     return mask
 
 
-def read_colors(path: str | Path) -> np.ndarray:
+def read_colors(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Reads a color-coded mask file.
 
     Args:
         path: an image of any kind but JPEG; a palette image gives its palette's colors.
+        content: the file's bytes, where they are known already.
 
     Returns:
         uint8 [H,W,3] RGB.
@@ -78,7 +80,7 @@ def read_colors(path: str | Path) -> np.ndarray:
     Raises:
         DataError: for a JPEG, and files that cannot be read.
     """
-    content = read_bytes(path)
+    content = read_bytes(path) if content is None else content
     _refuse_jpeg(content, path)
     return picture(content, path)
 

@@ -45,7 +45,12 @@ class Subset(Dataset):
         self.read_like(dataset)
         self.notes, self.facts = dataset.notes, dataset.facts
         self.sizes = None if dataset.sizes is None else dataset.sizes[self.kept]
+        if dataset.blocks is not None and np.all(np.diff(self.kept) > 0):
+            self.blocks = np.searchsorted(self.kept, dataset.blocks)
         self.ids = [dataset.ids[index] for index in self.kept]
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        self.dataset.read_ahead([self.kept[index] for index in indices])
 
     def path(self, index: int) -> str:
         return self.dataset.path(self.kept[index])
