@@ -30,7 +30,7 @@ from segkit.runners.loading import load_model
 from segkit.runners.page import PageRequest, ResultPage
 from segkit.runners.predicting import predict_array
 from segkit.runners.scoring import chosen_sets, test_sections, type_of_set, with_switches
-from segkit.runners.test_sets import Files, score_sets
+from segkit.runners.test_sets import checked_files, score_sets
 from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
 from segkit.settings import ClickInference, LoopSettings
@@ -156,6 +156,8 @@ def evaluate(
     show_count: int = 50,
     per_image: str | Path | None = None,
     probabilities: str | Path | None = None,
+    predictions: str | Path | None = None,
+    annotations: str | Path | None = None,
     page: str | Path | PageRequest | None = None,
     trust: bool = False,
     say: Callable[[str], None] | None = None,
@@ -175,6 +177,8 @@ def evaluate(
         show, show_count: folder for pictures, and pictures at most.
         per_image: CSV file for the scores of each image, the worst first; of several test sets NAME_SET.csv.
         probabilities: folder for ID.npz with the probabilities of each image.
+        predictions: folder for the predictions, as `segkit predict` writes them.
+        annotations: COCO JSON file that gives predictions of instances and segments the ids of images and categories.
         page: HTML file with scores, plots and the worst images, which needs neither other files nor a network.
         trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
@@ -186,9 +190,7 @@ def evaluate(
         ConfigError, CheckpointError, DataError: as the message says.
     """
     _check_request(model, split)
-    paths = [None if path is None else Path(path) for path in (out, show, per_image, probabilities)]
-    files = Files(paths[0], paths[1], paths[2], paths[3], show_count)
-    files.check()
+    files = checked_files(out, show, show_count, per_image, probabilities, predictions, annotations)
     target = model.mean.device if isinstance(model, Network) else setup.pick_device(device)
     network = _loaded(model, config, target, options, trust=trust)
     cfg = network.config
@@ -202,8 +204,7 @@ def evaluate(
         results = score_sets(network, chosen, split, files, say, sheet)
         if dist.is_main() and say is not None:
             named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
-            title = given[0].stem if given else "model"
-            _say(build_runner(cfg).report(named, Path(out or "metrics.json"), title), say)
+            _say(build_runner(cfg).report(named, Path(out or "metrics.json"), given[0].stem if given else "model"), say)
         if sheet is not None:
             sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results

@@ -38,11 +38,14 @@ def main(argv: list[str] | None = None) -> int:
         "--out",
         default="predictions",
         metavar="DIR",
-        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json; NAME keeps the folder's tree; "
+        help="overlays/NAME.png, and labels/NAME.png or, of instances, results.json, or, of panoptic segments, "
+        "panoptic.json and panoptic/NAME.png; NAME keeps the folder's tree; "
         "default predictions",
     )
     arguments.add_argument(
-        "--annotations", metavar="JSON", help="of instances: a COCO file that gives results.json its ids"
+        "--annotations",
+        metavar="JSON",
+        help="of instances and segments: the COCO file that gives the results their ids",
     )
     arguments.add_argument("--score", type=float, default=0.3, help="of instances: least score of those drawn")
     arguments.add_argument(

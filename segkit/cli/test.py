@@ -35,6 +35,17 @@ def main(argv: list[str] | None = None) -> int:
         "--probabilities", metavar="DIR", help="also the probabilities of each image: ID.npz, float16 [K,H,W]"
     )
     arguments.add_argument(
+        "--predictions",
+        metavar="DIR",
+        help="also the predictions, as segkit predict writes them: labels/ID.png; of instances results.json; of "
+        "panoptic segments panoptic.json and panoptic/ID.png",
+    )
+    arguments.add_argument(
+        "--annotations",
+        metavar="JSON",
+        help="with --predictions: the COCO file that gives images and classes their ids",
+    )
+    arguments.add_argument(
         "--no-page", action="store_true", help="write no page (report.html, or OUT.html) beside the scores"
     )
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
@@ -78,11 +89,14 @@ def _test(args: argparse.Namespace) -> int:
         show_count=args.show_count,
         per_image=table,
         probabilities=args.probabilities,
+        predictions=args.predictions,
+        annotations=args.annotations,
         page=None if args.no_page else PageRequest(page, args.command),
         trust=args.trust,
         say=print,
     )
     if dist.is_main_process():
         more = {"of each image": table, "more pictures": args.show, "probabilities": args.probabilities}
+        more["predictions"] = args.predictions
         print("\n".join([f"scores: {out}", *(f"{name}: {path}" for name, path in more.items() if path)]))
     return 0

@@ -80,6 +80,8 @@ class Concat(Dataset):
                 )
         self.datasets = list(datasets)
         self.classes, self.palette, self.ignore = first.classes, first.palette, first.ignore
+        if all(dataset.things == first.things for dataset in datasets):
+            self.things = first.things
         self.exif = all(dataset.exif for dataset in datasets)
         self.notes = tuple(note for dataset in datasets for note in dataset.notes)
         self.facts = tuple(fact for dataset in datasets for fact in dataset.facts)

@@ -257,6 +257,7 @@ class Dataset(WithArguments):
             set does not know them without reading the images.
         blocks: int64 [files + 1], where items that lie in one file (a shard) begin, and the end, for samplers that read
             file by file; None where each item is a file of its own.
+        things: for each class whether its objects are apart from one another, of panoptic data sets; None for others.
         shown: the labels that the masks can hold; None for all K classes. The pre-flight check looks for these alone.
         notes: warnings about the files for the pre-flight report (masks without an image ...).
         facts: further lines for the pre-flight report.
@@ -274,6 +275,7 @@ class Dataset(WithArguments):
     is_marked: bool = False
     sizes: np.ndarray | None = None
     blocks: np.ndarray | None = None
+    things: tuple[bool, ...] | None = None
     shown: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()

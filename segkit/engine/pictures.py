@@ -77,6 +77,17 @@ def image_of(batch: Batch, i: int) -> np.ndarray:
     return image.permute(1, 2, 0).cpu().numpy()
 
 
+def original(batch: Batch, i: int) -> np.ndarray:
+    """Returns image i of a batch without padding, at the size of its file, uint8 [H0,W0,3]."""
+    import cv2
+
+    image, size = draw.to_rgb(image_of(batch, i)), tuple(batch["meta"][i]["size"])
+    is_smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
+
+
 def comparison(rows: Sequence[Comparison], palette: Sequence[Color], classes: Sequence[str]) -> np.ndarray:
     """Draws rows of image | truth | prediction with a legend; uint8 [H',W',3]."""
     import cv2

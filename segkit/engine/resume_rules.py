@@ -139,6 +139,7 @@ RULES = (
         Effect.SCORED,
         "how overlapping classes become masks",
     ),
+    Rule(("runner.score", "runner.overlap"), Effect.SCORED, "how queries become panoptic segments"),
     Rule(("runner.iou", "runner.side", "runner.is_fast"), Effect.SCORED, "how the validation refines coarse masks"),
     Rule(("runner", "runner.*"), Effect.EQUAL, "it decides what the network is shown"),
     Rule(("hooks", "hooks[[]]*"), Effect.APPLIED, "they change no number"),

@@ -3,13 +3,14 @@
 Shape legend: B batch, C channels, K classes, H W image, h w features, n objects.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from segkit.ops.instances.query_results import at_original, best_queries, semantic_scores
+from segkit.ops.instances.segments import merged_segments, sure_queries
 from segkit.ops.resizing import resize
 from segkit.types import Found, Meta, Outputs
 
@@ -242,3 +243,30 @@ class QueryHead(InstanceHead):
             best_queries(classes[i], at_original(masks[i], (height, width), image_meta), limit=self.limit)
             for i, image_meta in enumerate(meta)
         ]
+
+    @torch.no_grad()
+    def segments(
+        self, outputs: Outputs, meta: list[Meta], *, things: Sequence[int], score: float, overlap: float
+    ) -> list[Found]:
+        """Finds panoptic segments from the last prediction set: masks that do not overlap.
+
+        Args:
+            outputs: of `forward`.
+            meta: as of `instances`.
+            things: the classes whose segments stay apart; of each other class an image has one segment.
+            score: class probability above which a query can become a segment.
+            overlap: least share of its own mask that a query must keep beside the others.
+
+        Returns:
+            For each image the segments, masks at its original size.
+        """
+        height, width = outputs["image"].shape[2:]
+        found = []
+        for classes, masks, image_meta in zip(outputs["class_logits"][-1], outputs["mask_logits"][-1], meta):
+            kept, scores, labels = sure_queries(classes, score)
+            if len(kept):
+                logits = at_original(masks[kept].float(), (height, width), image_meta)
+            else:
+                logits = masks.new_zeros(0, *image_meta["size"])
+            found.append(merged_segments(scores, labels, logits, things=things, overlap=overlap))
+        return found

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-COLUMNS = ("IoU", "Dice", "Acc")
+COLUMNS = ("IoU", "Dice", "Acc", "PQ", "SQ", "RQ")
 """Scores of single classes that get a column."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segkit import dist
+from segkit.data.dataset import Dataset
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
 from segkit.files import need_writable, write_whole
@@ -16,7 +17,9 @@ from segkit.runners.ensemble import runner_of
 from segkit.runners.page import ResultPage
 from segkit.runners.per_image import PerImage
 from segkit.runners.probabilities import SaveProbabilities
+from segkit.runners.saved_predictions import SavePredictions
 from segkit.runners.scoring import check_names, score_set, type_of_set
+from segkit.runners.writers import Writer
 
 
 class Files(NamedTuple):
@@ -28,6 +31,8 @@ class Files(NamedTuple):
         per_image: CSV file for the scores of each image.
         probabilities: folder for the probabilities of each image.
         show_count: pictures at most.
+        predictions: folder for the predictions.
+        annotations: COCO JSON file that gives predictions of instances and segments their ids.
     """
 
     out: Path | None = None
@@ -35,6 +40,8 @@ class Files(NamedTuple):
     per_image: Path | None = None
     probabilities: Path | None = None
     show_count: int = 50
+    predictions: Path | None = None
+    annotations: Path | None = None
 
     def check(self) -> None:
         """Raises a DataError on the main process where results could not be written, before anything is scored."""
@@ -48,6 +55,25 @@ class Files(NamedTuple):
             need_writable(self.per_image, "choose another --out")
         if self.probabilities is not None:
             need_writable(self.probabilities / "image.npz", "choose another folder for --probabilities")
+        if self.predictions is not None:
+            need_writable(self.predictions / "image.png", "choose another folder for --predictions")
+
+
+def checked_files(
+    out: str | Path | None,
+    show: str | Path | None,
+    show_count: int,
+    per_image: str | Path | None,
+    probabilities: str | Path | None,
+    predictions: str | Path | None,
+    annotations: str | Path | None,
+) -> Files:
+    """Returns Files of paths as a user gives them; DataError where results could not be written."""
+    wanted = (out, show, per_image, probabilities, predictions, annotations)
+    paths = [None if path is None else Path(path) for path in wanted]
+    files = Files(paths[0], paths[1], paths[2], paths[3], show_count, paths[4], paths[5])
+    files.check()
+    return files
 
 
 def score_sets(
@@ -89,17 +115,30 @@ def score_sets(
             hooks.append(SaveProbabilities(files.probabilities / name, data.dataset.classes))
         pictures = None if files.show is None else files.show / name
         runner = runners[name]
+        writer = _writer(files, name, runner, data.dataset)
+        if writer is not None:
+            hooks.append(SavePredictions(writer))
         title = name or type_of_set(sections[name])
         watchers = [] if page is None else [page.watch(title, runner, data.dataset)]
         results[name] = score_set(
             network, runner, data, metrics, pictures, files.show_count, name, say, hooks, watchers
         )
+        if writer is not None:
+            writer.close()
         if files.per_image is not None:
             tables[name].write(_of_set(files.per_image, name))
     if files.out is not None and dist.is_main():
         scores = results[""] if list(results) == [""] else results
         write_whole(files.out, json.dumps(scores, indent=1) + "\n")
     return results
+
+
+def _writer(files: Files, name: str, runner: Runner, dataset: Dataset) -> Writer | None:
+    """Of the predictions for a test set; None where they are not asked for."""
+    if files.predictions is None:
+        return None
+    folder, annotations = files.predictions / name, files.annotations
+    return runner.writer(folder, tuple(dataset.classes), tuple(dataset.palette), annotations=annotations)
 
 
 def _of_set(path: Path, name: str) -> Path:

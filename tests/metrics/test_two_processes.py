@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.distributed
+from pycocotools.mask import encode
 
 from segkit.registry import METRICS
 
@@ -52,6 +53,21 @@ def of_masks(name: str, rank: int, size: int) -> dict:
     return metric.compute()
 
 
+def segments(rank: int, size: int) -> dict:
+    metric = METRICS.get("PQ")()
+    metric.start(SimpleNamespace(classes=CLASSES[:3], things=(True, True, False)))
+    metric.reset()
+    for i in range(NUM_IMAGES)[rank::size]:
+        rng = np.random.default_rng(90 + i)
+        truth = rng.integers(0, 4, (2, 3)).repeat(6, 0).repeat(7, 1)
+        found = np.where(rng.random(truth.shape) < 0.8, truth, rng.integers(0, 4, truth.shape))
+        masks = [[encode(np.asfortranarray(m == k, np.uint8)) for k in (1, 2, 3)] for m in (truth, found)]
+        labels = torch.tensor([0, 0, 2])
+        batch = dict(meta=[dict(id=str(i), size=truth.shape)], masks=[masks[0]], labels=[labels], crowd=[labels > 9])
+        metric.update([dict(masks=masks[1], labels=labels)], batch)
+    return metric.compute()
+
+
 def clicks(rank: int, size: int) -> dict:
     metric = METRICS.get("NoC")(limits=(6, 3))
     metric.start(None)
@@ -67,6 +83,7 @@ def scores(rank: int, size: int) -> dict:
     """Scores of the images rank, rank + size, ...: all of them where size is 1."""
     result: dict = {name: of_masks(name, rank, size) for name in MASKS}
     result["NoC"] = clicks(rank, size)
+    result["PQ"] = segments(rank, size)
     for name in MAPS:
         metric = METRICS.get(name)()
         metric.start(SimpleNamespace(classes=CLASSES, ignore=255))
@@ -102,6 +119,7 @@ def test_two_processes_score_as_one(tmp_path):
     alone = scores(0, 1)
     assert alone["Confusion"]["mIoU"] > 20 and alone["CocoAP"]["AP50"] > 5
     assert 20 < alone["MeanDice"]["MeanDice"] < 90 and 0 < alone["MeanPrecision"]["MeanPrecision"] < 90
+    assert 20 < alone["PQ"]["PQ"] < 90
     assert len(alone["NoC"]["items"]) == NUM_IMAGES and 1 < alone["NoC"]["NoC@80"] < 6
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone

@@ -13,40 +13,13 @@ import numpy as np
 from segkit.constraints.named import Fraction
 from segkit.data.dataset import resolve_root
 from segkit.data.files.flat_index import cached_index
-from segkit.data.files.images import AS_COLOR, decode
 from segkit.data.files.pairs import some
+from segkit.data.files.panoptic import LAYOUT, read_ids, read_panoptic
 from segkit.data.interactive.base import ClickTraining, Packed, check_share, in_layers
 from segkit.data.interactive.coco import Names
-from segkit.files import DataError, brief, inside, parse_json, read_bytes
+from segkit.files import DataError, brief, inside
 from segkit.registry import DATASETS
 from segkit.types import ClickObject
-
-LAYOUT = "COCO panoptic expects annotations/panoptic_SPLIT.json, annotations/panoptic_SPLIT/*.png and SPLIT/*.jpg"
-
-
-def read_ids(path: str | Path) -> np.ndarray:
-    """Reads the segment ids of a panoptic PNG, R + 256 G + 65536 B, as int32 [H,W]."""
-    picture = decode(read_bytes(path), AS_COLOR, path).astype(np.int32)
-    return picture[..., 2] + (picture[..., 1] << 8) + (picture[..., 0] << 16)
-
-
-def read_panoptic(path: Path) -> tuple[list[dict], dict[int, bool]]:
-    """Reads a panoptic annotation file.
-
-    Returns:
-        The entries of the images, and for each category id whether it is a thing.
-
-    Raises:
-        DataError: the file holds no panoptic annotations.
-    """
-    try:
-        content = parse_json(read_bytes(path), path)
-        things = {entry["id"]: bool(entry["isthing"]) for entry in content["categories"]}
-        return content["annotations"], things
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no panoptic annotations ({brief(error)}); {LAYOUT}") from error
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -58,9 +31,9 @@ def records(path: Path) -> Iterator[bytes]:
     Raises:
         DataError: a segment has a category that the file does not list.
     """
-    entries, is_thing = read_panoptic(path)
+    content = read_panoptic(path)
     try:
-        yield from _records(entries, is_thing, path)
+        yield from _records(content.annotations, content.is_thing, path)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no panoptic annotations ({brief(error)}); {LAYOUT}") from error
 

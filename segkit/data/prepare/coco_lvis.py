@@ -18,9 +18,9 @@ import numpy as np
 
 from segkit.data.files.flat_index import FlatIndex, cached_index
 from segkit.data.files.lvis import lvis_file
+from segkit.data.files.panoptic import read_ids, read_panoptic
 from segkit.data.interactive import lvis as lvis_reader
 from segkit.data.interactive.packing import MaskBox, box_iou_1d, hierarchy, masks_overlap, pack_masks
-from segkit.data.interactive.panoptic import read_ids, read_panoptic
 from segkit.data.prepare.jobs import Journal, run_jobs
 from segkit.files import DataError, brief, inside, write_whole
 
@@ -55,9 +55,10 @@ class Sources(NamedTuple):
 
 def panoptic_records(path: Path) -> Iterator[bytes]:
     """Yields a JSON record per image: [name of the PNG, ids of things (crowds too), ids of stuff]."""
-    entries, is_thing = read_panoptic(path)
+    content = read_panoptic(path)
+    is_thing = content.is_thing
     try:
-        for entry in entries:
+        for entry in content.annotations:
             segments = entry["segments_info"]
             things = [segment["id"] for segment in segments if is_thing[segment["category_id"]]]
             stuff = [segment["id"] for segment in segments if not is_thing[segment["category_id"]]]

@@ -11,8 +11,8 @@ from segkit import dist
 from segkit.data.files.images import read_image
 from segkit.data.loader import EvalItems, collate_eval, to_device
 from segkit.engine.hooks import Hook
+from segkit.engine.pictures import original
 from segkit.engine.setup import build_transforms
-from segkit.runners.instances.pictures import original
 from segkit.types import RLE, Batch, Color, InstancePrediction, Prediction, Sample
 from segkit.viz import draw
 

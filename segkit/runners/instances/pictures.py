@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit import dist
-from segkit.engine.pictures import file_name, image_of
+from segkit.engine.pictures import file_name, original
 from segkit.runners.instances.drawn import DrawnInstances, found_in
 from segkit.types import RLE, Batch, Prediction
 from segkit.viz import draw
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
-
-
-def original(batch: Batch, i: int) -> np.ndarray:
-    """Returns image i of a batch without padding, at the size of its file, uint8 [H0,W0,3]."""
-    import cv2
-
-    image, size = draw.to_rgb(image_of(batch, i)), tuple(batch["meta"][i]["size"])
-    is_smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
-    if image.shape[:2] == size:
-        return image
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
 
 
 def truth_in(annotations: dict[str, Any]) -> dict[str, DrawnInstances]:

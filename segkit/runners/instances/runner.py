@@ -24,6 +24,7 @@ from segkit.runners.instances.tables import instance_tables
 from segkit.runners.instances.worst import WorstInstances
 from segkit.runners.instances.writer import InstanceWriter
 from segkit.runners.tables import score_table
+from segkit.runners.writers import Writer
 from segkit.types import Batch, Color, Found, InstancePrediction, Meta, Outputs, Prediction, Stage
 
 if TYPE_CHECKING:
@@ -139,9 +140,13 @@ class BoxSupervised(Runner):
         return [prediction for single in singles for prediction in single]
 
     def _predict(self, model: Network, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
+        found = cast(InstanceHead, model.head).instances(self._outputs(model, image, metas), metas)
+        return [as_prediction(instances) for instances in found]
+
+    def _outputs(self, model: Network, image: Tensor, metas: list[Meta]) -> Outputs:
+        """What the network gives for images of one size, [B,3,H,W] without padding."""
         image, valid = with_padding(image, [meta["valid"] for meta in metas], self.divisor)
-        outputs = model(self._colored(model, image, valid))
-        return [as_prediction(found) for found in cast(InstanceHead, model.head).instances(outputs, metas)]
+        return model(self._colored(model, image, valid))
 
     def _colored(self, network: Network, image: Tensor, valid: Tensor | None) -> Tensor:
         """The image with the padding's color, float32 [B,3,H,W]; unchanged without padding.
@@ -195,7 +200,7 @@ class BoxSupervised(Runner):
         *,
         annotations: str | Path | None = None,
         score: float = 0.3,
-    ) -> InstanceWriter:
+    ) -> Writer:
         """Returns what writes results in COCO's format and overlays; see Runner.writer."""
         return InstanceWriter(folder, classes, palette, annotations=annotations, score=score)
 

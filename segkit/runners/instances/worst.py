@@ -5,10 +5,11 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
+from segkit.engine.pictures import original
 from segkit.engine.worst import Rating, Worst, pictured
 from segkit.metrics.worst_images import InstanceCounts, instance_counts
 from segkit.runners.instances.drawn import DrawnInstances, found_in
-from segkit.runners.instances.pictures import original, truth_in
+from segkit.runners.instances.pictures import truth_in
 from segkit.types import Batch, Color, InstancePrediction, Prediction
 from segkit.viz import draw
 from segkit.viz.errors import EXCESS, RIGHT, WRONG, error_map, fitted

@@ -1,6 +1,7 @@
 """Predicted instances as files: results in COCO's format and overlays."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -45,21 +46,9 @@ class InstanceWriter:
             self._read_ids(Path(annotations))
 
     def _read_ids(self, path: Path) -> None:
-        if not self.classes:
-            raise ConfigError(
-                f"--annotations {path}: the checkpoint does not name its classes, so that they cannot be "
-                "found there; convert it with a config whose data set names them, or predict without --annotations"
-            )
         coco = read_coco(path)
-        ids = {category["name"]: category["id"] for category in coco.categories}
-        if absent := [name for name in self.classes if name not in ids]:
-            raise ConfigError(f"--annotations {path}: has no category '{absent[0]}', a class of the model")
-        self._categories = {label: ids[name] for label, name in enumerate(self.classes)}
-        self._images = {}
-        for image in coco.images:
-            if not (image.get("file_name") or image.get("coco_url")):
-                raise ConfigError(f"--annotations {path}: image {image['id']} has no file_name to find it by; add it")
-            self._images[Path(file_name(image)).name] = image["id"]
+        categories, self._images = ids_by_name(path, self.classes, coco.categories, coco.images)
+        self._categories = {label: category["id"] for label, category in enumerate(categories)}
 
     def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
         """Takes in the instances of one image and writes its overlay; see Writer."""
@@ -105,7 +94,7 @@ class InstanceWriter:
     def close(self, order: Sequence[str] = ()) -> Path:
         """Writes results.json, on the main process with the instances of all in the images' order. Returns its path."""
         path, shares, writes = self.folder / "results.json", [self._of_image], True
-        if order:  # images were shared out; a runner of exported graphs has one process and no torch
+        if "torch" in sys.modules:  # exported graphs are run without it, in one process
             from segkit import dist
 
             shares, writes = dist.gather_objects(self._of_image), dist.is_main()
@@ -114,3 +103,35 @@ class InstanceWriter:
             names = order or found
             write_whole(path, json.dumps([entry for name in names for entry in found.get(name, ())]))
         return path
+
+
+def ids_by_name(
+    path: Path, classes: Sequence[str], categories: Sequence[dict], images: Sequence[dict]
+) -> tuple[list[dict], dict[str, int]]:
+    """Finds classes and images in an annotation file.
+
+    Args:
+        path: the file, for errors.
+        classes: names of the model's labels.
+        categories, images: entries of the file.
+
+    Returns:
+        The category of each class, and the id of each image by its file name.
+
+    Raises:
+        ConfigError: a class has no name or no category, or an image no file name.
+    """
+    if not classes:
+        raise ConfigError(
+            f"--annotations {path}: the checkpoint does not name its classes, so that they cannot be "
+            "found there; convert it with a config whose data set names them, or predict without --annotations"
+        )
+    named = {category["name"]: category for category in categories}
+    if absent := [name for name in classes if name not in named]:
+        raise ConfigError(f"--annotations {path}: has no category '{absent[0]}', a class of the model")
+    numbers = {}
+    for image in images:
+        if not (image.get("file_name") or image.get("coco_url")):
+            raise ConfigError(f"--annotations {path}: image {image['id']} has no file_name to find it by; add it")
+        numbers[Path(file_name(image)).name] = image["id"]
+    return [named[name] for name in classes], numbers
