@@ -150,11 +150,7 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         if dist.local_rank() == 0:
             say_error(f"{type(error).__name__}: {error}")
         return 2
-    except (
-        ConfigError,
-        DataError,
-        *_errors("segkit.engine.checkpoint.CheckpointError", "segkit.engine.loop.NonFiniteLoss"),
-    ) as error:
+    except _errors("segkit.engine.checkpoint.CheckpointError", "segkit.engine.loop.NonFiniteLoss", ours=TOLD) as error:
         # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)
@@ -162,10 +158,14 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         return 2
 
 
-def _errors(*names: str) -> tuple[type[Exception], ...]:
-    """Errors of the engine, which exist where it was loaded, and torch with it."""
+TOLD = (ConfigError, DataError)
+"""Errors of the user's input that need no engine."""
+
+
+def _errors(*names: str, ours: tuple[type[Exception], ...] = ()) -> tuple[type[Exception], ...]:
+    """`ours` and errors of the engine by name; the latter exist where it was loaded, and torch with it."""
     pairs = [name.rsplit(".", 1) for name in names]
-    return tuple(getattr(sys.modules[module], name) for module, name in pairs if module in sys.modules)
+    return (*ours, *(getattr(sys.modules[module], name) for module, name in pairs if module in sys.modules))
 
 
 def say_error(text: str) -> None:

@@ -56,7 +56,8 @@ class Shuffle(Sampler):
 
     def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0):
         super().__init__(dataset, seed)
-        self._epoch, self._order = -1, np.arange(0)
+        self._epoch = -1
+        self._order: np.ndarray = np.arange(0)
 
     def index(self, position: int) -> int:
         epoch, offset = divmod(position, self.num_images)
