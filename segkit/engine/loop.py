@@ -32,7 +32,7 @@ from segkit.engine.rescue import save_what_is_done
 from segkit.engine.schedules import LearningRate
 from segkit.engine.terms import NonFiniteLoss, StepTerms
 from segkit.models.bases import Network
-from segkit.registry import SCHEDULES, ConfigError, build, build_model, without_start_weights
+from segkit.registry import SCHEDULES, ConfigError, build
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
 
@@ -162,8 +162,7 @@ class Loop:
         self.is_between_steps, self.is_whole, self._is_checked = True, True, False
         cfg["losses"] = resolve_class_weights(cfg["losses"], self.dataset)
         torch.manual_seed(settings.seed)  # here, since a data set that scans its masks may draw numbers
-        # what a resumed run starts from is not needed any more, and need not exist
-        built = build_model(without_start_weights(cfg["model"]) if self.resumes else cfg["model"])
+        built = setup.start_model(cfg["model"], resumes=self.resumes)
         self.init_report = "" if self.resumes else setup.initialise(built, cfg.get("init"))
         network = self.runner.prepare(built, stage, self)
         setup.check_classes(network, self.dataset)

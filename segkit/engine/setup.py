@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -18,8 +18,19 @@ from segkit.data.samplers import Sampler
 from segkit.data.transforms.way_back import check_way_back
 from segkit.engine import checkpoint
 from segkit.engine.devices import count_of, limits_of, parsed
+from segkit.models.bases import Network
 from segkit.readers.state_dict import plain_names
-from segkit.registry import DATASETS, METRICS, SAMPLERS, TRANSFORMS, ConfigError, build, each_object
+from segkit.registry import (
+    DATASETS,
+    METRICS,
+    SAMPLERS,
+    TRANSFORMS,
+    ConfigError,
+    build,
+    build_model,
+    each_object,
+    without_start_weights,
+)
 from segkit.settings import InitSettings, LoopSettings, ScoredSettings, TrainSettings
 from segkit.types import IGNORE
 
@@ -211,6 +222,26 @@ def build_metrics(
 ) -> list:
     """Builds section `metrics`; `default` where the section is empty."""
     return [build(row, METRICS, f"{at}.{i}") for i, row in enumerate(rows or default)]
+
+
+def start_model(section: dict, *, resumes: bool) -> Network:
+    """Builds the model that a training starts with.
+
+    Where it starts from published weights, the first process of each machine builds it before the others do, so that
+    they find the download there.
+
+    Args:
+        section: `model`.
+        resumes: whether a checkpoint's weights follow: published ones are then not needed, and need not exist.
+    """
+    bare = without_start_weights(section)
+    if resumes:
+        return build_model(bare)
+    if not dist.is_distributed() or bare == section:
+        return build_model(section)
+    first = build_model(section) if dist.local_rank() == 0 else None
+    dist.barrier()
+    return cast(Network, build_model(section) if first is None else first)
 
 
 def initialise(model: nn.Module, cfg: dict | None) -> str:
