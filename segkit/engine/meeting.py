@@ -25,6 +25,9 @@ BEGAN = time.time()
 ASKED = 3.0
 """Seconds that a process which fails waits to hear whether the first one says the same."""
 
+ALIKE = 10.0
+"""The same before the processes have met, while all do the same and at different speeds."""
+
 MISFIT = 5.0
 """Seconds for which a process must have said another number of processes, since clocks of machines differ."""
 
@@ -262,7 +265,8 @@ def report(text: str, *, waits: bool = True) -> bool:
         _Link.store = _Link.store or connect(ASKED, hosts=True)
         store = torch_dist.PrefixStore(GREETING, _Link.store)
         store.set(f"failed/{number}", json.dumps([_Link.name, time.time(), text]))
-        end = time.monotonic() + (ASKED if number and waits else 0.0)
+        patience = ASKED if _Link.name else ALIKE
+        end = time.monotonic() + (patience if number and waits else 0.0)
         while time.monotonic() < end:
             main = failure_of(store, 0)
             if main is not None and main.text == text:

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,9 +207,11 @@ def explaining_silence(seconds: float, watch: Watch | None = None) -> Iterator[N
         if not dist.is_distributed():
             raise
         if "timed out waiting" in text.lower():
+            _finish_the_sentence()
             raise WorkerError(_silence(seconds, watch)) from error
         if not BROKEN.search(text):
             raise
+        _finish_the_sentence()
         raise OtherFailed(_end()) from error
 
 
@@ -219,6 +223,13 @@ def _silence(seconds: float, watch: Watch | None) -> str:
         f"(this one is process {dist.rank()} of 0 to {dist.world_size() - 1}): it hangs, or is that much slower; "
         "look for its last lines, or set a larger loop.process_timeout"
     )
+
+
+def _finish_the_sentence() -> None:
+    """Lets this process, which ends anyway, say why before torchrun ends it because of the other one."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _end() -> str:
