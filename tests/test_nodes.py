@@ -125,7 +125,8 @@ def check_equal_to_one_process(nodes: list[Path], alone: Path, outputs: list[str
     main_output, other = outputs
     assert "2 nodes x 1 processes: " in main_output and "5 images: " in main_output
     assert "apart: is not the same folder on all 2 nodes" in main_output
-    assert re.sub(r"(?m)^codes \[.*\]\n|.*OMP_NUM_THREADS.*\n", "", other).strip() == "", other
+    own_lines = [line for line in other.splitlines() if not line.startswith(("codes [", "[W"))]  # torch's warnings
+    assert own_lines == [], other
 
 
 def test_two_machines_do_what_one_process_does(tmp_path):

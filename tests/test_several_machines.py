@@ -15,6 +15,7 @@ from segkit.dist import Peer
 from segkit.engine import checkpoint, meeting, resume, watch, world
 from segkit.engine.meeting import Room
 from segkit.engine.watch import Sign, Watch
+from segkit.files import DataError
 from segkit.registry import ConfigError
 from tests.tiny import sections
 
@@ -268,3 +269,78 @@ def test_fewer_images_than_processes_are_said(monkeypatch, capsys):
         "val: warning: 3 images for 4 processes: 1 of them have none to score",
         "train: warning: 1 images for 4 processes: 3 of them train on images that others train on too",
     ]
+
+
+def test_a_process_under_nccl_says_who_is_missing_before_torch_ends_it(monkeypatch, capsys):
+    store, event = torch_dist.HashStore(), threading.Event()
+    waiting = threading.Thread(target=hanging_here, args=(event,))
+    waiting.start()
+    here = Watch(store, 0, 2, limit=0.6, beat=0.05)
+    here._main = waiting.ident
+    here.start()
+    time.sleep(1.5)
+    event.set()
+    here.stop()
+    waiting.join()
+    said = capsys.readouterr().err
+    assert said.count("[rank 0] loop.process_timeout = 0.6: process 1 gave no answer within 0.6 s") == 1, said
+    assert "process 1 gives no sign of life" in said
+
+
+def test_the_newest_checkpoint_of_any_machine_is_gone_on_from(monkeypatch, tmp_path):
+    from segkit.runners import training
+
+    asked = []
+    monkeypatch.setattr(dist, "nodes", lambda: {("a", "0"): [0], ("b", "1"): [1]})
+    monkeypatch.setattr(dist, "broadcast_object", lambda value, source: asked.append(source) or value)
+    monkeypatch.setattr(training, "_state_of", lambda path: {"stage": 0, "step": 4})
+    own = tmp_path / "last.pt"
+    for other, best in ((((0, 9), None), 1), ((None, None), 0), (((0, 4), None), 0)):
+        monkeypatch.setattr(dist, "gather_objects", lambda value, other=other: [value, other])
+        assert training.found_state(lambda: own) == (own, {"stage": 0, "step": 4})
+        assert asked.pop() == best
+    monkeypatch.setattr(dist, "gather_objects", lambda value: [value, (None, None)])
+    assert training.found_state(lambda: None) == (None, None)
+
+    def damaged() -> None:
+        raise checkpoint.CheckpointError("last.pt: is damaged")
+
+    with pytest.raises(checkpoint.CheckpointError, match="is damaged"):
+        training.found_state(damaged)
+
+
+def test_a_file_is_brought_to_a_machine_that_lacks_it(monkeypatch, tmp_path):
+    from hashlib import sha256
+
+    path, digest = tmp_path / "step0/last.pt", sha256(b"new").hexdigest()
+    monkeypatch.setattr(dist, "nodes", lambda: {("a", "0"): [0], ("b", "1"): [1]})
+    monkeypatch.setattr(dist, "rank", lambda: 1)
+    monkeypatch.setattr(dist, "gather_objects", lambda value: [(True, digest), value])
+    monkeypatch.setattr(dist, "broadcast_object", lambda value: b"new")
+    world.bring(path)
+    assert path.read_bytes() == b"new"
+    path.write_bytes(b"of an older run")
+    world.bring(path)
+    assert path.read_bytes() == b"new"
+    monkeypatch.setattr(dist, "broadcast_object", lambda value: pytest.fail("all have it"))
+    world.bring(path)
+
+
+def test_images_that_differ_between_machines_are_named(monkeypatch):
+    from types import SimpleNamespace
+
+    class Images:
+        def __init__(self, *ids: str):
+            self.ids = ids
+
+        def __len__(self) -> int:
+            return len(self.ids)
+
+    monkeypatch.setattr(dist, "nodes", lambda: {("a", "0"): [0], ("b", "1"): [1]})
+    loop = SimpleNamespace(dataset=Images("1", "2"), val=None)
+    for other, words in (((2, ["1", "3"]), "images of other names"), ((1, ["1"]), "1 images")):
+        monkeypatch.setattr(dist, "gather_objects", lambda value, other=other: [value, {"train": other}])
+        with pytest.raises(DataError, match=rf"train\.dataset: holds 2 images on process 0 and {words} on process 1"):
+            world.check_data(loop)
+    monkeypatch.setattr(dist, "gather_objects", lambda value: [value, value])
+    world.check_data(loop)

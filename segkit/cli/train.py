@@ -56,7 +56,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.folds_by is not None:
         raise ConfigError(f"--folds-by {args.folds_by}: needs --folds K, the number of folds")
     if args.check:
-        api.check_data(cfg, resume=args.resume is not None, from_step=args.from_step, device=args.device)
+        api.check_data(cfg, resume=args.resume not in (None, "auto"), from_step=args.from_step, device=args.device)
         return 0
     result = api.train(
         cfg,

@@ -95,7 +95,7 @@ class Watch:
         self._main = threading.main_thread().ident
         self._end = threading.Event()
         self._number = 0
-        self._phase, self._since, self._has_spoken = -1, time.monotonic(), False
+        self._last, self._since, self._has_spoken = (-1, ""), time.monotonic(), False
         self._thread = threading.Thread(target=self._run, daemon=True, name="signs of life")
 
     def start(self) -> None:
@@ -111,7 +111,8 @@ class Watch:
         while True:
             try:
                 self._say()
-                if self.limit and time.monotonic() - self._since > self.limit and not self._has_spoken:
+                # before nccl ends this process; one that works does not stay at a line for so long
+                if self.limit and time.monotonic() - self._since > self.limit - 4 * self.beat and not self._has_spoken:
                     self._has_spoken = True
                     print(f"[rank {self.rank}] {self.reason(self.limit)}", file=sys.stderr, flush=True)
             except RuntimeError:
@@ -122,8 +123,8 @@ class Watch:
     def _say(self) -> None:
         code, waits = code_of(sys._current_frames().get(self._main or 0))
         phase, place = dist.progress()
-        if phase != self._phase:
-            self._phase, self._since = phase, time.monotonic()
+        if (phase, code) != self._last:
+            self._last, self._since = (phase, code), time.monotonic()
         self._number += 1
         self.store.set(f"sign/{self.rank}", json.dumps(Sign(self._number, phase, place, code, waits)))
 

@@ -40,9 +40,6 @@ COMPARED_IDS = 1000
 SEEN_WITHIN = 3.0
 """Seconds that a network file system may take to show a new file."""
 
-MOST_BYTES = 1 << 40
-"""Of a file that is sent to other machines: a checkpoint of one's own."""
-
 BROKEN = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused|remote process exited", re.IGNORECASE)
 
 
@@ -286,7 +283,8 @@ def bring(path: Path) -> None:
     """
     if len(dist.nodes()) < 2:
         return
-    content = read_bytes(path, MOST_BYTES) if dist.local_rank() == 0 and path.is_file() else None
+    is_here = dist.local_rank() == 0 and path.is_file()
+    content = read_bytes(path, path.stat().st_size) if is_here else None
     own = None if content is None else hashlib.sha256(content).hexdigest()
     found = dist.gather_objects((dist.local_rank() == 0, own))
     digest = found[0][1]
