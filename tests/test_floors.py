@@ -45,9 +45,9 @@ FLOORS = (
         "runners.refining",
     ),
     ("runtime",),
-    ("recipe", "export", "hub"),
+    ("recipe", "export"),
     ("api",),
-    ("serve",),
+    ("serve", "hub"),
     ("cli",),
 )
 """Rooms, the lowest floor first: a room imports lower floors alone. A room is a folder, or a file that stands alone."""

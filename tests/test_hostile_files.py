@@ -1002,7 +1002,9 @@ REVIEWED = {
     "segkit/cli/main.py": "opens /dev/null",
     "segkit/cli/sweep.py": "what its own trials have printed, as text",
     "segkit/engine/trackers.py": "open() of a tracker is a run; its own id is read by segkit.files",
-    "segkit/runners/probabilities.py": "writes only",
+    "segkit/runners/writers.py": "writes only",
+    "segkit/hub/facts.py": "a table of read_text",
+    "segkit/serve/app.py": "the page inside of the package",
 }
 """Modules that call an opener, and why they may. A new reader goes through segkit/files.py or joins this list."""
 

@@ -66,12 +66,15 @@ NOT_RUN = {
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
     ("docs/searched_networks.md", "segkit"): "run by tests/test_auto_deeplab.py",
+    ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
 }
 """Commands of blocks, by page and beginning, that are parsed (with their configs loaded and checked) but not run."""
 
 NAMES_ONLY = {
     ("docs/incremental.md", "add_classes(model, 1)"): "run by tests/incremental/test_steps_page.py",
     ("docs/recipe.md", "try_out("): "run by tests/recipe",
+    ("docs/serving.md", "load_exported("): "run by tests/test_runtime.py",
+    ("docs/serving.md", "urlopen("): "needs a server; run by tests/test_serve.py",
     ("docs/training.md", "np.load("): "run by tests/test_ensemble.py",
     ("docs/interactive.md", "click_predictor(model)"): "run by tests/interactive/test_page.py",
 }

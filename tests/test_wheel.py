@@ -85,6 +85,40 @@ def test_every_direct_dependency_is_pinned():
     assert needed <= pinned, needed - pinned
 
 
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+NEEDED = {"numpy", "cv2", "PIL", "onnxruntime", "segkit", "flatbuffers", "google", "packaging"}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        found = None if name.split(".")[0] in NEEDED else PathFinder.find_spec(name, path)
+        if found is not None and "site-packages" in str(found.origin):
+            raise ImportError(f"{name} is not here")
+sys.meta_path.insert(0, Absent())
+import segkit
+from segkit.cli.main import main
+assert main(["predict", "model.onnx", "x.png"]) == 0
+print(segkit.__file__)
+"""
+
+
+def test_the_runner_needs_four_packages_alone(installed, tmp_path):
+    """What docs/serving.md says to install beside segkit: every other package cannot be imported."""
+    pytest.importorskip("onnxruntime")
+    import cv2
+    import numpy as np
+
+    from segkit.runtime.metadata import GraphInfo
+    from tests.exported import CLASSES, checkpoint_of, config, semantic_graph
+
+    semantic_graph(
+        checkpoint_of(config(), tmp_path / "m.pt"), tmp_path / "model.onnx", GraphInfo("semantic", classes=CLASSES)
+    )
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((20, 30, 3), np.uint8))
+    found = run(sys.executable, "-c", WITHOUT_TORCH, cwd=tmp_path, PYTHONPATH=str(installed)).split()
+    assert found[-1] == str(installed / "segkit/__init__.py") and (tmp_path / "predictions/labels/x.png").is_file()
+
+
 LOOK = """
 import segkit, segkit.cli.main
 from segkit.config import load_config
