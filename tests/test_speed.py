@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from segkit.api import build_runner
 from segkit.cli.allocator import SWITCH, VARIABLES, keep_pages
 from segkit.data.loader import TrainItems, collate_train, to_device, train_loader
 from segkit.data.samplers import InOrder
 from segkit.data.transforms.operations import pad
+from segkit.engine.device_batches import DeviceBatches
+from segkit.engine.loop import Loop
+from segkit.engine.optim import _with_fused, build_optimizer
+from segkit.files import DataError
 from segkit.ops.normalize import normalized
 from segkit.types import Meta, Sample
 from tests.data.test_loader import Numbers
+from tests.tiny import sections
 
 CPU = torch.device("cpu")
 
@@ -98,3 +105,122 @@ def test_freed_memory_is_kept_and_said_to_later_processes(monkeypatch):
     environment: dict[str, str] = {}
     assert keep_pages(environment) and environment == VARIABLES
     assert calls == [(-3, 1 << 30), (-3, 32 << 20), (-1, -1), (-2, 16 << 20)]
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes a program wait for its device: values read as numbers, and shapes that depend on values."""
+
+    OPERATIONS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique", "_unique2")
+    INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in self.INDEXED and any(index is not None and index.dtype == torch.bool for index in args[1])
+        if by_mask or name in self.OPERATIONS:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_stub_counts_waits():
+    with Waits() as waits:
+        value = torch.ones(2).sum()
+        value.item(), bool(value), float(value)
+        torch.ones(2)[torch.tensor([True, False])]
+    assert waits.found.count("_local_scalar_dense") == 3 and len(waits.found) >= 4
+
+
+@pytest.mark.parametrize("loop", [{}, dict(clip=1.0, ema=0.9, accumulate=2)])
+def test_nothing_waits_for_the_device_between_two_lines_of_the_log(tmp_path, loop):
+    cfg = sections(**loop)
+    training = Loop(cfg, build_runner(cfg), work_dir=tmp_path, device=CPU)
+    data = DeviceBatches(training.batches(), CPU, training.settings.accumulate, 3)
+    training.train_step(data.take())
+    with Waits() as waits:
+        training.train_step(data.take())
+    assert waits.found == []
+
+
+class Numbered:
+    """Endless batches that count how many were read; the one of number `bad` cannot be."""
+
+    def __init__(self, bad: int = -1):
+        self.read, self.bad = 0, bad
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.read == self.bad:
+            raise DataError("image.png: damaged")
+        self.read += 1
+        return {"image": torch.full((1, 1, 1, 1), self.read)}
+
+
+def values(batches) -> list[int]:
+    return [int(batch["image"]) for batch in batches]
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_batches_come_in_order_and_none_is_read_beyond_the_last_step(is_ahead):
+    loader = Numbered()
+    data = DeviceBatches(loader, CPU, 2, 3)
+    data.is_ahead = is_ahead
+    data.start()
+    assert loader.read == 2
+    taken, read = [], []
+    for _ in range(3):
+        taken.append(values(data.take()))
+        data.prepare()
+        read.append(loader.read)
+    assert taken == [[1, 2], [3, 4], [5, 6]]
+    assert read == ([4, 6, 6] if is_ahead else [2, 4, 6])
+
+
+def test_an_error_ahead_belongs_to_the_next_step():
+    data = DeviceBatches(Numbered(bad=1), CPU, 1, 3)
+    data.is_ahead = True
+    data.start()
+    assert values(data.take()) == [1]
+    data.prepare()  # must not end the step that runs
+    with pytest.raises(DataError, match="damaged"):
+        data.take()
+
+
+def test_nothing_is_read_where_no_step_is_left():
+    loader = Numbered()
+    DeviceBatches(loader, CPU, 1, 0).start()
+    assert loader.read == 0
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_fused_updates_are_those_of_the_formula(kind):
+    ends = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(5, 3)
+        optimizer = build_optimizer(dict(type=kind, lr=0.1, weight_decay=0.01, fused=fused), layer)
+        for step in range(3):
+            layer(torch.full((2, 5), step + 1.0)).square().mean().backward()
+            optimizer.step()
+        ends.append(layer.weight.detach())
+    assert torch.allclose(*ends, rtol=1e-5, atol=1e-7)
+
+
+class OnGpu(torch.nn.Parameter):
+    """A parameter that says it lies on a GPU."""
+
+    device = torch.device("cuda", 0)
+
+
+def test_gpus_update_by_one_kernel_and_configs_win():
+    here, there = [dict(params=[torch.nn.Parameter(torch.ones(2))])], [dict(params=[OnGpu(torch.ones(2))])]
+    assert _with_fused(dict(type="AdamW"), there) == dict(type="AdamW", fused=True)
+    assert _with_fused(dict(type="AdamW"), here) == dict(type="AdamW")
+    assert _with_fused(dict(type="AdamW"), [*here, *there]) == dict(type="AdamW")
+    assert _with_fused(dict(type="SGD", foreach=False), there) == dict(type="SGD", foreach=False)
+    assert _with_fused(dict(type="RMSprop"), there) == dict(type="RMSprop")
+    assert _with_fused(dict(type="my:Own"), there) == dict(type="my:Own")

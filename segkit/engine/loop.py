@@ -16,11 +16,12 @@ from segkit import __version__, dist
 from segkit.config import plain_values
 from segkit.criterion import Criterion, build_criterion, with_ignore
 from segkit.data.dataset import Dataset
-from segkit.data.loader import TrainItems, explaining_workers, to_device, train_loader
+from segkit.data.loader import TrainItems, explaining_workers, train_loader
 from segkit.data.samplers import Sampler
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import resume, setup
 from segkit.engine.check_rows import check_gradients
+from segkit.engine.device_batches import DeviceBatches
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.folder import made
@@ -67,8 +68,7 @@ class Loop:
         is_between_steps: whether no step has begun since the last whole one.
         is_whole: whether the state is that after `step`, and not that of a half updated one.
         rng_before: torch's generators before the step that runs.
-        seconds: time of the steps since the last line of the log ("all"), and the part spent waiting for data ("data");
-            validations, checkpoints and the start are not in it.
+        seconds: of the steps alone since the last line of the log ("all"), and of them for the wait for data ("data").
         init_report: what section `init` loaded, one line.
     """
 
@@ -129,10 +129,8 @@ class Loop:
     ):
         self.cfg, self.runner, self.hooks = cfg, runner, tuple(hooks)
         self.work_dir, self.device, runner.folder = work_dir, device, work_dir
-        self.datasets = datasets or setup.DataSets()
-        self.stage_number, self.step, self.resumes = stage, 0, resumes
-        self.best, self.is_stopping = None, False
-        self.stop_request = StopRequest()
+        self.datasets, self.stop_request = datasets or setup.DataSets(), StopRequest()
+        self.stage_number, self.step, self.resumes, self.best, self.is_stopping = stage, 0, resumes, None, False
         self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
             last = len(self.stages) - 1
@@ -216,18 +214,20 @@ class Loop:
 
     def _run_stage(self) -> None:
         fit_to_labels(self)
-        data = self.batches()
+        data = DeviceBatches(self.batches(), self.device, self.settings.accumulate, self.total_steps - self.step)
         self.model.train()
         notify(self.hooks, "before_stage", self)
         if self.step:
             notify(self.hooks, "after_resume", self)
+        data.start()
         while self.step < self.total_steps and not self.is_stopping:
             start = time.perf_counter()
-            batches = [to_device(next(data), self.device) for _ in range(self.settings.accumulate)]
+            batches = data.take()
             self.seconds["data"] += time.perf_counter() - start
             self.rng_before = rng_state()
             self.is_between_steps = False
             terms = self.train_step(batches)
+            data.prepare()
             self.terms.add(self.step, [meta["path"] for batch in batches for meta in batch["meta"]], terms)
             self.runner.after_step(self)
             self.is_between_steps = self.is_whole = True

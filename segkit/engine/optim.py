@@ -1,6 +1,7 @@
 """Parameter groups by pattern, the optimizer, and the moving average of the weights."""
 
 import copy
+import inspect
 import re
 from typing import Any
 
@@ -94,7 +95,23 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
         if base_decay is not None:
             group["weight_decay"] = base_decay * decay
         params.append(group)
-    return build(kwargs, OPTIMIZERS, "optimizer", params=params)
+    return build(_with_fused(kwargs, params), OPTIMIZERS, "optimizer", params=params)
+
+
+def _with_fused(kwargs: dict, params: list[dict[str, Any]]) -> dict:
+    """The arguments with fused=True where torch has such a kernel for the optimizer and all parameters lie on a GPU.
+
+    One kernel then makes the whole update of many parameters, where torch's own choice (foreach) takes one for each
+    operation. On the CPU nothing is changed: the fused kernels round in another order. What the config says stands.
+    """
+    kind = getattr(torch.optim, str(kwargs.get("type")), None)
+    if kind is None or "fused" not in inspect.signature(kind).parameters:
+        return kwargs
+    if kwargs.keys() & {"fused", "foreach", "differentiable"}:
+        return kwargs
+    parameters = [parameter for group in params for parameter in group["params"]]
+    fits = bool(parameters) and all(p.device.type == "cuda" and p.is_floating_point() for p in parameters)
+    return {**kwargs, "fused": True} if fits else kwargs
 
 
 def _kinds(model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from segkit.data.concat import Concat
 from segkit.data.instances.shapes import ShapesInstances
 from segkit.data.interactive.shapes import ShapesClicks
-from segkit.data.loader import EvalItems, TrainItems, _Collate, _start_worker
+from segkit.data.loader import EvalItems, TrainItems, _collate_training, _start_worker
 from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.shapes import Shapes
 from segkit.data.splits.split import Fold
@@ -104,5 +105,5 @@ def _itself(value):
 def test_what_collates_and_scores_travels(tmp_path):
     made = messy.twelve_bits(tmp_path, 2)
     dataset = Folder(str(made.root), ["ground", "disc"], scale=(0, 4095))
-    for value in (_Collate(255), EvalItems(dataset, []), TrainItems(dataset, [], 0)):
+    for value in (partial(_collate_training, ignore=255), EvalItems(dataset, []), TrainItems(dataset, [], 0)):
         pickle.loads(pickle.dumps(value))
