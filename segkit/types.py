@@ -12,6 +12,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from segkit.ops.instances.packed_masks import PackedMasks
 else:
     Tensor = Any  # segkit.runtime runs where no torch is installed
 
@@ -74,7 +76,7 @@ class Sample(TypedDict, total=False):
     # uint8 [H,W,K] of 0, 1 and 255 where classes overlap
     boxes: np.ndarray  # float32 [n,4] x0,y0,x1,y1 in pixels, x1 and y1 exclusive
     labels: np.ndarray  # int64 [n]
-    masks: np.ndarray | list[RLE]  # uint8 [n,H,W] or list of n RLE
+    masks: "np.ndarray | PackedMasks | list[RLE]"  # uint8 [n,H,W], the same packed, or list of n RLE
     crowd: np.ndarray  # bool [n]
     layers: np.ndarray  # uint8 [H,W,L]: packed instance layers
     objects: dict[int, ClickObject]  # by id

@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.coco_json import packed_unless_array
 from segkit.data.samplers import Sampler, batches, shard
 from segkit.data.transforms.mixing import MixingTransform
 from segkit.data.transforms.schedule import LONG, of_step
 from segkit.data.transforms.way_back import for_network
 from segkit.files import DataError
+from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
@@ -164,7 +165,7 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
     Returns:
         A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W], or
         [B,K,H,W] of overlapping classes, pixel_weight and angle float32 and coarse uint8 [B,H,W], 0 where they are
-        padded, masks as a list of uint8 [n,h,w], and what else the samples hold.
+        padded, masks as a list of uint8 [n,h,w] or PackedMasks, and what else the samples hold.
     """
     return _with_wide_labels(_collate_training(samples, ignore))
 
@@ -173,9 +174,9 @@ def _collate_training(samples: list[Sample], ignore: int) -> Batch:
     """As collate_train, but labels keep the samples' integer type, an eighth of the bytes between processes."""
     batch = _collate_images(samples)
     if "masks" in samples[0]:
-        # a sample that no transform moved still has run-length codes where its neighbor has arrays
-        dense = (dense_masks(sample["masks"], sample["image"].shape[:2]) for sample in samples)
-        batch["masks"] = [torch.from_numpy(np.ascontiguousarray(masks)) for masks in dense]
+        # a sample that no transform moved still has run-length codes
+        sizes = [(sample["image"].shape[0], sample["image"].shape[1]) for sample in samples]
+        batch["masks"] = [packed_unless_array(sample["masks"], size) for sample, size in zip(samples, sizes)]
     for key in MAP_KEYS:
         if key in samples[0]:
             batch[key] = _pad_stack([sample[key] for sample in samples], 0)
@@ -198,7 +199,8 @@ def collate_eval(samples: list[Sample]) -> Batch:
     """Collates samples for evaluation: images as `collate_train`, masks as a list at their original sizes."""
     batch = _collate_images(samples)
     if "masks" in samples[0]:
-        batch["masks"] = [s["masks"] if isinstance(s["masks"], list) else torch.as_tensor(s["masks"]) for s in samples]
+        masks = [sample["masks"] for sample in samples]
+        batch["masks"] = [torch.as_tensor(of_one) if isinstance(of_one, np.ndarray) else of_one for of_one in masks]
     if "mask" in samples[0]:
         batch["mask"] = [_of_one(sample["mask"]) for sample in samples]
     if "stored" in samples[0]:
@@ -396,5 +398,7 @@ def _move(value: object, device: torch.device) -> object:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, list):
-        return [item.to(device, non_blocking=True) if isinstance(item, Tensor) else item for item in value]
+        return [
+            item.to(device, non_blocking=True) if isinstance(item, Tensor | PackedMasks) else item for item in value
+        ]
     return value

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segkit.constraints.named import PositiveFloat, PositiveInt
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.coco_json import each_mask
 from segkit.data.transforms.base import ImageFacts, Transform, check_all
-from segkit.data.transforms.geometry import boxes_of, image_size
+from segkit.data.transforms.geometry import boxes_of, image_size, kept
 from segkit.data.transforms.sizes import apply
 from segkit.ops.instances.box_masks import box_masks
+from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.registry import TRANSFORMS, ConfigError
 from segkit.types import Sample
 
@@ -52,14 +53,16 @@ class BoxesOfMasks(Transform):
         self.min_size = min_size
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Returns the sample with boxes float32 [n,4] and masks uint8 [n,H,W]; rng is not used."""
+        """Returns the sample with boxes float32 [n,4] and masks uint8 [n,H,W] or packed; rng is not used."""
         if sample.get("masks") is None:
             return sample
-        masks = dense_masks(sample["masks"], image_size(sample))
+        masks, size = sample["masks"], image_size(sample)
+        if not isinstance(masks, np.ndarray | PackedMasks):
+            masks = PackedMasks.of(each_mask(masks, size), size)
         boxes = boxes_of(masks)
         keep = (boxes[:, 2:] - boxes[:, :2] > self.min_size).all(axis=1)
         changed = Sample(**sample)
-        changed["boxes"], changed["masks"] = boxes[keep], masks[keep]
+        changed["boxes"], changed["masks"] = boxes[keep], kept(masks, keep)
         for key in ("labels", "crowd"):
             if sample.get(key) is not None:
                 changed[key] = np.asarray(sample[key])[keep]

@@ -6,13 +6,14 @@ Clicks count pixel centres as whole numbers (y = 0 is the centre of the first ro
 n objects, L layers, P clicks per sign. Sizes are always (height, width).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.coco_json import each_mask
 from segkit.files import DataError
+from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.types import CLICK_IGNORE, IGNORE, Meta, Sample
 
 Size = tuple[int, int]
@@ -151,15 +152,27 @@ def _move_clicks(clicks: np.ndarray, change: Change) -> np.ndarray:
 def _move_objects(moved: Sample, size: Size, change: Change) -> None:
     """Replaces boxes, masks, labels and crowd of the new sample by the moved objects that are left."""
     conditions: list[np.ndarray | np.bool_] = []
-    masks = None
-    if moved.get("masks") is not None:
-        dense = [change.labels(mask, 0) for mask in dense_masks(moved["masks"], size)]
-        masks = np.stack(dense) if dense else np.zeros((0, *change.size), np.uint8)
-        moved["masks"] = masks
-        conditions.append(masks.any(axis=(1, 2)))
+    is_used: list[bool] = []
+    tight: list[np.ndarray] = []
+    if (masks := moved.get("masks")) is not None:
+
+        def changed() -> Iterator[np.ndarray]:
+            for mask in each_mask(masks, size):
+                of_object = change.labels(mask, 0)
+                is_used.append(bool(of_object.any()))
+                if not change.keeps_axes:
+                    tight.append(boxes_of(of_object[None])[0])
+                yield of_object
+
+        if isinstance(masks, np.ndarray):
+            dense = list(changed())
+            moved["masks"] = np.stack(dense) if dense else np.zeros((0, *change.size), np.uint8)
+        else:  # one object at a time is held with a byte for each pixel
+            moved["masks"] = PackedMasks.of(changed(), change.size)
+        conditions.append(np.array(is_used, bool))
     if moved.get("boxes") is not None:
         if masks is not None and not change.keeps_axes:
-            boxes = boxes_of(masks)
+            boxes = np.array(tight, np.float32).reshape(-1, 4)
         else:
             boxes = _move_boxes(np.asarray(moved["boxes"], np.float64).reshape(-1, 4), change)
         moved["boxes"] = boxes
@@ -168,7 +181,12 @@ def _move_objects(moved: Sample, size: Size, change: Change) -> None:
     if not keep.all():
         for key in ("boxes", "labels", "masks", "crowd"):
             if moved.get(key) is not None:
-                moved[key] = np.asarray(moved[key])[keep]
+                moved[key] = kept(moved[key], keep)
+
+
+def kept(rows: np.ndarray | PackedMasks | list, keep: np.ndarray) -> np.ndarray | PackedMasks:
+    """Returns those rows of a sample's objects that bool [n] marks; packed masks stay packed."""
+    return rows.rows(keep) if isinstance(rows, PackedMasks) else np.asarray(rows)[keep]
 
 
 def _move_boxes(boxes: np.ndarray, change: Change) -> np.ndarray:
@@ -185,7 +203,7 @@ def _move_boxes(boxes: np.ndarray, change: Change) -> np.ndarray:
     return np.clip(corners, 0, np.tile(limit, 2)).astype(np.float32)
 
 
-def boxes_of(masks: np.ndarray) -> np.ndarray:
+def boxes_of(masks: np.ndarray | PackedMasks) -> np.ndarray:
     """Computes the tight boxes around masks.
 
     Args:

@@ -14,6 +14,7 @@ from segkit.data.files.coco_json import dense_masks
 from segkit.engine.hooks import Hook
 from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
+from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
 from segkit.runners.instances.growth import Growth
@@ -240,17 +241,19 @@ def without_crowds(batch: Batch) -> Batch:
     return cast(Batch, rows)
 
 
-def _rows(values: Tensor | list, index: Tensor) -> Tensor | list:
+def _rows(values: Tensor | PackedMasks | list, index: Tensor) -> Tensor | PackedMasks | list:
     if isinstance(values, list):
         return [values[i] for i in index.tolist()]
-    return values if len(index) == len(values) else values[index]  # masks of many objects take memory
+    if len(index) == len(values):
+        return values  # masks of many objects take memory
+    return values.rows(index) if isinstance(values, PackedMasks) else values[index]
 
 
-def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) -> Tensor:
+def padded_masks(masks: Tensor | PackedMasks | list, valid: tuple[int, int], image: Tensor) -> Tensor:
     """Pads masks at the right and bottom with 0 to the size of a batch.
 
     Args:
-        masks: uint8 [n,h,w], or n RLE of that size.
+        masks: uint8 [n,h,w], the same packed, or n RLE of that size.
         valid: (h, w).
         image: the batch, [B,3,H,W].
 
@@ -260,6 +263,8 @@ def padded_masks(masks: Tensor | list, valid: tuple[int, int], image: Tensor) ->
     if isinstance(masks, list):
         masks = torch.from_numpy(dense_masks(masks, valid))
     height, width = image.shape[2:]
+    if isinstance(masks, PackedMasks):
+        return masks.to(image.device).dense((height, width))
     below, beside = height - masks.shape[1], width - masks.shape[2]
     masks = masks.to(image.device)
     return F.pad(masks, [0, beside, 0, below]) if below or beside else masks
