@@ -991,6 +991,7 @@ REVIEWED = {
     "segkit/data/shards/remote.py": "bytes of an address, to a file of the cache; checked where they are read",
     "segkit/data/shards/cache.py": "locks in the folder of copies, written by segkit",
     "segkit/data/prepare/shards.py": "writes",
+    "segkit/data/files/listing.py": "the lock of the cache of this machine",
     "segkit/data/files/flat_index.py": "the cache of this machine, written by segkit",
     "segkit/data/prepare/jobs.py": "the journal of an unfinished conversion, written by segkit",
     "segkit/engine/checkpoint.py": "writes",

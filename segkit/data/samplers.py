@@ -63,7 +63,7 @@ class Shuffle(Sampler):
         epoch, offset = divmod(position, self.num_images)
         if epoch != self._epoch:
             # the permutation that rng.permutation gives, in half its memory
-            order = np.arange(self.num_images, dtype=np.int32 if self.num_images < 1 << 31 else np.int64)
+            order: np.ndarray = np.arange(self.num_images, dtype=np.int32 if self.num_images < 1 << 31 else np.int64)
             np.random.default_rng([self.seed, epoch]).shuffle(order)
             self._epoch, self._order = epoch, order
         return int(self._order[offset])

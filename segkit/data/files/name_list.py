@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from segkit.data.files.pairs import same_text, some
+from segkit.data.files.listing import same_text
+from segkit.data.files.pairs import some
 from segkit.files import TEXT_BYTES, DataError, read_bytes
 
 COLUMNS = (r"\t+", r"\s*;\s*", r"\s*,\s*", r"\s+")

@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.data.files.pairs import same_text, some
+from segkit.data.files.listing import same_text
+from segkit.data.files.pairs import some
 from segkit.files import DataError, inside
 
 OUTSIDE = "set outside=True where you made the file yourself"

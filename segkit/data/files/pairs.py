@@ -1,7 +1,6 @@
 """Data sets of image and mask files, and what the readers of official layouts share."""
 
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from segkit.data.dataset import Dataset
 from segkit.data.files.images import IMAGE_SUFFIXES, read_image
 from segkit.data.files.labels import LabelTable
+from segkit.data.files.listing import keyed_files, visit
 from segkit.data.files.masks import read_mask
 from segkit.files import DataError
 from segkit.registry import did_you_mean
@@ -27,24 +27,9 @@ def walk_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
     Yields:
         Paths, each folder's files in the order of their names.
     """
-    root = os.path.realpath(folder)
-    seen = {root}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name for name in sorted(folders) if not name.startswith(".") and _is_new(parent, name, root, seen)
-        ]
-        for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                yield os.path.join(parent, name)
-
-
-def same_text(name: str) -> str:
-    """Returns a name in the one form in which names are compared.
-
-    Accented letters are one character in names from Windows and Linux, and a letter with a mark of its own in archives
-    from macOS.
-    """
-    return unicodedata.normalize("NFC", name)
+    for below, _, names in visit(folder, suffixes):
+        for name in names:
+            yield os.path.join(folder, below, name)
 
 
 def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, str]:
@@ -65,23 +50,7 @@ def list_files(folder: Path, suffixes: Sequence[str], layout: str) -> dict[str, 
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {layout}; set root=... or the variable SEGKIT_DATA")
-    files: dict[str, str] = {}
-    for path in walk_files(folder, suffixes):
-        key = same_text(os.path.splitext(Path(path).relative_to(folder).as_posix())[0])
-        if key in files:
-            raise DataError(f"{path} and {files[key]}: one name twice; remove one of the two files")
-        files[key] = path
-    return dict(sorted(files.items()))
-
-
-def _is_new(parent: str, name: str, root: str, seen: set[str]) -> bool:
-    """Whether a subfolder is to be listed here: not a link to what lies below the root, and not listed before."""
-    path = os.path.join(parent, name)
-    real = os.path.realpath(path)
-    if real in seen or (os.path.islink(path) and real.startswith(root + os.sep)):
-        return False
-    seen.add(real)
-    return True
+    return keyed_files(folder, suffixes)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
@@ -178,6 +147,8 @@ def pair(images: dict[str, str], masks: dict[str, str], ends: Sequence[str] = ("
     Returns:
         {image key: path of its mask, or None}.
     """
+    if len(ends) == 1:
+        return {key: masks.get(key + ends[0]) for key in images}
     pairs: dict[str, str | None] = {}
     for key in images:
         pairs[key] = next((masks[key + end] for end in ends if key + end in masks), None)

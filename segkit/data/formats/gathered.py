@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from segkit.data.files.images import IMAGE_SUFFIXES
-from segkit.data.files.pairs import same_text, some, walk_files
+from segkit.data.files.listing import same_text
+from segkit.data.files.pairs import some, walk_files
 from segkit.data.formats.base import LabelReader
 from segkit.data.formats.common import split_name
 from segkit.files import DataError, open_regular, shortened

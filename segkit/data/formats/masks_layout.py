@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segkit.data.files.images import IMAGE_SUFFIXES
+from segkit.data.files.listing import same_text
 from segkit.data.files.masks import MASK_SUFFIXES
 from segkit.data.files.name_list import read_lines
-from segkit.data.files.pairs import same_text, some, walk_files
+from segkit.data.files.pairs import some, walk_files
 from segkit.data.formats.common import SPLIT_NAMES, split_name
 
 MASK_WORDS = re.compile(

@@ -15,10 +15,11 @@ import numpy as np
 
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable
+from segkit.data.files.listing import same_text
 from segkit.data.files.masks import read_colors, read_mask, values_of
 from segkit.data.files.name_list import read_lines
 from segkit.data.files.outlines import CORNERS, reason
-from segkit.data.files.pairs import same_text, some, walk_files
+from segkit.data.files.pairs import some, walk_files
 from segkit.data.formats.base import Box, LabelledImage, LabelReader, Shape
 from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.common import split_name, stored_size

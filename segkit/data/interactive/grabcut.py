@@ -11,8 +11,9 @@ import numpy as np
 from segkit.data.dataset import resolve_root
 from segkit.data.files.headers import TIFF_STARTS
 from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array
+from segkit.data.files.listing import same_text
 from segkit.data.files.masks import MASK_SUFFIXES, picture
-from segkit.data.files.pairs import list_files, same_text, some
+from segkit.data.files.pairs import list_files, some
 from segkit.data.interactive.base import ClickEvaluation, no_object
 from segkit.files import DataError, read_bytes
 from segkit.registry import DATASETS

@@ -11,9 +11,10 @@ from segkit.constraints.named import PositiveInt, Range
 from segkit.data.dataset import Bands, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import ColorTable, LabelTable, as_color
+from segkit.data.files.listing import same_text
 from segkit.data.files.masks import MASK_SUFFIXES, read_colors
 from segkit.data.files.name_list import Entry, Finder, find_entries, find_masks, read_lines
-from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, same_text, some
+from segkit.data.files.pairs import FilePairs, list_files, need_masks, pair, some
 from segkit.files import DataError
 from segkit.registry import DATASETS
 from segkit.types import IGNORE, Color, default_palette

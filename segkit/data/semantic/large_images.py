@@ -12,8 +12,9 @@ from segkit.constraints.named import AnySize, Fraction, PositiveInt
 from segkit.data.dataset import Bands, Dataset, NoData, ScaleRange, check_reading, resolve_root
 from segkit.data.files.flat_index import cached_index
 from segkit.data.files.labels import LabelTable, class_index
+from segkit.data.files.listing import same_text
 from segkit.data.files.name_list import Finder, find_entries, find_masks, read_lines
-from segkit.data.files.pairs import list_files, need_masks, pair, same_text
+from segkit.data.files.pairs import list_files, need_masks, pair
 from segkit.data.large.grid import window_starts
 from segkit.data.large.labelled import CELL, VECTORS, WindowedImage
 from segkit.data.large.open_large import LARGE_SUFFIXES

@@ -9,8 +9,9 @@ import numpy as np
 
 from segkit.data.dataset import resolve_root
 from segkit.data.files.labels import LabelTable
+from segkit.data.files.listing import same_text
 from segkit.data.files.name_list import read_names
-from segkit.data.files.pairs import FilePairs, choose_split, same_text, some
+from segkit.data.files.pairs import FilePairs, choose_split, some
 from segkit.files import DataError, shortened
 from segkit.readers.arrays import read_mat
 from segkit.registry import DATASETS

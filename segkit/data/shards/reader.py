@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any, BinaryIO, NamedTuple
@@ -13,23 +12,20 @@ import numpy as np
 
 from segkit.data.files.flat_index import FlatIndex, LazySequence, cached_index
 from segkit.data.files.pairs import some
-from segkit.data.shards import index as shard_index
 from segkit.data.shards.addresses import LIST, addresses, beside, listed, local_path, protocol_of
 from segkit.data.shards.cache import ShardCache
-from segkit.data.shards.index import Keys, ShardIndex, check_index, scanned, unpacked
+from segkit.data.shards.gather import Shard, gathered, index_of
+from segkit.data.shards.index import Keys, ShardIndex, unpacked
 from segkit.data.shards.remote import Missing, check_protocol, fetch_bytes
 from segkit.data.shards.tar import BLOCK, REMEDY, is_header
 from segkit.files import MAX_BYTES as MOST_MEMBER
-from segkit.files import DataError, brief, limit, open_regular, parse_json, read_bytes, read_text
+from segkit.files import DataError, brief, limit, open_regular, parse_json, read_text
 
 MOST_OPEN = 64
 """Shards that a process holds open."""
 
-LIST_BYTES, INDEX_BYTES = 64 << 20, 2 << 30
-"""Bytes of a list and of an index of a remote shard, at most."""
-
-FETCHERS = 16
-"""Indices of remote shards that are fetched at a time."""
+LIST_BYTES = 64 << 20
+"""Bytes of a list of shards, at most."""
 
 
 class File(NamedTuple):
@@ -37,14 +33,6 @@ class File(NamedTuple):
 
     name: str
     content: bytes
-
-
-class Shard(NamedTuple):
-    """A shard to read: its address, and the bytes and SHA-256 that its list states, None and "" where there is none."""
-
-    address: str
-    size: int | None = None
-    sha256: str = ""
 
 
 class Indices(LazySequence[ShardIndex]):
@@ -101,18 +89,21 @@ class ShardSet:
             _need_all(shards)
         local = [local_path(shard.address) for shard in shards if not protocol_of(shard.address)]
         self._sources = [path for path in local if path.is_file()]
-        self._sources += [path for path in map(_index_of, self._sources) if path.is_file()]
+        self._sources += [path for path in map(index_of, self._sources) if path.is_file()]
         self._identity = json.dumps([skip_damaged, shards])
         self._is_remote = len(local) < len(shards)
-        records = self.remembered("shards 1", lambda: _records(shards, cache, skip_damaged=skip_damaged))
+        records = self.remembered("shards 1", lambda: gathered(shards, cache, skip_damaged=skip_damaged))
         summary = json.loads(records[-1])
         self.skipped: tuple[str, ...] = tuple(summary["skipped"])
-        self.kinds: tuple[str, ...] = tuple(summary["kinds"])
+        self._patterns: list[tuple[list[str], int]] = summary["patterns"]
+        self.kinds = tuple(dict.fromkeys(kind for there, _ in self._patterns for kind in there))
         self._shards = [shards[number] for number in summary["kept"]]
         self.names = [shard.address for shard in self._shards]
         if not self.names:
             raise DataError(f"{brief(urls)}: no shard can be read; the first: {next(iter(self.skipped), 'none')}")
         self.starts = np.array(summary["starts"], np.int64)
+        if not len(self):
+            raise DataError(f"{brief(urls)}: holds no sample; a sample is KEY.SUFFIX, such as a.jpg and a.png")
         self.indices = Indices(records, self.names)
         stems = [f"{Path(name).stem}/" for name in self.names] if summary["repeats"] else []
         self.keys = Keys(self.starts, self.indices, stems)
@@ -152,11 +143,7 @@ class ShardSet:
 
     def count(self, kinds: Sequence[str]) -> int:
         """Counts the samples that have a file of one of these kinds."""
-        total = 0
-        for found in self.indices:
-            columns = [column for column, kind in enumerate(found.kinds) if kind in kinds]
-            total += int((found.table[:, columns, 0] > 0).any(axis=1).sum())
-        return total
+        return sum(number for there, number in self._patterns if not set(there).isdisjoint(kinds))
 
     def name(self, index: int, kind: str | None) -> str:
         """Returns the name of a file, SHARD/KEY.SUFFIX, for messages."""
@@ -232,10 +219,6 @@ def _copy_all(shards: Sequence[Shard], cache: ShardCache) -> None:
             cache.local(shard.address, shard.size, shard.sha256)
 
 
-def _index_of(path: Path) -> Path:
-    return Path(f"{path}{shard_index.SUFFIX}")
-
-
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(file.fileno(), size, offset)
@@ -303,89 +286,3 @@ def _need_all(shards: Sequence[Shard]) -> None:
             f"{len(missing)} of {len(shards)} shards are missing: {some(missing, 3)}; copy them there, correct urls, "
             "or set skip_damaged=True to pass over them"
         )
-
-
-def _records(shards: Sequence[Shard], cache: ShardCache, *, skip_damaged: bool) -> Iterator[bytes]:
-    """The packed index of each shard, and a last record: which were kept, and what was wrong with the others."""
-    skipped: list[str] = []
-    kept: list[int] = []
-    starts = [0]
-    kinds: dict[str, None] = {}
-    hashes: list[np.ndarray] = []
-    for number, (shard, stored) in enumerate(_with_fetched(shards)):
-        try:
-            found = _index(shard, stored, cache)
-            if shard.size is not None and shard.size != found.size:
-                raise DataError(f"{shard.address}: {found.size:,} bytes, and its list states {shard.size:,}; {REMEDY}")
-        except DataError as error:
-            if not skip_damaged:
-                raise
-            skipped.append(str(error))
-            continue
-        kept.append(number)
-        starts.append(starts[-1] + len(found))
-        kinds |= dict.fromkeys(found.kinds)
-        hashes.append(_hashes(found))
-        yield found.packed()
-    every = np.concatenate([np.zeros(0, np.uint64), *hashes])
-    every.sort()
-    repeats = bool((every[1:] == every[:-1]).any())
-    summary = dict(skipped=skipped, kept=kept, starts=starts, kinds=[*kinds], repeats=repeats)
-    yield json.dumps(summary).encode()
-
-
-def _hashes(index: ShardIndex) -> np.ndarray:
-    """A number of 64 bits for each key: whether two shards hold one key is told by them."""
-    if not len(index):
-        return np.zeros(0, np.uint64)
-    ends = index.ends.astype(np.int64)
-    begins = np.concatenate([[0], ends[:-1]])
-    position = np.arange(len(index.letters)) - np.repeat(begins, ends - begins)
-    powers = np.cumprod(np.full(int((ends - begins).max(initial=1)), 0x9E3779B97F4A7C15, np.uint64))
-    values = (index.letters.astype(np.uint64) + np.uint64(1)) * powers[position]
-    return np.add.reduceat(values, begins) if len(values) else np.zeros(len(index), np.uint64)
-
-
-def _with_fetched(shards: Sequence[Shard]) -> Iterator[tuple[Shard, bytes | Missing | None]]:
-    """Each shard with what _fetched_index gives, a few of them fetched ahead."""
-    with ThreadPoolExecutor(FETCHERS) as pool:
-        for start in range(0, len(shards), FETCHERS):
-            some_shards = shards[start : start + FETCHERS]
-            yield from zip(some_shards, pool.map(_fetched_index, some_shards))
-
-
-def _fetched_index(shard: Shard) -> bytes | Missing | None:
-    """The content of the index file of a remote shard, None of a shard of this machine."""
-    if not protocol_of(shard.address):
-        return None
-    try:
-        return fetch_bytes(f"{shard.address}{shard_index.SUFFIX}", INDEX_BYTES)
-    except Missing as missing:
-        return missing
-
-
-def _index(shard: Shard, stored: bytes | Missing | None, cache: ShardCache) -> ShardIndex:
-    """The index of a shard: from the file beside it, else by a scan of its headers."""
-    if isinstance(stored, bytes):
-        return _checked(stored, f"{shard.address}{shard_index.SUFFIX}")
-    path = cache.local(shard.address, shard.size, shard.sha256)
-    name = shard.address
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        beside_it = _index_of(path)
-        if stored is None and beside_it.is_file():
-            found = _checked(read_bytes(beside_it), str(beside_it))
-            if found.size == size:
-                return found
-            if found.size > size:
-                raise DataError(
-                    f"{name}: breaks off: {size:,} of the {found.size:,} bytes that its index states; {REMEDY}"
-                )
-            raise DataError(f"{name}: {size:,} bytes, and its index states {found.size:,}; {shard_index.ADVICE}")
-        return scanned(file, size, name)
-
-
-def _checked(content: bytes, source: str) -> ShardIndex:
-    found = unpacked(np.frombuffer(content, np.uint8), source)
-    check_index(found, source)
-    return found

@@ -18,8 +18,9 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.data.files.capture_time import capture_time
+from segkit.data.files.listing import same_text
 from segkit.data.files.name_list import Finder
-from segkit.data.files.pairs import same_text, some
+from segkit.data.files.pairs import some
 from segkit.files import DataError, read_text
 from segkit.registry import did_you_mean
 
