@@ -21,17 +21,20 @@ import cv2
 import numpy as np
 
 START = """
-import sys, time, json
+import sys, time, json, resource
 from segkit.data.semantic.{module} import {name}
 def memory():
     rows = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup") if ":" in line and "kB" in line)
     return int(rows["Pss:"]) / 1e3
-before, begin = memory(), time.perf_counter()
+def cpu():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(item.ru_utime + item.ru_stime for item in used)
+before, begin, begin_cpu = memory(), time.perf_counter(), cpu()
 data = {call}
-seconds = time.perf_counter() - begin
+seconds, cpu_seconds = time.perf_counter() - begin, cpu() - begin_cpu
 started = memory() - before
 {after}
-print(json.dumps([seconds, started, memory() - before, len(data)]))
+print(json.dumps([seconds, started, memory() - before, len(data), cpu_seconds]))
 sys.stdout.flush()
 sys.stdin.readline()
 """
@@ -39,7 +42,7 @@ sys.stdin.readline()
 
 
 def starts(module: str, name: str, call: str, after: str, processes: int, env: dict[str, str]) -> list[list[float]]:
-    """Starts a data set in several processes at once: seconds, MB of memory after the start and after use, items."""
+    """Starts a data set in several processes: seconds, MB after the start and after use, items, CPU seconds of each."""
     import json
 
     code = START.format(module=module, name=name, call=call, after=after)
@@ -92,7 +95,8 @@ def index(at: Path, samples: int) -> None:
         seconds = max(row[0] for row in rows)
         memory, used = (sum(row[column] for row in rows) for column in (1, 2))
         print(
-            f"{rows[0][3]:,} samples, 1,000 shards, {title}: {seconds:.2f} s, {memory:.0f} MB a machine, "
+            f"{rows[0][3]:,} samples, 1,000 shards, {title}: {seconds:.2f} s ({max(row[4] for row in rows):.2f} "
+            f"CPU s each), {memory:.0f} MB a machine, "
             f"{used:.0f} MB after 1,000 items of each"
         )
 
@@ -108,7 +112,10 @@ def folder(at: Path, files: int) -> None:
     call = f"Folder({str(at)!r}, ['a', 'b'])"
     for title, processes in (("first start", 1), ("next start", 1), ("next start", 1), ("next start, 4 processes", 4)):
         rows = starts("folder", "Folder", call, "", processes, environment(at))
-        print(f"{files:,} empty files, {title}: {max(row[0] for row in rows):.2f} s, {rows[0][1]:.0f} MB")
+        print(
+            f"{files:,} empty files, {title}: {max(row[0] for row in rows):.2f} s ({rows[0][4]:.2f} CPU s), "
+            f"{rows[0][1]:.0f} MB"
+        )
 
 
 def read(at: Path, images: int) -> None:

@@ -264,6 +264,13 @@ def cells() -> None:
         png(f"roads/{name}_labels.png", np.repeat([0, 7], 6)[None].repeat(10, 0))
 
 
+def cells_and_config() -> None:
+    """docs/streaming.md speaks of the images and the config of docs/data.md."""
+    cells()
+    block = next(block for block in BLOCKS["docs/data.md"] if file_of(block) == "cells.py")
+    Path("cells.py").write_text(block.text)
+
+
 def boxes() -> None:
     """docs/box_supervised.md: boxes of two objects for training, outlines for validation."""
     photo = np.full((48, 64, 3), 60)
@@ -319,6 +326,7 @@ STAND_INS = {
     "README.md": folder_of_masks,
     "docs/training.md": readme_config,
     "docs/data.md": cells,
+    "docs/streaming.md": cells_and_config,
     "docs/box_supervised.md": boxes,
     "docs/class_balance.md": street,
     "docs/competitions.md": competition,

@@ -23,16 +23,17 @@ from segkit.data.instances.shapes import ShapesInstances
 from segkit.data.instances.shards import ShardInstances
 from segkit.data.interactive.shapes import ShapesClicks
 from segkit.data.interactive.shards import ShardClicks
+from segkit.data.loader import TrainItems, train_loader
 from segkit.data.preflight import check_dataset
 from segkit.data.prepare.shards import write_shards
 from segkit.data.samplers import ShardShuffle, Shuffle, batches
 from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.shards import Shards
 from segkit.data.shards import cache as cache_module
-from segkit.data.shards import remote
+from segkit.data.shards import gather, remote
 from segkit.data.shards.addresses import expand
 from segkit.data.shards.cache import ShardCache
-from segkit.data.shards.index import as_id, as_key
+from segkit.data.shards.index import ShardIndex, as_id, as_key
 from segkit.data.splits.split import Fold, Split
 from segkit.data.statistics import class_statistics
 from segkit.files import DataError
@@ -443,6 +444,44 @@ def test_every_image_once_an_epoch_from_few_shards_at_a_time(made):
     assert one == stream_of(ShardShuffle(shards, 3, shards=2), 2, 2, 10) == [*first, *second]
     assert one[12:] == stream_of(ShardShuffle(shards, 3, shards=2), 1, 4, 7, start=3)  # resumed with four processes
     assert sampler.index(17) == first[17] and sampler.index(2) == first[2]  # in any order
+
+
+def test_workers_change_nothing(made):
+    shards = Shards(str(made[0] / "out"))
+    streams = []
+    for workers in (0, 2):
+        items = TrainItems(shards, [], 0)
+        loader = train_loader(items, ShardShuffle(shards, 1, shards=2), batch_size=5, workers=workers, start=1)
+        streams.append([[meta["id"] for meta in next(loader)["meta"]] for _ in range(3)])
+    expected = [shards.ids[ShardShuffle(shards, 1, shards=2).index(position)] for position in range(5, 20)]
+    assert streams[0] == streams[1] and [name for batch in streams[0] for name in batch] == expected
+
+
+def test_a_start_opens_no_index(tmp_path, monkeypatch):
+    """Of 40,000 samples: what is read of an index at the start would be read of 10,000,000, too."""
+    for number in range(20):
+        table = np.zeros((2000, 2, 2), np.uint32)
+        table[:, 0, 0] = 1 + 4 * np.arange(2000)
+        table[:, 1, 0], table[..., 1] = table[:, 0, 0] + 2, 300
+        letters = np.frombuffer(b"".join(b"%06d" % (2000 * number + row) for row in range(2000)), np.uint8)
+        ends = 6 * (1 + np.arange(2000, dtype=np.uint32))
+        path = tmp_path / f"a-{number:02d}.tar"
+        size = 512 * (4 * 2000 + 3)
+        with open(path, "wb") as file:
+            file.truncate(size)
+        Path(f"{path}.index").write_bytes(ShardIndex(("jpg", "png"), table, ends, letters, size).packed())
+    urls = f"{tmp_path}/a-{{00..19}}.tar"
+    first = Shards(urls, TWO)
+    (file,) = (tmp_path / "cache" / "index").glob("*.index")  # one file for all processes
+    time = file.stat().st_mtime_ns
+    monkeypatch.setattr(gather, "_index", None)  # whatever would read a shard or its index again fails
+    shards = Shards(urls, TWO)
+    assert len(shards) == 40_000 and shards.count_masks() == 40_000 and file.stat().st_mtime_ns == time
+    assert not shards.shards.indices._cache and isinstance(shards.shards.indices._records._blob, np.memmap)
+    assert shards.ids[31_234] == first.ids[31_234] == "031234" and shards.path(0) == f"{tmp_path}/a-00.tar/000000.jpg"
+    assert len(pickle.dumps(shards)) < 100_000  # spawned workers get the name of the file; a key alone is 6 bytes
+    with pytest.raises(DataError, match=r"a-15\.tar/031234\.jpg: not at byte"):
+        shards.image(31_234)
 
 
 def test_parts_and_joins_of_shards(made):
