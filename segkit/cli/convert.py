@@ -110,7 +110,9 @@ def _export(args: argparse.Namespace) -> int:
     from segkit.readers.state_dict import weights_in
 
     try:
-        content = export(merged(checkpoint.read(args.file)["model"]), args.target)
+        stored = checkpoint.read(args.file)
+        section = (stored.get("config") or {}).get("model")
+        content = export(merged(stored["model"]), args.target, section)
         if args.out.endswith(".safetensors"):  # holds tensors by name alone
             content = {"model": weights_in(content, args.out)}
         checkpoint.save(args.out, content)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,18 @@ Rule = tuple[str, str | None] | tuple[str, str | None, Edit]
 pattern: a regular expression, searched in the name as the rules before left it; replacement: None drops the tensor;
 edit: a named function of the tensor, for other channel orders and layouts.
 """
+
+
+class Writes(NamedTuple):
+    """Networks whose names in a project a key map knows both ways.
+
+    Attributes:
+        heads: types of model.head, separated by "|".
+        encoders: pattern of the whole model.backbone.name.
+    """
+
+    heads: str
+    encoders: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,10 @@ class KeyMap:
         adds_to: beginning of segkit's names whose tensors are differences, to be added to the weights of another file;
             "" for none.
         base: name of what they are differences to.
+        undo: of each edit in the rules the function that takes it back, for `export`.
+        back: renamings of segkit's names that `export` tries before it undoes the rules, where these make one name of
+            several of the source.
+        writes: networks that `export` writes by the names of this source, see Writes; () for none.
     """
 
     source: str
@@ -62,6 +78,9 @@ class KeyMap:
     joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adds_to: str = ""
     base: str = ""
+    undo: Mapping[Edit, Edit] = field(default_factory=dict)
+    back: tuple[tuple[str, str], ...] = ()
+    writes: "tuple[Writes, ...]" = ()
 
     def rename(self, name: str) -> tuple[str | None, list[Edit]]:
         """Applies the rules to a name.
@@ -264,28 +283,47 @@ class Form:
     prefix: str = ""
 
 
-def export(weights: dict[str, Tensor], name: str) -> dict[str, Any]:
+def export(weights: dict[str, Tensor], name: str, model: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Translates segkit's weights into the checkpoint format of another project.
 
     Args:
         weights: by segkit's names.
-        name: of a format, a key of EXPORTS in a module of segkit.convert.maps.
+        name: of a format, a key of EXPORTS in a module of segkit.convert.maps, or of a key map that writes.
+        model: section `model` of the weights' config, which tells whether the key map knows the network both ways.
 
     Returns:
         The content of a checkpoint of that project: the weights by its names, or a dict of them.
 
     Raises:
-        ConfigError: there is no format of this name.
+        ConfigError: there is no format of this name, or the key map does not write this network.
     """
     package = importlib.import_module("segkit.convert.maps")
     modules = [importlib.import_module(f"{package.__name__}.{i.name}") for i in pkgutil.iter_modules(package.__path__)]
     forms: dict[str, Form] = {key: form for module in modules for key, form in getattr(module, "EXPORTS", {}).items()}
+    writing = {key: keymap for key, keymap in all_maps().items() if keymap.writes}
+    if name in writing:
+        from segkit.convert.invert import back
+
+        _check_writes(name, writing[name], model or {})
+        return {"state_dict": back(weights, writing[name])}
     if name not in forms:
-        hint = did_you_mean(name, forms) or f"; available: {', '.join(sorted(forms))}"
+        known = [*forms, *writing]
+        hint = did_you_mean(name, known) or f"; available: {', '.join(sorted(known))}"
         raise ConfigError(f"no checkpoint format '{name}' to write{hint}")
     form = forms[name]
     renamed = {form.prefix + theirs: value for theirs, value in form.keymap.apply(weights).items()}
     return {form.key: renamed} if form.key else renamed
+
+
+def _check_writes(name: str, keymap: KeyMap, model: Mapping[str, Any]) -> None:
+    """Raises a ConfigError where a key map does not write the network of a section `model`."""
+    backbone = model.get("backbone") or {}
+    head, encoder = (model.get("head") or {}).get("type"), str(backbone.get("name", backbone.get("type")))
+    for writes in keymap.writes:
+        if head in writes.heads.split("|") and _compiled(writes.encoders).fullmatch(encoder):
+            return
+    known = "; ".join(f"{writes.heads.replace('|', ', ')} on {writes.encoders}" for writes in keymap.writes)
+    raise ConfigError(f"--to {name}: writes {known}, and this is {head} on {encoder}; name another form")
 
 
 def load_map(name: str) -> KeyMap:

@@ -23,6 +23,11 @@ def merge_order(value: Tensor) -> Tensor:
     return value.unflatten(-1, (-1, 2, 2)).movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()
 
 
+def unfold_order(value: Tensor) -> Tensor:
+    """Takes merge_order back; value: [..,4 C] in timm's order."""
+    return value.unflatten(-1, (2, 2, -1)).movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()
+
+
 SWIN: tuple[Rule, ...] = (
     (r"\.relative_position_index$", None),  # follows from the size of the windows
     (r"^backbone\.norm(\d)\.", r"backbone.norms.\1."),

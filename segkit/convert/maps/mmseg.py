@@ -4,7 +4,7 @@ One list of rules serves all heads whose layer names no other head uses; a syste
 key map of its own.
 """
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import KeyMap, Rule, Writes
 
 URL = "https://github.com/open-mmlab/mmsegmentation"
 
@@ -14,6 +14,14 @@ RESNET: tuple[Rule, ...] = (
     (r"^backbone\.(?!encoder\.)", "backbone.encoder."),
 )
 """From ResNetV1c to timm's resnet50c: apart from the prefix only the stem's names differ."""
+
+RESNET_BACK = (
+    (r"^backbone\.encoder\.conv1\.(\d)\.", r"backbone.stem.\1."),
+    (r"^backbone\.encoder\.bn1\.", "backbone.stem.7."),
+)
+"""The stem of ResNetV1c, whose other layers have their names."""
+
+DEEP_RESNETS = r"resnet\d+c(\..*)?"
 
 UNET: tuple[Rule, ...] = (
     # A pooling layer precedes the convolutions of every level but the first.
@@ -45,6 +53,12 @@ HEADS: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    "mmseg": KeyMap("mmsegmentation", (*RESNET, *HEADS), URL),
+    "mmseg": KeyMap(
+        "mmsegmentation",
+        (*RESNET, *HEADS),
+        URL,
+        back=RESNET_BACK,
+        writes=(Writes("FCNHead|PSPHead|DeepLabV3Head|DeepLabV3PlusHead", DEEP_RESNETS),),
+    ),
     "mmseg_unet": KeyMap("mmsegmentation, U-Net", (*UNET, *HEADS), URL),
 }

@@ -1,6 +1,6 @@
 """Key maps of mmsegmentation 1.x for attention heads, and for HRNet, whose backbone keeps the authors' names."""
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import KeyMap, Rule, Writes
 from segkit.convert.maps.mmseg import HEADS, RESNET, URL
 
 CASCADE: tuple[Rule, ...] = (
@@ -65,5 +65,7 @@ MAPS = {
     ),
     "mmseg_ann": KeyMap("mmsegmentation, ANN", (*RESNET, *ANN, *PROJECTIONS, *HEADS), URL),
     "mmseg_psa": KeyMap("mmsegmentation, PSANet", (*RESNET, *PSA, *HEADS), URL),
-    "mmseg_hrnet": KeyMap("mmsegmentation, HRNet", (*CASCADE, *PROJECTIONS, *HEADS), URL),
+    "mmseg_hrnet": KeyMap(
+        "mmsegmentation, HRNet", (*CASCADE, *PROJECTIONS, *HEADS), URL, writes=(Writes("FCNHead", "HRNet"),)
+    ),
 }

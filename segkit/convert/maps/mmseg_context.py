@@ -1,7 +1,7 @@
 """Key maps of mmsegmentation 1.x for pyramid, encoding, dynamic-filter, point and small real-time networks."""
 
-from segkit.convert.keymap import KeyMap, Rule
-from segkit.convert.maps.mmseg import HEADS, RESNET, URL
+from segkit.convert.keymap import KeyMap, Rule, Writes
+from segkit.convert.maps.mmseg import DEEP_RESNETS, HEADS, RESNET, RESNET_BACK, URL
 
 CONTEXT: tuple[Rule, ...] = (
     (r"^decode_head\.fpn_bottleneck\.", "head.merge."),
@@ -24,6 +24,8 @@ CONTEXT: tuple[Rule, ...] = (
     (r"\.residual_conv\.", ".residual."),
     (r"\.fusion_conv\.", ".fusion."),
 )
+
+CONTEXT_BACK = ((r"^head\.merge\.", "decode_head.fpn_bottleneck."),)
 
 POINTS: tuple[Rule, ...] = (
     *CONTEXT,
@@ -62,8 +64,16 @@ FAST_SCNN: tuple[Rule, ...] = (
 
 MAPS = {
     # Semantic FPN, UPerNet, EncNet, FastFCN, DMNet and APCNet: no two of them use one name for different layers.
-    "mmseg_context": KeyMap("mmsegmentation, context heads", (*RESNET, *CONTEXT, *HEADS), URL),
+    "mmseg_context": KeyMap(
+        "mmsegmentation, context heads",
+        (*RESNET, *CONTEXT, *HEADS),
+        URL,
+        back=(*RESNET_BACK, *CONTEXT_BACK),
+        writes=(Writes("UPerHead|SemFPNHead", DEEP_RESNETS),),
+    ),
     "mmseg_pointrend": KeyMap("mmsegmentation, PointRend", (*RESNET, *POINTS, *HEADS), URL),
     "mmseg_icnet": KeyMap("mmsegmentation, ICNet", (*ICNET, *HEADS), URL),
-    "mmseg_fast_scnn": KeyMap("mmsegmentation, Fast-SCNN", (*FAST_SCNN, *HEADS), URL),
+    "mmseg_fast_scnn": KeyMap(
+        "mmsegmentation, Fast-SCNN", (*FAST_SCNN, *HEADS), URL, writes=(Writes("SeparableFCNHead", "FastSCNN"),)
+    ),
 }

@@ -1,6 +1,6 @@
 """Key maps of mmsegmentation 1.x for real-time networks: DDRNet, PIDNet, STDC, BiSeNet, CGNet, ERFNet."""
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import KeyMap, Rule, Writes
 from segkit.convert.maps.mmseg import HEADS, URL
 
 DUAL: tuple[Rule, ...] = (
@@ -141,7 +141,7 @@ MAPS = {
     "mmseg_ddrnet": KeyMap("mmsegmentation, DDRNet", (*DDRNET, *HEADS), URL),
     "mmseg_pidnet": KeyMap("mmsegmentation, PIDNet", (*PIDNET, *HEADS), URL),
     "mmseg_stdc": KeyMap("mmsegmentation, STDC", (*STDC, *HEADS), URL),
-    "mmseg_bisenet": KeyMap("mmsegmentation, BiSeNet", (*BISENET, *HEADS), URL),
+    "mmseg_bisenet": KeyMap("mmsegmentation, BiSeNet", (*BISENET, *HEADS), URL, writes=(Writes("FCNHead", "BiSeNet"),)),
     "mmseg_bisenetv2": KeyMap("mmsegmentation, BiSeNet V2", (*BISENETV2, *HEADS), URL),
     "mmseg_cgnet": KeyMap("mmsegmentation, CGNet", (*CGNET, *HEADS), URL),
     "mmseg_erfnet": KeyMap("mmsegmentation, ERFNet", (*ERFNET, *HEADS), URL),

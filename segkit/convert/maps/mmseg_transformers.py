@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from segkit.convert.keymap import KeyMap, Rule
-from segkit.convert.maps.box2mask import SWIN
+from segkit.convert.keymap import KeyMap, Rule, Writes
+from segkit.convert.maps.box2mask import SWIN, merge_order, unfold_order
 from segkit.convert.maps.mmseg import HEADS, URL
-from segkit.convert.maps.mmseg_context import CONTEXT
+from segkit.convert.maps.mmseg_context import CONTEXT, CONTEXT_BACK
 
 CONVNEXT: tuple[Rule, ...] = (
     (r"^backbone\.norm(\d)\.", r"backbone.norms.\1."),
@@ -35,6 +35,11 @@ NECK: tuple[Rule, ...] = (
     (r"^neck\.convs\.", "neck.outputs."),
     (r"^neck\.upsample_4x\.", "neck.four_times."),
     (r"^neck\.upsample_2x\.0\.", "neck.twice."),
+)
+
+SWIN_BACK = (
+    (r"^backbone\.encoder\.patch_embed\.proj\.", "backbone.patch_embed.projection."),
+    *((rf"^backbone\.encoder\.layers_{i + 1}\.downsample\.", f"backbone.stages.{i}.downsample.") for i in range(3)),
 )
 
 TWINS: tuple[Rule, ...] = (
@@ -75,13 +80,28 @@ class WithoutKeyBias(KeyMap):
 
 
 MAPS = {
-    "mmseg_swin": KeyMap("mmsegmentation, UPerNet on Swin", (*SWIN, *CONTEXT, *HEADS), URL),
-    "mmseg_convnext": KeyMap("mmsegmentation, UPerNet on ConvNeXt", (*CONVNEXT, *CONTEXT, *HEADS), URL),
+    "mmseg_swin": KeyMap(
+        "mmsegmentation, UPerNet on Swin",
+        (*SWIN, *CONTEXT, *HEADS),
+        URL,
+        undo={merge_order: unfold_order},
+        back=(*SWIN_BACK, *CONTEXT_BACK),
+        writes=(Writes("UPerHead", "swin_.*"),),
+    ),
+    "mmseg_convnext": KeyMap(
+        "mmsegmentation, UPerNet on ConvNeXt",
+        (*CONVNEXT, *CONTEXT, *HEADS),
+        URL,
+        back=CONTEXT_BACK,
+        writes=(Writes("UPerHead", "convnext_.*"),),
+    ),
     "mmseg_vit": KeyMap(
         "mmsegmentation, UPerNet on a Vision Transformer",
         (*VIT, *NECK, *CONTEXT, *HEADS),
         URL,
         zeros=NO_PATCH_BIAS,
+        back=((r"^neck\.outputs\.", "neck.convs."), *CONTEXT_BACK),
+        writes=(Writes("UPerHead", r"(deit|vit)_\w+_patch16_(224|384)(\..*)?"),),
     ),
     "mmseg_beit": WithoutKeyBias(
         "mmsegmentation, UPerNet on BEiT and MAE",

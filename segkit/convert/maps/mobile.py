@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import KeyMap, Rule, Writes
 from segkit.convert.maps.mmseg import HEADS, URL
 from segkit.convert.maps.mmseg_context import CONTEXT
 from segkit.convert.maps.smp import pool_first
@@ -170,7 +170,12 @@ MAPS = {
         "https://download.pytorch.org/models/deeplabv3_mobilenet_v3_large-fc3c493d.pth",
         score={"mIoU": 60.3},
     ),
-    "mmseg_poolformer": KeyMap("mmsegmentation, Semantic FPN on PoolFormer", (*POOLFORMER, *CONTEXT, *HEADS), URL),
+    "mmseg_poolformer": KeyMap(
+        "mmsegmentation, Semantic FPN on PoolFormer",
+        (*POOLFORMER, *CONTEXT, *HEADS),
+        URL,
+        writes=(Writes("SemFPNHead", "poolformer_.*"),),
+    ),
     "hf_mobilevit": KeyMap(
         "Hugging Face, MobileViT with DeepLabv3",
         MOBILEVIT,

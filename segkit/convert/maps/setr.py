@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from segkit.convert.keymap import KeyMap, Rule
+from segkit.convert.keymap import KeyMap, Rule, Writes
 from segkit.convert.maps.mmseg import HEADS, URL
 from segkit.convert.maps.mmseg_transformers import NO_PATCH_BIAS, VIT
 
@@ -24,6 +24,12 @@ MLA: tuple[Rule, ...] = (
 )
 
 MAPS = {
-    "mmseg_setr": KeyMap("mmsegmentation, SETR naive and PUP", (*UP, *VIT, *HEADS), URL, zeros=NO_PATCH_BIAS),
+    "mmseg_setr": KeyMap(
+        "mmsegmentation, SETR naive and PUP",
+        (*UP, *VIT, *HEADS),
+        URL,
+        zeros=NO_PATCH_BIAS,
+        writes=(Writes("SETRHead", "vit_.*"),),
+    ),
     "mmseg_setr_mla": KeyMap("mmsegmentation, SETR MLA", (*MLA, *VIT, *HEADS), URL, zeros=NO_PATCH_BIAS),
 }
