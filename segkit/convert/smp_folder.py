@@ -6,7 +6,7 @@ up in a table here; nothing of the file is imported or run.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -135,7 +135,19 @@ SMP_MODELS: dict[str, SMPModel] = {
 """Class of segmentation_models -> how it becomes a config."""
 
 
-def folder_of(path: Path) -> Path | None:
+class SMPFolder(NamedTuple):
+    """A folder that `save_pretrained` of segmentation_models wrote.
+
+    Attributes:
+        path: the folder.
+        described: the content of its config.json.
+    """
+
+    path: Path
+    described: dict[str, Any]
+
+
+def find_folder(path: Path) -> SMPFolder | None:
     """Returns the folder of a network of segmentation_models.
 
     Args:
@@ -148,14 +160,14 @@ def folder_of(path: Path) -> Path | None:
     if folder is None or not (folder / NAME).is_file():
         return None
     described = parse_json(read_text(folder / NAME, CONFIG_BYTES), folder / NAME)
-    return folder if isinstance(described, dict) and KIND in described else None
+    return SMPFolder(folder, described) if isinstance(described, dict) and KIND in described else None
 
 
-def read_folder(folder: Path) -> dict[str, Any]:
+def read_folder(found: SMPFolder) -> dict[str, Any]:
     """Reads a folder of `save_pretrained`.
 
     Args:
-        folder: holds config.json and model.safetensors (pytorch_model.bin in older ones).
+        found: of find_folder; the folder holds model.safetensors (pytorch_model.bin in older ones).
 
     Returns:
         The content of a checkpoint: "model", the weights by segmentation_models' names, "config", with the section
@@ -165,8 +177,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
         ConfigError: the class, an encoder or a value is none that segkit has.
         DataError: a file is missing or damaged.
     """
-    described = parse_json(read_text(folder / NAME, CONFIG_BYTES), folder / NAME)
-    config = describe(described, str(folder / NAME))
+    folder = found.path
+    config = describe(found.described, str(folder / NAME))
     file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if file is None:
         raise DataError(f"{folder}: has a {NAME} and no {' or '.join(WEIGHTS)}; copy the whole folder")

@@ -12,7 +12,7 @@ from segkit.convert.find_map import NoFit, fit, misfit_message
 from segkit.convert.hub import is_hub_name, read_hub
 from segkit.convert.official import read_official
 from segkit.convert.published import described, read_published
-from segkit.convert.smp_folder import folder_of, read_folder
+from segkit.convert.smp_folder import find_folder, read_folder
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
 from segkit.engine.lora import ORIGINAL, merged
 from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
@@ -96,7 +96,7 @@ def read(path: str | Path) -> dict[str, Any]:
         return _read_hub(str(path))
     path = Path(path)
     try:
-        folder = folder_of(path)
+        folder = find_folder(path)
         if folder is not None:
             return read_folder(folder)
     except (ConfigError, DataError) as error:
