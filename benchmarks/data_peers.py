@@ -43,7 +43,7 @@ from segkit.data.samplers import Shuffle  # noqa: E402
 from segkit.data.transforms.color import Photometric  # noqa: E402
 from segkit.data.transforms.crops import RandomScaleCrop  # noqa: E402
 from segkit.data.transforms.sizes import Flip  # noqa: E402
-from segkit.ops.normalize import normalized  # noqa: E402
+from segkit.models.normalize import normalized  # noqa: E402
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 

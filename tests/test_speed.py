@@ -14,7 +14,7 @@ from segkit.engine.device_batches import DeviceBatches
 from segkit.engine.loop import Loop
 from segkit.engine.optim import _with_fused, build_optimizer
 from segkit.files import DataError
-from segkit.ops.normalize import normalized
+from segkit.models.normalize import normalized
 from segkit.types import Meta, Sample
 from tests.data.test_loader import Numbers
 from tests.tiny import sections

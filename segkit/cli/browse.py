@@ -110,7 +110,9 @@ def drawn(sample: Sample, classes: Sequence[str], palette: Sequence[Color]) -> n
     try:
         if sample.get("boxes") is not None or sample.get("masks") is not None:
             labels = sample["labels"].tolist() if "labels" in sample else []
-            return draw.draw_instances(image, sample.get("masks"), labels, sample.get("boxes"), None, classes, palette)
+            masks = sample.get("masks")
+            drawn = None if masks is None else list(masks)
+            return draw.draw_instances(image, drawn, labels, sample.get("boxes"), None, classes, palette)
         if mask is None and sample.get("layers") is not None:
             return draw.overlay(image, _top_object(sample["layers"]), draw.default_palette(256), ignore=0)
         if mask is not None and mask.ndim == 3:

@@ -387,18 +387,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     moved = _with_wide_labels(cast(Batch, {key: _move(value, device) for key, value in batch.items()}))
     if "meta" in moved:
         # pinning makes lists of tuples in older versions of torch
-        moved["meta"] = [
-            cast(Meta, {**meta, **{key: tuple(meta[key]) for key in META_SIZES if key in meta}})
-            for meta in moved["meta"]
-        ]
+        pairs = [{key: tuple(meta[key]) for key in META_SIZES if key in meta} for meta in moved["meta"]]
+        moved["meta"] = [cast(Meta, {**meta, **sizes}) for meta, sizes in zip(moved["meta"], pairs)]
     return moved
 
 
 def _move(value: object, device: torch.device) -> object:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | PackedMasks):
         return value.to(device, non_blocking=True)
-    if isinstance(value, list):
-        return [
-            item.to(device, non_blocking=True) if isinstance(item, Tensor | PackedMasks) else item for item in value
-        ]
-    return value
+    return [_move(item, device) for item in value] if isinstance(value, list) else value

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.models.bases import Backbone, Head, Network, QueryHead
-from segkit.ops.normalize import normalized
+from segkit.models.normalize import normalized
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
