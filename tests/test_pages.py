@@ -66,6 +66,7 @@ NOT_RUN = {
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
     ("docs/searched_networks.md", "segkit"): "run by tests/test_auto_deeplab.py",
+    ("docs/serving.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
 }
 """Commands of blocks, by page and beginning, that are parsed (with their configs loaded and checked) but not run."""
