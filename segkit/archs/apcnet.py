@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
+from segkit.ops.resizing import grid_means
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -42,7 +43,7 @@ class AdaptiveContext(nn.Module):
         Returns:
             Float [B,channels,h,w].
         """
-        regions = self.reduce_regions(F.adaptive_avg_pool2d(x, self.size)).flatten(2)
+        regions = self.reduce_regions(grid_means(x, self.size)).flatten(2)
         x = self.reduce(x)
         # Section 3.3: the global mean guides each position's affinity to the regions.
         affinity = torch.sigmoid(self.affinity(x + self.global_info(x.mean((2, 3), keepdim=True))))

@@ -1,12 +1,12 @@
 """CascadePSP, Cheng et al., CVPR 2020, https://arxiv.org/abs/2005.02551: the network that its three passes run."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import PositiveInt
 from segkit.models.cascade_segmentor import CascadeHead
 from segkit.models.layers import ConcatConv2d, at_level, resize
+from segkit.ops.resizing import grid_means
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -34,7 +34,7 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,in_channels,h,w] to float [B,channels,h,w]."""
-        pooled = [conv(F.adaptive_avg_pool2d(x, cells)) for conv, cells in zip(self.pools, self.bins)]
+        pooled = [conv(grid_means(x, cells)) for conv, cells in zip(self.pools, self.bins)]
         return self.fuse([*pooled, x], (x.shape[-2], x.shape[-1])).relu()
 
 

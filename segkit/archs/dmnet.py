@@ -9,6 +9,7 @@ from segkit.archs._predicted_filter import convolve_each
 from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
+from segkit.ops.resizing import grid_means
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -45,7 +46,7 @@ class DynamicFilter(nn.Module):
         Returns:
             Float [B,channels,h,w].
         """
-        kernel = self.predict(F.adaptive_avg_pool2d(x, self.size))
+        kernel = self.predict(grid_means(x, self.size))
         reduced = self.reduce(x)
         return F.relu(self.norm(convolve_each(reduced, kernel)))
 

@@ -9,6 +9,7 @@ from segkit.constraints.named import Decay, NonNegativeFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
 from segkit.ops.resized_conv import joined
+from segkit.ops.resizing import grid_means
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -42,7 +43,7 @@ class HeightAttention(nn.Module):
     ):
         super().__init__()
         self.rows, self.noise = rows, noise
-        self.pool = F.adaptive_max_pool2d if use_max else F.adaptive_avg_pool2d
+        self.pool = F.adaptive_max_pool2d if use_max else grid_means
         hidden = -(-in_channels // reduction)
         self.dropout = nn.Dropout2d(dropout)
         self.reduce = ConvBNReLU(in_channels, hidden, 1)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from segkit.backbones.timm import Timm
 from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.query_segmentor import TokenBackbone, Tokens
+from segkit.ops.resizing import is_zero
 from segkit.registry import BACKBONES, ConfigError
 
 
@@ -95,10 +96,10 @@ class QueryViT(Timm, TokenBackbone):
     def embed(self, image: Tensor) -> Tokens:
         """Returns the tokens before the first block; see TokenBackbone.embed."""
         bottom, right = self.sizes.padding((image.shape[-2], image.shape[-1]))
-        if bottom or right:
+        if not is_zero(bottom, right):
             image = nn.functional.pad(image, (0, right, 0, bottom))
         x = self.vit.patch_embed(image)
-        size = (int(x.shape[1]), int(x.shape[2]))
+        size = (x.shape[1], x.shape[2])
         positioned = self.vit._pos_embed(x)
         x, rotation = positioned if isinstance(positioned, tuple) else (positioned, None)
         return Tokens(self.vit.norm_pre(x), size, rotation)

@@ -25,6 +25,7 @@ from segkit.backbones.timm_sizes import find_sizes
 from segkit.backbones.weights import load_encoder, read_weights
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
+from segkit.ops.resizing import is_zero
 from segkit.registry import BACKBONES, ConfigError
 
 STEMS = (
@@ -173,7 +174,7 @@ class Timm(Backbone):
         """
         height, width = image.shape[-2:]
         bottom, right = self.sizes.padding((height, width))
-        if bottom or right:
+        if not is_zero(bottom, right):
             image = nn.functional.pad(image, (0, right, 0, bottom))
         if stem_add is not None and not self.stem_channels:
             raise ConfigError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level
+from segkit.ops.resizing import grid_means
 from segkit.types import Outputs
 
 
@@ -45,7 +46,7 @@ def pool_points(x: Tensor, bins: tuple[int, ...]) -> Tensor:
     Returns:
         float [B,C,sum of bins squared,1].
     """
-    return torch.cat([F.adaptive_avg_pool2d(x, size).flatten(2) for size in bins], dim=2).unsqueeze(3)
+    return torch.cat([grid_means(x, size).flatten(2) for size in bins], dim=2).unsqueeze(3)
 
 
 def project(in_channels: int, channels: int, num_convs: int = 1, *, norm: bool = True) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segkit.ops.averaging import full_precision
 from segkit.ops.resized_conv import conv_of_resized
+from segkit.ops.resizing import grid_means
 from segkit.ops.resizing import resize as resize  # heads import it from here
 from segkit.registry import LevelError
 
@@ -315,7 +316,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps float [B,in_channels,h,w] to a list of float [B,channels,bins[i],bins[i]], in the order of bins."""
-        return [project(F.adaptive_avg_pool2d(x, size)) for project, size in zip(self.projects, self.bins)]
+        return [project(grid_means(x, size)) for project, size in zip(self.projects, self.bins)]
 
 
 class ASPP(nn.Module):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.ops.resizing import resize
+from segkit.ops.resizing import has_size, is_free, resize
 
 PASS = 400
 """Multiplications per value of the result that take about as long as reading and writing the result once more."""
@@ -67,6 +67,8 @@ def _is_cheaper(map_shape: Sequence[int], weight_shape: Sequence[int], size: tup
     _, channels, h, w = map_shape
     _, _, k, m = weight_shape
     rows, columns = size
+    if is_free(h, w, rows, columns):
+        return False  # a graph for any size takes the way that is never slow
     share, plain = h * w / (rows * columns), k * m * channels
     cost = share * plain + k * m * w * h / rows + k * h
     return cost < plain / 2 and plain - cost > PASS
@@ -86,7 +88,7 @@ def joined(maps: Sequence[Tensor], size: tuple[int, int], *, align_corners: bool
     # A map of one cell is constant after resizing; expand keeps its dtype, whereas resizing it under autocast would
     # make it float32, and with it the whole result.
     resized = [
-        x.expand(-1, -1, *size) if tuple(x.shape[2:]) == (1, 1) else resize(x, size=size, align_corners=align_corners)
+        x.expand(-1, -1, *size) if has_size(x, (1, 1)) else resize(x, size=size, align_corners=align_corners)
         for x in maps
     ]
     return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)

@@ -11,6 +11,56 @@ TINY = 1e-3
 """Part of a pixel that rounding may leave."""
 
 
+def is_free(*sizes: int | torch.SymInt) -> bool:
+    """Whether one of the sizes is left open by torch.export, so that no branch may depend on it."""
+    return torch.compiler.is_exporting() and any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def has_size(x: Tensor, size: Sequence[int]) -> bool:
+    """Whether a map [...,h,w] has a size (H, W) for certain: of sizes that torch.export leaves open, always."""
+    if not is_free(*x.shape[-2:], *size):
+        return tuple(x.shape[-2:]) == tuple(size)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return all(statically_known_true(own == wanted) for own, wanted in zip(x.shape[-2:], size))
+
+
+def is_zero(*lengths: int | torch.SymInt) -> bool:
+    """Whether lengths are all 0 for certain: of those that torch.export leaves open, at every size of the image."""
+    if not is_free(*lengths):
+        return not any(lengths)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return all(statically_known_true(length == 0) for length in lengths)
+
+
+def grid_means(x: Tensor, cells: int | tuple[int, int]) -> Tensor:
+    """Means over the cells of a grid, as F.adaptive_avg_pool2d.
+
+    Where torch.export leaves the size open, they are two matrix products, since exported graphs have no such pooling.
+
+    Args:
+        x: float [B,C,h,w].
+        cells: rows and columns of the grid, or one number for both.
+
+    Returns:
+        float [B,C,rows,columns].
+    """
+    rows, columns = (cells, cells) if isinstance(cells, int) else cells
+    if (rows, columns) == (1, 1) or not is_free(*x.shape[-2:]):
+        return F.adaptive_avg_pool2d(x, (rows, columns))
+    along_height, along_width = _cell_means(x.shape[-2], rows, x), _cell_means(x.shape[-1], columns, x)
+    return torch.matmul(torch.matmul(along_height, x), along_width.t())
+
+
+def _cell_means(length: int, cells: int, like: Tensor) -> Tensor:
+    """Returns [cells,length]: what takes the mean of each cell of an axis; cells may share a pixel."""
+    numbers, positions = torch.arange(cells, device=like.device), torch.arange(length, device=like.device)
+    first, end = numbers * length // cells, ((numbers + 1) * length + cells - 1) // cells
+    is_inside = (positions >= first[:, None]) & (positions < end[:, None])
+    return is_inside.to(like.dtype) / (end - first)[:, None].to(like.dtype)
+
+
 def resize(
     x: Tensor,
     *,
@@ -36,7 +86,7 @@ def resize(
         size = like.shape[-2:]
     assert size is not None, "resize needs `like` or `size`"
     height_width = tuple(size)
-    if tuple(x.shape[-2:]) == height_width:
+    if has_size(x, height_width):
         return x
     corners = None if mode == "nearest" else align_corners
     if x.dim() == 3:
@@ -198,5 +248,13 @@ def fitted(x: Tensor, size: tuple[int, int]) -> Tensor:
         float [B,C,H,W].
     """
     bottom, right = size[0] - x.shape[-2], size[1] - x.shape[-1]
+    if is_free(bottom, right):
+        return _repeated(_repeated(x, size[0], -2), size[1], -1)
     x = x[..., : size[0], : size[1]]
     return F.pad(x, (0, max(right, 0), 0, max(bottom, 0)), mode="replicate") if bottom > 0 or right > 0 else x
+
+
+def _repeated(x: Tensor, length: int, axis: int) -> Tensor:
+    """Cuts an axis, or repeats its last value, by reading positions: no branch depends on a length."""
+    positions = torch.arange(length, device=x.device).clamp_max(x.shape[axis] - 1)
+    return x.index_select(axis, positions)

@@ -1,0 +1,231 @@
+"""Which graphs a trained model is exported as, with their names, examples and descriptions."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from segkit import __version__
+from segkit.export.graph import ClickDecoder, ClickEncoder, InstanceGraph, MapGraph, MapRules, Output, in_half
+from segkit.data.transforms.sizes import as_size
+from segkit.models.bases import InstanceHead, Network, QueryHead
+from segkit.models.click_segmentor import ClickSegmentor
+from segkit.registry import ConfigError
+from segkit.runners.base import Runner
+from segkit.runners.ensemble import Ensemble, runner_of
+from segkit.runners.instances.runner import BoxSupervised
+from segkit.runners.multi_label import MultiLabel
+from segkit.runners.semantic import Semantic
+from segkit.runtime.metadata import GraphInfo
+from segkit.settings import InferenceSettings
+
+Precision = Literal["float32", "float16", "int8"]
+WORDS = ("resize", "probabilities", "argmax")
+"""What --with names: maps at the image's size, probabilities in place of logits, labels."""
+
+EXAMPLE = (128, 160)
+"""Height and width with which a graph for any size is traced."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an export.
+
+    Attributes:
+        precision: of the graph that is written; int8 is made of a float32 graph.
+        size: (height, width) that the graph takes alone, None for any.
+        words: of WORDS.
+        made: the command, for the metadata.
+        source: SHA-256 of the checkpoint.
+    """
+
+    precision: Precision = "float32"
+    size: tuple[int, int] | None = None
+    words: Sequence[str] = ("resize",)
+    made: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph to export.
+
+    Attributes:
+        name: "" of a model with one graph, else "encoder" or "decoder".
+        graph: in evaluation mode.
+        plain: the same graph in float32, as training and `segkit predict` run it.
+        info: what the file says about itself.
+        free: of each input the dimensions that any number may have.
+    """
+
+    name: str
+    graph: nn.Module
+    plain: nn.Module
+    info: GraphInfo
+    free: dict[str, tuple[int, ...]]
+
+    def examples(self, size: tuple[int, int], batch: int) -> tuple[Tensor, ...]:
+        """Returns inputs of an image size, of seeded noise, in the order of info.inputs."""
+        generator = torch.Generator().manual_seed(size[0] + batch)
+        image = torch.randint(0, 256, (batch, self.info.channels, *size), dtype=torch.uint8, generator=generator)
+        image = image.to(getattr(torch, self.info.dtype))
+        height, width = size
+        rows = [[height / 3, width / 2, 1.0], [height - 1.0, 0.0, 0.0], [3.0, width - 2.0, 1.0], [-1.0, -1.0, 1.0]]
+        given = {
+            "image": image,
+            "features": image[:, :3].float() / 64 - 2,
+            "clicks": torch.tensor(rows).expand(batch, -1, -1).contiguous(),
+            "previous": image[:, :1].float() / 255,
+        }
+        return tuple(given[name] for name in self.info.inputs)
+
+
+def parts_of(model: Network, request: Request, channels_dtype: str = "uint8") -> list[Part]:
+    """Returns the graphs that a model is exported as.
+
+    Args:
+        model: of load_model; it is not changed.
+        request: what is asked.
+        channels_dtype: "uint8", or "float32" for images that have other values.
+
+    Raises:
+        ConfigError: this kind of model cannot be exported, or not so.
+    """
+    if isinstance(model, Ensemble):
+        raise ConfigError("several checkpoints: a file holds one network; export each, or average their weights")
+    unknown = [word for word in request.words if word not in WORDS]
+    if unknown:
+        raise ConfigError(f"--with {','.join(request.words)}: '{unknown[0]}' is unknown; it can be {', '.join(WORDS)}")
+    plain = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    model = in_half(copy.deepcopy(plain)) if request.precision == "float16" else plain
+    if isinstance(model, ClickSegmentor):
+        return _click_parts(model, cast(ClickSegmentor, plain), request)
+    runner = runner_of(model)
+    if isinstance(runner, BoxSupervised):
+        return [_instances(model, plain, runner, request, channels_dtype)]
+    if not isinstance(runner, Semantic) or not hasattr(model, "head"):
+        raise ConfigError(
+            f"runner {type(runner).__name__} with model {type(model).__name__}: cannot be exported; label maps, "
+            "overlapping classes, instances and click models of one network can"
+        )
+    return [_maps(model, plain, runner, request, channels_dtype)]
+
+
+def _maps(model: Network, plain: Network, runner: Semantic, request: Request, dtype: str) -> Part:
+    settings = runner.inference
+    is_scores = isinstance(model.head, QueryHead)
+    is_multi_label = isinstance(runner, MultiLabel)
+    if settings.refiners or settings.tta:
+        key = "refiners" if settings.refiners else "tta"
+        print(f"note: inference.{key} is no part of the exported graph, which is the network alone")
+    output = _output(request.words, is_multi_label, is_scores)
+    threshold = settings.threshold
+    if is_multi_label:
+        threshold = _threshold_of(cast(MultiLabel, runner))
+    resized = "resize" in request.words or is_scores
+    if output == "labels" and not resized:
+        print("note: labels without `resize` are those of the network's output, which is smaller than the image")
+    rules = MapRules(output, resized, is_multi_label, threshold, settings.pad_divisor)
+    task: Literal["multi_label", "semantic"] = "multi_label" if is_multi_label else "semantic"
+    info = replace(
+        _info(model, request, settings, dtype),
+        task=task,
+        output=output,
+        outputs=[output],
+        resized=resized,
+        threshold=threshold,
+        divisor=settings.pad_divisor,
+    )
+    free: dict[str, tuple[int, ...]] = {"image": (0,) if request.size else (0, 2, 3)}
+    return Part("", MapGraph(model, rules).eval(), MapGraph(plain, rules).eval(), info, free)
+
+
+def _output(words: Sequence[str], is_multi_label: bool, is_scores: bool) -> Output:
+    if "argmax" in words and is_multi_label:
+        raise ConfigError("--with argmax: classes that overlap have no single label; use --with resize,probabilities")
+    if "argmax" in words and "probabilities" in words:
+        raise ConfigError("--with probabilities,argmax: a graph gives one of both; name one")
+    if "argmax" in words:
+        return "labels"
+    return "probabilities" if is_scores or "probabilities" in words else "logits"
+
+
+def _threshold_of(runner: MultiLabel) -> float:
+    decision = runner.decision
+    values = {float(value) for value in torch.as_tensor(decision.threshold).flatten().tolist()}
+    if len(values) > 1 or decision.min_area or decision.min_component or decision.top_threshold is not None:
+        print(
+            "note: the graph gives probabilities; thresholds of single classes and least areas of `runner` stay with "
+            "the program that reads them"
+        )
+    return min(values) if values else 0.5
+
+
+def _instances(model: Network, plain: Network, runner: BoxSupervised, request: Request, dtype: str) -> Part:
+    if not isinstance(model.head, InstanceHead):
+        raise ConfigError(f"model.head = {type(model.head).__name__}: finds no instances, so that none can be exported")
+    if request.words and set(request.words) != {"resize"}:
+        raise ConfigError(f"--with {','.join(request.words)}: instances are masks already; leave it out")
+    color = runner.padding
+    info = replace(
+        _info(model, request, runner.inference, dtype),
+        task="instances",
+        outputs=["masks", "scores", "labels", "boxes"],
+        batch=1,
+        divisor=runner.divisor,
+        slide=None,
+    )
+    graphs = [InstanceGraph(network, runner.divisor, color).eval() for network in (model, plain)]
+    return Part("", graphs[0], graphs[1], info, {"image": () if request.size else (2, 3)})
+
+
+def _click_parts(model: ClickSegmentor, plain: ClickSegmentor, request: Request) -> list[Part]:
+    if set(request.words) - {"resize"}:
+        raise ConfigError(
+            f"--with {','.join(request.words)}: click models give probabilities of the object; leave it out"
+        )
+    base = _info(model, request, InferenceSettings(), "uint8")
+    spatial = () if request.size else (2, 3)
+    encoder = replace(base, task="clicks_encoder", output="logits", outputs=["features"])
+    inputs = ["features", "clicks", *(["previous"] if model.has_previous else [])]
+    decoder = replace(base, task="clicks_decoder", output="probabilities", inputs=inputs, outputs=["probabilities"])
+    free = {"features": (0, *spatial), "clicks": (0, 1), "previous": (0, *spatial)}
+    return [
+        Part("encoder", ClickEncoder(model).eval(), ClickEncoder(plain).eval(), encoder, {"image": (0, *spatial)}),
+        Part(
+            "decoder",
+            ClickDecoder(model).eval(),
+            ClickDecoder(plain).eval(),
+            decoder,
+            {name: free[name] for name in inputs},
+        ),
+    ]
+
+
+def _info(model: Network, request: Request, settings: InferenceSettings, dtype: str) -> GraphInfo:
+    slide = None
+    if settings.mode == "slide" and settings.crop is not None and settings.stride is not None:
+        crop = as_size(settings.crop, "inference.crop")
+        stride = crop if settings.stride == "even" else as_size(settings.stride, "inference.stride")
+        slide = {"crop": list(crop), "stride": list(stride)}
+    return GraphInfo(
+        task="semantic",
+        classes=[str(name) for name in model.classes or ()] if hasattr(model, "classes") else [],
+        palette=[[int(value) for value in color] for color in model.palette or ()] if hasattr(model, "palette") else [],
+        channels=int(model.mean.shape[1]),
+        dtype=dtype,
+        size=list(request.size) if request.size else None,
+        precision=request.precision,
+        slide=slide,
+        segkit_version=__version__,
+        made=request.made,
+        source=request.source,
+    )
+
+
+def dtype_of(runner: Runner, model: Network) -> str:
+    """Returns the type of the images that a model reads: "uint8", or "float32" where its mean is not of 0..255."""
+    return "uint8" if float(model.mean.max()) > 2 else "float32"
