@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from segkit.archs._auto_deeplab_genotype import Edge
 from segkit.models.layers import resize
+from segkit.ops.resizing import is_free
 
 
 def halved(size: tuple[int, ...]) -> tuple[int, int]:
@@ -64,7 +65,7 @@ class SameConv2d(nn.Conv2d):
         reach, stride = self.dilation[0] * (self.kernel_size[0] - 1) + 1, self.stride[0]
         padding: list[int] = []
         for side in (x.shape[3], x.shape[2]):
-            total = max((-(-side // stride) - 1) * stride + reach - side, 0)
+            total = (-(-side // stride) - 1) * stride + reach - side if reach >= stride else 0
             padding += [total // 2, total - total // 2]
         return super().forward(F.pad(x, padding))
 
@@ -83,10 +84,20 @@ class SamePool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,C,h,w] to float [B,C,ceil(h / stride),ceil(w / stride)]."""
+        if self.stride > 1 and is_free(*x.shape[2:]):
+            return self._pooled(x)
         padding = (1, 1) if self.stride == 1 else (x.shape[2] % 2, x.shape[3] % 2)
         if self.is_max:
             return F.max_pool2d(x, 3, self.stride, padding, ceil_mode=self.stride > 1)
         return F.avg_pool2d(x, 3, self.stride, padding, ceil_mode=self.stride > 1, count_include_pad=False)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """The same with stride 2 for sides that torch.export leaves open: the padding is made beforehand."""
+        sides = (x.shape[3] % 2, 1, x.shape[2] % 2, 1)
+        if self.is_max:
+            return F.max_pool2d(F.pad(x, sides, value=-torch.inf), 3, 2)
+        total, count = F.avg_pool2d(F.pad(x, sides), 3, 2), F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), sides), 3, 2)
+        return total / count
 
 
 class Halve(nn.Module):

@@ -12,7 +12,7 @@ from segkit.constraints.named import Decay, OneOf, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.decoder_layers import halved_strides, skips_of
 from segkit.models.layers import ConvBNReLU, resize
-from segkit.ops.resizing import fitted
+from segkit.ops.resizing import fitted, is_zero
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -71,7 +71,7 @@ class AttentionGate(nn.Module):
         """
         height, width = x.shape[-2:]
         bottom, right = -height % self.factor, -width % self.factor
-        theta = self.theta(F.pad(x, (0, right, 0, bottom)) if bottom or right else x)
+        theta = self.theta(x if is_zero(bottom, right) else F.pad(x, (0, right, 0, bottom)))
         coarse = self.psi(F.relu(theta + resize(self.phi(gate), like=theta)))
         size = (height + bottom, width + right)
         return resize(NORMALIZE[self.normalize](coarse), size=size)[..., :height, :width]

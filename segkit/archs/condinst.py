@@ -229,7 +229,8 @@ class CondInstHead(InstanceHead):
             scores = scores * flat["centerness"][i, index, 0].sigmoid()
             kept = _suppress(boxes, scores, labels, self.iou)[: self.limit]
             masks = []
-            for chunk in index[kept].split(CHUNK):
+            chosen = index[kept]
+            for chunk in (chosen,) if torch.compiler.is_exporting() else chosen.split(CHUNK):
                 logits = self._masks(outputs["mask_features"][i], flat["controllers"][i], places, chunk)
                 masks.append(self._at_original(logits, size, image_meta))
             stored_boxes = boxes_at_original(boxes[kept], size, image_meta)
@@ -269,6 +270,8 @@ def _maps(outputs: Outputs, name: str) -> list[Tensor]:
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
     """Returns int64 indices of the boxes that NMS per class keeps, the best first."""
-    from torchvision.ops import batched_nms
+    from torchvision.ops import batched_nms, nms
 
+    if torch.compiler.is_exporting():  # one suppression of boxes that are moved apart by their class
+        return nms(boxes + (labels * (boxes.max() + 1)).unsqueeze(1), scores, iou)
     return batched_nms(boxes, scores, labels, iou)

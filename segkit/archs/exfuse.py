@@ -10,6 +10,7 @@ from segkit.archs._large_kernel import BoundaryRefinement, GlobalConvolution
 from segkit.constraints.named import PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import at_level, bias_of, resize
+from segkit.ops.resizing import has_size
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -164,7 +165,9 @@ class ExFuseHead(Head):
         # Doubling overshoots sizes that were rounded up on the way down. In a dilated encoder the two deepest maps have
         # the same size, so the doubled scores are averaged back.
         height, width = shallow[-1].shape[-2:]
-        coarse = self.enlarge(x) if x.shape[-2:] != shallow[-1].shape[-2:] else F.avg_pool2d(self.enlarge(x), 2)
+        coarse = self.enlarge(x)
+        if has_size(x, shallow[-1].shape[-2:]):
+            coarse = F.avg_pool2d(coarse, 2)
         x = coarse = coarse[..., :height, :width]
         *refine, half = self.refine
         for scores, refine_sum in zip(reversed(shallow), refine):

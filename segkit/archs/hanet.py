@@ -103,7 +103,8 @@ def row_positions(window: list[tuple[int, ...]] | None, size: tuple[int, int], *
         ValueError: if a window does not tell H and W of the whole image.
     """
     if window is None:
-        window = [(0, 0, *size, *size)] * batch
+        first = torch.arange(rows) * size[0] // rows
+        return (first * rows // size[0]).clamp(max=rows - 1).expand(batch, -1)
     starts = [i * size[0] // rows for i in range(rows)]
     positions = []
     for crop in window:

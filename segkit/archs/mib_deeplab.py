@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
+from segkit.ops.resizing import is_free
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -110,6 +111,18 @@ def window_means(x: Tensor, window: tuple[int, int]) -> Tensor:
     Returns:
         Float [B,C,h,w].
     """
+    if is_free(*x.shape[2:]):
+        along_height, along_width = (_means_matrix(side, length, x) for side, length in zip(x.shape[2:], window))
+        return torch.matmul(torch.matmul(along_height, x), along_width.t())
     rows, columns = min(window[0], x.shape[2]), min(window[1], x.shape[3])
     means = F.avg_pool2d(x, (rows, columns), stride=1)
     return F.pad(means, ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2), mode="replicate")
+
+
+def _means_matrix(side: int, window: int, like: Tensor) -> Tensor:
+    """The same along one axis, as a matrix [side,side]: no branch depends on a side that torch.export leaves open."""
+    positions = torch.arange(side, device=like.device)
+    length = (positions < window).sum()
+    first = torch.minimum((positions - (length - 1) // 2).clamp(min=0), side - length)
+    is_inside = (positions >= first[:, None]) & (positions < (first + length)[:, None])
+    return is_inside.to(like.dtype) / length.to(like.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD, ConvBNReLU, per_channel
+from segkit.ops.resizing import is_zero
 from segkit.registry import BACKBONES
 
 
@@ -153,7 +154,7 @@ class UNet(Backbone):
     def _extend(self, x: Tensor, rows: tuple[int, Tensor | None], columns: tuple[int, Tensor | None]) -> Tensor:
         if rows[1] is not None:
             return x[:, :, rows[1]][:, :, :, columns[1]]
-        return F.pad(x, (0, columns[0], 0, rows[0])) if rows[0] or columns[0] else x
+        return x if is_zero(rows[0], columns[0]) else F.pad(x, (0, columns[0], 0, rows[0]))
 
 
 def _two_convs(in_channels: int, channels: int, padding: int | None, norm: bool) -> nn.Sequential:

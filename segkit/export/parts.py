@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit import __version__
-from segkit.export.graph import ClickDecoder, ClickEncoder, InstanceGraph, MapGraph, MapRules, Output, in_half
 from segkit.data.transforms.sizes import as_size
+from segkit.export.graph import ClickDecoder, ClickEncoder, InstanceGraph, MapGraph, MapRules, Output, in_half
 from segkit.models.bases import InstanceHead, Network, QueryHead
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.registry import ConfigError

@@ -14,6 +14,7 @@ from segkit.models.layers import ConvBNReLU, resize
 from segkit.models.multi_scale_segmentor import embedding_width, mean_presence, scaled_window
 from segkit.models.segmentor import Segmentor
 from segkit.ops.averaging import full_precision
+from segkit.ops.resizing import scaled_side
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
@@ -191,7 +192,7 @@ class HierarchicalSegmentor(Segmentor):
         self, normalized: Tensor, window: Sequence[tuple[float, ...]] | None, scale: float, *, with_attention: bool
     ) -> View:
         height, width = normalized.shape[-2:]
-        size = (max(int(height * scale), 1), max(int(width * scale), 1))
+        size = (scaled_side(height, scale), scaled_side(width, scale))
         scaled = resize(normalized, size=size, align_corners=self.align_corners)
         outputs = self.outputs_of(self.backbone(scaled), scaled, scaled_window(window, scale))
         attention = None

@@ -15,6 +15,7 @@ from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import resize
 from segkit.models.segmentor import Segmentor
+from segkit.ops.resizing import scaled_side
 from segkit.registry import MODELS, ConfigError
 from segkit.types import Outputs
 
@@ -122,7 +123,7 @@ class MultiScaleSegmentor(Segmentor):
 
     def _at_scale(self, normalized: Tensor, window: Sequence[tuple[float, ...]] | None, scale: float) -> Outputs:
         height, width = normalized.shape[-2:]
-        size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
+        size = (scaled_side(height, scale, 0.5), scaled_side(width, scale, 0.5))
         scaled = resize(normalized, size=size, align_corners=self.align_corners)
         return self.outputs_of(self.backbone(scaled), scaled, scaled_window(window, scale))
 

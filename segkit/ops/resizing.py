@@ -34,6 +34,11 @@ def is_zero(*lengths: int | torch.SymInt) -> bool:
     return all(statically_known_true(length == 0) for length in lengths)
 
 
+def scaled_side(length: int, scale: float, rounding: float = 0.0) -> int:
+    """Returns a scaled length, at least 1: rounded down after `rounding` is added; of lengths left open as well."""
+    return length if scale == 1 else max(torch.sym_int(length * scale + rounding), 1)
+
+
 def grid_means(x: Tensor, cells: int | tuple[int, int]) -> Tensor:
     """Means over the cells of a grid, as F.adaptive_avg_pool2d.
 

@@ -69,10 +69,20 @@ def best_cells(scores: Tensor, kernels: Tensor, features: Tensor, areas: Tensor,
         At most `rules.limit` instances.
     """
     cells, labels = (scores > rules.score).nonzero(as_tuple=True)
-    used, inverse = cells.unique(return_inverse=True)
+    is_exported = torch.compiler.is_exporting()
+    if is_exported:
+        # a graph has no empty lists: a candidate whose score 0 drops out in the end stands behind the others
+        nothing = cells.new_zeros(1)
+        cells, labels = torch.cat([cells, nothing]), torch.cat([labels, nothing])
+        used, inverse = cells, torch.arange(len(cells), device=cells.device)
+    else:
+        used, inverse = cells.unique(return_inverse=True)
     kernels, features = kernels[used].float(), features.float()
     sizes, quality = _measure(kernels, features, rules.mask)
     is_kept = sizes[inverse] > areas[cells]
+    if is_exported:
+        is_last = inverse == len(cells) - 1
+        is_kept, quality = is_kept | is_last, torch.where(is_last, 0.0, quality)
     found_scores = (scores[cells, labels].float() * quality[inverse])[is_kept]
     labels, inverse = labels[is_kept], inverse[is_kept]
     order = found_scores.argsort(descending=True, stable=True)[: rules.candidates]
@@ -100,7 +110,7 @@ def probabilities(kernels: Tensor, features: Tensor) -> Tensor:
 def _measure(kernels: Tensor, features: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Returns the number of pixels of each mask, float [n], and their mean probability, float [n], 0 for none."""
     measures = [kernels.new_zeros(2, 0)]
-    for chunk in kernels.split(CHUNK):
+    for chunk in (kernels,) if torch.compiler.is_exporting() else kernels.split(CHUNK):
         values = probabilities(chunk, features).flatten(1)
         inside = values > threshold
         area = inside.sum(1)

@@ -37,7 +37,7 @@ def matrix_nms(
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel = {kernel!r}: must be one of {', '.join(map(repr, KERNELS))}")
-    if not len(scores):
+    if not torch.compiler.is_exporting() and not len(scores):
         return scores.float()
     order = torch.argsort(scores, descending=True, stable=True)
     with torch.autocast(masks.device.type, enabled=False):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
-from segkit.ops.resizing import is_resized, resize, to_original
+from segkit.ops.resizing import is_free, is_resized, resize, to_original
 from segkit.types import Found, Meta
 
 PIXELS_AT_ONCE = 2**23
@@ -33,7 +33,9 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, 
     with torch.autocast(class_logits.device.type, enabled=False):
         probabilities = full_precision(class_logits).softmax(2)[:, :, :-1].transpose(1, 2)
         masks = full_precision(mask_logits)
-        step = max(1, PIXELS_AT_ONCE // (len(masks) * size[0] * size[1]))
+        step = masks.shape[1]
+        if not is_free(*size):
+            step = max(1, PIXELS_AT_ONCE // (len(masks) * size[0] * size[1]))
         scores = probabilities.new_zeros(*probabilities.shape[:2], size[0] * size[1])
         for share, logits in zip(probabilities.split(step, 2), masks.split(step, 1)):
             scores = torch.baddbmm(scores, share, resize(logits, size=size).sigmoid().flatten(2))
@@ -58,7 +60,10 @@ def best_queries(class_logits: Tensor, mask_logits: Tensor, *, limit: int = 100)
     probabilities = class_logits.float().softmax(1)[:, :-1].flatten()
     probabilities, pairs = probabilities.topk(min(limit, len(probabilities)))
     queries = pairs // num_classes
-    used, inverse = queries.unique(return_inverse=True)
+    if torch.compiler.is_exporting():  # a graph of fixed shapes, in which a mask may stand twice
+        used, inverse = queries, torch.arange(len(queries), device=queries.device)
+    else:
+        used, inverse = queries.unique(return_inverse=True)
     logits = mask_logits[used].float()
     masks = logits > 0
     inside = masks.flatten(1).float()
