@@ -47,6 +47,13 @@ def check_packages(name: str) -> None:
         raise ConfigError("--to pt2: needs a C++ compiler, since the graph is compiled; install g++ (apt install g++)")
 
 
+def reason_of(error: BaseException) -> str:
+    """Returns what an error of a converter began with, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return shortened(" ".join(f"{type(error).__name__}: {error}".split()), 300)
+
+
 def _floor_divide(dividend: Any, divisor: Any) -> Any:
     """a // b for ONNX, whose Div of integers rounds to 0 where Python's rounds down."""
     from onnxscript import opset20 as op
@@ -70,7 +77,7 @@ def write_onnx(part: Part, program: ExportedProgram, path: Path, place: str) -> 
                 custom_translation_table={operator.floordiv: _floor_divide},
             )
     except Exception as error:
-        reason = shortened(" ".join(str(error).split()), 300)
+        reason = reason_of(error)
         raise ConfigError(f"{place}: has operations that ONNX lacks ({reason}); try --to pt2") from error
     assert converted is not None
     proto = converted.model_proto
@@ -124,7 +131,7 @@ def write_pt2(part: Part, program: ExportedProgram, path: Path, place: str) -> N
                 program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {KEY: part.info.text()}}
             )
     except Exception as error:
-        reason = shortened(" ".join(str(error).split()), 300)
+        reason = reason_of(error)
         raise ConfigError(f"{place}: cannot be compiled by AOTInductor ({reason}); try --to onnx") from error
 
 
@@ -137,7 +144,7 @@ def write_torchscript(part: Part, program: ExportedProgram, path: Path, place: s
             script = torch.jit.trace(module, example, check_trace=False, strict=False)
             torch.jit.save(script, str(path), _extra_files={KEY: part.info.text()})
     except Exception as error:
-        reason = shortened(" ".join(str(error).split()), 300)
+        reason = reason_of(error)
         raise ConfigError(f"{place}: cannot be written as TorchScript ({reason}); try --to onnx or pt2") from error
 
 
