@@ -34,7 +34,7 @@ class Encoding(nn.Module):
         codewords = self.codewords.to(positions.dtype)
         # cdist stays in float32 under autocast: in bfloat16 the squared distances to different codewords would round
         # to the same value.
-        distance = torch.cdist(positions, codewords.expand(len(x), -1, -1)).square()
+        distance = torch.cdist(positions, codewords.expand(x.shape[0], -1, -1)).square()
         weight = (self.scale * distance).softmax(dim=2)
         # sum_i w_ik (x_i - c_k) without the [B,h * w,num_codes,channels] residuals.
         return weight.transpose(1, 2) @ positions - weight.sum(1).unsqueeze(2) * self.codewords

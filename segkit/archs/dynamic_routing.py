@@ -111,10 +111,10 @@ class DynamicRouting(RoutedBackbone):
         padded = F.pad(image, (0, -size[1] % 32, 0, -size[0] % 32))
         skips = not (self.training or torch.compiler.is_compiling() or image.is_meta)
         cell_size = _mflops.divided(self.count_size(size), 4)
-        real = image.new_full((len(image),), self._stem_mflops(self.count_size(size)), dtype=torch.float32)
+        real = image.new_full((image.shape[0],), self._stem_mflops(self.count_size(size)), dtype=torch.float32)
         expected = torch.zeros_like(real)
         x = self.stem(padded)
-        node = Node(x, torch.ones(len(x), dtype=torch.bool, device=x.device))
+        node = Node(x, torch.ones(x.shape[0], dtype=torch.bool, device=x.device))
         ways = [self.start.where_open(node) if skips else self.start.everywhere(node)]
         # of the first cell only the paths are counted, as in the authors' code
         _, _, costs = self.start.mflops(cell_size)
@@ -133,7 +133,7 @@ class DynamicRouting(RoutedBackbone):
             height, width = (-(-side // stride) for side in size)
             value = way.keep.value
             if value is None:
-                value = x.new_zeros(len(x), self.channels[i], height, width)
+                value = x.new_zeros(x.shape[0], self.channels[i], height, width)
             features.append(value[..., :height, :width])
         return Routed(features, real, expected)
 

@@ -48,7 +48,7 @@ class EMAttention(nn.Module):
         """
         with in_float32(x):
             flat = x.float().flatten(2)
-            bases = self.bases.float().expand(len(x), -1, -1)
+            bases = self.bases.float().expand(x.shape[0], -1, -1)
             for _ in range(self.steps):
                 share = self.expect(flat, bases)
                 bases = self.maximize(flat, share)

@@ -199,7 +199,7 @@ class HANetHead(Head):
             have the size of the fourth map from the end.
         """
         deep = features[-1]
-        positions = row_positions(window, size, rows=self.rows, batch=len(deep)).to(deep.device, non_blocking=True)
+        positions = row_positions(window, size, rows=self.rows, batch=deep.shape[0]).to(deep.device, non_blocking=True)
         deep = self._attend(0, features[-2], deep, positions)
         pyramid = self._attend(1, deep, joined(self.aspp(deep), (deep.shape[2], deep.shape[3])), positions)
         fused = self._attend(2, pyramid, self.fuse(pyramid), positions)

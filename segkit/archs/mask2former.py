@@ -166,7 +166,7 @@ class Mask2FormerHead(QueryHead):
         sizes = [tuple(x.shape[2:]) for x in memories]
         positions = [sine_positions(size, mask_features.shape[1], image.device) for size in sizes]
         tokens = [x.flatten(2).transpose(1, 2) + level for x, level in zip(memories, self.level_embedding)]
-        queries = self.query_features.expand(len(image), -1, -1)
+        queries = self.query_features.expand(image.shape[0], -1, -1)
         classes, masks = self._predict(queries, mask_features)
         class_logits, mask_logits = [classes], [masks]
         for i, layer in enumerate(self.layers):

@@ -165,7 +165,7 @@ class MaskFormerHead(QueryHead):
         size = (memory.shape[2], memory.shape[3])
         positions = sine_positions(size, memory.shape[1], memory.device)
         memory = memory.flatten(2).transpose(1, 2)
-        queries = torch.zeros_like(self.query_embedding).expand(len(image), -1, -1)
+        queries = torch.zeros_like(self.query_embedding).expand(image.shape[0], -1, -1)
         classes, masks = [], []
         for layer in self.layers:
             queries = layer(queries, self.query_embedding, memory, positions)

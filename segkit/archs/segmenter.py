@@ -93,7 +93,7 @@ class SegmenterHead(Head):
         x = features[self.level]
         size = (x.shape[2], x.shape[3])
         x = self.project(x.flatten(2).transpose(1, 2))
-        x = torch.cat([x, self.class_embedding.expand(len(x), -1, -1).to(x.dtype)], 1)
+        x = torch.cat([x, self.class_embedding.expand(x.shape[0], -1, -1).to(x.dtype)], 1)
         x = self.norm(self.layers(x))
         patches = F.normalize(self.patches(x[:, : -self.num_classes]), dim=2)
         classes = F.normalize(self.classes(x[:, -self.num_classes :]), dim=2)

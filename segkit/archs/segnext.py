@@ -48,9 +48,9 @@ class NonNegativeFactors(nn.Module):
         with in_float32(x):
             flat = x.float().flatten(2)
             if self.training:
-                bases = F.normalize(torch.rand(len(x), *self.bases.shape[1:], device=x.device), dim=1)
+                bases = F.normalize(torch.rand(x.shape[0], *self.bases.shape[1:], device=x.device), dim=1)
             else:
-                bases = self.bases.float().expand(len(x), -1, -1)
+                bases = self.bases.float().expand(x.shape[0], -1, -1)
             share = torch.matmul(flat.transpose(1, 2), bases).softmax(dim=2)
             for _ in range(self.steps if self.training else self.eval_steps):
                 share = self.update(flat.transpose(1, 2), share, bases.transpose(1, 2))

@@ -36,7 +36,7 @@ def with_coordinates(x: Tensor) -> Tensor:
     rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
     columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
     coordinates = torch.stack([columns.expand(height, -1), rows.unsqueeze(1).expand(-1, width)])
-    return torch.cat([x, coordinates.expand(len(x), -1, -1, -1)], 1)
+    return torch.cat([x, coordinates.expand(x.shape[0], -1, -1, -1)], 1)
 
 
 class MaskFeatures(nn.Module):

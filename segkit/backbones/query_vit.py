@@ -106,7 +106,7 @@ class QueryViT(Timm, TokenBackbone):
 
     def add_queries(self, tokens: Tokens, queries: Tensor) -> Tokens:
         """Puts queries, float [Q,C], in front of the tokens; they have no position."""
-        x = torch.cat([queries.expand(len(tokens.x), -1, -1).to(tokens.x.dtype), tokens.x], 1)
+        x = torch.cat([queries.expand(tokens.x.shape[0], -1, -1).to(tokens.x.dtype), tokens.x], 1)
         rotation = tokens.rotation
         if rotation is not None:
             # timm leaves the first P tokens unturned; with Q more in front the Q behind them are turned by 0

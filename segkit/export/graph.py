@@ -179,7 +179,7 @@ def click_rows(clicks: Tensor) -> Tensor:
     """Turns clicks with a sign, float [B,P,3], into the rows of ClickSegmentor.forward, [B,2P,3]."""
     is_positive = clicks[..., 2:] > 0
     order = torch.arange(clicks.shape[1], device=clicks.device, dtype=clicks.dtype).view(1, -1, 1)
-    rows = torch.cat([clicks[..., :2], order.expand(len(clicks), -1, -1)], 2)
+    rows = torch.cat([clicks[..., :2], order.expand(clicks.shape[0], -1, -1)], 2)
     return torch.cat([torch.where(is_positive, rows, -1.0), torch.where(is_positive, -1.0, rows)], 1)
 
 

@@ -1,6 +1,7 @@
 """Which graphs a trained model is exported as, with their names, examples and descriptions."""
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -16,6 +17,7 @@ from segkit.models.click_segmentor import ClickSegmentor
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
 from segkit.runners.ensemble import Ensemble, runner_of
+from segkit.runners.inputs import reading_options
 from segkit.runners.instances.runner import BoxSupervised
 from segkit.runners.multi_label import MultiLabel
 from segkit.runners.semantic import Semantic
@@ -122,13 +124,11 @@ def _maps(model: Network, plain: Network, runner: Semantic, request: Request, dt
         key = "refiners" if settings.refiners else "tta"
         print(f"note: inference.{key} is no part of the exported graph, which is the network alone")
     output = _output(request.words, is_multi_label, is_scores)
-    threshold = settings.threshold
-    if is_multi_label:
-        threshold = _threshold_of(cast(MultiLabel, runner))
+    decision = dataclasses.asdict(runner.decision) if isinstance(runner, MultiLabel) else {}
     resized = "resize" in request.words or is_scores
     if output == "labels" and not resized:
         print("note: labels without `resize` are those of the network's output, which is smaller than the image")
-    rules = MapRules(output, resized, is_multi_label, threshold, settings.pad_divisor)
+    rules = MapRules(output, resized, is_multi_label, settings.threshold, settings.pad_divisor)
     task: Literal["multi_label", "semantic"] = "multi_label" if is_multi_label else "semantic"
     info = replace(
         _info(model, request, settings, dtype),
@@ -136,7 +136,9 @@ def _maps(model: Network, plain: Network, runner: Semantic, request: Request, dt
         output=output,
         outputs=[output],
         resized=resized,
-        threshold=threshold,
+        threshold=settings.threshold,
+        decision=decision,
+        scores=is_scores,
         divisor=settings.pad_divisor,
     )
     free: dict[str, tuple[int, ...]] = {"image": (0,) if request.size else (0, 2, 3)}
@@ -151,17 +153,6 @@ def _output(words: Sequence[str], is_multi_label: bool, is_scores: bool) -> Outp
     if "argmax" in words:
         return "labels"
     return "probabilities" if is_scores or "probabilities" in words else "logits"
-
-
-def _threshold_of(runner: MultiLabel) -> float:
-    decision = runner.decision
-    values = {float(value) for value in torch.as_tensor(decision.threshold).flatten().tolist()}
-    if len(values) > 1 or decision.min_area or decision.min_component or decision.top_threshold is not None:
-        print(
-            "note: the graph gives probabilities; thresholds of single classes and least areas of `runner` stay with "
-            "the program that reads them"
-        )
-    return min(values) if values else 0.5
 
 
 def _instances(model: Network, plain: Network, runner: BoxSupervised, request: Request, dtype: str) -> Part:
@@ -209,8 +200,12 @@ def _info(model: Network, request: Request, settings: InferenceSettings, dtype: 
     slide = None
     if settings.mode == "slide" and settings.crop is not None and settings.stride is not None:
         crop = as_size(settings.crop, "inference.crop")
-        stride = crop if settings.stride == "even" else as_size(settings.stride, "inference.stride")
-        slide = {"crop": list(crop), "stride": list(stride)}
+        even = settings.stride == "even"
+        slide = {"crop": list(crop), "stride": [] if even else list(as_size(settings.stride, "inference.stride"))}
+    config = getattr(model, "config", None) or {}
+    reading = {
+        name: value for name, value in reading_options(config).items() if value is not None and value is not False
+    }
     return GraphInfo(
         task="semantic",
         classes=[str(name) for name in model.classes or ()] if hasattr(model, "classes") else [],
@@ -220,6 +215,8 @@ def _info(model: Network, request: Request, settings: InferenceSettings, dtype: 
         size=list(request.size) if request.size else None,
         precision=request.precision,
         slide=slide,
+        mean=[round(float(value), 4) for value in model.mean.flatten()],
+        reading=reading,
         segkit_version=__version__,
         made=request.made,
         source=request.source,

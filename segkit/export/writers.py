@@ -61,6 +61,14 @@ def _floor_divide(dividend: Any, divisor: Any) -> Any:
     return op.Div(op.Sub(dividend, op.Mod(dividend, divisor)), divisor)
 
 
+def _stable_sort(self: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """torch.sort(stable=True) for ONNX: TopK of all values, which puts the lower index first among equal ones."""
+    from onnxscript import opset20 as op
+
+    length = op.Shape(self, start=dim, end=dim + 1 or None)
+    return op.TopK(self, length, axis=dim, largest=int(descending), sorted=1)
+
+
 def write_onnx(part: Part, program: ExportedProgram, path: Path, place: str) -> None:
     """Writes a checked ONNX file with names of inputs, outputs and free dimensions."""
     onnx = package("onnx", "--to onnx")
@@ -74,7 +82,10 @@ def write_onnx(part: Part, program: ExportedProgram, path: Path, place: str) -> 
                 verbose=False,
                 input_names=part.info.inputs,
                 output_names=part.info.outputs,
-                custom_translation_table={operator.floordiv: _floor_divide},
+                custom_translation_table={
+                    operator.floordiv: _floor_divide,
+                    torch.ops.aten.sort.stable: _stable_sort,
+                },
             )
     except Exception as error:
         reason = reason_of(error)

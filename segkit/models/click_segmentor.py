@@ -206,7 +206,7 @@ class ClickSegmentor(Segmentor):
         maps = maps or [self._encode(clicks, size, self.radius)]
         if self.has_previous:
             if previous is None:
-                previous = torch.zeros(len(clicks), 1, *size, device=clicks.device)
+                previous = torch.zeros(clicks.shape[0], 1, *size, device=clicks.device)
             maps.insert(0, (previous > 0.5).float() if self.binary_previous else previous.float())
         return torch.cat(maps, dim=1)
 

@@ -74,14 +74,14 @@ def best_cells(scores: Tensor, kernels: Tensor, features: Tensor, areas: Tensor,
         # a graph has no empty lists: a candidate whose score 0 drops out in the end stands behind the others
         nothing = cells.new_zeros(1)
         cells, labels = torch.cat([cells, nothing]), torch.cat([labels, nothing])
-        used, inverse = cells, torch.arange(len(cells), device=cells.device)
+        used, inverse = cells, torch.arange(cells.shape[0], device=cells.device)
     else:
         used, inverse = cells.unique(return_inverse=True)
     kernels, features = kernels[used].float(), features.float()
     sizes, quality = _measure(kernels, features, rules.mask)
     is_kept = sizes[inverse] > areas[cells]
     if is_exported:
-        is_last = inverse == len(cells) - 1
+        is_last = inverse == cells.shape[0] - 1
         is_kept, quality = is_kept | is_last, torch.where(is_last, 0.0, quality)
     found_scores = (scores[cells, labels].float() * quality[inverse])[is_kept]
     labels, inverse = labels[is_kept], inverse[is_kept]
@@ -89,7 +89,7 @@ def best_cells(scores: Tensor, kernels: Tensor, features: Tensor, areas: Tensor,
     found_scores, labels, inverse = found_scores[order], labels[order], inverse[order]
     masks = probabilities(kernels[inverse], features)
     decayed = matrix_nms(masks > rules.mask, labels, found_scores, kernel=rules.decay, sigma=rules.sigma)
-    order = best_scores(decayed, threshold=rules.keep, limit=len(decayed))[: rules.limit]
+    order = best_scores(decayed, threshold=rules.keep, limit=decayed.shape[0])[: rules.limit]
     return FoundCells(decayed[order], labels[order], masks[order])
 
 
