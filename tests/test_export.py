@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from segkit.cli.main import main
 from segkit.export import writers
 from segkit.export.graph import click_rows, with_divisor
 from segkit.export.parts import Request
-from segkit.export.program import program_of
 from segkit.export.run import Job, export_model
 from segkit.models.bases import Head, QueryHead
 from segkit.models.click_segmentor import ClickSegmentor
@@ -163,19 +161,17 @@ def test_pooling_and_joined_convolutions_of_free_sizes(tmp_path):
 
 
 @torch.no_grad()
-def test_probabilities_padding_and_one_class(tmp_path):
+def test_padding_and_one_class(tmp_path):
     model = model_of("semantic", 1)
     model.config["inference"] = {"pad_divisor": 16, "threshold": 0.4}
-    export(model, tmp_path / "m.onnx", words=["resize", "probabilities"])
     export(model, tmp_path / "labels.onnx", words=["resize", "argmax"])
     image = pixels((33, 47))
     padded = torch.cat([image.float(), model.mean.expand(1, 3, 15, 47)], 2)
     padded = torch.cat([padded, model.mean.expand(1, 3, 48, 1)], 3)
     expected = resize(model(padded)["logits"], size=(48, 48))[..., :33, :47].sigmoid()
-    (found,) = session(tmp_path / "m.onnx").run(None, {"image": image.numpy()})
     (labels,) = session(tmp_path / "labels.onnx").run(None, {"image": image.numpy()})
-    assert np.allclose(found, expected, atol=1e-5)
-    assert np.array_equal(labels, expected[:, 0] > 0.4) and said(tmp_path / "m.onnx").threshold == 0.4
+    assert np.array_equal(labels, expected[:, 0] > 0.4) and 0 < labels.mean() < 1
+    assert said(tmp_path / "labels.onnx").threshold == 0.4
 
 
 @torch.no_grad()
@@ -237,6 +233,7 @@ def test_a_process_without_torch(folder):
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_half(tmp_path):
     _, proof = export(model_of("semantic"), tmp_path / "m.onnx", precision="float16", force=True)
     graph = onnx.load(tmp_path / "m.onnx").graph
@@ -247,6 +244,7 @@ def test_half(tmp_path):
     assert (graph.input[0].type.tensor_type.elem_type, out) == (onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT)
 
 
+@pytest.mark.slow
 def test_openvino_and_torchscript(tmp_path):
     for to, suffix in (("openvino", ".xml"), ("torchscript", ".ts")):
         (path,), proof = export(model_of("pyramid"), tmp_path / f"m{suffix}", to)
@@ -257,6 +255,7 @@ def test_openvino_and_torchscript(tmp_path):
     assert metadata.parse(text, "m.xml").outputs == ["logits"] and (tmp_path / "m.bin").exists()
 
 
+@pytest.mark.slow
 def test_int8_tells_what_it_costs(tmp_path):
     import cv2
 
@@ -277,21 +276,17 @@ def test_int8_tells_what_it_costs(tmp_path):
 
 
 # refusals -----------------------------------------------------------------------------------------------------------
-def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
-    right = writers.FORMATS["onnx"]
-
-    def write_wrong(part, program, path, place):
-        wrong = replace(
-            part, graph=type(part.graph)(model_of("semantic").requires_grad_(False), part.graph.rules).eval()
-        )
-        nn.init.normal_(wrong.graph.model.head.classifier.weight)
-        right.write(wrong, program_of(wrong, place), path, place)
-
-    monkeypatch.setitem(writers.FORMATS, "onnx", right._replace(write=write_wrong))
+def test_a_file_that_differs_is_not_kept(folder, tmp_path, monkeypatch):
+    wrong = model_of("semantic")
+    nn.init.normal_(wrong.head.classifier.weight)
+    other = writers.FORMATS["onnx"]._replace(
+        write=lambda part, program, path, place: shutil.copyfile(folder / "semantic.onnx", path)
+    )
+    monkeypatch.setitem(writers.FORMATS, "onnx", other)
     with pytest.raises(ConfigError, match=r"m.onnx: not kept, since \d+.\d+ % of its labels equal the network's"):
-        export(model_of("semantic"), tmp_path / "m.onnx")
+        export(wrong, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
-    _, proof = export(model_of("semantic"), tmp_path / "m.onnx", force=True)
+    _, proof = export(wrong, tmp_path / "m.onnx", force=True)
     assert proof.is_refused and json.loads((tmp_path / "m.onnx.proof.json").read_text())["is_refused"]
 
 
@@ -413,13 +408,6 @@ def check_row(name: str, to: str) -> None:
         pytest.skip(result["error"])
     assert "error" not in result, result
     assert result["difference"] < 1e-4 and result["equal"] >= 0.9999, result
-
-
-@pytest.mark.parametrize("name", ["espnet_c"])
-def test_a_network_of_the_zoo(name):
-    page = make_exports()
-    result = page.result_of(name, "onnx", None)
-    assert result["difference"] < 1e-4 and result["equal"] == 1.0
 
 
 @pytest.mark.slow

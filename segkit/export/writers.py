@@ -147,12 +147,11 @@ def write_pt2(part: Part, program: ExportedProgram, path: Path, place: str) -> N
 
 
 def write_torchscript(part: Part, program: ExportedProgram, path: Path, place: str) -> None:
-    """Writes TorchScript of the traced program, whose operations take free sizes."""
+    """Writes TorchScript of the graph; branches on sizes are taken as by torch.export."""
     try:
         with quietly(), torch.no_grad():
-            module = program.module(check_guards=False)
-            example = tuple(value for value in program.example_inputs[0]) if program.example_inputs else ()
-            script = torch.jit.trace(module, example, check_trace=False, strict=False)
+            example = tuple(program.example_inputs[0]) if program.example_inputs else ()
+            script = torch.jit.trace(part.graph, example, check_trace=False, strict=False)
             torch.jit.save(script, str(path), _extra_files={KEY: part.info.text()})
     except Exception as error:
         reason = reason_of(error)

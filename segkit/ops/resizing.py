@@ -11,27 +11,31 @@ TINY = 1e-3
 """Part of a pixel that rounding may leave."""
 
 
-def is_free(*sizes: int | torch.SymInt) -> bool:
-    """Whether one of the sizes is left open by torch.export, so that no branch may depend on it."""
+def is_free(*sizes: int | torch.SymInt | Tensor) -> bool:
+    """Whether one of the sizes is left open by torch.export or torch.jit.trace, so that no branch may depend on it."""
+    if torch.jit.is_tracing():
+        return any(isinstance(size, Tensor) for size in sizes)
     return torch.compiler.is_exporting() and any(isinstance(size, torch.SymInt) for size in sizes)
 
 
 def has_size(x: Tensor, size: Sequence[int]) -> bool:
-    """Whether a map [...,h,w] has a size (H, W) for certain: of sizes that torch.export leaves open, always."""
-    if not is_free(*x.shape[-2:], *size):
-        return tuple(x.shape[-2:]) == tuple(size)
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return all(statically_known_true(own == wanted) for own, wanted in zip(x.shape[-2:], size))
+    """Whether a map [...,h,w] has a size (H, W) for certain: of open sizes, at every size of the image."""
+    pairs = [*zip(x.shape[-2:], size)]
+    return all(a == b if not is_free(a, b) else _is_always(a, b) for a, b in pairs)
 
 
 def is_zero(*lengths: int | torch.SymInt) -> bool:
-    """Whether lengths are all 0 for certain: of those that torch.export leaves open, at every size of the image."""
-    if not is_free(*lengths):
-        return not any(lengths)
+    """Whether lengths are all 0 for certain: of those that are left open, at every size of the image."""
+    return all(not length if not is_free(length) else _is_always(length, 0) for length in lengths)
+
+
+def _is_always(first: int | torch.SymInt, second: int | torch.SymInt) -> bool:
+    """Whether two lengths, of which torch.export leaves one open, are equal whatever it is."""
+    if torch.jit.is_tracing():
+        return False
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-    return all(statically_known_true(length == 0) for length in lengths)
+    return statically_known_true(first == second)
 
 
 def scaled_side(length: int, scale: float, rounding: float = 0.0) -> int:
