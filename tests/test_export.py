@@ -293,7 +293,7 @@ def test_a_file_that_differs_is_not_kept(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--to", "onxx"], "--to onxx: is no format, did you mean 'onnx'?"),
+        (["--to", "onxx"], "--to onxx: is no format; did you mean 'onnx'?"),
         (["--to", "onnx", "--half", "--int8", "x"], "--half and --int8: a graph has one precision"),
         (["--to", "onnx", "--size", "64", "64", "--dynamic"], "--size and --dynamic: a graph takes one size or any"),
         (["--to", "onnx", "--size", "0", "64"], "--size 0 64: must be height and width in pixels"),

@@ -22,7 +22,7 @@ from segkit.runners.instances.runner import BoxSupervised
 from segkit.runners.multi_label import MultiLabel
 from segkit.runners.semantic import Semantic
 from segkit.runtime.metadata import GraphInfo
-from segkit.settings import InferenceSettings
+from segkit.settings import ClickInference, InferenceSettings
 
 Precision = Literal["float32", "float16", "int8"]
 WORDS = ("resize", "probabilities", "argmax")
@@ -178,7 +178,8 @@ def _click_parts(model: ClickSegmentor, plain: ClickSegmentor, request: Request)
         raise ConfigError(
             f"--with {','.join(request.words)}: click models give probabilities of the object; leave it out"
         )
-    base = _info(model, request, InferenceSettings(), "uint8")
+    clicks = ClickInference(**((getattr(model, "config", None) or {}).get("inference") or {}).get("clicks", {}))
+    base = replace(_info(model, request, InferenceSettings(), "uint8"), threshold=clicks.threshold)
     spatial = () if request.size else (2, 3)
     encoder = replace(base, task="clicks_encoder", output="logits", outputs=["features"])
     inputs = ["features", "clicks", *(["previous"] if model.has_previous else [])]
