@@ -16,7 +16,7 @@ from torch import Tensor
 from segkit.export.graph import labels_of
 from segkit.export.parts import Part
 from segkit.export.sessions import Run
-from segkit.metrics._histogram import joint_histogram
+from segkit.metrics._histogram import joint_histogram_of_tensors
 from segkit.registry import ConfigError
 from segkit.runtime.metadata import GraphInfo
 from segkit.types import IGNORE
@@ -100,14 +100,16 @@ class Comparison:
     Args:
         parts: the graphs of one export, the encoder first.
         runs: of their files.
+        classes: of the model, for those that name none.
     """
 
-    def __init__(self, parts: Sequence[Part], runs: Sequence[Run]):
+    def __init__(self, parts: Sequence[Part], runs: Sequence[Run], classes: int = 2):
         self.parts, self.runs = parts, runs
         self.info = parts[-1].info
+        self.classes = max(len(self.info.classes), classes, 2)
         self.images, self.pixels, self.equal = 0, 0, 0
         self.difference = 0.0
-        self._histograms: dict[str, np.ndarray] = {}
+        self._histograms: dict[str, Any] = {}
 
     @torch.no_grad()
     def add(self, case: Case) -> None:
@@ -171,20 +173,15 @@ class Comparison:
     def _score(self, side: str, outputs: list[Tensor], number: int, mask: np.ndarray) -> None:
         if self.info.task != "semantic":
             return
-        labels = label_maps(outputs[0], self.info)[number].numpy().astype(np.int64)
+        labels = label_maps(outputs[0], self.info)[number].long().numpy()
         if labels.shape != mask.shape:
             rows = np.arange(mask.shape[0]) * labels.shape[0] // mask.shape[0]
             columns = np.arange(mask.shape[1]) * labels.shape[1] // mask.shape[1]
             labels = labels[rows[:, None], columns]
-        count = max(len(self.info.classes), 2, int(labels.max()) + 1)
-        is_valid = (mask != IGNORE) & (mask < count)
-        part = joint_histogram(mask[is_valid].astype(np.int64), labels[is_valid], count)
-        total = self._histograms.get(side, np.zeros((count, count), np.int64))
-        size = max(count, len(total))
-        grown = np.zeros((size, size), np.int64)
-        grown[: len(total), : len(total)] += total
-        grown[: part.shape[0], : part.shape[1]] += part
-        self._histograms[side] = grown
+        is_valid = (mask != IGNORE) & (mask >= 0) & (mask < self.classes)
+        truth, found = torch.from_numpy(mask[is_valid].astype(np.int64)), torch.from_numpy(labels[is_valid])
+        counts = joint_histogram_of_tensors(truth, found, self.classes, self.classes).numpy()
+        self._histograms[side] = self._histograms.get(side, 0) + counts
 
     def proof(self, source: str, paths: Sequence[Path], runtime: str) -> Proof:
         """Returns the sum of all cases."""

@@ -99,7 +99,7 @@ def export_model(model: Network, job: Job, say: Callable[[str], None] = print) -
         drafts = [Path(folder) / name.name for name in names]
         for part, draft in zip(parts, drafts):
             _write(model, part, draft, job, say)
-        proof = _prove(parts, drafts, cases, source, job)
+        proof = _prove(parts, drafts, (cases, source), job, model.num_classes)
         if proof.is_refused and not job.force:
             raise ConfigError(
                 f"{names[0]}: not kept, since {100 * (proof.equal_labels or 0):.3f} % of its labels equal the "
@@ -148,7 +148,10 @@ def _cases(model: Network, part: Part, job: Job) -> tuple[list[Case], str]:
     return (found, "section val") if found else (list(synthetic_cases(info)), "seeded noise")
 
 
-def _prove(parts: Sequence[Part], drafts: Sequence[Path], cases: Sequence[Case], source: str, job: Job) -> Proof:
+def _prove(
+    parts: Sequence[Part], drafts: Sequence[Path], given: tuple[list[Case], str], job: Job, classes: int
+) -> Proof:
+    cases, source = given
     precision = job.request.precision
     if not FORMATS[job.to].runs_here:
         note = f"not run here: {job.to} needs its own device; compare a few images there before you rely on it"
@@ -156,7 +159,7 @@ def _prove(parts: Sequence[Part], drafts: Sequence[Path], cases: Sequence[Case],
     threads = torch.get_num_threads()
     try:
         runs = [open_run(job.to, draft, threads) for draft in drafts]
-        comparison = Comparison(parts, runs)
+        comparison = Comparison(parts, runs, classes)
         for case in cases:
             comparison.add(case)
     except (ConfigError, DataError):
