@@ -974,6 +974,7 @@ REVIEWED = {
     "segkit/data/files/images.py": "decoders of bytes, after check_pixels",
     "segkit/data/files/tiff_chunks.py": "decoders of single strips and tiles, whose size the tags limit",
     "segkit/data/files/dicom.py": "pydicom on bytes of read_bytes, after the check that they are not packed as a whole",
+    "segkit/export/sessions.py": "files that the same command has just written",
     "segkit/data/files/rle_table.py": "a table of read_text",
     "segkit/data/large/png.py": "decodes a few rows at a time, of a width that the header limits",
     "segkit/data/large/tiff.py": "maps a regular file for its tags alone",

@@ -201,8 +201,8 @@ def _info(model: Network, request: Request, settings: InferenceSettings, dtype: 
     slide = None
     if settings.mode == "slide" and settings.crop is not None and settings.stride is not None:
         crop = as_size(settings.crop, "inference.crop")
-        even = settings.stride == "even"
-        slide = {"crop": list(crop), "stride": [] if even else list(as_size(settings.stride, "inference.stride"))}
+        stride = [] if settings.stride == "even" else list(as_size(settings.stride, "inference.stride"))
+        slide = {"crop": list(crop), "stride": stride}
     config = getattr(model, "config", None) or {}
     reading = {
         name: value for name, value in reading_options(config).items() if value is not None and value is not False

@@ -190,7 +190,7 @@ def write_tensorrt(part: Part, program: ExportedProgram, path: Path, place: str)
         builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
-        if not parser.parse(middle.read_bytes()):
+        if not parser.parse_from_file(str(middle)):
             raise ConfigError(f"{place}: TensorRT cannot read the graph ({parser.get_error(0)}); export it --to onnx")
         config = builder.create_builder_config()
         config.add_optimization_profile(_profile(builder, part))
