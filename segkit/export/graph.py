@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.models.bases import InstanceHead, Network, QueryHead, gives_scores, maps_of
+from segkit.models.bases import InstanceHead, Network, gives_scores, maps_of
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.ops.resizing import resize
 from segkit.types import Meta
@@ -188,9 +188,8 @@ def in_half(model: Network) -> Network:
 
     The normalization of the image stays in float32, and so does what follows the network.
     """
-    for name, part in model.named_children():
+    for part in model.children():
         part.half().register_forward_pre_hook(_halved, with_kwargs=True)
-        assert name
     return model
 
 
@@ -207,8 +206,3 @@ def _of_half(value: object) -> object:
     if isinstance(value, dict):
         return {key: _of_half(inner) for key, inner in value.items()}
     return value
-
-
-def is_query_map(model: Network) -> bool:
-    """Whether a network gives label maps as scores of queries."""
-    return isinstance(getattr(model, "head", None), QueryHead)

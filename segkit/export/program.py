@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -29,7 +28,7 @@ def program_of(part: Part, place: str) -> ExportedProgram:
     if size:
         _try(part, example, place)
     try:
-        with _quietly():
+        with quietly():
             return torch.export.export(part.graph, example, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         reason = shortened(" ".join(str(error).split()), 300)
@@ -54,7 +53,7 @@ def _try(part: Part, example: tuple, place: str) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the warnings that tell those who write exporters what they could change."""
     import logging
     import warnings
@@ -70,6 +69,3 @@ def _quietly() -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-
-
-quietly: Any = _quietly

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from segkit.export.packages import package
 from segkit.export.parts import Part
-from segkit.export.program import program_of, quietly
+from segkit.export.program import quietly
 from segkit.files import shortened
 from segkit.registry import ConfigError
 from segkit.runtime.metadata import KEY
@@ -225,5 +225,3 @@ FORMATS = {
     "tensorrt": Format(".engine", write_tensorrt, ("tensorrt", "onnx", "onnxscript"), runs_here=False),
 }
 """What --to takes."""
-
-__all__ = ["FORMATS", "check_packages", "program_of", "save_openvino"]
