@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--workers {args.workers}, --limit {args.limit}: must be 0 or more")
     paths, dataset, normalization = _images(args)
     failures: dict[Path, str] = {}
-    files = Collection.of(_facts(paths, args.workers, failures))
+    files = Collection.of(_facts(paths, args.workers, failures, dataset))
     if not files.files:
         common.print_failures(failures, len(paths), "images")
         raise ConfigError(f"{args.source}: none of {len(paths)} images can be read")
@@ -87,7 +87,7 @@ def _images(args: argparse.Namespace) -> tuple[list[str], "Dataset | None", tupl
         paths = list(dict.fromkeys(dataset.path(index) for index in range(len(dataset))))
         backbone = (cfg.get("model") or {}).get("backbone") or {}
         normalization = backbone.get("mean"), backbone.get("std")
-        if not any(Path(path).is_file() for path in paths):
+        if not any(Path(path).is_file() for path in paths) and dataset.content(0) is None:
             name = type(dataset).__name__
             raise ConfigError(f"{at}.dataset: images of {name} are no files; values can be looked at in files alone")
     else:
@@ -105,14 +105,30 @@ def _images(args: argparse.Namespace) -> tuple[list[str], "Dataset | None", tupl
     return paths, dataset, normalization
 
 
-def _facts(paths: list[str], workers: int, failures: dict[Path, str]) -> Iterator[Any]:
+class _Contents:
+    """The bytes of the images of a data set by their paths; a class, which worker processes can be given."""
+
+    def __init__(self, dataset: "Dataset"):
+        self.dataset = dataset
+        self.index_of = {dataset.path(index): index for index in range(len(dataset))}
+
+    def __call__(self, path: str) -> bytes | None:
+        return self.dataset.content(self.index_of[path])
+
+
+def _facts(
+    paths: list[str], workers: int, failures: dict[Path, str], dataset: "Dataset | None" = None
+) -> Iterator[Any]:
     """Measures the files, and collects why some cannot be."""
     from torch.utils.data import DataLoader
     from tqdm import tqdm
 
     from segkit.data.files.image_facts import FactsByNumber
 
-    loader: DataLoader[Any] = DataLoader(FactsByNumber(paths), batch_size=None, num_workers=workers, collate_fn=_itself)
+    content = None if dataset is None else _Contents(dataset)
+    loader: DataLoader[Any] = DataLoader(
+        FactsByNumber(paths, content), batch_size=None, num_workers=workers, collate_fn=_itself
+    )
     for path, facts in zip(paths, tqdm(loader, "reading images", len(paths), unit="image", disable=None, leave=False)):
         if isinstance(facts, str):
             failures[Path(path)] = facts

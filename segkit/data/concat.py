@@ -112,6 +112,11 @@ class Concat(Dataset):
         dataset, inner = self._locate(index)
         return dataset.path(inner)
 
+    def content(self, index: int) -> bytes | None:
+        """Reads the bytes of an image's file from the set that holds it, see Dataset."""
+        dataset, inner = self._locate(index)
+        return dataset.content(inner)
+
     def mask_path(self, index: int) -> str:
         dataset, inner = self._locate(index)
         return dataset.mask_path(inner)

@@ -310,6 +310,10 @@ class Dataset(WithArguments):
         """Returns the image's file, for messages."""
         return self.ids[index]
 
+    def content(self, index: int) -> bytes | None:
+        """Returns the bytes of the image's file where `path` names none of this disk, as in a shard; None elsewhere."""
+        return None
+
     def mask_path(self, index: int) -> str:
         """Returns the label's file, for messages."""
         return self.path(index)

@@ -206,9 +206,10 @@ def _read(dataset: Dataset, limit: int, ignore: int, findings: Findings) -> int:
 def _look(dataset: Dataset, index: int, findings: Findings) -> None:
     """Reads one item and adds it to the findings."""
     path = dataset.path(index)
-    if not dataset.exif and path.lower().endswith(WITH_ORIENTATION) and os.path.isfile(path):
+    if not dataset.exif and path.lower().endswith(WITH_ORIENTATION):
         with contextlib.suppress(DataError):  # reading the sample says so
-            if orientation_of_file(path) != UPRIGHT:
+            content = dataset.content(index)
+            if (content or os.path.isfile(path)) and orientation_of_file(path, content) != UPRIGHT:
                 findings.turned.append(path)
     try:
         sample = dataset.sample(index, np.random.default_rng(0))

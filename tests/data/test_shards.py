@@ -617,6 +617,8 @@ def test_the_command_writes_the_same_bytes_by_any_processes(made, tmp_path, monk
     assert len([*(tmp_path / "a").iterdir()]) == len([*(made[0] / "out").iterdir()])
     assert main(["analyze", "classes", str(tmp_path / "b.py"), "--out", str(tmp_path / "c")]) == 0
     assert "Shards, train: 20 masks" in capsys.readouterr().out
+    assert main(["analyze", "values", str(tmp_path / "b.py"), "--out", str(tmp_path / "c"), "--limit", "3"]) == 0
+    assert "JPEG" in capsys.readouterr().out
     assert main([*command, str(tmp_path / "a")]) == 2 and "holds finished shards" in capsys.readouterr().err
     assert main([*command, "cells"]) == 2 and "is not empty" in capsys.readouterr().err
     assert (

@@ -5,7 +5,7 @@ deviations; `advice` says which keys a data set of these files needs.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -152,13 +152,17 @@ class FileFacts:
         return self.is_constant and not self.moments.mean.any()
 
 
-def facts_of(path: str) -> FileFacts:
+def facts_of(path: str, content: bytes | None = None) -> FileFacts:
     """Measures an image file.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are known already.
 
     Raises:
         DataError: it cannot be read.
     """
-    stored = stored_image(path)
+    stored = stored_image(path, content)
     image = stored.samples
     is_nan = is_infinite = np.zeros(image.shape[:2], bool)
     if image.dtype.kind == "f":
@@ -191,17 +195,19 @@ class FactsByNumber(TorchDataset):
 
     Args:
         paths: of the files.
+        content: gives the bytes of a file by its path; None from it, and as the argument, reads the path.
     """
 
-    def __init__(self, paths: list[str]):
-        self.paths = paths
+    def __init__(self, paths: list[str], content: Callable[[str], bytes | None] | None = None):
+        self.paths, self.content = paths, content
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> FileFacts | str:
         try:
-            return facts_of(self.paths[index])
+            path = self.paths[index]
+            return facts_of(path, self.content(path) if self.content is not None else None)
         except (DataError, OSError) as error:
             return str(error)
 

@@ -29,12 +29,18 @@ def orientation(content: bytes) -> int:
     return value if 1 <= value <= 8 else UPRIGHT
 
 
-def orientation_of_file(path: str) -> int:
+def orientation_of_file(path: str, content: bytes | None = None) -> int:
     """Reads how a picture file is meant to be shown, see `orientation`; 1 for files of other formats.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are known already.
 
     Raises:
         DataError: the file cannot be read.
     """
+    if content is not None:
+        return orientation(content)
     with open_regular(path) as file:
         head = read_open(file, path) if not path.lower().endswith((".jpg", ".jpeg")) else file.read(JPEG_HEAD)
     return orientation(head)

@@ -55,6 +55,10 @@ class Subset(Dataset):
     def path(self, index: int) -> str:
         return self.dataset.path(self.kept[index])
 
+    def content(self, index: int) -> bytes | None:
+        """Reads the bytes of an image's file from the whole set, see Dataset."""
+        return self.dataset.content(self.kept[index])
+
     def mask_path(self, index: int) -> str:
         return self.dataset.mask_path(self.kept[index])
 
