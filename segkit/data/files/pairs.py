@@ -148,7 +148,7 @@ def pair(images: dict[str, str], masks: dict[str, str], ends: Sequence[str] = ("
         {image key: path of its mask, or None}.
     """
     if len(ends) == 1:
-        return {key: masks.get(key + ends[0]) for key in images}
+        return {key: masks.get(key + ends[0] if ends[0] else key) for key in images}
     pairs: dict[str, str | None] = {}
     for key in images:
         pairs[key] = next((masks[key + end] for end in ends if key + end in masks), None)

@@ -101,12 +101,13 @@ class Folder(FilePairs):
         pairs: dict[str, str | None] = dict.fromkeys(files)
         if mask_folder is not None and files:
             found = list_files(mask_folder, MASK_SUFFIXES, LAYOUT)
-            named = find_masks(entries, found, listed or "", mask_folder)
+            named = find_masks(entries, found, listed or "", mask_folder) if entries else {}
             end = same_text(os.path.splitext(mask_suffix)[0])
             pairs = {**pair(files, found, (end,)), **named}
             pairs = self._labelled(files, pairs, mask_folder, end, skip_unlabelled=skip_unlabelled)
-            unused = sorted({*found.values()} - {*pairs.values()}) if listed is None else []
-            if unused:
+            num_used = sum(mask is not None for mask in pairs.values())  # each image has a mask of its own
+            if listed is None and num_used < len(found):
+                unused = sorted({*found.values()} - {*pairs.values()})
                 self.notes = (f"{len(unused)} masks have no image of their name: {some(unused, 3)}",)
         if len(files) < len(entries):
             self.notes += (f"{listed}: {len(entries) - len(files)} lines name an image that another line has named",)
