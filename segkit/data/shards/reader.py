@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread
@@ -101,7 +102,8 @@ class ShardSet:
         self.names = [shard.address for shard in self._shards]
         if not self.names:
             raise DataError(f"{brief(urls)}: no shard can be read; the first: {next(iter(self.skipped), 'none')}")
-        self.starts = np.array(summary["starts"], np.int64)
+        self._begins: list[int] = summary["starts"]
+        self.starts = np.array(self._begins, np.int64)
         if not len(self):
             raise DataError(f"{brief(urls)}: holds no sample; a sample is KEY.SUFFIX, such as a.jpg and a.png")
         self.indices = Indices(records, self.names)
@@ -128,9 +130,9 @@ class ShardSet:
 
     def locate(self, index: int) -> tuple[int, int]:
         """Returns the number of a sample's shard, and the sample's row in it."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return number, index - int(self.starts[number])
+        index = range(self._begins[-1])[index]
+        number = bisect_right(self._begins, index) - 1
+        return number, index - self._begins[number]
 
     def kind_of(self, index: int, kinds: Sequence[str]) -> str | None:
         """Returns the first of these kinds of files that a sample has, None where it has none."""
@@ -152,11 +154,15 @@ class ShardSet:
 
     def need(self, index: int, kinds: Sequence[str]) -> File:
         """Reads the first of these kinds of files that a sample has; DataError where it has none."""
-        kind = self.kind_of(index, kinds)
-        if kind is None:
-            wanted = " or ".join(f".{name}" for name in kinds) or "mask"
-            raise DataError(f"{self.name(index, None)}: this sample has no {wanted}")
-        return self.read(index, kind)
+        number, row = self.locate(index)
+        found = self.indices[number]
+        for kind in kinds:
+            if kind in found.kinds:
+                offset, size = found.place(row, found.kinds.index(kind))
+                if offset:
+                    return self._content(number, f"{self.names[number]}/{found.key(row)}.{kind}", offset, size)
+        wanted = " or ".join(f".{name}" for name in kinds) or "mask"
+        raise DataError(f"{self.name(index, None)}: this sample has no {wanted}")
 
     def read(self, index: int, kind: str) -> File:
         """Reads a file of a sample.
@@ -169,10 +175,10 @@ class ShardSet:
             DataError: names the shard, the file and the byte: the shard is missing, breaks off or is not the one that
                 the index was made of.
         """
-        number, row = self.locate(index)
-        found = self.indices[number]
-        offset, size = found.place(row, found.kinds.index(kind))
-        name = self.name(index, kind)
+        return self.need(index, (kind,))
+
+    def _content(self, number: int, name: str, offset: int, size: int) -> File:
+        """Reads the bytes of a file from a shard, and checks that its header stands before it."""
         most = limit(MOST_MEMBER)
         if size > most:
             raise DataError(

@@ -170,6 +170,8 @@ def _pax(content: bytes, source: str) -> dict[str, str]:
 
 def is_header(header: bytes, size: int) -> bool:
     """Whether bytes are the header of a file of `size` bytes."""
+    if header[257:262] == b"ustar" and header[124:136].strip(b" \0") == b"%011o" % size:
+        return True  # as nearly all are, in a tenth of the time
     try:
         return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size == size
     except tarfile.HeaderError:
