@@ -122,6 +122,7 @@ def read(at: Path, images: int) -> None:
     from segkit.data.prepare.shards import write_shards
     from segkit.data.semantic.folder import Folder
     from segkit.data.semantic.shards import Shards
+    from segkit.files import read_bytes
 
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
@@ -137,7 +138,7 @@ def read(at: Path, images: int) -> None:
     shards = Shards(str(at / "shards"))
     order = rng.permutation(images)
     sides = {
-        "bytes": (lambda i: (Path(files.path(i)).read_bytes(), Path(files.mask_path(i)).read_bytes()),
+        "bytes": (lambda i: (read_bytes(files.path(i)), read_bytes(files.mask_path(i))),
                   lambda i: (shards.content(i), shards.shards.need(i, ("mask.png",)))),
         "decoded samples": (lambda i: files.sample(i, rng), lambda i: shards.sample(i, rng)),
     }  # fmt: skip
