@@ -53,9 +53,13 @@ def test_published_run(name, index):
     assert sums == pytest.approx(published["prob_sums"], rel=1e-5)
 
 
+SHARES = "segkit.runners.interactive.advance.shares_passes"
+
+
 @pytest.mark.parametrize("zoom", [dict(target=(48, 64), skip=-1, min_crop=20), dict(target=64, min_crop=20)])
-def test_many_at_once_are_clicked_as_if_alone(zoom):
-    """Objects of several sizes, some found earlier than others."""
+def test_many_at_once_are_clicked_as_if_alone(zoom, monkeypatch):
+    """Objects of several sizes, some found earlier than others, in shared passes as on a GPU."""
+    monkeypatch.setattr(SHARES, lambda device, size: True)
     images, masks = [], []
     for index, step in ((0, 4), (5, 2), (0, 4), (1, 5)):
         image, mask = drawn(index)
@@ -71,14 +75,18 @@ def test_many_at_once_are_clicked_as_if_alone(zoom):
     assert len({len(one["ious"]) for one in together}) > 1
 
 
-def test_a_fixed_crop_takes_one_forward_a_round_and_the_found_leave():
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_fixed_crop_takes_one_forward_a_round_and_the_found_leave(is_shared, monkeypatch):
+    """Small inputs share a pass; of large ones on a CPU each object that is left has its own."""
+    monkeypatch.setattr("segkit.runners.interactive.advance.LARGE_ALONE", 48 * 48 + is_shared)
     items = [drawn(5), drawn(2), drawn(5)]
     images, masks = [image[:, ::2, ::2] for image, _ in items], [mask[::2, ::2] for _, mask in items]
     network = Echo()
     settings = ClickInference(zoom=dict(target=(48, 48), skip=-1), max_clicks=4, target_iou=0.85)
     rounds = [len(one["ious"]) for one in simulate(network, images, masks, settings)]
     active = [sum(n > k for n in rounds) for k in range(max(rounds))]
-    assert network.forwards == [(2 * n, 3, 48, 48) for n in active]
+    passes = [2 * n for n in active] if is_shared else [2] * sum(active)
+    assert network.forwards == [(n, 3, 48, 48) for n in passes]
 
 
 def test_at_least_and_at_most_so_many_clicks():

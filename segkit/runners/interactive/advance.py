@@ -21,6 +21,11 @@ from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.zoom import Box, View, boxes_above, choose_box, view_of, wants_second_pass
 from segkit.settings import ClickInference, ZoomSettings
 
+LARGE_ALONE = 50_000
+"""Pixels from which an input has a forward pass of its own on a CPU. Four inputs of the HRNet-18s of
+benchmarks/interactive.py, mirrored copies included, took .86 of the CPU time of one at a time at 96 x 96, .81 at
+192 x 192, and 1.08, .97 and 1.01 at 256, 320 and 400."""
+
 
 class Look(NamedTuple):
     """What a network sees of an image.
@@ -115,8 +120,8 @@ def merge_mirrored(logits: Tensor) -> Tensor:
 class Advance:
     """Predicts after the last click of each of many sessions.
 
-    Sessions whose network inputs have the same size share one forward pass, mirrored copies included. Sizes are never
-    made equal by padding, since padding changes predictions at the border.
+    Sessions whose network inputs have the same size share one forward pass, mirrored copies included; large ones
+    on a CPU have each their own. Sizes are never made equal by padding, which would change predictions at the border.
 
     Args:
         model: in evaluation mode, on the sessions' device.
@@ -149,7 +154,7 @@ class Advance:
         looks = self._zoom_in(sessions)
         groups: dict[tuple, list[int]] = {}
         for i, look in enumerate(looks):
-            alone = () if self.refinement is None else (i,)
+            alone = () if self.refinement is None and shares_passes(look.seen.device, look.view.input_size) else (i,)
             groups.setdefault((look.network, look.view.input_size, *alone), []).append(i)
         for members in groups.values():
             group_logits = self._logits(
@@ -213,6 +218,18 @@ class Advance:
             return [row]
         width = view.input_size[1]
         return [row, [(Click(c.y, width - c.x - 1, c.is_positive), order) for c, order in row]]
+
+
+def shares_passes(device: torch.device, size: tuple[int, int]) -> bool:
+    """Whether several inputs in one forward pass take less time than one after the other.
+
+    A CPU is busy with one larger image, and the maps of several take new pages of memory in every layer.
+
+    Args:
+        device: of the inputs.
+        size: their height and width.
+    """
+    return device.type != "cpu" or size[0] * size[1] < LARGE_ALONE
 
 
 def click_rows(clicks: Sequence[Sequence[tuple[Click, int]]], device: torch.device) -> Tensor:
