@@ -96,7 +96,8 @@ class LoopSettings:
             else "off".
         ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
-        channels_last: whether images and weights lie in memory with the channels last, which some GPUs compute faster.
+        channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
+            device, see models.memory_layout. Results are the same but for rounding.
         compile: whether the model is compiled by torch.compile.
         seed: of weights, augmentation and sampling.
         log_every: steps between two lines of the log.
@@ -121,7 +122,7 @@ class LoopSettings:
     amp: Literal["off", "bf16", "fp16", "auto"] = "off"
     ema: Decay = 0.0
     sync_bn: bool = False
-    channels_last: bool = False
+    channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False
     seed: Seed = 0
     log_every: NonNegativeInt = 50

@@ -14,6 +14,7 @@ from segkit.engine.device_batches import DeviceBatches
 from segkit.engine.loop import Loop
 from segkit.engine.optim import _with_fused, build_optimizer
 from segkit.files import DataError
+from segkit.models.memory_layout import is_channels_last
 from segkit.models.normalize import normalized
 from segkit.types import Meta, Sample
 from tests.data.test_loader import Numbers
@@ -224,3 +225,35 @@ def test_gpus_update_by_one_kernel_and_configs_win():
     assert _with_fused(dict(type="SGD", foreach=False), there) == dict(type="SGD", foreach=False)
     assert _with_fused(dict(type="RMSprop"), there) == dict(type="RMSprop")
     assert _with_fused(dict(type="my:Own"), there) == dict(type="my:Own")
+
+
+def network_of(convolutions: int, linear: int) -> torch.nn.Module:
+    with torch.device("meta"):
+        return torch.nn.Sequential(torch.nn.Conv2d(convolutions, 1, 1), torch.nn.Linear(linear, 1, bias=False))
+
+
+@pytest.mark.parametrize(
+    "convolutions, linear, device, dtype, expected",
+    [
+        (2_000_000, 1_000_000, "cpu", torch.float32, True),
+        (2_000_000, 3_000_000, "cpu", torch.float32, False),
+        (900_000, 1, "cpu", torch.float32, False),
+        (2_000_000, 1, "cuda", torch.float32, False),
+        (2_000_000, 1, "cuda", torch.bfloat16, True),
+        (2_000_000, 1, "mps", torch.float32, False),
+    ],
+)
+def test_auto_chooses_the_layout_by_network_and_device(convolutions, linear, device, dtype, expected):
+    model = network_of(convolutions, linear)
+    assert is_channels_last("auto", model, torch.device(device), dtype) is expected
+    assert is_channels_last(True, model, torch.device(device), dtype)
+    assert not is_channels_last(False, model, torch.device(device), dtype)
+
+
+def test_the_layout_that_auto_chooses_gives_the_same_outputs():
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.BatchNorm2d(64), torch.nn.Conv2d(64, 8, 3, padding=1)
+    model, image = torch.nn.Sequential(*layers).eval(), torch.rand(2, 3, 16, 16)
+    expected = model(image)
+    found = model.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -33,6 +33,7 @@ from segkit.engine.rescue import save_what_is_done
 from segkit.engine.schedules import LearningRate
 from segkit.engine.terms import NonFiniteLoss, StepTerms
 from segkit.models.bases import Network
+from segkit.models.memory_layout import is_channels_last
 from segkit.registry import SCHEDULES, ConfigError, build
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
@@ -165,8 +166,8 @@ class Loop:
         network = self.runner.prepare(built, stage, self)
         setup.check_classes(network, self.dataset)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
-        if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+        settings.channels_last = is_channels_last(settings.channels_last, model, self.device, self.amp_dtype)
+        model = model.to(memory_format=torch.channels_last) if settings.channels_last else model
         self.raw_model = cast(Network, model.to(self.device))
         self.criterion = build_criterion(
             with_ignore(cfg["losses"], self.dataset.ignore, type(self.dataset).__name__),
@@ -185,8 +186,7 @@ class Loop:
         self.learning_rate = LearningRate(
             self.optimizer, build(schedule, SCHEDULES, "schedule"), self.total_steps, warmup
         )
-        self.terms = StepTerms()
-        self.seconds = {"data": 0.0, "all": 0.0}
+        self.terms, self.seconds = StepTerms(), {"data": 0.0, "all": 0.0}
         torch.manual_seed(settings.seed + 1000003 * (1 + dist.rank()))  # dropout differs between processes
         self.runner.start(stage, self)
 

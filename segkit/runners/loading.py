@@ -12,6 +12,7 @@ from segkit.engine import checkpoint
 from segkit.engine.open_classes import load_for_weights
 from segkit.files import DataError
 from segkit.models.bases import Network
+from segkit.models.memory_layout import is_channels_last
 from segkit.registry import ConfigError, build_model, without_start_weights
 from segkit.runners.inputs import sections_to_predict
 from segkit.schema import check, check_foreign
@@ -59,8 +60,8 @@ def load_model(
     cfg, model = _resolved_and_built(config, content, file, options, trust, predict_only)
     checkpoint.load_fitting(model, content.get("ema", content["model"]), file)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
-    has_channels_last = (cfg.get("loop") or {}).get("channels_last", False)
-    layout = torch.channels_last if has_channels_last else torch.preserve_format
+    setting = (cfg.get("loop") or {}).get("channels_last", "auto")
+    layout = torch.channels_last if is_channels_last(setting, model, torch.device(device)) else torch.preserve_format
     return model.to(device, memory_format=layout).eval()  # type: ignore[call-overload]
 
 
