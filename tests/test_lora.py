@@ -48,6 +48,46 @@ def test_an_update_by_hand():
     }
 
 
+class TwoBranches(nn.Module):
+    """A linear layer as the paper (eq. 3) and peft compute it: the update is a branch of its own."""
+
+    def __init__(self, base: nn.Linear, down: torch.Tensor, rank: int, alpha: float):
+        super().__init__()
+        self.base, self.scale = base, alpha / rank
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        self.down.weight.data, self.up.weight.data = down.clone(), torch.zeros(base.out_features, rank)
+        base.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base(x) + self.scale * self.up(self.down(x))
+
+
+def test_updates_train_as_a_branch_beside_the_layer():
+    """Outputs, gradients, and five steps of AdamW equal those of the published formula, y = W x + a / r B A x."""
+    torch.manual_seed(0)
+    base, x, target = nn.Linear(12, 8), torch.randn(5, 12), torch.randn(5, 8)
+    ours, rank, alpha = nn.Sequential(copy.deepcopy(base)), 3, 6.0
+    add_updates(ours, LoraSettings(match="^0$", rank=rank, alpha=alpha))
+    update = ours[0].parametrizations.weight[0]
+    assert update.up.count_nonzero() == 0 and update.down.abs().max() <= (1 / 12) ** 0.5  # kaiming_uniform, a = 5 ** .5
+    theirs = TwoBranches(copy.deepcopy(base), update.down.detach(), rank, alpha)
+    optimizers = [
+        torch.optim.AdamW([p for p in net.parameters() if p.requires_grad and p is not ours[0].bias], lr=1e-2)
+        for net in (ours, theirs)
+    ]
+    for _ in range(5):
+        for net, optimizer in zip((ours, theirs), optimizers):
+            optimizer.zero_grad()
+            (net(x) - target).square().mean().backward()
+            optimizer.step()
+        for a, b in ((update.up, theirs.up.weight), (update.down, theirs.down.weight)):
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    assert (ours(x) - base(x)).abs().max() > 1e-2
+
+
 def test_only_updates_and_the_head_train_in_a_frozen_encoder():
     fresh, model = build_model(CONFIG), trained(freeze="encoder", lora=LORA)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
