@@ -125,7 +125,23 @@ def test_knet_is_mmsegmentations(case):
     "config, total, head",
     [
         ("knet/knet_fcn_r50_80k_ade20k_512x512", 62_810_508, 36_884_886),
+        # the generator is the published PSPNet's and DeepLabv3's head in place of FCN's
+        ("knet/knet_psp_r50_80k_ade20k_512x512", 62_810_508 - 522_240, 36_884_886 - 522_240),
+        ("knet/knet_deeplabv3_r50_80k_ade20k_512x512", 62_810_508 + 18_615_296, 36_884_886 + 18_615_296),
         ("knet/knet_upernet_swin-t_80k_ade20k_512x512", 73_153_766, 44_709_270),
+        # the published Swin-S of UPerNet, and the head on Swin-T
+        ("maskformer/maskformer_swin-s_160k_ade20k_512x512", 48_838_602 + 14_236_311, 14_236_311),
+        # the published network at 512: other classes, 100 more queries, positions for 640
+        (
+            "eomt/eomt_dinov2-l_89k_coco_instance_640",
+            316_020_887 - 70 * 1025 + 100 * 1024 + (40**2 - 32**2) * 1024,
+            11_819_159 - 70 * 1025 + 100 * 1024,
+        ),
+        (
+            "eomt/eomt_dinov2-l_89k_coco_panoptic_640",
+            316_020_887 - 17 * 1025 + 100 * 1024 + (40**2 - 32**2) * 1024,
+            11_819_159 - 17 * 1025 + 100 * 1024,
+        ),
         ("mask2former/mask2former_swin-l_160k_ade20k_640x640", 215_488_779, 20_287_575),
         ("mask2former/mask2former_r50_90k_cityscapes_512x1024", 44_007_700, 20_499_668),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.archs.bisenet import BiSeNet
 from segkit.archs.bisenetv2 import BiSeNetV2
@@ -119,6 +120,10 @@ EFFICIENTVIT = {
 """Fixture -> key map, options; outputs of the authors' code, commit de7d773, under the same weights."""
 
 
+ADE20K = ["num_classes=150", "model.head.channels=128", "model.head.expand=4", "model.head.classifier_expand=8"]
+"""The published heads of ADE20K on EfficientViT-L1 and L2, where L2 has 3 blocks."""
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("model", EFFICIENTVIT)
 def test_efficientvit_is_its_authors(model):
@@ -137,6 +142,27 @@ def test_larger_efficientvits_count_as_published(size, parameters):
     with torch.device("meta"):
         net = build_model(without_start_weights(cfg["model"]))
     assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "millions", "gmac"),
+    [
+        ("l1", [], 40, 282),
+        ("l2", [], 53, 396),
+        ("l1", ADE20K, 40, 36),
+        ("l2", [*ADE20K, "model.head.blocks=3"], 51, 45),
+    ],
+)
+def test_efficientvits_l_count_as_published(size, options, millions, gmac):
+    """Parameters in millions and multiply-additions of 1024 x 2048, or of 512 x 512 for ADE20K, as their table has."""
+    cfg = load_config(CONFIGS / f"efficientvit/efficientvit_{size}_160k_cityscapes_1024x1024.py", options)
+    with torch.device("meta"):
+        net = build_model(without_start_weights(cfg["model"])).eval()
+        x = torch.zeros(1, 3, *((512, 512) if options else (1024, 2048)))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net.head(net.backbone(x))
+    assert round(sum(p.numel() for p in net.parameters()) / 1e6) == millions
+    assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=0.01)
 
 
 @torch.inference_mode()

@@ -1,40 +1,53 @@
 """EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction, Cai et al., ICCV 2023,
 https://arxiv.org/abs/2205.14756."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, OptionalRounds, PositiveInt
+from segkit.constraints.named import Decay, OneOf, OptionalRounds, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
 from segkit.ops.averaging import full_precision
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "hard_swish": nn.Hardswish,
+    "gelu": partial(nn.GELU, approximate="tanh"),
+}
+"""By name; the published code has GELU by its tanh form."""
 
-def _conv(in_channels: int, channels: int, kernel: int = 1, *, groups: int = 1, act: bool = True) -> nn.Sequential:
-    """Convolution, batch normalization and, where asked for, hard swish."""
+
+def _conv(in_channels: int, channels: int, kernel: int = 1, *, groups: int = 1, act: str = "") -> nn.Sequential:
+    """Convolution, batch normalization and, where it is named, an activation."""
     layers = [
         nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels),
     ]
-    return nn.Sequential(*layers, nn.Hardswish()) if act else nn.Sequential(*layers)
+    return nn.Sequential(*layers, ACTIVATIONS[act]()) if act else nn.Sequential(*layers)
 
 
 class InvertedResidual(nn.Module):
-    """Inverted bottleneck of MobileNetV2 with hard swish, around which the input is added.
+    """Inverted bottleneck of MobileNetV2, around which the input is added.
 
     Args:
         channels: of input and output.
-        expand: width of the depthwise convolution as a multiple of channels.
+        expand: width inside as a multiple of channels.
+        act: activation inside, of ACTIVATIONS.
+        fused: widens by one 3x3 convolution, in place of a 1x1 and a depthwise 3x3.
     """
 
-    def __init__(self, channels: int, expand: int):
+    def __init__(self, channels: int, expand: int, act: str, *, fused: bool):
         super().__init__()
         width = channels * expand
-        self.convs = nn.Sequential(
-            _conv(channels, width), _conv(width, width, 3, groups=width), _conv(width, channels, act=False)
-        )
+        wide = [_conv(channels, width, act=act), _conv(width, width, 3, groups=width, act=act)]
+        if fused:
+            wide = [_conv(channels, width, 3, act=act)]
+        self.convs = nn.Sequential(*wide, _conv(width, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,channels,h,w] to the same shape."""
@@ -51,12 +64,14 @@ class EfficientViTHead(Head):
     Args:
         in_channels: channels of each feature map.
         num_classes: number of classes K.
-        channels: width of the head: 32, 64, 96, 128 with encoders B0 to B3.
-        blocks: inverted bottlenecks after the sum: 1 with B0, else 3.
+        channels: width of the head: 32, 64, 96, 128 with encoders B0 to B3, 256 with L1 and L2.
+        blocks: inverted bottlenecks after the sum: 1 with B0, 5 with L2, else 3.
         expand: width inside them as a multiple of channels.
         classifier_expand: width before the classifier as a multiple of channels; 0 for no convolution of its own, as in
-            the published models of ADE20K.
+            the published models of ADE20K on B0 to B3 and of Cityscapes on L1 and L2.
         dropout: share of channels dropped before the classifier.
+        fused: bottlenecks with one full 3x3 convolution in place of a 1x1 and a depthwise 3x3, as with L1 and L2.
+        activation: "hard_swish", or "gelu" with L1 and L2.
     """
 
     def __init__(
@@ -69,12 +84,16 @@ class EfficientViTHead(Head):
         expand: PositiveInt = 4,
         classifier_expand: OptionalRounds = 4,
         dropout: Decay = 0.0,
+        fused: bool = False,
+        activation: Annotated[str, OneOf(("hard_swish", "gelu"))] = "hard_swish",
     ):
         super().__init__()
-        self.inputs = nn.ModuleList(_conv(at_level(in_channels, level), channels, act=False) for level in (-1, -2, -3))
-        self.blocks = nn.Sequential(*(InvertedResidual(channels, expand) for _ in range(blocks)))
+        self.inputs = nn.ModuleList(_conv(at_level(in_channels, level), channels) for level in (-1, -2, -3))
+        self.blocks = nn.Sequential(
+            *(InvertedResidual(channels, expand, activation, fused=fused) for _ in range(blocks))
+        )
         width = channels * (classifier_expand or 1)
-        self.widen = _conv(channels, width) if classifier_expand else nn.Identity()
+        self.widen = _conv(channels, width, act=activation) if classifier_expand else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
 

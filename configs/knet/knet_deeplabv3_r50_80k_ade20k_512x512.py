@@ -1,0 +1,4 @@
+"""K-Net with DeepLabv3 on a dilated ResNet-50, ADE20K, mmsegmentation's setting; published mIoU 45.06."""
+
+_base_ = ["knet_upernet_r50_80k_ade20k_512x512.py"]
+model = dict(backbone=dict(output_stride=8), head=dict(generator=dict(type="DeepLabV3Head")))
