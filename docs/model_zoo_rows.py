@@ -351,6 +351,15 @@ ROWS: dict[str, Entry] = {
         ("dinov2", "hf_dinov2"),
         parity="outputs of the encoder (Hugging Face)",
     ),
+    **{
+        f"dinov{version}-s_{head}": Entry(
+            f"{system} on DINOv{version}-S",
+            parity="no; decoder and encoder are held to their sources in other rows",
+            paper=f"segkit.archs.{head}",
+        )
+        for version in (2, 3)
+        for head, system in (("upernet", "UPerNet"), ("dpt", "DPT"))
+    },
     "dinov3-s_linear": Entry(
         "DINOv3-S, frozen, linear head",
         "ADE20K 47.0",

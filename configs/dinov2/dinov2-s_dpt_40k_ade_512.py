@@ -1,0 +1,7 @@
+"""Frozen DINOv2-S with DPT, ADE20K. Its authors publish no such network: the recipe of their linear heads, 1e-4."""
+
+_base_ = [
+    "../_base_/models/dinov2-s_dpt.py",
+    "../_base_/datasets/ade20k.py",
+    "../_base_/schedules/frozen_40k.py",
+]
