@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segkit.config import Config, load_config, set_option
 from segkit.convert.hub_models import HUB_MODELS, HubModel
+from segkit.convert.hub_tasks import task_of
 from segkit.convert.smp_folder import KIND, WEIGHTS, describe, tensors_of
 from segkit.files import DataError, parse_json, read_text
 from segkit.registry import ConfigError, did_you_mean
@@ -204,6 +205,7 @@ def sections(
         shown = ", ".join(f"{key} = {values.get(key)!r}" for key in keys)
         raise ConfigError(f"{name}: config.json has {shown}, which is none of the published sizes; write a config")
     options = {**options, **{option: values[key] for option, key in system.copied.items()}}
+    options |= {option: sides_of(values[key], key, name) for option, key in system.sides.items()}
     mean, std = _normalization(processor, name)
     if system.flips != bool(processor.get("do_flip_channel_order", system.flips)):
         raise ConfigError(
@@ -215,14 +217,31 @@ def sections(
         set_option(cfg, cfg.origins, f"model.{option}={value!r}")
     dataset = {"type": "Folder", "root": "data", "classes": classes}
     cfg["test"] = {"dataset": dataset, "transforms": _transforms(processor, system, name)}
+    if system.finds:
+        for section, value in task_of(name, classes, processor).items():
+            cfg[section] = value
     return cfg
 
 
+def sides_of(value: object, key: str, name: str) -> tuple[int, int]:
+    """Returns (H, W) of a size in config.json, one number or two; ConfigError for anything else."""
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    whole = [side for side in sides if isinstance(side, int) and side > 0]
+    if len(sides) != 2 or len(whole) != 2:
+        raise ConfigError(f"{name}: config.json has {key} = {value!r}, which is no size in pixels; correct it")
+    return whole[0], whole[1]
+
+
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of an object, and those of its inner objects by names with a dot."""
+    """The values of an object, and those of its inner objects by names with a dot.
+
+    MaskFormer's files name its Swin "swin" or, of late, "maskformer-swin".
+    """
     inner = {
         f"{key}.{name}": v for key, value in values.items() if isinstance(value, dict) for name, v in value.items()
     }
+    if inner.get("backbone_config.model_type") == "maskformer-swin":
+        inner["backbone_config.model_type"] = "swin"
     return {**values, **inner}
 
 

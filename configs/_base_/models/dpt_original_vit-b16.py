@@ -11,6 +11,7 @@ model = dict(
         out_indices=(2, 5, 8, 11),
         append_class_token=True,
         norm_eps=1e-12,
+        pos_interpolation="bilinear",
         mean=(127.5,) * 3,
         std=(127.5,) * 3,
     ),

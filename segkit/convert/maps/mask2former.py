@@ -38,6 +38,17 @@ HF_SWIN: tuple[Rule, ...] = (
     (r"^(backbone\..*)\.output\.dense\.", r"\1.mlp.fc2."),
 )
 
+HF_RESNET: tuple[Rule, ...] = (
+    (r"^model\.pixel_level_module\.encoder\.", "backbone."),
+    (r"^backbone\.embedder\.embedder\.convolution\.", "backbone.encoder.conv1."),
+    (r"^backbone\.embedder\.embedder\.normalization\.", "backbone.encoder.bn1."),
+    *((rf"^backbone\.encoder\.stages\.{i}\.layers\.", f"backbone.encoder.layer{i + 1}.") for i in range(4)),
+    (r"^(backbone\..*)\.shortcut\.convolution\.", r"\1.downsample.0."),
+    (r"^(backbone\..*)\.shortcut\.normalization\.", r"\1.downsample.1."),
+    *((rf"^(backbone\..*)\.layer\.{i}\.convolution\.", rf"\1.conv{i + 1}.") for i in range(3)),
+    *((rf"^(backbone\..*)\.layer\.{i}\.normalization\.", rf"\1.bn{i + 1}.") for i in range(3)),
+)
+
 HF_DECODER = r"^model\.transformer_module\.decoder\."
 
 HF_HEAD: tuple[Rule, ...] = (
@@ -197,8 +208,14 @@ MAPS = {
         "mmsegmentation or mmdetection, Mask2Former", (*MMSEG_HEAD, *SWIN, *RESNET, *PIXELS, *QUERIES), MMSEG_URL
     ),
     "hf_mask2former": KeyMap("Hugging Face, Mask2Former on Swin", (*HF_HEAD, *HF_SWIN), HF_URL, joins=HF_JOINS),
+    "hf_mask2former_resnet": KeyMap(
+        "Hugging Face, Mask2Former on a ResNet", (*HF_HEAD, *HF_RESNET), HF_URL, joins=HF_JOINS
+    ),
     "mask2former": KeyMap("Mask2Former's repository, ResNet", (*ORIGINAL_HEAD, *DETECTRON_RESNET), URL),
     "mask2former_swin": KeyMap("Mask2Former's repository, Swin", (*ORIGINAL_HEAD, *ORIGINAL_SWIN), URL),
     "mmseg_maskformer": KeyMap("mmsegmentation, MaskFormer", (*MASKFORMER, *SWIN, *RESNET), MMSEG_URL),
+    "hf_maskformer_resnet": KeyMap(
+        "Hugging Face, MaskFormer on a ResNet", (*HF_MASKFORMER, *HF_RESNET), HF_URL, joins=HF_JOINS
+    ),
     "hf_maskformer": KeyMap("Hugging Face, MaskFormer on Swin", (*HF_MASKFORMER, *HF_SWIN), HF_URL, joins=HF_JOINS),
 }
