@@ -67,7 +67,8 @@ Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the
   Heads of torchvision and segmentation_models have other widths than those of the configs: `tests/test_keymaps.py`,
   `tests/test_oracles_smp.py` and `tests/test_oracles_modern.py` name the options that fit.
 - Models of the Hugging Face hub load by their name alone, `load_model("hf:OWNER/NAME")`: SegFormer, Mask2Former,
-  MaskFormer, EoMT, UPerNet, DPT, BEiT, and DeepLabv3 on MobileViT ([training.md](training.md#models-of-the-hugging-face-hub)).
+  MaskFormer, EoMT, UPerNet, DPT, BEiT, and DeepLabv3 on MobileViT
+  ([training.md](training.md#models-of-the-hugging-face-hub)).
 - Licences are those of the weights' owners and not this library's. Not for commercial use: SegFormer's authors' and
   NVIDIA's files (NVIDIA Source Code License), Mask2Former's and MAE's (CC BY-NC 4.0). Own terms: MobileViT (Apple
   sample code), DINOv3. Apache-2.0: mmsegmentation, SegNeXt, DINOv2. BSD: torchvision. MIT: Swin, ConvNeXt, BEiT.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as torch_dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Peer(NamedTuple):
@@ -226,3 +226,53 @@ def barrier() -> None:
     if is_distributed():
         _State.phase += 1
         torch_dist.barrier()
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Returns whether processes share a tensor out among them, and this one holds a part of it (loop.shard)."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return False  # nearly always, and the import below takes a second
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
+
+
+def is_sharded_model(model: nn.Module) -> bool:
+    """Returns whether processes share the weights of a model out among them."""
+    return any(map(is_sharded, model.parameters()))
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """Returns the part of a tensor that this process holds: all of one that is not shared out."""
+    if not is_sharded(tensor):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local()
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Returns a whole tensor from the parts of all processes, which call it together; others as they are."""
+    if not is_sharded(tensor):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    assert isinstance(tensor, DTensor)
+    return tensor.full_tensor()
+
+
+def shared_out_like(whole: Tensor, wanted: Tensor) -> Tensor:
+    """Returns this process's part of a whole tensor, shared out as `wanted` is; nothing is sent.
+
+    Args:
+        whole: the same on every process. A part of a shared out tensor, and one for `wanted` that is whole, stay.
+        wanted: of the same shape.
+    """
+    if is_sharded(whole) or not is_sharded(wanted):
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(wanted, DTensor)
+    on_device = whole.detach().to(wanted.device)
+    return distribute_tensor(on_device, wanted.device_mesh, wanted.placements, src_data_rank=None)

@@ -99,6 +99,10 @@ class LoopSettings:
         channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
             device, see models.memory_layout. Results are the same but for rounding.
         compile: whether the model is compiled by torch.compile.
+        shard: "off", or "fsdp": the processes share weights, gradients and the optimizer's state out among them, each
+            holds its part, and blocks of the encoder are gathered one at a time; for models too large for one device.
+        checkpoint_activations: whether the encoder's blocks keep only their inputs in training and are computed again
+            for the gradients: the same numbers in less memory and about a third more time.
         seed: of weights, augmentation and sampling.
         log_every: steps between two lines of the log.
         eval_every: steps between two evaluations, 0 for one at the end.
@@ -124,6 +128,8 @@ class LoopSettings:
     sync_bn: bool = False
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False
+    shard: Literal["off", "fsdp"] = "off"
+    checkpoint_activations: bool = False
     seed: Seed = 0
     log_every: NonNegativeInt = 50
     eval_every: NonNegativeInt = 0

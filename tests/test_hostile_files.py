@@ -996,6 +996,7 @@ REVIEWED = {
     "segkit/data/files/flat_index.py": "the cache of this machine, written by segkit",
     "segkit/data/prepare/jobs.py": "the journal of an unfinished conversion, written by segkit",
     "segkit/engine/checkpoint.py": "writes",
+    "segkit/engine/sharded_checkpoint.py": "writes",
     "segkit/recipe/machine.py": "what the system says of its processors and memory",
     "segkit/runners/memory.py": "what the system says of its memory",
     "segkit/engine/checksum.py": "compares parts of a regular file with their checksums in small pieces",

@@ -11,9 +11,10 @@ from segkit.api import build_runner
 from segkit.criterion import build_criterion
 from segkit.engine import checkpoint
 from segkit.engine.hooks import Checkpoint, Evaluate, Hook, Log, standard_hooks
-from segkit.engine.loop import Loop, NonFiniteLoss
+from segkit.engine.loop import Loop
 from segkit.engine.optim import Ema, build_optimizer
 from segkit.engine.setup import build_training, pick_device
+from segkit.engine.terms import NonFiniteLoss
 from segkit.registry import ConfigError, build_model
 from tests.tiny import sections
 

@@ -50,6 +50,7 @@ NOT_RUN = {
     ("docs/training.md", "torchrun"): "needs four GPUs",
     ("docs/several_machines.md", "torchrun"): "needs several machines; run by tests/test_nodes.py",
     ("docs/several_machines.md", "segkit launch"): "needs a cluster; run by tests/test_launch.py",
+    ("docs/sharded_models.md", "torchrun"): "needs eight GPUs",
     ("README.md", "segkit new"): "run by tests/test_own_data.py",
     ("README.md", "segkit train my_data.py"): "run by tests/test_own_data.py",
     ("README.md", "segkit predict work_dirs/my_data"): "run by tests/test_own_data.py",

@@ -5,15 +5,13 @@ Encoders: DINOv2 with registers, Darcet et al., ICLR 2024, and DINOv3, Siméoni 
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from segkit.backbones.timm import Timm
+from segkit.backbones.timm import Timm, recompute_blocks
 from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.query_segmentor import TokenBackbone, Tokens
 from segkit.ops.resizing import is_zero
@@ -79,7 +77,6 @@ class QueryViT(Timm, TokenBackbone):
             mean=mean,
             std=std,
         )
-        self.grad_checkpointing = grad_checkpointing
         model = self.encoder.get_submodule("model")
         if not hasattr(model, "blocks") or not hasattr(model, "_pos_embed") or hasattr(model, "rel_pos_bias"):
             raise ConfigError(
@@ -87,6 +84,8 @@ class QueryViT(Timm, TokenBackbone):
                 "such as vit_large_patch14_reg4_dinov2 or vit_large_patch16_dinov3_qkvb"
             )
         self.num_blocks = len(self.vit.blocks)
+        if grad_checkpointing:
+            recompute_blocks(self, name)
 
     @property
     def vit(self) -> _ViT:
@@ -121,11 +120,7 @@ class QueryViT(Timm, TokenBackbone):
         kwargs: dict[str, Tensor | None] = {"attn_mask": mask}
         if tokens.rotation is not None:
             kwargs["rope"] = tokens.rotation
-        if self.grad_checkpointing and self.training:
-            x = cast(Tensor, checkpoint(partial(block, **kwargs), tokens.x, use_reentrant=False))
-        else:
-            x = block(tokens.x, **kwargs)
-        return tokens._replace(x=x)
+        return tokens._replace(x=block(tokens.x, **kwargs))
 
     def normalized(self, tokens: Tokens) -> Tokens:
         """Applies the final normalization."""

@@ -13,7 +13,6 @@ from segkit.backbones.timm_create import (
     Tokens,
     built_for,
     check_options,
-    checkpoint_blocks,
     create_encoder,
     feature_info,
     normalization,
@@ -25,6 +24,7 @@ from segkit.backbones.timm_sizes import find_sizes
 from segkit.backbones.weights import load_encoder, read_weights
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
+from segkit.models.blocks import recompute
 from segkit.ops.resizing import is_zero
 from segkit.registry import BACKBONES, ConfigError
 
@@ -87,8 +87,8 @@ class Timm(Backbone):
             heads on DINOv2 and DINOv3 do (timm leaves it out otherwise).
         append_class_token: appends the class token of a ViT to the channels of every position, which the neck
             Reassemble of DPT reads.
-        grad_checkpointing: keeps only the inputs of the encoder's blocks in training and computes the blocks again for
-            their gradients: less memory, about a third more time. Not for batch normalizations in training mode.
+        grad_checkpointing: as loop.checkpoint_activations, for this encoder alone: keeps only the inputs of its blocks
+            in training and computes the blocks again for their gradients: less memory, about a third more time.
         options: further arguments of timm's encoder, such as dict(mlp_ratios=(4, 4, 4, 4)).
         mean, std: per channel in 0..255; None for those that timm states for the encoder (repeated where in_channels is
             not 3).
@@ -155,7 +155,7 @@ class Timm(Backbone):
         self._find_stem(name, in_channels, pad_divisor)
         self._freeze(frozen_stages, in_channels)
         if grad_checkpointing:
-            checkpoint_blocks(self.encoder, norm_eval)
+            recompute_blocks(self, name)
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """Computes the feature maps.
@@ -286,6 +286,16 @@ class Timm(Backbone):
                     parameter.requires_grad_(False)
             self.train(self.training)
         del self._probe
+
+
+def recompute_blocks(backbone: Backbone, name: str) -> None:
+    """Switches grad_checkpointing on; ConfigError where the blocks of the encoder of this name are not known."""
+    blocks = backbone.blocks()
+    if not blocks:
+        raise ConfigError(
+            f"backbone.grad_checkpointing = True: the blocks of {name} are not known by their names; set it to False"
+        )
+    recompute(blocks.values())
 
 
 def _kwargs(

@@ -192,37 +192,6 @@ def _token_maps(name: str, kwargs: dict[str, Any], is_pretrained: bool, tokens: 
     return TokenMaps(model, kwargs.get("out_indices", 3), tokens.final_norm, tokens.class_token)
 
 
-def checkpoint_blocks(encoder: nn.Module, norm_eval: bool) -> None:
-    """Makes an encoder keep the inputs of its blocks alone in training, and compute the blocks again for gradients.
-
-    Chen et al., 2016, https://arxiv.org/abs/1604.06174.
-
-    Args:
-        encoder: of create_encoder.
-        norm_eval: whether batch normalizations stay in eval mode.
-
-    Raises:
-        ConfigError: it has batch normalizations that count every batch, or no blocks that timm can compute again.
-    """
-    if not norm_eval and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules()):
-        raise ConfigError(
-            "backbone.grad_checkpointing = True: this encoder has batch normalizations, which would count every batch "
-            "twice; set backbone.norm_eval = True, or take an encoder with layer normalizations"
-        )
-    # timm's stages go block by block; its wrapper around them would keep the inputs of whole stages.
-    stages = [module for module in encoder.modules() if module is not encoder and hasattr(module, "grad_checkpointing")]
-    if stages:
-        for stage in stages:
-            cast(Any, stage).grad_checkpointing = True
-        return
-    try:
-        cast(Any, encoder).set_grad_checkpointing(True)
-    except BUILD_ERRORS as error:
-        raise ConfigError(
-            "backbone.grad_checkpointing = True: timm has none for this encoder; set it to False"
-        ) from error
-
-
 def set_norm_eps(encoder: nn.Module, eps: float) -> None:
     """Sets the epsilon of all layer normalizations of an encoder, in place."""
     for module in encoder.modules():

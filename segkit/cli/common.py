@@ -150,7 +150,7 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         if dist.local_rank() == 0:
             say_error(f"{type(error).__name__}: {error}")
         return 2
-    except _errors("segkit.engine.checkpoint.CheckpointError", "segkit.engine.loop.NonFiniteLoss", ours=TOLD) as error:
+    except _errors("segkit.engine.checkpoint.CheckpointError", "segkit.engine.terms.NonFiniteLoss", ours=TOLD) as error:
         # a worker process wraps the message in its traceback; the user needs the sentence
         name = type(error).__name__
         text = str(error).rpartition(f"{name}: ")[2] if "Original Traceback" in str(error) else str(error)

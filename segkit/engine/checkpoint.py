@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segkit import dist
 from segkit.convert.find_map import NoFit, fit, misfit_message
 from segkit.convert.hub import is_hub_name, read_hub
 from segkit.convert.official import read_official
@@ -15,7 +16,9 @@ from segkit.convert.published import described, read_published
 from segkit.convert.smp_folder import find_folder, read_folder
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
 from segkit.engine.lora import ORIGINAL, merged
+from segkit.engine.shard_state import read_whole
 from segkit.files import DataError, check_plain, parse_json, shortened, whole_file
+from segkit.readers.shard_folder import is_shard_folder
 from segkit.readers.state_dict import check_values, weights_in
 from segkit.readers.torch_file import UnknownObject, read_safetensors, read_torch
 from segkit.registry import ConfigError, did_you_mean
@@ -83,8 +86,8 @@ def read(path: str | Path) -> dict[str, Any]:
     call resolve().
 
     Args:
-        path: a .pt, .pth or .safetensors file, a folder of segmentation_models (convert/smp_folder.py), or
-            "hf:OWNER/NAME" of the Hugging Face hub.
+        path: a .pt, .pth or .safetensors file, a folder of a sharded training (engine/sharded_checkpoint.py), one of
+            segmentation_models (convert/smp_folder.py), or "hf:OWNER/NAME" of the Hugging Face hub.
 
     Returns:
         The content on the CPU, the weights under "model".
@@ -96,6 +99,8 @@ def read(path: str | Path) -> dict[str, Any]:
         return _read_hub(str(path))
     path = Path(path)
     try:
+        if is_shard_folder(path):
+            return checked(read_whole(path), path)
         folder = find_folder(path)
         if folder is not None:
             return read_folder(folder)
@@ -110,7 +115,7 @@ def read(path: str | Path) -> dict[str, Any]:
                 f"{path}: is damaged, {reason}; copy or download it again, or take another one{whole_beside(path)}"
             )
         if path.suffix == ".safetensors":
-            return _checked(_read_safetensors(path), path)
+            return checked(_read_safetensors(path), path)
         content = read_torch(path, is_verified=True)  # by damage()
         official = read_official(content)
     except UnknownObject as error:
@@ -131,7 +136,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not _is_own(content):
         return {"model": weights_in(content, path, CheckpointError), **described(content)}
     # only segkit's own readers say what the source of a file is
-    return _checked({key: value for key, value in content.items() if key != "source"}, path)
+    return checked({key: value for key, value in content.items() if key != "source"}, path)
 
 
 def _read_hub(name: str) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def _read_hub(name: str) -> dict[str, Any]:
         content = read_hub(name)
     except (ConfigError, DataError) as error:
         raise CheckpointError(str(error)) from error
-    return content if "source" in content else _checked(content, Path(name))
+    return content if "source" in content else checked(content, Path(name))
 
 
 def _is_own(content: dict[str, Any]) -> bool:
@@ -149,7 +154,7 @@ def _is_own(content: dict[str, Any]) -> bool:
     return "model" in content and has_texts
 
 
-def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The content of a checkpoint of segkit, after a check of the types that its users rely on."""
     for key in ("model", "ema"):
         weights = content.get(key, {})
@@ -238,7 +243,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path,
         raise CheckpointError(f"{path}: {message}")
     kept = [key for key in current if key.startswith(drop)]
     taken = {key: value for key, value in weights.items() if not key.startswith(drop)}
-    check_values(taken, current, path, CheckpointError)
+    taken = {key: dist.shared_out_like(value, current[key]) for key, value in taken.items()}
+    parts, own_parts = ({k: dist.own_part(v) for k, v in values.items()} for values in (taken, current))
+    check_values(parts, own_parts, path, CheckpointError)
     model.load_state_dict({**{key: current[key] for key in kept}, **taken})
     dropped = len(weights) - len(taken)
     return f"{path}: {len(taken)} tensors loaded, {dropped} dropped, {len(kept)} left fresh"

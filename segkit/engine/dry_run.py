@@ -55,9 +55,9 @@ def dry_run(cfg: dict, runner: "Runner", datasets: setup.DataSets, *, device: to
         with saying("test"):
             _build_tests(cfg, runner, datasets, device)
         with saying("the first training cannot be built"):
-            # a compiler takes minutes, and a network may be out of reach
+            # a compiler takes minutes, a network may be out of reach, and this is one process
             plain = {**cfg, "model": without_downloads(cfg["model"])}
-            plain["loop"] = {**(cfg.get("loop") or {}), "compile": False}
+            plain["loop"] = {**(cfg.get("loop") or {}), "compile": False, "shard": "off"}
             stage = runner.first_stage
             loop = Loop(plain, runner, work_dir=Path(folder), device=device, stage=stage, datasets=datasets)
         loop.data_settings = dataclasses.replace(

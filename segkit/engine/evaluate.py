@@ -9,6 +9,7 @@ import torch
 from segkit import dist
 from segkit.data.loader import explaining_workers, to_device
 from segkit.engine.notify import notify
+from segkit.engine.sharding import in_step, without_gradients
 
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook
@@ -29,7 +30,6 @@ def flat_scores(scores: dict[str, Any]) -> dict[str, float]:
     return flat
 
 
-@torch.inference_mode()
 def evaluate(
     runner: "Runner",
     model: "Network",
@@ -57,6 +57,21 @@ def evaluate(
         The results of the metrics merged, those of a metric with a `section` under that key; the model's own
         figures; "images", and "images_per_second", which includes reading and scoring; reduced over all processes.
     """
+    with without_gradients(model):
+        return _evaluate(runner, model, data, metrics, device=device, dtype=dtype, hooks=hooks, loop=loop)
+
+
+def _evaluate(
+    runner: "Runner",
+    model: "Network",
+    data: "Evaluation",
+    metrics: list,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    hooks: "Sequence[Hook | Shower]",
+    loop: "Loop | None",
+) -> dict[str, Any]:
     dataset, loader, at = data
     dist.at("evaluation")
     for metric in metrics:
@@ -66,7 +81,7 @@ def evaluate(
     model.eval()
     model.start_figures()
     start, images = time.perf_counter(), 0
-    with explaining_workers(at, loader.num_workers, loader.timeout):
+    with in_step(model), explaining_workers(at, loader.num_workers, loader.timeout):
         for batch in loader:
             batch = to_device(batch, device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -12,19 +12,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segkit import dist
+from segkit.engine.shard_state import SHARDS, remove_old
 from segkit.registry import ConfigError
 
 LOCK = ".lock"
 """File that says which process trains in the folder."""
 
-RUN_FILES = ("last.pt", "best.pt", "log.jsonl", "config.py")
+RUN_FILES = ("last.pt", "best.pt", "log.jsonl", "config.py", SHARDS)
 """Any of them makes a folder a used one."""
 
-STAGE_FILES = ("last.pt", "best.pt", "log.jsonl")
+STAGE_FILES = ("last.pt", "best.pt", "log.jsonl", SHARDS)
 """The same of the folder of a stage, inside a run's folder."""
 
 WRITTEN = (
-    *RUN_FILES,
+    *(name for name in RUN_FILES if name != SHARDS),
     "step_*.pt",
     "events.out.tfevents.*",
     "metrics.json",
@@ -114,6 +115,7 @@ def clear(folders: Sequence[Path]) -> None:
         for pattern in WRITTEN:
             for path in folder.glob(pattern):
                 path.unlink(missing_ok=True)
+        remove_old(folder / SHARDS, 0)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -268,7 +268,8 @@ class Checkpoint(Hook):
     """Saves last.pt every loop.save_every steps and at the end, best.pt at the best loop.monitor, and `keep` others.
 
     Where a step is both saved and scored, last.pt is written before as well, so that an evaluation that fails loses
-    nothing. A run that ends early, by a stop or an error, saves last.pt after its last whole step.
+    nothing. A run that ends early, by a stop or an error, saves last.pt after its last whole step. A sharded training
+    writes folders of parts in place of last.pt (engine/sharded_checkpoint.py) until its end.
     """
 
     def __init__(self) -> None:
@@ -298,22 +299,25 @@ class Checkpoint(Hook):
         if not self._is_due(loop):
             return
         self._save_last(loop)
-        if loop.settings.keep and dist.is_main():
-            folder = loop.folder
-            checkpoint.copy(folder / "last.pt", folder / f"step_{loop.step}.pt")
-            for old in sorted(folder.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))[: -loop.settings.keep]:
+        if loop.settings.keep and dist.is_main() and loop.shards is None:
+            checkpoint.copy(loop.folder / "last.pt", loop.folder / f"step_{loop.step}.pt")
+            for old in sorted(loop.folder.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))[
+                : -loop.settings.keep
+            ]:
                 old.unlink()
 
     def after_break(self, loop: "Loop", error: BaseException | None) -> None:
+        if loop.shards is not None and (error is None or loop.saved_step == loop.step):
+            loop.shards.wait(alone=error is not None)
         if loop.step == 0 or loop.saved_step == loop.step or not loop.is_whole:
             return
-        if error is not None and dist.is_distributed() and dist.is_restarted_after_errors():
-            return  # torchrun goes on from what all have saved together, to the last bit that of the unbroken run
+        is_common = loop.shards is not None or (dist.is_distributed() and dist.is_restarted_after_errors())
+        if error is not None and is_common:
+            return  # one process holds no sharded state; torchrun goes on from what all have saved together
         if error is None:
             self._save(loop, "last.pt")
         elif dist.is_main() or (loop.is_between_steps and claim(loop.folder, loop.step)):
-            path = loop.folder / "last.pt"
-            checkpoint.save(path, loop.state_dict(alone=True))
+            checkpoint.save(loop.folder / "last.pt", loop.state_dict(alone=True))
             loop.saved_step = loop.step
 
     @staticmethod
@@ -322,22 +326,35 @@ class Checkpoint(Hook):
 
     def _save_last(self, loop: "Loop") -> None:
         """Saves last.pt; where best.pt holds the same state, as a link to it."""
-        if self._best_step != loop.step:
+        if self._best_step != loop.step or _is_by_shards(loop):
             self._save(loop, "last.pt")
             return
         if dist.is_main():
             checkpoint.copy(loop.folder / "best.pt", loop.folder / "last.pt")
         dist.barrier()
         loop.saved_step = loop.step
+        if loop.shards is not None:
+            loop.shards.finish(loop.folder, loop.settings.keep)
 
     def _save(self, loop: "Loop", name: str) -> None:
         dist.at("saving")
+        if name == "last.pt" and _is_by_shards(loop):
+            assert loop.shards is not None
+            loop.shards.save(loop)
+            return
         state = loop.state_dict()
         if dist.is_main():
             checkpoint.save(loop.folder / name, state)
         dist.barrier()
         if name == "last.pt":
             loop.saved_step = loop.step
+            if loop.shards is not None:
+                loop.shards.finish(loop.folder, loop.settings.keep)
+
+
+def _is_by_shards(loop: "Loop") -> bool:
+    """Whether processes write their parts of a state, and no last.pt, which all parts are gathered for at the end."""
+    return loop.shards is not None and loop.step < loop.total_steps
 
 
 @HOOKS.register

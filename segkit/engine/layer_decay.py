@@ -6,14 +6,14 @@ Bao et al., BEiT, ICLR 2022, https://arxiv.org/abs/2106.08254, section A. L bloc
 import re
 from collections.abc import Callable, Sequence
 
+from segkit.models import blocks
 from segkit.registry import ConfigError
 from segkit.settings import LayerDecaySettings
 
 ENCODER = re.compile(r"^backbone\.(?:encoder\.)?(?:model\.)?(.+)$")
 """Names of an encoder's parameters; all others train at the full rate."""
 
-BLOCK = re.compile(r"^(?:stages?|layers?|s)[._]?\d+\.(?:blocks\.|b)?\d+\.|^blocks\.\d+\.(?:\d+\.)?")
-"""A block by the beginning of its name: blocks.3., blocks.2.0., stages_1.blocks.0., layer4.1., s2.b1. ..."""
+BLOCK = re.compile(f"^(?:{blocks.BLOCK})")
 
 STAGE = re.compile(r"^(?:stages?|layers?|s)[._]?(\d+)\.")
 
@@ -65,7 +65,7 @@ Layers = tuple[dict[str, int], int]
 
 
 def _by_layer(inner: dict[str, str]) -> Layers:
-    blocks: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     layers: dict[str, int] = {}
     waiting: list[str] = []
     for name, own in inner.items():
@@ -73,11 +73,11 @@ def _by_layer(inner: dict[str, str]) -> Layers:
         if match is None:
             waiting.append(name)
             continue
-        number = blocks.setdefault(match[0], len(blocks) + 1)
+        number = numbers.setdefault(match[0], len(numbers) + 1)
         layers[name] = number
         layers |= dict.fromkeys(waiting, number if number > 1 else 0)
         waiting = []
-    return layers, len(blocks)
+    return layers, len(numbers)
 
 
 def _by_block(inner: dict[str, str]) -> Layers:

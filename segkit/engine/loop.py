@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from segkit import __version__, dist
-from segkit.config import plain_values
+from segkit import dist
 from segkit.criterion import Criterion, build_criterion, with_ignore
 from segkit.data.dataset import Dataset
 from segkit.data.loader import TrainItems, explaining_workers, train_loader
@@ -27,13 +26,17 @@ from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.folder import made
 from segkit.engine.monitor import Monitor, choose
 from segkit.engine.notify import notify
-from segkit.engine.optim import Ema, all_finite, build_optimizer
+from segkit.engine.optim import Ema, adapt, build_optimizer
 from segkit.engine.process import StopRequest, rng_state, stopping_softly
 from segkit.engine.rescue import save_what_is_done
 from segkit.engine.schedules import LearningRate
-from segkit.engine.terms import NonFiniteLoss, StepTerms
+from segkit.engine.sharded_checkpoint import ShardedCheckpoints, filled
+from segkit.engine.sharding import check_sharding, gathered_model, save_activations, shard, share_buffers
+from segkit.engine.state import state_of, whole
+from segkit.engine.terms import StepTerms
 from segkit.models.bases import Network
 from segkit.models.memory_layout import is_channels_last
+from segkit.readers.shard_folder import is_shard_folder
 from segkit.registry import SCHEDULES, ConfigError, build
 from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
 from segkit.types import Batch, Stage
@@ -71,6 +74,7 @@ class Loop:
         rng_before: torch's generators before the step that runs.
         seconds: of the steps alone since the last line of the log ("all"), and of them for the wait for data ("data").
         init_report: what section `init` loaded, one line.
+        shards: writes the checkpoints of a model that processes share out among them, None without.
     """
 
     cfg: dict
@@ -110,6 +114,7 @@ class Loop:
     criterion: Criterion
     optimizer: Optimizer
     ema: Ema | None
+    shards: ShardedCheckpoints | None
     scaler: torch.amp.GradScaler
     total_steps: int
     learning_rate: LearningRate
@@ -131,7 +136,8 @@ class Loop:
         self.cfg, self.runner, self.hooks = cfg, runner, tuple(hooks)
         self.work_dir, self.device, runner.folder = work_dir, device, work_dir
         self.datasets, self.stop_request = datasets or setup.DataSets(), StopRequest()
-        self.stage_number, self.step, self.resumes, self.best, self.is_stopping = stage, 0, resumes, None, False
+        self.stage_number, self.step, self.resumes = stage, 0, resumes
+        self.best, self.is_stopping, self.shards = None, False, None
         self.stages = runner.stages(cfg, self.datasets)
         if not 0 <= stage < len(self.stages):
             last = len(self.stages) - 1
@@ -166,17 +172,24 @@ class Loop:
         network = self.runner.prepare(built, stage, self)
         setup.check_classes(network, self.dataset)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
+        save_activations(model, settings)
         settings.channels_last = is_channels_last(settings.channels_last, model, self.device, self.amp_dtype)
         model = model.to(memory_format=torch.channels_last) if settings.channels_last else model
-        self.raw_model = cast(Network, model.to(self.device))
+        # a sharded model goes to the device part by part, which need not hold it whole
+        self.raw_model = cast(Network, model if settings.shard != "off" else model.to(self.device))
         self.criterion = build_criterion(
             with_ignore(cfg["losses"], self.dataset.ignore, type(self.dataset).__name__),
             self.raw_model.align_corners,
             weighting=cfg.get("weighting"),
             epoch_steps=max(len(self.dataset) // self.images_per_step, 1),
         ).to(self.device)
-        self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion)
+        check_sharding(settings, self.runner, self.raw_model, self.criterion)
+        frozen = adapt(cfg["optimizer"], self.raw_model)
         self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
+        self.shards = self.shards or (ShardedCheckpoints(settings.process_timeout) if settings.shard != "off" else None)
+        for sharded in (self.raw_model, *([self.ema.module] if self.ema else [])) if self.shards else ():
+            shard(sharded, self.device, self.amp_dtype)
+        self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion, frozen)
         self.model = setup.wrap(self.raw_model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.total_steps = setup.total_steps(settings, len(self.dataset), self.images_per_step)
@@ -264,10 +277,13 @@ class Loop:
         self.scaler.unscale_(self.optimizer)
         terms |= self.runner.after_backward(self.raw_model)
         if self.settings.clip:
-            terms["grad_norm"] = nn.utils.clip_grad_norm_(self.raw_model.parameters(), self.settings.clip)
+            norm = nn.utils.clip_grad_norm_(self.raw_model.parameters(), self.settings.clip)
+            terms["grad_norm"] = dist.gathered(norm)
         self.is_whole = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.shards:
+            share_buffers(self.raw_model)
         if self.ema:
             self.ema.update(self.raw_model, self.step)
         self.step += 1
@@ -291,7 +307,7 @@ class Loop:
         notify(self.hooks, "before_eval", self)
         scores = evaluate(
             self.runner,
-            self.eval_model,
+            gathered_model(self) if self.shards and self.runner.predicts_whole else self.eval_model,
             self.val,
             self.metrics,
             device=self.device,
@@ -326,36 +342,13 @@ class Loop:
         return self.terms.averages()
 
     def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
-        """Returns all that an exact continuation needs; plain types and tensors only.
+        """Returns all that an exact continuation needs; plain types and tensors only, whole on the main process.
 
         Args:
             alone: whether this process calls it without the others, whose random states are then missing.
         """
-        self.drain(alone=alone)
-        if not all_finite([*self.raw_model.state_dict().values()]):
-            raise NonFiniteLoss(
-                f"a weight is not finite after step {self.step}; not saved. Lower optimizer.lr or set loop.clip"
-            )
-        state = dict(
-            model=self.raw_model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            scaler=self.scaler.state_dict(),
-            criterion=self.criterion.state_dict(),
-            runner=self.runner.state_dict(),
-            step=self.step,
-            stage=self.stage_number,
-            best=self.best,
-            unimproved=self.unimproved,
-            scored=self.scored_step,
-            images=len(self.dataset),
-            processes=dist.world_size(),
-            rng=[rng_state()] if alone else dist.gather_objects(rng_state()),
-            config=plain_values(self.stage_cfg),
-            classes=list(self.dataset.classes),
-            palette=[list(color) for color in self.dataset.palette],
-            segkit_version=__version__,
-        )
-        return state | ({"ema": self.ema.module.state_dict()} if self.ema else {})
+        state = state_of(self, alone=alone)
+        return state if self.shards is None else whole(state)
 
     def load_state_dict(self, state: dict[str, Any], path: str | Path) -> list[str]:
         """Takes up a run where its checkpoint left it.
@@ -375,6 +368,8 @@ class Loop:
         if state["stage"] != self.stage_number:
             self.stage_number = state["stage"]
             self.begin(self.stages[self.stage_number])
+        if is_shard_folder(path):
+            state = filled(self, state, Path(path))
         return resume.restore(self, state, path)
 
     @property

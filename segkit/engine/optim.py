@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segkit import dist
 from segkit.engine.freezing import freeze
 from segkit.engine.layer_decay import lr_factors
 from segkit.engine.lora import add_updates
@@ -29,7 +30,21 @@ KINDS = ("norm", "bias", "vector")
 dimension (norms, biases, layer scales)."""
 
 
-def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None) -> Optimizer:
+def adapt(cfg: dict, model: nn.Module) -> set[str]:
+    """Freezes parts of a model and adds low-rank updates, as section `optimizer` says: its `freeze` and `lora`.
+
+    Returns:
+        The names of the frozen parameters.
+    """
+    frozen = set(freeze(model, cfg["freeze"])) if cfg.get("freeze") else set()
+    if cfg.get("lora"):
+        add_updates(model, LoraSettings(**cfg["lora"]))
+    return frozen
+
+
+def build_optimizer(
+    cfg: dict, model: nn.Module, extra: nn.Module | None = None, frozen: set[str] | None = None
+) -> Optimizer:
     """Builds the optimizer of a model.
 
     Args:
@@ -41,6 +56,7 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
             count.
         model: its trainable parameters.
         extra: a module, such as losses with parameters, whose parameters train with the base values.
+        frozen: of `adapt`, where the model has been through it.
 
     Raises:
         ConfigError: the loop cannot step this optimizer, a row or `freeze` matches no parameter, a kind is unknown, or
@@ -50,9 +66,8 @@ def build_optimizer(cfg: dict, model: nn.Module, extra: nn.Module | None = None)
         why = UNFIT[cfg["type"]]
         raise ConfigError(f"optimizer.type = '{cfg['type']}': {why}; choose another, such as AdamW or SGD")
     kwargs = {key: value for key, value in cfg.items() if key not in ("groups", "layer_decay", "freeze", "lora")}
-    frozen = set(freeze(model, cfg["freeze"])) if cfg.get("freeze") else set()
-    if cfg.get("lora"):
-        add_updates(model, LoraSettings(**cfg["lora"]))
+    if frozen is None:
+        frozen = adapt(cfg, model)
     rows = list(cfg.get("groups") or ())
     base_lr, base_decay = kwargs.get("lr"), kwargs.get("weight_decay")
     kinds = _kinds(model)
@@ -163,6 +178,8 @@ class Ema:
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         average, new = self.module.state_dict(), model.state_dict()
+        average = {key: dist.own_part(value) for key, value in average.items()}
+        new = {key: dist.own_part(value) for key, value in new.items()}
         floats = [key for key, value in average.items() if value.is_floating_point()]
         torch._foreach_lerp_([average[key] for key in floats], [new[key] for key in floats], 1 - decay)
         for key in average.keys() - set(floats):
@@ -170,8 +187,13 @@ class Ema:
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Returns whether no tensor holds NaN or infinity; all of them take one transfer from the device."""
-    floats = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
-    if not floats:
-        return True
-    return bool(torch.stack([torch.isfinite(t).all() for t in floats]).all())
+    """Returns whether no tensor holds NaN or infinity; all of them take one transfer from the device.
+
+    Of tensors that processes share out among them all processes call it, and are told the same.
+    """
+    parts = [dist.own_part(t).detach() for t in tensors if t.is_floating_point()]
+    floats = [part for part in parts if part.numel()]
+    is_finite = not floats or bool(torch.stack([torch.isfinite(t).all() for t in floats]).all())
+    if any(map(dist.is_sharded, tensors)):
+        return not int(dist.all_reduce_sum(torch.tensor(int(not is_finite))))
+    return is_finite

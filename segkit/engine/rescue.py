@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from segkit.engine.process import set_rng_state
+from segkit.engine.shard_state import SHARDS
 from segkit.engine.terms import NonFiniteLoss
 
 if TYPE_CHECKING:
@@ -30,10 +31,18 @@ def save_what_is_done(loop: "Loop", error: BaseException) -> None:
         except Exception as second:  # the first error is the one to report
             print(f"warning: step {loop.step} is not saved ({second})", file=sys.stderr, flush=True)
     if loop.saved_step == loop.step:
+        name = "last.pt" if loop.shards is None else SHARDS
         note = "" if loop.is_between_steps else " (running statistics have seen the images of the step after it)"
         print(
-            f"step {loop.step} is saved in {loop.folder / 'last.pt'}{note}; once the cause is removed, start again "
+            f"step {loop.step} is saved in {loop.folder / name}{note}; once the cause is removed, start again "
             "with --resume",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif loop.shards is not None and loop.is_whole:
+        print(
+            f"step {loop.step} is not saved, since no process holds all of it; once the cause is removed, start again "
+            f"with --resume, which goes on from the newest checkpoint in {loop.folder / SHARDS}",
             file=sys.stderr,
             flush=True,
         )

@@ -254,7 +254,17 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], path: str | P
         names = (*arguments, "base_lr", "base_momentum")
         options = [{key: group[key] for key in names if key in group} for group in optimizer.param_groups]
         _check_options(optimizer, groups, options, path)
-        optimizer.load_state_dict(state)
+        shared_out = {
+            number: {
+                name: dist.shared_out_like(value, parameter)
+                if isinstance(value, Tensor) and value.shape == parameter.shape
+                else value
+                for name, value in entries[number].items()
+            }
+            for number, parameter in zip(numbers, parameters)
+            if number in entries
+        }
+        optimizer.load_state_dict({**state, "state": {**entries, **shared_out}})
         for group, values in zip(optimizer.param_groups, options):
             group.update(values)
 

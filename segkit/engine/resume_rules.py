@@ -97,6 +97,11 @@ RULES = (
         "from the next step on",
     ),
     Rule(
+        ("loop.shard", "loop.checkpoint_activations"),
+        Effect.APPLIED,
+        "they change what a process holds; any number of processes takes up the checkpoints of any other",
+    ),
+    Rule(
         ("loop.log_every", "loop.eval_every", "loop.save_every", "loop.keep"), Effect.APPLIED, "they change no number"
     ),
     Rule(

@@ -348,7 +348,7 @@ def wrap(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.M
     The raw module keeps the weights.
     """
     wrapped: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
-    if dist.is_distributed():
+    if dist.is_distributed() and settings.shard == "off":
         ids = [device.index] if device.type == "cuda" else None
         wrapped = DistributedDataParallel(wrapped, device_ids=ids)
     return wrapped

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from segkit.models.blocks import blocks_by_name
 from segkit.ops.instances.query_results import at_original, best_queries, semantic_scores
 from segkit.ops.instances.segments import merged_segments, sure_queries
 from segkit.ops.resizing import resize
@@ -44,6 +45,14 @@ class Backbone(nn.Module):
     is_pretrained: bool = False
     files: ClassVar[dict[str, Callable[[str], Any]]] = {}
     mask_channels: int = 0
+
+    def blocks(self) -> dict[str, nn.Module]:
+        """Returns the blocks by their paths, in the order of the network; {} where they are not known.
+
+        Each is run by calling it. A sharded training gathers one at a time (loop.shard), and their activations are what
+        loop.checkpoint_activations computes again.
+        """
+        return blocks_by_name(self)
 
 
 class SearchBackbone(Backbone):
@@ -108,6 +117,7 @@ class Network(nn.Module):
         notes: what building the model added to its config, in sentences.
         frozen: paths of modules that stay in evaluation mode while the others train, see engine.freezing.
         gives_scores: whether `maps` gives scores instead of logits: they take neither softmax nor sigmoid.
+        is_same_for_all: whether each image runs the same layers, as a sharded training needs.
     """
 
     num_classes: int
@@ -120,6 +130,14 @@ class Network(nn.Module):
     notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     gives_scores: bool = False
+    is_same_for_all: bool = True
+
+    def called_parts(self) -> list[nn.Module]:
+        """Returns encoders and heads that are run by calling them alone, inner ones first.
+
+        A sharded training gathers each of them on its own; those of other networks it gathers with the whole.
+        """
+        return [module for module in reversed([*self.modules()]) if isinstance(module, Backbone | Head)]
 
     def maps(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
         """Returns what a semantic prediction is made of.

@@ -26,6 +26,7 @@ class ClickStages(Network):
     """
 
     parts = {"stages": MODELS}
+    is_same_for_all = False
 
     def __init__(self, stages: list[ClickSegmentor]):
         super().__init__()

@@ -121,6 +121,10 @@ class QuerySegmentor(Segmentor):
             )
         super().__init__(num_classes, backbone, head, align_corners=align_corners)
 
+    def called_parts(self) -> list[nn.Module]:
+        """Returns none: the head runs the encoder part by part."""
+        return []
+
     def start_step(self, step: int, total: int) -> None:
         """Tells the head how far the training is; see Network.start_step."""
         cast(TokenHead, self.head).anneal(step, total)

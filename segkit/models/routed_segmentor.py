@@ -96,6 +96,7 @@ class RoutedSegmentor(Segmentor):
 
     backbone: Backbone
     head: Head
+    is_same_for_all = False
 
     def __init__(
         self,

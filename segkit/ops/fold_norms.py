@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from segkit import dist
+
 TOLERANCE = 1e-2
 """Largest difference between the two outputs, in standard deviations of the output."""
 
@@ -31,8 +33,10 @@ def folded(model: nn.Module, run: Callable[[nn.Module], Tensor]) -> nn.Module:
     Returns:
         The folded copy, or the model itself where nothing can be folded or where the copy's output differs from the
         model's by more than a hundredth of the output's standard deviation. It differs where a convolution's output is
-        read by other modules beside the normalization.
+        read by other modules beside the normalization. A model that processes share out among them is never folded.
     """
+    if dist.is_sharded_model(model):
+        return model  # a copy would hold it whole
     version = _version(model)
     cached = _COPIES.get(model)
     if cached is None or cached[0] != version:

@@ -4,6 +4,7 @@ Formats: zip archives (torch 1.6 and later) and the pickles before them. torch.l
 pickles differs between versions, and TorchScript archives are programs.
 """
 
+import io
 import mmap
 import sys
 import zipfile
@@ -103,25 +104,40 @@ def read_torch(path: str | Path, *, lenient: bool = False, is_verified: bool = F
         DataError: it is missing, damaged, no file of torch.save, or a program (TorchScript).
     """
     with open_regular(path) as file:
-        start = file.read(512)
-        file.seek(0)
-        if start[257:262] == b"ustar":
-            raise DataError(f"{path}: is a tar archive of torch before 0.2, which is not read; save it with torch 1.6")
-        try:
-            if start.startswith(b"PK\x03\x04"):
-                return _read_zip(file, path, lenient=lenient, is_verified=is_verified)
-            return _read_legacy(file, path, lenient)
-        except DataError:
-            raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(
-                f"{path}: cannot be read ({reason}); check its rights and the disk, then try again"
-            ) from error
-        except MemoryError as error:
-            raise DataError(f"{path}: needs more memory than there is") from error
-        except Exception as error:  # a damaged file raises nearly any exception
-            raise DataError(f"{path}: {DAMAGED} ({shortened(error, 120)})") from error
+        return _read(file, path, lenient=lenient, is_verified=is_verified)
+
+
+def read_torch_bytes(content: bytes, source: str | Path) -> Any:
+    """Reads what torch.save wrote into a part of a file.
+
+    Args:
+        content: the part.
+        source: the file, for errors.
+
+    Raises:
+        UnknownObject, DataError: as of read_torch.
+    """
+    return _read(io.BytesIO(content), source, lenient=False, is_verified=False)
+
+
+def _read(file: BinaryIO, path: str | Path, *, lenient: bool, is_verified: bool) -> Any:
+    start = file.read(512)
+    file.seek(0)
+    if start[257:262] == b"ustar":
+        raise DataError(f"{path}: is a tar archive of torch before 0.2, which is not read; save it with torch 1.6")
+    try:
+        if start.startswith(b"PK\x03\x04"):
+            return _read_zip(file, path, lenient=lenient, is_verified=is_verified)
+        return _read_legacy(file, path, lenient)
+    except DataError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot be read ({reason}); check its rights and the disk, then try again") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: needs more memory than there is") from error
+    except Exception as error:  # a damaged file raises nearly any exception
+        raise DataError(f"{path}: {DAMAGED} ({shortened(error, 120)})") from error
 
 
 def _load(content: bytes, path: str | Path, lenient: bool) -> tuple[Any, dict[str, Storage]]:

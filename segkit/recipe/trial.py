@@ -94,7 +94,9 @@ def _without_rate(plain: Config, budget: Budget, device: torch.device, datasets:
 @contextmanager
 def trial_loop(cfg: Config, device: torch.device, datasets: setup.DataSets) -> Iterator[Loop]:
     """Builds the loop of a training that writes nothing; errors of the training are sentences inside the block."""
-    uncompiled = Config({**cfg, "loop": {**(cfg.get("loop") or {}), "compile": False}}, cfg.file, cfg.origins)
+    uncompiled = Config(
+        {**cfg, "loop": {**(cfg.get("loop") or {}), "compile": False, "shard": "off"}}, cfg.file, cfg.origins
+    )
     with tempfile.TemporaryDirectory() as folder, saying("trying the training"):
         runner = build_runner(uncompiled)
         loop = Loop(

@@ -40,6 +40,8 @@ class Runner:
         predicts_classes: whether the outputs of the model are the classes of the data set, by name and order.
         usage: how to predict with a checkpoint, for a page about it: a command with {quoted}, its file as a shell takes
             it, or Python with {checkpoint!r}.
+        predicts_whole: whether predictions run parts of the model, so that one which processes share out among them
+            (loop.shard) is gathered for each evaluation.
         folder: of the run, set before `stages` by what trains; a stage may read what the one before has written there.
     """
 
@@ -50,6 +52,7 @@ class Runner:
     predicts_classes: bool = True
     usage: str = "segkit predict {quoted} IMAGES --out predictions"
     folder: Path = Path()
+    predicts_whole: bool = False
     inference: InferenceSettings = InferenceSettings()
 
     @property
@@ -187,6 +190,10 @@ class Runner:
 
     def after_step(self, loop: "Loop") -> None:
         """Called after each optimizer step."""
+
+    def holds_whole_models(self) -> str:
+        """Returns why a training cannot share its model out among processes (loop.shard), "" where it can."""
+        return "whose training reads weights of the whole model"
 
     def state_dict(self) -> dict[str, Any]:
         """Returns tensors and plain types that a resumed run needs."""

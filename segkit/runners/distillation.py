@@ -53,6 +53,10 @@ class Distillation(Semantic):
             self._network = network.requires_grad_(False)
         return self._network
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused; see Runner.holds_whole_models."""
+        return "whose teacher every process holds whole"
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Loads the teacher to the device."""
         self._load(loop.raw_model.num_classes).to(loop.device)

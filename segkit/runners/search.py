@@ -132,6 +132,10 @@ class SearchArchitecture(Semantic):
             parameter.requires_grad_(False)
         return model
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused; see Runner.holds_whole_models."""
+        return "whose search steps weights of its own"
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Builds the architecture's optimizer and its part of the images."""
         if self.start_step >= loop.total_steps:

@@ -47,6 +47,10 @@ class Semantic(Runner):
             return model(batch["image"], batch["window"])
         return model(batch["image"])
 
+    def holds_whole_models(self) -> str:
+        """Returns "": a training runs the model and nothing else."""
+        return ""
+
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Predicts images of one size and way back together, others one by one without the padding of the batch.
 

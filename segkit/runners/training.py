@@ -16,12 +16,16 @@ from segkit.engine.folder import clear, held, refuse_used
 from segkit.engine.hooks import Hook, in_order, standard_hooks
 from segkit.engine.loop import Loop
 from segkit.engine.preflight import preflight, print_reports
+from segkit.engine.shard_state import STATE, folders
+from segkit.engine.sharded_checkpoint import read_state
 from segkit.engine.world import check_data, say_idle
 from segkit.files import write_whole
 from segkit.models.bases import Network
 from segkit.readers.python_config import dump
+from segkit.readers.shard_folder import is_shard_folder
 from segkit.registry import HOOKS, ConfigError, build, did_you_mean, with_contents
 from segkit.runners.base import build_runner
+from segkit.runners.loading import load_model
 from segkit.schema import need_sections
 
 MASKS_LOOKED_AT = 50
@@ -52,8 +56,8 @@ class TrainResult:
 
     @property
     def last_checkpoint(self) -> Path:
-        """The checkpoint of the last step."""
-        return self.folder / "last.pt"
+        """The checkpoint of the last step: of a sharded training that was stopped a folder, else a file."""
+        return newest(self.folder) or self.folder / "last.pt"
 
     @property
     def best_checkpoint(self) -> Path | None:
@@ -103,7 +107,9 @@ def run_training(cfg: Config, folder: Path, device: torch.device, hooks: Sequenc
                 (folder / "config.py").unlink(missing_ok=True)  # nothing was trained, and the folder is free again
             raise
     loop.model = loop.raw_model  # a wrapped model would keep the process group
-    model = loop.eval_model.eval()
+    saved = None if loop.shards is None else newest(loop.folder)
+    # the model of a sharded run lies in parts, which cannot be used once the processes part
+    model = loop.eval_model.eval() if saved is None else load_model(Config(loop.stage_cfg, cfg.file), saved, device)
     model.config, model.classes = Config(loop.stage_cfg, cfg.file), list(loop.dataset.classes)
     model.palette = [list(color) for color in loop.dataset.palette]
     return TrainResult(
@@ -161,7 +167,7 @@ def _build_loop(cfg: Config, folder: Path, device: torch.device, hooks: Sequence
     notes: list[str] = []
     if state is not None and path is not None:
         notes = loop.load_state_dict(state, path)
-        is_other = path.resolve() != (loop.folder / "last.pt").resolve()
+        is_other = path.resolve() not in {p.resolve() for p in (loop.folder / "last.pt", *folders(loop.folder))}
         if dist.gather_objects(is_other)[0]:  # links may differ between machines
             loop.saved_step = -1  # of this run nothing is saved yet
     else:
@@ -208,7 +214,7 @@ def found_state(find: Callable[[], Path | None]) -> tuple[Path | None, dict[str,
 
 
 def _state_of(path: Path) -> dict[str, Any]:
-    state = checkpoint.read(path)
+    state = read_state(path) if is_shard_folder(path) else checkpoint.read(path)
     resume.check_state(state, path)
     return state
 
@@ -254,7 +260,7 @@ def _say_start(loop: Loop, path: Path | None, notes: Sequence[str]) -> None:
     print(f"data: {type(loop.dataset).__name__}, {len(loop.dataset):,} images to train on{validation}")
     print(
         f"steps: {loop.total_steps:,} of {batch} x {loop.settings.accumulate} x {dist.world_size()} images, "
-        f"{amp}, {loop.device}"
+        f"{amp}, {loop.device}{'' if loop.shards is None else ', the model shared out among the processes'}"
     )
     for note in loop.raw_model.notes:
         print(f"note: {note}")
@@ -294,21 +300,22 @@ def check_init(cfg: dict, *, resumes: bool = False) -> None:
         ConfigError: there is no such file.
     """
     path = (cfg.get("init") or {}).get("path")
-    if path is not None and not resumes and not is_hub_name(path) and not Path(path).is_file():
+    is_there = path is not None and (is_hub_name(path) or is_shard_folder(path) or Path(path).is_file())
+    if path is not None and not resumes and not is_there:
         kind = "is a folder, not a checkpoint" if Path(path).is_dir() else "no such checkpoint"
         near = did_you_mean(Path(path).name, [file.name for file in Path(path).parent.glob("*")])
         raise ConfigError(f"init.path = '{path}': {kind}{near}")
 
 
 def _last_checkpoint(folder: Path, stages: Sequence[str], *, is_needed: bool = True) -> Path | None:
-    """The newest last.pt of the run in a folder: its own, or that of one of its class steps.
+    """The newest checkpoint of the run in a folder: its own last.pt or that of one of its class steps, or their parts.
 
     A folder of several runs holds those of others, and none of them is taken. Where none is needed, None stands for
     no file.
     """
-    own = [path for name in dict.fromkeys(["", *stages]) if (path := folder / name / "last.pt").is_file()]
+    own = [path for name in dict.fromkeys(["", *stages]) if (path := newest(folder / name)) is not None]
     if own:
-        return max(own, key=lambda file: file.stat().st_mtime)
+        return max(own, key=_time)
     if not is_needed:
         return None
     others = sorted(folder.glob("*/last.pt"))
@@ -319,6 +326,16 @@ def _last_checkpoint(folder: Path, stages: Sequence[str], *, is_needed: bool = T
             "name the folder of the run as --work-dir"
         )
     raise ConfigError(f"--resume: {folder} holds no last.pt; start without --resume, or name a checkpoint")
+
+
+def newest(folder: Path) -> Path | None:
+    """Returns the checkpoint of a stage that was written last: last.pt, or a folder of a sharded training."""
+    found = [*folders(folder)[-1:], *([folder / "last.pt"] if (folder / "last.pt").is_file() else [])]
+    return max(found, key=_time, default=None)
+
+
+def _time(path: Path) -> float:
+    return (path / STATE if path.is_dir() else path).stat().st_mtime
 
 
 def run_folder(work_dir: str | Path | None, config: str) -> Path:

@@ -104,6 +104,10 @@ class TwoModels(Semantic):
         datasets.get(changed["train"]["dataset"], "train.dataset")
         return [Stage(STAGES[0]), Stage(STAGES[1], {key: changed[key] for key in (*self.second, "train")})]
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused; see Runner.holds_whole_models."""
+        return "which trains two models"
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Takes the first model as the gate of the second, and names it in the second's checkpoints."""
         if stage.name == STAGES[1]:

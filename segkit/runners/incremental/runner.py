@@ -168,6 +168,10 @@ class Incremental(Semantic):
         self._saved = grown_names(content.get("runner", {}).get("regulariser"))
         return student
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused, where there is a regulariser; see Runner.holds_whole_models."""
+        return "whose runner.regulariser reads weights of the whole model" if self.penalty else ""
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Moves the teacher to the device, builds the regulariser, and looks up which outputs the rows name."""
         self._levels = {}

@@ -171,6 +171,10 @@ class BoxSupervised(Runner):
         """Returns a hook that keeps the images with the lowest F1 of objects found."""
         return WorstInstances(dataset, count)
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused, where there is a teacher; see Runner.holds_whole_models."""
+        return "" if self.teacher is None else "whose runner.teacher follows the whole model"
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Keeps the student, which a resumed teacher is copied from."""
         self._student = loop.raw_model

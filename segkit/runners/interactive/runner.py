@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, Fraction, OptionalRounds
 from segkit.data.dataset import Dataset
+from segkit.engine.sharding import in_step
 from segkit.metrics.per_image import ClickScores
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
@@ -47,6 +48,7 @@ class Interactive(Runner):
     default_metrics = ({"type": "NoC"},)
     needs_stored = True
     predicts_classes = False
+    predicts_whole = True
     usage = """import numpy, PIL.Image, segkit
 predictor = segkit.click_predictor(segkit.load_model({checkpoint!r}))
 predictor.set_image(numpy.array(PIL.Image.open("IMAGE").convert("RGB")))
@@ -69,18 +71,31 @@ mask = predictor.mask"""
         """
         if "clicks" not in batch:
             raise ConfigError("train.transforms: the batch holds no clicks; end with dict(type='SampleClicks')")
+        image = batch["image"]
+        rounds = int(rng.integers(self.iterations + 1))
+        network = cast(ClickSegmentor, bare(model))
+        with in_step(network):
+            clicks, previous = self._clicked(network, batch, rng, rounds)
+        batch["clicks"], batch["previous"] = clicks, previous
+        return model(image, clicks, previous)
+
+    def _clicked(
+        self, network: ClickSegmentor, batch: Batch, rng: np.random.Generator, rounds: int
+    ) -> tuple[Tensor, Tensor]:
+        """Clicks and the prediction that they correct, after so many rounds."""
         image, clicks = batch["image"], batch["clicks"]
         previous = torch.zeros(len(image), 1, *image.shape[-2:], device=image.device)
-        rounds = int(rng.integers(self.iterations + 1))
         if rounds:
             generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
-            network = cast(ClickSegmentor, bare(model))
             clicks, previous = self._rounds(network, batch, rounds=rounds, generator=generator)
             if self.previous_dropout:
                 keep = torch.rand(len(image), device=image.device, generator=generator) >= self.previous_dropout
                 previous = previous * keep.view(-1, 1, 1, 1)
-        batch["clicks"], batch["previous"] = clicks, previous
-        return model(image, clicks, previous)
+        return clicks, previous
+
+    def holds_whole_models(self) -> str:
+        """Returns "": rounds are run in step; see Runner.holds_whole_models."""
+        return ""
 
     @torch.no_grad()
     def _rounds(

@@ -172,6 +172,10 @@ class SelfTraining(Semantic):
                 "batches would not hold the parts in this ratio"
             )
 
+    def holds_whole_models(self) -> str:
+        """Returns why loop.shard is refused; see Runner.holds_whole_models."""
+        return "whose teacher follows the whole model"
+
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Refuses pseudo labels by models that saw images of `val`, and finds the weighting for the log.
 
