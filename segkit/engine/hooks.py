@@ -301,9 +301,8 @@ class Checkpoint(Hook):
         self._save_last(loop)
         if loop.settings.keep and dist.is_main() and loop.shards is None:
             checkpoint.copy(loop.folder / "last.pt", loop.folder / f"step_{loop.step}.pt")
-            for old in sorted(loop.folder.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))[
-                : -loop.settings.keep
-            ]:
+            numbered = sorted(loop.folder.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
+            for old in numbered[: -loop.settings.keep]:
                 old.unlink()
 
     def after_break(self, loop: "Loop", error: BaseException | None) -> None:
@@ -311,11 +310,10 @@ class Checkpoint(Hook):
             loop.shards.wait(alone=error is not None)
         if loop.step == 0 or loop.saved_step == loop.step or not loop.is_whole:
             return
-        is_common = loop.shards is not None or (dist.is_distributed() and dist.is_restarted_after_errors())
-        if error is not None and is_common:
-            return  # one process holds no sharded state; torchrun goes on from what all have saved together
         if error is None:
             self._save(loop, "last.pt")
+        elif loop.shards is not None or (dist.is_distributed() and dist.is_restarted_after_errors()):
+            pass  # one process holds no sharded state; torchrun goes on from what all have saved together
         elif dist.is_main() or (loop.is_between_steps and claim(loop.folder, loop.step)):
             checkpoint.save(loop.folder / "last.pt", loop.state_dict(alone=True))
             loop.saved_step = loop.step

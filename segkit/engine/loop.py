@@ -173,6 +173,8 @@ class Loop:
         setup.check_classes(network, self.dataset)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
         save_activations(model, settings)
+        if settings.shard != "off" and settings.channels_last == "auto":
+            settings.channels_last = False  # torch shards weights in their usual layout alone
         settings.channels_last = is_channels_last(settings.channels_last, model, self.device, self.amp_dtype)
         model = model.to(memory_format=torch.channels_last) if settings.channels_last else model
         # a sharded model goes to the device part by part, which need not hold it whole
