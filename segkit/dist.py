@@ -239,7 +239,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def is_sharded_model(model: nn.Module) -> bool:
     """Returns whether processes share the weights of a model out among them."""
-    return any(map(is_sharded, model.parameters()))
+    return is_distributed() and any(map(is_sharded, model.parameters()))
 
 
 def own_part(tensor: Tensor) -> Tensor:

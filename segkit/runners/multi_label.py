@@ -58,7 +58,7 @@ class MultiLabel(Semantic):
 
     def decide(self, probabilities: Tensor) -> Prediction:
         """Returns the masks of an image from its probabilities, float32 [K,H0,W0]."""
-        positive = torch.from_numpy(self.decision.apply(probabilities.cpu().numpy())).to(probabilities.device)
+        positive = torch.from_numpy(self.decision.apply(probabilities.detach().cpu().numpy())).to(probabilities.device)
         return MultiLabelPrediction(positive=positive, probabilities=probabilities)
 
     def image_scores(self, dataset: Any) -> ImageScores:

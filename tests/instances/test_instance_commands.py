@@ -90,7 +90,7 @@ def test_ids_of_lvis_whose_images_have_an_address_alone(tmp_path):
     images = [dict(id=5, coco_url="http://images.cocodataset.org/val2017/000000000005.jpg")]
     file.write_text(json.dumps(dict(images=images, categories=[dict(id=3, name="cat")])))
     writer = InstanceWriter(tmp_path, ("cat",), annotations=file)
-    mask = dict(size=[4, 4], counts=b"04")
+    mask = dict(size=[4, 4], counts=b"0`0")
     found = dict(masks=[mask], scores=[0.5], labels=[0], boxes=[[0, 0, 2, 2]])
     writer.add(tmp_path / "000000000005.jpg", "x", np.zeros((4, 4, 3), np.uint8), found)
     assert [(entry["image_id"], entry["category_id"]) for entry in writer.entries] == [(5, 3)]
