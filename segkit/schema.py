@@ -276,6 +276,9 @@ def _check_part_form(value: Any, at: str, parameter: inspect.Parameter, problems
     """Checks that a config among arguments is a dict, or a list of dicts where the constructor takes a sequence."""
     takes_list = get_origin(parameter.annotation) in (list, Sequence)
     is_list = isinstance(value, list | tuple)
+    if is_list and isinstance(parameter.annotation, type) and not issubclass(parameter.annotation, list | tuple | dict):
+        problems.append((at, f"expected dict(type=...), got {value!r}"))
+        return
     for place, item in [(f"{at}.{i}", item) for i, item in enumerate(value)] if is_list else [(at, value)]:
         if not isinstance(item, dict):
             problems.append((place, f"expected dict(type=...), got {item!r}"))

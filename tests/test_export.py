@@ -180,7 +180,7 @@ def test_padding_and_one_class(tmp_path):
 
 @torch.no_grad()
 def test_instances_are_those_of_the_runner(folder):
-    from segkit.data.files.coco_json import dense_masks
+    from segkit.data.files.object_masks import dense_masks
     from segkit.runners.ensemble import runner_of
     from segkit.types import Batch, Meta
 

@@ -89,8 +89,9 @@ def try_structures(count: int, seed: int) -> None:
         is_named = result == "named" and mutant.path.split(".")[0] in message
         # what is left out may be optional, and a dict or list may be empty
         may_pass = mutant.operation in ("delete", "misspell", "none", "empty dict", "empty list")
-        # the sections of later class steps, and another optimizer, are right as they are
-        may_pass |= mutant.path.startswith("runner.later") or mutant.path == "optimizer"
+        # sections of later class steps and of a second model are checked by their runner, with the whole config; and
+        # another optimizer is right as it is
+        may_pass |= mutant.path.startswith(("runner.later", "runner.second")) or mutant.path == "optimizer"
         # one number is a square, a step in both directions, and a fill of all channels
         may_pass |= mutant.operation == "number" and mutant.path.endswith((".size", ".fill", ".stride", ".crop"))
         if not is_named and not (result == "accepted" and may_pass):

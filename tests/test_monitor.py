@@ -14,7 +14,7 @@ from segkit.settings import LoopSettings
 from tests.test_loop import loop_of
 from tests.tiny import sections
 
-DATA = SimpleNamespace(classes=("ground", "crop", "weed"), ignore=255)
+DATA = SimpleNamespace(classes=("ground", "crop", "weed"), things=(False, True, True), ignore=255)
 ARGUMENTS = {"IncrementalIoU": dict(sizes=[2, 1])}
 MAIN = {
     "Confusion": "mIoU",
@@ -33,6 +33,7 @@ MAIN = {
     "LvisAP": "segm.AP",
     "VocAP": "VOC.AP50",
     "MatchedMaskIoU": "matched.mask_IoU",
+    "PQ": "PQ",
 }
 
 

@@ -244,6 +244,7 @@ def test_a_start_that_is_repeated_goes_on_from_what_all_have_saved(monkeypatch, 
     loop = SimpleNamespace(
         step=5,
         saved_step=3,
+        shards=None,
         is_whole=True,
         is_between_steps=True,
         folder=tmp_path,

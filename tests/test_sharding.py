@@ -65,7 +65,7 @@ def in_processes(work, count: int, *arguments):
     """Calls `work` in that many processes of one group; returns what each of them returns."""
     before_a_group()
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.start_processes(_enter, (work, count, folder, arguments), nprocs=count, start_method="fork")
+        multiprocessing.start_processes(_enter, (work, count, folder, arguments), nprocs=count, start_method="spawn")
         return [pickle.loads((Path(folder) / f"{rank}").read_bytes()) for rank in range(count)]
 
 

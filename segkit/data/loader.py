@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset
-from segkit.data.files.coco_json import packed_unless_array
+from segkit.data.files.object_masks import packed_unless_array
 from segkit.data.samplers import Sampler, batches, shard
 from segkit.data.transforms.mixing import MixingTransform
 from segkit.data.transforms.schedule import LONG, of_step

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.object_masks import dense_masks
 from segkit.data.instances.coco import COCOInstances, ISAIDInstances, LVISInstances
 from segkit.data.instances.penn_fudan import PennFudanInstances
 from segkit.data.loader import EvalItems, TrainItems, collate_eval, collate_train, to_device, train_loader

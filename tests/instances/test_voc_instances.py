@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from segkit.cli.main import main
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.object_masks import dense_masks
 from segkit.data.instances.coco import VOCInstances
 from segkit.data.prepare.voc_instances import image_id, objects_of, prepare_voc_instances
 from segkit.files import DataError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segkit.constraints.named import PositiveFloat, PositiveInt
-from segkit.data.files.coco_json import each_mask
+from segkit.data.files.object_masks import each_mask
 from segkit.data.transforms.base import ImageFacts, Transform, check_all
 from segkit.data.transforms.geometry import boxes_of, image_size, kept
 from segkit.data.transforms.sizes import apply

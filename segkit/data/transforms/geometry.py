@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.files.coco_json import each_mask
+from segkit.data.files.object_masks import each_mask
 from segkit.files import DataError
 from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.types import CLICK_IGNORE, IGNORE, Meta, Sample

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
-from segkit.data.files.coco_json import dense_masks
+from segkit.data.files.object_masks import dense_masks
 from segkit.engine.hooks import Hook
 from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
