@@ -125,6 +125,7 @@ def test_class_steps_on_two_processes_are_those_of_one(tmp_path):
     assert scores[0]["steps"][1]["mIoU_all"] == pytest.approx(scores[1]["steps"][1]["mIoU_all"], abs=0.5)
 
 
+@pytest.mark.slow
 def test_clicks_on_two_processes(tmp_path):
     """Each process clicks on its own batch, as many rounds as it drew; every object is scored once."""
     from tests.interactive.test_click_training import sections as click_sections
