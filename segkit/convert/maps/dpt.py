@@ -19,6 +19,16 @@ MMSEG: tuple[Rule, ...] = (
 
 BLOCK = r"^(backbone\.encoder\.model\.blocks\.\d+)"
 
+HF_BLOCKS: tuple[Rule, ...] = (
+    (BLOCK + r"\.attention\.attention\.", r"\1.attn."),
+    (BLOCK + r"\.attention\.output\.dense\.", r"\1.attn.proj."),
+    (BLOCK + r"\.intermediate\.dense\.", r"\1.mlp.fc1."),
+    (BLOCK + r"\.output\.dense\.", r"\1.mlp.fc2."),
+    (BLOCK + r"\.layernorm_before\.", r"\1.norm1."),
+    (BLOCK + r"\.layernorm_after\.", r"\1.norm2."),
+)
+"""Names inside of the blocks of Hugging Face's plain Vision Transformers, DPT's and BEiT's."""
+
 HF: tuple[Rule, ...] = (
     (r"^dpt\.layernorm\.", None),  # not read by the heads
     (r"^neck\.fusion_stage\.layers\.0\.residual_layer1\.", None),  # has nothing to add to
@@ -27,12 +37,7 @@ HF: tuple[Rule, ...] = (
     (r"^dpt\.embeddings\.position_embeddings$", "backbone.encoder.model.pos_embed"),
     (r"^dpt\.embeddings\.patch_embeddings\.projection\.", "backbone.encoder.model.patch_embed.proj."),
     (r"^dpt\.encoder\.layer\.", "backbone.encoder.model.blocks."),
-    (BLOCK + r"\.attention\.attention\.", r"\1.attn."),
-    (BLOCK + r"\.attention\.output\.dense\.", r"\1.attn.proj."),
-    (BLOCK + r"\.intermediate\.dense\.", r"\1.mlp.fc1."),
-    (BLOCK + r"\.output\.dense\.", r"\1.mlp.fc2."),
-    (BLOCK + r"\.layernorm_before\.", r"\1.norm1."),
-    (BLOCK + r"\.layernorm_after\.", r"\1.norm2."),
+    *HF_BLOCKS,
     (r"^neck\.reassemble_stage\.readout_projects\.", "neck.readouts."),
     (r"^neck\.reassemble_stage\.layers\.(\d)\.projection\.", r"neck.projects.\1."),
     (r"^neck\.reassemble_stage\.layers\.(\d)\.resize\.", r"neck.resizes.\1."),

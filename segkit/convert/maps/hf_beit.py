@@ -1,14 +1,12 @@
 """Key map of Hugging Face's BEiT with UPerNet."""
 
 from segkit.convert.keymap import KeyMap, Rule
-from segkit.convert.maps.dpt import QKV
+from segkit.convert.maps.dpt import BLOCK, HF_BLOCKS, QKV
 from segkit.convert.maps.mmseg import HEADS
 from segkit.convert.maps.mmseg_context import CONTEXT
 from segkit.convert.maps.mmseg_transformers import INDEX
 
 URL = "https://huggingface.co/microsoft/beit-base-finetuned-ade-640-640"
-
-BLOCK = r"^(backbone\.encoder\.model\.blocks\.\d+)"
 
 BEIT: tuple[Rule, ...] = (
     INDEX,
@@ -20,12 +18,7 @@ BEIT: tuple[Rule, ...] = (
     (BLOCK + r"\.attention\.attention\.relative_position_bias\.", r"\1.attn."),
     (BLOCK + r"\.attention\.attention\.query\.bias$", r"\1.attn.q_bias"),
     (BLOCK + r"\.attention\.attention\.value\.bias$", r"\1.attn.v_bias"),
-    (BLOCK + r"\.attention\.attention\.", r"\1.attn."),
-    (BLOCK + r"\.attention\.output\.dense\.", r"\1.attn.proj."),
-    (BLOCK + r"\.intermediate\.dense\.", r"\1.mlp.fc1."),
-    (BLOCK + r"\.output\.dense\.", r"\1.mlp.fc2."),
-    (BLOCK + r"\.layernorm_before\.", r"\1.norm1."),
-    (BLOCK + r"\.layernorm_after\.", r"\1.norm2."),
+    *HF_BLOCKS,
     (BLOCK + r"\.lambda_(\d)$", r"\1.gamma_\2"),
     (r"^fpn1\.", "neck.four_times."),
     (r"^fpn2\.0\.", "neck.twice."),
