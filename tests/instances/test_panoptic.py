@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from segkit import dist
 from segkit.cli import predict, test, train
 from segkit.config import load_config
 from segkit.data.files.panoptic import colors_of, read_ids
@@ -20,6 +21,7 @@ from segkit.ops.instances.segments import merged_segments, segment_map, sure_que
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from segkit.runners.base import build_runner
+from segkit.runners.instances.panoptic_writer import PanopticWriter
 from segkit.viz.draw import save_png
 from tests.instances.test_box_runner import sections
 
@@ -314,3 +316,16 @@ def test_published_settings(name, things):
     assert list(cfg["runner"]["things"]) == list(things) and cfg["runner"].get("score", 0.8) == 0.8
     assert cfg["losses"] == [dict(type="Mask2FormerMasks")] and cfg["loop"]["clip"] == 0.01
     assert cfg["model"]["num_classes"] == (133 if "coco" in name else 19)
+
+
+def test_segments_of_several_processes_stand_in_the_images_order(tmp_path, monkeypatch):
+    """The first of two processes had images a and c, the second b; without an order they stand as they come."""
+    nothing = dict(masks=[], scores=np.zeros(0), labels=np.zeros(0, int), boxes=np.zeros((0, 4)))
+    first, second = PanopticWriter(tmp_path, ("sky",)), PanopticWriter(tmp_path, ("sky",))
+    for writer, names in ((first, "ac"), (second, "b")):
+        for name in names:
+            writer.add(Path(f"{name}.jpg"), name, np.zeros((4, 6, 3), np.uint8), nothing)
+    monkeypatch.setattr(dist, "gather_objects", lambda entries: [entries, second.entries])
+    for order, expected in ((("a", "b", "c"), "abc"), ((), "acb")):
+        content = json.loads(first.close(order).read_text(encoding="utf-8"))
+        assert [entry["image_id"] for entry in content["annotations"]] == [*expected]

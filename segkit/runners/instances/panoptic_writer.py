@@ -80,9 +80,11 @@ class PanopticWriter:
         )
 
     def close(self, order: Sequence[str] = ()) -> Path:
-        """Writes panoptic.json, with what all processes have added. Returns its path."""
+        """Writes panoptic.json, on the main process with the segments of all in the images' order. Returns its path."""
         path = self.folder / "panoptic.json"
-        annotations = [entry for of_process in dist.gather_objects(self.entries) for entry in of_process]
+        found = {entry["file_name"]: entry for share in dist.gather_objects(self.entries) for entry in share}
         if dist.is_main():
+            names = [f"{name}.png" for name in order] or found
+            annotations = [found[name] for name in names if name in found]
             write_whole(path, json.dumps(dict(annotations=annotations, categories=self._categories)))
         return path
