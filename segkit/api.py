@@ -30,7 +30,7 @@ from segkit.runners.loading import load_model
 from segkit.runners.page import PageRequest, ResultPage
 from segkit.runners.predicting import predict_array
 from segkit.runners.scoring import chosen_sets, test_sections, type_of_set, with_switches
-from segkit.runners.test_sets import checked_files, score_sets
+from segkit.runners.test_sets import by_protocol, checked_files, score_sets
 from segkit.runners.training import Start, TrainResult, check_init, check_sections, run_folder, run_training
 from segkit.schema import check, need_sections
 from segkit.settings import ClickInference, LoopSettings
@@ -149,6 +149,7 @@ def evaluate(
     sets: Sequence[str] = (),
     tta: bool = False,
     slide: bool = False,
+    protocols: Sequence[str] = (),
     device: str | torch.device | None = None,
     options: Sequence[str] = (),
     out: str | Path | None = None,
@@ -171,6 +172,7 @@ def evaluate(
         sets: names of the test sets to score where the config has several; all by default.
         tta: mean over scales 0.75, 1, 1.25 and mirrored images, where the config has no TTA of its own.
         slide: sliding window of inference.crop, or of the size of the training crop.
+        protocols: class steps: conventions under each of which the model is scored; () for that of the config.
         device: as of `train`; a model stays where it is.
         options: "a.b=value" that win over the config.
         out: JSON file for the scores.
@@ -199,7 +201,7 @@ def evaluate(
     with joined(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout, cfg):
         for part in networks_of(network):
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
-        chosen = chosen_sets(test_sections(cfg, split), sets)
+        chosen = by_protocol(chosen_sets(test_sections(cfg, split), sets), protocols)
         sheet = None if page is None else ResultPage(page, len(chosen))
         results = score_sets(network, chosen, split, files, say, sheet)
         if dist.is_main() and say is not None:

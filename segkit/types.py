@@ -20,6 +20,9 @@ else:
 IGNORE = 255
 """Label of pixels that are neither trained nor scored."""
 
+UNKNOWN = 254
+"""Label of background pixels that show an unknown object, where maps of saliency mark them (class steps)."""
+
 CLICK_IGNORE = -1.0
 """The same in float masks (click targets), whose 0..1 leaves no room for 255."""
 

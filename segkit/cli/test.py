@@ -50,6 +50,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
     arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
+    arguments.add_argument(
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        default=[],
+        help="class steps: score under each of official, csseg, ssul, cropped",
+    )
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     common.add_device(arguments)
@@ -82,6 +89,7 @@ def _test(args: argparse.Namespace) -> int:
         sets=args.sets,
         tta=args.tta,
         slide=args.slide,
+        protocols=args.protocols,
         device=args.device,
         options=args.cfg_options,
         out=out,

@@ -45,7 +45,7 @@ def freeze(model: nn.Module, patterns: str | Sequence[str]) -> list[str]:
         if name in frozen:
             parameter.requires_grad_(False)
     if isinstance(model, Network):
-        model.frozen = tuple(_whole_modules(model, frozen))
+        model.frozen = tuple(dict.fromkeys((*model.frozen, *_whole_modules(model, frozen))))
         model.train(model.training)
     return sorted(frozen)
 

@@ -245,6 +245,8 @@ class Loop:
             data.prepare()
             self.terms.add(self.step, [meta["path"] for batch in batches for meta in batch["meta"]], terms)
             self.runner.after_step(self)
+            if self.step >= self.total_steps:
+                self.runner.finish(self)  # before the last evaluation, and before the last checkpoint
             self.is_between_steps = self.is_whole = True
             self.seconds["all"] += time.perf_counter() - start
             self.is_stopping |= self.stop_request.is_agreed()

@@ -13,6 +13,7 @@ from segkit import dist
 from segkit.engine.freezing import freeze
 from segkit.engine.layer_decay import lr_factors
 from segkit.engine.lora import add_updates
+from segkit.models.bases import Network
 from segkit.registry import OPTIMIZERS, ConfigError, build
 from segkit.settings import LayerDecaySettings, LoraSettings
 
@@ -34,9 +35,10 @@ def adapt(cfg: dict, model: nn.Module) -> set[str]:
     """Freezes parts of a model and adds low-rank updates, as section `optimizer` says: its `freeze` and `lora`.
 
     Returns:
-        The names of the frozen parameters.
+        The names of the frozen parameters, those that the runner froze among them.
     """
     frozen = set(freeze(model, cfg["freeze"])) if cfg.get("freeze") else set()
+    frozen |= model.untrained if isinstance(model, Network) else frozenset()
     if cfg.get("lora"):
         add_updates(model, LoraSettings(**cfg["lora"]))
     return frozen

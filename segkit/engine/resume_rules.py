@@ -53,7 +53,13 @@ RULES = (
         "the place in the stream of images is counted in images per step",
     ),
     Rule(
-        ("train.dataset.root", "train.dataset.*.root", "runner.unlabelled.root", "runner.unlabelled.*.root"),
+        (
+            "train.dataset.root",
+            "train.dataset.*.root",
+            "train.dataset.memory",
+            "runner.unlabelled.root",
+            "runner.unlabelled.*.root",
+        ),
         Effect.APPLIED,
         "the data has moved; the number of images must be the same",
     ),
@@ -135,6 +141,7 @@ RULES = (
         Effect.APPLIED,
         "from the next step on; refused where a loss keeps a state that does not fit",
     ),
+    Rule(("runner.cache_gb",), Effect.APPLIED, "class steps: how much of the disk features may fill"),
     Rule(("runner.later", "runner.later.*"), Effect.APPLIED, "class steps: each section by its own rule in this table"),
     Rule(
         (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segkit import __version__
 from segkit.data.transforms.sizes import as_size
 from segkit.export.graph import ClickDecoder, ClickEncoder, InstanceGraph, MapGraph, MapRules, Output, in_half
-from segkit.models.bases import InstanceHead, Network, QueryHead
+from segkit.models.bases import InstanceHead, Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner
@@ -118,14 +118,14 @@ def parts_of(model: Network, request: Request, channels_dtype: str = "uint8") ->
 
 def _maps(model: Network, plain: Network, runner: Semantic, request: Request, dtype: str) -> Part:
     settings = runner.inference
-    is_scores = isinstance(model.head, QueryHead)
+    is_scores = model.gives_scores
     is_multi_label = isinstance(runner, MultiLabel)
     if settings.refiners or settings.tta:
         key = "refiners" if settings.refiners else "tta"
         print(f"note: inference.{key} is no part of the exported graph, which is the network alone")
     output = _output(request.words, is_multi_label, is_scores)
     decision = dataclasses.asdict(runner.decision) if isinstance(runner, MultiLabel) else {}
-    resized = "resize" in request.words or is_scores
+    resized = "resize" in request.words or is_scores or model.reads_out
     if output == "labels" and not resized:
         print("note: labels without `resize` are those of the network's output, which is smaller than the image")
     rules = MapRules(output, resized, is_multi_label, settings.threshold, settings.pad_divisor)

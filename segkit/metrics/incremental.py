@@ -4,12 +4,12 @@ MiB, Cermelli et al., CVPR 2020, https://arxiv.org/abs/2002.00718, table 1. K cl
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat, PositiveInt
+from segkit.constraints.named import NonNegativeFloat, OneOf, PositiveInt
 from segkit.metrics._pixel_pairs import LabelMap
 from segkit.metrics._scores import mean_of, percent
 from segkit.metrics.base import Metric
@@ -24,23 +24,29 @@ GROUPS = ("mIoU_old", "mIoU_new", "mIoU_all")
 WITH_BACKGROUND = "_with_background"
 
 
-def published_scores(matrix: np.ndarray, epsilon: float = EPSILON) -> dict[str, np.ndarray]:
-    """Computes IoU and accuracy of each class as both published code bases do.
+ABSENT = ("skip", "zero")
+"""What a class without a true pixel is to a mean: left out, or 0."""
+
+
+def published_scores(matrix: np.ndarray, epsilon: float = EPSILON, *, absent: str = "skip") -> dict[str, np.ndarray]:
+    """Computes IoU and accuracy of each class as the published code bases do.
 
     IoU = tp / (true + predicted - tp + epsilon), Acc = tp / (true + epsilon).
 
     Args:
         matrix: int64 [K,K], rows = truth.
         epsilon: pixels added to each denominator.
+        absent: "skip" gives NaN for a class without a true pixel (MiB, cssegmentation), "zero" gives 0 (SSUL, DKD,
+            STAR).
 
     Returns:
-        "IoU" and "Acc", float64 [K] in 0..1, NaN for a class without a true pixel.
+        "IoU" and "Acc", float64 [K] in 0..1.
     """
     tp = np.diagonal(matrix).astype(np.float64)
     true, predicted = matrix.sum(1), matrix.sum(0)
     with np.errstate(invalid="ignore"):
         scores = {"IoU": tp / (true + predicted - tp + epsilon), "Acc": tp / (true + epsilon)}
-    return {name: np.where(true > 0, values, np.nan) for name, values in scores.items()}
+    return {name: np.where(true > 0, values, np.nan if absent == "skip" else 0.0) for name, values in scores.items()}
 
 
 def harmonic_mean(a: float | None, b: float | None) -> float | None:
@@ -54,19 +60,26 @@ def harmonic_mean(a: float | None, b: float | None) -> float | None:
 class IncrementalIoU(Metric):
     """Mean IoU of the classes of step 0 ("old"), of those learned since ("new") and of all, over all pixels.
 
-    A class without a true pixel is left out of all means.
-
     Args:
         sizes: number of outputs of each step so far, step 0 with the background; None reads them from the data set,
             which must be a ClassSteps.
         epsilon: as of `published_scores`; 0 gives exact ratios.
+        absent: a class without a true pixel is left out of all means ("skip") or counts as 0 ("zero"); None takes it
+            from the convention of the data set, and is "skip" for other data sets.
     """
 
     main_score = "mIoU"
     lower_is_better = ()
 
-    def __init__(self, sizes: Sequence[PositiveInt] | None = None, *, epsilon: NonNegativeFloat = EPSILON):
+    def __init__(
+        self,
+        sizes: Sequence[PositiveInt] | None = None,
+        *,
+        epsilon: NonNegativeFloat = EPSILON,
+        absent: Annotated[str, OneOf(ABSENT)] | None = None,
+    ):
         self.sizes, self.epsilon = sizes, epsilon
+        self.absent = self._own_absent = absent
         self._configured = sizes
         self._confusion = Confusion(absent="skip_without_truth")
 
@@ -77,6 +90,7 @@ class IncrementalIoU(Metric):
             ConfigError: the data set has no steps, or the sizes are not those of its classes.
         """
         sizes = self._configured
+        self.absent = self._own_absent or getattr(dataset, "absent", "skip")  # other data sets have no convention
         if sizes is None:
             if not hasattr(dataset, "plan"):
                 raise ConfigError(
@@ -103,7 +117,9 @@ class IncrementalIoU(Metric):
         """Computes the scores of all processes; see incremental_scores."""
         self._confusion.compute()
         matrix = self._confusion.matrix().numpy()
-        return incremental_scores(matrix, self._confusion.classes, sizes=self.sizes or (), epsilon=self.epsilon)
+        return incremental_scores(
+            matrix, self._confusion.classes, sizes=self.sizes or (), epsilon=self.epsilon, absent=self.absent or "skip"
+        )
 
     def matrix(self) -> Tensor | None:
         """Returns the confusion matrix, int64 [K,K], rows = truth."""
@@ -111,7 +127,12 @@ class IncrementalIoU(Metric):
 
 
 def incremental_scores(
-    matrix: np.ndarray, classes: Sequence[str], *, sizes: Sequence[int], epsilon: float = EPSILON
+    matrix: np.ndarray,
+    classes: Sequence[str],
+    *,
+    sizes: Sequence[int],
+    epsilon: float = EPSILON,
+    absent: str = "skip",
 ) -> dict:
     """Computes the scores of old, new and all classes.
 
@@ -119,7 +140,7 @@ def incremental_scores(
         matrix: int64 [K,K], rows = truth.
         classes: K names.
         sizes: number of classes of each step, step 0 with the background.
-        epsilon: as of published_scores.
+        epsilon, absent: as of published_scores.
 
     Returns:
         In percent, None where nothing is scored: mIoU_old, mIoU_new, mIoU_all without the background, as in MiB's
@@ -127,7 +148,7 @@ def incremental_scores(
         old and new; mIoU, mAcc, aAcc, fwIoU over all classes, including the background, as the published code prints
         them; mIoU_steps, one mean for the classes of each step, without the background; sizes; per_class.
     """
-    scores = published_scores(matrix, epsilon)
+    scores = published_scores(matrix, epsilon, absent=absent)
     ends = np.cumsum(sizes)
     members = [np.arange(max(end - size, 1), end) for size, end in zip(sizes, ends)]
     iou, pixels, true = scores["IoU"], max(int(matrix.sum()), 1), matrix.sum(1)

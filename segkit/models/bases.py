@@ -116,7 +116,10 @@ class Network(nn.Module):
             checkpoint does not name them.
         notes: what building the model added to its config, in sentences.
         frozen: paths of modules that stay in evaluation mode while the others train, see engine.freezing.
+        untrained: names of parameters that the runner of a stage has frozen; a row of optimizer.groups may match these
+            alone.
         gives_scores: whether `maps` gives scores instead of logits: they take neither softmax nor sigmoid.
+        reads_out: whether `maps` makes more of the logits than to resize them.
         is_same_for_all: whether each image runs the same layers, as a sharded training needs.
     """
 
@@ -129,7 +132,9 @@ class Network(nn.Module):
     palette: list[list[int]] | None
     notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    untrained: frozenset[str] = frozenset()
     gives_scores: bool = False
+    reads_out: bool = False
     is_same_for_all: bool = True
 
     def called_parts(self) -> list[nn.Module]:

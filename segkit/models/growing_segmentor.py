@@ -14,17 +14,21 @@ is therefore loaded first, strictly, into a model of that step, which then grows
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias, cast
+from typing import Annotated, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from segkit.constraints.named import OneOf, PositiveInt
 from segkit.models.bases import Backbone, Head
 from segkit.models.layers import bias_of
+from segkit.models.readouts import READOUTS
 from segkit.models.segmentor import Segmentor
+from segkit.models.step_heads import StepHeads
 from segkit.registry import MODELS, ConfigError
+from segkit.types import Outputs
 
 Pair: TypeAlias = tuple[int, int]
 """(rows, columns) of a convolution."""
@@ -123,7 +127,7 @@ def grow(model: Segmentor, num_new: int) -> None:
 def sizes_of(model: Segmentor) -> tuple[int, ...]:
     """Returns the outputs of each step of a model; a single number for a model that never grew."""
     layer = model.head.classifier
-    return layer.sizes if isinstance(layer, StepClassifier) else (model.num_classes,)
+    return layer.sizes if isinstance(layer, StepClassifier | StepHeads) else (cast(nn.Conv2d, layer).out_channels,)
 
 
 def sizes_in(weights: dict[str, Tensor]) -> tuple[int, ...]:
@@ -131,8 +135,10 @@ def sizes_in(weights: dict[str, Tensor]) -> tuple[int, ...]:
     first = weights.get("head.classifier.weight")
     if first is not None:
         return (len(first),)
-    names = [f"head.classifier.steps.{i}.weight" for i in range(len(weights))]
-    return tuple(len(weights[name]) for name in names if name in weights)
+    is_hidden = "head.classifier.unknown.3.weight" in weights
+    names = [f"head.classifier.steps.{i}.{'3.' if is_hidden else ''}weight" for i in range(len(weights))]
+    sizes = [len(weights[name]) for name in names if name in weights]
+    return (sizes[0] + 2, *sizes[1:]) if is_hidden and sizes else tuple(sizes)
 
 
 @torch.no_grad()
@@ -175,11 +181,62 @@ def init_random(model: Segmentor, generator: torch.Generator | None = None) -> N
         generator: on the CPU; None for torch's own.
     """
     for head, name in _growing_layers(model):
-        newest = getattr(head, name).steps[-1]
-        bound = newest.weight[0].numel() ** -0.5
-        for parameter in newest.parameters():
-            drawn = torch.rand(parameter.shape, generator=generator) * 2 - 1
-            parameter.copy_(drawn * bound)
+        draw(getattr(head, name).steps[-1], generator)
+
+
+@torch.no_grad()
+def draw(newest: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Draws the convolutions of a module as torch initializes them, in place.
+
+    Args:
+        newest: a convolution, or a module with some.
+        generator: on the CPU; None for torch's own.
+    """
+    for conv in newest.modules():
+        if isinstance(conv, nn.Conv2d):
+            bound = conv.weight[0].numel() ** -0.5
+            for parameter in conv.parameters():
+                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+
+
+@torch.no_grad()
+def init_auxiliary(model: Segmentor) -> None:
+    """Makes the newest outputs copies of output 0, in place: DKD's auxiliary classifier, which says "no" everywhere.
+
+    Args:
+        model: a model that has grown, with readout="auxiliary".
+
+    Raises:
+        ConfigError: output 0 is no auxiliary classifier, or the model has not grown.
+    """
+    if not isinstance(model, GrowingSegmentor) or model.readout != "auxiliary":
+        raise ConfigError("runner.init = 'auxiliary': copies the auxiliary output; set model.readout = 'auxiliary'")
+    for head, name in _growing_layers(model):
+        layer = getattr(head, name)
+        if not isinstance(layer, StepClassifier):
+            raise ConfigError(f"{type(head).__name__}: its classifier has not grown; call grow(model, num_new) first")
+        for own, first in zip(layer.convs[-1].parameters(), layer.convs[0].parameters()):
+            own.copy_(first[:1].expand_as(own))
+
+
+@torch.no_grad()
+def init_unknown(model: Segmentor) -> None:
+    """Makes the head of the newest step a copy of the head for unknown objects, in place: SSUL.
+
+    Args:
+        model: a model that has grown, with heads of single steps.
+
+    Raises:
+        ConfigError: the model has no such heads.
+    """
+    for head, name in _growing_layers(model):
+        layer = getattr(head, name)
+        if not isinstance(layer, StepHeads):
+            raise ConfigError(
+                f"runner.init = 'unknown': {type(head).__name__} has no head for unknown objects; use "
+                "model.head = dict(type='SSULHead')"
+            )
+        layer.copy_unknown()
 
 
 @torch.no_grad()
@@ -197,6 +254,8 @@ def add_background(model: Segmentor) -> None:
     """
     for head, name in _growing_layers(model):
         layer = getattr(head, name)
+        if isinstance(layer, StepHeads):
+            raise ConfigError(f"{type(head).__name__}: has an output for the background already")
         if isinstance(layer, StepClassifier):
             raise ConfigError(f"{type(head).__name__}: has grown already; add the background before the first step")
         for key, value in list(layer.named_parameters()):
@@ -231,6 +290,12 @@ class GrowingSegmentor(Segmentor):
         num_classes: outputs of step 0.
         backbone, head, neck, aux, align_corners: as in Segmentor.
         grown: outputs that each later step added.
+        reserved: outputs of the steps to come, which training sees and predictions do not.
+        readout: what a prediction is made of: "classes" (output k is class k); "implicit" (no output for the
+            background, which is where no sigmoid is above 0.5); "auxiliary" (the same behind DKD's auxiliary output);
+            "unknown" (SSUL: outputs for unknown objects and the background, which are one class).
+        reasoning: gives also the outputs "positive" and "negative", float [B,O,h,w], the logits by the positive and the
+            negative weights alone, and "auxiliary", float [B,1,h,w], output 0 without a gradient to its input (DKD).
     """
 
     def __init__(
@@ -242,11 +307,69 @@ class GrowingSegmentor(Segmentor):
         neck: nn.Module | None = None,
         aux: tuple[Head, ...] = (),
         align_corners: bool = False,
-        grown: tuple[int, ...] = (),
+        grown: tuple[PositiveInt, ...] = (),
+        reserved: tuple[PositiveInt, ...] = (),
+        readout: Annotated[str, OneOf(READOUTS)] = "classes",
+        reasoning: bool = False,
     ):
         super().__init__(num_classes, backbone, head, neck=neck, aux=aux, align_corners=align_corners)
-        for num_new in grown:
+        for num_new in (*grown, *reserved):
             grow(self, num_new)
+        self.readout, self.reasoning = readout, reasoning
+        self.num_reserved = sum(reserved)
+        self.num_classes -= READOUTS[readout].surplus + self.num_reserved
+        self.gives_scores = self.gives_scores or READOUTS[readout].gives_scores
+        self.reads_out = readout != "classes"
+
+    def reveal(self, num_new: int) -> None:
+        """Makes the next num_new of the reserved outputs classes that predictions name.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        if num_new > self.num_reserved:
+            raise ConfigError(f"a step of {num_new} new classes: the model has {self.num_reserved} reserved outputs")
+        self.num_reserved -= num_new
+        self.num_classes += num_new
+
+    def maps(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
+        """Returns what a semantic prediction is made of: the readout of the resized logits, float [B,K,H,W]."""
+        return READOUTS[self.readout](super().maps(outputs, size))
+
+    def outputs_of(
+        self, features: list[Tensor], normalized: Tensor, window: Sequence[tuple[float, ...]] | None = None
+    ) -> Outputs:
+        """Runs neck and heads on the backbone's feature maps, see Segmentor; outputs of later steps in training alone.
+
+        Raises:
+            ConfigError: `reasoning` is asked of a head without an "embedding" or of heads with a hidden layer.
+        """
+        outputs = super().outputs_of(features, normalized, window)
+        if self.reasoning:
+            outputs |= _reasons(self.head, outputs)
+        if self.num_reserved and not self.training:
+            outputs["logits"] = outputs["logits"][:, : -self.num_reserved]
+        return outputs
+
+
+def _reasons(head: Head, outputs: Outputs) -> Outputs:
+    """The outputs of GrowingSegmentor's `reasoning`."""
+    layer = head.classifier
+    if "embedding" not in outputs or not isinstance(layer, nn.Conv2d | StepClassifier):
+        raise ConfigError(
+            f"model.reasoning: {type(head).__name__} gives no 'embedding' that one last convolution classifies; choose "
+            "another head"
+        )
+    convs = [layer] if isinstance(layer, nn.Conv2d) else list(layer.convs)
+    weight, first = torch.cat([conv.weight for conv in convs]), convs[0]
+    shape = (cast(Pair, first.stride), cast(Pair, first.padding), cast(Pair, first.dilation))
+    embedding = outputs["embedding"]
+    bias = None if first.bias is None else first.bias[:1]
+    return {
+        "positive": F.conv2d(embedding, weight.clamp_min(0), None, *shape),
+        "negative": F.conv2d(embedding, weight.clamp_max(0), None, *shape),
+        "auxiliary": F.conv2d(embedding.detach(), weight[:1], bias, *shape),
+    }
 
 
 def _growing_layers(model: Segmentor) -> list[tuple[nn.Module, str]]:
@@ -262,7 +385,7 @@ def _growing_layers(model: Segmentor) -> list[tuple[nn.Module, str]]:
 def _layer_names(head: nn.Module, at: str) -> list[str]:
     layer = getattr(head, "classifier", None)  # the base class has no default for it
     is_plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-    if layer is None or not (is_plain or isinstance(layer, StepClassifier)):
+    if layer is None or not (is_plain or isinstance(layer, StepClassifier | StepHeads)):
         hint = "choose a head with one, or drop it where it is auxiliary"
         raise ConfigError(f"{at}: {type(head).__name__} cannot grow: it has no single last convolution; {hint}")
     others = [

@@ -191,6 +191,9 @@ class Runner:
     def after_step(self, loop: "Loop") -> None:
         """Called after each optimizer step."""
 
+    def finish(self, loop: "Loop") -> None:
+        """Called once after the last optimizer step of a stage, before its last evaluation; may change the weights."""
+
     def holds_whole_models(self) -> str:
         """Returns why a training cannot share its model out among processes (loop.shard), "" where it can."""
         return "whose training reads weights of the whole model"

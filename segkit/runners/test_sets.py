@@ -2,16 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from segkit import dist
 from segkit.data.dataset import Dataset
+from segkit.data.incremental.plan import CONVENTIONS
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
 from segkit.files import need_writable, write_whole
 from segkit.models.bases import Network
+from segkit.registry import ConfigError, did_you_mean
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import runner_of
 from segkit.runners.page import ResultPage
@@ -57,6 +59,34 @@ class Files(NamedTuple):
             need_writable(self.probabilities / "image.npz", "choose another folder for --probabilities")
         if self.predictions is not None:
             need_writable(self.predictions / "image.png", "choose another folder for --predictions")
+
+
+def by_protocol(sections: dict[str, dict], protocols: Sequence[str]) -> dict[str, dict]:
+    """Returns the test sets of class steps under each protocol, by its name.
+
+    Args:
+        sections: of test_sections.
+        protocols: names of conventions, see data.incremental.plan.CONVENTIONS; none leaves the sets as they are.
+
+    Raises:
+        ConfigError: there is no such protocol, or a test set has no class steps.
+    """
+    found = {} if protocols else sections
+    for protocol in protocols:
+        if protocol not in CONVENTIONS:
+            raise ConfigError(
+                f"--protocols {protocol}: must be of {', '.join(CONVENTIONS)}{did_you_mean(protocol, CONVENTIONS)}"
+            )
+        for name, section in sections.items():
+            dataset = section["dataset"]
+            if dataset.get("type") != "ClassSteps":
+                raise ConfigError(
+                    f"--protocols: {dataset.get('type')} has no class steps; leave it out, or score a checkpoint of "
+                    "runner 'Incremental'"
+                )
+            changed = {**section, "dataset": {**dataset, "convention": protocol}}
+            found[f"{name}.{protocol}" if name else protocol] = changed
+    return found
 
 
 def checked_files(

@@ -89,7 +89,7 @@ def tutorial() -> list[str]:
 
 def test_the_check_of_the_tutorial(capsys):
     names = [command.split()[0] for command in tutorial()]
-    assert names == ["train", "train", "test", "predict", "train"]
+    assert names == ["train", "train", "test", "predict", "train", "train", "train", "predict"]
     run(tutorial()[0])
     said = capsys.readouterr().out
     assert "images that a step trains on, of 2: step 0 0 (0 %), step 1 2 (100 %)" in said and "warning" not in said

@@ -50,7 +50,7 @@ class Case:
     @property
     def has_pixels(self) -> bool:
         """Whether each logit belongs to a pixel that the target can ignore."""
-        return self.kind not in ("presence", "pairs", "features", "maps", "cost")
+        return self.kind not in ("presence", "pairs", "features", "maps", "scores", "cost")
 
     @property
     def ignored_value(self) -> float:
@@ -133,6 +133,19 @@ def _maps_inputs(rng, dtype, scale):
     return _normal(rng, (2, 6, 8, 9), dtype, scale), [_normal(rng, shape, dtype, scale) for shape in shapes]
 
 
+def _heads_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 5, 8, 9), dtype, scale), [_index(rng, 4)]
+
+
+def _later_heads_inputs(rng, dtype, scale):
+    return _normal(rng, (2, 7, 8, 9), dtype, scale), [_normal(rng, (2, 5, 8, 9), dtype, scale), _index(rng, 6)]
+
+
+def _scores_inputs(rng, dtype, scale):
+    shapes = [(2, 4, 8, 9), (2, 6, 8, 9), (2, 4, 8, 9)]
+    return _normal(rng, (2, 6, 8, 9), dtype, scale), [_normal(rng, shape, dtype, scale) for shape in shapes]
+
+
 def _cost_inputs(rng, dtype, scale):
     return _normal(rng, (2,), dtype, scale), []
 
@@ -152,6 +165,9 @@ INPUTS = {
     "student": _student_inputs,
     "features": _features_inputs,
     "maps": _maps_inputs,
+    "heads": _heads_inputs,
+    "later_heads": _later_heads_inputs,
+    "scores": _scores_inputs,
     "cost": _cost_inputs,
 }
 WEIGHTS = [0.5, 1.0, 2.0, 0.75]
@@ -212,6 +228,13 @@ CASES = [
     Case("FeatureMSE", "features"),
     Case("PseudoLabelCE", "student", dict(thresholds=[0.1, 0.2, 0.15, 0.3])),
     Case("LocalPOD", "maps"),
+    Case("NewClassBCE", "student", dict(ignored="left_out")),
+    Case("NewClassBCE", "index", dict(ignored="left_out", skip=1, pos_weight=4.0)),
+    Case("OldClassBCE", "features"),
+    Case("DecomposedKD", "scores", dict(skip=1)),
+    Case("AuxiliaryBCE", "cost"),
+    Case("UnknownBCE", "heads", dict(unknown="salient", average="all")),
+    Case("PseudoLabelBCE", "later_heads"),
     Case("ClassPresence", "presence"),
     Case("Affinity", "pairs", dict(size=(3, 4))),
     Case("BoundaryBCE", "binary", dict(per_image=True)),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 
 from segkit.constraints.named import NonNegativeInt, OneOf
 from segkit.data.dataset import Dataset
+from segkit.data.files.masks import read_mask
 from segkit.data.incremental.plan import (
     BACKGROUND,
     CONVENTIONS,
@@ -22,7 +24,7 @@ from segkit.data.incremental.plan import (
 from segkit.data.incremental.selection import EXCLUSIVE, classes_of_images, read_lists, select_images
 from segkit.files import DataError
 from segkit.registry import DATASETS, ConfigError
-from segkit.types import IGNORE, Sample
+from segkit.types import IGNORE, UNKNOWN, Sample
 
 FEW = 64
 """Up to this many masks, starting worker processes takes longer than reading."""
@@ -56,10 +58,12 @@ class ClassSteps(Dataset):
             labels) or "balanced" (each image in one step, as in ADE20K's published lists).
         part: "train", "val" (the step's own classes alone) or "test" (all classes seen so far).
         convention: "official" (the default, since the published table was made under it: whatever a step does not label
-            is background, ignored pixels too) or "csseg", see `remap_table`.
+            is background, ignored pixels too), "csseg", "ssul" or "cropped", see `remap_table` and `Convention`.
         background: name or index of the data set's background, see `make_plan`.
         order_seed: shuffles the classes over the steps, see `make_plan`.
         lists: folder of published train-STEP.npy files, which replace the selection in training.
+        saliency: folder of maps ID.png that are above 0 where something stands out; in training such pixels of the
+            background become the label UNKNOWN, for the losses of SSUL. None for none.
         workers: processes of the first pass over the masks; None means one per core, 8 at most, and
             none beside this one for up to 64 masks.
 
@@ -84,14 +88,17 @@ class ClassSteps(Dataset):
         background: str | int | None = BACKGROUND,
         order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
+        saliency: str | None = None,
         workers: NonNegativeInt | None = None,
     ):
         rule = _Rule(
             part=check_choice(part, PARTS, "part"),
             setting=check_choice(setting, SETTINGS, "setting"),
-            convention=check_choice(convention, CONVENTIONS, "convention"),
+            convention=check_choice(convention, tuple(CONVENTIONS), "convention"),
         )
-        self.dataset, self.step = dataset, step
+        self.dataset, self.step, self.convention = dataset, step, convention
+        self.absent = CONVENTIONS[convention].absent
+        self.crop = CONVENTIONS[convention].crop if part == "test" else 0
         self.plan = make_plan(dataset, task, steps=steps, background=background, order_seed=order_seed)
         if not 0 <= step < len(self.plan.steps):
             raise ConfigError(f"ClassSteps.step = {step}: the task has the steps 0 to {len(self.plan.steps) - 1}")
@@ -112,6 +119,9 @@ class ClassSteps(Dataset):
         self.folder = dataset.folder
         self.read_like(dataset)
         self.table = label_table(self.plan, step, **rule)
+        self.saliency = Path(saliency).expanduser() if saliency is not None and part == "train" else None
+        if self.saliency is not None and len(self.plan.names) > UNKNOWN:
+            raise ConfigError(f"ClassSteps.saliency: more than {UNKNOWN} classes leave no label for unknown objects")
         self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # possible labels of a mask
         self.notes = dataset.notes
         self.facts = (_counted(self.images_of_steps, len(dataset)),) if part == "train" else ()
@@ -129,20 +139,58 @@ class ClassSteps(Dataset):
         return self.dataset.has_mask(self.indices[index])
 
     def image(self, index: int) -> np.ndarray:
-        """Reads an image, uint8 or float32 [H,W,C]."""
-        return self.dataset.image(self.indices[index])
+        """Reads an image, uint8 or float32 [H,W,C]; where the convention crops, its centre."""
+        image = self.dataset.image(self.indices[index])
+        return centre(image, self.crop, cv2.INTER_AREA) if self.crop else image
 
     def mask(self, index: int) -> np.ndarray:
         """Reads the labels of the step, uint8 [H,W]: ranks among the model's outputs, or 255."""
-        return self._remapped(self.dataset.mask(self.indices[index]))
+        mask = self._remapped(self.dataset.mask(self.indices[index]))
+        return centre(mask, self.crop, cv2.INTER_NEAREST) if self.crop else mask
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Reads the data set's own sample and gives it the labels of the step."""
+        if self.crop:
+            return super().sample(index, rng)
         sample = self.dataset.sample(self.indices[index], rng)
-        return sample | {"mask": self._remapped(sample["mask"])} if "mask" in sample else sample
+        if "mask" not in sample:
+            return sample
+        mask = self._remapped(sample["mask"])
+        return sample | {"mask": mask if self.saliency is None else self._with_unknown(mask, index)}
+
+    def _with_unknown(self, mask: np.ndarray, index: int) -> np.ndarray:
+        """The labels with UNKNOWN on background that stands out."""
+        file = self.saliency / f"{self.ids[index]}.png" if self.saliency is not None else Path()
+        stands_out = read_mask(file) > 0
+        if stands_out.shape != mask.shape:
+            raise DataError(
+                f"{file}: a map of {stands_out.shape[1]}x{stands_out.shape[0]} pixels for a mask of "
+                f"{mask.shape[1]}x{mask.shape[0]}; save the maps of ClassSteps.saliency at the images' size"
+            )
+        return np.where((mask == 0) & stands_out, UNKNOWN, mask).astype(mask.dtype)
 
     def _remapped(self, mask: np.ndarray) -> np.ndarray:
         return cv2.LUT(mask, self.table) if mask.dtype == np.uint8 else self.table[mask]
+
+
+def centre(picture: np.ndarray, side: int, interpolation: int) -> np.ndarray:
+    """Resizes a picture to a shorter side and cuts its square centre out.
+
+    Args:
+        picture: [H,W] or [H,W,C].
+        side: in pixels.
+        interpolation: of OpenCV, where the picture shrinks; where it grows, images are resized bilinearly.
+
+    Returns:
+        [side,side] or [side,side,C].
+    """
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    size = (int(side * width / short), int(side * height / short))
+    grows_smoothly = interpolation != cv2.INTER_NEAREST and short < side
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR if grows_smoothly else interpolation)
+    top, left = round((size[1] - side) / 2), round((size[0] - side) / 2)
+    return np.ascontiguousarray(resized[top : top + side, left : left + side])
 
 
 def _counted(images: tuple[int, ...], total: int) -> str:

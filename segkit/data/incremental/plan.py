@@ -14,8 +14,39 @@ from segkit.types import IGNORE, default_palette
 BACKGROUND = "background"
 PARTS = ("train", "val", "test")
 SETTINGS = ("disjoint", "overlapped", "sequential", "balanced")
-CONVENTIONS = ("official", "csseg")
 MOST_CLASSES = 255
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What labels mean to a published code base, and how it scores.
+
+    Attributes:
+        keeps_void: whether ignored pixels stay ignored in training, and class number 0 is a class without a background
+            of the data set's own as well. False: they are background in training.
+        ignores_unseen: whether pixels of classes not learned yet are ignored in testing; False: they are background.
+        by_setting: whether test images are left out by the setting as training images are, and validation is as test.
+        all_images: whether every image is a test image; False: those that show a class seen so far.
+        absent: what a class without a true pixel is to a mean, "skip" or "zero".
+        crop: side of the centre that is cut out of test images and labels, whose shorter side is resized to it; 0 for
+            none.
+    """
+
+    keeps_void: bool
+    ignores_unseen: bool
+    by_setting: bool = False
+    all_images: bool = False
+    absent: str = "skip"
+    crop: int = 0
+
+
+CONVENTIONS: dict[str, Convention] = {
+    "official": Convention(keeps_void=False, ignores_unseen=True),
+    "csseg": Convention(keeps_void=True, ignores_unseen=False, by_setting=True),
+    "ssul": Convention(keeps_void=True, ignores_unseen=True, all_images=True, absent="zero"),
+    "cropped": Convention(keeps_void=False, ignores_unseen=True, crop=512),
+}
+"""Conventions by name; "cropped" is "official" as its code scores by default."""
 
 
 @dataclass(frozen=True)
@@ -142,20 +173,22 @@ def remap_table(
             validation labels but the step's own, and in testing unseen ones, are ignored, and so is number 0 where the
             data set has no background of its own. "csseg" (cssegmentation): 255 stays 255, everything else but the
             step's own labels (in validation and testing: the seen ones) is background, and number 0 is always a class.
+            "ssul" (clovaai/SSUL): in training and validation as "csseg", but validation knows the step's own classes
+            alone; in testing everything unseen is ignored. "cropped": as "official".
 
     Returns:
         uint8 [256]: for each class number, and 255 for ignored pixels, the rank among the model's outputs, or 255.
     """
-    shown = plan.steps[step]
-    if setting == "sequential" or part == "test" or (convention == "csseg" and part == "val"):
+    shown, rule = plan.steps[step], CONVENTIONS[convention]
+    if setting == "sequential" or part == "test" or (rule.by_setting and part == "val"):
         shown = plan.old(step) + shown
-    is_ignored = convention == "official" and part != "train"
+    is_ignored = rule.ignores_unseen and (part == "test" or (part == "val" and not rule.keeps_void))
     table = np.full(256, IGNORE if is_ignored else 0, np.uint8)
     rank = {number: i for i, number in enumerate(plan.order(step))}
     table[list(shown)] = [rank[number] for number in shown]
-    if plan.background is not None:
+    if plan.background is not None or rule.keeps_void:
         table[0] = 0
-    if convention == "csseg":
+    if rule.keeps_void:
         table[IGNORE] = IGNORE
     return table
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.data.files.mask_scan import ignore_of, scan
-from segkit.data.incremental.plan import ClassPlan
+from segkit.data.incremental.plan import CONVENTIONS, ClassPlan
 from segkit.files import DataError
 from segkit.readers.arrays import read_npy
 
@@ -108,15 +108,18 @@ def select_images(
         plan: the task.
         part: "train", "val" or "test".
         setting: "disjoint", "overlapped", "sequential" or "balanced".
-        convention: "official", or "csseg", which validates as it tests and leaves out test images by the setting, too.
+        convention: name of one of CONVENTIONS.
 
     Returns:
         For each step the indices of its images, int64, in the order of the data set.
     """
     if part == "train" and setting == "balanced":
         return balanced_images(present, plan)
-    is_exclusive = setting in EXCLUSIVE and (part == "train" or convention == "csseg")
-    wants_seen = part == "test" or (part == "val" and convention == "csseg")
+    rule = CONVENTIONS[convention]
+    if part == "test" and rule.all_images:
+        return [np.arange(len(present)) for _ in plan.steps]
+    is_exclusive = setting in EXCLUSIVE and (part == "train" or rule.by_setting)
+    wants_seen = part == "test" or (part == "val" and rule.by_setting)
     chosen = []
     for step, classes in enumerate(plan.steps):
         wanted = plan.old(step) + classes if wants_seen else classes

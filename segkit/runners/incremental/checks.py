@@ -1,7 +1,7 @@
 """Checks before training that every later class step can be built, can grow, and finds the outputs its losses name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -9,11 +9,13 @@ import torch
 from segkit.config import SECTIONS
 from segkit.criterion import complete_row
 from segkit.data.incremental.plan import ClassPlan
-from segkit.models import growing_segmentor
+from segkit.models.growing_segmentor import GrowingSegmentor
 from segkit.models.segmentor import Segmentor
 from segkit.registry import ConfigError, build_model, did_you_mean, without_start_weights
+from segkit.runners.incremental.embedding_cache import check_cached
+from segkit.runners.incremental.frozen import train_only
 from segkit.runners.incremental.regularisers import REGULARISERS
-from segkit.runners.incremental.steps import model_section
+from segkit.runners.incremental.steps import grow_to, model_section
 from segkit.schema import check
 
 SIDE = 128
@@ -49,6 +51,36 @@ def check_penalty(section: dict | None) -> None:
             )
 
 
+def check_recipe(cfg: dict, *, init: str, has_penalty: bool, fuses: bool) -> None:
+    """Checks settings of a run that do not go together.
+
+    Args:
+        cfg: the config.
+        init: runner.init.
+        has_penalty: whether there is a regulariser.
+        fuses: whether the weights are fused at the end of each step.
+
+    Raises:
+        ConfigError: some do not.
+    """
+    readout = cfg["model"].get("readout", "classes")
+    if init == "balanced" and readout != "classes":
+        raise ConfigError(
+            f"runner.init = 'balanced': shares the probability of output 0, the background, and model.readout = "
+            f"'{readout}' has no such output; set runner.init to 'random', 'auxiliary' or 'unknown'"
+        )
+    if init == "reserved" and has_penalty:
+        raise ConfigError(
+            "runner.regulariser: penalizes what differs from the step before, and with runner.init = 'reserved' the "
+            "outputs of all steps are old; remove one of them"
+        )
+    if fuses and cfg.get("loop", {}).get("patience"):
+        raise ConfigError(
+            "runner.fuse: the weights of a step are fused before its last evaluation, and loop.patience ends it after "
+            "one; remove loop.patience"
+        )
+
+
 def check_later(cfg: dict, overrides: dict, later: dict) -> None:
     """Checks the sections of the steps after the first.
 
@@ -71,7 +103,16 @@ def check_later(cfg: dict, overrides: dict, later: dict) -> None:
         ) from error
 
 
-def check_growth(cfg: dict, plan: ClassPlan, init: Callable[[Segmentor], None], rows: list[dict]) -> None:
+def check_growth(
+    cfg: dict,
+    plan: ClassPlan,
+    init: Callable[[Segmentor], None],
+    rows: list[dict],
+    *,
+    is_reserved: bool = False,
+    patterns: Sequence[str] = (),
+    caches: bool = False,
+) -> None:
     """Grows the model, without any weights, through all steps, and looks up the outputs that the losses name.
 
     Args:
@@ -79,21 +120,28 @@ def check_growth(cfg: dict, plan: ClassPlan, init: Callable[[Segmentor], None], 
         plan: the classes of all steps.
         init: initializes new outputs.
         rows: runner.losses.
+        is_reserved: whether the outputs of all steps are there from the first on.
+        patterns: runner.train_only.
+        caches: whether later steps train on what is cached, see embedding_cache.
 
     Raises:
-        ConfigError: the classifier cannot grow or cannot be initialized so, or a row names an output that the teacher
-            does not have.
+        ConfigError: the classifier cannot grow or cannot be initialized so, a row names an output that the teacher
+            does not have, or a pattern finds no parameter.
     """
     with torch.device("meta"):
-        model = cast(Segmentor, build_model(without_start_weights(model_section(cfg["model"], plan, 0))))
+        section = model_section(cfg["model"], plan, 0, is_reserved=is_reserved)
+        model = cast(GrowingSegmentor, build_model(without_start_weights(section)))
         outputs = _output_names(model)
         for number in range(1, len(plan.steps)):
-            growing_segmentor.grow(model, len(plan.steps[number]))
+            grow_to(model, plan, number, is_reserved=is_reserved)
             init(model)
+            if patterns:
+                train_only(model, patterns, number, len(plan.steps))
+    if caches:
+        check_cached(model, [name for i, row in enumerate(rows) for name in _names_on(row, i)])
     levels = [f"features.{i}" for i in range(len(model.backbone.channels))]
     for i, row in enumerate(rows):
-        on = complete_row(row, f"runner.losses.{i}").get("on", ())
-        for name in [on] if isinstance(on, str) else on:
+        for name in _names_on(row, i):
             output = name.removeprefix("teacher.")
             is_feature_map, is_of_teacher = output.startswith("features."), output != name
             available = levels if is_feature_map else outputs
@@ -102,6 +150,12 @@ def check_growth(cfg: dict, plan: ClassPlan, init: Callable[[Segmentor], None], 
                     f"runner.losses.{i}.on = '{name}': no such output{did_you_mean(output, available)}; available: "
                     f"{', '.join(available)}"
                 )
+
+
+def _names_on(row: dict, number: int) -> list[str]:
+    """The outputs that a row of runner.losses names."""
+    on = complete_row(row, f"runner.losses.{number}").get("on", ())
+    return [on] if isinstance(on, str) else list(on)
 
 
 def _output_names(model: Segmentor) -> list[str] | None:

@@ -14,20 +14,36 @@ from torch import Tensor, nn
 
 from segkit import dist
 from segkit.config import merged
-from segkit.constraints.named import NonNegativeInt, OneOf
+from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, OneOf
+from segkit.data.incremental.class_steps import ClassSteps
 from segkit.data.incremental.plan import BACKGROUND, CONVENTIONS, SETTINGS, ClassPlan, make_plan
+from segkit.data.incremental.replay import MEMORY, Replay
 from segkit.data.loader import to_device, train_loader
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
 from segkit.engine.world import bring
 from segkit.models import growing_segmentor
 from segkit.models.bases import Network
+from segkit.models.growing_segmentor import GrowingSegmentor
 from segkit.models.segmentor import Segmentor
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
-from segkit.runners.incremental.checks import check_growth, check_later, check_penalty
+from segkit.runners.base import bare
+from segkit.runners.incremental.checks import check_growth, check_later, check_penalty, check_recipe
+from segkit.runners.incremental.embedding_cache import EmbeddingCache
+from segkit.runners.incremental.frozen import checked_patterns, groups_of_step, stay_in_evaluation, train_only
+from segkit.runners.incremental.fusion import FUSIONS, fuse_endpoints
+from segkit.runners.incremental.memory import memory_settings, remember
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
 from segkit.runners.incremental.scores import StepScores
-from segkit.runners.incremental.steps import grown_names, load_before, parameters_before, step_sections
+from segkit.runners.incremental.steps import (
+    RESERVED,
+    grow_to,
+    grown_name,
+    grown_names,
+    load_before,
+    parameters_before,
+    step_sections,
+)
 from segkit.runners.semantic import Semantic
 from segkit.types import Batch, Outputs, Stage
 
@@ -37,6 +53,9 @@ if TYPE_CHECKING:
 INITS: dict[str, Callable[[Segmentor], None]] = {
     "balanced": growing_segmentor.init_balanced,
     "random": growing_segmentor.init_random,
+    "auxiliary": growing_segmentor.init_auxiliary,
+    "unknown": growing_segmentor.init_unknown,
+    RESERVED: lambda model: None,
 }
 """How the newest outputs of a model start, by the value of runner.init."""
 
@@ -53,12 +72,21 @@ class Incremental(Semantic):
     Args:
         losses: rows for all steps after the first, which trains with the config's. They may name the teacher's
             outputs, "teacher.logits", and the backbone's feature maps, "features.i" and "teacher.features.i".
-        task, steps, setting, convention, background, order_seed, lists: which classes, images and labels each step
-            sees; arguments of the data set ClassSteps, which every data section is put into.
-        init: how new outputs start, "balanced" (MiB) or "random".
+        task, steps, setting, convention, background, order_seed, lists, saliency: which classes, images and labels each
+            step sees; arguments of the data set ClassSteps, which every data section is put into.
+        init: how new outputs start, "balanced" (MiB), "random", "auxiliary" (DKD: as copies of the auxiliary output),
+            "unknown" (SSUL: as copies of the head for unknown objects) or "reserved" (DFT*: the outputs of all steps
+            train from the first on; predictions name classes that are learned alone).
         later: sections that are merged over the config's after the first step, such as
             dict(optimizer=dict(lr=1e-3), loop=dict(steps=500)).
         regulariser: dict(type="EWC", "PI" or "RW", ...), a penalty on weights that move; None for none.
+        train_only: after the first step, patterns of the parameters that train, see frozen.train_only; () for all.
+        evaluation_mode: whether, after the first step, the model trains in evaluation mode, its normalizations fixed.
+        fuse: "endpoints" fuses the weights of a step with those of the step before at its end (EWF); None for none.
+        memory: dict(size=100, rule="round_robin" or "greedy", mix="concat" or "half"), images of earlier steps that are
+            replayed with the labels of all classes seen so far, see memory.MemorySettings; None for none.
+        cache_gb: where only the last classifier trains, gigabytes on disk for what the network makes of the images, in
+            the folder embeddings of the run; 0 for none.
         start: checkpoint that replaces the training of the first step; the scores beside it are the first step's.
         probabilities: as in Semantic.
 
@@ -86,9 +114,15 @@ class Incremental(Semantic):
         background: str | int | None = BACKGROUND,
         order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
+        saliency: str | None = None,
         init: Annotated[str, OneOf(INITS)] = "balanced",
         later: dict | None = None,
         regulariser: dict | None = None,
+        train_only: str | Sequence[str] = (),
+        evaluation_mode: bool = False,
+        fuse: Annotated[str, OneOf(FUSIONS)] | None = None,
+        memory: dict | None = None,
+        cache_gb: NonNegativeFloat = 0.0,
         start: str | None = None,
         probabilities: bool = False,
     ):
@@ -101,7 +135,11 @@ class Incremental(Semantic):
         self.losses, self.later, self.init, self.first = losses, later or {}, init, start
         self.task: dict[str, Any] = dict(task=task, steps=steps, background=background, order_seed=order_seed)
         self.images = {**self.task, "setting": setting, "convention": convention, "lists": lists}
+        self.images["saliency"] = saliency
         self.penalty = dict(regulariser or {})
+        self.patterns, self.evaluation_mode = checked_patterns(train_only), evaluation_mode
+        self.fuse, self.memory, self.cache_gb = fuse, memory_settings(memory), cache_gb
+        self.cache: EmbeddingCache | None = None
         self.regulariser: Regulariser | None = None
         self.teacher: Segmentor | None = None
         self._saved: dict | None = None
@@ -114,17 +152,40 @@ class Incremental(Semantic):
             ConfigError: the task does not fit the data set, or a later step could not begin.
         """
         self.plan = make_plan(datasets.get(cfg["train"]["dataset"], "train.dataset"), **self.task)
-        first = Stage("step0", step_sections(cfg, self.plan, 0, self.images))
+        check_recipe(cfg, init=self.init, has_penalty=bool(self.penalty), fuses=self.fuse is not None)
+        first = Stage("step0", self._sections(cfg, 0))
         changed = merged(dict(cfg), self.later) | {"losses": self.losses, "init": None}
         later = {key: changed[key] for key in changed if key in (*self.later, "losses", "init")}
-        stages = [first] + [
-            Stage(f"step{number}", later | step_sections(changed, self.plan, number, self.images))
-            for number in range(1, len(self.plan.steps))
-        ]
+        stages = [first]
+        for number in range(1, len(self.plan.steps)):
+            overrides = later | self._sections(changed, number)
+            if "optimizer" in later:
+                overrides["optimizer"] = groups_of_step(later["optimizer"], number, len(self.plan.steps))
+            stages.append(Stage(f"step{number}", overrides))
         if len(stages) > 1:
             check_later(cfg, stages[1].overrides, self.later)
-            check_growth(cfg, self.plan, INITS[self.init], self.losses)
+            check_growth(
+                cfg,
+                self.plan,
+                INITS[self.init],
+                self.losses,
+                is_reserved=self.init == RESERVED,
+                patterns=self.patterns,
+                caches=self.cache_gb > 0,
+            )
         return stages
+
+    def _sections(self, cfg: dict, number: int) -> dict[str, Any]:
+        replay = None
+        if self.memory is not None and number:
+            replay = (str(self._memory_of(number - 1)), self.memory.mix)
+        is_reserved = self.init == RESERVED
+        return step_sections(cfg, self.plan, number, self.images, is_reserved=is_reserved, replay=replay)
+
+    def _memory_of(self, number: int) -> Path:
+        """The file of the memory that a step leaves: beside the checkpoint that stands for it, where one does."""
+        folder = self.folder / f"step{number}"
+        return (Path(self.first).parent if number == 0 and self.first is not None else folder) / MEMORY
 
     def check_start(self, cfg: dict) -> None:
         """Loads the checkpoint that replaces the first step's training, where there is one.
@@ -133,7 +194,7 @@ class Incremental(Semantic):
             ConfigError: it is missing, or does not fit the task.
         """
         if self.first is not None:
-            load_before(cfg["model"], self.plan, 1, Path(self.first))
+            load_before(cfg["model"], self.plan, 1, Path(self.first), is_reserved=self.init == RESERVED)
 
     def hooks(self) -> tuple[Hook, ...]:
         """Returns the hook that writes the scores of the steps."""
@@ -159,18 +220,24 @@ class Incremental(Semantic):
         before = loop.work_dir / f"step{self.step - 1}" / "last.pt"
         path = Path(self.first) if self.step == 1 and self.first else before
         bring(path)  # a machine may have a disk of its own
-        teacher, content = load_before(loop.cfg["model"], self.plan, self.step, path)
+        is_reserved = self.init == RESERVED
+        teacher, content = load_before(loop.cfg["model"], self.plan, self.step, path, is_reserved=is_reserved)
         student = copy.deepcopy(teacher)
         self.teacher = teacher.requires_grad_(False)
-        growing_segmentor.grow(student, len(self.plan.steps[self.step]))
+        grow_to(student, self.plan, self.step, is_reserved=is_reserved)
         self._old = parameters_before(student)
         INITS[self.init](student)
+        if self.patterns:
+            train_only(student, self.patterns, self.step, len(self.plan.steps))
+        if self.evaluation_mode:
+            stay_in_evaluation(student)
         self._saved = grown_names(content.get("runner", {}).get("regulariser"))
         return student
 
     def holds_whole_models(self) -> str:
-        """Returns why loop.shard is refused, where there is a regulariser; see Runner.holds_whole_models."""
-        return "whose runner.regulariser reads weights of the whole model" if self.penalty else ""
+        """Returns why loop.shard is refused, where a part of the runner reads weights; see Runner."""
+        readers = {"regulariser": self.penalty, "fuse": self.fuse, "memory": self.memory, "cache_gb": self.cache_gb}
+        return next((f"whose runner.{name} reads weights of the whole model" for name, on in readers.items() if on), "")
 
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Moves the teacher to the device, builds the regulariser, and looks up which outputs the rows name."""
@@ -184,6 +251,8 @@ class Incremental(Semantic):
         self._wants_teacher = any(name.startswith(TEACHER) for name in names)
         self._wants_features = any("features." in name for name in names)
         self._keep_features(model, "")
+        if self.cache_gb and self.step:
+            self.cache = EmbeddingCache(loop.work_dir / "embeddings", model, self.cache_gb)
         if self.penalty:
             kwargs = {key: value for key, value in self.penalty.items() if key != "type"}
             if self.step and not self._saved and dist.is_main():
@@ -201,6 +270,8 @@ class Incremental(Semantic):
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Runs the model and, where a row names its outputs, the teacher without gradients; see Runner.forward."""
+        if self.cache is not None:
+            return self.cache.outputs(cast(Segmentor, bare(model)), batch["image"])
         if self.teacher is not None and (losses := self._unready_losses()):
             self._observe(self.teacher, losses)
         # the teacher first: the memory of its pass is free again before the model's pass keeps its feature maps
@@ -247,6 +318,23 @@ class Incremental(Semantic):
     def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
         """Adds the gradient of the regulariser's penalty to that of the losses. Returns the penalty for the log."""
         return {} if self.regulariser is None else self.regulariser.after_backward(model)
+
+    @torch.no_grad()
+    def finish(self, loop: "Loop") -> None:
+        """Fuses the weights with those of the step before, and chooses the images that the next step replays."""
+        if self.fuse is not None and self.teacher is not None:
+            old = {grown_name(name): value for name, value in self.teacher.state_dict().items()}
+            num_old, num_new = sum(self.plan.sizes(self.step - 1)), len(self.plan.steps[self.step])
+            for model in {id(m): m for m in (loop.raw_model, loop.eval_model)}.values():
+                fuse_endpoints(model, old, num_old=num_old, num_new=num_new)
+        if self.memory is not None and self.step + 1 < len(self.plan.steps):
+            data = loop.dataset
+            model = cast(GrowingSegmentor, loop.eval_model)
+            is_training = model.training
+            images = cast(ClassSteps, data.dataset if isinstance(data, Replay) else data)
+            before = self._memory_of(self.step - 1) if self.step else None
+            remember(loop, images, model.eval(), self.memory, before)
+            model.train(is_training)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the classes of the steps so far, and the regulariser's state, which the next step needs as well."""

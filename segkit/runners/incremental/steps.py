@@ -8,15 +8,29 @@ from torch import Tensor, nn
 
 from segkit.data.incremental.plan import ClassPlan
 from segkit.engine import checkpoint
-from segkit.models.growing_segmentor import StepClassifier, add_background, sizes_in
-from segkit.models.segmentor import Segmentor
+from segkit.models import growing_segmentor
+from segkit.models.growing_segmentor import GrowingSegmentor, StepClassifier, add_background, sizes_in
+from segkit.models.readouts import READOUTS
+from segkit.models.step_heads import StepHeads
 from segkit.registry import ConfigError, build_model, without_start_weights
 
 PLAIN_MODELS = (None, "Segmentor", "GrowingSegmentor")
 """Values of model.type that can learn classes in steps; None is the default, a Segmentor."""
 
 
-def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict[str, Any]) -> dict[str, Any]:
+RESERVED = "reserved"
+"""Value of runner.init with which step 0 builds the outputs of all steps (DFT*)."""
+
+
+def step_sections(
+    cfg: dict,
+    plan: ClassPlan,
+    step: int,
+    images: dict[str, Any],
+    *,
+    is_reserved: bool = False,
+    replay: tuple[str, str] | None = None,
+) -> dict[str, Any]:
     """Builds the sections of a step that differ from the config's.
 
     Args:
@@ -24,6 +38,8 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict[str, Any])
         plan: the classes of all steps.
         step: number of the step.
         images: arguments of the data set ClassSteps.
+        is_reserved: whether the outputs of later steps are there already.
+        replay: memory of the step before and how it is mixed in, see runner.memory; None for none.
 
     Returns:
         Data sections with their data sets inside of ClassSteps, the model with the outputs of all classes so far, and
@@ -38,10 +54,15 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict[str, Any])
         dataset = {"type": "ClassSteps", **kwargs, "dataset": section["dataset"], "step": step, "part": part}
         return {**section, "dataset": dataset}
 
-    model = model_section(cfg["model"], plan, step)
+    model = model_section(cfg["model"], plan, step, is_reserved=is_reserved)
     # a later step begins with a checkpoint: the file of the encoder's pretrained weights need not exist any more
     model = without_start_weights(model) if step else model
     sections: dict[str, Any] = {"train": wrapped(cfg["train"], "train"), "model": model}
+    if replay is not None and step:
+        file, mix = replay
+        sections["train"]["dataset"] = {"type": "Replay", "dataset": sections["train"]["dataset"], "memory": file}
+        if mix == "half":
+            sections["train"]["sampler"] = {"type": "HalfReplay"}
     for name in ("val", "test"):
         section = cfg.get(name)
         if section:
@@ -53,8 +74,8 @@ def step_sections(cfg: dict, plan: ClassPlan, step: int, images: dict[str, Any])
     return sections
 
 
-def model_section(model: dict, plan: ClassPlan, step: int) -> dict:
-    """Returns section `model` with the classifiers of the steps 0 to `step`.
+def model_section(model: dict, plan: ClassPlan, step: int, *, is_reserved: bool = False) -> dict:
+    """Returns section `model` with the classifiers of the steps 0 to `step`, or of all steps where they are reserved.
 
     Raises:
         ConfigError: model.type cannot learn classes in steps.
@@ -62,10 +83,39 @@ def model_section(model: dict, plan: ClassPlan, step: int) -> dict:
     if model.get("type") not in PLAIN_MODELS:
         raise ConfigError(f"model.type = {model['type']!r}: only a Segmentor learns classes in steps; remove the type")
     first, *later = plan.sizes(step)
-    return {**model, "type": "GrowingSegmentor", "num_classes": first, "grown": tuple(later)}
+    readout = READOUTS.get(model.get("readout", "classes"), READOUTS["classes"])  # another value is refused as built
+    section = {**model, "type": "GrowingSegmentor", "num_classes": first + readout.surplus, "grown": tuple(later)}
+    return {**section, "reserved": to_come(plan, step)} if is_reserved else section
 
 
-def load_before(model: dict, plan: ClassPlan, step: int, path: Path) -> tuple[Segmentor, dict[str, Any]]:
+def to_come(plan: ClassPlan, step: int) -> tuple[int, ...]:
+    """Returns the numbers of outputs of the steps after one."""
+    return tuple(len(classes) for classes in plan.steps[step + 1 :])
+
+
+def grow_to(model: GrowingSegmentor, plan: ClassPlan, step: int, *, is_reserved: bool) -> None:
+    """Gives a model of the step before the outputs of a step, in place; new ones have random weights.
+
+    Args:
+        model: of the step before.
+        plan: the classes of all steps.
+        step: number of the step.
+        is_reserved: whether the outputs of all later steps come with them, where they are not there already.
+    """
+    if is_reserved and not model.num_reserved:
+        for num_new in to_come(plan, step - 1):
+            growing_segmentor.grow(model, num_new)
+        model.num_reserved = sum(to_come(plan, step - 1))
+        model.num_classes -= model.num_reserved
+    if is_reserved:
+        model.reveal(len(plan.steps[step]))
+    else:
+        growing_segmentor.grow(model, len(plan.steps[step]))
+
+
+def load_before(
+    model: dict, plan: ClassPlan, step: int, path: Path, *, is_reserved: bool = False
+) -> tuple[GrowingSegmentor, dict[str, Any]]:
     """Loads the model of the step before.
 
     A model of step 0 that was trained without a background, because the data set has none, gets one.
@@ -75,6 +125,7 @@ def load_before(model: dict, plan: ClassPlan, step: int, path: Path) -> tuple[Se
         plan: the classes of all steps.
         step: number of the step to come.
         path: checkpoint of the step before.
+        is_reserved: whether it may hold outputs of later steps.
 
     Returns:
         The model in evaluation mode, with its moving average where there is one; and the checkpoint's content.
@@ -92,16 +143,20 @@ def load_before(model: dict, plan: ClassPlan, step: int, path: Path) -> tuple[Se
     weights = content.get("ema", content["model"])
     _compare_classes(content.get("classes"), plan, step - 1, path)
     before = model_section(model, plan, step - 1)
-    lacks_background = step == 1 and plan.background is None and sum(sizes_in(weights)) == plan.sizes(0)[0] - 1
+    sizes = sizes_in(weights)
+    is_plain = before.get("readout", "classes") == "classes"
+    lacks_background = step == 1 and plan.background is None and sum(sizes) == plan.sizes(0)[0] - 1 and is_plain
     if lacks_background:
         before["num_classes"] -= 1
-    sizes, expected = sizes_in(weights), (before["num_classes"], *before["grown"])
+    expected = (before["num_classes"], *before["grown"])
+    if is_reserved and sizes == (*expected, *to_come(plan, step - 1)):
+        before["reserved"], expected = to_come(plan, step - 1), sizes
     if sizes != expected:
         raise ConfigError(
             f"{path}: its classifiers have {list(sizes)} outputs, those of step {step - 1} have {list(expected)}; "
             "the checkpoint is of another task or another step"
         )
-    built = cast(Segmentor, build_model(without_start_weights(before)))
+    built = cast(GrowingSegmentor, build_model(without_start_weights(before)))
     checkpoint.load_weights(built, weights, path)
     if lacks_background:
         add_background(built)
@@ -142,7 +197,7 @@ def parameters_before(model: nn.Module) -> dict[str, Tensor]:
     newest = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, StepClassifier)
+        if isinstance(module, StepClassifier | StepHeads)
         for parameter in module.steps[-1].parameters()
     }
     return {n: p.detach().clone() for n, p in model.named_parameters() if id(p) not in newest}

@@ -1,0 +1,21 @@
+"""The network of DKD: torchvision's ResNet-101, DeepLabv3 with one more convolution, an auxiliary output in front."""
+
+from segkit.config import ref
+
+model = dict(
+    type="GrowingSegmentor",
+    num_classes=ref("num_classes"),
+    backbone=dict(type="Timm", name="resnet101", output_stride=16, pretrained=True),
+    head=dict(
+        type="DeepLabV3Head",
+        channels=256,
+        rates=(6, 12, 18),
+        fuse_kernel=1,
+        fuse_dropout=0.1,
+        num_convs=1,
+        dropout=0.0,
+    ),
+    readout="auxiliary",
+    reasoning=True,
+)
+losses = [dict(type="NewClassBCE", on="logits", skip=1), dict(type="AuxiliaryBCE")]

@@ -1,0 +1,4 @@
+"""DFT*, CamVid 7-2-2."""
+
+_base_ = "dft-star_7-4.py"
+task = "camvid_7-2-2"

@@ -1,0 +1,5 @@
+"""DKD, CamVid 7-1."""
+
+_base_ = "dkd_7-4.py"
+task = "camvid_7-1"
+runner = dict(start="work_dirs/dkd_7-4/step0/last.pt")

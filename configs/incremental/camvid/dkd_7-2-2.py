@@ -1,0 +1,5 @@
+"""DKD, CamVid 7-2-2."""
+
+_base_ = "dkd_7-4.py"
+task = "camvid_7-2-2"
+runner = dict(start="work_dirs/dkd_7-4/step0/last.pt")

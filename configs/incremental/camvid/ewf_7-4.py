@@ -1,0 +1,4 @@
+"""EWF with PLOP, CamVid 7-4."""
+
+_base_ = "plop_7-4.py"
+runner = dict(train_only=[r"^(?!head\.classifier\.)", r"head\.classifier\.steps\.{new}\."], fuse="endpoints")

@@ -1,0 +1,5 @@
+"""SSUL-M, CamVid 7-1."""
+
+_base_ = "ssul-m_7-4.py"
+task = "camvid_7-1"
+runner = dict(start="work_dirs/ssul-m_7-4/step0/last.pt")

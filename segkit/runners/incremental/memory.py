@@ -1,0 +1,144 @@
+"""Images of earlier steps that later ones train on again: runner.memory.
+
+The list of a step lies in its folder, memory.json: the ids of the images that the next step replays.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+
+from segkit import dist
+from segkit.constraints.named import Fraction, OneOf, PositiveInt
+from segkit.data.incremental.replay import MEMORY, read_memory
+from segkit.files import write_whole
+from segkit.models.growing_segmentor import GrowingSegmentor
+from segkit.models.readouts import READOUTS
+from segkit.ops.incremental.memory_rules import greedy, round_robin
+from segkit.ops.resizing import resize
+from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.data.incremental.class_steps import ClassSteps
+    from segkit.engine.loop import Loop
+
+RULES = ("round_robin", "greedy")
+MIXES = ("concat", "half")
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Runner.memory.
+
+    Attributes:
+        size: images at most.
+        rule: "round_robin" (SSUL, DKD, STAR: the classes choose in turn) or "greedy" (BalConpas: the shares of the
+            classes in memory come as near as they can to those in the images).
+        mix: "concat" puts the images of memory beside those of the step, "half" makes every second one an image of
+            memory.
+        threshold: least probability of an old class that the model sees on a pixel of the background, for the image to
+            count as one that shows it.
+    """
+
+    size: PositiveInt
+    rule: Annotated[str, OneOf(RULES)] = "round_robin"
+    mix: Annotated[str, OneOf(MIXES)] = "concat"
+    threshold: Fraction = 0.7
+
+
+def memory_settings(section: dict[str, Any] | None) -> MemorySettings | None:
+    """Builds runner.memory.
+
+    Raises:
+        ConfigError: a key or a value is none of those that MemorySettings names.
+    """
+    if section is None:
+        return None
+    known = list(MemorySettings.__dataclass_fields__)
+    for key in section:
+        if key not in known:
+            raise ConfigError(f"runner.memory.{key}: no such key; available: {', '.join(known)}")
+    if not isinstance(section.get("size"), int) or isinstance(section["size"], bool) or section["size"] < 1:
+        raise ConfigError(f"runner.memory.size = {section.get('size')!r}: must be a number of images, 1 or more")
+    settings = MemorySettings(**section)
+    for key, value, choices in (("rule", settings.rule, RULES), ("mix", settings.mix, MIXES)):
+        if value not in choices:
+            raise ConfigError(f"runner.memory.{key} = {value!r}: must be one of {', '.join(choices)}")
+    if not 0 <= settings.threshold <= 1:
+        raise ConfigError(f"runner.memory.threshold = {settings.threshold!r}: must be a probability, 0 to 1")
+    return settings
+
+
+def choose_memory(
+    ids: Sequence[str],
+    shown: Sequence[Sequence[int]],
+    num_classes: int,
+    settings: MemorySettings,
+    rng: np.random.RandomState,
+) -> list[int]:
+    """Chooses the images that are remembered.
+
+    Args:
+        ids: of the candidates.
+        shown: of each candidate the classes it shows, ranks 1 to num_classes - 1.
+        num_classes: of the step, with the background.
+        settings: runner.memory.
+        rng: of the rule that draws.
+
+    Returns:
+        Indices of the chosen, fewer than `size` where there are no more candidates.
+    """
+    if settings.rule == "round_robin":
+        return round_robin(shown, range(1, num_classes), settings.size, rng)
+    counts = np.zeros((len(ids), num_classes - 1), np.int64)
+    for row, classes in zip(counts, shown):
+        row[[number - 1 for number in classes]] = 1
+    totals = counts.sum(0)
+    return greedy(counts, totals / max(int(totals.sum()), 1), settings.size)
+
+
+def remember(
+    loop: "Loop", dataset: "ClassSteps", model: GrowingSegmentor, settings: MemorySettings, before: Path | None
+) -> None:
+    """Writes the memory of the step that ends: of the images of this step and of the memory that it had.
+
+    Args:
+        loop: of the run.
+        dataset: the images of the step, without the memory.
+        model: after the step, in evaluation mode.
+        settings: runner.memory.
+        before: file of the memory that the step had, None in step 0.
+    """
+    step = dataset.step
+    ids, shown = ([], []) if before is None else read_memory(before)
+    known = set(ids)
+    for index, name in enumerate(dataset.ids):
+        if name not in known:
+            ids.append(name)
+            shown.append(_classes_of(dataset, index, model if step else None, loop.device, settings.threshold))
+    rng = np.random.RandomState([loop.settings.seed, step])
+    chosen = choose_memory(ids, shown, len(dataset.classes), settings, rng)
+    if len(chosen) < settings.size and dist.is_main():
+        print(f"memory: {len(chosen)} images, no more of {len(ids)} show a class; {settings.size} were asked for")
+    content = {"step": step, "images": [{"id": ids[i], "classes": shown[i]} for i in chosen]}
+    if dist.is_main():
+        write_whole(Path(loop.folder) / MEMORY, json.dumps(content, indent=1) + "\n")
+
+
+@torch.no_grad()
+def _classes_of(
+    dataset: "ClassSteps", index: int, model: GrowingSegmentor | None, device: torch.device, threshold: float
+) -> list[int]:
+    """Ranks of the classes that an image shows by its labels, and by the model where these are background."""
+    mask = dataset.mask(index)
+    if model is not None:
+        image = torch.from_numpy(np.ascontiguousarray(dataset.image(index).transpose(2, 0, 1)))[None].to(device)
+        size, corners = (mask.shape[0], mask.shape[1]), model.align_corners
+        logits = resize(model(image)["logits"].float(), size=size, align_corners=corners)
+        seen = READOUTS[model.readout].sure_classes(logits, threshold)[0].cpu().numpy()
+        mask = np.where((mask == 0) & (seen > 0), seen, mask)
+    return [int(label) for label in np.unique(mask) if 0 < label < len(dataset.classes)]
