@@ -19,6 +19,7 @@ BOX2MASK = "[Box2Mask, Li et al., TPAMI 2024](https://arxiv.org/abs/2212.01579)"
 BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
 DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
 HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org/abs/2005.10821)"
+STAR = "Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023"
 MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 2020](https://arxiv.org/abs/2002.00718)"
 
 
@@ -460,6 +461,8 @@ ROWS: dict[str, Entry] = {
     "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
     # classes in steps
     "mib_r101_os16": Entry("MiB", maps=("mib", "csseg"), parity="outputs (MiB)", paper=MIB),
+    "rcil_r101_os16": Entry("RCIL", parity="block and head (RCIL)", paper="segkit.archs.rcil"),
+    "star_r101_os16": Entry("STAR", maps=("star",), parity="outputs (STAR)", paper=STAR),
     # clicks
     **{
         name: Entry(f"RITM, {title}", maps=("ritm",), parity="outputs (RITM)")

@@ -77,11 +77,21 @@ class MiBDeepLabHead(Head):
             "logits", float [B,K,h,w], and "embedding", float [B,channels,h,w], the input of the classifier.
         """
         x = features[self.level]
-        branches = torch.cat([conv(x) for conv in self.map_convs], dim=1)
-        fused = self.red_conv(F.leaky_relu(self.map_bn(branches), SLOPE))
+        fused = self.red_conv(F.leaky_relu(self.normalized_branches(x), SLOPE))
         window = F.leaky_relu(self.global_pooling_bn(self.global_pooling_conv(self.pool(x))), SLOPE)
         embedding = F.leaky_relu(self.red_bn(fused + self.pool_red_conv(window)), SLOPE)
         return {"logits": self.classifier(embedding), "embedding": embedding}
+
+    def normalized_branches(self, x: Tensor) -> Tensor:
+        """Computes all convolutions of the pyramid side by side, normalized but not activated.
+
+        Args:
+            x: float [B,C,h,w].
+
+        Returns:
+            Float [B,n hidden,h,w] of n convolutions.
+        """
+        return self.map_bn(torch.cat([conv(x) for conv in self.map_convs], dim=1))
 
     def pool(self, x: Tensor) -> Tensor:
         """Averages the map for the image-level feature.

@@ -95,6 +95,7 @@ class ABNResNet(Backbone):
     """
 
     stem_channels, stem_stride = 64, 2
+    block: type[ABNBlock] = ABNBlock
     mod2: nn.Sequential
     mod3: nn.Sequential
     mod4: nn.Sequential
@@ -131,7 +132,7 @@ class ABNResNet(Backbone):
             stride = 2 if stage and dilation == 1 else 1
             blocks = nn.Sequential()
             for i in range(count):
-                block = ABNBlock(width, widths, stride=1 if i else stride, dilation=dilation)
+                block = self.block(width, widths, stride=1 if i else stride, dilation=dilation)
                 blocks.add_module(f"block{i + 1}", block)
                 width = widths[-1]
             self.add_module(f"mod{stage + 2}", blocks)
@@ -141,7 +142,8 @@ class ABNResNet(Backbone):
             strides.append(total_stride)
         self.channels, self.strides = tuple(channels), tuple(strides)
         if pretrained and not torch.empty(0).is_meta:
-            load_encoder(self, _published(pretrained, self, in_place), in_channels, "backbone.pretrained")
+            weights = self.completed(_published(pretrained, self, in_place))
+            load_encoder(self, weights, in_channels, "backbone.pretrained")
 
     def forward(self, image: Tensor, stem_add: Tensor | None = None) -> list[Tensor]:
         """Computes the feature maps.
@@ -162,6 +164,10 @@ class ABNResNet(Backbone):
             x = stage(x)
             features.append(x)
         return features
+
+    def completed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns published weights by name, with those that only a derived encoder has."""
+        return weights
 
     def train(self, mode: bool = True) -> "ABNResNet":
         """As nn.Module.train, but with norm_eval normalizations stay in eval mode."""

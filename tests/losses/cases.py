@@ -235,6 +235,7 @@ CASES = [
     Case("AuxiliaryBCE", "cost"),
     Case("UnknownBCE", "heads", dict(unknown="salient", average="all")),
     Case("PseudoLabelBCE", "later_heads"),
+    Case("PooledCube", "maps", dict(windows=[2, 3])),
     Case("ClassPresence", "presence"),
     Case("Affinity", "pairs", dict(size=(3, 4))),
     Case("BoundaryBCE", "binary", dict(per_image=True)),

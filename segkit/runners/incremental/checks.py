@@ -11,8 +11,10 @@ from segkit.criterion import complete_row
 from segkit.data.incremental.plan import ClassPlan
 from segkit.models.growing_segmentor import GrowingSegmentor
 from segkit.models.segmentor import Segmentor
+from segkit.models.two_branches import TwoBranches
 from segkit.registry import ConfigError, build_model, did_you_mean, without_start_weights
 from segkit.runners.incremental.embedding_cache import check_cached
+from segkit.runners.incremental.feature_replay import check_outputs
 from segkit.runners.incremental.frozen import train_only
 from segkit.runners.incremental.regularisers import REGULARISERS
 from segkit.runners.incremental.steps import grow_to, model_section
@@ -112,6 +114,7 @@ def check_growth(
     is_reserved: bool = False,
     patterns: Sequence[str] = (),
     caches: bool = False,
+    merge: str | None = None,
 ) -> None:
     """Grows the model, without any weights, through all steps, and looks up the outputs that the losses name.
 
@@ -123,10 +126,12 @@ def check_growth(
         is_reserved: whether the outputs of all steps are there from the first on.
         patterns: runner.train_only.
         caches: whether later steps train on what is cached, see embedding_cache.
+        merge: runner.merge.
 
     Raises:
         ConfigError: the classifier cannot grow or cannot be initialized so, a row names an output that the teacher
-            does not have, or a pattern finds no parameter.
+            does not have, a pattern finds no parameter, there are no branches to merge, or what is kept of old classes
+            cannot be had.
     """
     with torch.device("meta"):
         section = model_section(cfg["model"], plan, 0, is_reserved=is_reserved)
@@ -139,6 +144,12 @@ def check_growth(
                 train_only(model, patterns, number, len(plan.steps))
     if caches:
         check_cached(model, [name for i, row in enumerate(rows) for name in _names_on(row, i)])
+    if merge is not None and not any(isinstance(module, TwoBranches) for module in model.modules()):
+        raise ConfigError(
+            f"runner.merge = '{merge}': the model has no branches to merge; take model.backbone.type = "
+            "'TwoBranchABNResNet' or model.head.type = 'TwoBranchMiBDeepLabHead', or remove it"
+        )
+    check_outputs(model, outputs, plan, rows)
     levels = [f"features.{i}" for i in range(len(model.backbone.channels))]
     for i, row in enumerate(rows):
         for name in _names_on(row, i):

@@ -26,10 +26,12 @@ from segkit.models import growing_segmentor
 from segkit.models.bases import Network
 from segkit.models.growing_segmentor import GrowingSegmentor
 from segkit.models.segmentor import Segmentor
+from segkit.models.two_branches import merge_branches
 from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
 from segkit.runners.base import bare
 from segkit.runners.incremental.checks import check_growth, check_later, check_penalty, check_recipe
 from segkit.runners.incremental.embedding_cache import EmbeddingCache
+from segkit.runners.incremental.feature_replay import FeatureReplay, kept_names
 from segkit.runners.incremental.frozen import checked_patterns, groups_of_step, stay_in_evaluation, train_only
 from segkit.runners.incremental.fusion import FUSIONS, fuse_endpoints
 from segkit.runners.incremental.memory import memory_settings, remember
@@ -59,6 +61,9 @@ INITS: dict[str, Callable[[Segmentor], None]] = {
 }
 """How the newest outputs of a model start, by the value of runner.init."""
 
+MERGES = ("exact", "as_published")
+"""Values of runner.merge."""
+
 TEACHER = "teacher."
 """Prefix of the teacher's outputs in the rows of losses."""
 
@@ -71,7 +76,8 @@ class Incremental(Semantic):
 
     Args:
         losses: rows for all steps after the first, which trains with the config's. They may name the teacher's
-            outputs, "teacher.logits", and the backbone's feature maps, "features.i" and "teacher.features.i".
+            outputs, "teacher.logits", the backbone's maps, "features.i" and "teacher.features.i", and what is kept of
+            old classes, see feature_replay.
         task, steps, setting, convention, background, order_seed, lists, saliency: which classes, images and labels each
             step sees; arguments of the data set ClassSteps, which every data section is put into.
         init: how new outputs start, "balanced" (MiB), "random", "auxiliary" (DKD: as copies of the auxiliary output),
@@ -87,6 +93,8 @@ class Incremental(Semantic):
             replayed with the labels of all classes seen so far, see memory.MemorySettings; None for none.
         cache_gb: where only the last classifier trains, gigabytes on disk for what the network makes of the images, in
             the folder embeddings of the run; 0 for none.
+        merge: folds the two branches of RCIL's network into the first at the end of each step: "exact" keeps what the
+            model computes, "as_published" does not, see models.two_branches; None for neither.
         start: checkpoint that replaces the training of the first step; the scores beside it are the first step's.
         probabilities: as in Semantic.
 
@@ -97,6 +105,7 @@ class Incremental(Semantic):
     configs = {"losses": LOSSES}
 
     plan: ClassPlan
+    kept: FeatureReplay
     step: int
     _loop: "Loop"
     _levels: dict[str, Outputs]
@@ -123,6 +132,7 @@ class Incremental(Semantic):
         fuse: Annotated[str, OneOf(FUSIONS)] | None = None,
         memory: dict | None = None,
         cache_gb: NonNegativeFloat = 0.0,
+        merge: Annotated[str, OneOf(MERGES)] | None = None,
         start: str | None = None,
         probabilities: bool = False,
     ):
@@ -139,6 +149,7 @@ class Incremental(Semantic):
         self.penalty = dict(regulariser or {})
         self.patterns, self.evaluation_mode = checked_patterns(train_only), evaluation_mode
         self.fuse, self.memory, self.cache_gb = fuse, memory_settings(memory), cache_gb
+        self.merge = merge
         self.cache: EmbeddingCache | None = None
         self.regulariser: Regulariser | None = None
         self.teacher: Segmentor | None = None
@@ -172,6 +183,7 @@ class Incremental(Semantic):
                 is_reserved=self.init == RESERVED,
                 patterns=self.patterns,
                 caches=self.cache_gb > 0,
+                merge=self.merge,
             )
         return stages
 
@@ -216,6 +228,7 @@ class Incremental(Semantic):
         self.step, self._loop = loop.stages.index(stage), loop
         self.teacher, self._old, self._saved = None, None, None
         if self.step == 0:
+            self.kept = self._kept(None)
             return model
         before = loop.work_dir / f"step{self.step - 1}" / "last.pt"
         path = Path(self.first) if self.step == 1 and self.first else before
@@ -232,23 +245,30 @@ class Incremental(Semantic):
         if self.evaluation_mode:
             stay_in_evaluation(student)
         self._saved = grown_names(content.get("runner", {}).get("regulariser"))
+        self.kept = self._kept(content.get("runner", {}).get("statistics"))
         return student
+
+    def _kept(self, old: dict[str, Tensor] | None) -> FeatureReplay:
+        is_overlapped = self.images["setting"] != "disjoint"
+        return FeatureReplay(self.plan, self.step, kept_names(self.losses), is_overlapped=is_overlapped, old=old)
 
     def holds_whole_models(self) -> str:
         """Returns why loop.shard is refused, where a part of the runner reads weights; see Runner."""
         readers = {"regulariser": self.penalty, "fuse": self.fuse, "memory": self.memory, "cache_gb": self.cache_gb}
+        readers |= {"merge": self.merge, "losses": ", ".join(kept_names(self.losses))}
         return next((f"whose runner.{name} reads weights of the whole model" for name, on in readers.items() if on), "")
 
     def start(self, stage: Stage, loop: "Loop") -> None:
         """Moves the teacher to the device, builds the regulariser, and looks up which outputs the rows name."""
         self._levels = {}
+        self.kept.start(loop.device)
         model = cast(Segmentor, loop.raw_model)
         if self.teacher is not None:
             layout = torch.channels_last if loop.settings.channels_last else torch.preserve_format
             self.teacher.to(loop.device, memory_format=layout)  # type: ignore[call-overload]
             self._keep_features(self.teacher, TEACHER)
         names = {name for row in loop.criterion.rows for name in row.on}
-        self._wants_teacher = any(name.startswith(TEACHER) for name in names)
+        self._wants_teacher = self.kept.draws or any(name.startswith(TEACHER) for name in names)
         self._wants_features = any("features." in name for name in names)
         self._keep_features(model, "")
         if self.cache_gb and self.step:
@@ -274,10 +294,13 @@ class Incremental(Semantic):
             return self.cache.outputs(cast(Segmentor, bare(model)), batch["image"])
         if self.teacher is not None and (losses := self._unready_losses()):
             self._observe(self.teacher, losses)
+        if self.teacher is not None:
+            self.kept.prepare(self.teacher, self._loop)
         # the teacher first: the memory of its pass is free again before the model's pass keeps its feature maps
         taught = self._taught(self.teacher, batch) if self._wants_teacher and self.teacher is not None else {}
         outputs = super().forward(model, batch, rng)
-        return outputs | (self._levels[""] if self._wants_features else {}) | taught
+        outputs = outputs | (self._levels[""] if self._wants_features else {}) | taught
+        return outputs | self.kept.outputs(bare(model), self.teacher, outputs, batch, rng)
 
     @torch.no_grad()
     def _taught(self, teacher: Segmentor, batch: Batch) -> Outputs:
@@ -321,12 +344,17 @@ class Incremental(Semantic):
 
     @torch.no_grad()
     def finish(self, loop: "Loop") -> None:
-        """Fuses the weights with those of the step before, and chooses the images that the next step replays."""
+        """Fuses weights and merges branches, then keeps what the next step needs of this one's classes and images."""
+        models = {id(model): model for model in (loop.raw_model, loop.eval_model)}.values()
         if self.fuse is not None and self.teacher is not None:
             old = {grown_name(name): value for name, value in self.teacher.state_dict().items()}
             num_old, num_new = sum(self.plan.sizes(self.step - 1)), len(self.plan.steps[self.step])
-            for model in {id(m): m for m in (loop.raw_model, loop.eval_model)}.values():
+            for model in models:
                 fuse_endpoints(model, old, num_old=num_old, num_new=num_new)
+        if self.merge is not None:
+            for model in models:
+                merge_branches(model, as_published=self.merge == "as_published")
+        self.kept.collect(cast(Segmentor, loop.eval_model), loop)
         if self.memory is not None and self.step + 1 < len(self.plan.steps):
             data = loop.dataset
             model = cast(GrowingSegmentor, loop.eval_model)
@@ -337,9 +365,10 @@ class Incremental(Semantic):
             model.train(is_training)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the classes of the steps so far, and the regulariser's state, which the next step needs as well."""
+        """Returns the classes of the steps so far, and what the next step needs of the regulariser and of them."""
         classes, sizes = self.plan.classes(self.step), self.plan.sizes(self.step)
         state: dict[str, Any] = {"classes": list(classes), "sizes": list(sizes), "images": self._images()}
+        state |= self.kept.state_dict()
         return state | ({} if self.regulariser is None else {"regulariser": self.regulariser.state_dict()})
 
     def _images(self) -> dict[str, Any]:
@@ -365,5 +394,6 @@ class Incremental(Semantic):
                     f"runner.{name} = {self.images[name]!r}: the checkpoint learned with {value!r}; the task has "
                     "changed: train in a new --work-dir"
                 )
+        self.kept.load_state_dict(state, self._loop.device)
         if self.regulariser is not None and "regulariser" in state:
             self.regulariser.load_state_dict(state["regulariser"])
