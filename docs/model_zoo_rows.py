@@ -17,6 +17,7 @@ LEVEL_SET = (
 )
 BOX2MASK = "[Box2Mask, Li et al., TPAMI 2024](https://arxiv.org/abs/2212.01579)"
 BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
+BOXTEACHER = "[BoxTeacher, Cheng et al., CVPR 2023](https://arxiv.org/abs/2210.05174)"
 DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
 HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org/abs/2005.10821)"
 STAR = "Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023"
@@ -485,6 +486,8 @@ ROWS: dict[str, Entry] = {
     "box2mask_swin_l": Entry("Box2Mask-T on Swin-L", maps=("box2mask",), parity="names", paper=BOX2MASK),
     "box2mask_c_r50": Entry("Box2Mask-C", paper=BOX2MASK),
     "boxinst_r50": Entry("BoxInst", maps=("boxinst",), parity="names", paper=BOXINST),
+    "boxteacher_r50": Entry("BoxTeacher", maps=("boxteacher",), parity="outputs (BoxTeacher)", paper=BOXTEACHER),
+    "boxteacher_swin_b": Entry("BoxTeacher on Swin-B", maps=("boxteacher",), parity="names", paper=BOXTEACHER),
     "discobox_r50": Entry("DiscoBox", paper=DISCOBOX),
     # queries and kernels
     "mask2former_r50": Entry(

@@ -95,6 +95,7 @@ class LoopSettings:
         amp: mixed precision, "off", "bf16", "fp16" (needs a GPU), or "auto": "bf16" where the device computes with it,
             else "off".
         ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
+        ema_rise, ema_buffers: how the average begins, and whether buffers are part of it; see engine.optim.Ema.
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
         channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
             device, see models.memory_layout. Results are the same but for rounding.
@@ -110,12 +111,9 @@ class LoopSettings:
         keep: numbered checkpoints that are kept beside last.pt and best.pt.
         monitor: name of the score that chooses best.pt, such as "mIoU" or "segm.AP"; None for the main score of the
             metrics: mIoU where there is one, segm.AP of CocoAP, NoC@90 of NoC.
-        better: "higher" or "lower", which values of that score are better; None where the metric knows, as all of
-            segkit do.
-        patience: the training ends after so many evaluations in a row without a better score, 0 for never. Schedules
-            keep the length of the config.
-        deterministic: whether torch chooses deterministic algorithms, and warns where it has none. They are slower;
-            without them two runs on a GPU differ in the last digits.
+        better: "higher" or "lower", which values of that score are better; None where the metric knows.
+        patience: evaluations in a row without a better score that end the run, 0 for never; schedules keep length.
+        deterministic: chooses deterministic, slower algorithms; without them two runs on a GPU differ in last digits.
         process_timeout: seconds that a process of several waits for the others before the run ends, 1 or more.
     """
 
@@ -125,6 +123,8 @@ class LoopSettings:
     clip: NonNegativeFloat = 0.0
     amp: Literal["off", "bf16", "fp16", "auto"] = "off"
     ema: Decay = 0.0
+    ema_rise: PositiveInt = 10
+    ema_buffers: bool = True
     sync_bn: bool = False
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False

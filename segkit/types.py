@@ -81,6 +81,7 @@ class Sample(TypedDict, total=False):
     labels: np.ndarray  # int64 [n]
     masks: "np.ndarray | PackedMasks | list[RLE]"  # uint8 [n,H,W], the same packed, or list of n RLE
     crowd: np.ndarray  # bool [n]
+    mask_quality: np.ndarray  # float32 [n] in 0..1: of each mask as a label, 0 where the object has no outline
     layers: np.ndarray  # uint8 [H,W,L]: packed instance layers
     objects: dict[int, ClickObject]  # by id
     ignored: list[tuple[int, int]]  # (layer, value) of regions that are neither object nor background
@@ -89,6 +90,7 @@ class Sample(TypedDict, total=False):
     coarse: np.ndarray  # uint8 [H,W]: a coarse mask of 0 and 1 to refine
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
+    clean: np.ndarray  # [H,W,C]: the image before the transforms of color
     stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
     meta: Meta
 
@@ -103,6 +105,8 @@ class Batch(TypedDict, total=False):
     labels: list[Tensor]
     masks: list
     crowd: list[Tensor]
+    mask_quality: list[Tensor]
+    clean: Tensor  # [B,C,H,W]: the images before the transforms of color
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     angle: Tensor  # float32 [B,H,W], degrees from -180 to 180, padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
@@ -154,13 +158,15 @@ class Found(NamedTuple):
     """Instances found in an image, the best score first.
 
     scores: float32 [n]; labels: int64 [n]; masks: bool [n,H,W]; boxes: float32 [n,4] x0, y0, x1, y1 around each mask,
-    x1 and y1 exclusive, 0 for an empty one.
+    x1 and y1 exclusive, 0 for an empty one; quality: float32 [n] in 0..1, how good each mask is as a label, None where
+    the head does not say.
     """
 
     scores: Tensor
     labels: Tensor
     masks: Tensor
     boxes: Tensor
+    quality: Tensor | None = None
 
 
 @dataclass

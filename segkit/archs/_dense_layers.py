@@ -10,7 +10,7 @@ from segkit.models.layers import DeformableConv2d, bias_of
 
 
 class Unit(nn.Module):
-    """Convolution without bias, optional group normalization, ReLU.
+    """Convolution, without bias by default, optional group normalization, ReLU.
 
     State-dict keys: conv.*, norm.*.
 
@@ -20,15 +20,27 @@ class Unit(nn.Module):
         groups: groups of the normalization; 0 leaves it out.
         kernel: side of the kernel.
         deformable: uses a modulated deformable convolution.
+        bias: of the convolution where it is not deformable, 0 at first.
     """
 
-    def __init__(self, in_channels: int, channels: int, groups: int = 0, *, kernel: int = 3, deformable: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        groups: int = 0,
+        *,
+        kernel: int = 3,
+        deformable: bool = False,
+        bias: bool = False,
+    ):
         super().__init__()
         self.conv: nn.Conv2d | DeformableConv2d
         if deformable:
             self.conv = DeformableConv2d(in_channels, channels, kernel, modulated=True)
         else:
-            self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
+            self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+            if bias:
+                nn.init.zeros_(bias_of(self.conv))
         nn.init.normal_(self.conv.weight, std=0.01)
         self.norm = nn.GroupNorm(groups, channels) if groups else nn.Identity()
 

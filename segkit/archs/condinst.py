@@ -1,6 +1,6 @@
 """Conditional Convolutions for Instance Segmentation (CondInst), Tian et al., ECCV 2020,
 https://arxiv.org/abs/2003.05664, on FCOS, Tian et al., ICCV 2019, https://arxiv.org/abs/1904.01355: the network of
-BoxInst, CVPR 2021, https://arxiv.org/abs/2012.02310.
+BoxInst, CVPR 2021, https://arxiv.org/abs/2012.02310, and BoxTeacher, CVPR 2023, https://arxiv.org/abs/2210.05174.
 
 Shape legend: B batch, K classes, C channels, h w features, N places (positions of all maps), n objects.
 """
@@ -17,6 +17,7 @@ from segkit.models.bases import InstanceHead
 from segkit.models.layers import ConvBNReLU, bias_of
 from segkit.ops.instances.dynamic_masks import chosen_of_objects, dynamic_masks, parameter_counts, sizes_of
 from segkit.ops.instances.fcos import Places, assign_places, boxes_at, flatten_levels, places_of
+from segkit.ops.instances.pseudo_masks import certainty, rescored
 from segkit.ops.instances.query_results import at_original, boxes_at_original
 from segkit.ops.resizing import aligned_bilinear
 from segkit.registry import HEADS
@@ -85,6 +86,13 @@ class CondInstHead(InstanceHead):
         candidates: most candidates per map, in inference.
         iou: a box that overlaps a better box of its class by more than this IoU is removed, in inference.
         limit: most instances per image, in inference.
+        tower_bias: whether the towers' convolutions have biases (AdelaiDet).
+        centerness_of_boxes: the centerness is read from the tower of the boxes, not of the classes (AdelaiDet).
+        root_scores: candidates are chosen by class probability times centerness, and the root of it is the score of
+            their box (AdelaiDet).
+        keep_ties: whether instances as good as the last of `limit` are kept too (AdelaiDet).
+        rescore: multiplies scores with the mean probability of the mask's pixels and takes the root, and gives each
+            mask its quality, see ops.instances.pseudo_masks; boxes without area are left out (BoxTeacher).
 
     Raises:
         ValueError: there are fewer than three maps, or their widths differ.
@@ -111,6 +119,11 @@ class CondInstHead(InstanceHead):
         candidates: PositiveInt = 2000,
         iou: Fraction = 0.5,
         limit: PositiveInt = 2000,
+        tower_bias: bool = False,
+        centerness_of_boxes: bool = False,
+        root_scores: bool = False,
+        keep_ties: bool = False,
+        rescore: bool = False,
     ):
         super().__init__()
         if len(in_channels) < 3 or len(set(in_channels)) != 1:
@@ -120,8 +133,10 @@ class CondInstHead(InstanceHead):
         width = in_channels[0]
         self.strides, self.inner, self.masks_per_image = tuple(strides), inner, masks_per_image
         self.score_threshold, self.candidates, self.iou, self.limit = score_threshold, candidates, iou, limit
-        self.category_tower = _tower(width, channels, depth=depth, groups=groups)
-        self.box_tower = _tower(width, channels, depth=depth, groups=groups)
+        self.centerness_of_boxes, self.root_scores = centerness_of_boxes, root_scores
+        self.keep_ties, self.rescore = keep_ties, rescore
+        self.category_tower = _tower(width, channels, depth=depth, groups=groups, bias=tower_bias)
+        self.box_tower = _tower(width, channels, depth=depth, groups=groups, bias=tower_bias)
         self.categories, self.distances = plain(channels, num_classes), plain(channels, 4)
         self.centerness = plain(channels, 1)
         self.controllers = plain(channels, sum(parameter_counts(mask_features, inner)))
@@ -149,7 +164,7 @@ class CondInstHead(InstanceHead):
         for x, scale in zip(features, self.scales):
             category_features, box_features = self.category_tower(x), self.box_tower(x)
             maps["categories"].append(self.categories(category_features))
-            maps["centerness"].append(self.centerness(category_features))
+            maps["centerness"].append(self.centerness(box_features if self.centerness_of_boxes else category_features))
             maps["distances"].append((scale * self.distances(box_features)).float().clamp(min=0))
             maps["controllers"].append(self.controllers(box_features))
         return {**maps, "mask_features": mask_features, "image": image}
@@ -222,26 +237,42 @@ class CondInstHead(InstanceHead):
         flat = {name: flatten_levels(_maps(outputs, name)) for name in names}
         found = []
         for i, image_meta in enumerate(meta):
-            scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), counts)
+            central = flat["centerness"][i].sigmoid()
+            scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), central, counts)
             boxes = boxes_at(places.points[index], flat["distances"][i, index] * places.strides[index].unsqueeze(1))
             height, width = image_meta.get("valid", size)
             boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
-            scores = scores * flat["centerness"][i, index, 0].sigmoid()
-            kept = _suppress(boxes, scores, labels, self.iou)[: self.limit]
-            masks = []
+            kept = self._best(_suppress(boxes, scores, labels, self.iou), scores)
+            if self.rescore:
+                kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(1)]
+            masks, certainties = [], []
             chosen = index[kept]
             for chunk in (chosen,) if torch.compiler.is_exporting() else chosen.split(CHUNK):
                 logits = self._masks(outputs["mask_features"][i], flat["controllers"][i], places, chunk)
-                masks.append(self._at_original(logits, size, image_meta))
+                probabilities = self._at_original(logits, size, image_meta)
+                masks.append(probabilities > 0.5)
+                if self.rescore:
+                    certainties.append(certainty(probabilities))
             stored_boxes = boxes_at_original(boxes[kept], size, image_meta)
-            found.append(Found(scores[kept], labels[kept], torch.cat(masks), stored_boxes))
+            instances = Found(scores[kept], labels[kept], torch.cat(masks), stored_boxes)
+            found.append(rescored(instances, torch.cat(certainties)) if self.rescore else instances)
         return found
 
-    def _candidates(self, probabilities: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(self, kept: Tensor, scores: Tensor) -> Tensor:
+        """Cuts the indices of boxes, the best first, to `limit` and, where they are kept, those as good as the last."""
+        if not self.keep_ties or torch.compiler.is_exporting() or len(kept) <= self.limit:
+            return kept[: self.limit]
+        ordered = scores[kept]
+        return kept[ordered >= ordered[self.limit - 1]]
+
+    def _candidates(self, probabilities: Tensor, central: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Selects at most `candidates` pairs of place and class per map.
 
-        probabilities: float [N,K]; counts: places of each map. Returns scores, labels and places of the pairs.
+        probabilities: float [N,K]; central: centerness, float [N,1]; counts: places of each map. Returns scores of the
+        boxes, labels and places of the pairs.
         """
+        if self.root_scores:
+            probabilities = probabilities * central
         scores, labels, index, start = [], [], [], 0
         for level, count in zip(probabilities.split(counts), counts):
             pairs = (level > self.score_threshold).nonzero()
@@ -251,16 +282,19 @@ class CondInstHead(InstanceHead):
             labels.append(pairs[order, 1])
             index.append(pairs[order, 0] + start)
             start += count
-        return torch.cat(scores), torch.cat(labels), torch.cat(index)
+        chosen = torch.cat(index)
+        best = torch.cat(scores)
+        best = best.sqrt() if self.root_scores else best * central[chosen, 0]
+        return best, torch.cat(labels), chosen
 
     def _at_original(self, logits: Tensor, size: tuple[int, int], meta: Meta) -> Tensor:
-        """Turns logits, float [n,h,w], into masks at the size of the file, bool [n,H0,W0]."""
+        """Turns logits, float [n,h,w], into probabilities at the size of the file, float [n,H0,W0]."""
         large = aligned_bilinear(logits.sigmoid().unsqueeze(1), self.strides[0] // 2)[:, 0]
-        return at_original(large[:, : size[0], : size[1]], size, meta) > 0.5
+        return at_original(large[:, : size[0], : size[1]], size, meta)
 
 
-def _tower(in_channels: int, channels: int, *, depth: int, groups: int) -> nn.Sequential:
-    return nn.Sequential(*(Unit(channels if i else in_channels, channels, groups) for i in range(depth)))
+def _tower(in_channels: int, channels: int, *, depth: int, groups: int, bias: bool) -> nn.Sequential:
+    return nn.Sequential(*(Unit(channels if i else in_channels, channels, groups, bias=bias) for i in range(depth)))
 
 
 def _maps(outputs: Outputs, name: str) -> list[Tensor]:

@@ -31,9 +31,12 @@ class TimmDetection(Timm):
         deformable_stages: in how many stages, counted from the deepest, the 3x3 convolutions are deformable (Dai et
             al., ICCV 2017; 3 in the networks called DCN).
         modulated: as in DeformableConv2d.
+        stride_in_first: bottlenecks that halve the map do so in their first 1x1 convolution instead of the 3x3 one, as
+            in the original weights of He et al., CVPR 2016 (detectron2's MSRA files).
 
     Raises:
-        ConfigError: the encoder has fewer stages, or its blocks have no 3x3 convolution called conv2.
+        ConfigError: the encoder has fewer stages, its blocks have no 3x3 convolution called conv2, or it has no
+            bottlenecks whose stride could stand in the first convolution.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class TimmDetection(Timm):
         train_norms: bool = True,
         deformable_stages: NonNegativeInt = 0,
         modulated: bool = False,
+        stride_in_first: bool = False,
         drop_path_rate: Decay = 0.0,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
@@ -68,6 +72,8 @@ class TimmDetection(Timm):
                 f"backbone.deformable_stages = {deformable_stages}: {name} has {len(stages) - 1} stages; give at most "
                 "as many"
             )
+        if stride_in_first:
+            _move_strides(self.encoder, name)
         for path in stages[len(stages) - deformable_stages :]:
             for block in dict(self.encoder.named_modules())[path]:
                 if not isinstance(getattr(block, "conv2", None), nn.Conv2d):
@@ -80,6 +86,19 @@ class TimmDetection(Timm):
                 if isinstance(module, _BatchNorm):
                     module.requires_grad_(False)
         self.train(self.training)
+
+
+def _move_strides(encoder: nn.Module, name: str) -> None:
+    """Moves the stride of each bottleneck from its 3x3 convolution to the 1x1 one before it."""
+    from timm.models.resnet import Bottleneck
+
+    blocks = [block for block in encoder.modules() if isinstance(block, Bottleneck)]
+    if not blocks:
+        raise ConfigError(
+            f"backbone.stride_in_first = True: {name} has no bottlenecks; take a ResNet of 50 layers or more"
+        )
+    for block in blocks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
 
 
 def _deformable(conv: nn.Conv2d, modulated: bool) -> DeformableConv2d:

@@ -79,10 +79,12 @@ def _regions(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, i
 
 @BACKBONES.register
 class TimmSwin(Timm):
-    """A Swin Transformer of timm with a layer normalization after each of its four maps.
+    """A Swin Transformer of timm with a layer normalization after each of its four maps, or the deepest of them.
 
     Args:
         name: of a Swin Transformer of the first version in timm.
+        first_norm: number of the first map with a normalization, from 0; maps before it are returned as they are
+            (detectron2's networks whose pyramid begins with the second map).
         in_channels, pretrained, frozen_stages, drop_path_rate, pad_divisor, grad_checkpointing, options, mean, std: as
             in Timm. Images are padded to
             multiples of 4 and every map to whole pairs of cells before it is halved, as in mmsegmentation; detectors
@@ -103,6 +105,7 @@ class TimmSwin(Timm):
         pad_divisor: int | None = None,
         grad_checkpointing: bool = False,
         options: dict[str, Any] | None = None,
+        first_norm: NonNegativeInt = 0,
         mean: tuple[float, ...] | None = None,
         std: tuple[PositiveFloat, ...] | None = None,
     ):
@@ -129,5 +132,7 @@ class TimmSwin(Timm):
         for stage in stages:
             blocks = cast("Iterable[SwinTransformerBlock]", stage.blocks)
             stage.blocks = nn.Sequential(*(Block(block) for block in blocks))
-        self.norms = nn.ModuleDict({str(i): LayerNormOfMap(width) for i, width in enumerate(self.channels)})
+        self.norms = nn.ModuleDict(
+            {str(i): LayerNormOfMap(width) for i, width in enumerate(self.channels) if i >= first_norm}
+        )
         self.train(self.training)

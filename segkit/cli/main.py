@@ -15,6 +15,7 @@ COMMANDS = {
     "push": "publish a checkpoint on the Hugging Face hub, with a model card",
     "sweep": "train a config with several values, compare the trials",
     "pseudo": "label images for self-training, by one or several checkpoints",
+    "label": "draw masks in the boxes of a COCO file by SAM or SAM 2",
     "thresholds": "search thresholds and least areas of overlapping classes",
     "submit": "write the table of run lengths that a competition takes",
     "refine": "refine masks of any program, or a checkpoint's predictions",

@@ -30,11 +30,12 @@ from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 """A transform."""
 
-LISTED_KEYS: tuple[Literal["boxes", "labels", "crowd"], ...] = ("boxes", "labels", "crowd")
+ListedKey: TypeAlias = Literal["boxes", "labels", "crowd", "mask_quality"]
+LISTED_KEYS: tuple[ListedKey, ...] = ("boxes", "labels", "crowd", "mask_quality")
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
 
-MAP_KEYS: tuple[Literal["pixel_weight", "angle", "coarse"], ...] = ("pixel_weight", "angle", "coarse")
-"""Keys of maps beside the mask, which are padded by 0."""
+MAP_KEYS: tuple[Literal["pixel_weight", "angle", "coarse", "clean"], ...] = ("pixel_weight", "angle", "coarse", "clean")
+"""Keys of maps [H,W] or images [H,W,C] beside the mask and the image, which are padded by 0."""
 
 WAYS_OUT = "enlarge it (docker run --shm-size=8g), or set a smaller batch_size,"
 """What helps where shared memory is too small."""
@@ -179,7 +180,8 @@ def _collate_training(samples: list[Sample], ignore: int) -> Batch:
         batch["masks"] = [packed_unless_array(sample["masks"], size) for sample, size in zip(samples, sizes)]
     for key in MAP_KEYS:
         if key in samples[0]:
-            batch[key] = _pad_stack([sample[key] for sample in samples], 0)
+            stack = _pad_stack([sample[key] for sample in samples], 0)
+            batch[key] = stack if stack.dim() == 3 else stack.permute(0, 3, 1, 2)
     if "mask" in samples[0]:
         is_soft = np.issubdtype(samples[0]["mask"].dtype, np.floating)
         mask = _pad_stack([sample["mask"] for sample in samples], CLICK_IGNORE if is_soft else ignore)

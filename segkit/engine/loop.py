@@ -187,7 +187,9 @@ class Loop:
         ).to(self.device)
         check_sharding(settings, self.runner, self.raw_model, self.criterion)
         frozen = adapt(cfg["optimizer"], self.raw_model)
-        self.ema = Ema(self.raw_model, settings.ema) if settings.ema else None
+        self.ema = None
+        if settings.ema:
+            self.ema = Ema(self.raw_model, settings.ema, rise=settings.ema_rise, buffers=settings.ema_buffers)
         self.shards = self.shards or (ShardedCheckpoints(settings.process_timeout) if settings.shard != "off" else None)
         for sharded in (self.raw_model, *([self.ema.module] if self.ema else [])) if self.shards else ():
             shard(sharded, self.device, self.amp_dtype)

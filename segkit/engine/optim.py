@@ -155,20 +155,23 @@ def _matches(row: dict, name: str, kinds: tuple[str, ...], at: str) -> bool:
 class Ema:
     """Exponential moving average of a module's weights and buffers, kept as a second module for evaluation.
 
-    Integer buffers are copied.
+    In step s, counted from 0, the decay is min(decay, (1 + s) / (rise + s)), so that the initial weights fade.
 
     Args:
         model: the raw module, which is copied.
-        decay: of the average, 0..1. In the first steps (1 + step) / (10 + step) is taken where it is smaller, so that
-            the initial weights fade.
+        decay: of the average, 0..1.
+        rise: how slowly the decay rises in the first steps: 10, 2 in BoxTeacher, whose average is the mean of all
+            weights so far until it reaches `decay`; 1 is `decay` from the first step.
+        buffers: whether buffers are averaged too, and integer ones copied. Otherwise the average keeps its own, which
+            change where it runs in training mode (BoxTeacher).
 
     Attributes:
         module: the average, in evaluation mode and without gradients.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float, *, rise: int = 10, buffers: bool = True):
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
+        self.decay, self.rise, self.buffers = decay, rise, buffers
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
@@ -178,14 +181,20 @@ class Ema:
             model: the raw module after an optimizer step.
             step: number of that step.
         """
-        decay = min(self.decay, (1 + step) / (10 + step))
-        average, new = self.module.state_dict(), model.state_dict()
+        decay = min(self.decay, (1 + step) / (self.rise + step))
+        average, new = self._averaged(self.module), self._averaged(model)
         average = {key: dist.own_part(value) for key, value in average.items()}
         new = {key: dist.own_part(value) for key, value in new.items()}
         floats = [key for key, value in average.items() if value.is_floating_point()]
         torch._foreach_lerp_([average[key] for key in floats], [new[key] for key in floats], 1 - decay)
         for key in average.keys() - set(floats):
             average[key].copy_(new[key])
+
+    def _averaged(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of a module that are averaged, by name."""
+        if self.buffers:
+            return model.state_dict()
+        return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

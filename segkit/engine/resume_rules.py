@@ -97,6 +97,7 @@ RULES = (
         Effect.APPLIED,
         "switched on, the average starts from the checkpoint's weights; switched off, it is dropped",
     ),
+    Rule(("loop.ema_rise", "loop.ema_buffers"), Effect.APPLIED, "the average goes on by the new law"),
     Rule(
         ("loop.clip", "loop.amp", "loop.sync_bn", "loop.channels_last", "loop.compile", "loop.deterministic"),
         Effect.APPLIED,

@@ -291,7 +291,7 @@ def test_masks_as_run_lengths_and_predictions_round_trip():
         assert np.array_equal(coco_mask.decode(code), mask.numpy())
     padded = padded_masks(prediction["masks"], (7, 5), torch.zeros(1, 3, 8, 8))
     assert torch.equal(padded[:, :7, :5].bool(), masks) and not padded[:, 7:].any() and not padded[..., 5:].any()
-    assert as_prediction(Found(*(part[:0] for part in found)))["masks"] == []
+    assert as_prediction(Found(*(part[:0] for part in found[:4])))["masks"] == []
 
 
 def test_growth_is_drawn_at_tenths_and_goes_on_after_a_break(tmp_path):
@@ -345,6 +345,7 @@ PUBLISHED = {
     "boxlevelset_r50": "boxlevelset/boxlevelset_r50_3x_coco",
     "box2mask_r50": "box2mask/box2mask_t_r50_50e_coco",
     "boxinst_r50": "boxinst/boxinst_r50_1x_coco",
+    "boxteacher_r50": "boxteacher/boxteacher_r50_1x_coco",
     "discobox_r50": "discobox/discobox_r50_3x_coco",
 }
 """Model -> a config of the published tables."""

@@ -60,6 +60,8 @@ def batch_of(objects: int) -> dict:
         "labels": [labels, labels[:0]],
         "masks": [masks, masks[:0]],
         "mask": label_maps,
+        "clean": images((64, 96), 2),
+        "mask_quality": [torch.ones(objects), torch.ones(0)],
         "meta": meta,
     }
 

@@ -97,6 +97,24 @@ def test_mask2former_on_whole_masks_equals_the_slow_form(seed):
     assert {name: float(value.detach()) for name, value in terms.items()} == pytest.approx(slow, abs=1e-5)
 
 
+@pytest.mark.parametrize("points", [0, 30])
+def test_mask2former_weighs_masks_by_their_quality(points):
+    classes, maps = queries(1, sets=1)
+    labels, masks = objects()
+
+    def terms(*quality: float) -> dict[str, float]:
+        loss = Mask2FormerMasks(points=points)  # the same points each time
+        found = loss(classes, maps, labels, masks, [torch.tensor(quality), torch.zeros(0)])
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    plain = Mask2FormerMasks(points=points)(classes, maps, labels, masks)
+    assert terms(1, 1) == pytest.approx({name: float(value) for name, value in plain.items()})
+    one, other, none, both = terms(1, 0), terms(0, 1), terms(0, 0), terms(0.5, 1)
+    for name in ("mask", "dice"):
+        assert none[name] == 0 and both[name] == pytest.approx((0.5 * one[name] + other[name]) / 2)
+    assert one["category"] == none["category"] == both["category"]
+
+
 def test_mask2former_at_points():
     """Maps without structure have the same value everywhere: points and pixels agree. Places follow the step."""
     (classes, maps), (labels, _) = queries(0), objects()
@@ -143,6 +161,29 @@ def test_condinst_by_hand():
     nothing = CondInstMasks()(logits[:0], [torch.zeros(0, dtype=torch.int64)] * 2, [masks, masks])
     nothing.backward()
     assert float(nothing) == 0 and not logits.grad.any()
+
+
+def test_masks_count_by_their_quality():
+    masks = [(torch.rand(2, 16, 16, generator=generator(3)) > 0.5).to(torch.uint8)]
+    logits, objects = torch.randn(3, 4, 4, generator=generator(4)), [torch.tensor([1, 0, 1])]
+    loss = CondInstMasks()
+    each = [float(loss(logits[k : k + 1], [objects[0][k : k + 1]], masks)) for k in range(3)]
+    assert float(loss(logits, objects, masks, [torch.ones(2)])) == pytest.approx(sum(each) / 3)
+    # object 0 has no quality, and the mean is over the other two places
+    assert float(loss(logits, objects, masks, [torch.tensor([0, 0.5])])) == pytest.approx(0.5 * (each[0] + each[2]) / 2)
+    assert float(loss(logits, objects, masks, [torch.zeros(2)])) == 0
+    parts = solo()
+    known = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    known[0, :12, :12], known[1, 16:30, 16:30] = 1, 1
+    boxes = [torch.tensor([[0.0, 0, 12, 12], [16, 16, 30, 30]])]
+    rest = dict(boxes=boxes, labels=[torch.tensor([1, 0])], masks=[known])
+    solov2 = SOLOv2Masks(ranges=((1, 16), (16, 64)), strides=(4, 4))
+    plain = float(solov2(**parts, **rest)["dice"])
+    assert float(solov2(**parts, **rest, mask_quality=[torch.ones(2)])["dice"]) == pytest.approx(plain)
+    one, other = (float(solov2(**parts, **rest, mask_quality=[torch.eye(2)[k]])["dice"]) for k in (0, 1))
+    assert (one + other) / 2 == pytest.approx(plain) and one != pytest.approx(other)
+    weighed = solov2(**parts, **rest, mask_quality=[torch.tensor([0.25, 1.0])])["dice"]
+    assert float(weighed) == pytest.approx((0.25 * one + other) / 2)
 
 
 def solo(batch: int = 1) -> dict:

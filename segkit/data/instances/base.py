@@ -6,7 +6,7 @@ n objects, H W image, K classes.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,12 @@ from segkit.data.files.images import read_image
 from segkit.data.files.named import find_named
 from segkit.data.files.outlines import reason
 from segkit.files import DataError
+from segkit.ops.instances.box_masks import box_masks
 from segkit.registry import did_you_mean
 from segkit.types import RLE, Meta, Sample, default_palette
+
+BoxesOnly: TypeAlias = bool | Literal["mixed"]
+"""Whether samples hold no masks; "mixed": they hold the outlines of those objects that have one."""
 
 SMALLEST_SIDE = 32
 """Images with a shorter side are not trained on, as in mmdetection."""
@@ -32,11 +36,14 @@ class Source(NamedTuple):
             BoxAnnotation per row.
         masks: opens an index whose record i is the list of the segmentations of these rows, None where there is none.
             It is called only where masks are read.
+        qualities: opens an index whose record i is the list of what the file says of the quality of these outlines,
+            0..1 or None each. None: nothing is said.
     """
 
     path: str
     boxes: Sequence[bytes]
     masks: Callable[[], Sequence[bytes]]
+    qualities: Callable[[], Sequence[bytes]] | None = None
 
 
 class BoxAnnotation(NamedTuple):
@@ -75,7 +82,8 @@ class InstanceDataset(Dataset):
         classes: names of the classes to keep, which become labels 0..K-1 in this order. None keeps all classes of the
             source in its order.
         filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
-        boxes_only: samples hold no masks, and the segmentations are never read.
+        boxes_only: samples hold no masks, and the segmentations are never read. "mixed": objects may have an outline or
+            none; samples hold `masks`, the filled box where there is no outline, and `mask_quality`, 0 there.
         outside: whether file names may lead out of `images`.
 
     Raises:
@@ -90,7 +98,7 @@ class InstanceDataset(Dataset):
         *,
         classes: Sequence[str] | None = None,
         filtered: bool = False,
-        boxes_only: bool = True,
+        boxes_only: BoxesOnly = True,
         outside: bool = False,
     ):
         self._source, self._images, self._filtered = source, images, filtered
@@ -98,7 +106,9 @@ class InstanceDataset(Dataset):
         self._labels = {category["id"]: label for label, category in enumerate(self._categories)}
         self.classes = tuple(category["name"] for category in self._categories)
         self.palette = default_palette(len(self.classes) + 1)[1:]
-        self._masks = None if boxes_only else source.masks()
+        self._masks = None if boxes_only is True else source.masks()
+        self._is_mixed = boxes_only == "mixed"
+        self._qualities = source.qualities() if self._is_mixed and source.qualities is not None else None
         total = len(source.boxes) - 1
         kept = [(number, head) for number, head, rows in self._records(range(total)) if self._is_kept(head, rows)]
         if not kept:
@@ -173,9 +183,15 @@ class InstanceDataset(Dataset):
         )
         if self._masks is not None:
             segmentations = json.loads(self._masks[int(number)])
+            outlines = [segmentations[row] for row in usable]
+            if self._is_mixed:
+                said = [None] * len(rows) if self._qualities is None else json.loads(self._qualities[int(number)])
+                quality = [0.0 if segmentations[row] is None else said[row] for row in usable]
+                sample["mask_quality"] = np.array([1.0 if value is None else value for value in quality], np.float32)
+                outlines = with_boxes(outlines, sample["boxes"], (height, width))
             sample["masks"] = [
-                as_rle(segmentations[row], (height, width), f"{self._source.path}, annotation {rows[row].number}")
-                for row in usable
+                as_rle(outline, (height, width), f"{self._source.path}, annotation {rows[row].number}")
+                for row, outline in zip(usable, outlines)
             ]
         return sample
 
@@ -202,6 +218,27 @@ class InstanceDataset(Dataset):
                     outline = None if outline is None else as_rle(outline, size, source)
                     annotations.append(annotation(row, head["id"], outline))
         return dict(images=images, categories=self._categories, annotations=annotations)
+
+
+def with_boxes(outlines: list, boxes: np.ndarray, size: tuple[int, int]) -> list:
+    """Puts filled boxes in the place of outlines that are missing.
+
+    They move with the image as a mask does, so that transforms leave out the same objects as without masks.
+
+    Args:
+        outlines: n segmentations of COCO's format, None where there is none.
+        boxes: float32 [n,4] x0, y0, x1, y1.
+        size: (H, W) of the image.
+
+    Returns:
+        n segmentations.
+    """
+    from pycocotools import mask as coco_mask
+
+    return [
+        coco_mask.encode(np.asfortranarray(box_masks(box[None], size)[0])) if outline is None else outline
+        for outline, box in zip(outlines, boxes)
+    ]
 
 
 def annotation(row: BoxAnnotation, image_id: int | str, segmentation: RLE | None) -> dict:
@@ -253,7 +290,10 @@ def as_rle(segmentation: list | dict | None, size: tuple[int, int], source: str)
         DataError: there is no segmentation, or it cannot be drawn.
     """
     if segmentation is None:
-        raise DataError(f"{source}: it has no segmentation; set boxes_only=True to learn from boxes alone")
+        raise DataError(
+            f"{source}: it has no segmentation; set boxes_only=True to learn from boxes alone, or boxes_only='mixed' "
+            "to learn from the masks of the other objects too"
+        )
     try:
         return to_rle(segmentation, *size)
     except (TypeError, ValueError, KeyError, IndexError) as error:

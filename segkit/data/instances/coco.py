@@ -14,7 +14,7 @@ from segkit.data.files.flat_index import cached_index
 from segkit.data.files.lvis import lvis_file
 from segkit.data.files.outlines import reason
 from segkit.data.files.pairs import choose_split
-from segkit.data.instances.base import InstanceDataset, Source
+from segkit.data.instances.base import BoxesOnly, InstanceDataset, Source
 from segkit.files import DataError, brief
 from segkit.registry import DATASETS
 
@@ -102,13 +102,47 @@ def mask_records(path: Path) -> Iterator[bytes]:
         yield json.dumps([entry.get("segmentation") for entry in coco.annotations[image["id"]]]).encode()
 
 
+def quality_records(path: Path) -> Iterator[bytes]:
+    """Yields the records of `Source.qualities`, from the key mask_quality of annotations."""
+    coco = read_coco(path)
+    for image in coco.images:
+        rows = [
+            quality_of(entry, f"{coco.path}, annotation {brief(entry.get('id'))}")
+            for entry in coco.annotations[image["id"]]
+        ]
+        yield json.dumps(rows).encode()
+
+
+def quality_of(entry: dict, source: str) -> float | None:
+    """Reads how good an annotation's mask is, see `segkit label`.
+
+    Args:
+        entry: of "annotations".
+        source: file and annotation, for the error.
+
+    Returns:
+        A number in 0..1; None where nothing is said.
+
+    Raises:
+        DataError: it is no such number.
+    """
+    value = entry.get("mask_quality")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DataError(f"{source}: mask_quality {brief(value)} must be a number from 0 to 1")
+    return float(value)
+
+
 def coco_source(path: Path) -> Source:
-    """Opens an annotation file: boxes at once, outlines when they are asked for.
+    """Opens an annotation file: boxes at once, outlines and their quality when they are asked for.
 
     Large files are indexed once per machine.
     """
     boxes = cached_index([path], "instances boxes 2", partial(box_records, path))
-    return Source(str(path), boxes, partial(cached_index, [path], "instances masks 2", partial(mask_records, path)))
+    masks = partial(cached_index, [path], "instances masks 2", partial(mask_records, path))
+    qualities = partial(cached_index, [path], "instances mask quality 1", partial(quality_records, path))
+    return Source(str(path), boxes, masks, qualities)
 
 
 @DATASETS.register
@@ -122,7 +156,8 @@ class COCOInstances(InstanceDataset):
         images: folder of its images.
         classes: names of the classes to keep, in the order of their labels; None keeps all.
         filtered: for training: leaves out crowds, and images with a side below 32 pixels or without a box.
-        boxes_only: samples hold no masks, and the segmentations are never read.
+        boxes_only: samples hold no masks, and the segmentations are never read. "mixed": objects may have an outline or
+            none, see InstanceDataset; mask_quality of an annotation, in 0..1, says how good its outline is.
         outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
             file of your own alone: names of others could be any file of this machine.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
@@ -147,7 +182,7 @@ class COCOInstances(InstanceDataset):
         images: str | None = None,
         classes: Sequence[str] | None = None,
         filtered: bool = False,
-        boxes_only: bool = True,
+        boxes_only: BoxesOnly = True,
         outside: bool = False,
         exif: bool = False,
         nodata: NoData = None,

@@ -42,8 +42,8 @@ class BoxMasks(Transform):
 class BoxesOfMasks(Transform):
     """Sets boxes to the tight ones around the masks, and drops objects whose box is too small.
 
-    Reads masks, [n,H,W] or n RLE; changes boxes and masks, and drops rows of labels and crowd. Samples without masks
-    stay as they are. Box2Mask does this after its crop.
+    Reads masks, [n,H,W] or n RLE; changes boxes and masks, and drops rows of labels, crowd and mask_quality. Samples
+    without masks stay as they are. Box2Mask does this after its crop.
 
     Args:
         min_size: boxes not larger than this in both directions are dropped, in pixels.
@@ -63,7 +63,7 @@ class BoxesOfMasks(Transform):
         keep = (boxes[:, 2:] - boxes[:, :2] > self.min_size).all(axis=1)
         changed = Sample(**sample)
         changed["boxes"], changed["masks"] = boxes[keep], kept(masks, keep)
-        for key in ("labels", "crowd"):
+        for key in ("labels", "crowd", "mask_quality"):
             if sample.get(key) is not None:
                 changed[key] = np.asarray(sample[key])[keep]
         return changed

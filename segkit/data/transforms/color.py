@@ -5,10 +5,12 @@ number of channels is not 3 (RGB); the others treat every channel alike, however
 are refused before training: the key `scale` of the data set brings them to 0..255.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from segkit.constraints.named import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.data.transforms.color_operations import (
     ColorTransform,
     compressed,
@@ -171,6 +173,53 @@ class Gamma(ColorTransform):
 
 
 @TRANSFORMS.register
+class ColorJitter(ColorTransform):
+    """Changes brightness, contrast, saturation and hue by factors, in a random order, with probability p for all.
+
+    Reads image and meta["valid"]; changes image. Factors are torchvision's ColorJitter's: each is drawn uniformly from
+    1 - strength (at least 0) to 1 + strength; brightness multiplies the values, contrast their distance from the mean
+    luma of the image, saturation their distance from the pixel's luma, and hue is turned by a share of the circle drawn
+    from -hue to hue. Values are clipped to 0..255 after each step and rounded once at the end.
+
+    Args:
+        brightness, contrast, saturation: strengths of the factors.
+        hue: largest share of the circle, 0 to 0.5.
+        p: probability.
+    """
+
+    needs_rgb = True
+
+    def __init__(
+        self,
+        brightness: NonNegativeFloat = 0.4,
+        contrast: NonNegativeFloat = 0.4,
+        saturation: NonNegativeFloat = 0.4,
+        hue: Fraction = 0.1,
+        p: Fraction = 0.8,
+    ):
+        self.brightness, self.contrast, self.saturation, self.hue, self.p = brightness, contrast, saturation, hue, p
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Returns the sample with another image, or the given one.
+
+        Args:
+            sample: it stays as it is.
+            rng: decides whether, by how much and in which order.
+
+        Raises:
+            ConfigError: where the image has not 3 channels.
+        """
+        need_rgb(sample["image"].shape[2], "ColorJitter", self.way_out)
+        if rng.random() >= self.p:
+            return sample
+        strengths = (self.brightness, self.contrast, self.saturation)
+        factors = [rng.uniform(max(1 - strength, 0), 1 + strength) for strength in strengths]
+        degrees = 360 * rng.uniform(-self.hue, self.hue)
+        order = rng.permutation(4)
+        return recolor(self, sample, lambda image: jittered(image, factors, degrees, order))
+
+
+@TRANSFORMS.register
 class Grayscale(ColorTransform):
     """Replaces R, G and B by their luma .299 R + .587 G + .114 B (ITU-R BT.601), with probability p.
 
@@ -213,19 +262,28 @@ class Blur(ColorTransform):
         low: smallest sigma in pixels.
         high: largest sigma; it is uniform between the two.
         p: probability.
+        kernel: pixels of a side of the kernel, an odd number; 0 for as many as the width needs.
+
+    Raises:
+        ConfigError: the kernel is even.
     """
 
-    def __init__(self, low: PositiveFloat = 0.1, high: PositiveFloat = 2.0, p: Fraction = 0.5):
+    def __init__(
+        self, low: PositiveFloat = 0.1, high: PositiveFloat = 2.0, p: Fraction = 0.5, kernel: NonNegativeInt = 0
+    ):
         self.low, self.high = as_range(low, high, "Blur.low, high")
-        self.p = p
+        if kernel and kernel % 2 == 0:
+            raise ConfigError(f"Blur.kernel = {kernel}: must be an odd number, or 0 for as wide a kernel as needed")
+        self.p, self.kernel = p, kernel
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Returns the blurred sample, or the given one."""
         if rng.random() >= self.p:
             return sample
         sigma = rng.uniform(self.low, self.high)
+        sides = (self.kernel, self.kernel)
         return recolor(
-            self, sample, lambda image: by_channels(lambda group, _: cv2.GaussianBlur(group, (0, 0), sigma), image)
+            self, sample, lambda image: by_channels(lambda group, _: cv2.GaussianBlur(group, sides, sigma), image)
         )
 
 
@@ -268,3 +326,36 @@ class JPEG(ColorTransform):
             return sample
         quality = int(rng.integers(self.low, self.high + 1))
         return recolor(self, sample, lambda image: compressed(image, quality))
+
+
+def jittered(image: np.ndarray, factors: list[float], degrees: float, order: np.ndarray) -> np.ndarray:
+    """Applies the four steps of ColorJitter.
+
+    Args:
+        image: uint8 or float32 [H,W,3] RGB in 0..255.
+        factors: of brightness, contrast and saturation.
+        degrees: by which the hue is turned.
+        order: a permutation of 0..3: brightness, contrast, saturation, hue.
+
+    Returns:
+        The same shape and dtype.
+    """
+
+    def away_from(values: np.ndarray, base: np.ndarray | float, factor: float) -> np.ndarray:
+        return np.clip(base + (values - base) * np.float32(factor), 0, 255)
+
+    steps: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+        lambda values: away_from(values, 0.0, factors[0]),
+        lambda values: away_from(values, float(luma(values).mean()), factors[1]),
+        lambda values: away_from(values, luma(values)[:, :, None], factors[2]),
+        lambda values: turn_colors(values, lambda levels: levels, 1.0, degrees, 1.0) if degrees else values,
+    )
+    values = image.astype(np.float32)
+    for number in order:
+        values = steps[number](values)
+    return np.rint(values).astype(np.uint8) if image.dtype == np.uint8 else values.astype(image.dtype)
+
+
+def luma(values: np.ndarray) -> np.ndarray:
+    """Returns .299 R + .587 G + .114 B (ITU-R BT.601), float32 [H,W], of float32 [H,W,3]."""
+    return cv2.cvtColor(values, cv2.COLOR_RGB2GRAY)

@@ -73,6 +73,8 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
     if "matrix" in moved["meta"]:
         moved["meta"]["matrix"] = _composed(moved["meta"]["matrix"], change)
     moved["image"] = change.image(sample["image"])
+    if sample.get("clean") is not None:
+        moved["clean"] = change.image(sample["clean"])
     if sample.get("mask") is not None:
         outside = ignore_value(sample["mask"], ignore)
         is_map = sample["mask"].ndim == 2
@@ -179,7 +181,7 @@ def _move_objects(moved: Sample, size: Size, change: Change) -> None:
         conditions += [boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1]]
     keep = np.logical_and.reduce(conditions)
     if not keep.all():
-        for key in ("boxes", "labels", "masks", "crowd"):
+        for key in ("boxes", "labels", "masks", "crowd", "mask_quality"):
             if moved.get(key) is not None:
                 moved[key] = kept(moved[key], keep)
 

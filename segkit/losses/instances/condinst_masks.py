@@ -19,7 +19,9 @@ class CondInstMasks(Loss):
     """CondInst's mask loss: mean Dice loss of the masks of sampled locations.
 
     Eq. 3 of the paper. Stands beside a row FCOS, which learns classes and boxes, and needs
-    train.dataset.boxes_only=False. True masks are sampled at the middle pixel of each block, as the authors do.
+    train.dataset.boxes_only=False. True masks are sampled at the middle pixel of each block, as the authors do. With
+    target=["masks", "mask_quality"] and boxes_only="mixed" each mask counts by its quality, and those of quality 0 not
+    at all.
 
     Args:
         dice: weight.
@@ -33,13 +35,20 @@ class CondInstMasks(Loss):
         super().__init__()
         self.dice, self.stride = dice, stride
 
-    def forward(self, mask_logits: Tensor, objects: list[Tensor], masks: list[Tensor]) -> Tensor:
+    def forward(
+        self,
+        mask_logits: Tensor,
+        objects: list[Tensor],
+        masks: list[Tensor],
+        mask_quality: list[Tensor] | None = None,
+    ) -> Tensor:
         """Computes the loss.
 
         Args:
             mask_logits: float [m,H/stride,W/stride].
             objects: B of int64, for each mask of an image the index of the object it must become.
             masks: B of uint8 [n,H,W].
+            mask_quality: B of float [n] in 0..1; None is 1 for all.
 
         Returns:
             float32 [], 0 with a graph where there is no mask.
@@ -53,4 +62,8 @@ class CondInstMasks(Loss):
         )
         found = full_precision(mask_logits).sigmoid()
         values = vector_dice(found.flatten(1), known.to(found.dtype).flatten(1)) if len(found) else found.sum((1, 2))
-        return self.dice * values.sum() / max(len(values), 1)
+        if mask_quality is None:
+            return self.dice * values.sum() / max(len(values), 1)
+        quality = torch.cat([of_image[index.to(of_image.device)] for of_image, index in zip(mask_quality, objects)])
+        quality = quality.to(found.device).float()
+        return self.dice * (quality * values).sum() / (quality > 0).sum().clamp_min(1)

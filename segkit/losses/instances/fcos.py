@@ -28,13 +28,15 @@ class FCOS(Loss):
     Args:
         strides: of the maps.
         radius: how far from an object's centre locations are assigned to it, in strides.
+        plus_one: adds 1 to intersection and union of the IoU, in units of strides, as AdelaiDet does (BoxTeacher);
+            small boxes then pull less.
     """
 
     row = dict(on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native")
 
-    def __init__(self, strides: Sequence[PositiveInt] = STRIDES, radius: PositiveFloat = 1.5):
+    def __init__(self, strides: Sequence[PositiveInt] = STRIDES, radius: PositiveFloat = 1.5, plus_one: bool = False):
         super().__init__()
-        self.strides, self.radius = tuple(strides), radius
+        self.strides, self.radius, self.added = tuple(strides), radius, float(plus_one)
 
     def forward(
         self,
@@ -65,19 +67,20 @@ class FCOS(Loss):
         true = torch.stack([image.distances / locations.strides.unsqueeze(1) for image in assigned])[inside]
         number = max(len(true), 1)
         weights = centerness(true)
-        overlap = (giou_loss(found[inside], true) * weights).sum() / weights.sum().clamp_min(1e-6)
+        overlap = (giou_loss(found[inside], true, added=self.added) * weights).sum() / weights.sum().clamp_min(1e-6)
         of_centers = F.binary_cross_entropy_with_logits(central[..., 0][inside], weights, reduction="sum")
         category = sigmoid_focal_sum(classes.transpose(1, 2), torch.stack(targets))
         return {"category": category / number, "box": overlap, "centerness": of_centers / number}
 
 
-def giou_loss(found: Tensor, true: Tensor, eps: float = 1e-6) -> Tensor:
+def giou_loss(found: Tensor, true: Tensor, eps: float = 1e-6, *, added: float = 0.0) -> Tensor:
     """Returns 1 - generalised IoU (Rezatofighi et al., CVPR 2019) of pairs of boxes around the same location.
 
     Args:
         found: distances of the location to the four sides of the predicted box, float [n,4].
         true: the same of the true box, float [n,4].
         eps: least area of union and hull.
+        added: to both areas of the IoU alone, in the units of the distances squared.
 
     Returns:
         float [n].
@@ -85,7 +88,7 @@ def giou_loss(found: Tensor, true: Tensor, eps: float = 1e-6) -> Tensor:
     shared, outer = torch.minimum(found, true), torch.maximum(found, true)
     inter, hull = _area(shared), _area(outer)
     union = (_area(found) + _area(true) - inter).clamp_min(eps)
-    return 1 - inter / union + (hull - union) / hull.clamp_min(eps)
+    return 1 - (inter + added) / (union + added) + (hull - union) / hull.clamp_min(eps)
 
 
 def _area(distances: Tensor) -> Tensor:

@@ -59,7 +59,12 @@ class QueryMaskLoss(Loss):
         self.calls = state["calls"]
 
     def of_objects(
-        self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
+        self,
+        class_logits: Sequence[Tensor],
+        mask_logits: Sequence[Tensor],
+        labels: list[Tensor],
+        masks: list[Tensor],
+        mask_quality: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss.
 
@@ -68,6 +73,8 @@ class QueryMaskLoss(Loss):
             mask_logits: L of float [B,Q,h,w].
             labels: B of int64 [n].
             masks: B of uint8 [n,H,W].
+            mask_quality: B of float [n] in 0..1, by which each mask counts; None is 1 for all. Those of quality 0 are
+                matched, and teach their class alone.
 
         Returns:
             float32 [] each: category, mask, dice; the last two are 0 with a graph where nothing is matched.
@@ -81,8 +88,11 @@ class QueryMaskLoss(Loss):
         category = [
             query_class_loss(logits, pairs, labels, self.no_object) for logits, pairs in zip(class_logits, matches)
         ]
-        number = _mean_over_processes(sum(len(queries) for queries, _ in matches[0]), maps[0])
-        terms = [self._of_set(of_set, pairs, known, generator) for of_set, pairs in zip(maps, matches)]
+        count = sum(len(queries) for queries, _ in matches[0])
+        if mask_quality is not None:
+            count = sum(int((q[objects.to(q.device)] > 0).sum()) for q, (_, objects) in zip(mask_quality, matches[0]))
+        number = _mean_over_processes(count, maps[0])
+        terms = [self._of_set(of_set, pairs, known, mask_quality, generator) for of_set, pairs in zip(maps, matches)]
         entropy = torch.stack([of_set[0] for of_set in terms]).sum() / number
         overlap = torch.stack([of_set[1] for of_set in terms]).sum() / number
         return {
@@ -128,11 +138,16 @@ class QueryMaskLoss(Loss):
         return [pairs[i : i + len(known)] for i in range(0, len(pairs), len(known))]
 
     def _of_set(
-        self, maps: Tensor, pairs: list[tuple[Tensor, Tensor]], known: list[Tensor], generator: torch.Generator
+        self,
+        maps: Tensor,
+        pairs: list[tuple[Tensor, Tensor]],
+        known: list[Tensor],
+        mask_quality: list[Tensor] | None,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Sums of cross entropy and Dice over the matched queries of one set, float [] each; maps: float [B,Q,h,w]."""
         values = []
-        for logits, truth, (queries, objects) in zip(maps, known, pairs):
+        for i, (logits, truth, (queries, objects)) in enumerate(zip(maps, known, pairs)):
             queries, objects = (index.to(maps.device, non_blocking=True) for index in (queries, objects))
             if self.points:
                 points = uncertain_places(logits.detach()[queries], self.points, generator)
@@ -142,8 +157,12 @@ class QueryMaskLoss(Loss):
             else:
                 found, true = logits[queries].flatten(1), truth[objects].flatten(1)
             true = true.to(found.dtype)
-            entropy = F.binary_cross_entropy_with_logits(found, true, reduction="none").mean(1).sum()
-            values.append(torch.stack([entropy, point_dice(found.sigmoid(), true).sum()]))
+            entropy = F.binary_cross_entropy_with_logits(found, true, reduction="none").mean(1)
+            dice = point_dice(found.sigmoid(), true)
+            if mask_quality is not None:
+                quality = mask_quality[i].to(dice)[objects]
+                entropy, dice = quality * entropy, quality * dice
+            values.append(torch.stack([entropy.sum(), dice.sum()]))
         entropy, overlap = torch.stack(values).sum(0).unbind()
         return entropy, overlap
 
@@ -165,7 +184,8 @@ class Mask2FormerMasks(QueryMaskLoss):
     For each prediction set: matching by class, cross entropy and Dice of masks, and these three as losses, the last two
     averaged over matched queries (sections 3.3 and 4 of the paper). The sets are added up. For a Mask2Former head, with
     train.dataset.boxes_only=False. The points are drawn from a generator seeded with the number of training steps,
-    which the checkpoint keeps. Several processes divide by the mean of their numbers of matched queries.
+    which the checkpoint keeps. Several processes divide by the mean of their numbers of matched queries. With
+    target=["labels", "masks", "mask_quality"] and boxes_only="mixed" each mask counts by its quality.
 
     Args:
         category, mask, dice, no_object, points: as of QueryMaskLoss.
@@ -175,7 +195,12 @@ class Mask2FormerMasks(QueryMaskLoss):
     row = dict(on=["class_logits", "mask_logits"], target=["labels", "masks"], at="native")
 
     def forward(
-        self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
+        self,
+        class_logits: Sequence[Tensor],
+        mask_logits: Sequence[Tensor],
+        labels: list[Tensor],
+        masks: list[Tensor],
+        mask_quality: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss, see QueryMaskLoss.of_objects.
 
@@ -184,11 +209,12 @@ class Mask2FormerMasks(QueryMaskLoss):
             mask_logits: L of float [B,Q,h,w].
             labels: B of int64 [n].
             masks: B of uint8 [n,H,W].
+            mask_quality: B of float [n] in 0..1; None is 1 for all.
 
         Returns:
             float32 [] each: category, mask, dice; the last two are 0 with a graph where nothing is matched.
         """
-        return self.of_objects(class_logits, mask_logits, labels, masks)
+        return self.of_objects(class_logits, mask_logits, labels, masks, mask_quality)
 
 
 @LOSSES.register

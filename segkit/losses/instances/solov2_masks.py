@@ -27,7 +27,8 @@ class SOLOv2Masks(Loss):
     """SOLOv2 loss: focal loss of classes plus mean Dice loss of the positives' masks.
 
     Eq. 8 of SOLO, section 3.3 of SOLOv2. For a SOLO head without level features (level_features=0), with
-    train.dataset.boxes_only=False.
+    train.dataset.boxes_only=False. With target=["boxes", "labels", "masks", "mask_quality"] and boxes_only="mixed" each
+    mask counts by its quality, and those of quality 0 not at all.
 
     Args:
         dice: weight of the Dice loss.
@@ -62,6 +63,7 @@ class SOLOv2Masks(Loss):
         boxes: list[Tensor],
         labels: list[Tensor],
         masks: list[Tensor],
+        mask_quality: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss.
 
@@ -73,6 +75,7 @@ class SOLOv2Masks(Loss):
             boxes: B of float [n,4].
             labels: B of int64 [n].
             masks: B of uint8 [n,H,W].
+            mask_quality: B of float [n] in 0..1; None is 1 for all.
 
         Returns:
             float32 [] each: category, dice; dice is 0 with a graph where there is no positive.
@@ -80,7 +83,7 @@ class SOLOv2Masks(Loss):
         shapes = object_shapes(boxes, masks)
         height, width = image.shape[2:]
         size = (height, width)
-        dices, focal = [], []
+        dices, focal, qualities = [], [], []
         for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
             grid = level.shape[2]
             cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=self.sigma) for shape in shapes]
@@ -91,8 +94,15 @@ class SOLOv2Masks(Loss):
             found = cell_masks(kernel, mask_features, cells, size=mask_size).sigmoid()
             known = torch.cat([box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)])
             dices.append(vector_dice(found.flatten(1), known.flatten(1), eps=DICE_EPS))
+            if mask_quality is not None:
+                of_cells = [q.to(found)[c.objects.to(found.device)] for q, c in zip(mask_quality, cells)]
+                qualities.append(torch.cat(of_cells))
         number = sum(len(values) for values in dices)
         category = torch.stack(focal).sum() / (number + 1)
         if not number:
             return {"category": category, "dice": zero_of(mask_features, *kernels)}
-        return {"category": category, "dice": self.dice * torch.cat(dices).mean()}
+        values = torch.cat(dices)
+        if mask_quality is None:
+            return {"category": category, "dice": self.dice * values.mean()}
+        quality = torch.cat(qualities)
+        return {"category": category, "dice": self.dice * (quality * values).sum() / (quality > 0).sum().clamp_min(1)}

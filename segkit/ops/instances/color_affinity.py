@@ -77,7 +77,7 @@ def pairwise_sum(logits: Tensor, boxes: Tensor, weights: Tensor, counts: Sequenc
     Args:
         logits: float [n,h,w].
         boxes: float [n,h,w].
-        weights: float [B,8,h,w] of the pairs of each image.
+        weights: float [B,8,h,w] of the pairs of each image; [1,8,n,h,w] of the pairs of each instance of one image.
         counts: the number of instances of each image, n in all.
 
     Returns:
@@ -123,7 +123,7 @@ class _PairwiseSum(torch.autograd.Function):
             here, there = overlap(shift, logits.shape[1:])
             for image_logits, box, weight in zip(logits.split(counts), boxes.split(counts), weights[:, k]):
                 values = _disagreement(image_logits[:, *here], image_logits[:, *there])
-                total += (values * box[:, *here] * weight[here]).sum()
+                total += (values * box[:, *here] * weight[..., *here]).sum()
         return total
 
     @staticmethod
@@ -137,7 +137,7 @@ class _PairwiseSum(torch.autograd.Function):
             for image_logits, image_p, box, image_gradient, weight in zip(*by_image, weights[:, k]):
                 # r is the sigmoid of the sum of both logits
                 both = torch.sigmoid(image_logits[:, *here] + image_logits[:, *there])
-                scale = box[:, *here] * weight[here]
+                scale = box[:, *here] * weight[..., *here]
                 image_gradient[:, *here] += (image_p[:, *here] - both) * scale
                 image_gradient[:, *there] += (image_p[:, *there] - both) * scale
         return gradient * to_total, None, None, None

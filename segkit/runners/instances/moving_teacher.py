@@ -22,17 +22,18 @@ class MovingTeacher:
         decay: of the average, between 0 and 1; see Ema.
         start: optimizer step after which the average begins, as a copy of the student. Until then the student's own
             outputs are the teacher's.
+        rise, buffers: of the average, see Ema; its step s is here the number of the optimizer step, 1 for the first.
 
     Raises:
         ValueError: decay or start is out of range.
     """
 
-    def __init__(self, decay: float, start: int = 0):
+    def __init__(self, decay: float, start: int = 0, *, rise: int = 10, buffers: bool = True):
         if not 0 < decay < 1 or start < 0:
             raise ValueError(
                 f"decay = {decay}, start = {start}: the decay must be between 0 and 1, the start 0 or more"
             )
-        self.decay, self.start = decay, start
+        self.decay, self.start, self.rise, self.buffers = decay, start, rise, buffers
         self.ema: Ema | None = None
 
     def update(self, model: nn.Module, step: int) -> None:
@@ -78,7 +79,7 @@ class MovingTeacher:
             self.ema.module.load_state_dict(state["teacher"])
 
     def _copy(self, model: nn.Module) -> Ema:
-        ema = Ema(model, self.decay)
+        ema = Ema(model, self.decay, rise=self.rise, buffers=self.buffers)
         for parameter in ema.module.parameters():
             parameter.grad = None
         return ema

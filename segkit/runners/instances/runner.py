@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from segkit.engine.setup import DataSets
     from segkit.models.segmentor import Segmentor
 
-PER_OBJECT = ("boxes", "labels", "crowd", "masks")
+PER_OBJECT = ("boxes", "labels", "crowd", "masks", "mask_quality")
 """Entries of a batch with one row per object."""
 
 
@@ -52,6 +52,7 @@ class BoxSupervised(Runner):
         teacher_decay: decay of a moving average of the network, whose outputs losses can name as "teacher.<name>"
             (0.999 in DiscoBox); 0 for none.
         teacher_start: step after which the average begins.
+        teacher_rise, teacher_buffers: how the average begins, and whether buffers are part of it; see engine.optim.Ema.
 
     Raises:
         ConfigError: divisor or padding is out of range.
@@ -68,6 +69,8 @@ class BoxSupervised(Runner):
         growth: NonNegativeInt = 4,
         teacher_decay: Decay = 0.0,
         teacher_start: NonNegativeInt = 0,
+        teacher_rise: PositiveInt = 10,
+        teacher_buffers: bool = True,
     ):
         if divisor < 1:
             raise ConfigError(f"runner.divisor = {divisor}: must be a whole number, 1 or more")
@@ -75,7 +78,9 @@ class BoxSupervised(Runner):
         if any(not 0 <= value <= 255 for value in values):
             raise ConfigError(f"runner.padding = {padding}: must be colors in 0..255")
         self.padding, self.divisor, self.growth = None if padding is None else values, divisor, growth
-        self.teacher = MovingTeacher(teacher_decay, teacher_start) if teacher_decay else None
+        self.teacher = None
+        if teacher_decay:
+            self.teacher = MovingTeacher(teacher_decay, teacher_start, rise=teacher_rise, buffers=teacher_buffers)
 
     def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:
         """Returns the single stage.
