@@ -45,7 +45,8 @@ class Meta(TypedDict, total=False):
     scaled image in which the sample's window lies; focus: (y, x), a pixel of the stored image that a crop shall hold;
     matrix: float64 [2,3], of images that are predicted: takes a point (x, y, 1) of the stored image, in continuous
     pixels, to where the transforms have moved it. Without it the stored image was resized to `valid`; pseudo: whether
-    the labels are those of a model.
+    the labels are those of a model; box: of crops around a box, this box in its image, x0, y0, x1, y1; crop: the
+    rectangle of it, which may reach outside of the image.
     """
 
     id: str
@@ -56,6 +57,8 @@ class Meta(TypedDict, total=False):
     focus: tuple[int, int]
     matrix: np.ndarray
     pseudo: bool
+    box: tuple[float, float, float, float]
+    crop: tuple[int, int, int, int]
 
 
 class ClickObject(NamedTuple):
@@ -86,6 +89,9 @@ class Sample(TypedDict, total=False):
     objects: dict[int, ClickObject]  # by id
     ignored: list[tuple[int, int]]  # (layer, value) of regions that are neither object nor background
     pixel_weight: np.ndarray  # float32 [H,W]: of each pixel in the loss
+    unlabelled: np.ndarray  # uint8 [H,W]: 1 where the image has no label, 0 also in the padding
+    points: np.ndarray  # float32 [n,P,2] x, y in continuous pixels: labelled points of each object
+    point_labels: np.ndarray  # int8 [n,P]: 1 on the object, 0 beside it, -1 not used
     angle: np.ndarray  # float32 [H,W]: of the direction away from the nearest boundary, degrees of atan2(y, x)
     coarse: np.ndarray  # uint8 [H,W]: a coarse mask of 0 and 1 to refine
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
@@ -108,6 +114,9 @@ class Batch(TypedDict, total=False):
     mask_quality: list[Tensor]
     clean: Tensor  # [B,C,H,W]: the images before the transforms of color
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
+    unlabelled: Tensor  # uint8 [B,H,W], padding = 0
+    points: list[Tensor]  # B of float32 [n,P,2] x, y in pixels of the batch
+    point_labels: list[Tensor]  # B of int8 [n,P]
     angle: Tensor  # float32 [B,H,W], degrees from -180 to 180, padding = 0
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     coarse: Tensor  # uint8 [B,H,W]: masks of 0 and 1 to refine, padding = 0

@@ -2,7 +2,8 @@
 
 The first four are for training with clicks, voc_instances for training with boxes. segfix makes the targets of SegFix
 from the label maps of a config's data sets: segkit prepare segfix --config CONFIG. An interrupted run continues where
-it stopped. `segkit prepare splits CONFIG_OR_FOLDER` writes lists of train, val and test; it has a --help of its own.
+it stopped. `segkit prepare splits CONFIG_OR_FOLDER` writes lists of train, val and test, `segkit prepare scribbles`
+label maps of few labelled pixels, `segkit prepare points` labelled points of objects; each has a --help of its own.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from segkit.cli import common, splits
+from segkit.cli import common, few_labels, splits
 from segkit.registry import ConfigError
 
 SPLITS: dict[str, tuple[str, ...]] = {
@@ -24,6 +25,13 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "segfix": ("train", "val", "test"),
 }
 """Splits of each data set; of segfix, sections of the config."""
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "splits": splits.main,
+    "scribbles": few_labels.scribbles,
+    "points": few_labels.points,
+}
+"""What has a --help of its own."""
 
 FOLDERS = {
     "openimages": "OpenImages",
@@ -37,10 +45,10 @@ FOLDERS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit prepare`; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["splits"]:
-        return splits.main(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
     arguments = common.parser("prepare", __doc__ or "")
-    arguments.add_argument("dataset", choices=[*SPLITS, "splits"])
+    arguments.add_argument("dataset", choices=[*SPLITS, *COMMANDS])
     arguments.add_argument("--root", help="the data set's folder (not for coco_lvis); $SEGKIT_DATA/<its name>")
     arguments.add_argument("--coco", help="coco_lvis: the folder with annotations/panoptic_train2017.json and its PNGs")
     arguments.add_argument("--lvis", help="coco_lvis: the folder with train/lvis_train.json")

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import cv2
 import numpy as np
@@ -30,11 +30,12 @@ from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 SampleChange: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 """A transform."""
 
-ListedKey: TypeAlias = Literal["boxes", "labels", "crowd", "mask_quality"]
-LISTED_KEYS: tuple[ListedKey, ...] = ("boxes", "labels", "crowd", "mask_quality")
+ListedKey = Literal["boxes", "labels", "crowd", "mask_quality", "points", "point_labels"]
+LISTED_KEYS: tuple[ListedKey, ...] = get_args(ListedKey)
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
 
-MAP_KEYS: tuple[Literal["pixel_weight", "angle", "coarse", "clean"], ...] = ("pixel_weight", "angle", "coarse", "clean")
+MapKey = Literal["pixel_weight", "angle", "coarse", "clean", "unlabelled"]
+MAP_KEYS: tuple[MapKey, ...] = get_args(MapKey)
 """Keys of maps [H,W] or images [H,W,C] beside the mask and the image, which are padded by 0."""
 
 WAYS_OUT = "enlarge it (docker run --shm-size=8g), or set a smaller batch_size,"
@@ -165,8 +166,8 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 
     Returns:
         A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W], or
-        [B,K,H,W] of overlapping classes, pixel_weight and angle float32 and coarse uint8 [B,H,W], 0 where they are
-        padded, masks as a list of uint8 [n,h,w] or PackedMasks, and what else the samples hold.
+        [B,K,H,W] of overlapping classes, pixel_weight and angle float32, coarse and unlabelled uint8 [B,H,W], 0 where
+        they are padded, masks as a list of uint8 [n,h,w] or PackedMasks, and what else the samples hold.
     """
     return _with_wide_labels(_collate_training(samples, ignore))
 

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from segkit.constraints.named import NonNegativeInt
 from segkit.models.bases import Backbone, Head, Network, QueryHead
 from segkit.models.normalize import normalized
 from segkit.registry import MODELS, ConfigError
@@ -26,9 +27,12 @@ class Segmentor(Network):
         neck: maps the backbone's list of feature maps to another list; None for none.
         aux: auxiliary heads, which read the same feature maps as the head.
         align_corners: how every resize of predictions aligns pixels.
+        projection: channels of a branch that, in training alone, projects what the head's classifier reads to the
+            output "projected", for losses that compare features (TreeEnergy); 0 for none.
 
     Raises:
-        ConfigError: the backbone is no Backbone, or one of the heads no Head.
+        ConfigError: the backbone is no Backbone, one of the heads no Head, or the head has no classifier to project
+            the input of.
     """
 
     backbone: Backbone
@@ -43,6 +47,7 @@ class Segmentor(Network):
         neck: nn.Module | None = None,
         aux: tuple[Head, ...] = (),
         align_corners: bool = False,
+        projection: NonNegativeInt = 0,
     ):
         super().__init__()
         check_base(backbone, Backbone, "model.backbone")
@@ -56,6 +61,7 @@ class Segmentor(Network):
         self.head = head
         self.gives_scores = isinstance(head, QueryHead)
         self.aux = nn.ModuleList(aux)
+        self.projection = _projection(head, projection) if projection else None
         # Constants of the model, not weights: they move with the module and stay out of the state dict.
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1), persistent=False)
@@ -104,7 +110,8 @@ class Segmentor(Network):
 
         Returns:
             The head's outputs by name ("logits" float [B,K,h,w], ...); in training those of the auxiliary heads as
-            "aux0.logits", ...; what auxiliary heads predict by its own name, such as "presence" float [B,K].
+            "aux0.logits", ...; what auxiliary heads predict by its own name, such as "presence" float [B,K]; in
+            training with `projection` also "projected", float [B,projection,h,w].
         """
         normalized = self.normalize(image)
         return self.outputs_of(self.backbone(normalized), normalized, window)
@@ -135,11 +142,35 @@ class Segmentor(Network):
         if self.neck is not None:
             features = self.neck(features)
         outputs = self.head(features, **{name: extras[name] for name in self.head.needs})
+        if self.training and self.projection is not None:
+            outputs["projected"] = self.projection(_embedding(outputs, self.head))
         for i, head in enumerate(cast(Sequence[Head], self.aux)):
             if self.training or head.predicts:
                 auxiliary = head(features, **{name: extras[name] for name in head.needs})
                 _add(outputs, auxiliary, head, i)
         return outputs
+
+
+def _projection(head: Head, channels: int) -> nn.Module:
+    """A branch on the input of a head's classifier: 1x1 convolution without bias, normalization, ReLU."""
+    classifier = getattr(head, "classifier", None)
+    if not isinstance(classifier, nn.Conv2d):
+        raise ConfigError(
+            f"model.projection = {channels}: projects what the classifier of a head reads, and {type(head).__name__} "
+            "has none that is one convolution; choose another head, or set it to 0"
+        )
+    return nn.Sequential(
+        nn.Conv2d(classifier.in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+    )
+
+
+def _embedding(outputs: Outputs, head: Head) -> Tensor:
+    if "embedding" not in outputs:
+        raise ConfigError(
+            f"model.projection: {type(head).__name__} does not return what its classifier reads; choose another head, "
+            "or set it to 0"
+        )
+    return outputs["embedding"]
 
 
 def _add(outputs: Outputs, auxiliary: Outputs, head: Head, number: int) -> None:

@@ -15,7 +15,9 @@ from segkit.registry import build_model, without_start_weights
 from tests.instances.test_networks import names
 
 CONFIGS = Path(__file__).parents[2] / "configs/box_supervised"
-PUBLISHED = sorted(path for part in ("boxlevelset", "box2mask", "boxinst") for path in (CONFIGS / part).glob("*.py"))
+PUBLISHED = sorted(
+    path for part in ("boxlevelset", "box2mask", "boxinst", "apro") for path in (CONFIGS / part).glob("*.py")
+)
 BLOCKS_50, BLOCKS_101 = 6, 23
 """Of the third stage of a ResNet (He et al., CVPR 2016, table 1); the other stages have the same in both."""
 CLASSES = {"coco": 80, "voc": 20, "isaid": 15}
@@ -33,7 +35,15 @@ LISTS = {
     "box2mask_t_swin_l": "box2mask_swin_l",
     "boxinst_r50": "boxinst_r50",
     "boxinst_r101": "boxinst_r50",
+    "apro_solov2_r50": "boxlevelset_r50",
+    "apro_solov2_r101": "boxlevelset_r50",
+    "apro_mask2former_r50": "box2mask_r50",
+    "apro_mask2former_r101": "box2mask_r50",
+    "apro_mask2former_swin_t": "box2mask_swin_t",
+    "apro_mask2former_swin_l": "box2mask_swin_l",
 }
+LEVEL_FEATURES = ".levelset_bottom."
+"""Part of the names of what APro's networks do not have."""
 
 
 def expected(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
@@ -41,6 +51,8 @@ def expected(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
     system = re.match(r"(.*)_\d+[xe]_", path.stem)[1]
     source = LISTS[system]
     shapes = {name: tuple(shape) for name, shape in names(source).items()}
+    if system.startswith("apro"):
+        shapes = {name: shape for name, shape in shapes.items() if LEVEL_FEATURES not in name}
     if "r101" in system and "r50" in source:
         last = rf"^backbone\.layer3\.{BLOCKS_50 - 1}\."
         block = {name: shape for name, shape in shapes.items() if re.match(last, name)}

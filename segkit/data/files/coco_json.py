@@ -45,7 +45,16 @@ def read_coco(path: str | Path) -> CocoFile:
         DataError: where it is no such file, two images, annotations or categories have the same id, or an annotation
             belongs to an image or category that is not listed.
     """
-    content = parse_json(read_bytes(path), path)
+    return coco_of(parse_json(read_bytes(path), path), path)
+
+
+def coco_of(content: Any, path: str | Path) -> CocoFile:
+    """Groups the annotations of a COCO file's content by image; see read_coco.
+
+    Args:
+        content: what the JSON holds.
+        path: the file, for error messages.
+    """
     missing = (
         [key for key in ("images", "categories") if key not in content] if isinstance(content, dict) else ["images"]
     )

@@ -38,12 +38,15 @@ class Source(NamedTuple):
             It is called only where masks are read.
         qualities: opens an index whose record i is the list of what the file says of the quality of these outlines,
             0..1 or None each. None: nothing is said.
+        points: opens an index whose record i is the list of [coordinates, labels] of the labelled points of these rows.
+            It is called only where points are read; None where the source has none.
     """
 
     path: str
     boxes: Sequence[bytes]
     masks: Callable[[], Sequence[bytes]]
     qualities: Callable[[], Sequence[bytes]] | None = None
+    points: Callable[[], Sequence[bytes]] | None = None
 
 
 class BoxAnnotation(NamedTuple):
@@ -85,10 +88,11 @@ class InstanceDataset(Dataset):
         boxes_only: samples hold no masks, and the segmentations are never read. "mixed": objects may have an outline or
             none; samples hold `masks`, the filled box where there is no outline, and `mask_quality`, 0 there.
         outside: whether file names may lead out of `images`.
+        points: samples hold labelled points.
 
     Raises:
-        DataError: no image is left, a file name leads out of the folder, images are missing, or a class is not in the
-            source.
+        DataError: no image is left, a file name leads out of the folder, images are missing, a class is not in the
+            source, or points are asked of a source without.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class InstanceDataset(Dataset):
         filtered: bool = False,
         boxes_only: BoxesOnly = True,
         outside: bool = False,
+        points: bool = False,
     ):
         self._source, self._images, self._filtered = source, images, filtered
         self._categories = chosen(json.loads(source.boxes[0]), classes, source.path)
@@ -109,6 +114,9 @@ class InstanceDataset(Dataset):
         self._masks = None if boxes_only is True else source.masks()
         self._is_mixed = boxes_only == "mixed"
         self._qualities = source.qualities() if self._is_mixed and source.qualities is not None else None
+        if points and source.points is None:
+            raise DataError(f"{source.path}: this data set holds no labelled points; leave out points=True")
+        self._points = source.points() if points and source.points is not None else None
         total = len(source.boxes) - 1
         kept = [(number, head) for number, head, rows in self._records(range(total)) if self._is_kept(head, rows)]
         if not kept:
@@ -117,7 +125,8 @@ class InstanceDataset(Dataset):
         self._numbers = np.array([number for number, _ in kept], np.int64)
         self.sizes = np.array([(head["height"], head["width"]) for _, head in kept], np.int32)
         """int32 [images, 2] of (H, W), for samplers."""
-        self.ids = [str(head["id"]) for _, head in kept]
+        self.image_ids = [head["id"] for _, head in kept]
+        self.ids = [str(number) for number in self.image_ids]
         self._files = self.find_files([head["file_name"] for _, head in kept], outside=outside)
         if len(kept) < total:
             self.notes = (f"{total - len(kept)} of {total} images are left out: no box, or a side below 32 pixels",)
@@ -164,8 +173,9 @@ class InstanceDataset(Dataset):
         """Reads an image and its objects; rng is not used.
 
         Returns:
-            image, boxes float32 [n,4], labels int64 [n], crowd bool [n], meta (its id is the image's id as text) and,
-            unless boxes_only, masks, n compressed run-length codes.
+            image, boxes float32 [n,4], labels int64 [n], crowd bool [n], meta (its id is the image's id as text);
+            unless boxes_only, masks, n compressed run-length codes; with `points`, points float32 [n,P,2], the centres
+            of the labelled pixels, and point_labels int8 [n,P], -1 where an object has fewer points than others.
         """
         image, _ = self.filled(index)
         height, width = image.shape[:2]
@@ -193,7 +203,16 @@ class InstanceDataset(Dataset):
                 as_rle(outline, (height, width), f"{self._source.path}, annotation {rows[row].number}")
                 for row, outline in zip(usable, outlines)
             ]
+        if self._points is not None:
+            records = json.loads(self._points[int(number)])
+            sample["points"], sample["point_labels"] = _point_arrays([records[row] for row in usable])
         return sample
+
+    def objects(self) -> Iterator[tuple[int, BoxAnnotation]]:
+        """Yields the index of the image, and the annotation, of each object that the samples hold."""
+        for index, (_, head, rows) in enumerate(self._records(self._numbers)):
+            for row in self._usable(head, rows):
+                yield index, rows[row]
 
     def areas(self, index: int) -> list[float]:
         """Annotated area, in pixels, of each object that the sample holds."""
@@ -239,6 +258,16 @@ def with_boxes(outlines: list, boxes: np.ndarray, size: tuple[int, int]) -> list
         coco_mask.encode(np.asfortranarray(box_masks(box[None], size)[0])) if outline is None else outline
         for outline, box in zip(outlines, boxes)
     ]
+
+
+def _point_arrays(records: list[list]) -> tuple[np.ndarray, np.ndarray]:
+    """The points float32 [n,P,2] and labels int8 [n,P] of [coordinates in whole pixels, labels] of n objects."""
+    most = max((len(labels) for _, labels in records), default=0)
+    points, labels = np.zeros((len(records), most, 2), np.float32), np.full((len(records), most), -1, np.int8)
+    for place, known, (coordinates, values) in zip(points, labels, records):
+        if values:
+            place[: len(values)], known[: len(values)] = np.array(coordinates, np.float32) + 0.5, values
+    return points, labels
 
 
 def annotation(row: BoxAnnotation, image_id: int | str, segmentation: RLE | None) -> dict:

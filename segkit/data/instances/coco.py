@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -134,6 +135,47 @@ def quality_of(entry: dict, source: str) -> float | None:
     return float(value)
 
 
+def point_values(entry: dict, path: str) -> list:
+    """Reads the labelled points of an annotation.
+
+    Cheng, Parkhi and Kirillov, PointSup, CVPR 2022, https://arxiv.org/abs/2104.06404: `point_coords`, [[x, y], ...] in
+    whole pixels, and `point_labels`, 1 on the object and 0 beside it.
+
+    Args:
+        entry: of "annotations"; a crowd may have none.
+        path: the annotation file, for error messages.
+
+    Returns:
+        The coordinates and the labels.
+
+    Raises:
+        DataError: they are missing or wrong.
+    """
+    source = f"{path}, annotation {brief(entry.get('id'))}"
+    if "point_coords" not in entry and is_crowd(entry, source):
+        return [[], []]
+    try:
+        coordinates = [[float(x), float(y)] for x, y in entry["point_coords"]]
+        labels = [int(label) for label in entry["point_labels"]]
+        is_right = len(coordinates) == len(labels) and {*labels} <= {0, 1}
+        is_right = is_right and all(math.isfinite(side) for point in coordinates for side in point)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{source}: no labelled points ({reason(error)}): point_coords [[x, y], ...] and point_labels [0 or 1, ...]"
+            " are needed; `segkit prepare points` makes them of outlines, or leave out points=True"
+        ) from error
+    if not is_right:
+        raise DataError(f"{source}: point_labels must be 0 or 1 for each of point_coords, whose numbers are finite")
+    return [coordinates, labels]
+
+
+def point_records(path: Path) -> Iterator[bytes]:
+    """Yields the records of `Source.points`."""
+    coco = read_coco(path)
+    for image in coco.images:
+        yield json.dumps([point_values(entry, coco.path) for entry in coco.annotations[image["id"]]]).encode()
+
+
 def coco_source(path: Path) -> Source:
     """Opens an annotation file: boxes at once, outlines and their quality when they are asked for.
 
@@ -142,7 +184,8 @@ def coco_source(path: Path) -> Source:
     boxes = cached_index([path], "instances boxes 2", partial(box_records, path))
     masks = partial(cached_index, [path], "instances masks 2", partial(mask_records, path))
     qualities = partial(cached_index, [path], "instances mask quality 1", partial(quality_records, path))
-    return Source(str(path), boxes, masks, qualities)
+    points = partial(cached_index, [path], "instances points 1", partial(point_records, path))
+    return Source(str(path), boxes, masks, qualities, points)
 
 
 @DATASETS.register
@@ -160,6 +203,7 @@ class COCOInstances(InstanceDataset):
             none, see InstanceDataset; mask_quality of an annotation, in 0..1, says how good its outline is.
         outside: whether file names of the annotation file may be absolute or lead out of `images` by "..". Set it for a
             file of your own alone: names of others could be any file of this machine.
+        points: samples hold the labelled points of the file (`point_coords`, see `segkit prepare points`).
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
@@ -184,6 +228,7 @@ class COCOInstances(InstanceDataset):
         filtered: bool = False,
         boxes_only: BoxesOnly = True,
         outside: bool = False,
+        points: bool = False,
         exif: bool = False,
         nodata: NoData = None,
         scale: ScaleRange = None,
@@ -200,6 +245,7 @@ class COCOInstances(InstanceDataset):
             filtered=filtered,
             boxes_only=boxes_only,
             outside=outside,
+            points=points,
         )
 
 

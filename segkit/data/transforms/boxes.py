@@ -63,7 +63,7 @@ class BoxesOfMasks(Transform):
         keep = (boxes[:, 2:] - boxes[:, :2] > self.min_size).all(axis=1)
         changed = Sample(**sample)
         changed["boxes"], changed["masks"] = boxes[keep], kept(masks, keep)
-        for key in ("labels", "crowd", "mask_quality"):
+        for key in ("labels", "crowd", "mask_quality", "points", "point_labels"):
             if sample.get(key) is not None:
                 changed[key] = np.asarray(sample[key])[keep]
         return changed

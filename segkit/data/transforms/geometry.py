@@ -1,4 +1,4 @@
-"""One geometric change applied to all spatial keys of a sample: image, mask, layers, masks, boxes, clicks.
+"""One geometric change applied to all spatial keys of a sample: image, mask, layers, masks, boxes, points, clicks.
 
 A `Change` says what happens to an image, to a map of labels and to points; `move` applies it to all a sample holds.
 Coordinates are continuous pixels: pixel (row i, column j) covers [j, j+1) x [i, i+1), its centre is (j+.5, i+.5).
@@ -81,10 +81,14 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
         moved["mask"] = (change.labels if is_map else _planes(change))(sample["mask"], outside)
     if sample.get("angle") is not None:
         moved["angle"] = _move_angles(sample["angle"], change)
+    if sample.get("unlabelled") is not None:
+        moved["unlabelled"] = change.labels(sample["unlabelled"], 0)
     if sample.get("layers") is not None:
         moved["layers"] = _planes(change)(sample["layers"], 0)
     if sample.get("clicks") is not None:
         moved["clicks"] = _move_clicks(sample["clicks"], change)
+    if sample.get("points") is not None:
+        moved["points"], moved["point_labels"] = _move_points(sample["points"], sample["point_labels"], change)
     if sample.get("boxes") is not None or sample.get("masks") is not None:
         _move_objects(moved, image_size(sample), change)
     return moved
@@ -151,6 +155,14 @@ def _move_clicks(clicks: np.ndarray, change: Change) -> np.ndarray:
     return moved.astype(np.float32)
 
 
+def _move_points(points: np.ndarray, labels: np.ndarray, change: Change) -> tuple[np.ndarray, np.ndarray]:
+    """Moves points of objects, float [n,P,2], to float32 [n,P,2]; labels int8 [n,P] of those that leave become -1."""
+    places = change.points(np.asarray(points, np.float64).reshape(-1, 2)).reshape(points.shape)
+    height, width = change.valid
+    is_inside = ((places >= 0) & (places <= (width, height))).all(axis=-1)
+    return places.astype(np.float32), np.where(is_inside, labels, -1).astype(np.int8)
+
+
 def _move_objects(moved: Sample, size: Size, change: Change) -> None:
     """Replaces boxes, masks, labels and crowd of the new sample by the moved objects that are left."""
     conditions: list[np.ndarray | np.bool_] = []
@@ -181,7 +193,7 @@ def _move_objects(moved: Sample, size: Size, change: Change) -> None:
         conditions += [boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1]]
     keep = np.logical_and.reduce(conditions)
     if not keep.all():
-        for key in ("boxes", "labels", "masks", "crowd", "mask_quality"):
+        for key in ("boxes", "labels", "masks", "crowd", "mask_quality", "points", "point_labels"):
             if moved.get(key) is not None:
                 moved[key] = kept(moved[key], keep)
 

@@ -137,23 +137,12 @@ class Box2Mask(Loss):
             "level_set": level_set_term * self.warm_up() + nothing,
         }
 
-    @torch.no_grad()
     def match(
         self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: list[Tensor], masks: list[Tensor]
     ) -> list[list[tuple[Tensor, Tensor]]]:
-        """Matches queries and objects by classes and boxes; arguments as of `forward`.
-
-        Returns:
-            For each set and image the matched (queries, objects), int64 on the host.
-        """
-        boxes = [projected_boxes(of_image) for of_image in masks]  # once for all sets
-        costs = [
-            self.class_cost * class_costs(classes[i], labels[i]) + self.box_cost * box_costs(maps[i], boxes[i])
-            for classes, maps in zip(class_logits, mask_logits)
-            for i in range(len(labels))
-        ]
-        pairs = hungarian(costs)
-        return [pairs[i : i + len(labels)] for i in range(0, len(pairs), max(len(labels), 1))]
+        """Matches queries and objects, see match_boxes."""
+        costs = dict(class_cost=self.class_cost, box_cost=self.box_cost)
+        return match_boxes(class_logits, mask_logits, labels, masks, **costs)
 
     def energies(self, matched: Matched, image: Tensor, features: Tensor) -> Tensor:
         """Computes the weighted level-set energies of matched masks.
@@ -193,6 +182,36 @@ class Box2Mask(Loss):
         moved = movements(small, boxes, local_affinity(image), matched.counts, iterations=self.iterations)
         sums = moved.new_zeros(2, matched.num_sets).index_add(1, matched.sets, torch.stack([moved, boxes.sum((1, 2))]))
         return self.consistency * (sums[0] / sums[1].clamp_min(1)).sum()
+
+
+@torch.no_grad()
+def match_boxes(
+    class_logits: Sequence[Tensor],
+    mask_logits: Sequence[Tensor],
+    labels: list[Tensor],
+    masks: list[Tensor],
+    *,
+    class_cost: float,
+    box_cost: float,
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """Matches queries and objects by classes and boxes.
+
+    Args:
+        class_logits, mask_logits, labels, masks: as of Box2Mask.forward.
+        class_cost: weight of the classes.
+        box_cost: weight of the boxes.
+
+    Returns:
+        For each set and image the matched (queries, objects), int64 on the host.
+    """
+    boxes = [projected_boxes(of_image) for of_image in masks]  # once for all sets
+    costs = [
+        class_cost * class_costs(classes[i], labels[i]) + box_cost * box_costs(maps[i], boxes[i])
+        for classes, maps in zip(class_logits, mask_logits)
+        for i in range(len(labels))
+    ]
+    pairs = hungarian(costs)
+    return [pairs[i : i + len(labels)] for i in range(0, len(pairs), max(len(labels), 1))]
 
 
 def gather_matched(

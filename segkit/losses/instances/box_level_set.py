@@ -17,7 +17,7 @@ from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import box_projection
 from segkit.ops.instances.cell_losses import box_targets, focal_of_cells
 from segkit.ops.instances.cell_masks import cell_masks
-from segkit.ops.instances.grid_assignment import RANGES, Shapes, assign_cells, object_shapes
+from segkit.ops.instances.grid_assignment import RANGES, assign_cells, object_shapes
 from segkit.ops.instances.level_set import box_areas, contour_length, region_energy
 from segkit.ops.instances.local_consistency import local_affinity, local_consistency
 from segkit.ops.instances.structure_maps import image_index, structure_maps
@@ -51,6 +51,64 @@ def merge_levels(levels: list[PositiveMasks]) -> PositiveMasks:
 def _by_image(levels: Sequence[Sequence[Tensor]]) -> Tensor:
     """The maps of levels and, within them, images, in the order of images and, within them, levels."""
     return torch.cat([maps for of_image in zip(*levels) for maps in of_image])
+
+
+class GridRule(NamedTuple):
+    """Which cells of a SOLO head are positive.
+
+    Attributes:
+        ranges: smallest and largest root of a box's area in pixels, for each level.
+        strides: of each level's masks.
+        sigma: share of a box, around its centre, whose cells are positive.
+    """
+
+    ranges: Sequence[tuple[float, float]]
+    strides: Sequence[int]
+    sigma: float
+
+
+def positive_masks(
+    categories: list[Tensor],
+    kernels: list[Tensor],
+    mask_features: Tensor,
+    boxes: list[Tensor],
+    labels: list[Tensor],
+    masks: list[Tensor],
+    *,
+    size: tuple[int, int],
+    rule: GridRule,
+) -> tuple[Tensor, list[PositiveMasks]]:
+    """Computes the sum of the levels' focal losses, and the masks of the positive cells.
+
+    Args:
+        categories: logits of the classes, float [B,K,S,S] per level.
+        kernels: float [B,D,S,S] per level.
+        mask_features: float [B,D,H/4,W/4].
+        boxes: B of float [n,4].
+        labels: B of int64 [n].
+        masks: B of uint8 [n,H,W], boxes as masks.
+        size: (H, W) of the image.
+        rule: says which cells are positive.
+
+    Returns:
+        The sum of the focal losses, float32 [], and the positives of the levels of each stride of masks.
+    """
+    shapes = object_shapes(boxes, masks)
+    focal = []
+    by_stride: dict[int, list[PositiveMasks]] = {}
+    for level, kernel, bounds, stride in zip(categories, kernels, rule.ranges, rule.strides):
+        grid = level.shape[2]
+        cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=rule.sigma) for shape in shapes]
+        focal.append(focal_of_cells(level, cells, labels))
+        counts = [len(of_image.cells) for of_image in cells]
+        if not sum(counts):
+            continue
+        mask_size = (size[0] // stride, size[1] // stride)
+        logits = cell_masks(kernel, mask_features, cells, size=mask_size)
+        known = [box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)]
+        by_stride.setdefault(stride, []).append(PositiveMasks(logits.sigmoid(), torch.cat(known), counts))
+    # levels of one size share the trees of their images
+    return torch.stack(focal).sum(), [merge_levels(levels) for levels in by_stride.values()]
 
 
 def level_set(
@@ -119,7 +177,7 @@ class BoxLevelSet(Loss):
         super().__init__()
         self.projection, self.image, self.feature, self.length = projection, image, feature, length
         self.consistency, self.iterations = consistency, iterations
-        self.ranges, self.strides, self.sigma = tuple(ranges), tuple(strides), sigma
+        self.rule = GridRule(tuple(ranges), tuple(strides), sigma)
         self.warm_up = WarmUp(projection_steps, is_linear=False)
 
     def forward(
@@ -149,11 +207,18 @@ class BoxLevelSet(Loss):
             float32 [] each: category, projection, level_set; the last two are 0 with a graph where there is no
             positive.
         """
-        shapes = object_shapes(boxes, masks)
-        category, by_stride = self._assign(categories, kernels, mask_features, shapes, labels, masks, image)
+        category, of_sizes = positive_masks(
+            categories,
+            kernels,
+            mask_features,
+            boxes,
+            labels,
+            masks,
+            size=(image.shape[2], image.shape[3]),
+            rule=self.rule,
+        )
         projections, energies = [], []
-        for levels in by_stride.values():
-            positives = merge_levels(levels)  # levels of one size share the trees of their images
+        for positives in of_sizes:
             height, width = positives.masks.shape[1:]
             projections.append(self.projection * box_projection(positives.masks, positives.boxes))
             small = resize(image, size=(height, width))
@@ -165,34 +230,6 @@ class BoxLevelSet(Loss):
             return terms | {"projection": nothing, "level_set": nothing}
         level_set_term = torch.cat(energies).mean() * self.warm_up()
         return terms | {"projection": torch.cat(projections).mean(), "level_set": level_set_term}
-
-    def _assign(
-        self,
-        categories: list[Tensor],
-        kernels: list[Tensor],
-        mask_features: Tensor,
-        shapes: list[Shapes],
-        labels: list[Tensor],
-        masks: list[Tensor],
-        image: Tensor,
-    ) -> tuple[Tensor, dict[int, list[PositiveMasks]]]:
-        """The sum of the levels' focal losses, and the positives of the levels by the stride of their masks."""
-        height, width = image.shape[2:]
-        size = (height, width)
-        focal = []
-        by_stride: dict[int, list[PositiveMasks]] = {}
-        for level, kernel, bounds, stride in zip(categories, kernels, self.ranges, self.strides):
-            grid = level.shape[2]
-            cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=self.sigma) for shape in shapes]
-            focal.append(focal_of_cells(level, cells, labels))
-            counts = [len(of_image.cells) for of_image in cells]
-            if not sum(counts):
-                continue
-            mask_size = (height // stride, width // stride)
-            logits = cell_masks(kernel, mask_features, cells, size=mask_size)
-            known = [box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)]
-            by_stride.setdefault(stride, []).append(PositiveMasks(logits.sigmoid(), torch.cat(known), counts))
-        return torch.stack(focal).sum(), by_stride
 
     def energies(self, positives: PositiveMasks, image: Tensor, features: Tensor) -> Tensor:
         """Computes the weighted level-set terms of positives.

@@ -12,6 +12,13 @@ from torch import Tensor
 
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.color_affinity import overlap
+from segkit.ops.instances.color_windows import color_windows, window_sums
+
+LEAST, MOST = 0.1, 0.9
+"""Bounds of the probabilities of soft_mean_field."""
+
+NO_DIVISION_BY_ZERO = 1e-6
+"""Added to the sum of both labels' weights by soft_mean_field. They are small: it moves the result."""
 
 WINDOW = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
 """Offsets (y, x) of the 3 x 3 window, row by row."""
@@ -78,3 +85,40 @@ def mean_field(
             labels = box * torch.exp(votes) > 1
         results.append(labels)
     return torch.cat(results)
+
+
+@torch.no_grad()
+def soft_mean_field(
+    masks: Tensor, boxes: Tensor, image: Tensor, *, rounds: int = 100, kernel: int = 3, zeta: float = 0.1
+) -> Tensor:
+    """Computes mask probabilities by mean-field inference that keeps probabilities from round to round.
+
+    Lan et al., MAL, CVPR 2023, section 3.3, https://arxiv.org/abs/2301.03992. q starts from clip(masks * boxes, 0.1,
+    0.9). In each round a1 = boxes exp(sum_j K_ij log q_j), a0 = exp(sum_j K_ij log(1 - q_j)) and q = clip(a1 / (1e-6 +
+    a0 + a1), 0.1, 0.9), where K_ij = exp(-|f_i - f_j|^2 / (2 zeta^2)) on the window around i, i included. It is
+    computed in float64: rounding decides between two ends where q is near 0.5.
+
+    Args:
+        masks: float [n,h,w] probabilities.
+        boxes: float [n,h,w], 1 inside, soft edges allowed.
+        image: float [n,C,h,w], the image of each mask.
+        rounds: number of rounds.
+        kernel: side of the window.
+        zeta: color difference that counts as far.
+
+    Returns:
+        float64 [n,h,w] in 0.1..0.9, without gradient; above 0.5 is the object.
+    """
+    boxes = boxes.double()
+    probabilities = (masks.double() * boxes).clamp(LEAST, MOST)
+    results = []
+    for start, box, windows in zip(
+        probabilities, boxes, color_windows(image.double(), kernel=kernel, scale=2 * zeta**2)
+    ):
+        q = start
+        for _ in range(rounds):
+            object_sum, rest_sum = window_sums(torch.stack([q.log(), (1 - q).log()]), windows)
+            of_object, of_rest = box * object_sum.exp(), rest_sum.exp()
+            q = (of_object / (NO_DIVISION_BY_ZERO + of_rest + of_object)).clamp(LEAST, MOST)
+        results.append(q)
+    return torch.stack(results) if results else probabilities

@@ -110,3 +110,55 @@ def mask_costs(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> tuple[
         probabilities = logits.sigmoid()
         sums = probabilities.sum(1, keepdim=True) + target.sum(1)
         return entropy, 1 - (2 * (probabilities @ target.T) + smooth) / (sums + smooth)
+
+
+def places_in_boxes(points: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Expresses points by their boxes, for masks that are predicted in boxes (RoI heads).
+
+    Args:
+        points: float [n,P,2] x, y in pixels.
+        boxes: float [n,4] x0, y0, x1, y1 in pixels.
+        labels: [n,P], see point_entropy.
+
+    Returns:
+        Places float [n,P,2], 0 and 1 at the borders of the box, and the labels, -1 for points outside of it.
+    """
+    places = (points - boxes[:, None, :2]) / (boxes[:, None, 2:] - boxes[:, None, :2])
+    is_inside = ((places >= 0) & (places <= 1)).all(2)
+    return places, torch.where(is_inside, labels, -1)
+
+
+def point_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes the binary cross entropy at labelled points.
+
+    Cheng, Parkhi and Kirillov, PointSup, CVPR 2022, section 3.2, https://arxiv.org/abs/2104.06404.
+
+    Args:
+        logits: float [...] at points.
+        labels: [...], 1 on the object, 0 beside it, -1 not used.
+
+    Returns:
+        The cross entropies, float of the same shape, 0 where a point is not used; and which points are used, bool.
+    """
+    used = labels >= 0
+    entropy = F.binary_cross_entropy_with_logits(logits, labels.clamp_min(0).to(logits.dtype), reduction="none")
+    return entropy * used, used
+
+
+def labelled_costs(logits: Tensor, labels: Tensor, *, smooth: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Computes the mask losses of every pair of a query and an object at the object's own points.
+
+    Args:
+        logits: float [Q,n,P], of each query at the points of each object.
+        labels: [n,P], see point_entropy.
+        smooth: see point_dice.
+
+    Returns:
+        The binary cross entropy, its mean over used points, and the Dice loss over them; float [Q,n] each.
+    """
+    entropy, used = point_entropy(logits, labels.expand_as(logits))
+    target = (labels == 1).to(logits.dtype)
+    probabilities = logits.sigmoid() * used
+    numerator = 2 * (probabilities * target).sum(2) + smooth
+    dice = 1 - numerator / (probabilities.sum(2) + target.sum(1) + smooth)
+    return entropy.sum(2) / used.sum(2).clamp_min(1), dice

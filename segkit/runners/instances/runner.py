@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from segkit.engine.setup import DataSets
     from segkit.models.segmentor import Segmentor
 
-PER_OBJECT = ("boxes", "labels", "crowd", "masks", "mask_quality")
+PER_OBJECT = ("boxes", "labels", "crowd", "masks", "mask_quality", "points", "point_labels")
 """Entries of a batch with one row per object."""
 
 

@@ -1,0 +1,9 @@
+"""APro on SOLOv2, ResNet-101, Pascal VOC: 40.5 AP."""
+
+_base_ = [
+    "../../_base_/models/boxlevelset_r50.py",
+    "../../_base_/datasets/voc_instances.py",
+    "../../_base_/schedules/boxlevelset_3x_voc.py",
+]
+model = dict(backbone=dict(name="resnet101.tv2_in1k"), head=dict(level_features=0, mask_threshold=0.7))
+losses = [dict(type="APro")]
