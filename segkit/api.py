@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,6 +25,7 @@ from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import load_ensemble, networks_of, runner_of
 from segkit.runners.input_images import ImageInput
 from segkit.runners.inputs import inputs_of, transforms_of_test
+from segkit.runners.interactive.click_groups import compare_groups, with_clicks
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.loading import load_model
 from segkit.runners.page import PageRequest, ResultPage
@@ -160,6 +161,7 @@ def evaluate(
     predictions: str | Path | None = None,
     annotations: str | Path | None = None,
     page: str | Path | PageRequest | None = None,
+    clicks: Literal["ideal", "real"] | None = None,
     trust: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -182,6 +184,7 @@ def evaluate(
         predictions: folder for the predictions, as `segkit predict` writes them.
         annotations: COCO JSON file that gives predictions of instances and segments the ids of images and categories.
         page: HTML file with scores, plots and the worst images, which needs neither other files nor a network.
+        clicks: of click models, "ideal", or "real" (ideal and realistic ones, compared in "robustness"); None as set.
         trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
@@ -202,11 +205,13 @@ def evaluate(
         for part in networks_of(network):
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
         chosen = by_protocol(chosen_sets(test_sections(cfg, split), sets), protocols)
+        chosen = with_clicks(cfg, chosen, clicks)
         sheet = None if page is None else ResultPage(page, len(chosen))
         results = score_sets(network, chosen, split, files, say, sheet)
         if dist.is_main() and say is not None:
             named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
             _say(build_runner(cfg).report(named, Path(out or "metrics.json"), given[0].stem if given else "model"), say)
+        results |= compare_groups(results, files.out, say) if clicks == "real" else {}
         if sheet is not None:
             sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results

@@ -7,14 +7,14 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from segkit.files import DataError
 from segkit.readers.python_config import read_python
 from segkit.readers.short_forms import with_splits
 from segkit.readers.yaml_file import read_yaml
 from segkit.registry import ConfigError, did_you_mean
-from segkit.settings import with_test_set
+from segkit.settings import ScoredSettings
 
 SECTIONS = (
     *("model", "init", "losses", "weighting", "train", "val", "test", "optimizer", "schedule", "loop"),
@@ -371,3 +371,15 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(plain_values(inner) for inner in value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def with_test_set(sections: dict) -> dict:
+    """Returns the sections; a `test` that names no type of data set has val's, with single arguments changed."""
+    test, val = sections.get("test"), sections.get("val")
+    keys = get_type_hints(ScoredSettings).keys()
+    if not isinstance(test, dict) or not isinstance(val, dict) or not test.keys() <= keys:
+        return sections  # also of several named sets
+    changes, dataset = test.get("dataset", {}), val.get("dataset")
+    if test and isinstance(changes, dict) and isinstance(dataset, dict) and "type" not in changes:
+        return {**sections, "test": {**test, "dataset": {**dataset, **changes}}}
+    return sections

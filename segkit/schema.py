@@ -2,15 +2,15 @@
 
 import inspect
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias, get_origin
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_origin
 
 from segkit import registry as reg
 from segkit.config import SECTIONS, Config
 from segkit.constraints.check import Fault, annotations, fault
+from segkit.constraints.named import Decay, NonNegativeFloat, Range
 from segkit.files import check_plain, foreign_code, shortened
 from segkit.registry import ConfigError, Registry, did_you_mean
 from segkit.settings import (
-    OPTIMIZER_RANGES,
     ClickInference,
     EvalSettings,
     GroupSettings,
@@ -28,6 +28,14 @@ from segkit.settings import (
     WeightSettings,
     ZoomSettings,
 )
+
+OPTIMIZER_RANGES = {
+    "lr": Annotated[float, Range(0, 1_000_000)],
+    "weight_decay": NonNegativeFloat,
+    "momentum": Decay,
+    "eps": NonNegativeFloat,
+}
+"""What the arguments of torch's optimizers may be, whose annotations say no more than their types."""
 
 SUPPLIED_TO_HEADS = ("in_channels", "num_classes", "align_corners", "strides")
 """Arguments of heads and necks that segkit fills in from the model."""

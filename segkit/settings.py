@@ -1,7 +1,7 @@
 """The sections of a config that are not built from a registry, as dataclasses: their keys and default values."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal
 
 from segkit.constraints.named import (
     AnySize,
@@ -14,19 +14,12 @@ from segkit.constraints.named import (
     PositiveFloat,
     PositiveInt,
     Range,
+    Rounds,
     Scale,
     Seconds,
     Seed,
     Workers,
 )
-
-OPTIMIZER_RANGES = {
-    "lr": Annotated[float, Range(0, 1_000_000)],
-    "weight_decay": NonNegativeFloat,
-    "momentum": Decay,
-    "eps": NonNegativeFloat,
-}
-"""What the arguments of torch's optimizers may be, whose annotations say no more than their types."""
 
 
 @dataclass
@@ -356,25 +349,37 @@ class ClickInference:
         flip: whether logits are averaged with those of the mirrored image.
         limit: longest side of the network's input in pixels; None for any.
         clicks_limit: number of oldest clicks that the network sees, None for all (f-BRS 8, RGB-BRS and DistMap-BRS 5).
+        passes: passes that answer a click (cascade-forward refinement), each on the mask and with the zoom of the last.
+        passes_until: pixels; a click gets no further pass after one that changed at most so many; 0 makes all.
+        passes_clicks: number of first clicks that get more than one pass, None for all.
         stale_roi: whether the published zoom's fault is reproduced: after an emptied mask the result is pasted into the
             old box.
         brs: backpropagating refinement, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C"; None for none.
         brs_after: number of first clicks that are not refined.
         brs_evaluations: passes of the refinement per click at most.
         brs_min_change: the refinement ends when the mask changes by less, measured as 1 - IoU; 0 turns this off.
-        fold_norms: whether normalizations are folded into convolutions where nothing is refined: faster, and the same
-            results up to rounding.
+        fold_norms: whether normalizations are folded into convolutions where nothing is refined: faster, same results.
         max_clicks: clicks per object at most.
         min_clicks: clicks per object at least.
         target_iou: IoU in 0..1 at which an object counts as found; above 1 none does, and all max_clicks are made.
         threshold: probability above which a pixel belongs to the object.
         keep_masks: whether predictions keep the mask after each click.
+        merge: whether objects that start from a mask take over only the changed part under a click.
+        merge_rest: whether the published merge's fault is reproduced, see ops.interactive.progressive_merge.
+        boundary_iou: whether the boundary IoU after each click is measured, too.
+        band: shares of a click map's mass that clicks are drawn from, likely ones of (.9, 1); None clicks deepest.
+        maps: for `band`, a folder of click maps ID.png or ID.npy, or RClicks' network; None: distance from the border.
+        seed: of the clicks that are drawn, anew for each object.
+        users: CSV file of users' first clicks, as RClicks publishes it; each is answered alone, too.
     """
 
     zoom: dict | None = field(default_factory=dict)
     flip: bool = True
     limit: PositiveInt | None = None
     clicks_limit: PositiveInt | None = None
+    passes: Rounds = 1
+    passes_until: NonNegativeInt = 0
+    passes_clicks: PositiveInt | None = 1
     stale_roi: bool = False
     brs: str | None = None
     brs_after: NonNegativeInt = 1
@@ -383,18 +388,13 @@ class ClickInference:
     fold_norms: bool = True
     max_clicks: PositiveInt = 20
     min_clicks: NonNegativeInt = 1
-    target_iou: NonNegativeFloat = 0.90
+    target_iou: NonNegativeFloat = 0.95
     threshold: Fraction = 0.49
     keep_masks: bool = False
-
-
-def with_test_set(sections: dict) -> dict:
-    """Returns the sections; a `test` that names no type of data set has val's, with single arguments changed."""
-    test, val = sections.get("test"), sections.get("val")
-    keys = get_type_hints(ScoredSettings).keys()
-    if not isinstance(test, dict) or not isinstance(val, dict) or not test.keys() <= keys:
-        return sections  # also of several named sets
-    changes, dataset = test.get("dataset", {}), val.get("dataset")
-    if test and isinstance(changes, dict) and isinstance(dataset, dict) and "type" not in changes:
-        return {**sections, "test": {**test, "dataset": {**dataset, **changes}}}
-    return sections
+    merge: bool = False
+    merge_rest: bool = False
+    boundary_iou: bool = False
+    band: tuple[Fraction, Fraction] | None = None
+    maps: str | None = None
+    users: str | None = None
+    seed: Seed = 42

@@ -98,6 +98,7 @@ class Sample(TypedDict, total=False):
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
     clean: np.ndarray  # [H,W,C]: the image before the transforms of color
     stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
+    start: np.ndarray  # uint8 [H,W] of 0 and 1: the mask that the first click corrects
     meta: Meta
 
 
@@ -122,6 +123,7 @@ class Batch(TypedDict, total=False):
     coarse: Tensor  # uint8 [B,H,W]: masks of 0 and 1 to refine, padding = 0
     previous: Tensor  # float32 [B,1,H,W]: mask of the click before
     stored: list[Tensor]  # B images uint8 or float32 [C,H0,W0] before the transforms, for refiners
+    start: list[Tensor]  # uint8 [H0,W0] each: the masks that the first clicks correct
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale
     meta: list[Meta]
 
@@ -158,6 +160,11 @@ class ClickPrediction(TypedDict):
     ious: np.ndarray  # float32 [n] in 0..1, after each click
     seconds: float  # of all clicks
     masks: NotRequired[list[RLE]]  # after each click
+    image_seconds: NotRequired[float]  # of preparing the image once, within first_seconds
+    first_seconds: NotRequired[float]  # until the first click was answered, within seconds
+    device: NotRequired[str]  # that the seconds were measured on
+    boundary_ious: NotRequired[np.ndarray]  # float32 [n] in 0..1, after each click
+    user_ious: NotRequired[np.ndarray]  # float32 [users] in 0..1, after the first click of each user alone
 
 
 Prediction: TypeAlias = SemanticPrediction | MultiLabelPrediction | InstancePrediction | ClickPrediction

@@ -26,28 +26,31 @@ class NonNegativeFactors(nn.Module):
 
     Hamburger, section 2.2.2, algorithm 2. Gradients pass through all updates. In training every image starts from
     random bases; in evaluation all start from the same ones, so that a prediction is repeatable (the published code
-    draws new ones there, too).
+    draws new ones there, too). Fixed bases serve both, and are saved with the weights.
 
     Args:
         channels: C of the map.
         num_bases: number of bases R.
         steps, eval_steps: updates in training and in evaluation.
         seed: of the bases in evaluation.
+        is_fixed: whether training starts from the same bases.
     """
 
     bases: Tensor
 
-    def __init__(self, channels: int, num_bases: int, steps: int, eval_steps: int, seed: int):
+    def __init__(
+        self, channels: int, num_bases: int, steps: int, eval_steps: int, seed: int, *, is_fixed: bool = False
+    ):
         super().__init__()
-        self.steps, self.eval_steps = steps, eval_steps
+        self.steps, self.eval_steps, self.is_fixed = steps, eval_steps, is_fixed
         bases = np.random.RandomState(seed).rand(1, channels, num_bases).astype(np.float32)
-        self.register_buffer("bases", F.normalize(torch.from_numpy(bases), dim=1), persistent=False)
+        self.register_buffer("bases", F.normalize(torch.from_numpy(bases), dim=1), persistent=is_fixed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,C,h,w], 0 or more, to the same shape."""
         with in_float32(x):
             flat = x.float().flatten(2)
-            if self.training:
+            if self.training and not self.is_fixed:
                 bases = F.normalize(torch.rand(x.shape[0], *self.bases.shape[1:], device=x.device), dim=1)
             else:
                 bases = self.bases.float().expand(x.shape[0], -1, -1)
@@ -106,6 +109,7 @@ class LightHamHead(Head):
         num_bases: bases of the factorization.
         steps, eval_steps: updates of the bases in training and in evaluation.
         seed: of the bases that an evaluation starts from.
+        fixed_bases: whether training starts from them, too; then they are saved with the weights.
         levels: how many of the deepest maps are read.
         dropout: share of channels dropped before the classifier.
         align_corners: aligns the corner cells when maps are resized.
@@ -124,6 +128,7 @@ class LightHamHead(Head):
         steps: Rounds = 6,
         eval_steps: Rounds = 7,
         seed: Seed = 7,
+        fixed_bases: bool = False,
         levels: PositiveInt = 3,
         dropout: Decay = 0.1,
         align_corners: bool = False,
@@ -133,7 +138,8 @@ class LightHamHead(Head):
             raise LevelError(f"head.levels = {levels}: the backbone gives {len(in_channels)} feature maps; read fewer")
         self.levels, self.align_corners = levels, align_corners
         self.squeeze = _conv(sum(in_channels[-levels:]), channels)
-        self.hamburger = Hamburger(channels, NonNegativeFactors(channels, num_bases, steps, eval_steps, seed))
+        factors = NonNegativeFactors(channels, num_bases, steps, eval_steps, seed, is_fixed=fixed_bases)
+        self.hamburger = Hamburger(channels, factors)
         self.align = _conv(channels, channels)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)

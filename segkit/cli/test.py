@@ -57,6 +57,11 @@ def main(argv: list[str] | None = None) -> int:
         default=[],
         help="class steps: score under each of official, csseg, ssul, cropped",
     )
+    arguments.add_argument(
+        "--clicks",
+        choices=("ideal", "real"),
+        help="click models: clicks where the error is deepest, or also ten groups of clicks as users make them",
+    )
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     common.add_device(arguments)
@@ -99,6 +104,7 @@ def _test(args: argparse.Namespace) -> int:
         probabilities=args.probabilities,
         predictions=args.predictions,
         annotations=args.annotations,
+        clicks=args.clicks,
         page=None if args.no_page else PageRequest(page, args.command),
         trust=args.trust,
         say=print,

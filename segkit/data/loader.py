@@ -206,6 +206,8 @@ def collate_eval(samples: list[Sample]) -> Batch:
         batch["masks"] = [torch.as_tensor(of_one) if isinstance(of_one, np.ndarray) else of_one for of_one in masks]
     if "mask" in samples[0]:
         batch["mask"] = [_of_one(sample["mask"]) for sample in samples]
+    if "start" in samples[0]:
+        batch["start"] = [_of_one(sample["start"]) for sample in samples]
     if "stored" in samples[0]:
         batch["stored"] = [torch.from_numpy(np.ascontiguousarray(s["stored"])).permute(2, 0, 1) for s in samples]
     return batch

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -262,21 +262,21 @@ class Loop:
         self.raw_model.start_step(self.step, self.total_steps)
         self.optimizer.zero_grad(set_to_none=True)
         for i, batch in enumerate(batches):
-            # gradients of several processes are averaged once a step, in the last backward pass
-            is_last = i == len(batches) - 1
-            wrapped = self.model
-            sync = nullcontext() if is_last or not isinstance(wrapped, DistributedDataParallel) else wrapped.no_sync()
             rng = np.random.default_rng([self.settings.seed, self.step, i, dist.rank()])
             if self.settings.channels_last:
                 batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
-            with sync:
-                with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype != torch.float32):
-                    with setup.explaining(self.data_settings):
-                        outputs = self.runner.forward(self.model, batch, rng)
-                losses = self.criterion(outputs, batch, self.step)  # outside autocast: losses are float32
-                self.scaler.scale(sum(losses.values()) / len(batches)).backward()
-            for name, value in losses.items():
-                terms[name] = terms.get(name, 0) + value.detach() / len(batches)
+            for j, weight in enumerate(weights := self.runner.pass_weights(rng)):
+                is_last = j == len(weights) - 1
+                with self._averaged(is_last and i == len(batches) - 1):
+                    with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype != torch.float32):
+                        with setup.explaining(self.data_settings):
+                            outputs = self.runner.forward(self.model, batch, rng)
+                    losses = self.criterion(outputs, batch, self.step)  # outside autocast: losses are float32
+                    self.scaler.scale(sum(losses.values()) * weight / len(batches)).backward()
+                for name, value in losses.items():
+                    terms[name] = terms.get(name, 0) + value.detach() * weight / len(batches)
+                if not is_last:
+                    self.runner.between_passes(self.model, outputs, batch, rng)
         if not self._is_checked:
             check_gradients(self.raw_model)
             self._is_checked = True
@@ -294,6 +294,11 @@ class Loop:
             self.ema.update(self.raw_model, self.step)
         self.step += 1
         return terms
+
+    def _averaged(self, is_last: bool) -> AbstractContextManager:
+        """Around a pass: gradients of several processes are averaged once a step, in its last backward pass."""
+        is_plain = is_last or not isinstance(self.model, DistributedDataParallel)
+        return nullcontext() if is_plain else cast(DistributedDataParallel, self.model).no_sync()
 
     @property
     def eval_model(self) -> Network:

@@ -17,6 +17,9 @@ from segkit.metrics.base import Metric
 from segkit.registry import METRICS, ConfigError
 from segkit.types import Batch, ClickPrediction
 
+SMALL = 1e-9
+"""Added to denominators."""
+
 SHOWN_CLICKS = (1, 5)
 """Click counts k whose mIoU@k is shown beside the NoC, with that of the first limit."""
 
@@ -88,7 +91,9 @@ class NoC(Metric):
 
     lower_is_better = ("NoC@*", "seconds*", "clicks", "limits.*")
 
-    def __init__(self, thresholds: Sequence[Fraction] = (0.80, 0.85, 0.90), limits: Sequence[PositiveInt] = (20,)):
+    def __init__(
+        self, thresholds: Sequence[Fraction] = (0.80, 0.85, 0.90, 0.95), limits: Sequence[PositiveInt] = (20,)
+    ):
         if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
             raise ConfigError(
                 f"NoC.thresholds = {thresholds!r}: must be IoUs above 0 and up to 1, such as (.80, .85, .90)"
@@ -112,7 +117,8 @@ class NoC(Metric):
 
         Args:
             predictions: B with "clicks" float [n,3] (y, x, is_positive), "ious" float32 [n], one per click, and
-                "seconds" (of all clicks).
+                "seconds" (of all clicks); on request "boundary_ious" float32 [n], and "image_seconds" and
+                "first_seconds", what of the time went into the image and the first click.
             batch: "meta" holds the ids, a different one for each object.
 
         Raises:
@@ -127,16 +133,28 @@ class NoC(Metric):
                     "runner = dict(type='Interactive'), other runners use Confusion"
                 )
             clicks = [[y, x, positive > 0.5] for y, x, positive in torch.as_tensor(prediction["clicks"]).tolist()]
-            ious = [None if iou != iou else iou for iou in torch.as_tensor(prediction["ious"]).tolist()]
+            ious = _numbers(prediction["ious"])
             if len(clicks) != len(ious):
                 raise ValueError(f"{meta['id']}: {len(clicks)} clicks with {len(ious)} IoUs; must be one IoU per click")
-            seconds = float(prediction["seconds"])
-            self._items.append(dict(id=str(meta["id"]), clicks=clicks, ious=ious, seconds=seconds))
+            item = dict(id=str(meta["id"]), clicks=clicks, ious=ious, seconds=float(prediction["seconds"]))
+            if "first_seconds" in prediction and "image_seconds" in prediction:
+                item["image_seconds"] = float(prediction["image_seconds"])
+                item["first_seconds"] = float(prediction["first_seconds"])
+                item["device"] = prediction.get("device", "")
+            for key in ("boundary_ious", "user_ious"):
+                if key in prediction:
+                    item[key] = _numbers(prediction[key])
+            self._items.append(item)
 
     def compute(self) -> dict:
         """Computes the scores of the objects of all processes, ordered by their ids; see noc_scores."""
         items = [item for of_process in gather_objects(self._items) for item in of_process]
         return noc_scores(sorted(items, key=lambda item: item["id"]), self.thresholds, self.limits)
+
+
+def _numbers(values: np.ndarray | torch.Tensor) -> list[float | None]:
+    """Numbers for JSON, None for NaN."""
+    return [None if value != value else value for value in torch.as_tensor(values).tolist()]
 
 
 def noc_scores(items: Sequence[dict], thresholds: Sequence[float], limits: Sequence[int]) -> dict:
@@ -149,7 +167,12 @@ def noc_scores(items: Sequence[dict], thresholds: Sequence[float], limits: Seque
 
     Returns:
         A dictionary for JSON, with None where there is nothing to average: "NoC@<t>" at the first limit and "mIoU@<k>"
-        in percent; "seconds_per_click", and "seconds" and "clicks" in all; "limits", for each N the "NoC" of each
+        in percent; "5-mIoU", the mean IoU after five clicks as others publish it, None where an object ended before;
+        "seconds_per_click", and "seconds" and "clicks" in all; where the time is split, "seconds_set_image", the mean
+        for an image before its first click, "seconds_further_click", that of each click after the first, and "device";
+        "boundary@k", where boundary IoUs are measured, their means in percent as in mean_curve; "user@1", where users'
+        first clicks are answered, user_spread with the number of their "objects" and the mean IoU after the first click
+        of the simulation on these, "base"; "limits", for each N the "NoC" of each
         threshold (in percent, as text), ">=N", the objects that count as N there, including those that succeed exactly
         at click N (the published count), "not_reached", those that stay below it, and "ended_early", those of them with
         fewer than N clicks, whose true number is unknown and counts as N; "mIoU@k" for k = 1, 2, ...: "held" of
@@ -160,12 +183,54 @@ def noc_scores(items: Sequence[dict], thresholds: Sequence[float], limits: Seque
     held = mean_curve(curves, max(limits))
     clicks, seconds = sum(map(len, curves)), float(np.sum([item["seconds"] for item in items]))
     result: dict = {f"NoC@{name}": value for name, value in per_limit[str(limits[0])]["NoC"].items()}
+    shortest = shortest_curve(curves)
     result |= {f"mIoU@{k}": held[k - 1] for k in sorted({*SHOWN_CLICKS, limits[0]}) if k <= len(held)}
+    result["5-mIoU"] = shortest[4] if len(shortest) > 4 else None
     result |= dict(seconds_per_click=seconds / clicks if clicks else None, seconds=seconds, clicks=clicks)
+    result |= _split_seconds(items)
     result["limits"] = per_limit
-    result["mIoU@k"] = dict(held=held, shortest=shortest_curve(curves))
+    result["mIoU@k"] = dict(held=held, shortest=shortest)
+    if items and all("boundary_ious" in item for item in items):
+        bands = [curve_of({"ious": item["boundary_ious"]}) for item in items]
+        result["boundary@k"] = mean_curve(bands, max(limits))
+    clicked = [item for item in items if item.get("user_ious")]
+    if clicked:
+        result["user@1"] = user_spread([curve_of({"ious": item["user_ious"]}) for item in clicked])
+        firsts = [curve[0] for item, curve in zip(items, curves) if item.get("user_ious") and len(curve)]
+        result["user@1"] |= {"objects": len(clicked), "base": percent(exact_mean(np.array(firsts, np.float64)))}
     result["items"] = list(items)
     return result
+
+
+def user_spread(ious: Sequence[np.ndarray]) -> dict[str, float]:
+    """Summarizes the IoUs after the first clicks of several users on each object, in percent.
+
+    Args:
+        ious: float [users] in 0..1 of each object, each after the first click of one user alone.
+
+    Returns:
+        "IoU", "std" and "NSR" (deviation over mean): of each object, then the mean over objects.
+    """
+    means, deviations = np.array([np.mean(one) for one in ious]), np.array([np.std(one) for one in ious])
+    return {
+        "IoU": float(100 * means.mean()),
+        "std": float(100 * deviations.mean()),
+        "NSR": float(100 * (deviations / (means + SMALL)).mean()),
+    }
+
+
+def _split_seconds(items: Sequence[dict]) -> dict[str, float | str | None]:
+    """Mean seconds of an image before its first click, and of a click after it; {} where they are not measured."""
+    if not items or not all("first_seconds" in item for item in items):
+        return {}
+    further = sum(max(len(item["ious"]) - 1, 0) for item in items)
+    rest = sum(item["seconds"] - item["first_seconds"] for item in items)
+    images = sum(item["image_seconds"] for item in items)
+    return dict(
+        seconds_set_image=images / len(items),
+        seconds_further_click=rest / further if further else None,
+        device=", ".join(sorted({item.get("device", "") for item in items})),
+    )
 
 
 def _at_limit(curves: Sequence[np.ndarray], thresholds: Sequence[float], limit: int) -> dict:

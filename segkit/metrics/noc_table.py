@@ -97,15 +97,47 @@ def curve_text(values: Sequence[float | None], clicks: Sequence[int] = (1, 2, 3,
 
 
 def summary(result: dict) -> str:
-    """Returns lines of text for what NoC.compute returned: NoC and objects not reached per limit, and the curve."""
+    """Returns lines of text for what NoC.compute returned: NoC and both counts of failures per limit, and the curve.
+
+    "NoF" is the published count: also of the objects that succeed exactly at the last click.
+    """
     lines = [f"{len(result['items'])} objects, {result['clicks']} clicks"]
     for limit, at in result["limits"].items():
         for name, count in at["not_reached"].items():
             early = at["ended_early"][name]
             note = f" ({early} ended before click {limit} and count as {limit})" if early else ""
             noc = _number(at["NoC"][name], ".2f")
-            lines.append(f"NoC{limit}@{name} {noc}, not reached after {limit} clicks: {count}{note}")
+            official = at[f">={limit}"][name]
+            lines.append(f"NoC{limit}@{name} {noc}, not reached after {limit} clicks: {count}{note}; NoF {official}")
+    if result.get("5-mIoU") is not None:
+        lines.append(f"5-mIoU {result['5-mIoU']:.2f}%")
+    if "seconds_set_image" in result:
+        further = _number(result["seconds_further_click"], ".3f")
+        on = f" ({result['device']})" if result["device"] else ""
+        lines.append(f"seconds: {result['seconds_set_image']:.3f} set_image, {further} for each further click{on}")
+    if "boundary@k" in result:
+        lines.append(f"boundary {curve_text(result['boundary@k'])}")
     return "\n".join([*lines, curve_text(result["mIoU@k"]["held"])])
+
+
+def warnings(result: dict) -> list[str]:
+    """Returns sentences about scores that the run was too short for, [] where all are known.
+
+    Args:
+        result: what NoC.compute returned.
+    """
+    found = []
+    for limit, at in result["limits"].items():
+        early = {name: count for name, count in at["ended_early"].items() if count}
+        if early:
+            names = ", ".join(f"NoC{limit}@{name}" for name in early)
+            highest = max(map(float, early)) / 100
+            found.append(
+                f"warning: {names}: {max(early.values())} of {len(result['items'])} objects ended below it before "
+                f"click {limit}, so it is not known; set inference.clicks.target_iou = {highest:g} (or above) and "
+                f"max_clicks = {limit}"
+            )
+    return found
 
 
 def _number(value: float | None, form: str) -> str:

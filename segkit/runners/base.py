@@ -83,6 +83,24 @@ class Runner:
         """
         raise NotImplementedError(f"{type(self).__name__} gives no forward()")
 
+    def pass_weights(self, rng: np.random.Generator) -> tuple[float, ...]:
+        """Returns the weights of the passes that a batch goes through, each with a backward pass of its own.
+
+        Args:
+            rng: of this step and process.
+        """
+        return (1.0,)
+
+    def between_passes(self, model: nn.Module, outputs: Outputs, batch: Batch, rng: np.random.Generator) -> None:
+        """Called after each pass of a batch but its last one; changes the batch for the next pass.
+
+        Args:
+            model: the wrapped model in training mode.
+            outputs: of the pass that is done; its gradients have been computed.
+            batch: as `forward` takes it.
+            rng: of this step and process.
+        """
+
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Predicts a batch.
 

@@ -118,6 +118,10 @@ def test_commands_of_the_page(place):
     shutil.copy(place / "grabcut.json", place / "other/metrics.json")
     run(find("analyze"))
     assert (place / "curves.png").is_file()
+    run(next(command for command in COMMANDS if "--clicks real" in command))
+    found = json.loads((place / "real.json").read_text())
+    assert {"GrabCut ideal", "GrabCut G1", "GrabCut G10", "robustness"} < found.keys()
+    assert found["robustness"]["GrabCut"]["NoC"]["base"] == 2
 
 
 def test_refinement_by_an_override(place):
@@ -138,4 +142,4 @@ def test_trainings_of_the_page(place):
 
 
 def test_no_command_is_left_out():
-    assert len(COMMANDS) == 7, COMMANDS
+    assert len(COMMANDS) == 8, COMMANDS

@@ -46,8 +46,9 @@ def test_the_published_counts(limit):
 
 def test_a_run_of_twenty_clicks_scores_as_published_from_predictions():
     at = scored([item(f"{i:02d}", curve.tolist()) for i, curve in enumerate(CURVES)])["limits"]["20"]
-    assert list(at["NoC"].values()) == PUBLISHED["20"]["noc"] and list(at["NoC"]) == ["80", "85", "90"]
-    assert list(at[">=20"].values()) == PUBLISHED["20"]["over_max"]
+    assert list(at["NoC"]) == ["80", "85", "90", "95"]
+    assert list(at["NoC"].values())[:3] == PUBLISHED["20"]["noc"]
+    assert list(at[">=20"].values())[:3] == PUBLISHED["20"]["over_max"]
     # three curves of the file reach .90 at the very last click
     reached_at_20 = sum(len(c) == 20 and c[19] >= np.float32(0.9) > c[:19].max() for c in CURVES)
     assert reached_at_20 == 3
@@ -61,7 +62,7 @@ def test_counts_by_hand():
         item("c", [0.79, 0.7, 0.7, 0.7]),
         item("d", [0.9], seconds=2.0),
     ]
-    result = scored(items, limits=(4,))
+    result = scored(items, limits=(4,), thresholds=(0.8, 0.85, 0.9))
     assert result["NoC@80"] == (2 + 4 + 4 + 1) / 4
     assert result["NoC@90"] == (3 + 4 + 4 + 1) / 4
     at = result["limits"]["4"]
@@ -189,3 +190,66 @@ def test_clicks_that_nobody_made_are_no_number_of_the_table():
     assert "inference.clicks.max_clicks = 20" in table and "20.00" not in table
     known = noc_table.published_table({"Set": scores}, "NoBRS", limit=7)
     assert "?" not in known and "4.50" in known
+
+
+LATER = json.loads((Path(__file__).parents[1] / "fixtures/clicks/metrics_noc95_nof_miou.json").read_text())
+
+
+@pytest.mark.parametrize("stop", [1.01, 0.95, 0.90])
+def test_published_scores_at_95_and_both_counts_of_failures(stop):
+    """Runs that stop at an IoU: what is known of a higher one, and what five clicks give."""
+    curves = [np.float32(curve) for curve in LATER["curves"]]
+    cut = [
+        curve[: int(np.argmax(curve >= np.float32(stop))) + 1] if (curve >= np.float32(stop)).any() else curve
+        for curve in curves
+    ]
+    result = noc_scores([item(f"{i:02d}", curve.tolist()) for i, curve in enumerate(cut)], (0.85, 0.9, 0.95), (20,))
+    stored, at = LATER[f"stop_at_{stop:.2f}"], result["limits"]["20"]
+    assert list(at["NoC"].values()) == pytest.approx(stored["noc"], abs=1e-12)
+    assert list(at[">=20"].values()) == stored["nof_official"]
+    assert result["mIoU@k"]["shortest"] == pytest.approx([100 * value for value in stored["mean_iou_at_k"]], rel=1e-6)
+    if stop > 1:
+        assert list(at["not_reached"].values()) == stored["never_reached"]
+        assert result["5-mIoU"] == pytest.approx(100 * stored["mean_iou_at_k"][4], rel=1e-6)
+        assert noc_table.warnings(result) == [] and "5-mIoU" in noc_table.summary(result)
+        assert "NoC20@95 7.50, not reached after 20 clicks: 1; NoF 2" in noc_table.summary(result)
+    else:
+        # not every object got five clicks
+        assert result["5-mIoU"] is None and "5-mIoU" not in noc_table.summary(result)
+    if stop == 0.90:
+        (told,) = noc_table.warnings(result)
+        early = sum(len(curve) < 20 and curve.max() < np.float32(0.95) for curve in cut)
+        assert early > 20 and told.startswith(
+            f"warning: NoC20@95: {early} of 30 objects ended below it before click 20"
+        )
+        assert "set inference.clicks.target_iou = 0.95 (or above) and max_clicks = 20" in told
+
+
+def test_seconds_are_split_where_they_are_measured():
+    timed = dict(image_seconds=0.1, first_seconds=0.5)
+    items = [item("a", [0.1, 0.2, 0.3], seconds=1.5) | timed, item("b", [0.9], seconds=0.5) | timed]
+    result = noc_scores(items, (0.9,), (20,))
+    assert (result["seconds_set_image"], result["seconds_further_click"]) == (pytest.approx(0.1), pytest.approx(0.5))
+    assert "seconds: 0.100 set_image, 0.500 for each further click" in noc_table.summary(result)
+    assert noc_scores(items[1:], (0.9,), (20,))["seconds_further_click"] is None
+    assert "seconds_set_image" not in noc_scores([item("a", [0.5])], (0.9,), (20,))
+
+
+def test_boundaries_and_users():
+    items = [
+        item("a", [0.8, 0.9]) | dict(boundary_ious=[0.5, 0.7], user_ious=[0.2, 0.4]),
+        item("b", [0.6]) | dict(boundary_ious=[0.3], user_ious=[]),
+    ]
+    result = noc_scores(items, (0.9,), (3,))
+    assert result["boundary@k"] == pytest.approx([40, 50, 50])
+    # deviation .1 of a mean of .3
+    assert result["user@1"] == pytest.approx(dict(IoU=30, std=10, NSR=100 / 3, objects=1, base=80))
+    metric = NoC()
+    prediction = dict(clicks=torch.zeros(1, 3), ious=torch.tensor([0.5]), seconds=1.0, boundary_ious=np.float32([0.25]))
+    metric.update(
+        [prediction | dict(user_ious=np.float32([0.5]), image_seconds=0.2, first_seconds=1.0)],
+        dict(meta=[dict(id="x")]),
+    )
+    scores = metric.compute()
+    assert scores["items"][0]["boundary_ious"] == [0.25] and scores["seconds_set_image"] == 0.2
+    json.dumps(scores, allow_nan=False)

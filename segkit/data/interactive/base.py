@@ -91,6 +91,19 @@ class ClickEvaluation(ClickSet):
     A subclass defines `mask`: int8 [H,W], 1 object, 0 background, -1 not scored.
     """
 
+    def start(self, index: int) -> np.ndarray | None:
+        """Reads the mask that the first click corrects, bool [H,W]; None where clicks start from nothing."""
+        return None
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """As Dataset.sample; with "start", uint8 [H,W], where clicks start from a mask."""
+        sample = super().sample(index, rng)
+        start = self.start(index)
+        if start is not None:
+            self.check_size(index, start.shape, sample["meta"]["size"])
+            sample["start"] = start.astype(np.uint8)
+        return sample
+
 
 def no_object(source: str) -> DataError:
     """Builds the error for an evaluation item without a pixel to find; source: file and object, for the message."""

@@ -5,9 +5,11 @@ GrabCut: Rother et al., SIGGRAPH 2004. Berkeley: McGuinness and O'Connor, Patter
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from segkit.constraints.named import Range
 from segkit.data.dataset import resolve_root
 from segkit.data.files.headers import TIFF_STARTS
 from segkit.data.files.images import AS_STORED, IMAGE_SUFFIXES, decode, load_array
@@ -79,6 +81,11 @@ def by_grey(mask: np.ndarray, path: str, remedy: str = "save the mask as 0 and 2
 def by_any(mask: np.ndarray, path: str) -> np.ndarray:
     """Reads the target from uint8 [H,W,C]: int8 [H,W], 1 where any channel is above 0; path is not used."""
     return np.asarray((mask > 0).any(axis=2), np.int8)
+
+
+def by_blue(mask: np.ndarray, above: int) -> np.ndarray:
+    """Reads the target from the first channel of uint8 [H,W,C]: int8 [H,W], 1 where it is above a value."""
+    return np.asarray(mask[:, :, 0] > above, np.int8)
 
 
 class OneObject(ClickEvaluation):
@@ -171,7 +178,28 @@ class COCOMVal(OneObject):
     """COCO_MVal: 800 objects of COCO's validation images, 10 per class (Sofiiuk et al., CVPR 2020).
 
     Files below root: img/NAME.* and gt/NAME.*.
+
+    Args:
+        root: folder of the data set.
+        above: value that the mask's blue channel exceeds on the object, 128 in ClickSEG's code; None, as in RITM's,
+            takes every pixel on which any channel is above 0. Masks that were stored as JPEG differ.
+
+    Raises:
+        DataError: there are no images, or an image has no mask.
     """
 
     folder = "COCO_MVal"
     subfolders = ("img", "gt")
+
+    def __init__(self, root: str | None = None, *, above: Annotated[int, Range(0, 254)] | None = None):
+        super().__init__(root)
+        self.above = above
+
+    def mask(self, index: int) -> np.ndarray:
+        """Reads the target mask, int8 [H,W] of 0 and 1."""
+        if self.above is None:
+            return super().mask(index)
+        target = by_blue(channels(self._masks[index]), self.above)
+        if not target.any():
+            raise no_object(self._masks[index])
+        return target

@@ -104,3 +104,28 @@ def add_clicks(clicks: Tensor, new: Tensor, order: int) -> Tensor:
     has_error = new[:, :2].amax(1) >= 0
     row = torch.where(has_error[:, None, None], row[:, None], clicks.gather(1, slot))
     return clicks.scatter(1, slot, row)
+
+
+def append_clicks(clicks: Tensor, new: Tensor) -> Tensor:
+    """Adds one click to each sample, in the first empty row of its sign, with an order after all others.
+
+    Where no row is empty, the last one of the sign is overwritten. A sample without an error does not change.
+
+    Args:
+        clicks: float32 [B,2P,3] of y, x, order, first P positive.
+        new: float32 [B,3] as next_training_clicks returns it.
+
+    Returns:
+        A changed copy of the clicks.
+    """
+    per_sign = clicks.shape[1] // 2
+    is_empty = (clicks[..., :2].amax(-1) < 0).unflatten(1, (2, per_sign))
+    rows = torch.arange(per_sign, device=clicks.device)
+    first = torch.where(is_empty, rows, per_sign - 1).amin(2)
+    is_positive = new[:, 2] > 0.5
+    slot = torch.where(is_positive, first[:, 0], per_sign + first[:, 1])[:, None, None].expand(-1, 1, 3)
+    order = clicks[..., 2].amax(1, keepdim=True) + 1
+    row = torch.cat([new[:, :2], order], dim=1).to(clicks.dtype)
+    has_error = new[:, :2].amax(1) >= 0
+    row = torch.where(has_error[:, None, None], row[:, None], clicks.gather(1, slot))
+    return clicks.scatter(1, slot, row)

@@ -1,9 +1,11 @@
 """Predicts after clicks: many images at once, each with its own clicks.
 
-Section 3 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583. B batch, P clicks per sign, G guidance channels,
+Section 3 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583; several passes for a click: CFR-ICL, Sun et al.,
+AAAI 2024, https://arxiv.org/abs/2303.05620. B batch, P clicks per sign, G guidance channels,
 H W image, h w input of the network.
 """
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -53,23 +55,32 @@ class Session:
     Args:
         image: uint8, or float in 0..255, RGB [3,H,W].
         external: float [H,W], a mask that replaces the previous prediction at every click.
+        start: float [H,W] in 0..1, a mask that stands in for the prediction before the first click alone.
 
     Attributes:
         size: (H, W) of the image.
         clicks: all so far, in order.
-        probabilities: float32 [1,1,H,W] after the last click, zeros before the first.
+        probabilities: float32 [1,1,H,W] after the last click; `start`, or zeros, before the first.
+        shown: float32 [1,1,H,W], the mask that the zoom encloses where it differs from the probabilities, as a merged
+            mask does; None for the probabilities.
+        image_seconds: time that preparing the image for the first pass took, which no further click needs.
         box: of the zoom, None for none.
         look: what the network last saw, None before the first click.
         memory: state of a refinement.
     """
 
-    def __init__(self, image: Tensor, external: Tensor | None = None):
+    def __init__(self, image: Tensor, external: Tensor | None = None, *, start: Tensor | None = None):
         height, width = image.shape[-2:]
         self.image = image[None]
         self.size: tuple[int, int] = (height, width)
         self.external = external if external is None else external[None, None]
         self.clicks: tuple[Click, ...] = ()
         self.probabilities = torch.zeros(1, 1, *self.size, device=image.device)
+        if start is not None:
+            self.probabilities = start[None, None].to(self.probabilities)
+        self.has_start = start is not None
+        self.shown: Tensor | None = None
+        self.image_seconds = 0.0
         self.box: Box | None = None
         self.look: Look | None = None
         self.memory: Memory | None = None
@@ -81,6 +92,11 @@ class Session:
     def release(self) -> None:
         """Frees what only another click would need."""
         self.look = self.memory = None
+
+    @property
+    def enclosed(self) -> Tensor:
+        """What the zoom encloses: float32 [1,1,H,W]."""
+        return self.probabilities if self.shown is None else self.shown
 
     @property
     def first_order(self) -> int:
@@ -96,6 +112,7 @@ class Session:
             network: predicts after the newest click.
             is_flipped: whether the input has a mirrored copy.
         """
+        begin = time.perf_counter()
         last = self.look
         is_new = last is None or view != last.view
         if last is None or is_new or network is not last.network:
@@ -103,6 +120,10 @@ class Session:
             seen = with_mirrored(network.normalize(image), is_flipped)
         else:
             seen = last.seen
+        if last is None:
+            if seen.is_cuda:
+                torch.cuda.synchronize(seen.device)  # once an image: the time is of work that has been done
+            self.image_seconds += time.perf_counter() - begin
         self.look = Look(network, view, area, seen, is_new)
         return self.look
 
@@ -128,11 +149,13 @@ class Advance:
         settings: section inference.clicks.
 
     Raises:
-        ConfigError: the model takes no clicks, or the refinement does not fit it.
+        ConfigError: the model takes no clicks, the refinement does not fit it, or several passes are asked for that
+            cannot be made.
     """
 
     def __init__(self, model: Network, settings: ClickInference):
         check_takes_clicks(model, settings.brs is not None)
+        check_passes(model, settings)
         self.model, self.settings = model, settings
         self.zoom = None if settings.zoom is None else ZoomSettings(**settings.zoom)
         # a model of several stages has no refinement
@@ -141,8 +164,27 @@ class Advance:
 
     @torch.no_grad()
     def __call__(self, sessions: Sequence[Session]) -> None:
-        """Sets `probabilities` of every session."""
-        previous = [s.probabilities if s.external is None else s.external for s in sessions]
+        """Sets `probabilities` of every session, by one pass or several (section 3.2 of CFR-ICL)."""
+        self._answer(sessions, [s.probabilities if s.external is None else s.external for s in sessions])
+        limit = self.settings.passes_clicks
+        active = [s for s in sessions if limit is None or len(s.clicks) <= limit]
+        for _ in range(self.settings.passes - 1):
+            if not active:
+                break
+            before = [s.probabilities for s in active]
+            # an external mask is an input of the first pass alone: the others refine what was predicted
+            self._answer(active, before)
+            if self.settings.passes_until:
+                changed = self._changed(before, [s.probabilities for s in active])
+                active = [s for s, count in zip(active, changed) if count > self.settings.passes_until]
+
+    def _changed(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> list[int]:
+        """Pixels of each map that lie on the other side of the threshold; one transfer from the device for all."""
+        threshold = self.settings.threshold
+        counts = [((a > threshold) != (b > threshold)).sum() for a, b in zip(before, after)]
+        return [int(count) for count in torch.stack(counts).tolist()]
+
+    def _answer(self, sessions: Sequence[Session], previous: Sequence[Tensor]) -> None:
         self._pass(sessions, previous)
         if self.zoom is not None and self.zoom.skip == 0:
             fresh = [i for i, s in enumerate(sessions) if s.box is None]
@@ -163,12 +205,14 @@ class Advance:
             for i, logits in zip(members, group_logits):
                 session, look = sessions[i], looks[i]
                 session.probabilities = look.view.restore(logits.sigmoid(), session.size, look.area)
+                session.shown = None
 
     def _zoom_in(self, sessions: Sequence[Session]) -> list[Look]:
         masks: dict[int, Box | None] = {}
         if self.zoom is not None:
-            asked = [i for i, s in enumerate(sessions) if s.look is not None and len(s.clicks) > self.zoom.skip]
-            boxes = boxes_above([sessions[i].probabilities for i in asked], self.zoom.threshold)
+            is_asked = [s.look is not None or s.has_start for s in sessions]
+            asked = [i for i, s in enumerate(sessions) if is_asked[i] and len(s.clicks) > self.zoom.skip]
+            boxes = boxes_above([sessions[i].enclosed for i in asked], self.zoom.threshold)
             masks = dict(zip(asked, boxes))
         looks = []
         for i, session in enumerate(sessions):
@@ -259,6 +303,30 @@ def stage_of(model: Network, num_clicks: int) -> ClickSegmentor:
     """Returns the network that predicts after so many clicks: the model, or the stage of a model that has several."""
     # a model from outside may have stages without being a ClickStages
     return model.stage(num_clicks) if hasattr(model, "stage") else cast(ClickSegmentor, model)  # type: ignore[operator]
+
+
+def check_passes(model: Network, settings: ClickInference) -> None:
+    """Checks that clicks can be answered by several passes.
+
+    Args:
+        model: a click model.
+        settings: section inference.clicks.
+
+    Raises:
+        ConfigError: the model does not read what it predicted before, or predictions are refined by BRS.
+    """
+    if settings.passes == 1:
+        return
+    if not model.has_previous:
+        raise ConfigError(
+            f"inference.clicks.passes = {settings.passes}: each pass reads the mask of the one before, and this model "
+            "reads none (model.previous_mask = False); set it to 1"
+        )
+    if settings.brs is not None:
+        raise ConfigError(
+            f"inference.clicks.passes = {settings.passes} with brs = '{settings.brs}': both refine the answer to a "
+            "click; set passes to 1, or brs to None"
+        )
 
 
 def check_takes_clicks(model: Network, has_refinement: bool) -> None:

@@ -3,7 +3,7 @@
 Section 4 of Sofiiuk et al., 2021, https://arxiv.org/abs/2102.06583; H W image.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,50 @@ class Click(NamedTuple):
     is_positive: bool
 
 
+class Clicker(Protocol):
+    """Decides where an object is clicked next."""
+
+    def __call__(
+        self, prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarray, rng: np.random.RandomState
+    ) -> Click:
+        """Chooses the next click.
+
+        Args:
+            prediction: bool [H,W], the predicted mask.
+            target: int [H,W], object 1, rest 0, ignored -1.
+            not_clicked: bool [H,W], False at earlier clicks.
+            rng: of this object; a clicker that draws nothing leaves it alone.
+        """
+
+
+class Error(NamedTuple):
+    """The region that the next click corrects.
+
+    Attributes:
+        is_positive: whether it is missed, and not predicted too much.
+        region: bool [H,W].
+        depth: int64 [H,W], squared distance to the nearest pixel outside of the region; 0 at earlier clicks.
+    """
+
+    is_positive: bool
+    region: np.ndarray
+    depth: np.ndarray
+
+    @property
+    def deepest(self) -> Click:
+        """The click on the deepest pixel, the first in reading order of equally deep ones."""
+        y, x = divmod(int(self.depth.argmax()), self.depth.shape[1])
+        return Click(y, x, self.is_positive)
+
+
+def find_error(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarray) -> Error:
+    """Finds the deeper one of the missed and the wrongly predicted pixels; arguments as of next_click."""
+    missed, extra = (target == 1) & ~prediction, (target == 0) & prediction
+    depths = _depth(missed) * not_clicked, _depth(extra) * not_clicked
+    is_positive = bool(depths[0].max() > depths[1].max())
+    return Error(is_positive, missed if is_positive else extra, depths[0] if is_positive else depths[1])
+
+
 def next_click(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarray) -> Click:
     """Finds the pixel that is furthest from the border of a missed or of a wrongly predicted region.
 
@@ -30,13 +74,17 @@ def next_click(prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarr
         target: int [H,W], object 1, rest 0, ignored -1.
         not_clicked: bool [H,W], False at earlier clicks.
     """
-    is_object = target == 1
-    missed = _depth(is_object & ~prediction) * not_clicked
-    extra = _depth((target == 0) & prediction) * not_clicked
-    is_positive = bool(missed.max() > extra.max())
-    depth = missed if is_positive else extra
-    y, x = divmod(int(depth.argmax()), depth.shape[1])
-    return Click(y, x, is_positive)
+    return find_error(prediction, target, not_clicked).deepest
+
+
+class DeepestClicker:
+    """Clicks where the error is deepest, see next_click: the clicks of published scores."""
+
+    def __call__(
+        self, prediction: np.ndarray, target: np.ndarray, not_clicked: np.ndarray, rng: np.random.RandomState
+    ) -> Click:
+        """As Clicker."""
+        return next_click(prediction, target, not_clicked)
 
 
 def _depth(region: np.ndarray) -> np.ndarray:

@@ -11,18 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, Fraction, OptionalRounds
+from segkit.constraints.named import Decay, Fraction, OptionalRounds, PositiveFloat
 from segkit.data.dataset import Dataset
 from segkit.engine.sharding import in_step
 from segkit.metrics.per_image import ClickScores
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
-from segkit.ops.interactive.next_click import add_clicks, next_training_clicks
+from segkit.models.layers import resize
+from segkit.ops.interactive.next_click import add_clicks, append_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
 from segkit.runners.base import Runner, bare
+from segkit.runners.interactive.click_maps import mapped_clickers
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
 from segkit.runners.interactive.tables import click_report, is_scored
+from segkit.runners.interactive.user_clicks import answer_alone, read_user_clicks
 from segkit.runners.interactive.worst import WorstClicks
 from segkit.settings import ClickInference
 from segkit.types import Batch, Outputs, Prediction
@@ -40,6 +43,11 @@ class Interactive(Runner):
             alone.
         previous_dropout: probability that a sample's previous mask is emptied for the trained pass.
         threshold: probability above which a pixel counts as predicted in the rounds.
+        loss_weights: weights of the losses of several passes, which all train (iterative click loss of CFR-ICL, Sun et
+            al., AAAI 2024, https://arxiv.org/abs/2303.05620, section 3.1): a batch draws 1 to so many passes, each
+            reads the last one's mask and a click more, and the weighted losses add up. Memory is that of one pass. The
+            sum grows with the passes: log lines average batches of different ones. () for one pass after the rounds;
+            else `iterations` and `previous_dropout` do nothing.
 
     Raises:
         ConfigError: previous_dropout is not in 0..1.
@@ -55,10 +63,18 @@ predictor.set_image(numpy.array(PIL.Image.open("IMAGE").convert("RGB")))
 predictor.click(120, 80)  # y, x of a click on the object; is_positive=False for one beside it
 mask = predictor.mask"""
 
-    def __init__(self, iterations: OptionalRounds = 3, previous_dropout: Decay = 0.0, threshold: Fraction = 0.49):
+    def __init__(
+        self,
+        iterations: OptionalRounds = 3,
+        previous_dropout: Decay = 0.0,
+        threshold: Fraction = 0.49,
+        *,
+        loss_weights: tuple[PositiveFloat, ...] = (),
+    ):
         if not 0 <= previous_dropout <= 1:
             raise ConfigError(f"runner.previous_dropout = {previous_dropout}: must be a probability in 0..1")
         self.iterations, self.previous_dropout, self.threshold = iterations, previous_dropout, threshold
+        self.loss_weights = tuple(loss_weights)
         self._keep_masks = False
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
@@ -72,12 +88,33 @@ mask = predictor.mask"""
         if "clicks" not in batch:
             raise ConfigError("train.transforms: the batch holds no clicks; end with dict(type='SampleClicks')")
         image = batch["image"]
+        if self.loss_weights:
+            if "previous" not in batch:
+                batch["previous"] = torch.zeros(len(image), 1, *image.shape[-2:], device=image.device)
+            return model(image, batch["clicks"], batch["previous"])
         rounds = int(rng.integers(self.iterations + 1))
         network = cast(ClickSegmentor, bare(model))
         with in_step(network):
             clicks, previous = self._clicked(network, batch, rng, rounds)
         batch["clicks"], batch["previous"] = clicks, previous
         return model(image, clicks, previous)
+
+    def pass_weights(self, rng: np.random.Generator) -> tuple[float, ...]:
+        """Draws how many passes a batch goes through; see Runner.pass_weights."""
+        if not self.loss_weights:
+            return (1.0,)
+        return self.loss_weights[: int(rng.integers(len(self.loss_weights))) + 1]
+
+    @torch.no_grad()
+    def between_passes(self, model: nn.Module, outputs: Outputs, batch: Batch, rng: np.random.Generator) -> None:
+        """Gives the next pass the mask that the last one predicted, and a click where it errs."""
+        image, masks, logits = batch["image"], batch["mask"], outputs["logits"]
+        assert isinstance(masks, Tensor) and isinstance(logits, Tensor)  # training masks are stacked
+        align_corners = cast(ClickSegmentor, bare(model)).align_corners
+        batch["previous"] = resize(logits.float(), like=image, align_corners=align_corners).sigmoid()
+        generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
+        new = next_training_clicks(batch["previous"], masks, generator, threshold=self.threshold)
+        batch["clicks"] = append_clicks(batch["clicks"], new)
 
     def _clicked(
         self, network: ClickSegmentor, batch: Batch, rng: np.random.Generator, rounds: int
@@ -94,8 +131,8 @@ mask = predictor.mask"""
         return clicks, previous
 
     def holds_whole_models(self) -> str:
-        """Returns "": rounds are run in step; see Runner.holds_whole_models."""
-        return ""
+        """Returns "" where rounds are run in step; see Runner.holds_whole_models."""
+        return "whose processes make different numbers of passes (runner.loss_weights)" if self.loss_weights else ""
 
     @torch.no_grad()
     def _rounds(
@@ -145,7 +182,16 @@ mask = predictor.mask"""
                 )
         settings = {**self.inference.clicks, **({"keep_masks": True} if self._keep_masks else {})}
         images = [batch["image"][i, :, : m["valid"][0], : m["valid"][1]] for i, m in enumerate(batch["meta"])]
-        return simulate(model, images, list(batch["mask"]), ClickInference(**settings))
+        clicks = ClickInference(**settings)
+        clickers = None if clicks.maps is None else mapped_clickers(batch, clicks)
+        masks = list(batch["mask"])
+        found = simulate(model, images, masks, clicks, starts=batch.get("start"), clickers=clickers)
+        if clicks.users is not None:
+            of_users = read_user_clicks(clicks.users)
+            for prediction, image, mask, meta in zip(found, images, masks, batch["meta"]):
+                own = of_users.get(str(meta["id"]), ())
+                prediction["user_ious"] = answer_alone(model, image, mask, own, clicks)
+        return found
 
     def report(self, results: dict[str, dict[str, Any]], out: Path, title: str) -> str:
         """Formats NoC as published tables, and draws the curves of all sets into NAME_clicks.png beside `out`."""

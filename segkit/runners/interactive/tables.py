@@ -28,6 +28,7 @@ def click_report(results: Mapping[str, Mapping[str, Any]], picture: Path, *, met
 
     sets = {name: dict(scores) for name, scores in results.items() if is_scored(scores)}
     lines = [f"{name}: {noc_table.summary(scores)}\n" for name, scores in sets.items()]
+    lines += [f"{name}: {text}" for name, scores in sets.items() for text in noc_table.warnings(scores)]
     for limit in dict.fromkeys(int(limit) for scores in sets.values() for limit in scores["limits"]):
         with_limit = {name: scores for name, scores in sets.items() if str(limit) in scores["limits"]}
         lines.append(noc_table.published_table(with_limit, method, limit=limit, model=title))

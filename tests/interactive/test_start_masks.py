@@ -1,0 +1,98 @@
+"""Objects that start from a mask, and masks of which a click changes a part alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from segkit.ops.interactive.progressive_merge import merge_at
+from segkit.registry import ConfigError
+from segkit.runners.interactive.simulate import simulate
+from segkit.settings import ClickInference
+from tests.interactive.doubles import Echo, drawn
+
+BEFORE = np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
+AFTER = np.array([[0, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]], bool)
+"""A corner is gone, and two pixels that touch by their corners have come."""
+
+
+@pytest.mark.parametrize(
+    ("click", "expected"),
+    [
+        ((0, 0), [[0, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0] * 5, [0] * 5]),
+        ((3, 3), [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]),
+        ((3, 0), BEFORE.tolist()),
+    ],
+)
+def test_a_click_moves_the_changed_part_that_it_lies_on(click, expected):
+    assert np.array_equal(merge_at(AFTER, BEFORE, *click), np.array(expected, bool))
+
+
+def test_the_published_fault_moves_all_that_has_not_changed():
+    beside = merge_at(AFTER, BEFORE, 3, 0, moves_rest=True)
+    assert np.array_equal(beside, BEFORE | ~(AFTER ^ BEFORE))
+    on = merge_at(AFTER, BEFORE, 1, 1, moves_rest=True)
+    assert np.array_equal(on, BEFORE & (AFTER ^ BEFORE))
+
+
+def start_of(mask: np.ndarray) -> np.ndarray:
+    """The object without its left third, and a square too much."""
+    start = (mask == 1).astype(np.uint8)
+    start[:, :30] = 0
+    start[:12, :16] = 1
+    return start
+
+
+class Watched(Echo):
+    def __init__(self):
+        super().__init__()
+        self.previous = []
+
+    def guidance(self, clicks, size, previous=None):
+        self.previous.append(previous[0, 0].clone())
+        return super().guidance(clicks, size, previous)
+
+
+def test_the_start_is_read_once_clicked_on_and_scored():
+    image, mask = drawn(5)
+    start, network = start_of(mask), Watched()
+    settings = ClickInference(zoom=None, flip=False, max_clicks=3, target_iou=1.01)
+    (found,) = simulate(network, [image], [mask], settings, starts=[torch.from_numpy(start)])
+    assert torch.equal(network.previous[0], torch.from_numpy(start).float())
+    assert not torch.equal(network.previous[1], network.previous[0])
+    # the deepest error of the start: the square, whose middle lies 6 pixels from outside
+    y, x, positive = found["clicks"][0]
+    assert (y, x, positive) == (5, 5, 0)
+
+
+def test_a_merged_mask_keeps_what_no_click_lies_on():
+    image, mask = drawn(5)
+    start = start_of(mask)
+    settings = dict(zoom=None, flip=False, max_clicks=1, target_iou=1.01)
+    (merged,) = simulate(Echo(), [image], [mask], ClickInference(**settings, merge=True), starts=[start])
+    (plain,) = simulate(Echo(), [image], [mask], ClickInference(**settings), starts=[start])
+    y, x, _ = merged["clicks"][0].astype(int)
+    assert np.array_equal(merged["clicks"], plain["clicks"])
+    expected = merge_at(plain["labels"] == 1, start == 1, y, x)
+    assert np.array_equal(merged["labels"] == 1, expected) and not np.array_equal(expected, plain["labels"] == 1)
+    # without a mask to start from there is nothing to merge with
+    alone = [simulate(Echo(), [image], [mask], ClickInference(**settings, merge=flag))[0] for flag in (True, False)]
+    assert np.array_equal(alone[0]["labels"], alone[1]["labels"])
+
+
+def test_the_zoom_encloses_the_merged_mask():
+    image, mask = drawn(5)
+    zoom = dict(target=64, skip=0, min_crop=8)
+    settings = ClickInference(zoom=zoom, flip=False, max_clicks=2, target_iou=1.01, merge=True)
+    network = Echo()
+    simulate(network, [image], [mask], settings, starts=[start_of(mask)])
+    # the first click is negative: the part beside the start is not merged, so that the second click sees the start's
+    # box; with skip=0 and a start the first pass is zoomed, too
+    assert all(max(shape[-2:]) == 64 for shape in network.forwards)
+
+
+def test_a_model_without_previous_mask_cannot_start_from_one():
+    image, mask = drawn(5)
+    with pytest.raises(ConfigError, match="this model reads none"):
+        simulate(Echo(has_previous=False), [image], [mask], ClickInference(), starts=[start_of(mask)])
+    with pytest.raises(ValueError, match="mask of"):
+        simulate(Echo(), [image], [mask], ClickInference(), starts=[start_of(mask)[1:]])
