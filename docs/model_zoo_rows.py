@@ -476,6 +476,21 @@ ROWS: dict[str, Entry] = {
             "ritm_r101": "ResNet-101",
         }.items()
     },
+    **{
+        f"simpleclick_{size}": Entry(f"SimpleClick, {title}", maps=("simpleclick",), parity=f"{parity} (SimpleClick)")
+        for size, title, parity in (
+            ("xt", "xTiny", "outputs"),
+            ("b", "ViT-B", "outputs"),
+            ("l", "ViT-L", "names"),
+            ("h", "ViT-H", "outputs"),
+        )
+    },
+    "segnext_clicks_b": Entry(
+        "SegNext (interactive), ViT-B",
+        maps=("segnext_clicks",),
+        paper="[SegNext, Liu et al., CVPR 2024](https://arxiv.org/abs/2404.00741)",
+        parity="outputs (SegNext)",
+    ),
     # instances
     "boxlevelset_r50": Entry("BoxLevelSet", maps=("boxlevelset",), parity="outputs (BoxLevelSet)", paper=LEVEL_SET),
     "boxlevelset_r101_dcn": Entry(

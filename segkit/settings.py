@@ -330,6 +330,7 @@ class ZoomSettings:
         min_crop: shortest side of the box in pixels.
         recompute_iou: overlap in 0..1 below which a new box replaces the one in use.
         threshold: probability above which a pixel belongs to the mask that the box encloses.
+        squash: shows the whole image at size `target` at every click, never a box; see runners.interactive.zoom.View.
     """
 
     target: AnySize = 400
@@ -338,6 +339,7 @@ class ZoomSettings:
     min_crop: PositiveInt = 200
     recompute_iou: Fraction = 0.5
     threshold: Fraction = 0.5
+    squash: bool = False
 
 
 @dataclass
@@ -352,13 +354,12 @@ class ClickInference:
         passes: passes that answer a click (cascade-forward refinement), each on the mask and with the zoom of the last.
         passes_until: pixels; a click gets no further pass after one that changed at most so many; 0 makes all.
         passes_clicks: number of first clicks that get more than one pass, None for all.
-        stale_roi: whether the published zoom's fault is reproduced: after an emptied mask the result is pasted into the
-            old box.
+        stale_roi: reproduces the published zoom's fault: after an emptied mask the result is pasted into the old box.
         brs: backpropagating refinement, "RGB-BRS", "DistMap-BRS", "f-BRS-A", "f-BRS-B" or "f-BRS-C"; None for none.
         brs_after: number of first clicks that are not refined.
         brs_evaluations: passes of the refinement per click at most.
         brs_min_change: the refinement ends when the mask changes by less, measured as 1 - IoU; 0 turns this off.
-        fold_norms: whether normalizations are folded into convolutions where nothing is refined: faster, same results.
+        fold_norms: folds normalizations into convolutions where nothing is refined: faster, equal up to rounding.
         max_clicks: clicks per object at most.
         min_clicks: clicks per object at least.
         target_iou: IoU in 0..1 at which an object counts as found; above 1 none does, and all max_clicks are made.

@@ -116,7 +116,7 @@ def test_base_weights_and_places():
         ("apple/deeplabv3-mobilevit-small", "MobileViT"),
     ):
         assert whose in str(licence_of(name)), name
-    assert licence_of("my_own") is None and len(LICENCES) == 14
+    assert licence_of("my_own") is None and len(LICENCES) == 15
 
 
 @pytest.fixture

@@ -89,6 +89,25 @@ class Positions:
         if old == new:
             return table
         prefix = table.shape[1] - old[0] * old[1]
-        grid = table[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)
-        grid = F.interpolate(grid, new, mode=self.interpolation, align_corners=False, antialias=self.antialias)
-        return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2).to(table.dtype)], 1)
+        patches = resized_table(table[:, prefix:], old, new, mode=self.interpolation, antialias=self.antialias)
+        return torch.cat([table[:, :prefix], patches], 1)
+
+
+def resized_table(
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], *, mode: str = "bicubic", antialias: bool = False
+) -> Tensor:
+    """Resizes a position embedding that has rows for patches alone; of the same grid it is returned as it is.
+
+    Args:
+        table: float [1,old rows * old columns,C].
+        old, new: rows and columns of the grids.
+        mode, antialias: of the interpolation, whose corners are not aligned.
+
+    Returns:
+        float [1,new rows * new columns,C].
+    """
+    if old == new:
+        return table
+    grid = table.float().unflatten(1, old).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, new, mode=mode, align_corners=False, antialias=antialias)
+    return grid.flatten(2).transpose(1, 2).to(table.dtype)

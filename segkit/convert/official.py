@@ -1,12 +1,14 @@
 """Finds checkpoints in the format of another project that describe their network, and translates them."""
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from segkit.convert import ritm_file
+from segkit.convert import plainvit_file, ritm_file
+from segkit.readers.torch_file import read_torch
 
-FORMATS: tuple[ModuleType, ...] = (ritm_file,)
-"""Modules that each have is_official(content) -> bool and read_official(content) -> dict."""
+FORMATS: tuple[ModuleType, ...] = (plainvit_file, ritm_file)
+"""Modules that each have is_official(content) -> bool, read_official(content) -> dict, and HAS_OBJECTS: bool."""
 
 
 def read_official(content: object) -> dict[str, Any] | None:
@@ -23,5 +25,25 @@ def read_official(content: object) -> dict[str, Any] | None:
     """
     for reader in FORMATS:
         if reader.is_official(content):
+            return reader.read_official(content)
+    return None
+
+
+def read_beside_objects(path: str | Path) -> dict[str, Any] | None:
+    """Translates a file of a format that also holds objects of other classes; these are left out, never loaded.
+
+    Args:
+        path: a file of torch.save.
+
+    Returns:
+        As read_official; None for files of all other formats.
+
+    Raises:
+        ConfigError: as of read_official.
+        DataError: the file is damaged.
+    """
+    content = read_torch(path, lenient=True)
+    for reader in FORMATS:
+        if reader.HAS_OBJECTS and reader.is_official(content):
             return reader.read_official(content)
     return None

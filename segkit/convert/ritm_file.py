@@ -13,6 +13,7 @@ from segkit.convert.keymap import load_map
 from segkit.registry import ConfigError, did_you_mean
 
 SOURCE = "ritm"
+HAS_OBJECTS = False
 CLASSES = ("background", "object")
 
 COMMON: dict[str, Any] = {
@@ -92,7 +93,7 @@ def read_official(content: dict | list) -> dict[str, Any]:
     """
     stages = list(content) if isinstance(content, list | tuple) else [content]
     sections = [model_section(stage["config"], f"stage {i}: " * (len(stages) > 1)) for i, stage in enumerate(stages)]
-    weights = [load_map(SOURCE).apply(_tensors(stage["state_dict"])) for stage in stages]
+    weights = [load_map(SOURCE).apply(tensors_of(stage["state_dict"])) for stage in stages]
     model, tensors = sections[0], weights[0]
     if len(stages) > 1:
         model = {"type": "ClickStages", "stages": sections}
@@ -121,7 +122,7 @@ def model_section(config: dict[str, Any], at: str = "") -> dict[str, Any]:
     try:
         values = _values(config["params"], {**COMMON, **defaults})
         sections = to_sections(values)
-        sections["backbone"] |= _statistics(values["norm_mean_std"])
+        sections["backbone"] |= statistics(values["norm_mean_std"])
         return {"type": "ClickSegmentor", "num_classes": 1, "align_corners": True, **_guidance(values), **sections}
     except ConfigError as error:
         raise ConfigError(f"{at}config.{error}") from error
@@ -170,8 +171,8 @@ def _guidance(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _statistics(mean_std: Any) -> dict[str, tuple[float, ...]]:
-    """Mean and standard deviation of pixels in 0..1 as arguments of a backbone, in 0..255."""
+def statistics(mean_std: Any) -> dict[str, tuple[float, ...]]:
+    """Returns mean and standard deviation of pixels in 0..1 as arguments of a backbone, in 0..255."""
     try:
         mean, std = mean_std
         return {
@@ -184,7 +185,8 @@ def _statistics(mean_std: Any) -> dict[str, tuple[float, ...]]:
         ) from error
 
 
-def _tensors(state: object) -> dict[str, Tensor]:
+def tensors_of(state: object) -> dict[str, Tensor]:
+    """Returns the tensors of a state dict by name; raises ConfigError where there are none."""
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError("state_dict: holds no tensors")
     return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segkit import dist
 from segkit.convert.find_map import NoFit, fit, misfit_message
 from segkit.convert.hub import is_hub_name, read_hub
-from segkit.convert.official import read_official
+from segkit.convert.official import read_beside_objects, read_official
 from segkit.convert.published import described, read_published
 from segkit.convert.smp_folder import find_folder, read_folder
 from segkit.engine.checksum import CRC, Unreadable, crc_of, damage, whole_beside, with_checksums
@@ -116,8 +116,7 @@ def read(path: str | Path) -> dict[str, Any]:
             )
         if path.suffix == ".safetensors":
             return checked(_read_safetensors(path), path)
-        content = read_torch(path, is_verified=True)  # by damage()
-        official = read_official(content)
+        content, official = _read_torch(path)
     except UnknownObject as error:
         raise UnknownObjects(
             f"{error}, objects that would execute code when loaded, so it is not read; "
@@ -137,6 +136,18 @@ def read(path: str | Path) -> dict[str, Any]:
         return {"model": weights_in(content, path, CheckpointError), **described(content)}
     # only segkit's own readers say what the source of a file is
     return checked({key: value for key, value in content.items() if key != "source"}, path)
+
+
+def _read_torch(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    """The content of a file of torch.save, and what it says where another project describes its network in it."""
+    try:
+        content = read_torch(path, is_verified=True)  # by damage()
+    except UnknownObject:
+        official = read_beside_objects(path)
+        if official is None:
+            raise
+        return None, official
+    return content, read_official(content)
 
 
 def _read_hub(name: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.models.bases import InstanceHead, Network, gives_scores, maps_of
-from segkit.models.click_segmentor import ClickSegmentor
+from segkit.models.click_segmentor import ClickSegmentor, Encoded
+from segkit.models.late_click_segmentor import LateClickSegmentor
 from segkit.ops.resizing import resize
 from segkit.types import Meta
 
@@ -130,8 +131,19 @@ class InstanceGraph(nn.Module):
         return found.masks.to(torch.uint8), found.scores.float(), found.labels, found.boxes.float()
 
 
+def is_encoded_once(model: ClickSegmentor) -> bool:
+    """Returns whether a click model falls apart into an encoder of the image and a decoder that needs one map of it.
+
+    The previous mask tells the decoder the image's size.
+    """
+    is_late = isinstance(model, LateClickSegmentor) and len(model.backbone.channels) == 1
+    return is_late and model.has_previous and not model.head.needs
+
+
 class ClickEncoder(nn.Module):
-    """The part of a click model that reads the image alone: its normalization, since clicks enter before the encoder.
+    """The part of a click model that reads the image alone.
+
+    It is the normalization alone where clicks enter before the encoder.
 
     Args:
         model: in evaluation mode.
@@ -142,8 +154,9 @@ class ClickEncoder(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps uint8 or float [B,3,H,W] to the features that the decoder takes, float32 [B,3,H,W]."""
-        return self.model.normalize(image)
+        """Maps uint8 or float [B,3,H,W] to the features that the decoder takes, float32 [B,C,h,w], or [B,3,H,W]."""
+        normalized = self.model.normalize(image)
+        return self.model.encode(normalized).features[0] if is_encoded_once(self.model) else normalized
 
 
 class ClickDecoder(nn.Module):
@@ -169,9 +182,13 @@ class ClickDecoder(nn.Module):
         Returns:
             Probabilities, float32 [B,1,H,W].
         """
-        size = (features.shape[-2], features.shape[-1])
+        is_map = is_encoded_once(self.model) and previous is not None
+        whole = previous if is_map and previous is not None else features
+        size = (whole.shape[-2], whole.shape[-1])
         guidance = self.model.guidance(click_rows(clicks), size, previous)
-        logits = self.model.run(features, guidance)["logits"].float()
+        # what follows the encoder reads the size of the image and not its pixels
+        encoded = Encoded(whole, [features]) if is_map else self.model.encode(features)
+        logits = self.model.answer(encoded, guidance)["logits"].float()
         return resize(logits, size=size, align_corners=self.model.align_corners).sigmoid()
 
 

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from segkit import __version__
 from segkit.data.transforms.sizes import as_size
-from segkit.export.graph import ClickDecoder, ClickEncoder, InstanceGraph, MapGraph, MapRules, Output, in_half
+from segkit.export.graph import (
+    ClickDecoder,
+    ClickEncoder,
+    InstanceGraph,
+    MapGraph,
+    MapRules,
+    Output,
+    in_half,
+    is_encoded_once,
+)
 from segkit.models.bases import InstanceHead, Network
 from segkit.models.click_segmentor import ClickSegmentor
 from segkit.registry import ConfigError
@@ -61,6 +70,7 @@ class Part:
         plain: the same graph in float32, as training and `segkit predict` run it.
         info: what the file says about itself.
         free: of each input the dimensions that any number may have.
+        features: channels and stride of the map that a decoder of clicks takes; None where it is the image itself.
     """
 
     name: str
@@ -68,6 +78,7 @@ class Part:
     plain: nn.Module
     info: GraphInfo
     free: dict[str, tuple[int, ...]]
+    features: tuple[int, int] | None = None
 
     def examples(self, size: tuple[int, int], batch: int) -> tuple[Tensor, ...]:
         """Returns inputs of an image size, of seeded noise, in the order of info.inputs."""
@@ -76,9 +87,14 @@ class Part:
         image = image.to(getattr(torch, self.info.dtype))
         height, width = size
         rows = [[height / 3, width / 2, 1.0], [height - 1.0, 0.0, 0.0], [3.0, width - 2.0, 1.0], [-1.0, -1.0, 1.0]]
+        features = image[:, :3].float() / 64 - 2
+        if self.features is not None:
+            channels, stride = self.features
+            cells = (-(-height // stride), -(-width // stride))
+            features = torch.randn(batch, channels, *cells, generator=generator)
         given = {
             "image": image,
-            "features": image[:, :3].float() / 64 - 2,
+            "features": features,
             "clicks": torch.tensor(rows).expand(batch, -1, -1).contiguous(),
             "previous": image[:, :1].float() / 255,
         }
@@ -193,6 +209,7 @@ def _click_parts(model: ClickSegmentor, plain: ClickSegmentor, request: Request)
             ClickDecoder(plain).eval(),
             decoder,
             {name: free[name] for name in inputs},
+            (plain.backbone.channels[-1], plain.backbone.strides[-1]) if is_encoded_once(plain) else None,
         ),
     ]
 

@@ -61,6 +61,12 @@ LICENCES = (
         "allowed",
         "their repositories",
     ),
+    (
+        "SimpleClick, SegNext (interactive)",
+        "MIT; their ViT-B, L and H start from MAE's, CC BY-NC 4.0",
+        "see its terms",
+        "[repository](https://github.com/uncbiag/SimpleClick)",
+    ),
     ("torchvision", "BSD-3-Clause", "allowed", "[repository](https://github.com/pytorch/vision)"),
     (
         "segmentation_models.pytorch",

@@ -5,7 +5,7 @@ B batch, P clicks per sign, G guidance channels.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +99,30 @@ class Conv1S(nn.Module):
         return image, self.layers(guidance) * self.scale.abs()
 
 
-SCHEMES: dict[str, type[nn.Module]] = {"DMF": DMF, "Conv1E": Conv1E, "Conv1S": Conv1S}
+class Patch(nn.Module):
+    """One convolution of patches that do not overlap, as a Vision Transformer embeds the image.
+
+    Liu et al., SimpleClick, ICCV 2023, https://arxiv.org/abs/2210.11006, section 3.
+
+    Args:
+        guidance: G, channels of the guidance.
+        channels: channels that are added to the patch embedding.
+        stride: of the patches.
+        act: not used here.
+    """
+
+    def __init__(self, guidance: int, channels: int, stride: int, act: type[nn.Module] | None = None):
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(guidance, channels, stride, stride)
+
+    def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
+        """As Conv1E.forward; guidance is padded with zeros at the right and bottom to whole patches."""
+        height, width = guidance.shape[-2:]
+        return image, self.conv(F.pad(guidance, (0, -width % self.stride, 0, -height % self.stride)))
+
+
+SCHEMES: dict[str, type[nn.Module]] = {"DMF": DMF, "Conv1E": Conv1E, "Conv1S": Conv1S, "Patch": Patch}
 ENCODINGS = ("disks", "distance")
 
 
@@ -113,11 +136,39 @@ def _strided(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2)
 
 
+class Encoded(NamedTuple):
+    """What a click model computes of images once, for all clicks on them.
+
+    Attributes:
+        image: float [B,3,H,W], normalized.
+        features: maps that depend on the image alone, float [B,C_i,h_i,w_i]; [] where clicks enter before the encoder,
+            so that there are none.
+    """
+
+    image: Tensor
+    features: list[Tensor]
+
+    def split(self, rows: Sequence[int]) -> "list[Encoded]":
+        """Returns the parts of a batch, of so many images each."""
+        images = self.image.split(list(rows))
+        maps = [values.split(list(rows)) for values in self.features]
+        return [Encoded(image, [values[i] for values in maps]) for i, image in enumerate(images)]
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Returns images of one size as one batch; a single part is returned as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    maps = zip(*(part.features for part in parts), strict=True)
+    return Encoded(torch.cat([part.image for part in parts]), [torch.cat(values) for values in maps])
+
+
 @MODELS.register
 class ClickSegmentor(Segmentor):
     """A segmentor that also reads clicks and the mask predicted before the newest click.
 
-    Takes any head, and any backbone whose stem segkit knows (DMF takes all).
+    Takes any head, and any backbone whose stem segkit knows (DMF takes all). `encode` computes what depends on the
+    image alone, `answer` what a click changes: a subclass whose clicks enter late gives its own `encode` and `fused`.
 
     Args:
         num_classes: must be 1, the object.
@@ -172,7 +223,7 @@ class ClickSegmentor(Segmentor):
         self.encoding, self.radius, self.norm_radius = encoding, radius, norm_radius
         self.has_previous, self.binary_previous = previous_mask, binary_previous
         self.groups = tuple(groups)
-        stem = backbone.stem_channels
+        stem, stride = self.entry(backbone)
         if not stem and scheme != "DMF":
             raise ConfigError(f"model.scheme = {scheme!r}: this backbone has no stem that segkit knows; use 'DMF'")
         self.extra_channels = stem - (guidance_channels or stem)
@@ -182,11 +233,16 @@ class ClickSegmentor(Segmentor):
             )
         width = 2 * max(len(self.groups), 1) + previous_mask
         act = nn.LeakyReLU if leaky else None
-        self.guide = SCHEMES[scheme](width, guidance_channels or stem, backbone.stem_stride, act)
+        self.guide = SCHEMES[scheme](width, guidance_channels or stem, stride, act)
         if xavier:
             for name, child in self.named_children():
                 if name != "backbone" or not backbone.is_pretrained:
                     gaussian_xavier_(child)
+
+    @staticmethod
+    def entry(backbone: Backbone) -> tuple[int, int]:
+        """Returns channels and stride of the map that guidance is added to, here the stem's; 0 where it is unknown."""
+        return backbone.stem_channels, backbone.stem_stride
 
     def guidance(self, clicks: Tensor, size: tuple[int, int], previous: Tensor | None = None) -> Tensor:
         """Draws the clicks, and puts the previous mask before them where the model reads it.
@@ -215,20 +271,53 @@ class ClickSegmentor(Segmentor):
             return distance_maps(clicks, size, radius if self.groups else self.norm_radius)
         return disk_maps(clicks, size, radius)
 
+    def encode(self, normalized: Tensor) -> Encoded:
+        """Computes what depends on the images alone: here nothing, since clicks enter before the encoder.
+
+        Args:
+            normalized: float [B,3,H,W], the normalized images.
+        """
+        return Encoded(normalized, [])
+
+    def fused(self, encoded: Encoded, guidance: Tensor) -> list[Tensor]:
+        """Computes the feature maps that the neck or the heads read, of images and guidance.
+
+        Args:
+            encoded: of `encode`.
+            guidance: float [B,G,H,W].
+
+        Returns:
+            Feature maps, float [B,channels[i],h_i,w_i]; here those of the backbone.
+        """
+        image, stem_add = self.guide(encoded.image, guidance)
+        if stem_add is not None and self.extra_channels:
+            stem_add = F.pad(stem_add, (0, 0, 0, 0, 0, self.extra_channels))
+        return self.backbone(image, stem_add)
+
     def features(self, normalized: Tensor, guidance: Tensor) -> list[Tensor]:
-        """Runs the backbone on image and guidance.
+        """Runs `encode` and `fused`.
 
         Args:
             normalized: float [B,3,H,W], the normalized images.
             guidance: float [B,G,H,W].
 
         Returns:
-            The backbone's feature maps, float [B,channels[i],h_i,w_i].
+            As `fused`.
         """
-        image, stem_add = self.guide(normalized, guidance)
-        if stem_add is not None and self.extra_channels:
-            stem_add = F.pad(stem_add, (0, 0, 0, 0, 0, self.extra_channels))
-        return self.backbone(image, stem_add)
+        return self.fused(self.encode(normalized), guidance)
+
+    def answer(self, encoded: Encoded, guidance: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
+        """Predicts from images that are encoded and guidance that is drawn already.
+
+        Args:
+            encoded: of `encode`; one encoding serves any number of answers.
+            guidance: float [B,G,H,W].
+            window: as in Segmentor.forward.
+
+        Returns:
+            As `forward`.
+        """
+        return self.outputs_of(self.fused(encoded, guidance), encoded.image, window)
 
     def run(self, normalized: Tensor, guidance: Tensor, window: Sequence[tuple[float, ...]] | None = None) -> Outputs:
         """Predicts from a normalized image and guidance that is drawn already.
@@ -240,7 +329,7 @@ class ClickSegmentor(Segmentor):
         Returns:
             As `forward`.
         """
-        return self.outputs_of(self.features(normalized, guidance), normalized, window)
+        return self.answer(self.encode(normalized), guidance, window)
 
     def forward(  # type: ignore[override]  # it takes clicks as well
         self,
@@ -266,5 +355,20 @@ class ClickSegmentor(Segmentor):
 
     def probabilities(self, image: Tensor, clicks: Tensor, previous: Tensor | None = None) -> Tensor:
         """As `forward`, but returns probabilities at the image's size, float32 [B,1,H,W]."""
+        # the model is called: one that processes share out among them is run in no other way
         logits = self(image, clicks, previous)["logits"].float()
         return resize(logits, like=image, align_corners=self.align_corners).sigmoid()
+
+    def probabilities_of(self, encoded: Encoded, clicks: Tensor, previous: Tensor | None = None) -> Tensor:
+        """Answers clicks on images that are encoded already.
+
+        Args:
+            encoded: of `encode`.
+            clicks, previous: as in `forward`.
+
+        Returns:
+            Probabilities at the size of the images, float32 [B,1,H,W].
+        """
+        height, width = encoded.image.shape[-2:]
+        logits = self.answer(encoded, self.guidance(clicks, (height, width), previous))["logits"].float()
+        return resize(logits, like=encoded.image, align_corners=self.align_corners).sigmoid()

@@ -16,6 +16,13 @@ R18 = ("model.backbone.name='resnet18'", "model.backbone.pretrained=None", "mode
 R26 = ("model.backbone.name='resnet26t'", "model.guidance_channels=32", *R18[1:])
 """The deep stem has 64 channels, half of which take the clicks; in the full networks 64 of 128 do."""
 
+VIT = (
+    *("model.backbone.width=16", "model.backbone.depth=2", "model.backbone.heads=2", "model.backbone.patch_size=8"),
+    *("model.backbone.img_size=[64,64]", "model.backbone.window=32", "model.backbone.global_every=2"),
+    *("model.backbone.pretrained=None", "model.neck.channels=[8,8,8,8]", "model.head.channels=16"),
+)
+LATE = ("model.fusion_heads=2", "model.fusion_depth=1", *VIT)
+
 
 def clicked(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Makes the arguments of a click model.
@@ -40,4 +47,10 @@ ROWS = {
     "ritm_r34": Row(23_350_930, 2_056_929, 100.05, classes=1, small=R18, inputs=clicked),
     "ritm_r50": Row(31_405_842, 7_764_705, 139.04, classes=1, small=R26, inputs=clicked),
     "ritm_r101": Row(58_440_850, 15_807_585, 250.85, classes=1, small=R26, inputs=clicked),
+    # Published for 448 and 1024 pixels, see tests/interactive; the counts here are without what no network runs.
+    "simpleclick_xt": Row(3_845_281, 189_185, classes=1, small=VIT, inputs=clicked),
+    "simpleclick_b": Row(97_067_969, 755_201, classes=1, small=VIT, inputs=clicked),
+    "simpleclick_l": Row(322_991_809, 1_000_961, classes=1, small=VIT, inputs=clicked),
+    "simpleclick_h": Row(660_713_201, 1_185_281, classes=1, small=VIT, inputs=clicked),
+    "segnext_clicks_b": Row(113_787_329, 755_201, classes=1, small=LATE, inputs=clicked),
 }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segkit.models.bases import Network
-from segkit.models.click_segmentor import ClickSegmentor
+from segkit.models.click_segmentor import ClickSegmentor, Encoded, joined
 from segkit.models.layers import resize
 from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
@@ -63,9 +63,11 @@ class Session:
         probabilities: float32 [1,1,H,W] after the last click; `start`, or zeros, before the first.
         shown: float32 [1,1,H,W], the mask that the zoom encloses where it differs from the probabilities, as a merged
             mask does; None for the probabilities.
-        image_seconds: time that preparing the image for the first pass took, which no further click needs.
+        image_seconds: time that preparing and encoding the image for the first pass took, which no further click needs.
         box: of the zoom, None for none.
         look: what the network last saw, None before the first click.
+        encoded: what the network computed of that image alone; None until it is needed.
+        is_encoded: whether it was ever computed.
         memory: state of a refinement.
     """
 
@@ -83,6 +85,8 @@ class Session:
         self.image_seconds = 0.0
         self.box: Box | None = None
         self.look: Look | None = None
+        self.encoded: Encoded | None = None
+        self.is_encoded = False
         self.memory: Memory | None = None
 
     def add(self, click: Click) -> None:
@@ -91,7 +95,7 @@ class Session:
 
     def release(self) -> None:
         """Frees what only another click would need."""
-        self.look = self.memory = None
+        self.look = self.encoded = self.memory = None
 
     @property
     def enclosed(self) -> Tensor:
@@ -118,14 +122,20 @@ class Session:
         if last is None or is_new or network is not last.network:
             image = self.image if view.sizes == (self.size,) else view.apply(self.image.float())
             seen = with_mirrored(network.normalize(image), is_flipped)
+            self.encoded = None
         else:
             seen = last.seen
         if last is None:
-            if seen.is_cuda:
-                torch.cuda.synchronize(seen.device)  # once an image: the time is of work that has been done
-            self.image_seconds += time.perf_counter() - begin
+            self.image_seconds += seconds_since(begin, seen.device)
         self.look = Look(network, view, area, seen, is_new)
         return self.look
+
+
+def seconds_since(begin: float, device: torch.device) -> float:
+    """Seconds from `begin` of time.perf_counter until the work that was given to a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
 def with_mirrored(x: Tensor, is_flipped: bool) -> Tensor:
@@ -204,7 +214,7 @@ class Advance:
             )
             for i, logits in zip(members, group_logits):
                 session, look = sessions[i], looks[i]
-                session.probabilities = look.view.restore(logits.sigmoid(), session.size, look.area)
+                session.probabilities = look.view.probabilities(logits, session.size, look.area)
                 session.shown = None
 
     def _zoom_in(self, sessions: Sequence[Session]) -> list[Look]:
@@ -236,23 +246,22 @@ class Advance:
             masks = torch.cat(inputs)
         rows = [row for session, look in zip(sessions, looks) for row in self._moved_clicks(session, look.view)]
         points = click_rows([row[: self.clicks_limit] for row in rows], sessions[0].image.device)
-        seen = torch.cat([look.seen for look in looks]) if len(looks) > 1 else looks[0].seen
         guidance = network.guidance(points, size, masks)
         if self.refinement is not None:
             (session,), (look,) = sessions, looks
-            inputs_of_network = Inputs(seen, guidance, [[click for click, _ in row] for row in rows], look.is_new)
+            inputs_of_network = Inputs(look.seen, guidance, [[click for click, _ in row] for row in rows], look.is_new)
             logits, session.memory = self.refinement(inputs_of_network, session.memory)
         else:
-            logits = self._run(network, seen, guidance)
+            logits = self._decode(network, _encoded(network, sessions, looks), guidance)
         # a resize with aligned corners is symmetric, so that the mean of both copies is resized once
         merged = [merge_mirrored(pair) for pair in logits.split(2)] if self.settings.flip else logits.split(1)
         return [resize(one_logits, size=size, align_corners=network.align_corners) for one_logits in merged]
 
-    def _run(self, network: ClickSegmentor, seen: Tensor, guidance: Tensor) -> Tensor:
+    def _decode(self, network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Tensor:
         if self.settings.fold_norms:
-            twin = folded(network, lambda model: cast(ClickSegmentor, model).run(seen, guidance)["logits"])
+            twin = folded(network, lambda model: _logits_of(cast(ClickSegmentor, model), encoded, guidance))
             network = cast(ClickSegmentor, twin)
-        return network.run(seen, guidance)["logits"].float()
+        return _logits_of(network, encoded, guidance).float()
 
     def _moved_clicks(self, session: Session, view: View) -> list[list[tuple[Click, int]]]:
         """All clicks as the network sees them, with their orders: of the image, and of its mirrored copy."""
@@ -262,6 +271,31 @@ class Advance:
             return [row]
         width = view.input_size[1]
         return [row, [(Click(c.y, width - c.x - 1, c.is_positive), order) for c, order in row]]
+
+
+def _encoded(network: ClickSegmentor, sessions: Sequence[Session], looks: Sequence[Look]) -> Encoded:
+    """What the network computes of the images alone: only of those whose view or network has changed."""
+    fresh = [i for i, session in enumerate(sessions) if session.encoded is None]
+    if fresh:
+        begin = time.perf_counter()
+        seen = torch.cat([looks[i].seen for i in fresh]) if len(fresh) > 1 else looks[fresh[0]].seen
+        # a model from outside may give `run` alone
+        encoded = network.encode(seen) if hasattr(network, "encode") else Encoded(seen, [])
+        for i, part in zip(fresh, encoded.split([len(looks[i].seen) for i in fresh])):
+            sessions[i].encoded = part
+        new = [sessions[i] for i in fresh if not sessions[i].is_encoded]
+        seconds = seconds_since(begin, seen.device) / len(fresh) if new else 0.0
+        for session in new:
+            session.is_encoded, session.image_seconds = True, session.image_seconds + seconds
+        if len(fresh) == len(sessions):
+            return encoded
+    return joined([cast(Encoded, session.encoded) for session in sessions])
+
+
+def _logits_of(network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Tensor:
+    if hasattr(network, "answer"):
+        return network.answer(encoded, guidance)["logits"]
+    return network.run(encoded.image, guidance)["logits"]
 
 
 def shares_passes(device: torch.device, size: tuple[int, int]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit import dist
 from segkit.constraints.named import Decay, Fraction, OptionalRounds, PositiveFloat
 from segkit.data.dataset import Dataset
 from segkit.engine.sharding import in_step
@@ -145,8 +146,15 @@ mask = predictor.mask"""
         clicks, previous, masks = batch["clicks"], torch.empty(0), batch["mask"]
         assert isinstance(masks, Tensor)  # training masks are stacked
         model.eval()
+        image = batch["image"]
+        # once for all rounds, unless processes share out the model: then it runs by calling it alone
+        encoded = None if dist.is_sharded_model(model) else model.encode(model.normalize(image))
         for order in range(1, rounds + 1):
-            previous = model.probabilities(batch["image"], clicks, previous if order > 1 else None)
+            last = previous if order > 1 else None
+            if encoded is None:
+                previous = model.probabilities(image, clicks, last)
+            else:
+                previous = model.probabilities_of(encoded, clicks, last)
             new = next_training_clicks(previous, masks, generator, threshold=self.threshold)
             clicks = add_clicks(clicks, new, order)
         model.train()

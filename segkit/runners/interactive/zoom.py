@@ -106,9 +106,9 @@ def choose_box(
         zoom: the settings.
 
     Returns:
-        The box, None for the whole image without any resize.
+        The box, None for the whole image without any resize but that of `squash`.
     """
-    if len(clicks) <= zoom.skip:
+    if zoom.squash or len(clicks) <= zoom.skip:
         return None
     if mask is not None:
         box = box_around(mask, clicks, size, zoom)
@@ -133,6 +133,8 @@ def wants_second_pass(mask: Box | None, size: tuple[int, int], zoom: ZoomSetting
         size: (H, W) of the image.
         zoom: only a skip of 0 asks for second passes.
     """
+    if zoom.squash:
+        return False
     return zoom.skip == 0 and mask is not None and overlap(box_around(mask, (), size, zoom), whole(size)) < 0.5
 
 
@@ -142,10 +144,14 @@ class View(NamedTuple):
     Attributes:
         box: the part.
         sizes: (height, width) of the part, then after each resize; the last is the network's input.
+        is_squashed: whether resizes align the borders of maps and not the centers of their corner pixels, clicks are
+            rounded to pixels of the network's input, and logits are resized, not probabilities: the rules of SegNext
+            (Liu et al., CVPR 2024, https://arxiv.org/abs/2404.00741), as its code has them.
     """
 
     box: Box
     sizes: tuple[tuple[int, int], ...]
+    is_squashed: bool = False
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -157,11 +163,13 @@ class View(NamedTuple):
         box = self.box
         x = x[..., box.top : box.bottom + 1, box.left : box.right + 1]
         for size in self.sizes:
-            x = resize(x, size=size, align_corners=True)
+            x = resize(x, size=size, align_corners=not self.is_squashed)
         return x
 
     def move(self, clicks: Sequence[Click]) -> list[Click]:
-        """Converts clicks on the image to the network's input, where they are fractional."""
+        """Converts clicks on the image to the network's input, where they are fractional unless it is squashed."""
+        if self.is_squashed:
+            return [self._rounded(click) for click in clicks]
         moved = []
         for y, x, is_positive in clicks:
             y, x = y - self.box.top, x - self.box.left
@@ -169,6 +177,17 @@ class View(NamedTuple):
                 y, x = new_height * y / height, new_width * x / width
             moved.append(Click(y, x, is_positive))
         return moved
+
+    def _rounded(self, click: Click) -> Click:
+        (height, width), (new_height, new_width) = self.sizes[0], self.input_size
+        y, x = click.y - self.box.top, click.x - self.box.left
+        return Click(int(y * (new_height / height) + 0.5), int(x * (new_width / width) + 0.5), click.is_positive)
+
+    def probabilities(self, logits: Tensor, size: tuple[int, int], area: Box) -> Tensor:
+        """Puts logits of the network's input back into the image, as probabilities; see `restore`."""
+        if self.is_squashed:
+            return resize(logits, size=self.sizes[0], align_corners=False).sigmoid()
+        return self.restore(logits.sigmoid(), size, area)
 
     def restore(self, x: Tensor, size: tuple[int, int], area: Box) -> Tensor:
         """Puts a map of the network's input back into the image.
@@ -195,13 +214,16 @@ def view_of(box: Box | None, size: tuple[int, int], zoom: ZoomSettings | None, l
     """Returns the view of a box.
 
     Args:
-        box: None for the whole image without the zoom's resize.
+        box: None for the whole image, without the zoom's resize unless it squashes.
         size: (H, W) of the image.
         zoom: gives the size that the box is resized to; None for no resize.
         limit: longest side of the network's input in pixels, None for any.
     """
     part = box or whole(size)
     sizes = [part.size]
+    if zoom is not None and zoom.squash:
+        side = zoom.target
+        return View(part, (part.size, (side, side) if isinstance(side, int) else tuple(side)), is_squashed=True)
     if box is not None and zoom is not None:
         if isinstance(zoom.target, int):
             sizes.append(scaled(part.size, zoom.target))

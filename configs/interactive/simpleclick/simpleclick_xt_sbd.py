@@ -1,0 +1,9 @@
+"""SimpleClick on xTiny, SBD: previous mask, up to 3 rounds of clicks."""
+
+_base_ = [
+    "../../_base_/models/simpleclick_xt.py",
+    "../../_base_/datasets/clicks_sbd_448.py",
+    "../../_base_/schedules/clicks_sbd_1001e_b32.py",
+]
+runner = dict(type="Interactive", iterations=3)
+optimizer = dict(lr=1e-5)
