@@ -477,6 +477,20 @@ ROWS: dict[str, Entry] = {
         }.items()
     },
     **{
+        f"focalclick_{name}": Entry(
+            f"FocalClick, {title}",
+            maps=(keys,),
+            paper="[FocalClick, Chen et al., CVPR 2022](https://arxiv.org/abs/2204.02574)",
+            parity=f"{parity} (FocalClick)",
+        )
+        for name, title, keys, parity in (
+            ("hrnet18s", "HRNet-18s", "focalclick", "outputs"),
+            ("hrnet32", "HRNet-32", "focalclick", "parameters"),
+            ("segformer-b0", "SegFormer-B0", "focalclick_segformer", "outputs"),
+            ("segformer-b3", "SegFormer-B3", "focalclick_segformer", "outputs"),
+        )
+    },
+    **{
         f"simpleclick_{size}": Entry(f"SimpleClick, {title}", maps=("simpleclick",), parity=f"{parity} (SimpleClick)")
         for size, title, parity in (
             ("xt", "xTiny", "outputs"),

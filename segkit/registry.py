@@ -338,6 +338,8 @@ def _without_weights(model: dict, goes: Callable[[Any], bool]) -> dict:
     backbone, stages = model.get("backbone"), model.get("stages")
     if isinstance(backbone, dict) and goes(backbone.get("pretrained")):
         model = {**model, "backbone": {**backbone, "pretrained": None}}
+    if goes(model.get("pretrained")):  # of a model without a backbone
+        model = {**model, "pretrained": None}
     if isinstance(stages, list | tuple):
         model = {**model, "stages": [_without_weights(s, goes) if isinstance(s, dict) else s for s in stages]}
     return model

@@ -95,6 +95,10 @@ class Sample(TypedDict, total=False):
     angle: np.ndarray  # float32 [H,W]: of the direction away from the nearest boundary, degrees of atan2(y, x)
     coarse: np.ndarray  # uint8 [H,W]: a coarse mask of 0 and 1 to refine
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
+    focus: np.ndarray  # float32 [4] y0,x0,y1,x1: the part of the image that is refined, ends outside
+    focus_image: np.ndarray  # uint8 or float32 [C,S,S]: that part, enlarged
+    focus_mask: np.ndarray  # float32 [S,S]: its mask
+    boundary: np.ndarray  # float32 [S,S]: 1 near the mask's boundary in that part
     window: np.ndarray  # int [4] y0,x0,y1,x1: position of the crop in the image
     clean: np.ndarray  # [H,W,C]: the image before the transforms of color
     stored: np.ndarray  # uint8 or float32 [H0,W0,C]: the image before the transforms, for refiners
@@ -122,6 +126,10 @@ class Batch(TypedDict, total=False):
     clicks: Tensor  # float32 [B,2P,3], first P positive, last P negative
     coarse: Tensor  # uint8 [B,H,W]: masks of 0 and 1 to refine, padding = 0
     previous: Tensor  # float32 [B,1,H,W]: mask of the click before
+    focus: Tensor  # float32 [B,4] y0,x0,y1,x1: the part of each image that is refined, ends outside
+    focus_image: Tensor  # uint8 or float32 [B,C,S,S]: that part, enlarged
+    focus_mask: Tensor  # float32 [B,S,S]: its mask
+    boundary: Tensor  # float32 [B,S,S]: 1 near the mask's boundary in that part
     stored: list[Tensor]  # B images uint8 or float32 [C,H0,W0] before the transforms, for refiners
     start: list[Tensor]  # uint8 [H0,W0] each: the masks that the first clicks correct
     window: list  # per image y0,x0,y1,x1 of the crop and H,W of the whole image at its scale

@@ -80,6 +80,7 @@ NAMES_ONLY = {
     ("docs/serving.md", "load_exported("): "run by tests/test_runtime.py",
     ("docs/serving.md", "urlopen("): "needs a server; run by tests/test_serve.py",
     ("docs/training.md", "np.load("): "run by tests/test_ensemble.py",
+    ("docs/interactive.md", "PromptModel"): "needs transformers; run by tests/interactive/test_oracles_prompts.py",
     ("docs/interactive.md", "click_predictor(model)"): "run by tests/interactive/test_page.py",
 }
 """Snippets, by page and a piece of their text, whose imports and names are looked up without running them."""

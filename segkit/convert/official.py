@@ -4,10 +4,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from segkit.convert import plainvit_file, ritm_file
+from segkit.convert import focalclick_file, plainvit_file, ritm_file
 from segkit.readers.torch_file import read_torch
 
-FORMATS: tuple[ModuleType, ...] = (plainvit_file, ritm_file)
+FORMATS: tuple[ModuleType, ...] = (plainvit_file, focalclick_file, ritm_file)
 """Modules that each have is_official(content) -> bool, read_official(content) -> dict, and HAS_OBJECTS: bool."""
 
 

@@ -120,7 +120,7 @@ def model_section(config: dict[str, Any], at: str = "") -> dict[str, Any]:
         raise ConfigError(f"{at}config.class = {path!r}: is none of RITM's networks ({', '.join(FAMILIES)})")
     defaults, to_sections = FAMILIES[path]
     try:
-        values = _values(config["params"], {**COMMON, **defaults})
+        values = values_of(config["params"], {**COMMON, **defaults})
         sections = to_sections(values)
         sections["backbone"] |= statistics(values["norm_mean_std"])
         return {"type": "ClickSegmentor", "num_classes": 1, "align_corners": True, **_guidance(values), **sections}
@@ -128,8 +128,8 @@ def model_section(config: dict[str, Any], at: str = "") -> dict[str, Any]:
         raise ConfigError(f"{at}config.{error}") from error
 
 
-def _values(params: object, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The file's arguments, with defaults for the others.
+def values_of(params: object, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Returns the file's arguments, with defaults for the others.
 
     An unknown argument is an error only where it was specified for the training: others are defaults of classes around
     the network.

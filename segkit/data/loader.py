@@ -152,8 +152,9 @@ def _collate_images(samples: list[Sample]) -> Batch:
             batch[key] = [torch.as_tensor(sample[key]) for sample in samples]
     if "window" in samples[0]:
         batch["window"] = [(*map(int, s["window"]), *s["meta"].get("whole", ())) for s in samples]
-    if "clicks" in samples[0]:
-        batch["clicks"] = torch.from_numpy(np.stack([sample["clicks"] for sample in samples]))
+    for name in ("clicks", "focus", "focus_image", "focus_mask", "boundary"):  # of one shape in all samples
+        if name in samples[0]:
+            batch[name] = torch.from_numpy(np.stack([s[name] for s in samples]))  # type: ignore[literal-required]
     return batch
 
 

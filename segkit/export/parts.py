@@ -194,6 +194,11 @@ def _click_parts(model: ClickSegmentor, plain: ClickSegmentor, request: Request)
         raise ConfigError(
             f"--with {','.join(request.words)}: click models give probabilities of the object; leave it out"
         )
+    if model.takes:
+        raise ConfigError(
+            f"model.type = {type(model).__name__}: refines parts of the image that follow from each answer, which a "
+            "graph cannot; export a ClickSegmentor"
+        )
     clicks = ClickInference(**((getattr(model, "config", None) or {}).get("inference") or {}).get("clicks", {}))
     base = replace(_info(model, request, InferenceSettings(), "uint8"), threshold=clicks.threshold)
     spatial = () if request.size else (2, 3)

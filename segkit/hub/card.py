@@ -12,7 +12,7 @@ from typing import Any
 from segkit.hub.facts import Facts
 from segkit.hub.licences import licence_of
 
-PIPELINES = {"ClickSegmentor": "mask-generation", "ClickStages": "mask-generation"}
+PIPELINES = {"ClickSegmentor": "mask-generation", "ClickStages": "mask-generation", "FocalClick": "mask-generation"}
 """Tasks of the hub by model.type, where they are not "image-segmentation"."""
 
 MAIN = ("mIoU", "aAcc", "mDice", "mAcc", "MeanDice", "segm.AP", "NoC@85", "NoC@90")

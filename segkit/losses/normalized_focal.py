@@ -9,7 +9,7 @@ from torch import Tensor
 from segkit.constraints.named import NonNegativeFloat, PositiveFloat
 from segkit.losses.base import Loss
 from segkit.ops.averaging import full_precision
-from segkit.ops.log_sigmoid import balance, focal_parts
+from segkit.ops.log_sigmoid import normalized_focal
 from segkit.ops.pixel_targets import dense_target
 from segkit.registry import LOSSES
 
@@ -49,7 +49,6 @@ class NormalizedFocal(Loss):
         super().__init__()
         self.alpha, self.gamma, self.max_mult = alpha, gamma, max_mult
         self.detach, self.sum_pixels, self.ignore = detach, sum_pixels, ignore
-        self.eps = 1e-12
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Computes the loss.
@@ -63,17 +62,16 @@ class NormalizedFocal(Loss):
         """
         logits = full_precision(logits)
         label, valid = dense_target(logits, target, self.ignore)
-        beta, minus_log = focal_parts(logits, label, self.gamma)
-        beta = beta * valid
-        number = valid.flatten(2).sum(2).to(beta.dtype)
-        multiplier = number / (beta.flatten(2).sum(2) + self.eps)
-        if self.detach:
-            multiplier = multiplier.detach()
-        beta = beta * multiplier.unflatten(1, (-1,) + (1,) * (beta.dim() - 2))
-        if self.max_mult is not None:
-            beta = beta.clamp_max(self.max_mult)
-        values = beta * minus_log * balance(label, self.alpha)
+        values = normalized_focal(
+            logits,
+            label,
+            valid,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            max_mult=self.max_mult,
+            detach=self.detach,
+        )
         per_sample = values.flatten(1).sum(1)
         if not self.sum_pixels:
-            per_sample = per_sample / number.sum(1).clamp_min(1)
+            per_sample = per_sample / valid.flatten(1).sum(1).to(values.dtype).clamp_min(1)
         return per_sample.mean()

@@ -121,7 +121,12 @@ class Network(nn.Module):
         gives_scores: whether `maps` gives scores instead of logits: they take neither softmax nor sigmoid.
         reads_out: whether `maps` makes more of the logits than to resize them.
         is_same_for_all: whether each image runs the same layers, as a sharded training needs.
+        takes: of click models, entries of the batch that `forward` takes by keyword in training.
+        input_size: of click models, (height, width) of the one input that they take; None for any.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    input_size: tuple[int, int] | None = None
 
     num_classes: int
     align_corners: bool

@@ -122,7 +122,29 @@ class Patch(nn.Module):
         return image, self.conv(F.pad(guidance, (0, -width % self.stride, 0, -height % self.stride)))
 
 
-SCHEMES: dict[str, type[nn.Module]] = {"DMF": DMF, "Conv1E": Conv1E, "Conv1S": Conv1S, "Patch": Patch}
+class Side(nn.Module):
+    """One large convolution of the guidance with a layer normalization, as in SegFormer's first embedding.
+
+    FocalClick on SegFormer, Chen et al., CVPR 2022, https://arxiv.org/abs/2204.02574, with the backbone TimmLate.
+
+    Args:
+        guidance: G, channels of the guidance.
+        channels: channels that are added.
+        stride: of the map that they are added to; the kernel has 2 stride - 1 pixels.
+        act: not used here.
+    """
+
+    def __init__(self, guidance: int, channels: int, stride: int, act: type[nn.Module] | None = None):
+        super().__init__()
+        self.proj = nn.Conv2d(guidance, channels, 2 * stride - 1, stride, stride - 1)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
+        """As Conv1E.forward."""
+        return image, self.norm(self.proj(guidance).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+SCHEMES: dict[str, type[nn.Module]] = {"DMF": DMF, "Conv1E": Conv1E, "Conv1S": Conv1S, "Patch": Patch, "Side": Side}
 ENCODINGS = ("disks", "distance")
 
 

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+NORMALIZER_EPS = 1e-12
+"""Added to the sum of focal factors that the normalized focal loss divides by, as published."""
+
 
 def balance(label: Tensor, alpha: float) -> Tensor | float:
     """Returns the alpha balance of a focal loss: alpha for positives and 1 - alpha for negatives.
@@ -35,6 +38,42 @@ def focal_parts(logits: Tensor, label: Tensor, gamma: float) -> tuple[Tensor, Te
         Both factors, float of that shape.
     """
     return _FocalParts.apply(logits, label, gamma)
+
+
+def normalized_focal(
+    logits: Tensor,
+    label: Tensor,
+    valid: Tensor,
+    *,
+    alpha: float,
+    gamma: float,
+    max_mult: float | None = None,
+    detach: bool = True,
+) -> Tensor:
+    """Computes the terms of the normalized focal loss, see losses.NormalizedFocal.
+
+    Args:
+        logits: float [B,K,H,W].
+        label: float [B,K,H,W] in 0..1.
+        valid: bool [B,K,H,W], the pixels that take part.
+        alpha: balance of positives.
+        gamma: exponent, 0 or more.
+        max_mult: upper bound of the normalized factor; None is no bound.
+        detach: lets no gradient through the normalization.
+
+    Returns:
+        float [B,K,H,W], 0 where not valid.
+    """
+    beta, minus_log = focal_parts(logits, label, gamma)
+    beta = beta * valid
+    number = valid.flatten(2).sum(2).to(beta.dtype)
+    multiplier = number / (beta.flatten(2).sum(2) + NORMALIZER_EPS)
+    if detach:
+        multiplier = multiplier.detach()
+    beta = beta * multiplier.unflatten(1, (-1,) + (1,) * (beta.dim() - 2))
+    if max_mult is not None:
+        beta = beta.clamp_max(max_mult)
+    return beta * minus_log * balance(label, alpha)
 
 
 class _FocalParts(torch.autograd.Function):

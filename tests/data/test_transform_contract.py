@@ -17,6 +17,7 @@ NEEDED = dict(
     CenterCrop=dict(size=30),
     RandomScaleCrop=dict(size=(60, 45)),
     FocusCrop=dict(size=(60, 45)),
+    StretchedCrop=dict(size=(60, 45)),
     RandomResizedCrop=dict(size=20),
     CutOut=dict(size=9, ignore=255),
     RandomErasing=dict(ignore=255),
@@ -25,7 +26,18 @@ NEEDED = dict(
     RandomRotate=dict(degrees=(20, 30)),
     RandomAffine=dict(degrees=20.0, shift=0.1, scale=(0.7, 1.3)),
 )
-MODULES = ("sizes", "crops", "focus_crop", "warps", "grid_distortion", "rand_augment", "erasing", "color", "reflect")
+MODULES = (
+    "sizes",
+    "crops",
+    "focus_crop",
+    "stretched_crop",
+    "warps",
+    "grid_distortion",
+    "rand_augment",
+    "erasing",
+    "color",
+    "reflect",
+)
 OURS = [name for name in TRANSFORMS.names() if TRANSFORMS.get(name).__module__.rpartition(".")[2] in MODULES]
 
 

@@ -98,6 +98,15 @@ def test_crops_are_drawn_until_an_object_is_there():
     assert UntilObject([crop], 0.0, min_area=2, tries=10000)(sample, np.random.default_rng(0))["objects"] == {}
 
 
+def test_objects_that_fill_the_crop_go_too():
+    """Of 600 pixels 300 are half."""
+    sample = make_sample([box(SIZE, 0, 0, 20, 15) + box(SIZE, 0, 20, 5, 25, 2)], {1: (0, 1), 2: (0, 2)})
+    kept = {
+        share: UntilObject([], min_area=1, max_share=share)(sample, np.random.default_rng(0)) for share in (0.5, 0.49)
+    }
+    assert [sorted(drawn["objects"]) for drawn in kept.values()] == [[1, 2], [2]]
+
+
 @pytest.mark.parametrize("share, least, most", [(1.0, 1, 1), (-1.0, 1, 1), (0.5, 2, 60), (0.0, 5, 5)])
 def test_background_is_kept_by_chance_or_after_the_tries(share, least, most):
     """Far off objects never enter the crop of the far corner."""

@@ -26,6 +26,7 @@ class UntilObject(Transform):
         transforms: applied in order.
         keep_background: probability of keeping a result without an object; below 0 it is always kept.
         min_area: least pixels of an object in the result.
+        max_share: largest share of the result that an object may fill; larger ones are removed as small ones are.
         tries: results at most, 1 or more; the last one is kept in any case.
 
     Raises:
@@ -40,11 +41,14 @@ class UntilObject(Transform):
         keep_background: Fraction = 0.05,
         min_area: NonNegativeInt = 1000,
         tries: PositiveInt = 100,
+        *,
+        max_share: Fraction = 1.0,
     ):
         if tries < 1:
             raise ConfigError(f"UntilObject.tries = {tries}: must be at least 1")
         self.transforms = tuple(transforms)
         self.keep_background, self.min_area, self.tries = keep_background, min_area, tries
+        self.max_share = max_share
 
     def check(self, images: ImageFacts) -> None:
         check_all(self.transforms, images)
@@ -70,8 +74,9 @@ class UntilObject(Transform):
                 break
         # small objects go after unlisted labels, so that their own labels stay in the layers
         changed = only_listed(changed, counts)
-        least = max(self.min_area, 1)
-        gone = [object_id for object_id, area in areas.items() if area < least]
+        least, height_width = max(self.min_area, 1), changed["layers"].shape[:2]
+        most = self.max_share * height_width[0] * height_width[1]
+        gone = [object_id for object_id, area in areas.items() if not least <= area <= most]
         return Sample(**{**changed, "objects": without_objects(changed["objects"], gone)})
 
     def _is_kept(self, rng: np.random.Generator) -> bool:

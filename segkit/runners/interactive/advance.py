@@ -11,17 +11,24 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor, Encoded, joined
+from segkit.models.focal_click import FocalClick
 from segkit.models.layers import resize
+from segkit.models.prompt_model import PromptModel, Prompts
 from segkit.ops.fold_norms import folded
 from segkit.registry import ConfigError
 from segkit.runners.interactive.brs import Inputs, Memory, Refinement
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.focus import can_refine, choose_part, pasted, refined, view_of_part
 from segkit.runners.interactive.zoom import Box, View, boxes_above, choose_box, view_of, wants_second_pass
 from segkit.settings import ClickInference, ZoomSettings
+from segkit.types import Outputs
+
+KEPT = ("embedding",)
+"""Outputs beside the logits that a refinement of the answer reads."""
 
 LARGE_ALONE = 50_000
 """Pixels from which an input has a forward pass of its own on a CPU. Four inputs of the HRNet-18s of
@@ -65,6 +72,9 @@ class Session:
             mask does; None for the probabilities.
         image_seconds: time that preparing and encoding the image for the first pass took, which no further click needs.
         box: of the zoom, None for none.
+        part: of the image in which the last answer was refined, None for none.
+        prompt_box: y0, x0, y1, x1 in pixels, a box that a promptable network is given beside the clicks; None for none.
+        low_logits: a promptable network's last answer as it gave it, which it reads at the next click; None for none.
         look: what the network last saw, None before the first click.
         encoded: what the network computed of that image alone; None until it is needed.
         is_encoded: whether it was ever computed.
@@ -84,6 +94,9 @@ class Session:
         self.shown: Tensor | None = None
         self.image_seconds = 0.0
         self.box: Box | None = None
+        self.part: Box | None = None
+        self.prompt_box: tuple[float, float, float, float] | None = None
+        self.low_logits: Tensor | None = None
         self.look: Look | None = None
         self.encoded: Encoded | None = None
         self.is_encoded = False
@@ -164,7 +177,7 @@ class Advance:
     """
 
     def __init__(self, model: Network, settings: ClickInference):
-        check_takes_clicks(model, settings.brs is not None)
+        check_takes_clicks(model, settings)
         check_passes(model, settings)
         self.model, self.settings = model, settings
         self.zoom = None if settings.zoom is None else ZoomSettings(**settings.zoom)
@@ -209,13 +222,27 @@ class Advance:
             alone = () if self.refinement is None and shares_passes(look.seen.device, look.view.input_size) else (i,)
             groups.setdefault((look.network, look.view.input_size, *alone), []).append(i)
         for members in groups.values():
-            group_logits = self._logits(
+            group_outputs = self._outputs(
                 [sessions[i] for i in members], [looks[i] for i in members], [previous[i] for i in members]
             )
-            for i, logits in zip(members, group_logits):
+            for i, outputs in zip(members, group_outputs):
                 session, look = sessions[i], looks[i]
-                session.probabilities = look.view.probabilities(logits, session.size, look.area)
                 session.shown = None
+                session.probabilities = look.view.probabilities(outputs["logits"], session.size, look.area)
+                if can_refine(look.network):
+                    self._refine(session, look, outputs, previous[i])
+
+    def _refine(self, session: Session, look: Look, outputs: Outputs, previous: Tensor) -> None:
+        """Refines the answer in the part that the newest click has changed."""
+        coarse = torch.logit(session.probabilities)
+        part = choose_part(look.network, coarse, previous, session.clicks[-1], look.area)
+        view = view_of_part(part, cast(FocalClick, look.network).focus)
+        rows = self._moved_clicks(session, view)
+        clicks = click_rows([row[: self.clicks_limit] for row in rows], session.image.device)
+        detail = refined(look.network, session.image.float(), clicks, part, outputs, look.area)
+        keeps_rest = len(session.clicks) > cast(FocalClick, look.network).focus.whole_until
+        session.part = part
+        session.probabilities = pasted(coarse, previous, detail, part, keeps_rest=keeps_rest)
 
     def _zoom_in(self, sessions: Sequence[Session]) -> list[Look]:
         masks: dict[int, Box | None] = {}
@@ -231,14 +258,18 @@ class Advance:
                 box = choose_box(stored, masks.get(i), session.clicks, session.size, self.zoom)
             # the published zoom keeps the old box when the mask has become empty, and pastes the result into it
             session.box = stored if box is None and self.settings.stale_roi else box
-            view = view_of(box, session.size, self.zoom, self.settings.limit)
             network = stage_of(self.model, session.first_order + len(session.clicks))
+            view = view_of(box, session.size, self.zoom, self.settings.limit, input_size_of(network))
             area = session.box or view.box
             looks.append(session.look_at(view, area, network, is_flipped=self.settings.flip))
         return looks
 
-    def _logits(self, sessions: Sequence[Session], looks: Sequence[Look], previous: Sequence[Tensor]) -> list[Tensor]:
-        """Logits of sessions with one network and input size, float32 [1,1,h,w] each, mirrored copies merged."""
+    def _outputs(self, sessions: Sequence[Session], looks: Sequence[Look], previous: Sequence[Tensor]) -> list[Outputs]:
+        """Outputs of sessions with one network and input size.
+
+        "logits" are float32 [1,1,h,w] each, mirrored copies merged; the others, of networks that refine, are those of
+        the model.
+        """
         network, size = looks[0].network, looks[0].view.input_size
         masks = None
         if network.has_previous:
@@ -247,21 +278,37 @@ class Advance:
         rows = [row for session, look in zip(sessions, looks) for row in self._moved_clicks(session, look.view)]
         points = click_rows([row[: self.clicks_limit] for row in rows], sessions[0].image.device)
         guidance = network.guidance(points, size, masks)
+        if is_prompted(network):
+            # an external mask stands in for the last answer
+            low = [s.low_logits if s.external is None else None for s in sessions]
+            prompts = cast(Prompts, guidance)
+            prompts = cast(PromptModel, network).with_state(prompts, low, [s.prompt_box for s in sessions])
+            guidance = cast(Tensor, prompts)  # whatever it is, only the network reads it
         if self.refinement is not None:
             (session,), (look,) = sessions, looks
             inputs_of_network = Inputs(look.seen, guidance, [[click for click, _ in row] for row in rows], look.is_new)
             logits, session.memory = self.refinement(inputs_of_network, session.memory)
+            outputs: Outputs = {"logits": logits}
         else:
-            logits = self._decode(network, _encoded(network, sessions, looks), guidance)
+            outputs = self._decode(network, _encoded(network, sessions, looks), guidance)
+        if is_prompted(network):
+            for session, low_logits in zip(sessions, outputs["low_logits"].split(1)):
+                session.low_logits = low_logits
         # a resize with aligned corners is symmetric, so that the mean of both copies is resized once
+        logits = outputs["logits"].float()
         merged = [merge_mirrored(pair) for pair in logits.split(2)] if self.settings.flip else logits.split(1)
-        return [resize(one_logits, size=size, align_corners=network.align_corners) for one_logits in merged]
+        sized = [resize(one_logits, size=size, align_corners=network.align_corners) for one_logits in merged]
+        kept = {name: maps.split(1) for name, maps in outputs.items() if name in KEPT and can_refine(network)}
+        return [
+            {"logits": one_logits, **{name: parts[i] for name, parts in kept.items()}}
+            for i, one_logits in enumerate(sized)
+        ]
 
-    def _decode(self, network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Tensor:
-        if self.settings.fold_norms:
-            twin = folded(network, lambda model: _logits_of(cast(ClickSegmentor, model), encoded, guidance))
+    def _decode(self, network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Outputs:
+        if self.settings.fold_norms and not is_prompted(network):
+            twin = folded(network, lambda model: _outputs_of(cast(ClickSegmentor, model), encoded, guidance)["logits"])
             network = cast(ClickSegmentor, twin)
-        return _logits_of(network, encoded, guidance).float()
+        return _outputs_of(network, encoded, guidance)
 
     def _moved_clicks(self, session: Session, view: View) -> list[list[tuple[Click, int]]]:
         """All clicks as the network sees them, with their orders: of the image, and of its mirrored copy."""
@@ -292,10 +339,20 @@ def _encoded(network: ClickSegmentor, sessions: Sequence[Session], looks: Sequen
     return joined([cast(Encoded, session.encoded) for session in sessions])
 
 
-def _logits_of(network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Tensor:
+def _outputs_of(network: ClickSegmentor, encoded: Encoded, guidance: Tensor) -> Outputs:
     if hasattr(network, "answer"):
-        return network.answer(encoded, guidance)["logits"]
-    return network.run(encoded.image, guidance)["logits"]
+        return network.answer(encoded, guidance)
+    return network.run(encoded.image, guidance)
+
+
+def is_prompted(network: nn.Module) -> bool:
+    """Whether a network takes boxes and its own last answer as prompts."""
+    return hasattr(network, "with_state")  # a model from outside may do so without being a PromptModel
+
+
+def input_size_of(network: ClickSegmentor) -> tuple[int, int] | None:
+    """Returns the one input size (h, w) that a network takes; None for any, as of models from outside."""
+    return network.input_size if hasattr(network, "input_size") else None
 
 
 def shares_passes(device: torch.device, size: tuple[int, int]) -> bool:
@@ -363,21 +420,30 @@ def check_passes(model: Network, settings: ClickInference) -> None:
         )
 
 
-def check_takes_clicks(model: Network, has_refinement: bool) -> None:
+def check_takes_clicks(model: Network, settings: ClickInference) -> None:
     """Checks that a model can be clicked.
 
     Args:
         model: any model; one from outside takes clicks where it has the methods of a ClickSegmentor.
-        has_refinement: whether predictions are refined (inference.clicks.brs).
+        settings: section inference.clicks.
 
     Raises:
-        ConfigError: it takes no clicks, or has several stages, which cannot be refined.
+        ConfigError: it takes no clicks, has several stages, which cannot be refined, or does not go with the settings.
     """
+    has_refinement = settings.brs is not None
     network = stage_of(model, 1)
     if not all(hasattr(network, name) for name in ("normalize", "guidance", "run", "has_previous")):
         raise ConfigError(
             f"{type(model).__name__} takes no clicks: set model.type = 'ClickSegmentor' and train it with "
             "runner = dict(type='Interactive')"
+        )
+    if can_refine(network) and (settings.flip or settings.brs is not None):
+        raise ConfigError(
+            f"inference.clicks: {type(model).__name__} refines its answers itself; set flip=False and brs=None"
+        )
+    if is_prompted(network) and (settings.flip or settings.brs is not None or settings.zoom is not None):
+        raise ConfigError(
+            f"inference.clicks: {type(model).__name__} answers on whole images; set zoom=None, flip=False and brs=None"
         )
     if has_refinement and network is not model:
         raise ConfigError(f"inference.clicks.brs: {type(model).__name__} has several networks; set it to None")

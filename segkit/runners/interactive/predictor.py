@@ -11,7 +11,7 @@ import torch
 
 from segkit.data.transforms.way_back import for_network
 from segkit.models.bases import Network
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance, Session, is_prompted
 from segkit.runners.interactive.clicker import Click
 from segkit.settings import ClickInference
 from segkit.types import Meta, Sample
@@ -73,6 +73,34 @@ class ClickPredictor:
         values = mask if mask.dtype.kind == "f" else mask > 0
         external = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
         self._session, self._past = Session(session.image[0], external), []
+
+    def set_box(self, y0: float, x0: float, y1: float, x1: float) -> np.ndarray:
+        """Gives the object's box to a promptable network, which keeps it for all clicks that follow, and predicts.
+
+        Args:
+            y0, x0: first row and column in pixels.
+            y1, x1: last row and column.
+
+        Returns:
+            The mask, bool [H,W].
+
+        Raises:
+            ValueError: there is no image, the box is empty or leaves the image, or the model takes no boxes.
+        """
+        session = self._current()
+        height, width = session.size
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise ValueError(
+                f"box of rows {y0} to {y1}, columns {x0} to {x1}: the image has {height} rows and {width} columns"
+            )
+        if not is_prompted(self._advance.model):
+            raise ValueError("this model takes no boxes (model.type is not PromptModel): start from clicks")
+        following = copy.copy(session)
+        following.prompt_box = (y0, x0, y1, x1)
+        self._advance([following])
+        self._past.append(session)
+        self._session = following
+        return self.mask
 
     def click(self, y: float, x: float, positive: bool = True) -> np.ndarray:
         """Adds a click and predicts.

@@ -98,7 +98,7 @@ mask = predictor.mask"""
         with in_step(network):
             clicks, previous = self._clicked(network, batch, rng, rounds)
         batch["clicks"], batch["previous"] = clicks, previous
-        return model(image, clicks, previous)
+        return model(image, clicks, previous, **_taken(network, batch))
 
     def pass_weights(self, rng: np.random.Generator) -> tuple[float, ...]:
         """Draws how many passes a batch goes through; see Runner.pass_weights."""
@@ -220,3 +220,20 @@ mask = predictor.mask"""
         """Returns a hook that draws every click; from now on predictions keep the mask after each."""
         self._keep_masks = True
         return ShowClicks(folder, dataset, count)
+
+
+def _taken(network: nn.Module, batch: Batch) -> dict[str, Any]:
+    """The entries of the batch that a network trains on beside image and clicks.
+
+    Raises:
+        ConfigError: the batch lacks one.
+    """
+    values: dict[str, Any] = dict(batch)
+    names = network.takes if isinstance(network, Network) else ()
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ConfigError(
+            f"train.transforms: {type(network).__name__} trains on '{missing[0]}', which the batch does not hold; end "
+            "with dict(type='FocusOnObject')"
+        )
+    return {name: values[name] for name in names}

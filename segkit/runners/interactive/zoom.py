@@ -210,7 +210,13 @@ class View(NamedTuple):
         return full
 
 
-def view_of(box: Box | None, size: tuple[int, int], zoom: ZoomSettings | None, limit: int | None) -> View:
+def view_of(
+    box: Box | None,
+    size: tuple[int, int],
+    zoom: ZoomSettings | None,
+    limit: int | None,
+    input_size: tuple[int, int] | None = None,
+) -> View:
     """Returns the view of a box.
 
     Args:
@@ -218,12 +224,15 @@ def view_of(box: Box | None, size: tuple[int, int], zoom: ZoomSettings | None, l
         size: (H, W) of the image.
         zoom: gives the size that the box is resized to; None for no resize.
         limit: longest side of the network's input in pixels, None for any.
+        input_size: (h, w) of the one input that the network takes, in place of the zoom's; None for any.
     """
     part = box or whole(size)
     sizes = [part.size]
     if zoom is not None and zoom.squash:
         side = zoom.target
         return View(part, (part.size, (side, side) if isinstance(side, int) else tuple(side)), is_squashed=True)
+    if input_size is not None:
+        return View(part, (part.size, input_size))
     if box is not None and zoom is not None:
         if isinstance(zoom.target, int):
             sizes.append(scaled(part.size, zoom.target))

@@ -1,0 +1,5 @@
+"""230 epochs of 30,000 samples in whole batches of 28; the rate falls tenfold at epochs 190 and 210."""
+
+_epoch = 30000 // 28
+schedule = dict(type="MultiStep", milestones=(190 * _epoch, 210 * _epoch))
+loop = dict(steps=230 * _epoch, eval_every=10 * _epoch, save_every=_epoch, monitor="NoC@90", better="lower")
