@@ -20,7 +20,7 @@ BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
 BOXTEACHER = "[BoxTeacher, Cheng et al., CVPR 2023](https://arxiv.org/abs/2210.05174)"
 DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
 HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org/abs/2005.10821)"
-STAR = "Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023"
+STAR = "[Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023](https://github.com/jinpeng0528/STAR)"
 MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 2020](https://arxiv.org/abs/2002.00718)"
 
 

@@ -183,7 +183,7 @@ def evaluate(
         probabilities: folder for ID.npz with the probabilities of each image.
         predictions: folder for the predictions, as `segkit predict` writes them.
         annotations: COCO JSON file that gives predictions of instances and segments the ids of images and categories.
-        page: HTML file with scores, plots and the worst images, which needs neither other files nor a network.
+        page: HTML file with scores, plots and the worst images; it needs no other files.
         clicks: of click models, "ideal", or "real" (ideal and realistic ones, compared in "robustness"); None as set.
         trust: as of `load_model`.
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
@@ -204,17 +204,21 @@ def evaluate(
     with joined(target, LoopSettings(**(cfg.get("loop") or {})).process_timeout, cfg):
         for part in networks_of(network):
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
-        chosen = by_protocol(chosen_sets(test_sections(cfg, split), sets), protocols)
-        chosen = with_clicks(cfg, chosen, clicks)
+        chosen = with_clicks(cfg, by_protocol(chosen_sets(test_sections(cfg, split), sets), protocols), clicks)
         sheet = None if page is None else ResultPage(page, len(chosen))
         results = score_sets(network, chosen, split, files, say, sheet)
-        if dist.is_main() and say is not None:
-            named = {name or type_of_set(chosen[name]): scores for name, scores in results.items()}
-            _say(build_runner(cfg).report(named, Path(out or "metrics.json"), given[0].stem if given else "model"), say)
+        _say_scores(cfg, {name or type_of_set(chosen[name]): one for name, one in results.items()}, given, out, say)
         results |= compare_groups(results, files.out, say) if clicks == "real" else {}
         if sheet is not None:
             sheet.write(network, runner_of(network), given[0] if len(given) == 1 else None, say)
         return results[""] if list(results) == [""] else results
+
+
+def _say_scores(
+    cfg: dict, named: dict[str, dict], given: list[Path], out: str | Path | None, say: Callable[[str], None] | None
+) -> None:
+    if dist.is_main() and say is not None:
+        _say(build_runner(cfg).report(named, Path(out or "metrics.json"), given[0].stem if given else "model"), say)
 
 
 def _loaded(

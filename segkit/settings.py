@@ -85,16 +85,15 @@ class LoopSettings:
         epochs: passes over the training data; give either steps or epochs.
         accumulate: batches per optimizer step, 1 or more.
         clip: largest norm of the gradient, 0 for no clipping.
-        amp: mixed precision, "off", "bf16", "fp16" (needs a GPU), or "auto": "bf16" where the device computes with it,
-            else "off".
+        amp: mixed precision: "off", "bf16", "fp16" (needs a GPU), or "auto": "bf16" where the device has it.
         ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
         ema_rise, ema_buffers: how the average begins, and whether buffers are part of it; see engine.optim.Ema.
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
         channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
             device, see models.memory_layout. Results are the same but for rounding.
         compile: whether the model is compiled by torch.compile.
-        shard: "off", or "fsdp": the processes share weights, gradients and the optimizer's state out among them, each
-            holds its part, and blocks of the encoder are gathered one at a time; for models too large for one device.
+        shard: "off", or "fsdp": each process holds a part of weights, gradients and the optimizer's state, and blocks
+            of the encoder are gathered one at a time; for models too large for one device.
         checkpoint_activations: whether the encoder's blocks keep only their inputs in training and are computed again
             for the gradients: the same numbers in less memory and about a third more time.
         seed: of weights, augmentation and sampling.

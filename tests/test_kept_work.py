@@ -16,11 +16,11 @@ import torch
 from segkit import api
 from segkit.cli.main import main
 from segkit.cli.train import resume_command
-from segkit.data.loader import WorkerError
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint, folder
 from segkit.engine.checkpoint import CheckpointError
 from segkit.engine.hooks import Hook, standard_hooks
+from segkit.engine.workers import WorkerError
 from segkit.files import DataError
 from segkit.metrics.confusion import Confusion
 from segkit.readers.python_config import dump

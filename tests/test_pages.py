@@ -60,6 +60,7 @@ NOT_RUN = {
     ("docs/own_data.md", "segkit convert-labels scans"): "run by tests/test_own_data.py",
     ("docs/data.md", "segkit predict best.pt"): "run by tests/test_large_predict.py",
     ("docs/exports.md", "segkit"): "run by tests/test_export.py",
+    ("docs/box_supervised.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/box_supervised.md", "segkit label"): "needs a network of the hub; run by tests/instances/test_label.py",
     ("docs/multi_task.md", "segkit"): "minutes to an hour on real images",
     ("docs/refiners.md", "segkit"): "run by tests/refiners/test_refine_command.py and test_segfix.py",

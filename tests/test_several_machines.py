@@ -10,11 +10,11 @@ import torch.distributed as torch_dist
 
 import segkit
 from segkit import api, dist
-from segkit.data.loader import WorkerError
 from segkit.dist import Peer
 from segkit.engine import checkpoint, meeting, resume, watch, world
 from segkit.engine.meeting import Room
 from segkit.engine.watch import Sign, Watch
+from segkit.engine.workers import WorkerError
 from segkit.files import DataError
 from segkit.registry import ConfigError
 from tests.tiny import sections

@@ -13,8 +13,8 @@ import torch
 from segkit import api
 from segkit.cli.main import main
 from segkit.data.dataset import Dataset
-from segkit.data.loader import WorkerError, explaining_workers
 from segkit.engine import checkpoint
+from segkit.engine.workers import WorkerError, explaining_workers
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
 from tests.tiny import sections

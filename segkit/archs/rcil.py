@@ -9,14 +9,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from segkit.archs.mib_deeplab import SLOPE, MiBDeepLabHead
+from segkit.archs._mib_pyramid import SLOPE, MiBPyramidHead
 from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.two_branches import Branches, TwoBranches, mean_of_branches
 from segkit.registry import HEADS
 
 
 @HEADS.register
-class TwoBranchMiBDeepLabHead(MiBDeepLabHead, TwoBranches):
+class TwoBranchMiBDeepLabHead(MiBPyramidHead, TwoBranches):
     """MiBDeepLabHead with a second branch of the pyramid's convolutions and their normalization.
 
     The normalized pyramid is the mean of both branches; in training a third of its channels each takes one of them

@@ -97,7 +97,7 @@ class PlainViT(Backbone):
         self.mean, self.std = per_channel(mean, in_channels), per_channel(std, in_channels)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.patch_embed = nn.Conv2d(in_channels, width, patch_size, patch_size)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm = cast(type[nn.Module], partial(nn.LayerNorm, eps=1e-6))  # timm calls it
         blocks = nn.ModuleList(Block(width, heads, 4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth))
         self.encoder = nn.ModuleDict({"blocks": blocks})  # `blocks` is a method of backbones
         self._initialize()

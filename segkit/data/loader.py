@@ -1,9 +1,6 @@
 """From a data set to batches of tensors: seeding by position, collation, worker processes."""
 
-import contextlib
 import os
-import re
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +20,6 @@ from segkit.data.samplers import Sampler, batches, shard
 from segkit.data.transforms.mixing import MixingTransform
 from segkit.data.transforms.schedule import LONG, of_step
 from segkit.data.transforms.way_back import for_network
-from segkit.files import DataError
 from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.types import CLICK_IGNORE, IGNORE, Batch, Meta, Sample
 
@@ -37,9 +33,6 @@ LISTED_KEYS: tuple[ListedKey, ...] = get_args(ListedKey)
 MapKey = Literal["pixel_weight", "angle", "coarse", "clean", "unlabelled"]
 MAP_KEYS: tuple[MapKey, ...] = get_args(MapKey)
 """Keys of maps [H,W] or images [H,W,C] beside the mask and the image, which are padded by 0."""
-
-WAYS_OUT = "enlarge it (docker run --shm-size=8g), or set a smaller batch_size,"
-"""What helps where shared memory is too small."""
 
 META_SIZES: tuple[Literal["size", "valid", "whole"], ...] = ("size", "valid", "whole")
 """Keys of meta that hold a pair (height, width)."""
@@ -330,54 +323,6 @@ def eval_loader(
         timeout=timeout if workers else 0,
         generator=torch.Generator(),
     )
-
-
-class WorkerError(DataError):
-    """The processes that read data died or gave nothing; the message names the setting and the way out."""
-
-
-@contextlib.contextmanager
-def explaining_workers(at: str, workers: int, timeout: float) -> Iterator[None]:
-    """Turns torch's errors on processes that read data into sentences.
-
-    That one of them has died shows wherever the program is at that moment, hence a block around all of it.
-
-    Args:
-        at: config path of the section, "train".
-        workers: its setting.
-        timeout: its setting.
-
-    Raises:
-        WorkerError: a process died, or no batch came in time.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        text = str(error)
-        if text.startswith("DataLoader timed out"):
-            raise WorkerError(
-                f"{at}.timeout = {timeout:g}: the processes that read data ({at}.workers = {workers}) gave no batch "
-                f"within {timeout:g} s: shared memory is too small{_shared_memory()}, or a disk hangs; {WAYS_OUT} "
-                f"{at}.workers = 0, or a longer {at}.timeout"
-            ) from error
-        if not text.startswith("DataLoader worker (pid"):
-            raise
-        killed = re.search(r"killed by signal: ([\w ]+)", text)
-        end = f"was killed by signal {killed[1].strip()}" if killed else "died"
-        raise WorkerError(
-            f"{at}.workers = {workers}: a process that reads data {end}, most often because memory or shared memory "
-            f"is too small{_shared_memory()}; {WAYS_OUT} fewer {at}.workers (0 reads in the process that trains, and "
-            "shows any other cause)"
-        ) from error
-
-
-def _shared_memory() -> str:
-    """How full the memory is through which batches come."""
-    try:
-        usage = shutil.disk_usage("/dev/shm")
-    except OSError:
-        return ""
-    return f" (/dev/shm has {usage.total / 2**20:.0f} MiB, {usage.free / 2**20:.0f} of them free)"
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segkit import dist
-from segkit.data.loader import explaining_workers, to_device
+from segkit.data.loader import to_device
 from segkit.engine.notify import notify
 from segkit.engine.sharding import in_step, without_gradients
+from segkit.engine.workers import explaining_workers
 
 if TYPE_CHECKING:
     from segkit.engine.hooks import Hook

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from segkit import dist
 from segkit.criterion import Criterion, build_criterion, with_ignore
 from segkit.data.dataset import Dataset
-from segkit.data.loader import TrainItems, explaining_workers, train_loader
+from segkit.data.loader import TrainItems, train_loader
 from segkit.data.samplers import Sampler
 from segkit.data.statistics import resolve_class_weights
 from segkit.engine import resume, setup
@@ -26,19 +26,20 @@ from segkit.engine.fit_to_labels import fit_to_labels
 from segkit.engine.folder import made
 from segkit.engine.monitor import Monitor, choose
 from segkit.engine.notify import notify
-from segkit.engine.optim import Ema, adapt, build_optimizer
+from segkit.engine.optim import Ema, adapt, build_optimizer, moving_average
 from segkit.engine.process import StopRequest, rng_state, stopping_softly
 from segkit.engine.rescue import save_what_is_done
-from segkit.engine.schedules import LearningRate
+from segkit.engine.schedules import LearningRate, learning_rate
 from segkit.engine.sharded_checkpoint import ShardedCheckpoints, filled
 from segkit.engine.sharding import check_sharding, gathered_model, save_activations, shard, share_buffers
 from segkit.engine.state import state_of, whole
 from segkit.engine.terms import StepTerms
+from segkit.engine.workers import explaining_workers
 from segkit.models.bases import Network
 from segkit.models.memory_layout import is_channels_last
 from segkit.readers.shard_folder import is_shard_folder
-from segkit.registry import SCHEDULES, ConfigError, build
-from segkit.settings import LoopSettings, TrainSettings, WarmupSettings
+from segkit.registry import ConfigError
+from segkit.settings import LoopSettings, TrainSettings
 from segkit.types import Batch, Stage
 
 if TYPE_CHECKING:
@@ -187,9 +188,7 @@ class Loop:
         ).to(self.device)
         check_sharding(settings, self.runner, self.raw_model, self.criterion)
         frozen = adapt(cfg["optimizer"], self.raw_model)
-        self.ema = None
-        if settings.ema:
-            self.ema = Ema(self.raw_model, settings.ema, rise=settings.ema_rise, buffers=settings.ema_buffers)
+        self.ema = moving_average(self.raw_model, settings)
         self.shards = self.shards or (ShardedCheckpoints(settings.process_timeout) if settings.shard != "off" else None)
         for sharded in (self.raw_model, *([self.ema.module] if self.ema else [])) if self.shards else ():
             shard(sharded, self.device, self.amp_dtype)
@@ -198,11 +197,7 @@ class Loop:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.total_steps = setup.total_steps(settings, len(self.dataset), self.images_per_step)
         self.items.images_per_step, self.items.total_steps = self.images_per_step, self.total_steps
-        schedule = dict(cfg.get("schedule") or {"type": "Poly"})
-        warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
-        self.learning_rate = LearningRate(
-            self.optimizer, build(schedule, SCHEDULES, "schedule"), self.total_steps, warmup
-        )
+        self.learning_rate = learning_rate(cfg.get("schedule"), self.optimizer, self.total_steps)
         self.terms, self.seconds = StepTerms(), {"data": 0.0, "all": 0.0}
         torch.manual_seed(settings.seed + 1000003 * (1 + dist.rank()))  # dropout differs between processes
         self.runner.start(stage, self)
@@ -297,8 +292,8 @@ class Loop:
 
     def _averaged(self, is_last: bool) -> AbstractContextManager:
         """Around a pass: gradients of several processes are averaged once a step, in its last backward pass."""
-        is_plain = is_last or not isinstance(self.model, DistributedDataParallel)
-        return nullcontext() if is_plain else cast(DistributedDataParallel, self.model).no_sync()
+        model = self.model
+        return nullcontext() if is_last or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
     @property
     def eval_model(self) -> Network:

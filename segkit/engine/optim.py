@@ -15,7 +15,7 @@ from segkit.engine.layer_decay import lr_factors
 from segkit.engine.lora import add_updates
 from segkit.models.bases import Network
 from segkit.registry import OPTIMIZERS, ConfigError, build
-from segkit.settings import LayerDecaySettings, LoraSettings
+from segkit.settings import LayerDecaySettings, LoopSettings, LoraSettings
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 """Normalization layers, whose parameters are of the kind "norm"."""
@@ -208,3 +208,10 @@ def all_finite(tensors: list[Tensor]) -> bool:
     if any(map(dist.is_sharded, tensors)):
         return not int(dist.all_reduce_sum(torch.tensor(int(not is_finite))))
     return is_finite
+
+
+def moving_average(model: nn.Module, settings: LoopSettings) -> Ema | None:
+    """Returns the average that section loop asks for, or None."""
+    if not settings.ema:
+        return None
+    return Ema(model, settings.ema, rise=settings.ema_rise, buffers=settings.ema_buffers)

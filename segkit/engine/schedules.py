@@ -6,7 +6,7 @@ from typing import Annotated
 from torch.optim import Optimizer
 
 from segkit.constraints.named import Decay, NonNegativeFloat, PositiveFloat, PositiveInt, Range
-from segkit.registry import SCHEDULES, ConfigError
+from segkit.registry import SCHEDULES, ConfigError, build
 from segkit.settings import WarmupSettings
 
 
@@ -248,3 +248,19 @@ class LearningRate:
             return scheduled
         rise = (step - wait) / max(steps - early, 1)
         return scheduled * (self.warmup.factor + (1 - self.warmup.factor) * rise)
+
+
+def learning_rate(section: dict | None, optimizer: Optimizer, total: int) -> LearningRate:
+    """Builds what section `schedule` describes.
+
+    Args:
+        section: of the config; None is Poly.
+        optimizer: see LearningRate.
+        total: steps of the run.
+
+    Raises:
+        ConfigError: there is no such schedule, or the warm-up is as long as the run.
+    """
+    schedule = dict(section or {"type": "Poly"})
+    warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
+    return LearningRate(optimizer, build(schedule, SCHEDULES, "schedule"), total, warmup)

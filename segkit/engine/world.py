@@ -21,10 +21,10 @@ import torch.distributed as torch_dist
 from segkit import __version__, dist
 from segkit.config import plain_values
 from segkit.data.dataset import Dataset
-from segkit.data.loader import WorkerError
 from segkit.engine import meeting
 from segkit.engine.config_changes import changes
 from segkit.engine.watch import ANSWER, BEAT, Watch
+from segkit.engine.workers import WorkerError
 from segkit.files import DataError, read_bytes, write_whole
 from segkit.registry import ConfigError
 

@@ -6,7 +6,7 @@ crops, C channels, h w tokens.
 
 from functools import partial
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast
 
 import timm
 import torch
@@ -77,7 +77,7 @@ class TokenEncoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, TABLE * TABLE + 1, width))
         self.patch_embed = ConvStem(width)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm = cast(type[nn.Module], partial(nn.LayerNorm, eps=1e-6))  # timm calls it
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from segkit import dist
-from segkit.data.loader import explaining_workers, to_device
+from segkit.data.loader import to_device
 from segkit.data.semantic.run_length_set import RunLengthSet
 from segkit.engine.setup import Evaluation
+from segkit.engine.workers import explaining_workers
 from segkit.files import write_whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from segkit import dist
-from segkit.data.loader import explaining_workers, to_device
+from segkit.data.loader import to_device
 from segkit.engine.setup import Evaluation
+from segkit.engine.workers import explaining_workers
 from segkit.metrics.mask_scores import MaskScore, counts_of
 from segkit.models.bases import Network
 from segkit.registry import ConfigError

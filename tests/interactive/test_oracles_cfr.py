@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from segkit.registry import ConfigError
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.simulate import Item
 from segkit.settings import ClickInference
 from tests.interactive.doubles import SHAPES, Echo, drawn

@@ -21,8 +21,9 @@ from segkit.models.focal_click import Focus, clicks_in_boxes
 from segkit.models.layers import resize
 from segkit.ops.interactive.focus import focus_box, lost_at_low_resolution
 from segkit.registry import ConfigError, build_model
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import mask_iou, next_click
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 from tests.interactive.doubles import Echo, drawn
 from tests.oracles import weights_of

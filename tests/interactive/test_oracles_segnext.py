@@ -6,8 +6,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.models.layers import resize
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 from tests.interactive.vit_oracles import FIXTURES, empty, inputs, model_of, published, thinned
 

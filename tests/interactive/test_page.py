@@ -82,7 +82,7 @@ def find(start: str) -> str:
 
 
 def test_the_configs_of_the_page():
-    assert CONFIGS.keys() == {"cells.py", "objects.py", "any.py"}
+    assert CONFIGS.keys() == {"cells.py", "objects.py", "any.py", "sam.py"}
     for name in CONFIGS:
         check(load_config(name))
     assert load_config("objects.py")["val"]["dataset"]["type"] == "COCOClicksEval"

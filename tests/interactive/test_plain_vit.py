@@ -10,9 +10,10 @@ from segkit.export.parts import Request, parts_of
 from segkit.models.click_fusion import CrossFusion, SumFusion
 from segkit.models.click_segmentor import Encoded, joined
 from segkit.registry import ConfigError, build_model
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.runner import Interactive
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.zoom import Box, choose_box, view_of, wants_second_pass, whole
 from segkit.settings import ClickInference, ZoomSettings
 from tests.interactive.test_click_training import Fixed

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from segkit.api import click_predictor
 from segkit.models.segmentor import Segmentor
 from segkit.registry import ConfigError
-from segkit.runners.interactive.advance import Advance, Session, click_rows
+from segkit.runners.interactive.advance import Advance, click_rows
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.zoom import (
     Box,
     boxes_above,

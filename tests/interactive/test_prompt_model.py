@@ -13,10 +13,11 @@ from segkit.models import prompt_model
 from segkit.models.prompt_model import PromptModel
 from segkit.models.prompt_networks import describe
 from segkit.registry import ConfigError, build_model
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.interactive.runner import Interactive
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 from tests.interactive.doubles import drawn
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from segkit.api import load_model
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.brs import Objective
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.simulate import simulate
 from segkit.settings import ClickInference
 from tests.interactive.doubles import drawn

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import mask_iou
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.simulate import Item, simulate
 from segkit.settings import ClickInference
 from tests.interactive.doubles import SHAPES, Echo, drawn

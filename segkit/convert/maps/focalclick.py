@@ -21,7 +21,7 @@ REFINER: tuple[Rule, ...] = (
     (r"^refiner\.refine_trimap\.", "refiner.boundary."),
 )
 
-REFINES = {"takes": ("focus", "focus_image")}
+REFINES: dict[str, object] = {"takes": ("focus", "focus_image")}
 """Of models with a refiner: without it these maps would read the files of RITM and of SegFormer as well."""
 
 MAPS = {

@@ -6,9 +6,9 @@ Lin et al., ScribbleSup, CVPR 2016, https://arxiv.org/abs/1604.05144. H W image.
 import multiprocessing
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 import cv2
@@ -36,7 +36,8 @@ BLOCK = 32
 """Side of a block in pixels."""
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule:
     """How label maps with few labels are made of full ones.
 
     Attributes:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.constraints.named import NonNegativeFloat, OneOf
+from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf
 from segkit.losses.base import Loss
 from segkit.losses.incremental.dkd import IGNORED, NewClassBCE
 from segkit.ops.averaging import full_precision, zero_of
@@ -89,7 +89,7 @@ class PseudoRegionMSE(Loss):
 
     row = dict(on=["embedding", "teacher.embedding", "teacher.logits"], target="mask", at="native")
 
-    def __init__(self, threshold: float = PRESENT):
+    def __init__(self, threshold: Fraction = PRESENT):
         super().__init__()
         self.threshold = threshold
 

@@ -4,7 +4,7 @@ Lan et al., MAL, CVPR 2023, section 3.1, https://arxiv.org/abs/2301.03992. B cro
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,13 +63,13 @@ def box_labels(
         numbers = range(start, min(start + batch_size, len(crops)))
         samples = [crops.sample(number, rng) for number in numbers]
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2).to(device)
-        boxes = torch.from_numpy(np.stack([sample["mask"] for sample in samples])).to(device).float()
+        boxes = torch.from_numpy(np.stack([cast(np.ndarray, sample["mask"]) for sample in samples])).to(device).float()
         rows = [crops.objects[number] for number in numbers]
         areas = torch.tensor([row.w * row.h for _, row in rows], device=device)
-        probabilities = model(images, areas)["logits"][:, 0].sigmoid()
+        probabilities = cast(Tensor, model(images, areas)["logits"])[:, 0].sigmoid()
         probabilities = probabilities * resize(boxes, size=probabilities.shape[1:])
         for sample, (image, row), found in zip(samples, rows, probabilities):
-            height, width = (int(side) for side in crops.dataset.sizes[image])
+            height, width = (int(side) for side in cast(np.ndarray, crops.dataset.sizes)[image])
             mask = pasted_mask(found, sample["meta"]["crop"], (height, width), threshold=threshold)
             code = row_of(mask)["segmentation"]
             yield annotation(row, crops.dataset.image_ids[image], code)

@@ -11,8 +11,9 @@ import torch
 
 from segkit.data.transforms.way_back import for_network
 from segkit.models.bases import Network
-from segkit.runners.interactive.advance import Advance, Session, is_prompted
+from segkit.runners.interactive.advance import Advance, is_prompted
 from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 from segkit.types import Meta, Sample
 

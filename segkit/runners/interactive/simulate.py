@@ -14,9 +14,10 @@ from segkit.metrics.boundary import boundary_width, is_boundary
 from segkit.models.bases import Network
 from segkit.ops.interactive.progressive_merge import merge_at
 from segkit.registry import ConfigError
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.band_clicker import DistanceClicker
 from segkit.runners.interactive.clicker import Clicker, DeepestClicker, mask_iou
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 from segkit.types import RLE, ClickPrediction
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from segkit.data.files.rle_table import read_rows
 from segkit.files import DataError
 from segkit.models.bases import Network
-from segkit.runners.interactive.advance import Advance, Session
+from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click, mask_iou
+from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
 
 COLUMNS = ("image_stem", "object_stem", "click_type", "device", "x", "y", "w", "h")

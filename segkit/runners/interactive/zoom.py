@@ -229,8 +229,8 @@ def view_of(
     part = box or whole(size)
     sizes = [part.size]
     if zoom is not None and zoom.squash:
-        side = zoom.target
-        return View(part, (part.size, (side, side) if isinstance(side, int) else tuple(side)), is_squashed=True)
+        height, width = (zoom.target, zoom.target) if isinstance(zoom.target, int) else zoom.target
+        return View(part, (part.size, (height, width)), is_squashed=True)
     if input_size is not None:
         return View(part, (part.size, input_size))
     if box is not None and zoom is not None:
