@@ -133,7 +133,7 @@ def test_an_image_too_small_to_mirror_is_named():
 @pytest.mark.parametrize("channels", [1, 5])
 def test_images_of_other_channels_pass_or_are_refused_by_name(name, channels):
     sample = make_sample([(3, 4, 30, 22)], channels=channels)
-    if name in ("Photometric", "Grayscale", "JPEG"):
+    if name in ("Photometric", "Grayscale", "JPEG", "ColorJitter"):
         with pytest.raises(ConfigError, match=f"{name} needs RGB.*has {channels}"):
             build(name)(sample, rng())
     else:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from segkit.criterion import build_criterion
 from segkit.data.instances.shapes import ShapesInstances
 from segkit.engine.hooks import Checkpoint, Log
 from segkit.engine.loop import Loop
+from segkit.engine.optim import Ema
 from segkit.models.bases import InstanceHead
 from segkit.registry import ConfigError, build_model
 from segkit.runners.instances.growth import write_sheet
 from segkit.runners.instances.runner import BoxSupervised, as_prediction, padded_masks, with_padding, without_crowds
 from segkit.runners.instances.supervision import check_supervision
 from segkit.schema import check
+from segkit.types import Stage
 from tests.archs_table import ROWS
 
 BOX_CONFIGS = Path(__file__).parents[2] / "configs/box_supervised"
@@ -362,7 +365,10 @@ def test_published_configs_take_a_step(name):
     batch["crowd"][0] = torch.tensor([False])
     batch["masks"][0] = torch.zeros(1, 64, 96, dtype=torch.uint8)
     batch["masks"][0][0, 8:57, 8:61] = 1
-    outputs = build_runner(cfg).forward(model, batch, np.random.default_rng(0))
+    runner = build_runner(cfg)
+    average = cfg["loop"].get("ema", 0.0)
+    runner.start(Stage(), SimpleNamespace(raw_model=model, ema=Ema(model, average) if average else None))
+    outputs = runner.forward(model, batch, np.random.default_rng(0))
     terms = build_criterion(cfg["losses"])(outputs, batch, 0)
     assert all(torch.isfinite(value) for value in terms.values()) and sum(terms.values()) > 0
 
