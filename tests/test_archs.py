@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segkit.models.growing_segmentor import grow
+from segkit.models.growing_segmentor import GrowingSegmentor, grow
 from segkit.registry import ConfigError
 from tests.arch_rows.row import SIZES
 from tests.archs_table import MODELS, ROWS, build
@@ -190,8 +190,11 @@ def test_the_head_grows_or_refuses(name):
         with pytest.raises(ConfigError, match="cannot grow"):
             grow(model, 2)
         return
+    outputs = model.head.classifier.out_channels
     grow(model, 2)
-    assert model.head.classifier.out_channels == model.num_classes == before + 2
+    assert model.num_classes == before + 2 and model.head.classifier.out_channels == outputs + 2
+    has_implicit = isinstance(model, GrowingSegmentor) and model.readout == "implicit"  # the background has no output
+    assert outputs == before - has_implicit
 
 
 @pytest.mark.slow
