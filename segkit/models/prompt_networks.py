@@ -51,6 +51,7 @@ def _vit(hidden: int, depth: int, heads: int, global_blocks: tuple[int, ...]) ->
 def _hiera(width: int, heads: int, blocks: tuple[int, ...], global_blocks: tuple[int, ...], **more: Any) -> dict:
     widths = [width * 2**i for i in range(4)]
     backbone = {
+        "model_type": "sam2_hiera_det_model",
         "hidden_size": width,
         "num_attention_heads": heads,
         "blocks_per_stage": list(blocks),
