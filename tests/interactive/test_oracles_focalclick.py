@@ -5,6 +5,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from segkit.losses.weighted_focal import WeightedFocal
 from segkit.models.focal_click import Focus, clicks_in_boxes
 from segkit.models.layers import resize
 from segkit.ops.interactive.focus import focus_box, lost_at_low_resolution
+from segkit.ops.interactive.progressive_merge import merge_at
 from segkit.registry import ConfigError, build_model
 from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import mask_iou, next_click
@@ -303,3 +305,29 @@ def test_evaluations_from_no_mask_are_published(protocol, index):
         mask = (session.probabilities[0, 0] > settings.threshold).numpy()
         assert mask_iou(mask, target) == pytest.approx(iou, abs=1e-4)
         assert session.probabilities.double().sum().item() == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("index", [pytest.param(i, marks=[pytest.mark.slow] * (i != 2)) for i in range(5)])
+def test_evaluations_from_an_initial_mask_are_published(index):
+    run = json.loads((FIXTURES / "noc_stub.json").read_text())["dilated"]
+    result = run["results"][index]
+    image, target = drawn(result["image"])
+    start = cv2.dilate((target == 1).astype(np.uint8), np.ones((9, 9), np.uint8))
+    start[: target.shape[0] // 6, : target.shape[1] // 5] = 1
+    settings = ClickInference(
+        zoom=dict(min_crop=10, recompute_iou=1.0, threshold=0.49), flip=False, stale_roi=True, threshold=run["pred_thr"]
+    )
+    advance, session = Advance(FocalEcho(), settings), Session(image, start=torch.from_numpy(start).float())
+    mask, free = start > 0, np.ones(target.shape, bool)
+    for click, iou, part in zip(result["clicks"], result["ious"], result["focus"]):
+        found = next_click(mask, target, free)
+        assert [int(found.is_positive), found.y, found.x] == click[:3]
+        free[found.y, found.x] = False
+        session.add(found)
+        advance([session])
+        box = session.part
+        assert [box.top, box.bottom + 1, box.left, box.right + 1] == part
+        new = (session.probabilities[0, 0] > settings.threshold).numpy()
+        mask = merge_at(new, mask, int(found.y), int(found.x), moves_rest=True)
+        session.shown = torch.from_numpy(mask)[None, None].float()
+        assert mask_iou(mask, target) == pytest.approx(iou, abs=1e-4)

@@ -45,7 +45,14 @@ class Case:
 
     def nothing_valid(self, rest: list) -> list:
         """The same further inputs with every pixel of the target ignored."""
-        return [*rest[:-1], torch.full_like(rest[-1], self.ignored_value)]
+        changed = list(rest)
+        changed[self.target_at] = torch.full_like(rest[self.target_at], self.ignored_value)
+        return changed
+
+    @property
+    def target_at(self) -> int:
+        """Place of the target among the inputs that follow the logits."""
+        return 0 if self.kind == "focus" else -1
 
     @property
     def has_pixels(self) -> bool:
@@ -55,7 +62,7 @@ class Case:
     @property
     def ignored_value(self) -> float:
         """What marks a pixel of the target that takes no part."""
-        return {"soft": -1, "distribution": 0}.get(self.kind, 255)
+        return {"soft": -1, "focus": -1, "distribution": 0}.get(self.kind, 255)
 
 
 def _normal(rng: torch.Generator, shape: tuple, dtype: torch.dtype, scale: float) -> Tensor:
@@ -96,6 +103,11 @@ def _soft_inputs(rng, dtype, scale):
     target = torch.where(torch.rand(target.shape, generator=rng) < 0.6, target.round(), target)
     target[:, :, 2:4, :5] = -1
     return _normal(rng, (2, 1, 8, 9), dtype, scale), [target]
+
+
+def _focus_inputs(rng, dtype, scale):
+    logits, (target,) = _soft_inputs(rng, dtype, scale)
+    return logits, [target, (torch.rand(target.shape, generator=rng) < 0.3).to(dtype)]
 
 
 def _presence_inputs(rng, dtype, scale):
@@ -157,6 +169,7 @@ INPUTS = {
     "two_of_labels": _two_of_labels_inputs,
     "multilabel": _multilabel_inputs,
     "soft": _soft_inputs,
+    "focus": _focus_inputs,
     "presence": _presence_inputs,
     "teacher": _teacher_inputs,
     "edge": _edge_inputs,
@@ -190,6 +203,7 @@ CASES = [
     Case("BinaryFocal", "soft", dict(gamma=0.5, per_sample=False)),
     Case("NormalizedFocal", "soft"),
     Case("NormalizedFocal", "soft", dict(detach=False, max_mult=1.5)),
+    Case("WeightedFocal", "focus"),
     Case("SoftIoU", "soft"),
     Case("Dice"),
     Case("Dice", own=dict(squared=True, per_image=True, smooth=1.0, absent="count", log=True)),
