@@ -12,8 +12,9 @@ train = dict(
         dict(type="MarkUnlabelled"),
         dict(type="RandomScaleCrop", low=0.6, high=1.6, size=ref("crop_size")),
         dict(type="Flip"),
+        dict(type="KeepClean"),
         dict(type="Photometric"),
     ],
 )
 model = dict(projection=64)
-losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", weight=0.4)]
+losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", target=["clean", "unlabelled"], weight=0.4)]

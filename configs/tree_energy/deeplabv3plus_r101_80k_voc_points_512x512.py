@@ -10,9 +10,10 @@ train = dict(
         dict(type="RandomResize", scale=(512, 2048), ratio_range=(0.5, 2.0)),
         dict(type="RandomCrop", size=ref("crop_size")),
         dict(type="Flip"),
+        dict(type="KeepClean"),
         dict(type="Photometric"),
     ],
 )
 model = dict(backbone=dict(name="resnet101c", output_stride=16), aux=[], projection=256)
-losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", weight=0.4)]
+losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", target=["clean", "unlabelled"], weight=0.4)]
 optimizer = dict(lr=1e-3, groups=[dict(match=r"^(head|projection)\.", lr=10.0)])

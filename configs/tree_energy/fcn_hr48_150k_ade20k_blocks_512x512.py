@@ -10,10 +10,11 @@ train = dict(
         dict(type="RandomResize", scale=(512, 2048), ratio_range=(0.5, 2.0)),
         dict(type="RandomCrop", size=ref("crop_size")),
         dict(type="Flip"),
+        dict(type="KeepClean"),
         dict(type="Photometric"),
     ],
 )
 model = dict(backbone=dict(width=48), head=dict(channels=720), projection=256)
-losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", sigma=0.002, weight=0.4)]
+losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", target=["clean", "unlabelled"], sigma=0.002, weight=0.4)]
 optimizer = dict(lr=0.02)
 loop = dict(steps=150000)

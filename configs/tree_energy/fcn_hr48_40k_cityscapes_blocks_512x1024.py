@@ -9,8 +9,9 @@ train = dict(
         dict(type="MarkUnlabelled"),
         dict(type="RandomScaleCrop", size=ref("crop_size"), low=0.5, high=2.0),
         dict(type="Flip"),
+        dict(type="KeepClean"),
         dict(type="Photometric"),
     ],
 )
 model = dict(backbone=dict(width=48), head=dict(channels=720), projection=256)
-losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", sigma=0.002, weight=0.4)]
+losses = [dict(type="CrossEntropy"), dict(type="TreeEnergy", target=["clean", "unlabelled"], sigma=0.002, weight=0.4)]
