@@ -10,13 +10,16 @@ from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
-from tests.interactive.vit_oracles import FIXTURES, empty, inputs, model_of, published, thinned
+from tests.interactive.vit_oracles import FIXTURES, empty, inputs, model_of, published
 
 CASES = {
     "segnext_base448_naive": (256, 333),
     "segnext_base448_sax2": (300, 420),
     "segnext_base1024_sax2": (480, 854),
 }
+STEPS = {"segnext_base448_naive": (7, 4), "segnext_base448_sax2": (9, 4), "segnext_base1024_sax2": (15, 9)}
+"""Every how many rows and columns of an answer, and of the features, are stored."""
+
 TOLERANCE = 1e-4
 
 
@@ -32,7 +35,7 @@ def clicks_of(rows: np.ndarray) -> tuple[Click, ...]:
 def test_answers_are_published(name):
     """The image is encoded once; both answers are those of the reference, by the network and by an evaluation."""
     size, model, stored = CASES[name], model_of(name), np.load(FIXTURES / f"{name}.npz")
-    side = model.backbone.grid[0] * 16
+    side, (step, coarse) = model.backbone.grid[0] * 16, STEPS[name]
     image, clicks, previous = inputs(*size, 1, 4)
     assert np.array_equal(stored["points_before"], clicks.numpy())
     advance = Advance(model, ClickInference(flip=False, zoom=dict(squash=True, target=(side, side))))
@@ -41,7 +44,7 @@ def test_answers_are_published(name):
     session.clicks = clicks_of(stored["points_before"])
     advance([session])
     view, encoded = session.look.view, session.encoded
-    assert np.abs(thinned(encoded.features[0][:, ::64], 80) - stored["image_feats"]).max() < (
+    assert np.abs(encoded.features[0][:, ::64, ::coarse, ::coarse].numpy() - stored["image_feats"]).max() < (
         TOLERANCE * stored["image_feats_std"]
     )
     moved = {(int(c.y), int(c.x)) for c in view.move(session.clicks)}
@@ -49,19 +52,30 @@ def test_answers_are_published(name):
     rows = torch.from_numpy(stored["points_after_in_place"]).float()
     guidance = model.guidance(rows, (side, side), view.apply(previous))
     prompts = model.guide(encoded.image, guidance)[1]
-    assert np.allclose(thinned(prompts[:, ::64], 80), stored["prompt_feats"], atol=1e-4)
-    assert np.allclose(thinned(model.fused(encoded, guidance)[0][:, ::64], 80), stored["fused"], atol=5e-4)
+    assert np.allclose(prompts[:, ::64, ::coarse, ::coarse].numpy(), stored["prompt_feats"], atol=1e-4)
+    assert np.allclose(
+        model.fused(encoded, guidance)[0][:, ::64, ::coarse, ::coarse].numpy(), stored["fused"], atol=5e-4
+    )
     logits = resize(model.answer(encoded, guidance)["logits"], size=(side, side), align_corners=True)
     logits = resize(logits, size=size, align_corners=False)
-    difference = np.abs(thinned(logits, 2000) - stored["instances"]).max() / stored["instances_std"]
+    difference = np.abs(logits[..., ::step, ::step].numpy() - stored["instances"]).max() / stored["instances_std"]
     assert difference < TOLERANCE
     assert torch.allclose(session.probabilities, logits.sigmoid(), atol=1e-5)
 
-    session.clicks = clicks_of(stored["second_points"])
+    # stored after they were moved in place to the network's input
+    rows = stored["second_points"]
+    session.clicks = tuple(
+        Click(round(c.y * size[0] / side), round(c.x * size[1] / side), c.is_positive) for c in clicks_of(rows)
+    )
+    moved = {(int(c.y), int(c.x)) for c in view.move(session.clicks)}
+    assert moved == {(int(y), int(x)) for y, x, _ in rows[0] if max(y, x) >= 0}
     advance([session])
     assert session.encoded is encoded, "the image is encoded once"
     expected = torch.from_numpy(stored["instances_second"]).sigmoid().numpy()
-    assert np.abs(thinned(session.probabilities, 2000) - expected).max() < TOLERANCE * stored["instances_second_std"]
+    assert (
+        np.abs(session.probabilities[..., ::step, ::step].numpy() - expected).max()
+        < TOLERANCE * stored["instances_second_std"]
+    )
 
 
 @pytest.mark.parametrize("name", ["segnext_base448_sax2", "segnext_base448_sax1", "segnext_base1024_sax2"])
