@@ -82,8 +82,33 @@ def test_any_size_one_image_the_same_twice(name):
             assert torch.equal(expected, outputs[f"{branch}logits"])
 
 
-@torch.no_grad()
+def first_of_its_head(name: str, seen: set[type]) -> None:
+    """Skips a network whose class of heads this process has tested: slow tests take every network."""
+    head = type(small(name).head)
+    if head in seen:
+        pytest.skip(f"another {head.__name__} was tested; each network is by a slow test")
+    seen.add(head)
+
+
+ROUND_TRIPS: set[type] = set()
+ROUNDED: set[type] = set()
+COMPILED: set[type] = set()
+"""Classes of heads that this process has tested."""
+
+
 def test_state_dict_round_trip_and_one_class(name):
+    first_of_its_head(name, ROUND_TRIPS)
+    assert_round_trip(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", NAMES)
+def test_state_dict_round_trip_and_one_class_whole(whole):
+    assert_round_trip(whole)
+
+
+@torch.no_grad()
+def assert_round_trip(name: str) -> None:
     model, x = small(name), inputs(name, ROWS[name].sizes[0])
     other = build(name, classes(name), ROWS[name].small)
     other.load_state_dict(model.state_dict(), strict=True)
@@ -101,8 +126,19 @@ def test_every_trainable_parameter_gets_a_gradient(name):
     assert not without
 
 
-@torch.no_grad()
 def test_bf16(name):
+    first_of_its_head(name, ROUNDED)
+    assert_bf16(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", NAMES)
+def test_bf16_whole(whole):
+    assert_bf16(whole)
+
+
+@torch.no_grad()
+def assert_bf16(name: str) -> None:
     model, x = small(name), inputs(name, ROWS[name].sizes[0])
     exact = model(*x)["logits"]
     with torch.autocast("cpu", torch.bfloat16):
@@ -110,10 +146,6 @@ def test_bf16(name):
     # bf16 holds 8 bits: a map is kept to one or two per cent of its spread, fresh deep encoders with linear
     # bottlenecks add up to 13; what is not computed in range, or is lost, differs by more than the spread itself.
     assert (rounded - exact).square().mean().sqrt() < 0.25 * exact.std()
-
-
-COMPILED: set[type] = set()
-"""Classes of heads that were traced in this process: one of each is enough, test_compile_whole traces every network."""
 
 
 def head_of(name: str) -> tuple[nn.Module, tuple[object, ...]]:
@@ -137,10 +169,7 @@ def test_compile(name):
         pytest.skip(ROWS[name].no_compile)
     if ROWS[name].compiles_slowly:
         pytest.skip("its large graph is compiled by test_compile_whole, a slow test")
-    head = type(small(name).head)
-    if head in COMPILED:
-        pytest.skip(f"another {head.__name__} was traced; each network is by test_compile_whole, a slow test")
-    COMPILED.add(head)
+    first_of_its_head(name, COMPILED)
     assert_compiles(*head_of(name), "eager")
 
 
