@@ -53,10 +53,27 @@ def test_every_model_has_a_row():
     assert not without and not rows_alone, f"tests/arch_rows lacks {without}; has without a config {rows_alone}"
 
 
+COUNTED: set[type] = set()
+"""Classes of heads whose operations this process has counted; those of every network are by a slow test."""
+
+
 def test_size_is_the_published_one(name):
     row = ROWS[name]
     model = build(name, row.classes, device="meta").eval()
     assert (count(model), count(model.head)) == (row.total, row.head)
+    if type(model.head) not in COUNTED:
+        COUNTED.add(type(model.head))
+        assert_operations(model, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [name for name in NAMES if ROWS[name].gmac is not None])
+def test_operations_are_the_published_ones(whole):
+    assert_operations(build(whole, ROWS[whole].classes, device="meta").eval(), whole)
+
+
+def assert_operations(model: nn.Module, name: str) -> None:
+    row = ROWS[name]
     if row.gmac is not None:
         model = model.to("meta")
         with FlopCounterMode(display=False) as counter:
