@@ -21,6 +21,7 @@ from segkit.registry import (
     build_model,
     did_you_mean,
 )
+from segkit.runners.analysis import AnalysisRequest
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import load_ensemble, networks_of, runner_of
 from segkit.runners.input_images import ImageInput
@@ -162,6 +163,7 @@ def evaluate(
     annotations: str | Path | None = None,
     page: str | Path | PageRequest | None = None,
     clicks: Literal["ideal", "real"] | None = None,
+    analysis: AnalysisRequest | None = None,
     trust: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -175,17 +177,16 @@ def evaluate(
         tta: mean over scales 0.75, 1, 1.25 and mirrored images, where the config has no TTA of its own.
         slide: sliding window of inference.crop, or of the size of the training crop.
         protocols: class steps: conventions under each of which the model is scored; () for that of the config.
-        device: as of `train`; a model stays where it is.
+        device, trust: as of `train` and `load_model`; a model stays where it is.
         options: "a.b=value" that win over the config.
-        out: JSON file for the scores.
-        show, show_count: folder for pictures, and pictures at most.
+        out, show, show_count: JSON file for the scores, folder for pictures, and pictures at most.
         per_image: CSV file for the scores of each image, the worst first; of several test sets NAME_SET.csv.
         probabilities: folder for ID.npz with the probabilities of each image.
         predictions: folder for the predictions, as `segkit predict` writes them.
         annotations: COCO JSON file that gives predictions of instances and segments the ids of images and categories.
         page: HTML file with scores, plots and the worst images; it needs no other files.
         clicks: of click models, "ideal", or "real" (ideal and realistic ones, compared in "robustness"); None as set.
-        trust: as of `load_model`.
+        analysis: intervals, groups of images and calibration, which the scores then hold under "analysis".
         say: takes the tables as text, each as soon as its set is scored, and switches a progress bar on; print, say.
 
     Returns:
@@ -206,7 +207,7 @@ def evaluate(
             part.config["inference"] = with_switches(part.config, tta=tta, slide=slide, say=say)
         chosen = with_clicks(cfg, by_protocol(chosen_sets(test_sections(cfg, split), sets), protocols), clicks)
         sheet = None if page is None else ResultPage(page, len(chosen))
-        results = score_sets(network, chosen, split, files, say, sheet)
+        results = score_sets(network, chosen, split, files, say, sheet, analysis)
         _say_scores(cfg, {name or type_of_set(chosen[name]): one for name, one in results.items()}, given, out, say)
         results |= compare_groups(results, files.out, say) if clicks == "real" else {}
         if sheet is not None:

@@ -25,6 +25,7 @@ FLOORS = (
     ("data.transforms", "data.formats", "data.large", "data.shards"),
     ("backbones", "archs", "refiners", "losses", "metrics", "convert", "data", "windows"),
     (
+        "analysis",
         "losses.incremental",
         "losses.instances",
         "convert.maps",

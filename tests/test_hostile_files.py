@@ -969,7 +969,7 @@ REVIEWED = {
     "segkit/readers/torch_file.py": "parts of an archive by open_regular; safe_open after it",
     "segkit/readers/pickles.py": "InertUnpickler, after end_of_pickle",
     "segkit/readers/archives.py": "zip and tar of open_regular; all names, links and sizes are checked first",
-    "segkit/readers/arrays.py": "loadmat of bytes, after a check of all sizes",
+    "segkit/readers/arrays.py": "loadmat and .npz of bytes, with checks of all sizes",
     "segkit/readers/yaml_file.py": "a safe loader on read_text, then check_plain",
     "segkit/data/files/images.py": "decoders of bytes, after check_pixels",
     "segkit/data/files/tiff_chunks.py": "decoders of single strips and tiles, whose size the tags limit",
@@ -1005,7 +1005,6 @@ REVIEWED = {
     "segkit/cli/main.py": "opens /dev/null",
     "segkit/cli/sweep.py": "what its own trials have printed, as text",
     "segkit/engine/trackers.py": "open() of a tracker is a run; its own id is read by segkit.files",
-    "segkit/runners/writers.py": "writes only",
     "segkit/hub/facts.py": "a table of read_text",
     "segkit/serve/app.py": "the page inside of the package",
 }

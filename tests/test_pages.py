@@ -67,6 +67,7 @@ NOT_RUN = {
     ("docs/results.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/box_supervised.md", "segkit convert"): "needs the published file",
     ("docs/self_training.md", "segkit"): "minutes on real images; run small by tests/self_training",
+    ("docs/evaluation.md", "segkit"): "run by tests/analysis/test_commands.py",
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
     ("docs/searched_networks.md", "segkit"): "run by tests/test_auto_deeplab.py",

@@ -10,6 +10,8 @@ COMMANDS = {
     "train": "train a model from a config",
     "launch": "submit a training to a Slurm cluster",
     "test": "score a checkpoint, write a table, JSON and pictures",
+    "compare": "compare two models on the same images: differences, intervals, p",
+    "robustness": "score a checkpoint on corrupted images: noise, blur, weather, scale ...",
     "predict": "label images, folders and globs",
     "serve": "answer predictions over HTTP, of an exported graph or a checkpoint",
     "push": "publish a checkpoint on the Hugging Face hub, with a model card",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from segkit.cli import common
+from segkit.cli.drawing import add_drawing, drawing_of
 from segkit.registry import ConfigError
 
 
@@ -62,6 +63,18 @@ def main(argv: list[str] | None = None) -> int:
         choices=("ideal", "real"),
         help="click models: clicks where the error is deepest, or also ten groups of clicks as users make them",
     )
+    add_drawing(arguments, "intervals")
+    arguments.add_argument(
+        "--by",
+        nargs="+",
+        metavar="RULE",
+        default=[],
+        help="with --intervals: also the scores of parts of the images: FILE.csv:COLUMN, folder, time:60, or a regular "
+        "expression on their names",
+    )
+    arguments.add_argument(
+        "--calibration", action="store_true", help="also whether probabilities are as often right as they say"
+    )
     arguments.add_argument("--split", choices=("test", "val"), default="test", help="section that is scored")
     arguments.add_argument("--sets", nargs="+", metavar="NAME", default=[], help="of several test sets score these")
     common.add_device(arguments)
@@ -74,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     from segkit import api, dist
+    from segkit.runners.analysis import AnalysisRequest
     from segkit.runners.page import PageRequest
 
     config, words = common.split_config(args.checkpoint, args.config)
@@ -87,6 +101,10 @@ def _test(args: argparse.Namespace) -> int:
     # scores under another name have a page of that name: two tests may share a folder
     page = out.with_name("report.html" if out.stem == "metrics" else f"{out.stem}.html")
     table = out.with_name(f"{out.stem}_per_image.csv") if args.per_image else None
+    images = out.with_name(f"{out.stem}_images.npz") if args.intervals else None
+    analysis = None
+    if args.intervals or args.by or args.calibration:
+        analysis = AnalysisRequest(images, drawing_of(args), tuple(args.by), args.calibration)
     api.evaluate(
         words,
         config,
@@ -106,11 +124,12 @@ def _test(args: argparse.Namespace) -> int:
         annotations=args.annotations,
         clicks=args.clicks,
         page=None if args.no_page else PageRequest(page, args.command),
+        analysis=analysis,
         trust=args.trust,
         say=print,
     )
     if dist.is_main_process():
         more = {"of each image": table, "more pictures": args.show, "probabilities": args.probabilities}
-        more["predictions"] = args.predictions
+        more |= {"predictions": args.predictions, "counts of the images": images}
         print("\n".join([f"scores: {out}", *(f"{name}: {path}" for name, path in more.items() if path)]))
     return 0

@@ -1,17 +1,22 @@
-"""Arrays of numbers from .npy and .mat files: no objects, and no more memory than the file has values for."""
+"""Arrays from .npy, .npz and .mat files: no objects, and no more memory than the file has values for."""
 
 import io
 import math
+import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segkit.files import DataError, read_bytes, shortened
+from segkit.files import DataError, read_bytes, shortened, write_whole
 
 INFLATED = 256 << 20
 """Bytes of a .mat file after decompression at most; an index of ADE20K has 60 MB, a mask of SBD less than 1."""
+
+UNPACKED = 1 << 30
+"""Bytes of all arrays of a .npz file at most; the matches of a million detections have 100 MB."""
 
 COMPRESSED, MATRIX = 15, 14
 """Types of elements of a .mat file."""
@@ -51,6 +56,47 @@ def read_npy(path: str | Path, content: bytes | None = None) -> np.ndarray:
         raise DataError(
             f"{path}: no readable .npy array ({shortened(error, 200)}); save it again with numpy.save"
         ) from error
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of a .npz file, of numbers or of text, by their names.
+
+    Raises:
+        DataError: it is missing or damaged, holds something else, or needs more than UNPACKED bytes.
+    """
+    content = read_bytes(path)
+    found: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            left = UNPACKED
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    # what the archive says of its sizes may be wrong
+                    raw = stream.read(left + 1)
+                left -= len(raw)
+                if left < 0:
+                    raise ValueError(f"it needs more than {UNPACKED:,} bytes when decompressed")
+                name = member.filename.removesuffix(".npy")
+                found[name] = read_npy(f"{path}: {name}", raw)
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise DataError(f"{path}: no readable .npz file ({shortened(error, 200)}); write it again") from error
+    return found
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Writes arrays of numbers or text as a .npz file, atomically; returns its path.
+
+    Args:
+        path: the file.
+        arrays: by their names.
+    """
+    file = io.BytesIO()
+    # numpy's own level of compression takes three times as long for 5 % less
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+    return write_whole(path, file.getvalue())
 
 
 def read_mat(path: str | Path, name: str, **options: Any) -> Any:

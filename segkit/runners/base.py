@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from segkit.analysis.recorders import ImageRecorder
 from segkit.engine.hooks import Hook
 from segkit.engine.pictures import Show, Shower
 from segkit.engine.worst import Worst, WorstMaps
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import ImageScores
 from segkit.models.bases import Network
 from segkit.refiners.base import Refiner
@@ -177,6 +179,21 @@ class Runner:
         """
         raise ConfigError(
             f"--per-image: predictions of the runner {type(self).__name__} have no scores of single images"
+        )
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Returns what keeps the counts of single images, from which intervals of scores are computed.
+
+        Args:
+            dataset: that is scored.
+            metrics: of the evaluation, whose options hold for the counts.
+
+        Raises:
+            ConfigError: this runner's predictions have no such counts.
+        """
+        raise ConfigError(
+            f"--intervals: predictions of the runner {type(self).__name__} have no counts of single images; leave it "
+            "out (label maps, instances and clicks have them)"
         )
 
     def stages(self, cfg: dict, datasets: "DataSets") -> list[Stage]:

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.analysis.recorders import ImageRecorder
 from segkit.data.loader import collate_eval, to_device
 from segkit.data.transforms.way_back import for_network
 from segkit.inference import MeanProbabilities
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import ImageScores
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
@@ -206,6 +208,10 @@ class EnsembleRunner(Runner):
     def image_scores(self, dataset: Any) -> ImageScores:
         """As of the first model's runner."""
         return self.first.image_scores(dataset)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """As of the first model's runner."""
+        return self.first.image_recorder(dataset, metrics)
 
     def table(self, scores: dict[str, Any]) -> str:
         """As of the first model's runner."""

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.analysis.recorders import ImageRecorder
 from segkit.constraints.named import Fraction, NonNegativeInt
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import ImageScores, OverlappingScores
 from segkit.models.bases import Network
 from segkit.registry import RUNNERS
+from segkit.runners.base import Runner
 from segkit.runners.mask_decision import MaskDecision
 from segkit.runners.semantic import Semantic
 from segkit.runners.tables import score_table
@@ -64,6 +67,10 @@ class MultiLabel(Semantic):
     def image_scores(self, dataset: Any) -> ImageScores:
         """Returns the scores of overlapping masks, image by image."""
         return OverlappingScores(dataset)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Raises a ConfigError: masks that overlap have no counts yet; see Runner.image_recorder."""
+        return Runner.image_recorder(self, dataset, metrics)
 
     def table(self, scores: dict[str, Any]) -> str:
         """Formats the scores of one test set as text: those of each class first."""

@@ -26,6 +26,7 @@ from segkit.readers.latency_table import machine_of
 from segkit.runners.base import Runner
 from segkit.types import Batch, Prediction, default_palette
 from segkit.viz.page.glossary import direction
+from segkit.viz.page.html import Markup
 from segkit.viz.page.records import Facts, ScoredSet, WorstImages
 from segkit.viz.page.sheet import page
 
@@ -92,6 +93,12 @@ class ResultPage:
                 worst=within(worst, PICTURE_BYTES // self.num_sets),
             )
         )
+
+    def attach(self, name: str, sections: Sequence[tuple[str, Markup]]) -> None:
+        """Adds sections, title and content of each, to a test set that was added; called on the main process."""
+        self.sets = [
+            tested._replace(more=(*tested.more, *sections)) if tested.name == name else tested for tested in self.sets
+        ]
 
     def write(self, model: Network, runner: Runner, checkpoint: Path | None, say: Callable[[str], None] | None) -> None:
         """Writes the page on the main process; a failure is a warning, since it costs no score.

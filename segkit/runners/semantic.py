@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.analysis.recorders import ImageRecorder, LabelRecorder
 from segkit.inference import (
     PresenceRecord,
     Score,
@@ -17,6 +18,7 @@ from segkit.inference import (
     to_labels,
     to_probabilities,
 )
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import ImageScores, LabelMapScores
 from segkit.models.bases import Network, gives_scores
 from segkit.ops.resizing import is_resized
@@ -128,6 +130,10 @@ class Semantic(Runner):
     def image_scores(self, dataset: Any) -> ImageScores:
         """Returns the scores of label maps, image by image."""
         return LabelMapScores(dataset)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Returns what counts the pixels of label maps; see Runner.image_recorder."""
+        return LabelRecorder(dataset, metrics)
 
     def _probabilities(self, model: Network, scores: Tensor) -> Tensor:
         """Of what build_score gives: the mean under TTA and one channel are probabilities already, and scores stay."""

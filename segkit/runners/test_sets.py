@@ -14,6 +14,7 @@ from segkit.engine.hooks import Hook
 from segkit.files import need_writable, write_whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError, did_you_mean
+from segkit.runners.analysis import KEY, Analysis, AnalysisRequest, sections_of, text_of
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.ensemble import runner_of
 from segkit.runners.page import ResultPage
@@ -113,6 +114,7 @@ def score_sets(
     files: Files,
     say: Callable[[str], None] | None,
     page: ResultPage | None = None,
+    analysis: AnalysisRequest | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores test sets.
 
@@ -125,6 +127,7 @@ def score_sets(
         files: what is written.
         say: takes tables, and switches a progress bar on.
         page: takes in what is found; the caller writes it.
+        analysis: what is asked for beyond the scores, which then hold it under "analysis".
 
     Returns:
         Scores by the name of the set.
@@ -138,9 +141,14 @@ def score_sets(
     data_of = {name: _data_to_score(network, runners[name], sections[name], split, name) for name in sections}
     wanted = files.per_image is not None
     tables = {name: PerImage(runners[name].image_scores(data_of[name].dataset)) for name in sections if wanted}
+    analyses = {}
+    if analysis is not None:
+        analyses = {n: Analysis(analysis, runners[n], data_of[n].dataset, metrics) for n in sections}
     results = {}
     for name, data in data_of.items():
         hooks: list[Hook] = [tables[name]] if name in tables else []
+        if name in analyses:
+            hooks.append(analyses[name])
         if files.probabilities is not None:
             hooks.append(SaveProbabilities(files.probabilities / name, data.dataset.classes))
         pictures = None if files.show is None else files.show / name
@@ -153,6 +161,8 @@ def score_sets(
         results[name] = score_set(
             network, runner, data, metrics, pictures, files.show_count, name, say, hooks, watchers
         )
+        if name in analyses:
+            results[name][KEY] = _analyzed(analyses[name], name, title, page, say)
         if writer is not None:
             writer.close()
         if files.per_image is not None:
@@ -161,6 +171,20 @@ def score_sets(
         scores = results[""] if list(results) == [""] else results
         write_whole(files.out, json.dumps(scores, indent=1) + "\n")
     return results
+
+
+def _analyzed(
+    analysis: Analysis, name: str, title: str, page: ResultPage | None, say: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """What is found beyond the scores of a test set, said and shown; the same on every process."""
+    images = analysis.request.images
+    findings = analysis.result(None if images is None else _of_set(images, name))
+    if dist.is_main():
+        if say is not None:
+            say(text_of(findings))
+        if page is not None:
+            page.attach(title, sections_of(findings))
+    return findings.as_json()
 
 
 def _writer(files: Files, name: str, runner: Runner, dataset: Dataset) -> Writer | None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
+from segkit.analysis.recorders import ImageRecorder
 from segkit.constraints.named import Fraction, NonNegativeInt, PositiveInt
+from segkit.metrics.base import Metric
 from segkit.models.bases import Network, QueryHead
 from segkit.registry import RUNNERS, ConfigError
+from segkit.runners.base import Runner
 from segkit.runners.instances.panoptic_writer import PanopticWriter
 from segkit.runners.instances.runner import BoxSupervised, as_prediction
 from segkit.runners.writers import Writer
@@ -71,6 +74,10 @@ class Panoptic(BoxSupervised):
                 f"are {', '.join(map(str, sorted(known)))}"
             )
         return super().stages(cfg, datasets)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Raises a ConfigError: segments have no counts yet; see Runner.image_recorder."""
+        return Runner.image_recorder(self, dataset, metrics)
 
     def _predict(self, model: Network, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
         if not isinstance(model.head, QueryHead):

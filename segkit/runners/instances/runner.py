@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.analysis.recorders import ImageRecorder, MatchRecorder
 from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt
 from segkit.data.files.object_masks import dense_masks
 from segkit.engine.hooks import Hook
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
 from segkit.ops.instances.packed_masks import PackedMasks
@@ -117,6 +119,10 @@ class BoxSupervised(Runner):
     def image_scores(self, dataset: Any) -> InstanceScores:
         """Returns the scores of instances, image by image."""
         return InstanceScores(dataset)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Returns what keeps detections and their matches; see Runner.image_recorder."""
+        return MatchRecorder(dataset, metrics)
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Finds the instances of each image; see Runner.predict.

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from segkit import dist
+from segkit.analysis.recorders import ClickRecorder, ImageRecorder
 from segkit.constraints.named import Decay, Fraction, OptionalRounds, PositiveFloat
 from segkit.data.dataset import Dataset
 from segkit.engine.sharding import in_step
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import ClickScores
 from segkit.models.bases import Network
 from segkit.models.click_segmentor import ClickSegmentor
@@ -211,6 +213,10 @@ mask = predictor.mask"""
     def image_scores(self, dataset: Dataset) -> ClickScores:
         """Returns the scores of clicks, object by object."""
         return ClickScores(ClickInference(**self.inference.clicks).max_clicks)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Returns what keeps the IoU after each click; see Runner.image_recorder."""
+        return ClickRecorder(metrics)
 
     def worst_images(self, dataset: Dataset, count: int) -> WorstClicks:
         """Returns a hook that keeps the objects with the most clicks."""

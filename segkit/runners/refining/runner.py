@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.analysis.recorders import ImageRecorder, LabelRecorder
 from segkit.constraints.named import Fraction, Range
+from segkit.metrics.base import Metric
 from segkit.metrics.per_image import LabelMapScores
 from segkit.models.bases import Network
 from segkit.models.cascade_segmentor import CascadeSegmentor
@@ -65,6 +67,10 @@ class MaskRefinement(Runner):
     def image_scores(self, dataset: Any) -> LabelMapScores:
         """Returns the scores of label maps, image by image."""
         return LabelMapScores(dataset)
+
+    def image_recorder(self, dataset: Any, metrics: Sequence[Metric]) -> ImageRecorder:
+        """Returns what counts the pixels of label maps; see Runner.image_recorder."""
+        return LabelRecorder(dataset, metrics)
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Perturbs and refines the true mask of each image.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segkit.types import Color
+from segkit.viz.page.html import Markup
 
 
 class Picture(NamedTuple):
@@ -95,6 +96,7 @@ class ScoredSet(NamedTuple):
         lower_is_better: patterns of the scores whose lower values are better.
         matrix: confusion matrix, int64 [K,K], rows truth; None where there is none.
         worst: the worst images, None where no pictures could be made.
+        more: title and content of further sections.
     """
 
     name: str
@@ -105,6 +107,7 @@ class ScoredSet(NamedTuple):
     lower_is_better: tuple[str, ...] = ()
     matrix: np.ndarray | None = None
     worst: WorstImages | None = None
+    more: Sequence[tuple[str, Markup]] = ()
 
 
 class Training(NamedTuple):

@@ -12,7 +12,7 @@ from segkit.viz.page.html import EMPTY, Markup, join, note, number, section, swa
 from segkit.viz.page.records import ScoredSet
 from segkit.viz.page.tables import Cell, figure, table, text
 
-HIDDEN = ("limits", "mIoU@k", "items", "mIoU_steps", "sizes", "per_class")
+HIDDEN = ("limits", "mIoU@k", "items", "mIoU_steps", "sizes", "per_class", "analysis")
 """Scores with a section of their own."""
 
 MOST_TILES = 4
@@ -65,7 +65,7 @@ def class_tables(scores: Mapping[str, Any], classes: Sequence[str], at: str = ""
     """
     found: dict[str, dict[str, dict]] = {}
     for name, value in scores.items():
-        if not isinstance(value, Mapping) or name in ("limits", "mIoU@k"):
+        if not isinstance(value, Mapping) or name in ("limits", "mIoU@k", "analysis"):
             continue
         if name == "per_class" or is_of_classes(value, classes):
             label = (at or name) if name == "per_class" else name

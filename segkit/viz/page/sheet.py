@@ -33,13 +33,38 @@ def page(facts: Facts, sets: Sequence[ScoredSet]) -> str:
         facts: what is said beside the scores.
         sets: the test sets.
     """
+    return document(facts.title, facts.subtitle, *_body(facts, sets))
+
+
+def sections_page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]]) -> str:
+    """Returns a page of sections, as self-contained as that about a test.
+
+    Args:
+        title: its heading.
+        subtitle: a line below it.
+        sections: title and content of each.
+    """
+    contents = [(_anchor(name), name) for name, _ in sections]
+    return document(
+        title, subtitle, contents, join([section(name, inner, at=_anchor(name)) for name, inner in sections])
+    )
+
+
+def document(title: str, subtitle: str, contents: Sequence[tuple[str, str]], body: Markup) -> str:
+    """Returns a whole page.
+
+    Args:
+        title: its heading.
+        subtitle: a line below it.
+        contents: name in links and title of each section.
+        body: the sections.
+    """
     folder = Path(__file__).parent
     style, script = (Markup(read_text(folder / name)) for name in ("style.css", "script.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{digest(style)}'; script-src '{digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    contents, body = _body(facts, sets)
     links = [tag("a", {"href": f"#{at}"}, title) for at, title in contents]
     head = tag(
         "head",
@@ -48,13 +73,13 @@ def page(facts: Facts, sets: Sequence[ScoredSet]) -> str:
         tag("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         tag("meta", {"name": "referrer", "content": "no-referrer"}),
-        tag("title", {}, facts.title),
+        tag("title", {}, title),
         tag("style", {}, style),
     )
     dialog = tag("dialog", {"aria-label": "enlarged picture"}, tag("img", {"alt": ""}), tag("p", {}))
-    title = tag("header", {}, tag("h1", {}, facts.title), tag("p", {"class": "sub"}, facts.subtitle))
+    header = tag("header", {}, tag("h1", {}, title), tag("p", {"class": "sub"}, subtitle))
     contents_bar = tag("nav", {"aria-label": "sections"}, tag("div", {}, *links))
-    whole = tag("body", {}, title, contents_bar, tag("main", {}, body), dialog, tag("script", {}, script))
+    whole = tag("body", {}, header, contents_bar, tag("main", {}, body), dialog, tag("script", {}, script))
     return "<!DOCTYPE html>\n" + tag("html", {"lang": "en"}, head, whole) + "\n"
 
 
@@ -109,6 +134,7 @@ def _set_parts(tested: ScoredSet) -> list[tuple[str, Markup]]:
         ("Old and new classes", scores.groups_section(tested)),
         ("Classes", scores.class_section(tested)),
         ("Confusion", confusion(matrix, tested.classes) if matrix is not None and is_confused else EMPTY),
+        *tested.more,
     ]
     if tested.worst is not None:
         parts.append((tested.worst.title, worst_section(tested.worst, tested)))
