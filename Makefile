@@ -8,9 +8,10 @@ EXTRAS ?= test,lint
 comma := ,
 BASE := $(VENV)/.installed-weights
 TOOLS := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+SITE := $(VENV)/.installed-docs
 SOURCES := requirements.txt constraints.txt pyproject.toml setup.py
 
-.PHONY: quickstart test test-slow lint format install clean
+.PHONY: quickstart test test-slow lint format docs install clean
 
 install: $(BASE)
 
@@ -24,6 +25,10 @@ $(BASE): $(SOURCES) | $(RUN)
 
 $(TOOLS): $(SOURCES) | $(RUN)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[$(EXTRAS)]" -c constraints.txt
+	@touch $@
+
+$(SITE): $(SOURCES) | $(RUN)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
 	@touch $@
 
 quickstart: $(BASE)
@@ -40,10 +45,15 @@ lint: $(TOOLS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/typos
 
 format: $(TOOLS)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# The documentation as a site, build/site; a broken link or an undocumented public name ends it with an error.
+docs: $(SITE)
+	$(RUN) docs/make_site.py
 
 clean:
 	rm -rf $(VENV) work_dirs build dist *.egg-info

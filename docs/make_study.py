@@ -1,4 +1,4 @@
-"""Table and plot of the CamVid study in docs/results.md: ten systems on one encoder with the same budget.
+"""Table and plot of the CamVid study in docs/results_semantic.md: ten systems on one encoder with the same budget.
 
 python docs/make_study.py            prints the table and writes docs/images/study.png
 """

@@ -23,6 +23,15 @@ HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org
 STAR = "[Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023](https://github.com/jinpeng0528/STAR)"
 MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 2020](https://arxiv.org/abs/2002.00718)"
 
+TASKS = {
+    **dict.fromkeys(("ritm_", "focalclick_", "simpleclick_", "segnext_clicks_"), "clicks"),
+    **dict.fromkeys(("mib_", "rcil_", "star_"), "class steps"),
+    **dict.fromkeys(("boxlevelset_", "box2mask_", "boxinst_", "boxteacher_", "discobox_"), "masks from boxes"),
+    **dict.fromkeys(("mask2former_", "maskformer_"), "queries"),
+    **dict.fromkeys(("segfix_", "cascadepsp_"), "refinement"),
+}
+"""Beginning of a config's name -> what the system is for, where that is not semantic segmentation."""
+
 
 @dataclass(frozen=True)
 class Entry:

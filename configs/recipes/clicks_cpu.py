@@ -1,6 +1,6 @@
 """Masks from clicks on a CPU: U-Net on EfficientNet-Lite0, the previous mask, up to three rounds of clicks.
 
-1,800 steps on 488 images have 6.04 clicks for 90 % on GrabCut (docs/results.md).
+1,800 steps on 488 images have 6.04 clicks for 90 % on GrabCut (docs/results_interactive.md).
 """
 
 from segkit.config import ref

@@ -251,6 +251,9 @@ def bare(model: nn.Module) -> nn.Module:
 def build_runner(cfg: dict) -> Runner:
     """Builds the runner of a config, "Semantic" where the section `runner` does not name one, and its refiners.
 
+    Args:
+        cfg: the sections.
+
     Raises:
         ConfigError: a part cannot be built, or refiners are named for a runner whose predictions are no maps.
     """

@@ -1,0 +1,199 @@
+"""The documentation as a site: what docs/make_site.py makes of pages, docstrings and tables, and what it refuses."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from segkit.registry import LOSSES, TRANSFORMS
+from tests.pages import ROOT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules_of_docs():
+    """docs/ is on the import path as it is for its scripts, and off it afterwards."""
+    sys.path.insert(0, str(DOCS))
+    yield
+    sys.path.remove(str(DOCS))
+
+
+def module(name):
+    return importlib.import_module(f"website.{name}")
+
+
+TEXT = """Scales an image by a factor of *s*.
+
+See `Flip`, arXiv 1412.7062 and https://example.org/a_b.
+
+    scaled = scale(image, 2)
+
+- first entry,
+  on two lines
+- second
+
+Args:
+    image: float [H,W].
+    low, high: limits; low
+        is the smaller.
+
+Raises:
+    ValueError: low > high.
+"""
+
+
+def test_a_docstring_in_its_parts():
+    docstrings = module("docstrings")
+    doc = docstrings.parse(TEXT)
+    assert doc.summary == "Scales an image by a factor of *s*." and len(doc.body) == 3
+    assert doc.arguments == {
+        "image": "float [H,W].",
+        "low": "limits; low is the smaller.",
+        "high": "limits; low is the smaller.",
+    }
+    assert doc.sections == {"Raises": ("ValueError: low > high.",)}
+    sentence, code, entries = (docstrings.paragraph(block, {"Flip": "Flip.md"}.get) for block in doc.body[:3])
+    assert sentence == (
+        "See [`Flip`](Flip.md), [arXiv 1412.7062](https://arxiv.org/abs/1412.7062) and <https://example.org/a_b>."
+    )
+    assert code == "```python\nscaled = scale(image, 2)\n```"
+    assert entries == "- first entry, on two lines\n- second"
+    assert docstrings.markdown("a * b_c < [n,4] | x") == r"a \* b\_c &lt; \[n,4\] &#124; x"
+
+
+def test_arguments_are_documented_by_the_class_or_by_one_it_derives_from():
+    docstrings, classes = module("docstrings"), module("classes")
+    assert "activation" in docstrings.arguments_of(LOSSES.get("Tversky"))  # RegionLoss says what it is
+    assert classes.problems_of("losses", "Tversky") == []
+
+
+class Undocumented:
+    """Does something as segkit.no_such_module does.
+
+    Args:
+        first: said.
+    """
+
+    def __init__(self, first: int, second: int = 2):
+        self.values = first, second
+
+
+def test_gaps_of_a_docstring_are_named(monkeypatch):
+    classes = module("classes")
+    monkeypatch.setitem(TRANSFORMS._classes, "Undocumented", Undocumented)
+    place = "tests.test_site.Undocumented"
+    assert classes.problems_of("transforms", "Undocumented") == [
+        f"{place}: the docstring does not say what second is",
+        f"{place}: its docstring names segkit.no_such_module, which is not there",
+    ]
+
+
+def test_the_page_of_a_class_has_arguments_defaults_ranges_and_paper(tmp_path):
+    classes, pages = module("classes"), module("pages")
+    site = pages.Site(tmp_path, {"Jaccard": "reference/losses/Jaccard.md"})
+    picture = module("pictures").Picture("images/losses/Dice.png", "its curve")
+    text = classes.page_text("losses", "Dice", site, picture)
+    assert "# Dice\n" in text and "](../../images/losses/Dice.png)" in text
+    assert 'dict(type="Dice")' in text and "3DV 2016" in text
+    assert re.search(r"^\| `smooth` \| `0.0` \| a number of 0 or more \| added to .*\|$", text, re.MULTILINE)
+    head = classes.page_text("heads", "FCNHead", site)
+    assert re.search(r"^\| `in_channels` \| filled in \| a list, each a whole number \|", head, re.MULTILINE)
+    assert "in_channels=..." not in head
+    table = classes.registry_page("losses")
+    assert table.count("\n| [") == len(LOSSES.names()) and "| [Dice](Dice.md) | Dice loss" in table
+
+
+def test_pages_on_their_way_into_the_site(tmp_path):
+    pages = module("pages")
+    site = pages.Site(tmp_path, {"Dice": "reference/losses/Dice.md", "Flip": "reference/transforms/Flip.md"})
+    fcn = "configs/_base_/models/fcn_r50.py"
+    prose = f"Take `Flip`:\n- [a](data.md#size)\n- [config](../{fcn}), [Dice](losses.md#dice)\n# `Flip`"
+    changed = site._prose(prose, "docs/training.md", "training.md").split("\n")
+    assert changed == [
+        "Take [`Flip`](reference/transforms/Flip.md):",
+        "",
+        "- [a](data.md#size)",
+        f"- [config](files/{fcn}.md), [Dice](reference/losses/Dice.md)",
+        "# `Flip`",
+    ]
+    assert site._prose("[results.md](results.md)", "docs/a.md", "a.md") == "[Recorded runs](results.md)"
+    assert site._prose("[d](docs/data.md) [c](CONTRIBUTING.md)", "README.md", "index.md") == (
+        "[d](data.md) [c](contributing.md)"
+    )
+    site.write_sources()
+    assert (ROOT / fcn).read_text().strip() in (tmp_path / f"files/{fcn}.md").read_text() and site.problems == []
+    site._prose("[x](no_such.py)", "docs/a.md", "a.md")
+    assert site.problems == ["docs/a.md: the link to docs/no_such.py leads nowhere"]
+    table = pages.with_blank_lines("Text\n| a |\n|---|\n| `x \\| y` |")
+    assert table == "Text\n\n| a |\n|---|\n| `x | y` |"
+
+
+def test_every_page_stands_in_the_navigation():
+    navigation = module("navigation")
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    tabs = navigation.navigation([*pages, "index.md", "a_page_of_tomorrow.md", "files/configs/a.py.md"])
+    assert [name for tab in tabs for name in tab] == ["Start", "Tutorials", "How-to", "Reference", "Background"]
+    found = re.findall(r"'([\w/]+\.md)'", str(tabs))
+    assert sorted(found) == sorted([*pages, "index.md", "a_page_of_tomorrow.md"])
+    assert "a_page_of_tomorrow.md" in tabs[2]["How-to"][-1]["More"]
+
+
+def test_broken_links_of_a_finished_site_are_found(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<a href="b/c.html#here">x</a> <a href="b/c.html#gone">x</a> <img src="no.png"> <a href="https://e.org/z">x</a>'
+    )
+    (tmp_path / "b/c.html").write_text('<h1 id="here">x</h1> <a href="../a.html">x</a>')
+    assert module("check").broken_links(tmp_path) == [
+        "a.html: b/c.html#gone: the page has no such anchor",
+        "a.html: the link to no.png leads nowhere",
+    ]
+
+
+def test_the_table_of_the_model_zoo():
+    """The rows of the page, with task and year apart and the numbers as they stand there."""
+    zoo = module("zoo")
+    text = (DOCS / "model_zoo.md").read_text()
+    rows = [line for line in zoo.zoo_page(text).splitlines() if line.startswith("| ")]
+    columns = [part.strip() for part in rows[0].split("|")[1:-1]]
+    assert tuple(columns) == zoo.COLUMNS
+    systems = [dict(zip(columns, cells(row))) for row in rows[1:] if len(cells(row)) == len(columns)]
+    made = {re.search(r"(\w[\w.+-]*)\.py", system["system"])[1]: system for system in systems}
+    fcn, ritm = made["fcn_r50"], made["ritm_hrnet18s"]
+    assert (fcn["task"], fcn["year"], fcn["GMAC"]) == ("semantic", "2015", "197.6")
+    assert ritm["task"] == "clicks" and made["mib_r101_os16"]["task"] == "class steps"
+    count = int(re.search(r"\[fcn_r50\][^|]*\| ([\d,]+) \(19\)", text)[1].replace(",", ""))
+    assert fcn["parameters"] == f"{count / 1e6:.2f} M (19 classes)"
+    assert len(made) == len(re.findall(r"^\|.*\]\(\.\./configs/_base_/models/", text, re.MULTILINE))
+
+
+def cells(row):
+    return [part.strip() for part in row.split("|")[1:-1]]
+
+
+def test_pictures_show_a_change():
+    """The panel of the untouched image is the image; a mirrored draw differs from it."""
+    pictures = module("pictures")
+    dataset = pictures.Shapes("val", length=1, size=pictures.SIZE)
+    height, width = (side * pictures.SCALE for side in pictures.SIZE)
+    picture = pictures.transform_picture("Flip", dataset)
+    assert picture.shape == (2 * height, 4 * width + 3 * 8, 3)
+    image = picture[:height, :width]
+    assert (image == dataset.image(0).repeat(2, 0).repeat(2, 1)).all()
+    draws = [picture[:height, i * (width + 8) :][:, :width] for i in (1, 2, 3)]
+    assert any((draw == image[:, ::-1]).all() for draw in draws)
+    assert all((draw != image).any() for draw in draws)
+    assert set(pictures.TRANSFORM_ARGUMENTS) <= set(TRANSFORMS.names())
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_problem(tmp_path):
+    """What `make docs` does."""
+    pytest.importorskip("material", reason="the site needs the extra docs")
+    make_site = importlib.import_module("make_site")
+    assert make_site.build(tmp_path / "site") == []
+    dice = (tmp_path / "site/reference/losses/Dice.html").read_text()
+    assert "soft F1" in dice and (Path(tmp_path) / "site/images/reference/Elastic.jpg").is_file()
