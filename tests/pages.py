@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -322,7 +323,15 @@ def pedestrians() -> None:
     Path("pedestrians.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
 
 
+def other_toolboxes() -> None:
+    """docs/coming_from.md: configs of mmsegmentation's form; what segkit new writes of an ultralytics folder."""
+    shutil.copytree(ROOT / "tests/fixtures/migrate", "mmseg")
+    Path("trees.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
+
+
 STAND_INS = {
+    "docs/coming_from.md": other_toolboxes,
+    "docs/cookbook.md": readme_config,
     "docs/results_semantic.md": pedestrians,
     "README.md": folder_of_masks,
     "docs/training.md": readme_config,

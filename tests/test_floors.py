@@ -48,7 +48,7 @@ FLOORS = (
     ("runtime",),
     ("recipe", "export"),
     ("api",),
-    ("serve", "hub"),
+    ("serve", "hub", "migrate"),
     ("cli",),
 )
 """Rooms, the lowest floor first: a room imports lower floors alone. A room is a folder, or a file that stands alone."""

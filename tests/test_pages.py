@@ -16,6 +16,7 @@ import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ from tests.pages import (
 )
 
 NOT_RUN = {
+    ("README.md", "pip"): "needs a network; tests/test_wheel.py installs the package",
     ("README.md", "make"): "makes an environment; the targets are looked up",
     ("docs/training.md", "segkit"): "placeholders for files",
     ("docs/training.md", "torchrun"): "needs four GPUs",
@@ -74,6 +76,21 @@ NOT_RUN = {
     ("docs/incremental.md", "segkit"): "run by tests/incremental/test_steps_page.py",
     ("docs/interactive.md", "segkit"): "run by tests/interactive/test_page.py",
     ("docs/searched_networks.md", "segkit"): "run by tests/test_auto_deeplab.py",
+    ("docs/cookbook.md", "segkit train my.py"): "run by tests/test_cli.py and tests/test_resume.py",
+    ("docs/cookbook.md", "segkit benchmark"): "run by tests/test_cli.py",
+    ("docs/cookbook.md", "segkit average"): "run by tests/test_averaging.py",
+    ("docs/cookbook.md", "segkit sweep"): "run by tests/test_sweep.py",
+    ("docs/cookbook.md", "segkit predict"): "run by tests/test_predict.py",
+    ("docs/cookbook.md", "segkit test"): "run by tests/test_cli.py",
+    ("docs/cookbook.md", "segkit export"): "run by tests/test_export.py",
+    ("docs/cookbook.md", "segkit serve"): "run by tests/test_serve.py",
+    ("docs/cookbook.md", "torchrun"): "needs four processes; run by tests/test_several_machines.py",
+    ("docs/coming_from.md", "segkit train"): "hours on real images; `--check` needs them",
+    ("docs/coming_from.md", "segkit convert"): "needs published files",
+    ("docs/coming_from.md", "segkit test"): "needs published files",
+    ("docs/coming_from.md", "segkit new"): "run by tests/test_own_data.py",
+    ("docs/coming_from.md", "segkit predict"): "run by tests/test_own_data.py",
+    ("docs/coming_from.md", "segkit convert-labels"): "run by tests/test_own_data.py",
     ("docs/serving.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
 }
@@ -176,11 +193,30 @@ def probe_transform(cls: type) -> None:
     assert (changed[:, :5] == 55).all() and (changed[:, 5:] == 200).all() and (image == 200).all()
 
 
+def probe_loss(cls: type) -> None:
+    logits = torch.zeros(1, 2, 1, 3)  # the true class has the probability 0.5, one of three pixels is ignored
+    assert cls(power=2.0)(logits, torch.tensor([[[0, 1, 255]]])) == 0.25
+
+
+def probe_metric(cls: type) -> None:
+    metric = cls()
+    metric.start(SimpleNamespace(ignore=255))
+    metric.reset()
+    assert metric.compute() == {"wrong": None}
+    metric.update([{"labels": torch.tensor([[0, 1, 1]])}], {"mask": [torch.tensor([[0, 0, 255]])]})
+    assert metric.compute() == {"wrong": 50.0}
+
+
 PROBES = {
     "TinyHead": probe_head,
     "Invert": probe_transform,
     "Mine": lambda cls: cls("roads").sample(0, None),
     "Rates": lambda cls: cls(),
+    "PixelHead": lambda cls: cls((4, 8), 3)([torch.rand(2, 8, 4, 4)])["logits"].shape == (2, 3, 4, 4),
+    "PowerError": probe_loss,
+    "Wrong": probe_metric,
+    "Stopwatch": lambda cls: cls(),
+    "Noisy": lambda cls: cls(sigma=1.0),
 }
 
 

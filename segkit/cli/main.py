@@ -26,6 +26,7 @@ COMMANDS = {
     "benchmark": "measure parameters, MACs, steps per second and memory of a config",
     "average": "average the weights of checkpoints (model soups, SWA)",
     "convert": "turn a published checkpoint into one of segkit",
+    "migrate": "turn a config of mmsegmentation into one of segkit",
     "export": "write a checkpoint for ONNX Runtime, OpenVINO, C++ and others, and prove it",
     "convert-labels": "convert labels and their images: COCO, YOLO, Pascal VOC, masks and others",
     "analyze": "statistics of classes and image values, copies across splits, comparison of interactive runs",

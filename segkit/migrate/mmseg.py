@@ -1,0 +1,135 @@
+"""Configs of mmsegmentation 1.x as configs of segkit, https://github.com/open-mmlab/mmsegmentation.
+
+The files are read as data (segkit.migrate.reading); what segkit has not is refused with its key.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.migrate.data import migrate_loader
+from segkit.migrate.model import migrate_model
+from segkit.migrate.part import Part
+from segkit.migrate.reading import read
+from segkit.migrate.training import migrate_hooks, migrate_loop, migrate_optimizer, migrate_schedule
+from segkit.recipe.write import WIDTH, literal
+from segkit.registry import ConfigError
+
+OLD_KEYS = ("data", "lr_config", "optimizer_config", "runner", "total_iters")
+"""Keys of mmsegmentation 0.x, where 1.x has train_dataloader, param_scheduler, optim_wrapper and train_cfg."""
+
+METRICS = ("mIoU", "mDice", "mFscore")
+"""What IoUMetric measures; segkit's Confusion measures all three."""
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A config of segkit made from one of mmsegmentation.
+
+    Attributes:
+        sections: of the config.
+        notes: sentences on what differs.
+        name: of the file that was read.
+    """
+
+    sections: dict[str, Any]
+    notes: list[str]
+    name: str
+
+    @property
+    def text(self) -> str:
+        """The text of the config file."""
+        lines = [f'"""{self.name} of mmsegmentation, written by segkit migrate."""', ""]
+        lines += [f"{key} = {laid_out(value)}" for key, value in self.sections.items()]
+        return "\n".join(lines) + "\n"
+
+
+def migrate(path: Path, *, model_only: bool = False) -> Migrated:
+    """Translates a config of mmsegmentation 1.x.
+
+    Args:
+        path: the .py file; its bases are read, too, and nothing is executed.
+        model_only: leaves out the data and the training, as `segkit convert` needs it.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what segkit has not; the message names file and key.
+    """
+    values = read(path)
+    source = str(path)
+    whole = Part(values, "", source)
+    if not whole.has("model"):
+        raise ConfigError(f"{source}: has no `model`; name a config of mmsegmentation 1.x")
+    if whole.has("data") and not whole.has("train_dataloader"):
+        found = ", ".join(key for key in OLD_KEYS if whole.has(key))
+        raise ConfigError(f"{source}: is a config of mmsegmentation 0.x ({found}); name one of 1.x")
+    if whole.has("custom_imports"):
+        what = values["custom_imports"]
+        raise whole.refusal(
+            "custom_imports", what, "code of other files is never run; remove it, or build the part here"
+        )
+    network = migrate_model(whole.part("model"))
+    sections: dict[str, Any] = {"model": network.model, "losses": network.losses}
+    notes = list(network.notes)
+    if model_only:
+        return Migrated({"model": network.model, "losses": network.losses}, notes, path.name)
+    sections |= _data(whole)
+    sections |= _training(whole, str(network.model["backbone"].get("name", "")), notes)
+    sections |= {"inference": network.inference} if network.inference else {}
+    if whole.has("load_from"):
+        sections["init"] = {"path": str(whole.take("load_from"))}
+    if "SyncBN" in repr(values["model"]):
+        notes.append("norm_cfg is SyncBN: on several GPUs set loop.sync_bn=True; on one device both are the same")
+    return Migrated(sections, notes, path.name)
+
+
+def _data(whole: Part) -> dict[str, Any]:
+    sections = {"train": migrate_loader(whole.part("train_dataloader"), trains=True)}
+    for name in ("val", "test"):
+        if whole.has(f"{name}_dataloader"):
+            sections[name] = migrate_loader(whole.part(f"{name}_dataloader"), trains=False)
+        for evaluator in whole.parts(f"{name}_evaluator"):
+            evaluator.same("type", "IoUMetric")
+            scores = evaluator.take("iou_metrics", ("mIoU",))
+            if not isinstance(scores, tuple) or any(score not in METRICS for score in scores):
+                raise evaluator.refusal("iou_metrics", scores, f"must be a list of {', '.join(METRICS)}")
+            evaluator.same("ignore_index", 255)
+            evaluator.skip("nan_to_num", "beta", "collect_device", "prefix")
+            evaluator.done(" of IoUMetric")
+    if sections.get("test") == sections.get("val"):
+        sections.pop("test", None)  # segkit takes val where there is no test
+    return sections
+
+
+def _training(whole: Part, encoder: str, notes: list[str]) -> dict[str, Any]:
+    """Sections optimizer, schedule and loop; encoder: model.backbone.name, "" where it has none."""
+    optimizer, more = migrate_optimizer(whole.part("optim_wrapper"), encoder)
+    loop = migrate_loop(whole.part("train_cfg"))
+    schedule = migrate_schedule(whole.parts("param_scheduler"), loop["steps"])
+    loop |= more | migrate_hooks(whole.part("default_hooks", {}), whole.parts("custom_hooks"))
+    if whole.has("randomness"):
+        randomness = whole.part("randomness")
+        seed = randomness.take("seed", None)
+        loop |= {} if seed is None else {"seed": seed}
+        loop |= {"deterministic": True} if randomness.take("deterministic", False) else {}
+        randomness.skip("diff_rank_seed")
+        randomness.done()
+    if loop.get("amp") == "fp16":
+        notes.append("AmpOptimWrapper became loop.amp = 'fp16', which needs a GPU")
+    return {"optimizer": optimizer, "schedule": schedule, "loop": loop}
+
+
+def laid_out(value: Any, depth: int = 0) -> str:
+    """Returns a value as Python code; what is longer than a line has a line for each of its entries."""
+    short = literal(value)
+    if len(short) + 4 * depth + 24 <= WIDTH or not isinstance(value, dict | list):
+        return short
+    pad = "    " * (depth + 1)
+    if isinstance(value, list):
+        inner = [f"{pad}{laid_out(item, depth + 1)}," for item in value]
+        ends = "[", "]"
+    elif all(isinstance(key, str) and key.isidentifier() for key in value):
+        inner = [f"{pad}{key}={laid_out(item, depth + 1)}," for key, item in value.items()]
+        ends = "dict(", ")"
+    else:
+        return short
+    return "\n".join([ends[0], *inner, "    " * depth + ends[1]])
