@@ -49,6 +49,7 @@ FLOORS = (
     ("recipe", "export"),
     ("api",),
     ("serve", "hub", "migrate"),
+    ("annotate",),
     ("cli",),
 )
 """Rooms, the lowest floor first: a room imports lower floors alone. A room is a folder, or a file that stands alone."""

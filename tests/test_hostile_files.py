@@ -1007,6 +1007,9 @@ REVIEWED = {
     "segkit/engine/trackers.py": "open() of a tracker is a run; its own id is read by segkit.files",
     "segkit/hub/facts.py": "a table of read_text",
     "segkit/serve/app.py": "the page inside of the package",
+    "segkit/annotate/app.py": "the page inside of the package",
+    "segkit/annotate/journal.py": "writes; read by open_regular, each line with its checksum",
+    "segkit/annotate/outputs.py": "writes",
 }
 """Modules that call an opener, and why they may. A new reader goes through segkit/files.py or joins this list."""
 

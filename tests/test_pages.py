@@ -91,6 +91,8 @@ NOT_RUN = {
     ("docs/coming_from.md", "segkit new"): "run by tests/test_own_data.py",
     ("docs/coming_from.md", "segkit predict"): "run by tests/test_own_data.py",
     ("docs/coming_from.md", "segkit convert-labels"): "run by tests/test_own_data.py",
+    ("docs/annotate.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
+    ("docs/annotate.md", "segkit"): "a server; run by tests/annotate",
     ("docs/serving.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
 }
@@ -99,6 +101,7 @@ NOT_RUN = {
 NAMES_ONLY = {
     ("docs/incremental.md", "add_classes(model, 1)"): "run by tests/incremental/test_steps_page.py",
     ("docs/recipe.md", "try_out("): "run by tests/recipe",
+    ("docs/annotate.md", "Folder("): "needs annotated images; run by tests/annotate",
     ("docs/serving.md", "load_exported("): "run by tests/test_runtime.py",
     ("docs/serving.md", "urlopen("): "needs a server; run by tests/test_serve.py",
     ("docs/training.md", "np.load("): "run by tests/test_ensemble.py",

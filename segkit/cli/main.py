@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": "compare two models on the same images: differences, intervals, p",
     "robustness": "score a checkpoint on corrupted images: noise, blur, weather, scale ...",
     "predict": "label images, folders and globs",
+    "annotate": "label images in the browser: clicks on a model, brush, polygon; review drafts",
     "serve": "answer predictions over HTTP, of an exported graph or a checkpoint",
     "push": "publish a checkpoint on the Hugging Face hub, with a model card",
     "sweep": "train a config with several values, compare the trials",

@@ -49,20 +49,29 @@ _CLAIM = ".saving_*"
 
 
 @contextlib.contextmanager
-def held(folder: Path, *, resumes: bool = False, overwrites: bool = False) -> Iterator[None]:
+def held(
+    folder: Path,
+    *,
+    resumes: bool = False,
+    overwrites: bool = False,
+    option: str = "--work-dir",
+    work: str = "training",
+) -> Iterator[None]:
     """Keeps other runs out of a folder during the block. All processes of a run call it; the main one holds the lock.
 
     Args:
         folder: of the run; it exists.
         resumes: whether the run goes on from a checkpoint.
         overwrites: whether another run in the folder may be replaced.
+        option: of the command that names the folder, for the error.
+        work: what a run does in it, for the error.
 
     Raises:
         ConfigError: a run lives in the folder, or another one lies in it and is neither resumed nor overwritten.
 
     A block that fails before anything is written leaves no empty folder behind.
     """
-    lock, refusal = _Lock(folder / LOCK), ""
+    lock, refusal = _Lock(folder / LOCK, option, work), ""
     if dist.is_main():
         try:
             lock.take()
@@ -147,8 +156,8 @@ class _Lock:
     for PATIENCE seconds, by this machine's clock.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, option: str = "--work-dir", work: str = "training"):
+        self.path, self._option, self._work = path, option, work
         self._text = ""
         self._end = threading.Event()
 
@@ -199,8 +208,8 @@ class _Lock:
     def _refusal(self, pid: int, host: str) -> str:
         who = f"process {pid} on {host}" if host else "a process"
         return (
-            f"--work-dir {self.path.parent}: {who} is training in it; wait for its end, or choose another folder "
-            f"({self.path.name} there says who holds it)"
+            f"{self._option} {self.path.parent}: {who} is {self._work} in it; wait for its end, or choose another "
+            f"folder ({self.path.name} there says who holds it)"
         )
 
     def _is_beating(self, first: tuple[int, str], who: str) -> bool:

@@ -82,6 +82,27 @@ async def image_in(request: Request, most: int, seconds: float) -> bytes:
         Refused: it is too large, too slow, empty, or a form without a file.
     """
     too_large = f"the body has more than {most / 1e6:g} MB; send a smaller image, or start the server with --max-mb"
+    body = await body_in(request, most, seconds, too_large)
+    kind = request.headers.get("content-type", "")
+    if kind.lower().startswith("multipart/"):
+        body = _first_file(body, kind)
+    if not body:
+        raise Refused(400, "the body is empty; send the bytes of an image, or a form with one file")
+    return body
+
+
+async def body_in(request: Request, most: int, seconds: float, too_large: str) -> bytes:
+    """Reads the body of a request.
+
+    Args:
+        request: any.
+        most: bytes of the body.
+        seconds: that it may take to arrive.
+        too_large: what is said of a larger one.
+
+    Raises:
+        Refused: it is too large, or too slow.
+    """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
         raise Refused(413, too_large, {"Connection": "close"})
@@ -97,13 +118,7 @@ async def image_in(request: Request, most: int, seconds: float) -> bytes:
         raise Refused(408, f"the body did not arrive within {seconds:g} seconds", {"Connection": "close"}) from None
     except ClientDisconnect:
         raise Refused(400, "the connection closed before the body was complete") from None
-    body = b"".join(chunks)
-    kind = request.headers.get("content-type", "")
-    if kind.lower().startswith("multipart/"):
-        body = _first_file(body, kind)
-    if not body:
-        raise Refused(400, "the body is empty; send the bytes of an image, or a form with one file")
-    return body
+    return b"".join(chunks)
 
 
 def _first_file(body: bytes, kind: str) -> bytes:

@@ -69,7 +69,7 @@ class ClickPredictor:
         session = self._current()
         if mask.shape != session.size:
             raise ValueError(f"mask of {mask.shape} pixels for an image of {session.size}")
-        if not self._advance.model.has_previous:
+        if not self.takes_masks:
             raise ValueError("this model reads no previous mask (model.previous_mask = False): start from clicks")
         values = mask if mask.dtype.kind == "f" else mask > 0
         external = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
@@ -94,7 +94,7 @@ class ClickPredictor:
             raise ValueError(
                 f"box of rows {y0} to {y1}, columns {x0} to {x1}: the image has {height} rows and {width} columns"
             )
-        if not is_prompted(self._advance.model):
+        if not self.takes_boxes:
             raise ValueError("this model takes no boxes (model.type is not PromptModel): start from clicks")
         following = copy.copy(session)
         following.prompt_box = (y0, x0, y1, x1)
@@ -151,6 +151,34 @@ class ClickPredictor:
     def reset(self) -> None:
         """Forgets all clicks and an external mask; the image stays."""
         self._session, self._past = Session(self._current().image[0]), []
+
+    @property
+    def session(self) -> Session:
+        """The image and all that was clicked on it; `resume` goes back to it. It is not to be changed."""
+        return self._current()
+
+    def resume(self, session: Session) -> None:
+        """Goes on from a session of this predictor; what was clicked since can no longer be undone.
+
+        Args:
+            session: of `session`, on any image.
+        """
+        self._session, self._past = session, []
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether `set_box` can be called."""
+        return is_prompted(self._advance.model)
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether `set_mask` can be called."""
+        return bool(self._advance.model.has_previous)
+
+    @property
+    def settings(self) -> ClickInference:
+        """Section inference.clicks, as it is used."""
+        return self._settings
 
     @property
     def clicks(self) -> tuple[Click, ...]:
