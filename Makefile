@@ -9,9 +9,10 @@ comma := ,
 BASE := $(VENV)/.installed-weights
 TOOLS := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 SITE := $(VENV)/.installed-docs
+BROWSER := $(VENV)/.installed-browser
 SOURCES := requirements.txt constraints.txt pyproject.toml setup.py
 
-.PHONY: quickstart test test-slow lint format docs install clean
+.PHONY: quickstart test test-slow test-browser lint format docs install clean
 
 install: $(BASE)
 
@@ -29,6 +30,9 @@ $(TOOLS): $(SOURCES) | $(RUN)
 
 $(SITE): $(SOURCES) | $(RUN)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
+
+$(BROWSER): $(SOURCES) | $(RUN)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[test,browser]" -c constraints.txt
 	@touch $@
 
 quickstart: $(BASE)
@@ -40,6 +44,10 @@ test: $(TOOLS) lint
 
 test-slow: $(TOOLS)
 	$(RUN) -m pytest -m slow -n $(JOBS) --dist worksteal
+
+# The page of segkit annotate, in the system's Chromium; where there is none, pytest says so.
+test-browser: $(BROWSER)
+	$(RUN) -m pytest -m slow -rs tests/browser
 
 lint: $(TOOLS)
 	$(VENV)/bin/ruff check .

@@ -27,7 +27,7 @@ from segkit.viz.page.glossary import direction, meaning
 from segkit.viz.page.html import Markup, escaped, number, tag
 from segkit.viz.page.records import Card, Facts, Picture, ScoredSet, WorstImages
 from segkit.viz.page.sheet import page
-from tests.browser import EXECUTABLE, Browser
+from tests.browser.chromium import EXECUTABLE, Browser
 from tests.tiny import sections
 
 NASTY = ("<script>alert(1)</script>", "a \"quoted\" 'name' & more", "x" * 60)

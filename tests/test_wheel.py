@@ -61,6 +61,7 @@ def test_the_wheel_holds_the_package_with_its_genotypes_its_page_and_the_configs
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "segkit/genotypes").glob("*.json")}
     expected |= {f"segkit/viz/page/{name}" for name in ("style.css", "script.js")}
     expected |= {f"segkit/serve/page/{name}" for name in ("index.html", "page.css", "page.js")}
+    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "segkit/annotate/page").iterdir()}
     expected |= {f"segkit/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.py")}
     assert {name for name in names if ".dist-info/" not in name} == expected
 
