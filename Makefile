@@ -30,6 +30,7 @@ $(TOOLS): $(SOURCES) | $(RUN)
 
 $(SITE): $(SOURCES) | $(RUN)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
+	@touch $@
 
 $(BROWSER): $(SOURCES) | $(RUN)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[test,browser]" -c constraints.txt

@@ -18,6 +18,8 @@ COMMANDS = {
     "push": "publish a checkpoint on the Hugging Face hub, with a model card",
     "sweep": "train a config with several values, compare the trials",
     "pseudo": "label images for self-training, by one or several checkpoints",
+    "autolabel": "draft labels for people to correct, the least certain images first",
+    "next": "choose the images to label next: unsure ones, different ones, or both",
     "label": "draw masks in the boxes of a COCO file by SAM or SAM 2",
     "thresholds": "search thresholds and least areas of overlapping classes",
     "submit": "write the table of run lengths that a competition takes",

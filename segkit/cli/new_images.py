@@ -79,5 +79,6 @@ def _guide(images: str, classes: Path) -> list[str]:
         "  by any other tool whose export docs/own_data.md lists: CVAT, Label Studio, Supervisely, Roboflow ...",
         "after 10 images or more:",
         f"  segkit new {folder}    # finds the labels; images without one are passed over",
-        "and the model's own labels of the rest, to correct instead of draw: segkit predict, segkit pseudo",
+        "and the model's own labels of the rest, to correct instead of draw: segkit autolabel",
+        "which images to label next: segkit next",
     ]

@@ -7,17 +7,47 @@ PseudoLabels, and Folder, read the result.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from segkit.cli import common
 from segkit.files import DataError
 from segkit.registry import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from segkit.models.bases import Network
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `segkit pseudo`; returns the exit code."""
     arguments = common.parser("pseudo", __doc__ or "")
     arguments.usage = "segkit pseudo CHECKPOINT... PATH... --out DIR [options]"
+    add_models(arguments)
+    arguments.add_argument(
+        "--out", required=True, metavar="DIR", help="labels/NAME.png, pseudo.json and, with --scores, scores/NAME.png"
+    )
+    add_sure(arguments)
+    arguments.add_argument(
+        "--share",
+        type=float,
+        metavar="S",
+        help="keeps the surest share of each class's pixels in all images, which then are read twice",
+    )
+    arguments.add_argument(
+        "--unseen", action="store_true", help="label each image by the checkpoints alone that were not trained on it"
+    )
+    arguments.add_argument(
+        "--shard", metavar="I/N", help="label the I-th of N shares of the images; under torchrun each process takes one"
+    )
+    arguments.add_argument(
+        "--overwrite", action="store_true", help="replace pseudo labels of other checkpoints or settings"
+    )
+    return common.run(_pseudo, arguments.parse_intermixed_args(argv))
+
+
+def add_models(arguments: argparse.ArgumentParser) -> None:
+    """Adds checkpoints and images, and how the models see the images."""
     arguments.add_argument(
         "words",
         nargs="+",
@@ -25,9 +55,16 @@ def main(argv: list[str] | None = None) -> int:
         help="checkpoints (.pt, .pth, .safetensors), then images, folders and globs",
     )
     arguments.add_argument("--config", help="a config file; default: the config inside each checkpoint")
-    arguments.add_argument(
-        "--out", required=True, metavar="DIR", help="labels/NAME.png, pseudo.json and, with --scores, scores/NAME.png"
-    )
+    arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
+    arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
+    common.add_reading(arguments)
+    common.add_device(arguments)
+    common.add_trust(arguments)
+    common.add_options(arguments)
+
+
+def add_sure(arguments: argparse.ArgumentParser) -> None:
+    """Adds which pixels are sure enough, and whether their confidences are written."""
     arguments.add_argument(
         "--threshold",
         nargs="+",
@@ -36,36 +73,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar="T",
         help="least probability of a label that is kept: one number, or one for each class; default 0 keeps all",
     )
-    arguments.add_argument(
-        "--share",
-        type=float,
-        metavar="S",
-        help="keeps the surest share of each class's pixels in all images, which then are read twice",
-    )
     arguments.add_argument("--agree", action="store_true", help="keep a label only where all checkpoints agree")
-    arguments.add_argument(
-        "--unseen", action="store_true", help="label each image by the checkpoints alone that were not trained on it"
-    )
     arguments.add_argument(
         "--scores", action="store_true", help="write confidences too: grey PNG of 8 bits, floor(255 p)"
     )
-    arguments.add_argument("--tta", action="store_true", help="mean over scales .75, 1, 1.25 and mirrored images")
-    arguments.add_argument("--slide", action="store_true", help="sliding window: inference.crop or the training crop")
-    arguments.add_argument(
-        "--shard", metavar="I/N", help="label the I-th of N shares of the images; under torchrun each process takes one"
-    )
-    arguments.add_argument(
-        "--overwrite", action="store_true", help="replace pseudo labels of other checkpoints or settings"
-    )
-    common.add_reading(arguments)
-    common.add_device(arguments)
-    common.add_trust(arguments)
-    common.add_options(arguments)
-    return common.run(_pseudo, arguments.parse_intermixed_args(argv))
 
 
-def _split(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Checkpoints and the paths after them."""
+def threshold_of(args: argparse.Namespace) -> float | tuple[float, ...]:
+    """Returns --threshold: one number for all classes, or one for each."""
+    return args.threshold[0] if len(args.threshold) == 1 else tuple(args.threshold)
+
+
+def split_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Returns the checkpoints and the paths after them; ConfigError where the first word is no checkpoint."""
     if not words[0].lower().endswith(common.CHECKPOINTS):
         raise ConfigError(f"{words[0]}: give one checkpoint or more first ({', '.join(common.CHECKPOINTS)})")
     checkpoints, paths = common.split_checkpoints(words)
@@ -99,15 +119,14 @@ def _pseudo(args: argparse.Namespace) -> int:
     from segkit.runners.self_training.summary import table
     from segkit.settings import LoopSettings
 
-    checkpoints, paths = _split(args.words)
+    checkpoints, paths = split_words(args.words)
     images = find_images(paths)
     names = names_of(images)
     out, device = Path(args.out), pick_device(args.device)
     if dist.is_main_process():
         need_writable(out / MANIFEST, "choose another --out")
-    threshold = args.threshold[0] if len(args.threshold) == 1 else tuple(args.threshold)
-    rule = Rule(threshold, args.share, args.agree, args.unseen, args.scores)
-    models = [_load(path, args, device) for path in checkpoints]
+    rule = Rule(threshold_of(args), args.share, args.agree, args.unseen, args.scores)
+    models = [load(path, args, device) for path in checkpoints]
     with joined(device, LoopSettings(**(models[0].config.get("loop") or {})).process_timeout, about=of_images(names)):
         part, parts = _shard_of(args.shard)
         makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
@@ -130,7 +149,8 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _load(path: Path, args: argparse.Namespace, device: Any) -> Any:
+def load(path: Path, args: argparse.Namespace, device: "torch.device") -> "Network":
+    """Loads a checkpoint that predicts as the arguments of `add_models` say."""
     from segkit import api
     from segkit.runners.scoring import with_switches
 

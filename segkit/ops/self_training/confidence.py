@@ -58,15 +58,23 @@ def agree(probabilities: Sequence[np.ndarray]) -> np.ndarray:
     return np.logical_and.reduce([np.ones(first.shape, bool), *(first == other for other in others)])
 
 
+def pixel_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the entropy of each pixel in nats, float64 [H,W]: 0 is sure, ln K knows nothing.
+
+    Args:
+        probabilities: float [K,H,W], or [K,n] of other things than pixels.
+    """
+    p = probabilities.astype(np.float64)
+    return -np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0).sum(0)
+
+
 def image_entropy(probabilities: np.ndarray) -> float:
     """Returns the mean entropy of the pixels divided by ln K: 0 is sure, 1 knows nothing.
 
     Args:
         probabilities: float32 [K,H,W], K 2 or more.
     """
-    p = probabilities.astype(np.float64)
-    terms = np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0)
-    return float(-terms.sum(0).mean() / np.log(max(len(p), 2)))
+    return float(pixel_entropy(probabilities).mean() / np.log(max(len(probabilities), 2)))
 
 
 def to_scores(confidence: np.ndarray) -> np.ndarray:

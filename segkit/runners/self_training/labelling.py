@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from segkit import dist
 from segkit.data.files.images import load_array
@@ -33,21 +32,17 @@ from segkit.data.files.pseudo_manifest import (
 from segkit.data.samplers import shard
 from segkit.engine.world import need_shared
 from segkit.files import DataError, parse_json, read_text, write_whole
-from segkit.inference import MeanProbabilities
 from segkit.models.bases import Network
 from segkit.ops.self_training.confidence import (
-    MOST_CLASSES,
     agree,
     image_entropy,
     keep_sure,
     labels_of,
     to_scores,
-    with_background,
 )
 from segkit.ops.self_training.counts import ConfidenceCounts
 from segkit.registry import ConfigError
-from segkit.runners.ensemble import check_classes, semantic_runner
-from segkit.runners.predicting import predict_array
+from segkit.runners.self_training.committee import Committee, mean_of
 from segkit.runners.self_training.rule import Images, Rule
 from segkit.runners.self_training.summary import summary
 from segkit.types import IGNORE
@@ -81,17 +76,17 @@ class Labeller:
         rule: Rule,
         say: Callable[[str], None] = print,
     ):
-        self.models, self.makers, self.images = models, makers, images
+        self.makers, self.images = makers, images
         self.folder, self.rule, self.say = folder, rule, say
-        self.runners = [semantic_runner(model, maker.file) for model, maker in zip(models, makers)]
-        self.classes, self.palette = _classes_of(models, makers)
+        self.committee = Committee(models, [maker.file for maker in makers])
+        self.classes, self.palette = self.committee.classes, self.committee.palette
         rule.check(self.classes, len(models))
         self._chosen = self._choose_models()
         self.progress = folder / PROGRESS
 
     def _choose_models(self) -> list[list[int]]:
         """Numbers of the models that label each image."""
-        everyone = list(range(len(self.models)))
+        everyone = list(range(len(self.makers)))
         if not self.rule.unseen:
             return [everyone] * len(self.images.names)
         seen = []
@@ -110,7 +105,7 @@ class Labeller:
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the labels, as JSON holds it."""
-        inference = [asdict(runner.inference) for runner in self.runners]
+        inference = [asdict(runner.inference) for runner in self.committee.runners]
         about = {
             "checkpoints": [maker.sha256 for maker in self.makers],
             "classes": self.classes,
@@ -175,7 +170,7 @@ class Labeller:
         if before is not None and before != wanted:
             if not overwrite:
                 raise DataError(
-                    f"{self.folder}: holds pseudo labels made otherwise ({_difference(before, wanted)}); use the same "
+                    f"{self.folder}: holds pseudo labels made otherwise ({difference(before, wanted)}); use the same "
                     "checkpoints and settings, choose another --out, or replace them by --overwrite"
                 )
             finished = None
@@ -192,16 +187,12 @@ class Labeller:
     def _predict(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels uint8 [H,W] with 255 where models disagree, confidences, and mean probabilities float32 [K,H,W]."""
         image, numbers = self.images.read(index), self._chosen[index]
-        each = [self._probabilities(number, image) for number in numbers]
-        mean = _mean_of(each)
+        each = self.committee.probabilities(image, numbers)
+        mean = mean_of(each)
         labels, confidence = labels_of(mean)
         if self.rule.agree:
             labels = np.where(agree(each), labels, np.uint8(IGNORE))
         return labels, confidence, mean
-
-    def _probabilities(self, number: int, image: np.ndarray) -> np.ndarray:
-        prediction: Any = predict_array(self.models[number], image, self.runners[number])
-        return with_background(prediction["probabilities"].astype(np.float32))
 
     def _thresholds(self, mine: Sequence[int], part: int, parts: int) -> np.ndarray | None:
         """Least confidence of each class, float32 [K]; None where other shards have not counted theirs yet."""
@@ -296,28 +287,8 @@ def relative(path: str, folder: Path) -> str:
     return os.path.relpath(path, folder) if os.path.isfile(path) else path
 
 
-def _mean_of(each: Sequence[np.ndarray]) -> np.ndarray:
-    mean = MeanProbabilities()
-    for probabilities in each:
-        mean.add(torch.from_numpy(probabilities))
-    return mean.mean().numpy()
-
-
-def _classes_of(models: Sequence[Network], makers: Sequence[Maker]) -> tuple[list[str], list[tuple[int, int, int]]]:
-    """Names and colors of the classes, which all models must share."""
-    first = list(models[0].classes or ())
-    if not first:
-        raise ConfigError(
-            f"{makers[0].file}: holds no names of classes; train it with segkit, or convert it with --config"
-        )
-    if len(first) >= MOST_CLASSES:
-        raise ConfigError(f"{makers[0].file}: {len(first)} classes; pseudo labels of 8 bits have room for 254")
-    check_classes(models, [maker.file for maker in makers])
-    return first, [(int(r), int(g), int(b)) for r, g, b in models[0].palette or ()]
-
-
-def _difference(before: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Names the first settings that differ, with both values where they are short."""
+def difference(before: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Returns the first settings that differ, with both values where they are short."""
     names = [name for name in wanted if before.get(name) != wanted[name]]
     shown = []
     for name in names[:3]:

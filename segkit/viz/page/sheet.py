@@ -25,9 +25,7 @@ OTHER_SCORES = 6
 
 
 def page(facts: Facts, sets: Sequence[ScoredSet]) -> str:
-    """Returns the page about a test, which needs no other file and no network.
-
-    Its policy lets a browser run and load nothing but what the page holds.
+    """Returns the page about a test.
 
     Args:
         facts: what is said beside the scores.
@@ -157,7 +155,7 @@ def worst_section(worst: WorstImages, tested: ScoredSet) -> Markup:
             chart,
             tag("div", {"class": "legend"}, *key),
             _class_legend(tested) if worst.shows_classes else EMPTY,
-            *(_card(card) for card in worst.cards),
+            *(card_of(card) for card in worst.cards),
         ]
     )
 
@@ -176,7 +174,8 @@ def _hatched() -> Markup:
     return tag("svg", frame, tag("rect", HATCHED), lines)
 
 
-def _card(card: Card) -> Markup:
+def card_of(card: Card) -> Markup:
+    """Returns the pictures of an image below its name."""
     classes = [tag("span", {}, swatch(entry.color), f"{entry.name} {entry.text}".strip()) for entry in card.classes]
     return tag(
         "article",
