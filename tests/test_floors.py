@@ -45,7 +45,7 @@ FLOORS = (
         "runners.self_training",
         "runners.refining",
     ),
-    ("runtime", "runners.labelling"),
+    ("runtime", "audit", "runners.labelling"),
     ("recipe", "export"),
     ("api",),
     ("serve", "hub", "migrate"),

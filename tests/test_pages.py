@@ -49,6 +49,7 @@ NOT_RUN = {
     ("README.md", "pip"): "needs a network; tests/test_wheel.py installs the package",
     ("README.md", "make"): "makes an environment; the targets are looked up",
     ("docs/training.md", "segkit"): "placeholders for files",
+    ("docs/audit.md", "segkit"): "placeholders for files; run by tests/test_audit_command.py",
     ("docs/training.md", "torchrun"): "needs four GPUs",
     ("docs/several_machines.md", "torchrun"): "needs several machines; run by tests/test_nodes.py",
     ("docs/several_machines.md", "segkit launch"): "needs a cluster; run by tests/test_launch.py",

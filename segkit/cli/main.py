@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "write a checkpoint for ONNX Runtime, OpenVINO, C++ and others, and prove it",
     "convert-labels": "convert labels and their images: COCO, YOLO, Pascal VOC, masks and others",
     "analyze": "statistics of classes and image values, copies across splits, comparison of interactive runs",
+    "audit": "rank labels by the evidence against them; find copies and leaks",
     "shard": "write a data set as shards, tar files that are read from any disk or store",
     "prepare": "convert a data set to the format that training with clicks or boxes reads; split one",
 }

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segkit.cli import common
-from segkit.files import DataError
 from segkit.registry import ConfigError
 
 if TYPE_CHECKING:
@@ -109,6 +108,7 @@ def _shard_of(text: str | None) -> tuple[int, int]:
 def _pseudo(args: argparse.Namespace) -> int:
     from segkit import dist
     from segkit.cli.predict import find_images, names_of, of_images
+    from segkit.cli.seen import seen_by
     from segkit.data.files.pseudo_manifest import MANIFEST, maker_of
     from segkit.engine.setup import pick_device
     from segkit.engine.world import joined
@@ -129,7 +129,7 @@ def _pseudo(args: argparse.Namespace) -> int:
     models = [load(path, args, device) for path in checkpoints]
     with joined(device, LoopSettings(**(models[0].config.get("loop") or {})).process_timeout, about=of_images(names)):
         part, parts = _shard_of(args.shard)
-        makers = [maker_of(path, out, _seen_by(path, args)) for path in checkpoints]
+        makers = [maker_of(path, out, seen_by(path, _say, trust=args.trust)) for path in checkpoints]
         inputs = inputs_of(models[0], **common.reading_given(args))
         files = list(images)
         reading = reading_of(inputs.channels, inputs.reading)
@@ -157,23 +157,3 @@ def load(path: Path, args: argparse.Namespace, device: "torch.device") -> "Netwo
     model = api.load_model(args.config, path, device, args.cfg_options, trust=args.trust, predict_only=True)
     model.config["inference"] = with_switches(model.config, tta=args.tta, slide=args.slide, say=_say)
     return model
-
-
-def _seen_by(path: Path, args: argparse.Namespace) -> set[str] | None:
-    """Keys of the images that a checkpoint was trained on, None where its training set cannot be built here."""
-    from segkit.data.semantic.pseudo_labels import trained_on
-    from segkit.engine import checkpoint
-    from segkit.engine.setup import DataSets
-    from segkit.schema import check_foreign
-
-    config = checkpoint.read_any(path).get("config") or {}
-    section = (config.get("train") or {}).get("dataset")
-    try:
-        if not section:
-            raise DataError("the file does not say")
-        if not args.trust:
-            check_foreign({"train": {"dataset": section}}, str(path))
-        return trained_on(DataSets().get(section, "train.dataset"))
-    except (ConfigError, DataError, OSError) as error:
-        _say(f"{path}: which images it was trained on is not known ({error}); leaks between folds cannot be noticed")
-        return None

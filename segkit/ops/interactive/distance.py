@@ -26,8 +26,8 @@ def distance_inside(mask: np.ndarray, mask_size: int = cv2.DIST_MASK_PRECISE) ->
         float32 [H,W] in pixels, 0 outside the mask. The last bit of the roots may differ between calls; the squares
         of exact distances are whole numbers.
     """
-    framed = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return cv2.distanceTransform(framed, cv2.DIST_L2, mask_size)[1:-1, 1:-1]
+    document = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return cv2.distanceTransform(document, cv2.DIST_L2, mask_size)[1:-1, 1:-1]
 
 
 def edt_5x5(masks: Tensor) -> Tensor:

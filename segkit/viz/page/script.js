@@ -77,6 +77,18 @@ if (dialog) {
   });
 }
 
+// Filters: a button for each kind shows the cards of that kind alone.
+for (const bar of document.querySelectorAll(".filters")) {
+  const cards = [...bar.parentNode.querySelectorAll("[data-kind]")];
+  for (const button of bar.querySelectorAll("button")) {
+    button.addEventListener("click", () => {
+      for (const other of bar.querySelectorAll("button")) other.setAttribute("aria-pressed", other === button);
+      for (const card of cards) card.hidden = button.value !== "" && card.dataset.kind !== button.value;
+    });
+  }
+  bar.hidden = false;
+}
+
 // Paper cannot be unfolded.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;

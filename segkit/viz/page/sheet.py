@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.files import read_text
+from segkit.types import Color
 from segkit.viz.page import scores
 from segkit.viz.page.charts import histogram, line_chart, sparkline
 from segkit.viz.page.html import EMPTY, Attributes, Markup, folded, join, note, number, section, swatch, tag
@@ -63,7 +64,7 @@ def document(title: str, subtitle: str, contents: Sequence[tuple[str, str]], bod
         f"default-src 'none'; img-src data:; style-src '{digest(style)}'; script-src '{digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    links = [tag("a", {"href": f"#{at}"}, title) for at, title in contents]
+    links = [tag("a", {"href": f"#{at}"}, name) for at, name in contents]
     head = tag(
         "head",
         {},
@@ -161,7 +162,12 @@ def worst_section(worst: WorstImages, tested: ScoredSet) -> Markup:
 
 
 def _class_legend(tested: ScoredSet) -> Markup:
-    spans = [tag("span", {}, swatch(color), name) for name, color in zip(tested.classes, tested.palette)]
+    return class_legend(tested.classes, tested.palette)
+
+
+def class_legend(classes: Sequence[str], palette: Sequence[Color]) -> Markup:
+    """Returns the colors of the classes; EMPTY of a single one."""
+    spans = [tag("span", {}, swatch(color), name) for name, color in zip(classes, palette)]
     if len(spans) < 2:
         return EMPTY
     legend = tag("div", {"class": "legend"}, *spans)
@@ -181,7 +187,7 @@ def card_of(card: Card) -> Markup:
         "article",
         {"class": "card"},
         tag("h4", {}, card.name, Markup(" "), tag("span", {}, card.note)),
-        tag("div", {"class": "pictures"}, *(_picture(picture, card.name) for picture in card.pictures)),
+        tag("div", {"class": "pictures"}, *(picture_figure(picture, card.name) for picture in card.pictures)),
         tag("div", {"class": "legend"}, *classes) if classes else EMPTY,
         _click_curve(card.curve),
     )
@@ -194,7 +200,8 @@ def _click_curve(curve: Sequence[float]) -> Markup:
     return tag("div", {"class": "curve"}, sparkline(curve), tag("span", {}, text))
 
 
-def _picture(picture: Picture, name: str) -> Markup:
+def picture_figure(picture: Picture, name: str) -> Markup:
+    """Returns a picture under its title; name: of what it shows."""
     kind = "png" if picture.data.startswith(b"\x89PNG") else "jpeg"
     attributes: Attributes = {
         "class": "small" if max(picture.width, picture.height) < SMALL else None,
