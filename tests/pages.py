@@ -29,10 +29,6 @@ PROGRAMS = ("segkit", "torchrun", "srun", "make", "pip", "python", "pytest", "ex
 """What a line of a shell block, or a piece of code in a sentence, may begin with to be a command."""
 
 
-LATER = ("annotate", "audit")
-"""Commands that pages may name before they are there; once they are, they are parsed as all others."""
-
-
 class Block(NamedTuple):
     """A fenced block: page, number of its first line, language, text."""
 
@@ -98,8 +94,6 @@ def parse_mention(code: str) -> None:
     program, *words = code.split(" ")
     if program != "segkit" or not all(re.fullmatch(r"[a-z_|]+", word) for word in words):
         return parse(code)
-    if is_later(words[0]):
-        return
     for name in words[0].split("|"):
         assert name in COMMANDS, code
     source = Path(
@@ -107,10 +101,6 @@ def parse_mention(code: str) -> None:
     ).read_text()
     for word in words[1:]:
         assert f'"{word}"' in source, code
-
-
-def is_later(name: str) -> bool:
-    return name in LATER and name not in COMMANDS
 
 
 def find_name(name: str) -> bool:
@@ -154,8 +144,6 @@ def parse(line: str) -> None:
 def parse_segkit(words: list[str]) -> None:
     words = [word.strip("[]").removesuffix("...") for word in words]
     words = [word for word in words if word]
-    if is_later(words[0]):
-        return
     assert words[0] in COMMANDS, words
     taken: list[argparse.Namespace] = []
     with patch.object(common, "run", lambda function, args: taken.append(args) or 0):
