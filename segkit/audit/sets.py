@@ -1,5 +1,6 @@
 """Judges all labels of a data set, and draws what was found."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def _audit_maps(dataset: Dataset, judge: Judge, least: int | None, tick: Callabl
             audit.add(path, sample["mask"], values, seen=seen)
             # a compressed map is some kB, so that pictures need no second prediction
             best = values.argmax(0).astype(np.uint8 if len(values) < 256 else np.uint16)
-            indices[path], predicted[path] = index, cv2.imencode(".png", best)[1]
+            indices[path], predicted[path] = index, (zlib.compress(best.tobytes(), 1), best.dtype, best.shape)
         tick(1)
     _need_labels(len(indices), dataset)
 
@@ -88,8 +89,8 @@ def _audit_maps(dataset: Dataset, judge: Judge, least: int | None, tick: Callabl
         made: dict[int, tuple[Picture, ...]] = {}
         for path, places in _by_image(findings).items():
             sample = dataset.sample(indices[path], rng)
-            seen = cv2.imdecode(predicted[path], cv2.IMREAD_UNCHANGED)
-            assert seen is not None, "encoded above"
+            packed, dtype, shape = predicted[path]
+            seen = np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)
             image = draw.to_rgb(sample["image"])
             for place in places:
                 box = _view(findings[place], image)
