@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.archs._auto_deeplab_cells import SamePool2d
+from segkit.archs._mib_pyramid import _means_matrix, window_means
 from segkit.archs.hanet import row_positions
-from segkit.archs.mib_deeplab import _means_matrix, window_means
 from segkit.cli.main import main
 from segkit.export import writers
 from segkit.export.graph import click_rows, with_divisor

@@ -70,7 +70,10 @@ def assert_equal(records: list[dict], stored: list[dict]):
         assert record.keys() == wanted.keys()
         for name, value in wanted.items():
             tolerance = dict(rel=2e-2, abs=2.0) if name == "val" else dict(rel=1e-3, abs=1e-6)
-            assert record[name] == pytest.approx(value, **tolerance), (record["step"], name)
+            found = record[name]
+            if name == "val":  # NoC@95 is new
+                found = {key: found[key] for key in value}
+            assert found == pytest.approx(value, **tolerance), (record["step"], name)
 
 
 @pytest.mark.parametrize("kind", TRACES)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segkit.archs.mib_deeplab import MiBDeepLabHead, window_means
+from segkit.archs._mib_pyramid import window_means
+from segkit.archs.mib_deeplab import MiBDeepLabHead
 from segkit.backbones.mib_resnet import ABNResNet
 from segkit.cli.convert import main as convert
 from segkit.config import load_config
