@@ -327,6 +327,21 @@ def test_folder_with_instance_numbers(tmp_path):
     assert single.mask(1)[0, :5].tolist() == [1, 1, 0, -1, 0]
 
 
+@pytest.mark.parametrize("kind", [FolderClicks, FolderClicksEval])
+def test_images_without_a_mask_may_be_passed_over(kind, tmp_path):
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.jpg")
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match="2 of 2 images have no mask"):
+        kind(str(tmp_path), skip_unlabelled=True)
+    write_mask(tmp_path / "masks" / "b.png", 255)
+    with pytest.raises(DataError, match=r"1 of 2 images have no mask: .*a\.jpg.*skip_unlabelled=True"):
+        kind(str(tmp_path))
+    dataset = kind(str(tmp_path), skip_unlabelled=True)
+    assert dataset.ids == ["b"] and dataset.path(0).endswith("b.jpg")
+    assert dataset.notes == ("1 images without a mask are passed over",)
+
+
 def test_folders_that_cannot_be_used(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     (tmp_path / "masks").mkdir()

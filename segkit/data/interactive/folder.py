@@ -25,7 +25,7 @@ GREY = "set instances=True where each value is an object of its own, else save t
 class _FolderFiles:
     """Images and the masks of each: NAME.* and NAME_<n>.*, in the order of n."""
 
-    def __init__(self, root: str, images: str, masks: str):
+    def __init__(self, root: str, images: str, masks: str, *, skip_unlabelled: bool):
         base = resolve_root(root, "")
         self.images = list_files(base / images, IMAGE_SUFFIXES, LAYOUT)
         self.masks: dict[str, list[str]] = {name: [] for name in self.images}
@@ -41,9 +41,13 @@ class _FolderFiles:
                 self.masks[image].append(path)
         self.notes = (f"{len(lost)} masks have no image of their name: {some(lost, 3)}",) if lost else ()
         empty = [self.images[name] for name, paths in self.masks.items() if not paths]
-        if empty or not self.images:
+        if not any(self.masks.values()) or (empty and not skip_unlabelled):
             what = f"{len(empty)} of {len(self.images)} images have no mask: {some(empty)}" if empty else "no images"
-            raise DataError(f"{base}: {what}; {LAYOUT}")
+            raise DataError(f"{base}: {what}; {LAYOUT}, or set skip_unlabelled=True to pass over images without")
+        if empty:
+            self.notes += (f"{len(empty)} images without a mask are passed over",)
+            self.images = {name: path for name, path in self.images.items() if self.masks[name]}
+            self.masks = {name: paths for name, paths in self.masks.items() if paths}
 
 
 def _order(name: str) -> tuple[str, int]:
@@ -66,6 +70,7 @@ class FolderClicks(ClickTraining):
         masks: folder of the masks below root.
         instances: each value of a mask other than 0 is an object of its own.
         void: value that is ignored in masks of instances, None for none.
+        skip_unlabelled: passes over images without a mask, which otherwise are an error.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
@@ -85,13 +90,14 @@ class FolderClicks(ClickTraining):
         masks: str = "masks",
         instances: bool = False,
         void: int | None = None,
+        skip_unlabelled: bool = False,
         exif: bool = False,
         nodata: NoData = None,
         scale: ScaleRange = None,
         bands: Bands = None,
     ):
         self.read_by(check_reading(exif, nodata, scale, bands))
-        self._files = _FolderFiles(root, images, masks)
+        self._files = _FolderFiles(root, images, masks, skip_unlabelled=skip_unlabelled)
         self._are_instances, self._void = instances, void
         self.ids, self.notes = list(self._files.images), self._files.notes
 
@@ -137,6 +143,7 @@ class FolderClicksEval(ClickEvaluation):
         masks: folder of the masks below root.
         instances: each value of a mask other than 0 is an object of its own.
         void: value that is not scored in masks of instances, None for none.
+        skip_unlabelled: passes over images without a mask, which otherwise are an error.
         exif: turns images by the orientation that their files state. Labels are never turned: set it where they were
             made on turned pictures.
         nodata: value of pixels without data, "nan", or a list of one value per channel: these pixels are filled with
@@ -156,13 +163,14 @@ class FolderClicksEval(ClickEvaluation):
         masks: str = "masks",
         instances: bool = False,
         void: int | None = None,
+        skip_unlabelled: bool = False,
         exif: bool = False,
         nodata: NoData = None,
         scale: ScaleRange = None,
         bands: Bands = None,
     ):
         self.read_by(check_reading(exif, nodata, scale, bands))
-        files = _FolderFiles(root, images, masks)
+        files = _FolderFiles(root, images, masks, skip_unlabelled=skip_unlabelled)
         self._are_instances, self.notes = instances, files.notes
         self._void = () if void is None else (void,)
         self._images = {path: files.images[name] for name, paths in files.masks.items() for path in paths}
