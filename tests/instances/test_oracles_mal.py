@@ -127,11 +127,14 @@ def test_names_match_one_to_one(size, parameters):
     assert f"{len(model.state_dict())} tensors matched" in load_map("mal").check(shapes, model.state_dict())
 
 
-@pytest.mark.parametrize("topic", ["mal_vit-small_forward", "mal_vit-small_forward2"])
+@pytest.mark.parametrize(
+    "topic",
+    ["mal_vit-small_forward", "mal_vit-small_forward2", pytest.param("mal_vit-base_forward", marks=pytest.mark.slow)],
+)
 def test_outputs_are_the_published_ones(topic):
-    known = load(topic)
-    content = json.loads(gzip.decompress((FOLDER / "mal_vit-small_keys.json.gz").read_bytes()))
-    model = MaskLabeler("small", open_bounds=True).eval()
+    known, size = load(topic), topic.removeprefix("mal_vit-").partition("_")[0]
+    content = json.loads(gzip.decompress((FOLDER / f"mal_vit-{size}_keys.json.gz").read_bytes()))
+    model = MaskLabeler(size, open_bounds=True).eval()
     weights = {f"student.{name}": value for name, value in weights_of(content["keys"]).items()}
     model.load_state_dict(load_map("mal").apply(weights))
     boxes = known["boxes"]
@@ -143,4 +146,4 @@ def test_outputs_are_the_published_ones(topic):
     rows = tokens.flatten(2).transpose(1, 2)
     torch.testing.assert_close(kernel[:, ::2], known["kernel"], rtol=0, atol=1e-4)
     torch.testing.assert_close(outputs["logits"][:, 0], known["logits"], rtol=0, atol=1e-4)
-    assert rows.shape[2] == 384 and math.isfinite(float(rows.sum()))
+    assert rows.shape[2] == {"small": 384, "base": 768}[size] and math.isfinite(float(rows.sum()))
