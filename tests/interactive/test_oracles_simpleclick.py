@@ -127,7 +127,7 @@ def check_gradients(model, expected: dict[str, float | None]) -> None:
             continue
         assert float(own[target].grad.norm()) == pytest.approx(norm, rel=1e-3, abs=1e-7), name
         compared += 1
-    assert compared >= sum(bool(norm) for norm in expected.values()) > 100
+    assert compared >= sum(bool(norm) for norm in expected.values()) > 50
 
 
 def test_loss_and_gradients_are_published():
