@@ -39,7 +39,9 @@ class _FolderFiles:
                 lost.append(path)
             else:
                 self.masks[image].append(path)
-        self.notes = (f"{len(lost)} masks have no image of their name: {some(lost, 3)}",) if lost else ()
+        self.notes: tuple[str, ...] = (
+            (f"{len(lost)} masks have no image of their name: {some(lost, 3)}",) if lost else ()
+        )
         empty = [self.images[name] for name, paths in self.masks.items() if not paths]
         if not any(self.masks.values()) or (empty and not skip_unlabelled):
             what = f"{len(empty)} of {len(self.images)} images have no mask: {some(empty)}" if empty else "no images"
