@@ -18,6 +18,7 @@ LEVEL_SET = (
 BOX2MASK = "[Box2Mask, Li et al., TPAMI 2024](https://arxiv.org/abs/2212.01579)"
 BOXINST = "[BoxInst, Tian et al., CVPR 2021](https://arxiv.org/abs/2012.02310)"
 BOXTEACHER = "[BoxTeacher, Cheng et al., CVPR 2023](https://arxiv.org/abs/2210.05174)"
+MAL = "[MAL, Lan et al., CVPR 2023](https://arxiv.org/abs/2301.03992)"
 DISCOBOX = "[DiscoBox, Lan et al., ICCV 2021](https://arxiv.org/abs/2105.06464)"
 HMSA = "[Hierarchical Multi-Scale Attention, Tao et al., 2020](https://arxiv.org/abs/2005.10821)"
 STAR = "[Saving 100x Storage: Prototype Replay, Chen et al., NeurIPS 2023](https://github.com/jinpeng0528/STAR)"
@@ -26,7 +27,7 @@ MIB = "[Modeling the Background for Incremental Learning, Cermelli et al., CVPR 
 TASKS = {
     **dict.fromkeys(("ritm_", "focalclick_", "simpleclick_", "segnext_clicks_"), "clicks"),
     **dict.fromkeys(("mib_", "rcil_", "star_"), "class steps"),
-    **dict.fromkeys(("boxlevelset_", "box2mask_", "boxinst_", "boxteacher_", "discobox_"), "masks from boxes"),
+    **dict.fromkeys(("boxlevelset_", "box2mask_", "boxinst_", "boxteacher_", "discobox_", "mal_"), "masks from boxes"),
     **dict.fromkeys(("mask2former_", "maskformer_"), "queries"),
     **dict.fromkeys(("segfix_", "cascadepsp_"), "refinement"),
 }
@@ -527,6 +528,7 @@ ROWS: dict[str, Entry] = {
     "boxteacher_r50": Entry("BoxTeacher", maps=("boxteacher",), parity="outputs (BoxTeacher)", paper=BOXTEACHER),
     "boxteacher_swin_b": Entry("BoxTeacher on Swin-B", maps=("boxteacher",), parity="names", paper=BOXTEACHER),
     "discobox_r50": Entry("DiscoBox", paper=DISCOBOX),
+    "mal_vit-b": Entry("MAL", maps=("mal",), parity="outputs, losses, gradients and pseudo labels (MAL)", paper=MAL),
     # queries and kernels
     "mask2former_r50": Entry(
         "Mask2Former",

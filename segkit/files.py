@@ -8,6 +8,7 @@ formats are built on it: segkit/readers (torch, safetensors, pickle, .npy, .mat)
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -105,6 +106,17 @@ def open_regular(path: str | Path, error_type: type[Exception] = DataError) -> B
         file.close()
         raise
     return file
+
+
+def digest(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's bytes in hexadecimal, "" where there is no such file."""
+    if not Path(path).is_file():
+        return ""
+    found = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _need_regular(path: str | Path, mode: int, error_type: type[Exception]) -> None:

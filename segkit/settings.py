@@ -200,14 +200,14 @@ class WarmupSettings:
     """schedule.warmup: a linear rise of the learning rate at the start of a run.
 
     Attributes:
-        steps: optimizer steps that it lasts.
+        steps: optimizer steps that it lasts, or a fraction of the run where it is below 1.
         factor: factor of the learning rate at the first step; it rises to 1.
         law: how the schedule counts: "multiplied", it runs from the first step on and is multiplied by the factor, as
             in mmcv before 2.0 and in most research code; "before", it begins after the warm-up, as in transformers and
             EoMT; "mmengine", like "before", but each reaches its end at its own last step, one step sooner.
     """
 
-    steps: NonNegativeInt
+    steps: NonNegativeInt | Decay
     factor: Fraction = 0.001
     law: Literal["multiplied", "before", "mmengine"] = "multiplied"
 

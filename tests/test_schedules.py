@@ -132,3 +132,16 @@ def test_rows_of_groups_make_parameters_wait():
         (5, 7, 2),
         (None, None, 2),
     ]
+
+
+def test_a_warm_up_of_a_share_of_the_run_is_that_of_so_many_steps():
+    def rates(steps: float) -> list[float]:
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        rate = LearningRate(optimizer, Cosine(0.2), 36, WarmupSettings(steps=steps, factor=0.0, law="before"))
+        found = []
+        for step in range(36):
+            rate.set(step)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates(0.1) == rates(4) and rates(0.1)[:5] == [0, 0.25, 0.5, 0.75, 1] and rates(0.0) == rates(0)

@@ -5,13 +5,12 @@ the file says how its outputs differ from the network's.
 """
 
 import argparse
-import hashlib
 import shlex
 import sys
 from pathlib import Path
 
 from segkit.cli import common
-from segkit.files import open_regular
+from segkit.files import digest
 from segkit.registry import ConfigError
 
 
@@ -71,20 +70,9 @@ def _export(args: argparse.Namespace) -> int:
     model = api.load_model(args.config, args.checkpoint, "cpu", args.cfg_options, trust=args.trust)
     made = f"segkit export {shlex.join(sys.argv[2:])}" if sys.argv[1:2] == ["export"] else "segkit export"
     size: tuple[int, int] | None = (args.size[0], args.size[1]) if args.size else None
-    request = Request(precision, size, words, made, _digest(args.checkpoint))
+    request = Request(precision, size, words, made, digest(args.checkpoint))
     job = Job(args.to, out, request, args.int8, args.images, args.force, args.checkpoint)
     files, proof = export_model(model, job)
     print(f"written: {', '.join(map(str, files))}")
     print(f"proof: {proof.sentence()}")
     return 0
-
-
-def _digest(path: str) -> str:
-    """The SHA-256 of the checkpoint, "" of a model of the hub."""
-    if not Path(path).is_file():
-        return ""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

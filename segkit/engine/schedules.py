@@ -206,6 +206,8 @@ class LearningRate:
     def __init__(self, optimizer: Optimizer, schedule: Schedule, total: int, warmup: WarmupSettings | None = None):
         self.optimizer, self.schedule, self.total = optimizer, schedule, total
         self.warmup = WarmupSettings(0) if warmup is None else warmup
+        share = self.warmup.steps
+        self.warmup_steps = round(share * total) if share < 1 else int(share)
         for group in optimizer.param_groups:
             group.setdefault("base_lr", group["lr"])
             group.setdefault("base_momentum", group["betas"][0] if "betas" in group else group.get("momentum"))
@@ -228,7 +230,7 @@ class LearningRate:
                     group["momentum"] = momentum
 
     def _wait_and_warmup(self, group: dict) -> tuple[int, int]:
-        return group.get("wait", 0), group.get("warmup", self.warmup.steps)
+        return group.get("wait", 0), group.get("warmup", self.warmup_steps)
 
     def _rate(self, group: dict, step: int) -> float:
         base = group["base_lr"]

@@ -1,4 +1,5 @@
-"""Rows of models that find instances; their contract is tests/instances/test_instance_archs.py."""
+"""Rows of models that find instances; their contract is tests/instances/test_instance_archs.py. MAL's network
+draws a mask in each box: its own tests are tests/instances/test_mask_labelling.py and test_oracles_mal.py."""
 
 from tests.arch_rows.row import Row
 
@@ -39,5 +40,7 @@ ROWS = {
     # 97.0908; the towers have 2,048 biases more than BoxInst's.
     "boxteacher_r50": Row(34_037_331, 6_936_147, classes=80, small=BOXTEACHER, is_map=False),
     "boxteacher_swin_b": Row(97_090_827, 6_936_147, classes=80, is_map=False),
+    # 89,287,776 of the encoder, 262,656 of the kernel and 3,539,968 of the maps, as the published network has them
+    "mal_vit-b": Row(93_090_400, 3_802_624, classes=1, is_map=False),
     "boxinst_r50": Row(34_085_459, 6_934_099, classes=80, small=CONDINST, is_map=False),
 }

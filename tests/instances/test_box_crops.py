@@ -1,4 +1,4 @@
-"""MAL's crops of boxes as a data set, and the masks of boxes as COCO annotations."""
+"""MAL's crops of boxes as a data set, and its network's masks in the image."""
 
 import json
 
@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.data.files.coco_json import draw
-from segkit.data.instances.box_crops import BoxCrops, box_crop, extended_box, wrapped_crop
+from segkit.data.instances.box_crops import BoxCrops, box_crop, wrapped_crop
 from segkit.data.instances.coco import COCOInstances
 from segkit.data.loader import collate_train
+from segkit.data.semantic.shapes import Shapes
+from segkit.files import DataError
 from segkit.models.mask_labeler import MaskLabeler
-from segkit.runners.instances.box_labels import box_labels, labelled_file, pasted_mask
+from segkit.registry import ConfigError
+from segkit.runners.instances.box_labels import pasted
 from tests.data.layouts import write_image
 from tests.instances.test_instance_sets import CATEGORIES, entry
 
@@ -45,9 +47,9 @@ def instances(tmp_path):
 
 def test_training_leaves_out_small_boxes_and_crowds(tmp_path):
     dataset = instances(tmp_path)
-    crops = BoxCrops(dataset, 64, training=True)
+    crops = BoxCrops(dataset, 64)
     assert crops.ids == ["10_1", "10_2"]
-    assert len(BoxCrops(dataset, 64)) == 4
+    assert crops.notes == ("2 of 4 boxes are left out: crowds, and those of 2048 pixels or fewer",)
     sample = crops.sample(0, rng())
     assert sample["image"].shape == (64, 64, 3) and sample["image"].dtype == np.uint8
     assert sample["mask"].shape == (64, 64) and set(np.unique(sample["mask"])) == {0, 1}
@@ -57,41 +59,24 @@ def test_training_leaves_out_small_boxes_and_crowds(tmp_path):
     assert batch["image"].shape == (2, 3, 64, 64) and batch["mask"].shape == (2, 64, 64)
 
 
-def test_crops_at_test_have_fixed_margins(tmp_path):
-    crops = BoxCrops(instances(tmp_path), 64)
-    assert crops.sample(0, rng())["meta"]["crop"] == extended_box((2, 2, 62, 52))
+def test_sets_without_a_box_to_learn_from_are_said(tmp_path):
+    with pytest.raises(ConfigError, match=r"BoxCrops.dataset: Shapes says nothing of boxes"):
+        BoxCrops(Shapes(length=1))
+    dataset = instances(tmp_path)
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["annotations"] = content["annotations"][2:]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    dataset = COCOInstances(annotations=str(tmp_path / "a.json"), images=str(tmp_path))
+    with pytest.raises(DataError, match=r"boxes of more than 2048 pixels, and none of the 2 boxes"):
+        BoxCrops(dataset)
 
 
 def test_masks_are_pasted_where_they_were_cut():
     probabilities = torch.zeros(4, 4)
     probabilities[1:3, 1:3] = 1
-    mask = pasted_mask(probabilities, (-2, 1, 6, 9), (8, 5), threshold=0.5)
+    mask = pasted(probabilities, (-2, 1, 6, 9), (8, 5)) > 0.5
     assert mask[3:7, 0:4].all() and mask.sum() == 16
-    assert pasted_mask(probabilities, (20, 20, 28, 28), (8, 5)).sum() == 0
-
-
-class Full(MaskLabeler):
-    """Says that all of a crop is the object."""
-
-    def forward(self, image, area):
-        assert image.dtype == torch.uint8 and (area > 0).all()
-        return {"logits": torch.full((len(image), 1, 16, 16), 9.0)}
-
-
-def test_labels_are_annotations_of_the_boxes(tmp_path):
-    dataset = instances(tmp_path)
-    with torch.device("meta"):
-        model = Full("small")
-    model.mean = torch.zeros(1, 3, 1, 1)
-    crops = BoxCrops(dataset, 64)
-    content = labelled_file(crops, box_labels(model.eval(), crops, batch_size=3))
-    assert [row["id"] for row in content["annotations"]] == [1, 2, 3, 4]
-    first = content["annotations"][0]
-    assert (first["image_id"], first["category_id"], first["bbox"], first["area"]) == (10, 7, [2, 2, 60, 50], 3000)
-    mask = draw(first["segmentation"], 64, 100)
-    rows, columns = np.nonzero(mask)
-    assert abs(rows.min() - 2) <= 2 and abs(rows.max() - 52) <= 2 and abs(columns.min() - 2) <= 2
-    assert abs(columns.max() - 62) <= 2 and 3000 <= mask.sum() < 3700
+    assert not pasted(probabilities, (20, 20, 28, 28), (8, 5)).any()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +84,7 @@ def test_labels_are_annotations_of_the_boxes(tmp_path):
 )
 def test_boxes_between_two_ranges(area, open_bounds, is_zero):
     torch.manual_seed(0)
-    model = MaskLabeler("small", open_bounds=open_bounds).eval()
+    model = MaskLabeler(size="small", open_bounds=open_bounds).eval()
     with torch.no_grad():
         logits = model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.tensor([float(area)]))["logits"]
     assert logits.shape == (1, 1, 8, 8) and bool((logits == 0).all()) is is_zero

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from segkit.config import load_config
 from segkit.criterion import build_criterion
+from segkit.registry import build_model, without_start_weights
 from tests.archs_table import MODELS, ROWS, build
 
 NAMES = sorted(name for name, row in ROWS.items() if not row.is_map)
@@ -79,7 +80,9 @@ def losses(name: str, model: nn.Module, batch: dict) -> dict[str, Tensor]:
 @pytest.mark.parametrize("published", NAMES)
 def test_size_is_the_published_one(published):
     row = ROWS[published]
-    model = build(published, row.classes, ("model.backbone.pretrained=None",), device="meta")
+    cfg = load_config(MODELS / f"{published}.py", [f"num_classes={row.classes}"])
+    with torch.device("meta"):
+        model = build_model(without_start_weights(cfg["model"]))
     counts = [sum(p.numel() for p in part.parameters() if p.requires_grad) for part in (model, model.head)]
     assert counts == [row.total, row.head]
 

@@ -119,7 +119,7 @@ def test_crops_are_the_published_ones():
 def test_names_match_one_to_one(size, parameters):
     content = json.loads(gzip.decompress((FOLDER / f"mal_vit-{size}_keys.json.gz").read_bytes()))
     with torch.device("meta"):
-        model = MaskLabeler(size)
+        model = MaskLabeler(size=size)
     assert sum(parameter.numel() for parameter in model.parameters()) == content["parameters"] == parameters
     shapes = {
         f"{owner}.{name}": tuple(shape) for owner in ("student", "teacher") for name, shape in content["keys"].items()
@@ -134,7 +134,7 @@ def test_names_match_one_to_one(size, parameters):
 def test_outputs_are_the_published_ones(topic):
     known, size = load(topic), topic.removeprefix("mal_vit-").partition("_")[0]
     content = json.loads(gzip.decompress((FOLDER / f"mal_vit-{size}_keys.json.gz").read_bytes()))
-    model = MaskLabeler(size, open_bounds=True).eval()
+    model = MaskLabeler(size=size, open_bounds=True).eval()
     weights = {f"student.{name}": value for name, value in weights_of(content["keys"]).items()}
     model.load_state_dict(load_map("mal").apply(weights))
     boxes = known["boxes"]
@@ -142,7 +142,7 @@ def test_outputs_are_the_published_ones(topic):
     with torch.no_grad():
         outputs = model(known["image"], areas)
         tokens = model.backbone(outputs["image"])
-        kernel = model.kernel(tokens.mean((2, 3)))
+        kernel = model.head.kernel(tokens.mean((2, 3)))
     rows = tokens.flatten(2).transpose(1, 2)
     torch.testing.assert_close(kernel[:, ::2], known["kernel"], rtol=0, atol=1e-4)
     torch.testing.assert_close(outputs["logits"][:, 0], known["logits"], rtol=0, atol=1e-4)

@@ -14,8 +14,9 @@ from segkit.constraints.named import PositiveInt
 from segkit.data.dataset import Dataset
 from segkit.data.instances.base import BoxAnnotation, InstanceDataset
 from segkit.data.transforms.operations import nearest_index, take
-from segkit.registry import DATASETS
-from segkit.types import Meta, Sample
+from segkit.files import DataError
+from segkit.registry import DATASETS, ConfigError
+from segkit.types import Meta, Sample, default_palette
 
 LEAST_AREA, LEAST_SIDE = 2048.0, 2.0
 """Boxes that are not larger teach nothing."""
@@ -107,33 +108,58 @@ def resized_crop(crop: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
+@DATASETS.register
 class BoxCrops(Dataset):
-    """One sample for each box of a set of instances: the image around it, and the box as a mask.
+    """One sample for each box of a set of instances: the image around it, and the box as a mask. Runner MaskLabelling.
 
-    In a config: dict(type="BoxCrops", dataset=dict(type="COCOInstances", ...)). The crop is the box with margins,
-    resized to a square without regard to its aspect.
+    In a config: dict(type="BoxCrops", dataset=dict(type="COCOInstances", ...)). The crop is the box with random
+    margins, resized to a square without regard to its aspect; what lies outside of the image comes from its other side,
+    in the mask too. Boxes of at most 2,048 pixels or with a side of at most 2 are left out, as are crowds.
 
     Args:
         dataset: images and boxes.
         side: of the square in pixels.
-        training: margins are random, masks are wrapped as the image is, and boxes of at most 2,048 pixels or with a
-            side of at most 2 are left out, as are crowds. Otherwise margins are 0.3 of half the box.
+
+    Raises:
+        ConfigError: the data set inside is none of instances.
+        DataError: no box is large enough.
     """
 
     parts = {"dataset": DATASETS}
     classes = ("background", "object")
+    palette = default_palette(2)
 
-    def __init__(self, dataset: InstanceDataset, side: PositiveInt = 512, *, training: bool = False):
-        self.dataset, self.side, self.training = dataset, side, training
+    def __init__(self, dataset: InstanceDataset, side: PositiveInt = 512):
+        if not isinstance(dataset, InstanceDataset):
+            raise ConfigError(
+                f"BoxCrops.dataset: {type(dataset).__name__} says nothing of boxes; use a set of instances such as "
+                "COCOInstances"
+            )
+        self.dataset, self.side = dataset, side
         self.read_like(dataset)
-        self.objects = [(i, row) for i, row in dataset.objects() if not training or _teaches(row)]
+        objects = list(dataset.objects())
+        self.objects = [(i, row) for i, row in objects if _teaches(row)]
+        if not self.objects:
+            raise DataError(
+                f"{dataset.mask_path(0)}: BoxCrops needs boxes of more than {LEAST_AREA:.0f} pixels, and none of the "
+                f"{len(objects)} boxes of this set has so many"
+            )
+        if len(self.objects) < len(objects):
+            self.notes = (
+                f"{len(objects) - len(self.objects)} of {len(objects)} boxes are left out: crowds, and those of "
+                f"{LEAST_AREA:.0f} pixels or fewer",
+            )
         self.ids = [f"{dataset.ids[i]}_{row.number}" for i, row in self.objects]
 
     def path(self, index: int) -> str:
         return self.dataset.path(self.objects[index][0])
 
+    def image(self, index: int) -> np.ndarray:
+        """Reads the whole image around a box, uint8 or float32 [H,W,3] RGB."""
+        return self.dataset.image(self.objects[index][0])
+
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Cuts a crop; rng draws the margins in training.
+        """Cuts a crop; rng draws the margins.
 
         Returns:
             image uint8 [side,side,3], mask uint8 [side,side], 1 inside of the box, and meta, with the box in its image
@@ -143,8 +169,8 @@ class BoxCrops(Dataset):
         image, _ = self.dataset.filled(number)
         height, width = image.shape[:2]
         box = (row.x, row.y, row.x + row.w, row.y + row.h)
-        crop = extended_box(box, random_margins(rng)) if self.training else extended_box(box)
-        mask = box_crop(box, crop, (height, width), is_wrapped=self.training)
+        crop = extended_box(box, random_margins(rng))
+        mask = box_crop(box, crop, (height, width), is_wrapped=True)
         meta = Meta(id=self.ids[index], path=self.path(index), size=(self.side, self.side), box=box, crop=crop)
         return Sample(
             image=resized_crop(wrapped_crop(image, crop), self.side),

@@ -13,6 +13,7 @@ from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import box_projection, vector_dice
 from segkit.ops.instances.mean_field import soft_mean_field
 from segkit.ops.resizing import resize
+from segkit.registry import LOSSES
 
 DICE_EPS = 0.002
 """0.001 on each of the two sums of squares."""
@@ -21,6 +22,7 @@ NO_DIVISION_BY_ZERO = 1e-4
 """Added to the number of crops, as in the authors' code."""
 
 
+@LOSSES.register
 class MAL(Loss):
     """MAL loss: box projection, and Dice to the mean field of the student's and the teacher's mask.
 

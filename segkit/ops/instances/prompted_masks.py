@@ -47,8 +47,9 @@ class MaskNumbers:
     component: float
 
     def quality(self, least: MaskFilter) -> float:
-        """Returns the predicted IoU, 0 for a mask that the filter stops."""
-        return self.iou if all(value >= vars(least)[name] for name, value in vars(self).items()) else 0.0
+        """Returns the predicted IoU, 0 for a mask that the filter stops, and for one without a pixel."""
+        passes = all(value >= vars(least)[name] for name, value in vars(self).items())
+        return self.iou if passes and self.component > 0 else 0.0
 
 
 def stability(logits: Tensor, offset: float = OFFSET) -> Tensor:

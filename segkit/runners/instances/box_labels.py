@@ -1,87 +1,98 @@
-"""Masks of boxes by MAL's network, as annotations in COCO's format that any network of instances learns from.
+"""Masks in boxes by MAL's network: for the labels of other networks, and for scores.
 
-Lan et al., MAL, CVPR 2023, section 3.1, https://arxiv.org/abs/2301.03992. B crops, H W image, h w masks.
+Lan et al., MAL, CVPR 2023, section 3.1, https://arxiv.org/abs/2301.03992. n boxes of an image, H W image, h w masks.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.files.coco_json import row_of
-from segkit.data.instances.base import annotation
-from segkit.data.instances.box_crops import BoxCrops
+from segkit.data.instances.box_crops import box_crop, extended_box, resized_crop, wrapped_crop
+from segkit.data.transforms.operations import nearest_index, take
 from segkit.models.mask_labeler import MaskLabeler
+from segkit.ops.instances.prompted_masks import MaskFilter
 from segkit.ops.resizing import resize
+from segkit.runners.instances.box_prompted import Drawn
 
 THRESHOLD = 0.1
 """Probability above which a pixel is in a mask, as in the authors' code."""
 
+SURE = 1e-6
+"""Probabilities are at least so far from 0 and 1 when they become logits."""
 
-def pasted_mask(
-    probabilities: Tensor, crop: Sequence[int], size: tuple[int, int], *, threshold: float = THRESHOLD
-) -> np.ndarray:
-    """Puts the mask of a crop into its image.
+AT_ONCE = 8
+"""Crops that are drawn in one batch."""
+
+NO_FILTER = MaskFilter(iou=0.0, stability=0.0, box=0.0, filled=0.0, component=0.0)
+"""As published, every mask teaches."""
+
+
+def pasted(probabilities: Tensor, crop: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """Puts the probabilities of a crop into its image.
 
     Args:
         probabilities: float [h,w], 0 outside of the box.
         crop: x0, y0, x1, y1 in pixels of the image, which it may leave.
         size: (H, W).
-        threshold: probability above which a pixel belongs to the mask.
 
     Returns:
-        bool [H,W].
+        float [H,W], 0 outside of the crop.
     """
     x0, y0, x1, y1 = crop
-    inside = (resize(probabilities[None], size=(y1 - y0, x1 - x0))[0] > threshold).cpu().numpy()
-    mask = np.zeros(size, bool)
+    inside = resize(probabilities[None], size=(y1 - y0, x1 - x0))[0]
+    whole = probabilities.new_zeros(size)
     top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, size[0]), min(x1, size[1])
-    mask[top:bottom, left:right] = inside[top - y0 : bottom - y0, left - x0 : right - x0]
-    return mask
+    whole[top:bottom, left:right] = inside[top - y0 : bottom - y0, left - x0 : right - x0]
+    return whole
 
 
-@torch.no_grad()
-def box_labels(
-    model: MaskLabeler, crops: BoxCrops, *, batch_size: int = 8, threshold: float = THRESHOLD
-) -> Iterator[dict[str, Any]]:
-    """Labels boxes.
+class BoxLabeler:
+    """Draws a mask in each box by a trained MaskLabeler.
 
     Args:
         model: in evaluation mode.
-        crops: of the boxes, with training=False.
-        batch_size: crops that are labelled at once.
-        threshold: see pasted_mask.
-
-    Yields:
-        An annotation for each box, in the order of the crops: that of its file with `segmentation`, a run-length code.
-        `area` and `bbox` stay those of the box.
+        side: of the square that crops are resized to, in pixels, as in the training.
+        threshold: probability above which a pixel belongs to the mask.
     """
-    device, rng = model.mean.device, np.random.default_rng(0)
-    for start in range(0, len(crops), batch_size):
-        numbers = range(start, min(start + batch_size, len(crops)))
-        samples = [crops.sample(number, rng) for number in numbers]
-        images = torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2).to(device)
-        boxes = torch.from_numpy(np.stack([cast(np.ndarray, sample["mask"]) for sample in samples])).to(device).float()
-        rows = [crops.objects[number] for number in numbers]
-        areas = torch.tensor([row.w * row.h for _, row in rows], device=device)
-        probabilities = cast(Tensor, model(images, areas)["logits"])[:, 0].sigmoid()
-        probabilities = probabilities * resize(boxes, size=probabilities.shape[1:])
-        for sample, (image, row), found in zip(samples, rows, probabilities):
-            height, width = (int(side) for side in cast(np.ndarray, crops.dataset.sizes)[image])
-            mask = pasted_mask(found, sample["meta"]["crop"], (height, width), threshold=threshold)
-            code = row_of(mask)["segmentation"]
-            yield annotation(row, crops.dataset.image_ids[image], code)
 
+    def __init__(self, model: MaskLabeler, side: int, *, threshold: float = THRESHOLD):
+        self.model, self.side, self.threshold = model, side, threshold
 
-def labelled_file(crops: BoxCrops, entries: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Makes the content of a COCO file: images and categories of the boxes' file, and annotations, each id once.
+    @torch.no_grad()
+    def draw(self, image: np.ndarray, boxes: np.ndarray) -> Iterator[Drawn]:
+        """Draws the boxes of an image, AT_ONCE of them in a batch.
 
-    Args:
-        crops: of the boxes.
-        entries: of box_labels.
-    """
-    truth = crops.dataset.annotations
-    known = {entry["id"]: entry for entry in entries}
-    return dict(images=truth["images"], categories=truth["categories"], annotations=[*known.values()])
+        Args:
+            image: uint8, or float in 0..255, [H,W,3] RGB.
+            boxes: float [n,4] x0, y0, x1, y1 in pixels.
+
+        Yields:
+            The masks of the batches, in the order of the boxes. The network says nothing of their quality: ious are 1.
+        """
+        cut = torch.logit(torch.tensor(self.threshold)).item()
+        for start in range(0, len(boxes), AT_ONCE):
+            some = boxes[start : start + AT_ONCE].astype(np.float64)
+            crops = [extended_box(box) for box in some.tolist()]
+            found = self._found(image, some, crops)
+            masks = [pasted(maps, crop, image.shape[:2]) for maps, crop in zip(found, crops)]
+            logits = torch.stack(masks).logit(SURE) - cut
+            yield Drawn(logits, logits.new_ones(len(some)))
+
+    def _found(self, image: np.ndarray, boxes: np.ndarray, crops: Sequence[tuple[int, int, int, int]]) -> Tensor:
+        """Probabilities of crops, float32 [n,h,w], 0 outside of the boxes."""
+        device = self.model.mean.device
+        squares = np.stack([resized_crop(wrapped_crop(image, crop), self.side) for crop in crops])
+        inside = np.stack([self._box(box, crop, image.shape[:2]) for box, crop in zip(boxes.tolist(), crops)])
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).to(device)
+        logits = cast(Tensor, self.model(pixels, torch.from_numpy(areas).to(device, torch.float32))["logits"])
+        probabilities = logits[:, 0].float().sigmoid()
+        return probabilities * resize(torch.from_numpy(inside).to(device).float(), size=probabilities.shape[1:])
+
+    def _box(self, box: Sequence[float], crop: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+        """The box as a mask of the square, uint8 [side,side]."""
+        mask = box_crop(box, crop, size, is_wrapped=False)
+        return take(mask, *(nearest_index(length, self.side) for length in mask.shape))

@@ -1,0 +1,9 @@
+"""MAL, ViT-S, COCO: draws masks in boxes, which other networks learn from; it starts from DeiT's weights."""
+
+_base_ = [
+    "../../_base_/models/mal_vit-b.py",
+    "../../_base_/datasets/coco_box_crops.py",
+    "../../_base_/schedules/mal_10e.py",
+]
+runner = dict(side=512)
+model = dict(size="small")
