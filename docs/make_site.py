@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from website import classes, functions, pictures  # noqa: E402
 from website.check import broken_links  # noqa: E402
 from website.navigation import navigation  # noqa: E402
+from website.notebooks import notebook_page  # noqa: E402
 from website.pages import HISTORY, ROOT, Site  # noqa: E402
 from website.start import losses_page, start_page  # noqa: E402
 from website.zoo import zoo_page  # noqa: E402
@@ -51,6 +52,9 @@ def stage(folder: Path) -> Site:
     site.add("CHANGELOG.md", "changelog.md", weight=HISTORY)
     site.add("SECURITY.md", "security_policy.md")
     site.add("benchmarks/results.md", "benchmarks.md")
+    site.add("notebooks/README.md", "notebooks/index.md")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        site.add(f"notebooks/{path.name}", f"notebooks/{path.stem}.md", notebook_page)
     classes.add_classes(site, pictures.draw_all(folder))
     functions.add_functions(site)
     site.write_sources()

@@ -24,7 +24,14 @@ from segkit.readers.python_config import dump
 from segkit.schema import check
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "benchmarks/results.md"]
+TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs/tutorials").glob("*.md"))
+PAGES = [
+    "README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *TUTORIALS,
+    "notebooks/README.md",
+    "benchmarks/results.md",
+]
 PROGRAMS = ("segkit", "torchrun", "srun", "make", "pip", "python", "pytest", "export", "if")
 """What a line of a shell block, or a piece of code in a sentence, may begin with to be a command."""
 
@@ -156,7 +163,8 @@ def parse_segkit(words: list[str]) -> None:
     if words[0] in ("test", "predict"):
         config, _ = common.split_config(getattr(args, "checkpoint", None) or args.words, config)
     if config is not None and not re.fullmatch("[A-Z]+", config):
-        check(load_config(config, args.cfg_options), needed=() if words[0] == "analyze" else ("model",))
+        options = vars(args).get("cfg_options", ())  # segkit launch hands them on
+        check(load_config(config, options), needed=() if words[0] == "analyze" else ("model",))
 
 
 def parse_torchrun(words: list[str]) -> None:
@@ -335,6 +343,7 @@ def streets() -> None:
 
 
 STAND_INS = {
+    "docs/tutorials/many_gpus.md": readme_config,
     "docs/coming_from.md": other_toolboxes,
     "docs/cookbook.md": readme_config,
     "docs/labelling_loop.md": streets,

@@ -97,6 +97,9 @@ NOT_RUN = {
     ("docs/coming_from.md", "segkit convert-labels"): "run by tests/test_own_data.py",
     ("docs/annotate.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/annotate.md", "segkit"): "a server; run by tests/annotate",
+    ("docs/tutorials/many_gpus.md", "segkit"): "run of docs/training.md; segkit launch by tests/test_launch.py",
+    ("docs/tutorials/many_gpus.md", "torchrun"): "needs four GPUs",
+    ("notebooks/README.md", "pip"): "needs a network; tests/test_wheel.py installs the package",
     ("docs/serving.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
 }

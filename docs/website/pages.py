@@ -16,6 +16,7 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/results.md": "benchmarks.md",
+    "notebooks/README.md": "notebooks/index.md",
     "SECURITY.md": "security_policy.md",
 }
 """Pages outside docs/ and their names in the site."""
@@ -121,6 +122,8 @@ class Site:
             return OUTSIDE[path] + suffix
         if path.startswith("docs/") and Path(path).suffix in (".md", ".png", ".jpg", ".svg", ".gif"):
             return path.removeprefix("docs/") + suffix
+        if path.startswith("notebooks/") and path.endswith(".ipynb") and (ROOT / path).is_file():
+            return f"{path.removesuffix('.ipynb')}.md{suffix}"
         if (ROOT / path).is_dir():
             return ""
         if not (ROOT / path).is_file():
