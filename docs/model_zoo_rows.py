@@ -472,7 +472,7 @@ ROWS: dict[str, Entry] = {
     "espnet_c": Entry("ESPNet-C", maps=("espnet_c",), paper="segkit.archs.espnet"),
     # classes in steps
     "mib_r101_os16": Entry("MiB", maps=("mib", "csseg"), parity="outputs (MiB)", paper=MIB),
-    "rcil_r101_os16": Entry("RCIL", parity="block and head (RCIL)", paper="segkit.archs.rcil"),
+    "rcil_r101_os16": Entry("RCIL", maps=("rcil",), parity="block and head (RCIL)", paper="segkit.archs.rcil"),
     "star_r101_os16": Entry("STAR", maps=("star",), parity="outputs (STAR)", paper=STAR),
     # clicks
     **{

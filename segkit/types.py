@@ -23,6 +23,9 @@ IGNORE = 255
 UNKNOWN = 254
 """Label of background pixels that show an unknown object, where maps of saliency mark them (class steps)."""
 
+MOST_PROPOSALS = 100
+"""Regions of an image that are proposed at most (MicroSeg)."""
+
 CLICK_IGNORE = -1.0
 """The same in float masks (click targets), whose 0..1 leaves no room for 255."""
 
@@ -92,6 +95,7 @@ class Sample(TypedDict, total=False):
     unlabelled: np.ndarray  # uint8 [H,W]: 1 where the image has no label, 0 also in the padding
     points: np.ndarray  # float32 [n,P,2] x, y in continuous pixels: labelled points of each object
     point_labels: np.ndarray  # int8 [n,P]: 1 on the object, 0 beside it, -1 not used
+    proposals: np.ndarray  # uint8 [H,W]: number of the proposed region that a pixel is of, 0 for none
     angle: np.ndarray  # float32 [H,W]: of the direction away from the nearest boundary, degrees of atan2(y, x)
     coarse: np.ndarray  # uint8 [H,W]: a coarse mask of 0 and 1 to refine
     clicks: np.ndarray  # float32 [2P,3] y,x,order; empty iff max(y,x) < 0
@@ -120,6 +124,7 @@ class Batch(TypedDict, total=False):
     clean: Tensor  # [B,C,H,W]: the images before the transforms of color
     pixel_weight: Tensor  # float32 [B,H,W], padding = 0
     unlabelled: Tensor  # uint8 [B,H,W], padding = 0
+    proposals: Tensor  # uint8 [B,H,W]: number of the proposed region that a pixel is of, 0 for none
     points: list[Tensor]  # B of float32 [n,P,2] x, y in pixels of the batch
     point_labels: list[Tensor]  # B of int8 [n,P]
     angle: Tensor  # float32 [B,H,W], degrees from -180 to 180, padding = 0

@@ -2,8 +2,7 @@
 
 Zhang et al., Mining Unseen Classes via Regional Objectness: A Simple Baseline for Incremental Segmentation, NeurIPS
 2022, https://arxiv.org/abs/2211.06866. Its proposals come from a network trained on COCO, which has seen the classes of
-VOC: scores with them are not comparable with those of other methods. The head is not registered: the data sets do not
-read proposals yet.
+VOC: scores with them are not comparable with those of other methods.
 """
 
 import torch
@@ -11,82 +10,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.constraints.named import Decay, PositiveInt
+from segkit.models.bases import Head
 from segkit.models.layers import ASPP, ConvBNReLU, at_level
-from segkit.models.step_heads import step_head
-from segkit.types import Outputs
+from segkit.models.step_heads import ProposalHeads
+from segkit.registry import HEADS
+from segkit.types import MOST_PROPOSALS, Outputs
 
 
-def region_head(in_channels: int, num_outputs: int) -> nn.Sequential:
-    """Returns three 3x3 convolutions that keep the channels, each normalized and with a ReLU, and a 1x1 convolution."""
-    layers: list[nn.Module] = []
-    for _ in range(3):
-        layers += [nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False), nn.BatchNorm2d(in_channels)]
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers, nn.Conv2d(in_channels, num_outputs, 1))
+@HEADS.register
+class MicroSegHead(Head):
+    """Classifies each pixel, and each proposed region by its mean feature, with a head for each step.
 
-
-class MicroSegHead(nn.Module):
-    """Classifies each pixel, and each proposed region by its mean feature, with a head for each group of outputs.
+    Its outputs are unknown, background, then the classes in the order of the steps: the model takes readout="unknown".
+    The proposed regions are one more channel of the model's input, see runner.proposals.
 
     Args:
         in_channels: channels of each feature map.
-        groups: outputs of each group: unknown objects, background, the first step's classes, then each later step's.
+        num_classes: outputs of the first step, with unknown and background.
+        num_unknown: outputs for unknown objects, which are summed into one.
         channels: width of each pyramid branch and of the embedding.
         rates: dilations of the pyramid's 3x3 convolutions.
         dropout: probability of dropping an element of the embedding.
         level: map that the head reads, counted from the end; -1 is the deepest.
     """
 
+    needs = ("proposals",)
+
     def __init__(
         self,
         in_channels: tuple[int, ...],
-        groups: tuple[PositiveInt, ...],
+        num_classes: int,
         *,
+        num_unknown: PositiveInt = 5,
         channels: PositiveInt = 256,
         rates: tuple[PositiveInt, ...] = (6, 12, 18),
         dropout: Decay = 0.1,
         level: int = -1,
     ):
         super().__init__()
-        self.level, self.num_unknown = level, groups[0]
+        self.level = level
         self.aspp = ASPP(at_level(in_channels, level), channels, rates)
         self.fuse = ConvBNReLU((len(rates) + 2) * channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
-        self.pixels = nn.ModuleList(step_head(channels, count) for count in groups)
-        self.regions = nn.ModuleList(region_head(channels, count) for count in groups)
+        self.classifier = ProposalHeads(channels, num_classes, num_unknown)
 
-    def forward(self, features: list[Tensor], proposals: Tensor, num_proposals: int) -> Outputs:
+    def forward(self, features: list[Tensor], proposals: Tensor) -> Outputs:
         """Predicts the logits of all outputs.
 
         Args:
             features: feature maps, float [B,in_channels[i],h_i,w_i].
-            proposals: int64 [B,H,W], the number of the proposal at each pixel; a pixel of none is -1.
-            num_proposals: P.
+            proposals: [B,H,W], the number of the proposed region that a pixel is of, 1 to MOST_PROPOSALS, or 0.
 
         Returns:
-            "logits", float [B,O,H,W], those of the proposal at each pixel, and "pixel.logits", float [B,O,h,w], in both
-            of which the outputs for unknown objects are summed into one; "unknown", float [B,U,H,W], the single ones of
-            the proposals; "proposal_logits", float [B,P,U + O - 1]; "embedding", float [B,channels,h,w].
+            "logits", float [B,O,H,W], those of the region at each pixel, 0 where there is none, and "pixel.logits",
+            float [B,O,h,w], of the num_classes O and those of later steps; "unknown", float [B,U,H,W], the single
+            outputs of the regions for unknown objects; "proposal_logits", float [B,P,U + O - 1] of the regions;
+            "embedding", float [B,channels,h,w].
         """
-        x = features[self.level]
+        x, regions = features[self.level], proposals.long() - 1
         embedding = self.dropout(self.fuse.over_concat(self.aspp(x), like=x))
-        of_pixels = torch.cat([head(embedding) for head in self.pixels], 1)
-        means = region_means(embedding, proposals, num_proposals)
-        flat = means.flatten(0, 1)[..., None, None]
-        of_regions = torch.cat([head(flat) for head in self.regions], 1)[..., 0, 0].unflatten(0, means.shape[:2])
-        composed = composed_map(of_regions, proposals)
+        of_regions = self.classifier.of_regions(region_means(embedding, regions, MOST_PROPOSALS))
+        composed = composed_map(of_regions, regions)
         return {
-            "logits": self.merged(composed),
-            "pixel.logits": self.merged(of_pixels),
-            "unknown": composed[:, : self.num_unknown],
+            "logits": self.classifier.merged(composed),
+            "pixel.logits": self.classifier.merged(self.classifier(embedding)),
+            "unknown": composed[:, : self.classifier.num_unknown],
             "proposal_logits": of_regions,
             "embedding": embedding,
         }
-
-    def merged(self, logits: Tensor) -> Tensor:
-        """Sums the outputs for unknown objects: float [B,U + O - 1,h,w] -> float [B,O,h,w]."""
-        unknown = logits[:, : self.num_unknown].sum(1, keepdim=True)
-        return torch.cat([unknown, logits[:, self.num_unknown :]], 1)
 
 
 def region_means(features: Tensor, proposals: Tensor, num_proposals: int) -> Tensor:

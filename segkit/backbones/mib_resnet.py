@@ -90,11 +90,15 @@ class ABNResNet(Backbone):
         norm_eval: keeps normalizations in eval mode.
         mean, std: per channel of the image, in 0..255.
 
+    Attributes:
+        num_branches: of a 3x3 convolution.
+
     Raises:
         ConfigError: a value is not allowed, or the weights cannot be had.
     """
 
     stem_channels, stem_stride = 64, 2
+    num_branches = 1
     block: type[ABNBlock] = ABNBlock
     mod2: nn.Sequential
     mod3: nn.Sequential

@@ -82,7 +82,7 @@ class TwoBranchABNResNet(ABNResNet):
     ABNResNet.
     """
 
-    block = TwoBranchBlock
+    block, num_branches = TwoBranchBlock, 2
 
     def completed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the weights with those of the first branch for a second that they lack."""

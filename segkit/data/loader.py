@@ -30,7 +30,7 @@ ListedKey = Literal["boxes", "labels", "crowd", "mask_quality", "points", "point
 LISTED_KEYS: tuple[ListedKey, ...] = get_args(ListedKey)
 """Keys of a batch that stay lists of one tensor per image, because images hold different numbers of objects."""
 
-MapKey = Literal["pixel_weight", "angle", "coarse", "clean", "unlabelled"]
+MapKey = Literal["pixel_weight", "angle", "coarse", "clean", "unlabelled", "proposals"]
 MAP_KEYS: tuple[MapKey, ...] = get_args(MapKey)
 """Keys of maps [H,W] or images [H,W,C] beside the mask and the image, which are padded by 0."""
 
@@ -96,6 +96,8 @@ class TrainItems(TorchDataset):
 class EvalItems(TorchDataset):
     """Samples for evaluation, read by index: the image is transformed, the labels stay at their original size.
 
+    Proposed regions, which the network reads beside the image, are transformed with it.
+
     meta["matrix"] tells predictions the way back to that size.
 
     Args:
@@ -110,7 +112,10 @@ class EvalItems(TorchDataset):
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng([0, index])
         raw = self.dataset.sample(index, rng)
-        sample = for_network(Sample(image=raw["image"], meta=raw["meta"]), self.transforms, rng)
+        read = Sample(image=raw["image"], meta=raw["meta"])
+        if "proposals" in raw:
+            read["proposals"] = raw["proposals"]
+        sample = for_network(read, self.transforms, rng)
         if self.keep_stored:
             sample["stored"] = raw["image"]
         return Sample({**raw, **sample})
@@ -160,8 +165,9 @@ def collate_train(samples: list[Sample], ignore: int = IGNORE) -> Batch:
 
     Returns:
         A batch with image [B,C,H,W] of the samples' dtype (a channels-last view), mask int64 or float32 [B,H,W], or
-        [B,K,H,W] of overlapping classes, pixel_weight and angle float32, coarse and unlabelled uint8 [B,H,W], 0 where
-        they are padded, masks as a list of uint8 [n,h,w] or PackedMasks, and what else the samples hold.
+        [B,K,H,W] of overlapping classes, pixel_weight and angle float32, coarse, unlabelled and proposals uint8
+        [B,H,W], 0 where they are padded, masks as a list of uint8 [n,h,w] or PackedMasks, and what else the samples
+        hold.
     """
     return _with_wide_labels(_collate_training(samples, ignore))
 
@@ -200,6 +206,8 @@ def collate_eval(samples: list[Sample]) -> Batch:
         batch["masks"] = [torch.as_tensor(of_one) if isinstance(of_one, np.ndarray) else of_one for of_one in masks]
     if "mask" in samples[0]:
         batch["mask"] = [_of_one(sample["mask"]) for sample in samples]
+    if "proposals" in samples[0]:
+        batch["proposals"] = _pad_stack([sample["proposals"] for sample in samples], 0)
     if "start" in samples[0]:
         batch["start"] = [_of_one(sample["start"]) for sample in samples]
     if "stored" in samples[0]:

@@ -75,8 +75,9 @@ class Head(nn.Module):
 
     Attributes:
         needs: what `forward` takes by keyword beside the features: "image" (normalized, float [B,C,H,W]), "pixels" (not
-            normalized, uint8 [B,C,H,W] RGB), "window" (of each image the crop's position) or "size" ((H, W) of the
-            input).
+            normalized, uint8 [B,C,H,W] RGB), "window" (of each image the crop's position), "size" ((H, W) of the
+            input) or "proposals" (uint8 or float [B,H,W], the number of the proposed region that a pixel is of, 0 for
+            none, which the model takes as one more channel of the image).
         fit_images: training images whose label maps the head is fitted to before the first step; 0 for none.
         is_fitted: bool tensor [], whether it was fitted, or loaded from a fitted head.
         classifier: the last convolution, whose outputs grow with the classes; None or absent where the head cannot

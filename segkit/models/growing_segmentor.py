@@ -337,14 +337,18 @@ class GrowingSegmentor(Segmentor):
         return READOUTS[self.readout](super().maps(outputs, size))
 
     def outputs_of(
-        self, features: list[Tensor], normalized: Tensor, window: Sequence[tuple[float, ...]] | None = None
+        self,
+        features: list[Tensor],
+        normalized: Tensor,
+        window: Sequence[tuple[float, ...]] | None = None,
+        proposals: Tensor | None = None,
     ) -> Outputs:
         """Runs neck and heads on the backbone's feature maps, see Segmentor; outputs of later steps in training alone.
 
         Raises:
             ConfigError: `reasoning` is asked of a head without an "embedding" or of heads with a hidden layer.
         """
-        outputs = super().outputs_of(features, normalized, window)
+        outputs = super().outputs_of(features, normalized, window, proposals)
         if self.reasoning:
             outputs |= _reasons(self.head, outputs)
         if self.num_reserved and not self.training:

@@ -104,7 +104,8 @@ class Segmentor(Network):
         """Predicts from images.
 
         Args:
-            image: uint8, or float in 0..255, RGB [B,C,H,W].
+            image: uint8, or float in 0..255, RGB [B,C,H,W]; of a head that needs proposals [B,C + 1,H,W], the last
+                channel being the number of the proposed region that a pixel is of, 0 for none.
             window: of each image (y0, x0, y1, x1) of the crop and (H, W) of the whole image at its scale, for heads
                 that read where the crop lies.
 
@@ -113,8 +114,11 @@ class Segmentor(Network):
             "aux0.logits", ...; what auxiliary heads predict by its own name, such as "presence" float [B,K]; in
             training with `projection` also "projected", float [B,projection,h,w].
         """
+        proposals = None
+        if "proposals" in self.head.needs and image.shape[1] == self.mean.shape[1] + 1:
+            image, proposals = image[:, :-1], image[:, -1]
         normalized = self.normalize(image)
-        return self.outputs_of(self.backbone(normalized), normalized, window)
+        return self.outputs_of(self.backbone(normalized), normalized, window, proposals)
 
     def maps(self, outputs: Outputs, size: tuple[int, int]) -> Tensor:
         """Returns what a semantic prediction is made of: the scores of a head with queries, else logits."""
@@ -123,7 +127,11 @@ class Segmentor(Network):
         return super().maps(outputs, size)
 
     def outputs_of(
-        self, features: list[Tensor], normalized: Tensor, window: Sequence[tuple[float, ...]] | None = None
+        self,
+        features: list[Tensor],
+        normalized: Tensor,
+        window: Sequence[tuple[float, ...]] | None = None,
+        proposals: Tensor | None = None,
     ) -> Outputs:
         """Runs neck and heads on the backbone's feature maps.
 
@@ -131,11 +139,21 @@ class Segmentor(Network):
             features: of the backbone, float [B,channels[i],h_i,w_i].
             normalized: float [B,C,H,W], the normalized images that the features are of.
             window: as in `forward`.
+            proposals: [B,H,W], as in `forward`.
 
         Returns:
             As `forward`.
+
+        Raises:
+            ConfigError: the head needs proposals, and there are none.
         """
-        extras = {"image": normalized, "window": window, "size": normalized.shape[-2:]}
+        if "proposals" in self.head.needs and proposals is None:
+            raise ConfigError(
+                f"model.head = {type(self.head).__name__}: classifies proposed regions, and this image comes without; "
+                "name their folder in runner.proposals, and score with segkit test (segkit predict, serve and export "
+                "read images alone)"
+            )
+        extras = {"image": normalized, "window": window, "size": normalized.shape[-2:], "proposals": proposals}
         heads = (self.head, *cast(Sequence[Head], self.aux))
         if any("pixels" in head.needs for head in heads):
             extras["pixels"] = self.pixels_of(normalized)

@@ -1,6 +1,7 @@
-"""Heads of single steps with a hidden layer of their own, and outputs for unknown objects and the background (SSUL).
+"""Heads of single steps with a hidden layer of their own, and outputs for unknown objects and the background.
 
-Cha et al., SSUL, NeurIPS 2021, https://arxiv.org/abs/2106.11562. B batch, C channels.
+SSUL, Cha et al., NeurIPS 2021, https://arxiv.org/abs/2106.11562, and MicroSeg, Zhang et al., NeurIPS 2022,
+https://arxiv.org/abs/2211.06866. B batch, C channels, O outputs, U of them for unknown objects, P proposed regions.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.models.layers import bias_of
+from segkit.registry import ConfigError
 
 
 def step_head(in_channels: int, num_classes: int) -> nn.Sequential:
@@ -75,3 +77,60 @@ class StepHeads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Computes the logits of all heads, float [B,O,h,w], from a map float [B,C,h,w]."""
         return torch.cat([head(x) for head in (self.unknown, self.background, *self.heads)], 1)
+
+
+def region_head(in_channels: int, num_outputs: int) -> nn.Sequential:
+    """Returns three 3x3 convolutions that keep the channels, each normalized and with a ReLU, and a 1x1 convolution."""
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False), nn.BatchNorm2d(in_channels)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers, nn.Conv2d(in_channels, num_outputs, 1))
+
+
+class ProposalHeads(StepHeads):
+    """StepHeads with several outputs for unknown objects, each beside a head for proposed regions (MicroSeg).
+
+    Args:
+        in_channels: C.
+        num_outputs: outputs of the first step: unknown as one, background and its classes, at least 3.
+        num_unknown: U.
+
+    Raises:
+        ValueError: num_outputs is below 3.
+    """
+
+    def __init__(self, in_channels: int, num_outputs: int, num_unknown: int):
+        super().__init__(in_channels, num_outputs)
+        self.num_unknown = num_unknown
+        self.unknown = step_head(in_channels, num_unknown)
+        self.region_unknown, self.region_background = region_head(in_channels, num_unknown), region_head(in_channels, 1)
+        self.region_steps = nn.ModuleList([region_head(in_channels, num_outputs - 2)])
+
+    def add(self, num_new: int) -> None:
+        """Adds a step with num_new outputs and fresh random weights."""
+        super().add(num_new)
+        like = cast(nn.Conv2d, self.unknown[0]).weight
+        self.region_steps.append(region_head(self.in_channels, num_new).to(like.device, like.dtype))
+
+    def copy_unknown(self) -> None:
+        """There is no single head to copy.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"runner.init = 'unknown': copies the head for unknown objects, and this head has {self.num_unknown} "
+            "outputs for them; set runner.init = 'random'"
+        )
+
+    def of_regions(self, means: Tensor) -> Tensor:
+        """Computes the logits of proposed regions, float [B,P,U + O - 1], of their mean features, float [B,P,C]."""
+        flat = means.flatten(0, 1)[..., None, None]
+        heads = (self.region_unknown, self.region_background, *self.region_steps)
+        return torch.cat([head(flat) for head in heads], 1)[..., 0, 0].unflatten(0, means.shape[:2])
+
+    def merged(self, logits: Tensor) -> Tensor:
+        """Sums the outputs for unknown objects: float [B,U + O - 1,h,w] -> float [B,O,h,w]."""
+        unknown = logits[:, : self.num_unknown].sum(1, keepdim=True)
+        return torch.cat([unknown, logits[:, self.num_unknown :]], 1)

@@ -85,7 +85,8 @@ FROM_IN_PLACE: Rule = (r"(bn\d?)\.weight$", r"\1.weight", in_place_scale)
 TO_IN_PLACE: Rule = (r"(bn\d?)\.weight$", r"\1.weight", in_place_weight)
 
 MAPS: dict[str, KeyMap] = {
-    "mib": StepsKeyMap("MiB, in-place ABN", (*MIB, FROM_IN_PLACE), MIB_URL),
+    # RCIL's network has these names and others: its own map knows them
+    "mib": StepsKeyMap("MiB, in-place ABN", (*MIB, FROM_IN_PLACE), MIB_URL, needs={"backbone.num_branches": 1}),
     "mib_abn": StepsKeyMap("MiB, ABN", MIB, MIB_URL, by_name=True),
     "csseg": StepsKeyMap("cssegmentation, in-place ABN", (*CSSEG, FROM_IN_PLACE), CSSEG_URL),
     "csseg_abn": StepsKeyMap("cssegmentation, ABN", CSSEG, CSSEG_URL, by_name=True),

@@ -21,6 +21,7 @@ from segkit.data.incremental.plan import (
     label_table,
     make_plan,
 )
+from segkit.data.incremental.proposals import read_proposals
 from segkit.data.incremental.selection import EXCLUSIVE, classes_of_images, read_lists, select_images
 from segkit.files import DataError
 from segkit.registry import DATASETS, ConfigError
@@ -64,6 +65,8 @@ class ClassSteps(Dataset):
         lists: folder of published train-STEP.npy files, which replace the selection in training.
         saliency: folder of maps ID.png that are above 0 where something stands out; in training such pixels of the
             background become the label UNKNOWN, for the losses of SSUL. None for none.
+        proposals: folder of maps ID.png of proposed regions, see read_proposals, which samples then hold. None for
+            none.
         workers: processes of the first pass over the masks; None means one per core, 8 at most, and
             none beside this one for up to 64 masks.
 
@@ -89,6 +92,7 @@ class ClassSteps(Dataset):
         order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
         saliency: str | None = None,
+        proposals: str | None = None,
         workers: NonNegativeInt | None = None,
     ):
         rule = _Rule(
@@ -122,6 +126,12 @@ class ClassSteps(Dataset):
         self.saliency = Path(saliency).expanduser() if saliency is not None and part == "train" else None
         if self.saliency is not None and len(self.plan.names) > UNKNOWN:
             raise ConfigError(f"ClassSteps.saliency: more than {UNKNOWN} classes leave no label for unknown objects")
+        self.proposals = None if proposals is None else Path(proposals).expanduser()
+        if self.proposals is not None and self.crop:
+            raise ConfigError(
+                f"ClassSteps.convention = '{convention}': cuts images, and proposed regions are of whole ones; choose "
+                "another convention, or remove runner.proposals"
+            )
         self.shown = sorted(set(self.table.tolist()) - {IGNORE})  # possible labels of a mask
         self.notes = dataset.notes
         self.facts = (_counted(self.images_of_steps, len(dataset)),) if part == "train" else ()
@@ -152,11 +162,23 @@ class ClassSteps(Dataset):
         """Reads the data set's own sample and gives it the labels of the step."""
         if self.crop:
             return super().sample(index, rng)
-        sample = self.dataset.sample(self.indices[index], rng)
+        sample = self.with_proposals(self.dataset.sample(self.indices[index], rng), self.ids[index])
         if "mask" not in sample:
             return sample
         mask = self._remapped(sample["mask"])
         return sample | {"mask": mask if self.saliency is None else self._with_unknown(mask, index)}
+
+    def with_proposals(self, sample: Sample, name: str) -> Sample:
+        """Returns a sample of the whole data set with the proposed regions of its image; as it is where there are none.
+
+        Args:
+            sample: as read.
+            name: id of the image.
+        """
+        if self.proposals is None:
+            return sample
+        height, width = sample["image"].shape[:2]
+        return sample | {"proposals": read_proposals(self.proposals / f"{name}.png", (height, width))}
 
     def _with_unknown(self, mask: np.ndarray, index: int) -> np.ndarray:
         """The labels with UNKNOWN on background that stands out."""

@@ -67,7 +67,7 @@ class Replay(Dataset):
     def __init__(self, dataset: Dataset, memory: str):
         if not isinstance(dataset, ClassSteps):
             raise ConfigError(f"Replay.dataset = {type(dataset).__name__}: must be a ClassSteps")
-        self.dataset, self.whole = dataset, dataset.dataset
+        self.dataset, self.steps, self.whole = dataset, dataset, dataset.dataset
         self.plan, self.step = dataset.plan, dataset.step
         names, _ = read_memory(Path(memory))
         numbers = {name: index for index, name in enumerate(self.whole.ids)}
@@ -123,7 +123,10 @@ class Replay(Dataset):
         """Reads the data set's own sample with the labels of its place."""
         dataset, number = self._place(index)
         sample = dataset.sample(number, rng)
-        if dataset is self.dataset or "mask" not in sample:
+        if dataset is self.dataset:
+            return sample
+        sample = self.steps.with_proposals(sample, self.whole.ids[number])
+        if "mask" not in sample:
             return sample
         return sample | {"mask": self._remapped(sample["mask"])}
 

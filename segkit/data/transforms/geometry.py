@@ -83,6 +83,8 @@ def move(sample: Sample, change: Change, *, ignore: int = IGNORE) -> Sample:
         moved["angle"] = _move_angles(sample["angle"], change)
     if sample.get("unlabelled") is not None:
         moved["unlabelled"] = change.labels(sample["unlabelled"], 0)
+    if sample.get("proposals") is not None:
+        moved["proposals"] = change.labels(sample["proposals"], 0)
     if sample.get("layers") is not None:
         moved["layers"] = _planes(change)(sample["layers"], 0)
     if sample.get("clicks") is not None:

@@ -171,7 +171,8 @@ def _names_on(row: dict, number: int) -> list[str]:
 
 def _output_names(model: Segmentor) -> list[str] | None:
     """Names of a model's outputs in evaluation mode; None where it does not run without data."""
-    image = torch.empty(1, model.mean.shape[1], SIDE, SIDE, device="meta")
+    channels = model.mean.shape[1] + ("proposals" in model.head.needs)
+    image = torch.empty(1, channels, SIDE, SIDE, device="meta")
     try:
         with torch.no_grad():
             return list(model.eval()(image))

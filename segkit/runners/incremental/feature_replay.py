@@ -29,6 +29,7 @@ from segkit.ops.incremental.prototypes import (
     replay_shares,
 )
 from segkit.registry import ConfigError
+from segkit.runners.incremental.proposals import with_proposals
 from segkit.types import Batch, Outputs
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _each_image(model: Segmentor, loop: "Loop", needed: str) -> Iterator[tuple[O
     section = {name: train[name] for name in ("dataset", "workers", "timeout") if name in train}
     section |= {"transforms": val["transforms"]} if "transforms" in val else {}
     for batch in setup.build_evaluation(section, "train", loop.device, loop.datasets).loader:
-        batch = to_device(batch, loop.device)
+        batch = with_proposals(to_device(batch, loop.device))
         for i, meta in enumerate(batch["meta"]):
             height, width = meta["valid"]
             with torch.autocast(loop.device.type, loop.amp_dtype, enabled=loop.amp_dtype != torch.float32):

@@ -21,6 +21,8 @@ from segkit.models.readouts import READOUTS
 from segkit.ops.incremental.memory_rules import greedy, round_robin
 from segkit.ops.resizing import resize
 from segkit.registry import ConfigError
+from segkit.runners.incremental.proposals import as_input
+from segkit.types import Sample
 
 if TYPE_CHECKING:
     from segkit.data.incremental.class_steps import ClassSteps
@@ -136,7 +138,10 @@ def _classes_of(
     """Ranks of the classes that an image shows by its labels, and by the model where these are background."""
     mask = dataset.mask(index)
     if model is not None:
-        image = torch.from_numpy(np.ascontiguousarray(dataset.image(index).transpose(2, 0, 1)))[None].to(device)
+        sample = dataset.with_proposals(Sample(image=dataset.image(index)), dataset.ids[index])
+        image = torch.from_numpy(np.ascontiguousarray(sample["image"].transpose(2, 0, 1)))[None].to(device)
+        if "proposals" in sample:
+            image = as_input(image, torch.from_numpy(sample["proposals"])[None].to(device))
         size, corners = (mask.shape[0], mask.shape[1]), model.align_corners
         logits = resize(model(image)["logits"].float(), size=size, align_corners=corners)
         seen = READOUTS[model.readout].sure_classes(logits, threshold)[0].cpu().numpy()

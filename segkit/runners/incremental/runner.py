@@ -18,7 +18,6 @@ from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, OneOf
 from segkit.data.incremental.class_steps import ClassSteps
 from segkit.data.incremental.plan import BACKGROUND, CONVENTIONS, SETTINGS, ClassPlan, make_plan
 from segkit.data.incremental.replay import MEMORY, Replay
-from segkit.data.loader import to_device, train_loader
 from segkit.engine import setup
 from segkit.engine.hooks import Hook
 from segkit.engine.world import bring
@@ -32,9 +31,11 @@ from segkit.runners.base import bare
 from segkit.runners.incremental.checks import check_growth, check_later, check_penalty, check_recipe
 from segkit.runners.incremental.embedding_cache import EmbeddingCache
 from segkit.runners.incremental.feature_replay import FeatureReplay, kept_names
+from segkit.runners.incremental.first_pass import observe, unready_losses
 from segkit.runners.incremental.frozen import checked_patterns, groups_of_step, stay_in_evaluation, train_only
 from segkit.runners.incremental.fusion import FUSIONS, fuse_endpoints
 from segkit.runners.incremental.memory import memory_settings, remember
+from segkit.runners.incremental.proposals import check_inference, with_proposals
 from segkit.runners.incremental.regularisers import REGULARISERS, Regulariser
 from segkit.runners.incremental.scores import StepScores
 from segkit.runners.incremental.steps import (
@@ -47,7 +48,7 @@ from segkit.runners.incremental.steps import (
     step_sections,
 )
 from segkit.runners.semantic import Semantic
-from segkit.types import Batch, Outputs, Stage
+from segkit.types import Batch, Outputs, Prediction, Stage
 
 if TYPE_CHECKING:
     from segkit.engine.loop import Loop
@@ -78,8 +79,9 @@ class Incremental(Semantic):
         losses: rows for all steps after the first, which trains with the config's. They may name the teacher's
             outputs, "teacher.logits", the backbone's maps, "features.i" and "teacher.features.i", and what is kept of
             old classes, see feature_replay.
-        task, steps, setting, convention, background, order_seed, lists, saliency: which classes, images and labels each
-            step sees; arguments of the data set ClassSteps, which every data section is put into.
+        task, steps, setting, convention, background, order_seed, lists, saliency, proposals: which classes, images,
+            labels and proposed regions each step sees; arguments of the data set ClassSteps, which every data section
+            is put into.
         init: how new outputs start, "balanced" (MiB), "random", "auxiliary" (DKD: as copies of the auxiliary output),
             "unknown" (SSUL: as copies of the head for unknown objects) or "reserved" (DFT*: the outputs of all steps
             train from the first on; predictions name classes that are learned alone).
@@ -124,6 +126,7 @@ class Incremental(Semantic):
         order_seed: NonNegativeInt | None = None,
         lists: str | None = None,
         saliency: str | None = None,
+        proposals: str | None = None,
         init: Annotated[str, OneOf(INITS)] = "balanced",
         later: dict | None = None,
         regulariser: dict | None = None,
@@ -145,7 +148,7 @@ class Incremental(Semantic):
         self.losses, self.later, self.init, self.first = losses, later or {}, init, start
         self.task: dict[str, Any] = dict(task=task, steps=steps, background=background, order_seed=order_seed)
         self.images = {**self.task, "setting": setting, "convention": convention, "lists": lists}
-        self.images["saliency"] = saliency
+        self.images |= {"saliency": saliency, "proposals": proposals}
         self.penalty = dict(regulariser or {})
         self.patterns, self.evaluation_mode = checked_patterns(train_only), evaluation_mode
         self.fuse, self.memory, self.cache_gb = fuse, memory_settings(memory), cache_gb
@@ -290,10 +293,11 @@ class Incremental(Semantic):
 
     def forward(self, model: nn.Module, batch: Batch, rng: np.random.Generator) -> Outputs:
         """Runs the model and, where a row names its outputs, the teacher without gradients; see Runner.forward."""
+        batch = with_proposals(batch)
         if self.cache is not None:
             return self.cache.outputs(cast(Segmentor, bare(model)), batch["image"])
-        if self.teacher is not None and (losses := self._unready_losses()):
-            self._observe(self.teacher, losses)
+        if self.teacher is not None and (losses := unready_losses(self._loop)):
+            observe(self.teacher, losses, self._loop, sum(self.plan.sizes(self.step)))
         if self.teacher is not None:
             self.kept.prepare(self.teacher, self._loop)
         # the teacher first: the memory of its pass is free again before the model's pass keeps its feature maps
@@ -302,41 +306,17 @@ class Incremental(Semantic):
         outputs = outputs | (self._levels[""] if self._wants_features else {}) | taught
         return outputs | self.kept.outputs(bare(model), self.teacher, outputs, batch, rng)
 
+    def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
+        """Predicts a batch, with its proposed regions where the data sets hold some; see Semantic.predict."""
+        if "proposals" in batch:
+            check_inference(self.inference)
+        return super().predict(model, with_proposals(batch))
+
     @torch.no_grad()
     def _taught(self, teacher: Segmentor, batch: Batch) -> Outputs:
         outputs = {f"{TEACHER}{name}": value for name, value in teacher(batch["image"]).items()}
         # weights cast for this pass belong to the teacher alone, and no other pass needs them
         return outputs | self._levels[TEACHER] if self._wants_features else outputs
-
-    def _unready_losses(self) -> list[Any]:
-        """Losses that need a pass over the training images before the step (PLOP's thresholds), and have had none."""
-        # a loss from outside segkit may be any module
-        return [loss for loss in self._loop.criterion.losses if not getattr(loss, "is_ready", True)]
-
-    @torch.no_grad()
-    def _observe(self, teacher: Segmentor, losses: list[Any]) -> None:
-        """Shows the teacher's logits of all training images, augmented as in the first epoch, to losses."""
-        loop, data = self._loop, self._loop.data_settings
-        images = train_loader(
-            loop.items,
-            loop.sampler,
-            batch_size=data.batch_size,
-            workers=data.workers,
-            timeout=data.timeout,
-            rank=dist.rank(),
-            world_size=dist.world_size(),
-        )
-        for _ in range(-(-len(loop.dataset) // (data.batch_size * dist.world_size()))):
-            batch = to_device(next(images), loop.device)
-            logits = teacher(batch["image"])["logits"].float()
-            mask = batch["mask"]
-            assert isinstance(mask, Tensor)  # training masks are stacked
-            size = tuple(mask.shape[-2:])
-            logits = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=teacher.align_corners)
-            for loss in losses:
-                loss.observe(logits, mask, sum(self.plan.sizes(self.step)))
-        for loss in losses:
-            loss.finish()
 
     def after_backward(self, model: nn.Module) -> dict[str, Tensor]:
         """Adds the gradient of the regulariser's penalty to that of the losses. Returns the penalty for the log."""
