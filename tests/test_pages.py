@@ -64,7 +64,7 @@ NOT_RUN = {
     ("docs/data.md", "segkit predict best.pt"): "run by tests/test_large_predict.py",
     ("docs/exports.md", "segkit"): "run by tests/test_export.py",
     ("docs/box_supervised.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
-    ("docs/box_supervised.md", "segkit train segkit:box_supervised/mal"): "needs COCO; run small by test_mask_labelling.py",
+    ("docs/box_supervised.md", "segkit train segkit:box_supervised/mal"): "needs COCO; run small by its tests",
     ("docs/box_supervised.md", "segkit label"): "needs a network of the hub; run by tests/instances/test_label.py",
     ("docs/labelling_loop.md", "segkit annotate"): "a page for people; run by its own tests",
     ("docs/labelling_loop.md", "segkit audit"): "run by its own tests",

@@ -2,13 +2,13 @@
 
 from segkit.config import ref
 
-num_classes = 1  # an object in its box, whatever it is
+num_classes, side = 1, 512  # an object in its box, whatever it is; another side is runner.side too
 train = dict(
     batch_size=4,
     dataset=dict(
         type="BoxCrops",
         dataset=dict(type="COCOInstances", root=None, split="train2017", filtered=True),
-        side=ref("runner.side"),
+        side=ref("side"),
     ),
     transforms=[
         dict(type="Flip"),

@@ -5,4 +5,3 @@ _base_ = [
     "../../_base_/datasets/coco_box_crops.py",
     "../../_base_/schedules/mal_10e.py",
 ]
-runner = dict(side=512)

@@ -5,5 +5,4 @@ _base_ = [
     "../../_base_/datasets/coco_box_crops.py",
     "../../_base_/schedules/mal_10e.py",
 ]
-runner = dict(side=512)
 model = dict(size="small")
