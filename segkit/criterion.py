@@ -1,6 +1,7 @@
 """The criterion: rows of losses, each with the outputs and targets it reads and its weight."""
 
 import fnmatch
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -124,8 +125,8 @@ class Criterion(nn.Module):
             One float32 scalar per term, by its name in the log.
 
         Raises:
-            ConfigError: a name of `on` or `target` is missing from outputs or batch; what a row trains has no
-                gradient.
+            ConfigError: a name of `on` or `target` is missing from outputs or batch; a loss does not take what they
+                give; what a row trains has no gradient.
         """
         terms: dict[str, Tensor] = {}
         resized: dict[tuple, Tensor] = {}
@@ -138,6 +139,7 @@ class Criterion(nn.Module):
                     values = [self._resize(n, v, targets, batch, resized) for n, v in zip(names, values)]
                 if is_checking and row.trains:
                     _check_first(row, names, values[0], f"{self.at}.{i}")
+                    _check_inputs(row, [*values, *targets], f"{self.at}.{i}")
                 loss = row.loss(*values, *targets)
                 if is_checking and row.trains:
                     _check_value(row, loss, f"{self.at}.{i}")
@@ -183,6 +185,18 @@ def _look_up(store: Mapping[str, Any], name: str, at: str, owner: str) -> Any:
             f"{', '.join(store)}"
         )
     return store[name]
+
+
+def _check_inputs(row: Row, inputs: list, at: str) -> None:
+    """Refuses a row that gives its loss too few or too many inputs, as a loss of one's own without `row` often does."""
+    try:
+        inspect.signature(row.loss.forward).bind(*inputs)
+    except TypeError as error:
+        name = type(row.loss).__name__
+        raise ConfigError(
+            f"{at}: forward() of {name} does not take what on and target = {list(row.target)} give it ({error}); set "
+            f"target='mask' in the row, or row = dict(target='mask') in the class"
+        ) from error
 
 
 def _check_first(row: Row, names: list[str], value: Any, at: str) -> None:

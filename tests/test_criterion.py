@@ -44,6 +44,15 @@ def test_weighted_terms_by_name():
     assert {name: value.item() for name, value in terms.items()} == {"Mean": 3.0, "aux0.Mean": 2.0}
 
 
+def test_a_loss_that_takes_other_inputs_is_named_with_its_row():
+    class NeedsTarget(nn.Module):
+        def forward(self, logits, target):
+            return (logits - target).mean()
+
+    with pytest.raises(ConfigError, match=r"losses\.0: forward\(\) of NeedsTarget .*missing .*'target'.*target='mask'"):
+        criterion(dict(), loss=NeedsTarget)({"logits": full(1.0)}, {"image": torch.zeros(1, 3, 2, 2)}, 0)
+
+
 def test_a_pattern_takes_every_match():
     outputs = {f"aux{i}.logits": full(float(i)) for i in range(3)}
     terms = criterion(dict(on="aux*.logits"))(outputs, {"image": torch.zeros(1, 3, 2, 2)}, 0)
