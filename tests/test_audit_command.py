@@ -202,7 +202,7 @@ def test_files_of_probabilities_are_checked(tmp_path):
     assert np.array_equal(read_probabilities(tmp_path / "a.npy", (4, 48, 80)), values)
     with pytest.raises(DataError, match=r"holds float16 \(4, 48, 80\), and probabilities of shape \(4, 48, 81\)"):
         read_probabilities(path, (4, 48, 81))
-    with pytest.raises(DataError, match=r"more than an image of this size"):
+    with pytest.raises(DataError, match=r"needs more than 65,568 bytes"):
         save_probabilities(tmp_path / "large.npz", np.zeros((40, 60, 60)), CLASSES)
         read_probabilities(tmp_path / "large.npz", (1, 2, 2))
     np.save(tmp_path / "logits.npy", 9 * values)

@@ -970,7 +970,6 @@ REVIEWED = {
     "segkit/readers/pickles.py": "InertUnpickler, after end_of_pickle",
     "segkit/readers/archives.py": "zip and tar of open_regular; all names, links and sizes are checked first",
     "segkit/readers/arrays.py": "loadmat and .npz of bytes, with checks of all sizes",
-    "segkit/readers/probabilities.py": "one array of a zip of read_bytes, of checked size; then read_npy",
     "segkit/readers/yaml_file.py": "a safe loader on read_text, then check_plain",
     "segkit/data/files/images.py": "decoders of bytes, after check_pixels",
     "segkit/data/files/tiff_chunks.py": "decoders of single strips and tiles, whose size the tags limit",

@@ -26,11 +26,13 @@ class Found:
         sections: their config paths.
         images: images of each.
         pairs: the most alike first.
+        shared: files that stand in both sections.
     """
 
     sections: tuple[str, str]
     images: tuple[int, int]
     pairs: list["Pair"]
+    shared: list[str]
 
 
 def add_arguments(arguments: argparse.ArgumentParser) -> None:
@@ -73,13 +75,23 @@ def find(args: argparse.Namespace) -> int:
         raise DataError(f"{args.config}: no image of these data sets is a file of its own, so none can be compared")
     names = list(looks)
     results = [
-        Found((one, other), (len(looks[one]), len(looks[other])), near_pairs(looks[one], looks[other], args.distance))
+        Found(
+            (one, other),
+            (len(looks[one]), len(looks[other])),
+            near_pairs(looks[one], looks[other], args.distance),
+            sorted(looks[one].keys() & looks[other].keys()),
+        )
         for number, one in enumerate(names)
         for other in names[number + 1 :]
     ]
     print("\n".join(line for found in results for line in lines(found)))
     content = [
-        dict(sections=found.sections, images=found.images, pairs=[pair._asdict() for pair in found.pairs])
+        dict(
+            sections=found.sections,
+            images=found.images,
+            pairs=[pair._asdict() for pair in found.pairs],
+            shared=found.shared,
+        )
         for found in results
     ]
     numbers = folder / "duplicates.json"
@@ -99,6 +111,8 @@ def lines(found: Found) -> list[str]:
         f"{first} and {second}: {alike:,} of {found.images[1]:,} images of {second} look like one of the "
         f"{found.images[0]:,} of {first}, {equal:,} of them equal byte by byte"
     ]
+    if found.shared:
+        rows.append(f"  files in both sections: {len(found.shared):,}, such as {found.shared[0]}")
     for pair in found.pairs[:MOST_PRINTED]:
         how = "equal" if pair.is_equal else f"{pair.distance:>2} bits"
         rows.append(f"  {how:>7}  {pair.agreement:.3f}  {pair.first}  {pair.second}")

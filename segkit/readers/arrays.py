@@ -4,7 +4,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +58,37 @@ def read_npy(path: str | Path, content: bytes | None = None) -> np.ndarray:
         ) from error
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of a .npz file, of numbers or of text, by their names.
+def read_npz(path: str | Path, names: Collection[str] | None = None, most: int | None = None) -> dict[str, np.ndarray]:
+    """Reads arrays of a .npz file, of numbers or of text.
+
+    Args:
+        path: the file.
+        names: of the arrays that are read; default: all.
+        most: bytes that they may have together after decompression; default UNPACKED.
+
+    Returns:
+        The arrays that the file has of these, by their names.
 
     Raises:
-        DataError: it is missing or damaged, holds something else, or needs more than UNPACKED bytes.
+        DataError: it is missing or damaged, holds something else, or needs more bytes.
     """
-    content = read_bytes(path)
+    content, limit = read_bytes(path), UNPACKED if most is None else most
     found: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            left = UNPACKED
+            left = limit
             for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if names is not None and name not in names:
+                    continue
                 with archive.open(member) as stream:
                     # what the archive says of its sizes may be wrong
                     raw = stream.read(left + 1)
                 left -= len(raw)
                 if left < 0:
-                    raise ValueError(f"it needs more than {UNPACKED:,} bytes when decompressed")
-                name = member.filename.removesuffix(".npy")
+                    raise ValueError(f"it needs more than {limit:,} bytes when decompressed")
                 found[name] = read_npy(f"{path}: {name}", raw)
-    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise DataError(f"{path}: no readable .npz file ({shortened(error, 200)}); write it again") from error
     return found
 

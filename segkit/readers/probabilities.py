@@ -1,14 +1,14 @@
 """Probabilities of classes from .npz files, as `segkit test --probabilities` writes them, and from .npy files."""
 
-import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from segkit.files import DataError, read_bytes, shortened
-from segkit.readers.arrays import read_npy
+from segkit.files import DataError
+from segkit.readers.arrays import read_npy, read_npz
+
+NAME = "probabilities"
+"""Of the array in an archive."""
 
 VALUE_BYTES = 8
 """Of the widest number that is read."""
@@ -30,10 +30,13 @@ def read_probabilities(path: str | Path, shape: tuple[int, int, int]) -> np.ndar
     Raises:
         DataError: the file cannot be read, or holds another shape or no probabilities.
     """
-    content = read_bytes(path)
     if str(path).lower().endswith(".npz"):
-        content = _member(content, path, int(np.prod(shape)) * VALUE_BYTES + HEADER_BYTES)
-    values = read_npy(path, content)
+        found = read_npz(path, [NAME], int(np.prod(shape)) * VALUE_BYTES + HEADER_BYTES)
+        if NAME not in found:
+            raise DataError(f"{path}: holds no array '{NAME}'; write it with segkit test --probabilities")
+        values = found[NAME]
+    else:
+        values = read_npy(path)
     if values.dtype.kind != "f" or values.shape != shape:
         raise DataError(
             f"{path}: holds {values.dtype} {values.shape}, and probabilities of shape {shape} are expected (classes, "
@@ -43,21 +46,3 @@ def read_probabilities(path: str | Path, shape: tuple[int, int, int]) -> np.ndar
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise DataError(f"{path}: holds values from {low:g} to {high:g}; probabilities lie in 0..1, so apply a softmax")
     return values.astype(np.float32)
-
-
-def _member(content: bytes, path: str | Path, most: int) -> bytes:
-    """The array "probabilities" of an archive, not unpacked where it is larger than `most` bytes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            info = archive.getinfo("probabilities.npy")
-            if info.file_size > most:
-                raise DataError(
-                    f"{path}: its array has {info.file_size:,} bytes, more than an image of this size and these "
-                    "classes; predict the same data set"
-                )
-            with archive.open(info) as file:
-                return file.read(most)
-    except KeyError as error:
-        raise DataError(f"{path}: holds no array 'probabilities'; write it with segkit test --probabilities") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise DataError(f"{path}: no readable .npz file ({shortened(error, 200)}); write it again") from error

@@ -164,8 +164,20 @@ def test_the_command_names_and_draws_the_pairs(tmp_path, capsys):
     (result,) = json.loads((tmp_path / "out" / "duplicates.json").read_text())["results"]
     assert [pair["is_equal"] for pair in result["pairs"]] == [True, False] and result["images"] == [6, 3]
     assert np.array(Image.open(tmp_path / "out" / "duplicates.png")).shape[0] > 300  # two rows of pictures
+    assert "files in both sections" not in out and result["shared"] == []
     assert main(["analyze", "duplicates", path, "--distance", "16"]) == 2
     assert "--distance 16: must lie between 0 and 15" in capsys.readouterr().err
+
+
+def test_one_file_in_two_sections_is_told_apart_from_copies(tmp_path, capsys):
+    path = Path(config(tmp_path))
+    path.write_text(path.read_text() + "\ntest = dict(dataset=val['dataset'])\n")
+    assert main(["analyze", "duplicates", str(path), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "val and test: 0 of 3 images of test look like one of the 3 of val" in out
+    results = json.loads((tmp_path / "out" / "duplicates.json").read_text())["results"]
+    (shared,) = [one["shared"] for one in results if one["sections"] == ["val", "test"]]
+    assert len(shared) == 3 and f"files in both sections: 3, such as {shared[0]}" in out
 
 
 def test_the_check_before_training_notes_them(tmp_path, capsys):
