@@ -9,10 +9,13 @@ import pytest
 from segkit.data.files.labels import LabelError
 from segkit.data.semantic.folder import Folder
 from segkit.files import DataError
+from segkit.registry import ConfigError
+from segkit.schema import check
 from tests.data.layouts import rows, write_image, write_mask
 
 RNG = np.random.default_rng(0)
 TWO = ["ground", "cell"]
+NAMES = ("Folder", "Labelled", "LargeImages")
 
 
 def make(root: Path, names: tuple[str, ...] = ("a", "b"), labels: object = None, end: str = "") -> Path:
@@ -119,6 +122,14 @@ def test_reduce_zero_label_and_ignore(tmp_path):
     make(tmp_path, labels=rows(0, 1, 2, 99))
     folder = Folder(str(tmp_path), TWO, reduce_zero_label=True, ignore=[99])
     assert folder.mask(0)[0, :4].tolist() == [255, 0, 1, 255]
+
+
+@pytest.mark.parametrize("dataset", [*(dict(type=name, root="a") for name in NAMES), dict(type="Shards", urls="a.tar")])
+def test_configs_take_colors_as_text_and_as_numbers(dataset):
+    dataset |= dict(classes=TWO, palette=["#000000", (255, 0, 0)])
+    check({"val": dict(dataset=dataset)}, needed=())
+    with pytest.raises(ConfigError, match=r"val\.dataset\.palette\.0 = 7: must be a list, each a whole number or text"):
+        check({"val": dict(dataset=dataset | dict(palette=[7, (255, 0, 0)]))}, needed=())
 
 
 def test_sixteen_bit_and_palette_masks(tmp_path):

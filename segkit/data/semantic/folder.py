@@ -66,7 +66,7 @@ class Folder(FilePairs):
         images: str = "images",
         masks: str | None = "masks",
         mask_suffix: str = "",
-        palette: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int] | str] | None = None,
         label_map: Mapping | None = None,
         reduce_zero_label: bool = False,
         ignore: int | Iterable[int] | None = IGNORE,
@@ -149,7 +149,7 @@ class Folder(FilePairs):
         return self._colors.apply(read_colors(path), path)
 
 
-def as_palette(palette: Sequence[Sequence[int]], num_classes: int) -> tuple[Color, ...]:
+def as_palette(palette: Sequence[Sequence[int] | str], num_classes: int) -> tuple[Color, ...]:
     """Checks the number and range of a palette's colors.
 
     Args:

@@ -58,7 +58,7 @@ class Labelled(Dataset):
         nodata: NoData = None,
         scale: ScaleRange = None,
         bands: Bands = None,
-        palette: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int] | str] | None = None,
         skip_unlabelled: bool = False,
     ):
         self.root, self.format, self.split, self.channels = (

@@ -86,7 +86,7 @@ class LargeImages(Dataset):
         pieces: bool = False,
         class_property: str = "class",
         rest: int | str = 0,
-        palette: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int] | str] | None = None,
         label_map: Mapping | None = None,
         reduce_zero_label: bool = False,
         ignore: int | Iterable[int] | None = IGNORE,

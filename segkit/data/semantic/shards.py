@@ -58,7 +58,7 @@ class Shards(Dataset):
         *,
         image: str | Sequence[str] | None = None,
         mask: str | Sequence[str] | None = None,
-        palette: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int] | str] | None = None,
         label_map: Mapping | None = None,
         reduce_zero_label: bool = False,
         ignore: int | Iterable[int] | None = IGNORE,
