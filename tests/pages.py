@@ -32,6 +32,8 @@ PAGES = [
     "notebooks/README.md",
     "benchmarks/results.md",
 ]
+SLOW = [page for page in TUTORIALS if not page.endswith("many_gpus.md")]
+"""Pages that train from their first to their last line."""
 PROGRAMS = ("segkit", "torchrun", "srun", "make", "pip", "python", "pytest", "export", "if")
 """What a line of a shell block, or a piece of code in a sentence, may begin with to be a command."""
 
@@ -342,7 +344,17 @@ def streets() -> None:
     Path("streets.py").write_text('_base_ = "segkit:recipes/small_cpu.py"\n')
 
 
+def published_file() -> None:
+    """docs/tutorials/fine_tune.md: the file that torchvision's constructor makes, with random weights."""
+    import torch
+    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+    network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21)
+    torch.save(network.state_dict(), "lraspp.pth")
+
+
 STAND_INS = {
+    "docs/tutorials/fine_tune.md": published_file,
     "docs/tutorials/many_gpus.md": readme_config,
     "docs/coming_from.md": other_toolboxes,
     "docs/cookbook.md": readme_config,

@@ -32,6 +32,7 @@ from tests.pages import (
     PAGES,
     PROGRAMS,
     ROOT,
+    SLOW,
     STAND_INS,
     Block,
     anchors,
@@ -100,6 +101,8 @@ NOT_RUN = {
     ("docs/annotate.md", "segkit"): "a server; run by tests/annotate",
     ("docs/tutorials/many_gpus.md", "segkit"): "run of docs/training.md; segkit launch by tests/test_launch.py",
     ("docs/tutorials/many_gpus.md", "torchrun"): "needs four GPUs",
+    ("docs/tutorials/ship_it.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
+    ("docs/tutorials/ship_it.md", "segkit serve"): "a server; run by tests/test_serve.py",
     ("notebooks/README.md", "pip"): "needs a network; tests/test_wheel.py installs the package",
     ("docs/serving.md", "pip"): "needs a network; tests/test_wheel.py holds what it says",
     ("docs/serving.md", "segkit"): "run by tests/test_runtime.py, tests/test_serve.py and tests/test_push.py",
@@ -112,6 +115,8 @@ NAMES_ONLY = {
     ("docs/annotate.md", "Folder("): "needs annotated images; run by tests/annotate",
     ("docs/serving.md", "load_exported("): "run by tests/test_runtime.py",
     ("docs/serving.md", "urlopen("): "needs a server; run by tests/test_serve.py",
+    ("docs/tutorials/fine_tune.md", 'weights="DEFAULT"'): "downloads; a stand-in has the same names",
+    ("docs/tutorials/ship_it.md", "urlopen("): "needs a server; run by tests/test_serve.py",
     ("docs/training.md", "np.load("): "run by tests/test_ensemble.py",
     ("docs/interactive.md", "PromptModel"): "needs transformers; run by tests/interactive/test_oracles_prompts.py",
     ("docs/interactive.md", "click_predictor(model)"): "run by tests/interactive/test_page.py",
@@ -137,6 +142,8 @@ FEW = {
     ("docs/competitions.md", "segkit train"): "model.backbone={'type':'PlainEncoder','channels':(8,8,8,8)} "
     "model.head.channels=(8,8,8,8) crop_size=(32,48) loop.epochs=1 loop.amp=off train.batch_size=2 train.workers=0 "
     "val.workers=0 test.workers=0 val.dataset.scored_size=(20,30) test.dataset.scored_size=(20,30)",
+    ("docs/tutorials/ship_it.md", "segkit train"): "loop.steps=20 loop.eval_every=20 loop.save_every=20 "
+    "train.batch_size=4 train.dataset.length=80 val.dataset.length=8",
     ("docs/box_supervised.md", "segkit train my.py"): "model.backbone={'type':'PlainEncoder','channels':(8,8,8,8)} "
     "model.neck.channels=16 model.head.channels=16 model.head.depth=1 model.head.groups=4 model.head.grids=(4,4,3,2,2) "
     "loop.epochs=1 schedule.warmup.steps=0 train.batch_size=1 train.sampler={'type':'Shuffle'} "
@@ -332,15 +339,34 @@ def place(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page(page, place):
-    """The blocks of a page, in their order, in the folder of a reader who has its files; commands in its sentences."""
-    shutil.copytree(ROOT / "configs", place / "configs")
+def write_files(page: str) -> None:
+    """What the reader of a page has: the configs, the page's own files, and stand-ins for others."""
+    shutil.copytree(ROOT / "configs", "configs")
     STAND_INS.get(page, lambda: None)()
     for block in BLOCKS[page]:
         if name := file_of(block):
             path = Path(name) if kind(block) == "config" else Path(Path(name).name)
             path.write_text(block.text)
+
+
+@pytest.mark.parametrize("page", SLOW)
+def test_a_page_that_trains_without_its_trainings(page, place):
+    """Its configs fit, its commands are parsed, its snippets compile; test_page runs them."""
+    write_files(page)
+    for block in BLOCKS[page]:
+        if kind(block) == "commands":
+            for line in commands(block.text):
+                parse(line)
+        elif kind(block) == "snippet":
+            compile(block.text, str(block), "exec")
+        else:
+            RULES[kind(block)](block)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in PAGES])
+def test_page(page, place):
+    """The blocks of a page, in their order, in the folder of a reader who has its files; commands in its sentences."""
+    write_files(page)
     for block in BLOCKS[page]:
         try:
             RULES[kind(block)](block)

@@ -2,10 +2,25 @@
 
 from fnmatch import fnmatchcase
 
+FIRST = (
+    "own_folder",
+    "coco_polygons",
+    "satellite_tiles",
+    "medical_slices",
+    "clicks",
+    "add_classes",
+    "masks_from_boxes",
+    "fine_tune",
+    "many_gpus",
+    "ship_it",
+)
+"""The tutorials in the order in which a reader meets them."""
+
 TABS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "Start": (("", ("index.md", "own_data.md", "coming_from*.md")),),
     "Tutorials": (
-        ("", ("tutorials/*.md", "tutorial*.md", "notebooks/*.md")),
+        ("", (*(f"tutorials/{name}.md" for name in FIRST), "labelling_loop.md", "tutorials/*.md")),
+        ("Notebooks", ("notebooks/*.md",)),
         ("By task", ("interactive.md", "incremental.md", "box_supervised.md", "self_training.md", "competitions.md")),
     ),
     "How-to": (
