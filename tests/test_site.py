@@ -1,13 +1,14 @@
 """The documentation as a site: what docs/make_site.py makes of pages, docstrings and tables, and what it refuses."""
 
 import importlib
+import math
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from segkit.registry import LOSSES, TRANSFORMS
+from segkit.registry import LOSSES, REFINERS, SCHEDULES, TRANSFORMS
 from tests.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -94,7 +95,7 @@ def test_gaps_of_a_docstring_are_named(monkeypatch):
 def test_the_page_of_a_class_has_arguments_defaults_ranges_and_paper(tmp_path):
     classes, pages = module("classes"), module("pages")
     site = pages.Site(tmp_path, {"Jaccard": "reference/losses/Jaccard.md"})
-    picture = module("pictures").Picture("images/losses/Dice.png", "its curve")
+    picture = module("picture").Picture("images/losses/Dice.png", "its curve")
     text = classes.page_text("losses", "Dice", site, picture)
     assert "# Dice\n" in text and "](../../images/losses/Dice.png)" in text
     assert 'dict(type="Dice")' in text and "3DV 2016" in text
@@ -176,9 +177,9 @@ def cells(row):
 
 def test_pictures_show_a_change():
     """The panel of the untouched image is the image; a mirrored draw differs from it."""
-    pictures = module("pictures")
-    dataset = pictures.Shapes("val", length=1, size=pictures.SIZE)
-    height, width = (side * pictures.SCALE for side in pictures.SIZE)
+    pictures, drawing = module("pictures"), module("drawing")
+    dataset = pictures.Shapes("val", length=1, size=pictures.SIZE, instances=False)
+    height, width = (side * drawing.SCALE for side in pictures.SIZE)
     picture = pictures.transform_picture("Flip", dataset)
     assert picture.shape == (2 * height, 4 * width + 3 * 8, 3)
     image = picture[:height, :width]
@@ -186,7 +187,46 @@ def test_pictures_show_a_change():
     draws = [picture[:height, i * (width + 8) :][:, :width] for i in (1, 2, 3)]
     assert any((draw == image[:, ::-1]).all() for draw in draws)
     assert all((draw != image).any() for draw in draws)
-    assert set(pictures.TRANSFORM_ARGUMENTS) <= set(TRANSFORMS.names())
+    with_boxes = pictures.transform_picture("Flip", pictures.Shapes("val", length=1, size=pictures.SIZE))
+    assert (with_boxes[:height] != picture[:height]).any() and (with_boxes[height:] == picture[height:]).all()
+
+
+def test_every_transform_loss_refiner_and_schedule_has_a_picture_or_a_reason():
+    curves, pictures, samples = module("curves"), module("pictures"), module("samples")
+    plots = importlib.import_module("make_losses").PLOTS
+    for registry, parts in (
+        (LOSSES, (plots, curves.CURVES, curves.NO_CURVE)),
+        (TRANSFORMS, (pictures.TRANSFORM_ARGUMENTS, samples.TRANSFORM_PICTURES, samples.NO_TRANSFORM_PICTURE)),
+        (REFINERS, (pictures.REFINER_ARGUMENTS, pictures.REFINERS_APART, pictures.NO_REFINER_PICTURE)),
+        (SCHEDULES, (curves.SCHEDULE_ARGUMENTS,)),
+    ):
+        named = [name for part in parts for name in part]
+        assert sorted(named) == sorted(registry.names())
+
+
+def test_points_on_the_curves_of_losses():
+    """Values that are known by hand, and the place where a curve is lowest."""
+    curves = module("curves")
+    xs, ys = curves.lines_of("CrossEntropy")["plain"]
+    assert all(y == pytest.approx(-math.log(x), abs=1e-6) for x, y in zip(xs, ys))
+    xs, ys = curves.lines_of("Focal")["gamma=2"]
+    assert ys[10] == pytest.approx(-((1 - xs[10]) ** 2) * math.log(xs[10]), abs=1e-6)
+    hard = curves.lines_of("OHEM")["min_kept=0, threshold=0.7"]
+    assert all((y > 0) == (x < 0.7) for x, y in zip(*hard))
+    for name, best in (("KLDistillation", 0.9), ("OldClassKD", 0.9), ("FLOPsBudget", 0.1), ("LovaszSoftmax", 0)):
+        xs, ys = next(iter(curves.lines_of(name).values()))
+        assert xs[ys.index(min(ys))] == pytest.approx(best, abs=0.011), name
+    terms = curves.lines_of("BoxInst")
+    assert set(terms) == {"projection", "pairwise"} and list(terms["projection"][1]) == sorted(terms["projection"][1])
+    unbiased, plain = (curves.lines_of("UnbiasedCE")[key][1] for key in ("defaults", "CrossEntropy"))
+    assert all(u == pytest.approx(-math.log((1 + x) / 2), abs=1e-5) for x, u in zip(curves.PROBABILITIES, unbiased))
+    assert plain[0] == pytest.approx(-math.log(0.49))
+
+
+def test_clicks_of_the_picture_of_schemes():
+    """The stand-in predicts what is near a positive click and nearer to it than to a negative one."""
+    mask = module("samples").predicted([(10, 10, True), (10, 20, False)], (30, 40))
+    assert mask[10, :16].all() and not mask[10, 16:].any() and not mask[29, 39]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from segkit.schema import EXTRA_KEYS, SUPPLIED_TO_HEADS, TREE, needs_of
 from website import docstrings
 from website.docstrings import cell, markdown, paragraph
 from website.pages import CLASS, Site, relative
-from website.pictures import Picture
+from website.picture import Picture
 from website.since import note
 from website.tables import Link, names_that_lead_nowhere, parameters_of, table_of, values_in_words
 

@@ -1,19 +1,26 @@
-"""Pictures of the reference, drawn while the site is built: transforms before and after, refiners, click maps."""
+"""Pictures of the reference, drawn while the site is built: transforms before and after, refiners, clicks, curves."""
 
+import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
+from segkit.data.prepare.segfix import boundary_targets
 from segkit.data.semantic.shapes import Shapes
+from segkit.data.transforms.base import Transform
+from segkit.ops.edges import direction_classes, direction_offsets
 from segkit.ops.interactive.click_maps import disk_maps, distance_maps
 from segkit.registry import REFINERS, TRANSFORMS, build
+from segkit.types import Meta, Sample
 from segkit.viz.draw import draw_clicks, overlay
-
-SIZE = (120, 160)
-SCALE = 2
+from website.curves import loss_pictures, schedule_pictures
+from website.drawing import beside, boxed, enlarged, shown
+from website.picture import Picture
+from website.samples import SIZE, TRANSFORM_PICTURES, click_schemes
 
 TRANSFORM_ARGUMENTS: dict[str, dict[str, Any]] = {
     "Blur": dict(low=1.0, high=3.0, p=1.0),
@@ -55,19 +62,13 @@ REFINER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "LatticeDenseCRF": dict(bilateral_sigma=30.0),
     "WindowDenseCRF": dict(bilateral_sigma=30.0),
 }
-"""Refiners that need no network of their own."""
+"""Refiners of colors, which need no network of their own."""
 
+REFINERS_APART = ("ClassGate", "SegFix")
+"""Refiners whose pictures are made with what a network would tell them."""
 
-class Picture(NamedTuple):
-    """A picture of a page.
-
-    Attributes:
-        path: under the source folder of the site.
-        text: what it shows, Markdown.
-    """
-
-    path: str
-    text: str
+NO_REFINER_PICTURE = {"CascadePSP": "it needs a trained network"}
+"""Refiners without a picture, and why."""
 
 
 def draw_all(folder: Path) -> dict[str, Picture]:
@@ -81,15 +82,22 @@ def draw_all(folder: Path) -> dict[str, Picture]:
     """
     dataset = Shapes("val", length=4, size=SIZE)
     (folder / "images" / "reference").mkdir(parents=True, exist_ok=True)
-    found: dict[str, Picture] = {}
+    found = {**loss_pictures(folder), **schedule_pictures(folder)}
     for name in TRANSFORM_ARGUMENTS:
         text = f"Before, and three draws of {entry(name, TRANSFORM_ARGUMENTS[name])}: image above, labels below."
         found[f"reference/transforms/{name}.md"] = saved(folder, name, transform_picture(name, dataset), text)
+    for name, draw in TRANSFORM_PICTURES.items():
+        found[f"reference/transforms/{name}.md"] = saved(folder, name, *draw())
     for name in REFINER_ARGUMENTS:
         text = f"Image, coarse prediction, refined by {entry(name, REFINER_ARGUMENTS[name])}."
         found[f"reference/refiners/{name}.md"] = saved(folder, name, refiner_picture(name, dataset), text)
+    text = "Image, coarse prediction, refined with the true offsets, as a perfect network would predict them."
+    found["reference/refiners/SegFix.md"] = saved(folder, "SegFix", segfix_picture(dataset), text)
+    text = "Image, a prediction with a class that the image does not hold, and the same after `ClassGate()`."
+    found["reference/refiners/ClassGate.md"] = saved(folder, "ClassGate", gate_picture(dataset), text)
     text = 'Clicks on an image; as `encoding="disks"`; as `encoding="distance"`. Green: object, red: background.'
     found["reference/models/ClickSegmentor.md"] = saved(folder, "ClickSegmentor", click_picture(dataset), text)
+    found["reference/runners/Interactive.md"] = saved(folder, "Interactive", *click_schemes())
     return found
 
 
@@ -106,29 +114,76 @@ def saved(folder: Path, name: str, picture: np.ndarray, text: str) -> Picture:
 
 
 def transform_picture(name: str, dataset: Shapes) -> np.ndarray:
-    """An image with its labels, and three draws of a transform: image above, labels below."""
+    """An image with its labels, and three draws of a transform: image above, labels below.
+
+    Where the transform moves pixels, images show the boxes of their objects, which move along.
+    """
     sample = dataset.sample(0, np.random.default_rng(0))
     transform = build(dict(type=name, **TRANSFORM_ARGUMENTS[name]), TRANSFORMS, name)
     samples = [sample, *(transform(sample, np.random.default_rng(seed)) for seed in range(3))]
-    return beside([column(one["image"], one["mask"], dataset) for one in samples])
+    moves = isinstance(transform, Transform) and transform.moves != "nothing"
+    return beside([column(one, dataset, boxes=moves) for one in samples])
 
 
-def column(image: np.ndarray, mask: np.ndarray, dataset: Shapes) -> np.ndarray:
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    return enlarged(np.concatenate([image, overlay(image, mask, dataset.palette)]))
+def column(sample: Sample, dataset: Shapes, *, boxes: bool) -> np.ndarray:
+    image = shown(sample["image"])
+    above, below = enlarged(image), enlarged(overlay(image, sample["mask"], dataset.palette))
+    if boxes and "boxes" in sample:
+        above = boxed(above, sample["boxes"], [dataset.palette[int(label)] for label in sample["labels"]])
+    return np.concatenate([above, below])
 
 
 def refiner_picture(name: str, dataset: Shapes) -> np.ndarray:
     """Image, the labels of a coarse prediction, and those of the refined one."""
-    sample = dataset.sample(1, np.random.default_rng(0))
-    image, mask = sample["image"], sample["mask"]
-    coarse = coarse_probabilities(mask, len(dataset.classes))
+    image, coarse, _ = coarse_prediction(dataset)
     refiner = build(dict(type=name, **REFINER_ARGUMENTS[name]), REFINERS, name)
-    tensors = torch.from_numpy(image).permute(2, 0, 1)[None].float(), torch.from_numpy(coarse)[None]
     with torch.no_grad():
-        refined = refiner.refine(*tensors)[0].numpy()
-    columns = [image] + [overlay(image, shown.argmax(0), dataset.palette, 0.6) for shown in (coarse, refined)]
+        return maps_beside(dataset, image, coarse, refiner.refine(image, coarse))
+
+
+def coarse_prediction(dataset: Shapes) -> tuple[Tensor, Tensor, np.ndarray]:
+    """An image float [1,3,H,W], a coarse prediction float [1,K,H,W], and the true labels."""
+    sample = dataset.sample(1, np.random.default_rng(0))
+    coarse = coarse_probabilities(sample["mask"], len(dataset.classes))
+    image = torch.from_numpy(sample["image"]).permute(2, 0, 1)[None].float()
+    return image, torch.from_numpy(coarse)[None], sample["mask"]
+
+
+def maps_beside(dataset: Shapes, image: Tensor, *maps: Tensor) -> np.ndarray:
+    """An image, and the labels of predictions over it."""
+    picture = shown(image[0].permute(1, 2, 0).numpy())
+    columns = [picture] + [overlay(picture, one[0].argmax(0).numpy(), dataset.palette, 0.6) for one in maps]
     return beside([enlarged(one) for one in columns])
+
+
+def segfix_picture(dataset: Shapes) -> np.ndarray:
+    """Refines by offsets in a file, which are made of the true labels."""
+    from scipy.io import savemat
+
+    image, coarse, labels = coarse_prediction(dataset)
+    depth, angle = boundary_targets(labels, 255)
+    degrees = torch.from_numpy(angle.astype(np.float32) * 2 - 180)[None]
+    is_moved = torch.from_numpy(depth < 6)[None]
+    offsets = direction_offsets(direction_classes(degrees, 8), is_moved, 8)[0].permute(1, 2, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        savemat(f"{folder}/image.mat", {"mat": offsets.numpy()})
+        refiner = build(dict(type="SegFix", offsets=folder, scale=4), REFINERS, "SegFix")
+        refiner.begin([Meta(id="image", path="image.png")])
+        return maps_beside(dataset, image, coarse, refiner.refine(image, coarse))
+
+
+def gate_picture(dataset: Shapes) -> np.ndarray:
+    """Takes out a class that a part of an object was given, though the image does not hold it."""
+    image, coarse, labels = coarse_prediction(dataset)
+    absent = next(k for k in range(len(dataset.classes)) if not (labels == k).any())
+    rows, columns = np.nonzero(labels)
+    wrong = coarse.clone()
+    y, x = slice(int(rows.min()), int(np.median(rows))), slice(int(columns.min()), int(np.median(columns)))
+    wrong[0, :, y, x] *= 0.3
+    wrong[0, absent, y, x] += 0.7
+    presence = torch.tensor([[0.95 if (labels == k).any() else 0.05 for k in range(len(dataset.classes))]])
+    refiner = build(dict(type="ClassGate"), REFINERS, "ClassGate")
+    return maps_beside(dataset, image, wrong, refiner.refine(image, wrong, presence=presence))
 
 
 def click_picture(dataset: Shapes) -> np.ndarray:
@@ -152,18 +207,3 @@ def coarse_probabilities(mask: np.ndarray, classes: int) -> np.ndarray:
         maps.append(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
     stack = 0.9 * np.stack(maps) + 0.1 / classes
     return stack / stack.sum(0)
-
-
-def enlarged(image: np.ndarray) -> np.ndarray:
-    return image.repeat(SCALE, 0).repeat(SCALE, 1)
-
-
-def beside(columns: list[np.ndarray], gap: int = 8) -> np.ndarray:
-    """Puts pictures of any sizes side by side on white, their tops in line."""
-    height = max(len(one) for one in columns)
-    padded = []
-    for one in columns:
-        filled = np.full((height, one.shape[1] + gap, 3), 255, np.uint8)
-        filled[: len(one), : one.shape[1]] = one
-        padded.append(filled)
-    return np.concatenate(padded, 1)[:, :-gap]
