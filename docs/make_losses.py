@@ -67,6 +67,51 @@ Weights of several terms: the row's `weight`, or `DWA`, `Uncertainty` and `Norma
 `effective_number`, `median_frequency`, `enet_log`).
 """
 
+OWN = '''## A loss of your own
+
+A loss is a class that derives from `segkit.losses.base.Loss`. It needs no registration: its module lies beside the
+config, which names both as `my_losses:Certainty`. `forward` takes the outputs that the row names in `on`, then what it
+names in `target`. `row` holds what a config may leave out. An argument `ignore` gets the value of the data set.
+
+```python
+# my_losses.py
+from segkit.losses.base import Loss
+
+
+class Certainty(Loss):
+    """Mean entropy of the predicted classes over the labelled pixels: small where the network is sure."""
+
+    row = dict(on="logits", target="mask")
+
+    def __init__(self, ignore: int = 255):
+        super().__init__()
+        self.ignore = ignore
+
+    def forward(self, logits, target):
+        """logits: float [B,K,H,W], target: int64 [B,H,W] -> float []."""
+        logits = logits.float()  # half precision is too coarse for logarithms
+        valid = target != self.ignore
+        entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+        return (entropy * valid).sum() / valid.sum().clamp(min=1)  # 0 where nothing is labelled
+```
+
+```python
+# certain.py
+_base_ = "segkit:quickstart/semantic.py"
+losses = [dict(type="CrossEntropy"), dict(type="my_losses:Certainty", weight=0.1)]
+loop = dict(steps=2, eval_every=0)
+train = dict(batch_size=2, dataset=dict(length=4))
+```
+
+```sh
+segkit train certain.py
+```
+
+The log shows it as `Certainty`. A loss of several terms returns a dict of them, each a `float []`; the log has each.
+`metrics`, `hooks`, heads and the other parts have base classes of the same kind: page *Classes to build on* of the
+reference (`base_classes`) lists each with the methods that it may define.
+'''
+
 
 def paragraphs(doc: str | None) -> list[str]:
     """Returns the paragraphs of a docstring as Markdown; arguments become a list, other sections a line."""
@@ -191,7 +236,7 @@ def main() -> None:
         "The plots show the loss of an image of 16 pixels as one pixel's logit moves, for a true (blue) and a false "
         "(red) pixel; the others are right with probability 0.73."
     )
-    text = "\n\n".join([HEAD.strip(), table(names), note, *(section(name) for name in names)])
+    text = "\n\n".join([HEAD.strip(), table(names), note, OWN.strip(), *(section(name) for name in names)])
     (HERE / "losses.md").write_text(text + "\n")
 
 

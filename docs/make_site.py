@@ -19,14 +19,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from website import classes, functions, pictures  # noqa: E402
+from website.bases import add_bases  # noqa: E402
 from website.check import broken_links  # noqa: E402
+from website.errors import errors_page  # noqa: E402
 from website.navigation import navigation  # noqa: E402
 from website.notebooks import notebook_page  # noqa: E402
 from website.pages import HISTORY, ROOT, Site  # noqa: E402
 from website.start import losses_page, start_page  # noqa: E402
 from website.zoo import zoo_page  # noqa: E402
 
-PAGES_APART = {"model_zoo.md": zoo_page, "losses.md": losses_page}
+PAGES_APART = {"model_zoo.md": zoo_page, "losses.md": losses_page, "errors.md": errors_page}
 """Pages of docs/ that have another form in the site, and what changes their text."""
 
 
@@ -57,6 +59,7 @@ def stage(folder: Path) -> Site:
         site.add(f"notebooks/{path.name}", f"notebooks/{path.stem}.md", notebook_page)
     classes.add_classes(site, pictures.draw_all(folder))
     functions.add_functions(site)
+    add_bases(site)
     site.write_sources()
     return site
 

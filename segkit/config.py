@@ -99,12 +99,24 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
     resolved = {key: _resolve(value, merged, key, (), used) for key, value in merged.items()}
     for key in merged:
         if key not in SECTIONS and key not in used:
-            hint = did_you_mean(key, [*SECTIONS, *used])
-            raise ConfigError(f"{origins.get(key, path)}: '{key}' is no section and no ref() uses it{hint}")
+            raise ConfigError(_unused(key, origins.get(key, str(file)), file, used))
     sections = with_test_set({key: value for key, value in resolved.items() if key in SECTIONS})
     sections = with_splits(sections, origins)
     _refuse_hidden_modules(sections, file.parent, "")
     return Config(sections, str(path), origins)
+
+
+def _unused(key: str, origin: str, file: Path, used: set[str]) -> str:
+    """Says that nothing reads a name, and the way out; origin: the file or option that set it, file: the config."""
+    text = f"{origin}: '{key}' is no section and no ref() uses it"
+    if hint := did_you_mean(key, [*SECTIONS, *used]):
+        return text + hint
+    if Path(origin).is_file() and not file.samefile(origin):
+        return (
+            f"{text}, since {file.name} replaces all that reads it; set {key} = ... there in the place of what it "
+            "replaces, or take this file out of _base_"
+        )
+    return f"{text}; remove it, or write _{key.lstrip('_')} for a name that the file alone uses"
 
 
 def find_config(name: str | Path, asker: Path | None = None) -> Path:

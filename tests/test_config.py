@@ -93,6 +93,10 @@ def test_dump_loads_back(write, tmp_path):
     [
         ("modell = dict()\n", r"'modell' is no section and no ref\(\) uses it; did you mean 'model'"),
         (
+            "qqqq = 1\n",
+            r"'qqqq' is no section .* uses it; remove it, or write _qqqq for a name that the file alone uses$",
+        ),
+        (
             'from segkit.config import ref\nmodel = dict(a=ref("modle.b"), b=1)\n',
             "has no 'modle.b'; did you mean 'model'",
         ),
@@ -107,6 +111,15 @@ def test_dump_loads_back(write, tmp_path):
     ],
 )
 def test_bad_files_name_the_place(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write("own.py", text))
+
+
+def test_a_name_of_a_base_that_nothing_reads_any_more(write):
+    """The way out names the config that replaced what read it, and the name to set there."""
+    write("base.py", 'from segkit.config import ref\nroot = "x"\ntrain = dict(dataset=dict(root=ref("root")))\n')
+    text = '_base_ = "base.py"\ntrain = dict(dataset=dict(root="mine"))\n'
+    message = r"base\.py: 'root' is no section .* since own\.py replaces all that reads it; set root = \.\.\. there"
     with pytest.raises(ConfigError, match=message):
         load_config(write("own.py", text))
 

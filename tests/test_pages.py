@@ -216,6 +216,11 @@ def probe_loss(cls: type) -> None:
     assert cls(power=2.0)(logits, torch.tensor([[[0, 1, 255]]])) == 0.25
 
 
+def probe_certainty(cls: type) -> None:
+    logits = torch.tensor([[[[0.0, 100.0, 3.0]], [[0.0, -100.0, 1.0]]]])  # evenly unsure, sure, ignored
+    assert cls()(logits, torch.tensor([[[0, 1, 255]]])).item() == pytest.approx(np.log(2) / 2)
+
+
 def probe_metric(cls: type) -> None:
     metric = cls()
     metric.start(SimpleNamespace(ignore=255))
@@ -232,6 +237,7 @@ PROBES = {
     "Rates": lambda cls: cls(),
     "PixelHead": lambda cls: cls((4, 8), 3)([torch.rand(2, 8, 4, 4)])["logits"].shape == (2, 3, 4, 4),
     "PowerError": probe_loss,
+    "Certainty": probe_certainty,
     "Wrong": probe_metric,
     "Stopwatch": lambda cls: cls(),
     "Noisy": lambda cls: cls(sigma=1.0),

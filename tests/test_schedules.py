@@ -6,15 +6,52 @@ import pytest
 import torch
 
 from segkit.engine.optim import build_optimizer
-from segkit.engine.schedules import Constant, Cosine, Cyclic, LearningRate, MultiStep, OneCycle, Poly, Step
+from segkit.engine.preflight import preflight
+from segkit.engine.schedules import (
+    Constant,
+    Cosine,
+    Cyclic,
+    LearningRate,
+    MultiStep,
+    OneCycle,
+    Poly,
+    Step,
+    rising_rates,
+)
+from segkit.engine.setup import DataSets
 from segkit.registry import ConfigError
+from segkit.runners.base import build_runner
 from segkit.settings import WarmupSettings
+from tests.tiny import sections
 
 
 def test_poly_is_the_published_one():
     assert Poly(0.9, 1e-4).rate(0.01, 0, 100) == pytest.approx(0.01)
     assert Poly(0.9, 1e-4).rate(0.01, 50, 100) == pytest.approx((0.01 - 1e-4) * 0.5**0.9 + 1e-4)
     assert Poly(0.9).rate(0.01, 100, 100) == 0.0
+
+
+def test_an_end_above_the_rate_is_said():
+    poly, groups = dict(type="Poly", min_lr=1e-4), [dict(match="head", lr=10), dict(match="backbone", lr=0.1)]
+    assert rising_rates(poly, dict(type="SGD", lr=1e-5, groups=groups)) == [
+        "schedule.min_lr = 0.0001 is above optimizer.lr = 1e-05: this rate rises during the training; set "
+        "schedule.min_lr=0, or a larger rate"
+    ]
+    (text,) = rising_rates(poly, dict(type="SGD", lr=5e-4, groups=groups))
+    assert "is above optimizer.groups.1 = 5e-05" in text
+    assert Poly(0.9, 1e-4).rate(1e-5, 90, 100) > 1e-5  # it does rise
+    for schedule, optimizer in (
+        (poly, dict(lr=1e-4)),
+        (dict(type="Poly"), dict(lr=1e-5)),
+        (None, dict(lr=1e-5)),
+        (poly, dict(type="SGD")),
+        (poly, None),
+    ):
+        assert rising_rates(schedule, optimizer) == []
+    cfg = sections()
+    cfg["schedule"], cfg["optimizer"]["lr"] = poly, 1e-6
+    train = preflight(cfg, build_runner(cfg), DataSets(), limit=1)[0].report
+    assert train.is_ok and "schedule.min_lr = 0.0001 is above optimizer.lr = 1e-06" in train.warnings[-1]
 
 
 def test_steps():

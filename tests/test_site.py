@@ -1,5 +1,6 @@
 """The documentation as a site: what docs/make_site.py makes of pages, docstrings and tables, and what it refuses."""
 
+import ast
 import importlib
 import math
 import re
@@ -169,6 +170,36 @@ def test_the_table_of_the_model_zoo():
     count = int(re.search(r"\[fcn_r50\][^|]*\| ([\d,]+) \(19\)", text)[1].replace(",", ""))
     assert fcn["parameters"] == f"{count / 1e6:.2f} M (19 classes)"
     assert len(made) == len(re.findall(r"^\|.*\]\(\.\./configs/_base_/models/", text, re.MULTILINE))
+
+
+def test_the_table_of_errors():
+    """Every sentence of the written table is one of the sources; the list is made of fixed words and gaps."""
+    errors = module("errors")
+    tree = ast.parse('raise ConfigError(f"{at}.x = {x}{y}: must be {z} or more" " in all")\nraise DataError(text)\n')
+    assert list(errors.sentences(tree)) == [("ConfigError", "....x = ...: must be ... or more in all")]
+    found = errors.raised(ROOT / "segkit")
+    assert len(found) > 1500 and {one.kind for one in found} == set(errors.KINDS)
+    page = (DOCS / "errors.md").read_text()
+    rows = re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)
+    assert len(rows) == 20
+    sources = " ".join(path.read_text() for path in sorted((ROOT / "segkit").rglob("*.py")))
+    for row in rows:
+        pieces = [piece.strip() for piece in row.split(errors.GAP)]
+        joined = re.sub(r'"\s+f?"', "", sources)
+        assert all(piece in joined for piece in pieces), row
+    made = errors.errors_page(page)
+    assert made.startswith(page.rstrip()) and made.count("\n| ") == len(found) + len(rows) + 2  # and two heads
+
+
+def test_the_page_of_base_configs():
+    bases = module("bases")
+    schedule = bases.schedule_row(bases.BASES / "schedules/own_data_gpu.py")
+    assert schedule[:4] == ("AdamW", "0.0001", "Poly, power 1, warm-up 20 steps", "8,000 steps")
+    assert "`ema`" in schedule[4]
+    assert bases.schedule_row(bases.BASES / "schedules/boxinst_1x.py")[3] == "12 epochs"  # what it builds on has 36
+    kind, batch, names = bases.dataset_row(bases.BASES / "datasets/folder.py")
+    assert (kind, batch) == ("`Folder`", "4") and "`root`" in names and "`_files`" not in names
+    assert bases.steps_row(bases.BASES / "incremental/mib.py") == ("`UnbiasedCE`, `UnbiasedKD`",)
 
 
 def cells(row):

@@ -195,7 +195,7 @@ def overview() -> str:
                 "arguments, defaults, and the values that the check of a config takes. The same stands in "
                 "`segkit config --list losses --show Dice`.",
                 "[Python functions](python.md), [commands](commands.md), [settings](settings.md), "
-                "[classes to build on](base_classes.md).",
+                "[base configs](bases.md), [classes to build on](base_classes.md).",
                 "\n".join(rows),
             ]
         )

@@ -31,9 +31,14 @@ TABS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("Extending", ("adding_an_architecture.md", "contributing.md")),
     ),
     "Reference": (
-        ("", tuple(f"reference/{name}.md" for name in ("index", "python", "commands", "settings", "base_classes"))),
+        (
+            "",
+            tuple(
+                f"reference/{name}.md" for name in ("index", "python", "commands", "settings", "bases", "base_classes")
+            ),
+        ),
         ("Parts of a config", ("reference/*/index.md",)),
-        ("Tables", ("model_zoo.md", "losses.md", "metrics.md", "box_supervised_rows.md")),
+        ("Tables", ("model_zoo.md", "losses.md", "metrics.md", "errors.md", "box_supervised_rows.md")),
     ),
     "Background": (
         ("Recorded runs", ("results.md", "results_*.md", "benchmarks.md")),

@@ -18,7 +18,8 @@ def losses_page(text: str) -> str:
         "arguments, defaults, valid values, inputs and, where it has one, its curve."
     )
     title, _, rest = head[:start].replace("shown below with each loss", "shown on its page").partition("\n")
-    return f"{title}\n\n{note}\n\n{rest.strip()}\n\n{after}\n"
+    own = re.search(r"^## A loss of your own\n.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+    return f"{title}\n\n{note}\n\n{rest.strip()}\n\n{after}\n\n{own[0] if own else ''}"
 
 
 def without_origin(text: str) -> str:

@@ -12,6 +12,9 @@ from segkit.cli import common
 from segkit.cli.drawing import add_drawing, drawing_of
 from segkit.registry import ConfigError
 
+FEW = 20
+"""With fewer images neither the interval nor p is worth much."""
+
 if TYPE_CHECKING:
     from segkit.analysis.bootstrap import Plan
     from segkit.analysis.findings import Comparison
@@ -105,4 +108,8 @@ def text_of(found: "Comparison") -> str:
             numbers = f"{one.first:>9.2f}{one.second:>9.2f}{one.difference.value:>+9.2f}{ends:>22}{one.p:>8.3f}"
             verdict_text = verdict(one, is_lower=name in found.lower_is_better)
             lines.append(f"  {name:12}{numbers}  {verdict_text}".replace("nan", "  -"))
+    if found.images < FEW:
+        lines.append(
+            f"caution: {found.images} images are too few to tell models apart, whatever p says; score {FEW} or more"
+        )
     return "\n".join(lines)

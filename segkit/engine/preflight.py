@@ -21,6 +21,7 @@ from segkit.data.transforms.base import ImageFacts, check_all
 from segkit.data.transforms.schedule import LONG, of_step
 from segkit.engine.check_rows import check_rows
 from segkit.engine.monitor import choose
+from segkit.engine.schedules import rising_rates
 from segkit.engine.setup import DataSets, build_eval_transforms, build_metrics, build_transforms
 from segkit.files import DataError
 from segkit.registry import BACKBONES, ConfigError
@@ -88,6 +89,8 @@ def preflight(
         seen.append(dataset)
         if section == "train" and report.is_ok:
             _check_item({**cfg, **overrides}, dataset, report.values)
+    for _, report in reports[:1]:
+        report.warnings += rising_rates(cfg.get("schedule"), cfg.get("optimizer"))
     _note_shared(reports, seen)
     _note_near(reports, seen)
     if len(seen) == 2 and (text := leaks(*seen)):

@@ -266,3 +266,26 @@ def learning_rate(section: dict | None, optimizer: Optimizer, total: int) -> Lea
     schedule = dict(section or {"type": "Poly"})
     warmup = WarmupSettings(**schedule.pop("warmup")) if schedule.get("warmup") else None
     return LearningRate(optimizer, build(schedule, SCHEDULES, "schedule"), total, warmup)
+
+
+def rising_rates(schedule: dict | None, optimizer: dict | None) -> list[str]:
+    """Finds learning rates that a schedule with `min_lr` would raise, which is seldom meant.
+
+    Args:
+        schedule: section `schedule`.
+        optimizer: section `optimizer`.
+
+    Returns:
+        A sentence for `optimizer.lr`, else one for each row of `optimizer.groups`, where `min_lr` is above it.
+    """
+    end, lr = (schedule or {}).get("min_lr"), (optimizer or {}).get("lr")
+    if optimizer is None or end is None or lr is None:
+        return []
+    rates = {f"optimizer.groups.{i}": lr * row.get("lr", 1.0) for i, row in enumerate(optimizer.get("groups") or ())}
+    rates = {"optimizer.lr": lr} if end > lr else rates
+    return [
+        f"schedule.min_lr = {end:g} is above {name} = {rate:g}: this rate rises during the training; set "
+        "schedule.min_lr=0, or a larger rate"
+        for name, rate in rates.items()
+        if end > rate
+    ]

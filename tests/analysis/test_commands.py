@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segkit.analysis.bootstrap import Plan
+from segkit.analysis.findings import Comparison
 from segkit.analysis.recorders import ClickRecorder, LabelRecorder, MatchRecorder
+from segkit.cli.compare import text_of
 from segkit.cli.main import main
 from segkit.engine import checkpoint
 from segkit.registry import ConfigError
@@ -72,6 +75,7 @@ def test_two_models_are_compared(runs, tmp_path, monkeypatch, capsys):
     assert (
         "4 images that both have scored" in printed and "<h2>Differences</h2>" in out.with_suffix(".html").read_text()
     )
+    assert "caution: 4 images are too few to tell models apart, whatever p says; score 20 or more" in printed
     # the counts of both lie beside the result, and give the same again
     assert main(["compare", str(tmp_path / "found_A.npz"), str(tmp_path / "found_B.npz"), *words]) == 0
     assert json.loads(out.read_text())["scores"] == content["scores"]
@@ -81,6 +85,12 @@ def test_two_models_are_compared(runs, tmp_path, monkeypatch, capsys):
     ):
         assert main(["compare", *pair, *words]) == 2
         assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("images, is_said", [(19, True), (20, False)])
+def test_few_images_are_a_caution(images, is_said):
+    found = Comparison("a", "b", Plan(), images, main=(), differences={})
+    assert ("caution: 19 images are too few" in text_of(found)) == is_said
 
 
 def test_robustness_goes_on_where_it_was(runs, tmp_path, monkeypatch, capsys):
