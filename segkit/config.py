@@ -5,6 +5,7 @@ import copy
 import importlib.util
 import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -99,24 +100,23 @@ def load_config(path: str | Path, options: tuple[str, ...] | list[str] = ()) -> 
     resolved = {key: _resolve(value, merged, key, (), used) for key, value in merged.items()}
     for key in merged:
         if key not in SECTIONS and key not in used:
-            raise ConfigError(_unused(key, origins.get(key, str(file)), file, used))
+            own = (_shown(file), str(path), "--cfg-options")
+            raise ConfigError(_unused(key, origins.get(key, str(path)), own, [*SECTIONS, *used]))
     sections = with_test_set({key: value for key, value in resolved.items() if key in SECTIONS})
     sections = with_splits(sections, origins)
     _refuse_hidden_modules(sections, file.parent, "")
     return Config(sections, str(path), origins)
 
 
-def _unused(key: str, origin: str, file: Path, used: set[str]) -> str:
-    """Says that nothing reads a name, and the way out; origin: the file or option that set it, file: the config."""
-    text = f"{origin}: '{key}' is no section and no ref() uses it"
-    if hint := did_you_mean(key, [*SECTIONS, *used]):
-        return text + hint
-    if Path(origin).is_file() and not file.samefile(origin):
-        return (
-            f"{text}, since {file.name} replaces all that reads it; set {key} = ... there in the place of what it "
-            "replaces, or take this file out of _base_"
-        )
-    return f"{text}; remove it, or write _{key.lstrip('_')} for a name that the file alone uses"
+def _unused(key: str, origin: str, own: Collection[str], known: Collection[str]) -> str:
+    """Says that nothing reads a name, and the way out; own: origins that are no bases, known: names that are read."""
+    if key == "num_classes":
+        way = "; write num_classes=ref('num_classes') in section model, or add a base of segkit:_base_/models"
+    elif origin not in own:
+        way = f"; write ref('{key}') where its value belongs, or take this file out of _base_"
+    else:
+        way = did_you_mean(key, known) or f"; remove it, or write _{key} for a name that the file alone uses"
+    return f"{origin}: '{key}' is no section and no ref() uses it{way}"
 
 
 def find_config(name: str | Path, asker: Path | None = None) -> Path:

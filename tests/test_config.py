@@ -115,13 +115,19 @@ def test_bad_files_name_the_place(write, text, message):
         load_config(write("own.py", text))
 
 
-def test_a_name_of_a_base_that_nothing_reads_any_more(write):
-    """The way out names the config that replaced what read it, and the name to set there."""
-    write("base.py", 'from segkit.config import ref\nroot = "x"\ntrain = dict(dataset=dict(root=ref("root")))\n')
-    text = '_base_ = "base.py"\ntrain = dict(dataset=dict(root="mine"))\n'
-    message = r"base\.py: 'root' is no section .* since own\.py replaces all that reads it; set root = \.\.\. there"
-    with pytest.raises(ConfigError, match=message):
-        load_config(write("own.py", text))
+def test_a_name_of_a_base_that_nothing_reads(write):
+    """The way out is not another name of the base but what reads it."""
+    folder = '_base_ = "segkit:_base_/datasets/folder.py"\n'
+    own_model = write("own.py", f"{folder}model = dict(num_classes=2)\n")
+    message = r"folder\.py: 'num_classes' is no section .* write num_classes=ref\('num_classes'\) in section model"
+    for file in (own_model, "segkit:_base_/datasets/folder.py"):
+        with pytest.raises(ConfigError, match=message):
+            load_config(file)
+    write("base.py", "size = 3\n")
+    with pytest.raises(
+        ConfigError, match=r"base\.py: 'size' is no .*; write ref\('size'\) where its value belongs, or"
+    ):
+        load_config(write("own.py", '_base_ = "base.py"\nloop = dict(steps=3)\n'))
 
 
 def test_two_bases_may_not_set_the_same_leaf(write):

@@ -127,7 +127,8 @@ def page_text(kind: str, name: str, site: Site, picture: Picture | None = None) 
     parts = [front, f"[{title_of(kind)}](index.md){{ .up }}", f"# {name}", f"<small>{first_version}</small>"]
     parts.append(markdown(doc.summary, link))
     if picture is not None:
-        parts += ["<figure markdown>", f"![{name}]({relative(page, picture.path)})"]
+        address = relative(page, picture.path)  # a click shows it whole, which a phone needs
+        parts += ["<figure markdown>", f"[![{name}]({address})]({address})"]
         parts += [f"<figcaption markdown>{picture.text}</figcaption>", "</figure>"]
     parts += [paragraph(block, link) for block in doc.body]
     parts.append(f"```python\n{example(kind, name)}\n```")

@@ -66,7 +66,7 @@ class Site:
             weight: in the search.
         """
         text = change((ROOT / file).read_text(encoding="utf-8"))
-        if file.startswith("docs/"):
+        if file.startswith(("docs/", "notebooks/")):
             text = with_note(text, note("pages", file.removeprefix("docs/"), relative(file, "CHANGELOG.md")))
         body = "".join(self._prose(piece, file, page) for piece in FENCE.split(text))
         front, body = front_matter(body)

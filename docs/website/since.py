@@ -33,7 +33,7 @@ def since(kind: str, name: str) -> str:
 
     Args:
         kind: "pages", "classes" or "commands".
-        name: such as "data.md", "Dice" or "train".
+        name: such as "data.md", "notebooks/clicks.ipynb", "Dice" or "train".
     """
     return next((version for version, lists in _versions().items() if name in lists[kind]), next(iter(_headings())))
 
@@ -51,6 +51,15 @@ def note(kind: str, name: str, changelog: str) -> str:
     return f"Since [{version}]({changelog}#{anchor})"
 
 
+def pages_of(root: Path) -> list[str]:
+    """The pages with such a line: those of docs/ as "data.md", and "notebooks/NAME"; root: of the repository."""
+    docs, notebooks = root / "docs", root / "notebooks"
+    return [
+        *(path.relative_to(docs).as_posix() for path in docs.rglob("*.md")),
+        *(path.relative_to(root).as_posix() for path in (*notebooks.glob("*.md"), *notebooks.glob("*.ipynb"))),
+    ]
+
+
 def main() -> None:
     sys.path.insert(0, str(HERE.parents[1]))
     from segkit.cli.config import LISTS
@@ -58,7 +67,7 @@ def main() -> None:
 
     (version,) = sys.argv[1:]
     now = dict(
-        pages=[path.relative_to(HERE.parent).as_posix() for path in HERE.parent.rglob("*.md")],
+        pages=pages_of(HERE.parents[1]),
         classes=[name for registry in LISTS.values() for name in registry.names()],
         commands=list(COMMANDS),
     )
