@@ -263,7 +263,11 @@ def test_training(tmp_path):
         lr=6e-5,
         betas=(0.9, 0.999),
         weight_decay=0.01,
-        groups=[dict(kind="norm", decay=0.0), dict(match=r"^(head|aux)\.", lr=10.0)],
+        # mmengine gives what a key finds that key's factors alone: normalizations of heads decay
+        groups=[
+            dict(kind="norm", match=r"^(?!(head|aux)\.)", decay=0.0),
+            dict(match=r"^(head|aux)\.", lr=10.0),
+        ],
     )
     # milestones are counted from the warm-up's end, as the schedule is
     assert found["schedule"] == dict(
@@ -323,7 +327,16 @@ REFUSED = {
     "train_dataloader = dict(dataset=dict(pipeline=[dict(type='Albu')]))": r"pipeline\[0\].type = 'Albu': no transform",
     "param_scheduler = [dict(type='OneCycleLR', by_epoch=False)]": "'OneCycleLR': no schedule",
     "param_scheduler = [dict(type='PolyLR', by_epoch=True)]": r"param_scheduler\[0\].by_epoch = True",
-    "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=9)": "train_cfg.type = 'EpochBased",
+    "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=9)": "by_epoch = False: train_cfg cou",
+    "train_cfg = dict(type='MyLoop')": "train_cfg.type = 'MyLoop': no training loop",
+    "val_dataloader = dict(dataset=dict(metainfo=dict(classes=('road',))))": "metainfo = .*all its classes",
+    "model = dict(backbone=dict(stem_channels=128, type='ResNetV1d'))": "stem_channels = 128",
+    "model = dict(backbone=dict(norm_cfg=dict(requires_grad=False)))": "segkit trains normalizations",
+    "model = dict(decode_head=dict(norm_cfg=dict(eps=0.01)))": "norm_cfg = .* has eps = 1e-05",
+    "default_hooks = dict(stop=dict(type='Mine'))": "default_hooks.stop.type = 'Mine': no hook",
+    "custom_hooks = [dict(type='EarlyStoppingHook', monitor=m) for m in ('mAcc', 'mIoU')]": (
+        "monitor = 'mIoU': another hook sets loop.monitor = 'mAcc'"
+    ),
     "optim_wrapper = dict(constructor='Layers')": "optim_wrapper.constructor = 'Layers'",
     "optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}))": "custom_keys.norm = ",
     "custom_hooks = [dict(type='MyHook')]": r"custom_hooks\[0\].type = 'MyHook': no hook",
@@ -353,7 +366,18 @@ CODE = {
     "x = [].__class__": "__class__",
     "x = dict.fromkeys('ab')": "dict.fromkeys",
     "x = (lambda: 3)()": "lambda",
-    "x = f'{1}'": "f'",
+    "x = f'{1:>9}'": "1:>9",
+    "x = f'{1!r}'": "1!r",
+    "x = f'{[].__class__}'": "__class__",
+    "x = {}\nx.update(open('pwned', 'w'))": "open",
+    "x = []\nx.append(1)": "x.append",
+    "x = {}\nx.update([1])": "x.update",
+    "x = {1: 2 for y in range(3) if y}": "for y in",
+    "x = [0 for a in range(1000) for b in range(1000)]": "too large",
+    "x = 'a' * 90000\ny = x + x": "too large",
+    "x = 'a' * 90000\ny = f'{x}{x}'": "too large",
+    "x = [0] * 10\n" + "x = [x, x]\n" * 20: "more than",
+    "x = [0]\nx[0] = x": "more than",
     "x = [y for y in range(3) if y]": "for y in",
     "def model(): pass": "def model",
     "for x in range(3): pass": "for x",
@@ -406,12 +430,15 @@ def test_values_as_mmengine_reads_them(tmp_path):
         "items = [dict(y=[int(k * 0.5) for k in range(4)])]\n"
         "first, second = (-1, +2)\n"
         "items[0]['z'] = {**a, 'w': not first}\n"
-        "m: int = max(3, len(items))\n",
+        "m: int = max(3, len(items))\n"
+        "keys = {f'stage{i}.{j}': i * j for i, n in enumerate([1, 2]) for j in range(n)}\n"
+        "keys.update({'a': 0}, b=1)\n",
         encoding="utf-8",
     )
     found = read(tmp_path / "mine.py")
     assert found["a"] == dict(b=8, c=dict(f=2))
     assert found["items"] == [dict(y=[0, 0, 1, 1], z=dict(b=8, c=dict(f=2), w=False))]
+    assert found["keys"] == {"stage0.0": 0, "stage1.0": 0, "stage1.1": 1, "a": 0, "b": 1}
     assert (found["n"], found["first"], found["second"], found["m"]) == (4, -1, 2, 3)
 
 

@@ -25,6 +25,7 @@ class FCNHead(Head):
         channels: width of the convolutions.
         num_convs: number of convolutions; 0 leaves the classifier alone.
         kernel: side of their kernels.
+        dilation: of the convolutions but the last of `concat_input`.
         concat_input: lets one more convolution read the head's input beside the result.
         dropout: share of channels dropped before the classifier.
         align_corners: whether bilinear resizing aligns the corner pixels.
@@ -39,6 +40,7 @@ class FCNHead(Head):
         channels: PositiveInt = 256,
         num_convs: OptionalRounds = 1,
         kernel: PositiveInt = 3,
+        dilation: PositiveInt = 1,
         concat_input: bool = False,
         dropout: Decay = 0.1,
         align_corners: bool = False,
@@ -49,7 +51,7 @@ class FCNHead(Head):
         width = sum(at_level(in_channels, level) for level in self.levels)
         channels = channels if num_convs else width
         self.convs = nn.Sequential(
-            *(ConvBNReLU(width if i == 0 else channels, channels, kernel) for i in range(num_convs))
+            *(ConvBNReLU(width if i == 0 else channels, channels, kernel, dilation=dilation) for i in range(num_convs))
         )
         self.merge = ConvBNReLU(width + channels, channels, kernel) if concat_input else None
         self.dropout = nn.Dropout2d(dropout)

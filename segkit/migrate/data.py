@@ -4,9 +4,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from segkit.data.semantic.coco_stuff import COCOStuff
+from segkit.migrate.known_sets import FILES, Files
 from segkit.migrate.part import Part, look_up
 
 Section = dict[str, Any]
+
+MULTIPLE = "ResizeToMultiple before evaluation is left out: networks here take any size, so scores differ a little"
+"""Of PoolFormer's configs."""
 
 LOADING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs", "GenerateEdge")
 """Steps of a pipeline that segkit does without being told."""
@@ -15,11 +20,12 @@ CITYSCAPES_SIZE = (1024, 2048)
 """Height and width of its images, which a fitting Resize leaves as they are."""
 
 
-def migrate_loader(loader: Part, *, trains: bool) -> Section:
+def migrate_loader(loader: Part, notes: list[str], *, trains: bool) -> Section:
     """Translates a data loader.
 
     Args:
         loader: train_dataloader, val_dataloader or test_dataloader.
+        notes: gets sentences on what differs.
         trains: whether its images are augmented and shuffled.
 
     Raises:
@@ -35,6 +41,9 @@ def migrate_loader(loader: Part, *, trains: bool) -> Section:
     loader.skip("persistent_workers", "pin_memory", "prefetch_factor", "drop_last", "collate_fn", "worker_init_fn")
     dataset, pipeline, zero_label = _dataset(loader.part("dataset"))
     section["dataset"] = dataset
+    if not trains and (last := [step for step in pipeline if step.values.get("type") == "ResizeToMultiple"]):
+        pipeline = [step for step in pipeline if step not in last]
+        notes += [MULTIPLE] if MULTIPLE not in notes else []
     transforms = _pipeline(pipeline, dataset, zero_label)
     section |= {"transforms": transforms} if transforms else {}
     section |= {"batch_size": size, "workers": workers} if trains else {}
@@ -52,7 +61,8 @@ def _dataset(part: Part) -> tuple[Section, list[Part], bool]:
         inner = part.part("dataset")
         part.done(" of RepeatDataset")
         return _dataset(inner)
-    made, zero_label = look_up(DATASETS, name, part, "data set")(part)
+    known = DATASETS | dict.fromkeys(FILES, _files)
+    made, zero_label = look_up(known, name, part, "data set")(part)
     pipeline = part.parts("pipeline")
     part.skip("test_mode", "lazy_init", "serialize_data", "backend_args")
     part.same("indices", None)
@@ -99,6 +109,8 @@ def _ade20k(part: Part) -> tuple[Section, bool]:
 
 
 def _coco_stuff(part: Part) -> tuple[Section, bool]:
+    if part.values.get("reduce_zero_label"):  # the 10,000 images of 2014
+        return _listed(part, Files(list(COCOStuff.classes), "_labelTrainIds", True))
     splits = {(f"images/{name}2017", f"annotations/{name}2017"): name for name in ("train", "val")}
     _plain_classes(part)
     part.same("img_suffix", ".jpg")
@@ -128,6 +140,36 @@ def _augmented_voc(part: Part) -> tuple[Section, list[Part], bool]:
     first = sets[0]
     pipeline = first.parts("pipeline")
     return {"type": "VOC", "root": first.take("data_root", None), "split": "train_aug"}, pipeline, False
+
+
+def _files(part: Part) -> tuple[Section, bool]:
+    """A set of FILES."""
+    return _listed(part, FILES[str(part.values["type"]).rpartition(".")[2]])
+
+
+def _listed(part: Part, files: Files) -> tuple[Section, bool]:
+    """Folder, for a set whose classes are known."""
+    part.skip("img_suffix")  # found here by themselves
+    part.same("seg_map_suffix", f"{files.mask_suffix}.png")
+    zero_label = bool(part.take("reduce_zero_label", files.reduce_zero_label))
+    images, masks = _prefixes(part)
+    listed = part.take("ann_file", "")
+    made: Section = {"type": "Folder", "root": part.take("data_root", None) or ".", "classes": tuple(files.classes)}
+    chosen = (part.part("metainfo", {}) if part.has("metainfo") else Part({}, "", part.source)).take("classes", None)
+    part.skip("metainfo")
+    if chosen is not None and chosen != made["classes"]:
+        if zero_label or not {*chosen} <= {*files.classes}:
+            raise part.refusal("metainfo", chosen, f"must be some of {', '.join(files.classes)}, without zero label")
+        places = {name: chosen.index(name) for name in chosen}
+        made["classes"] = chosen
+        made["label_map"] = {
+            label: places.get(name, "ignore") for label, name in enumerate(files.classes) if places.get(name) != label
+        }
+    made |= {"images": images, "masks": masks}
+    made |= {"split": listed} if listed else {}
+    made |= {"mask_suffix": files.mask_suffix} if files.mask_suffix else {}
+    made |= {"reduce_zero_label": True} if zero_label else {}
+    return made, zero_label
 
 
 def _plain_classes(part: Part) -> None:

@@ -2,83 +2,77 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 from segkit.migrate.part import Part, look_up
-from segkit.migrate.tables import BACKBONES, LEVELS, MIT, RESNETS, STDC_BLOCKS, STRIDES, Kind
+from segkit.migrate.tables import BACKBONES, LEVELS, MIT, RESNETS, STDC_BLOCKS, STRIDES
+from segkit.migrate.transformers import TRANSFORMERS
+from segkit.migrate.translate import SHARED, Encoder, check_layers, translated
 from segkit.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from segkit.registry import BACKBONES as OUR_BACKBONES
-from segkit.registry import Registry
-
-SHARED = ("in_channels", "init_cfg", "pretrained")
-"""Arguments of every part that segkit derives, or that are read elsewhere."""
-
-
-class Encoder(NamedTuple):
-    """An encoder and the levels of its maps.
-
-    Attributes:
-        section: model.backbone.
-        levels: for each of mmsegmentation's in_index the level here.
-        neck: model.neck that belongs to the encoder, {} for none.
-    """
-
-    section: dict[str, Any]
-    levels: tuple[int, ...]
-    neck: dict[str, Any] = {}
-
-
-def translated(part: Part, kind: Kind, registry: Registry) -> dict[str, Any]:
-    """The arguments of a part by the table; values that are the defaults here are left out."""
-    made = dict(kind.constants)
-    defaults = inspect.signature(registry.get(kind.type)).parameters
-    for theirs, (ours, default) in kind.keys.items():
-        value = part.take(theirs, default)
-        if value != defaults[ours].default:
-            made[ours] = value
-    for key, allowed in kind.fixed.items():
-        part.same(key, *allowed, stated=key in kind.stated)
-    part.skip(*kind.derived, *SHARED)
-    check_layers(part)
-    return made
-
-
-def check_layers(part: Part) -> None:
-    """Takes norm_cfg, conv_cfg and act_cfg, which must be what segkit's networks are made of."""
-    norm = part.take("norm_cfg", None)
-    if norm is not None and (not isinstance(norm, dict) or norm.get("type") not in ("BN", "SyncBN")):
-        raise part.refusal("norm_cfg", norm, "segkit's form of this network has batch normalization alone")
-    if norm is not None and not norm.get("requires_grad", True):
-        raise part.refusal("norm_cfg", norm, "segkit trains normalizations; see optimizer.freeze to stop them")
-    part.same("conv_cfg", None, {"type": "Conv1d"})
-    part.same("act_cfg", None, {"type": "ReLU"}, {"type": "ReLU", "inplace": True}, {"type": "ReLU", "inplace": False})
 
 
 def migrate_encoder(part: Part, pretrained: Any, notes: list[str]) -> Encoder:
+    """Translates model.backbone.
+
+    Args:
+        part: the encoder.
+        pretrained: model.pretrained.
+        notes: gets a sentence on the weights that it starts from.
+    """
     name = part.type()
-    start = _start_weights(part, pretrained)
+    start, channels = _start_weights(part, pretrained), part.number("in_channels", 3)
     if name in BACKBONES:
         kind = BACKBONES[name]
-        made = {"type": kind.type, **translated(part, kind, OUR_BACKBONES)}
+        made = {
+            "type": kind.type,
+            **translated(part, kind, OUR_BACKBONES),
+            **CONSTANTS.get(name, lambda part: {})(part),
+        }
         found = Encoder(made, LEVELS[name])
+    elif name in TRANSFORMERS:
+        found = TRANSFORMERS[name](name, part, start)
     else:
-        found = look_up(FUNCTIONS | dict.fromkeys(BACKBONES), name, part, "encoder")(name, part)
-        check_layers(part)
-        part.skip(*SHARED)
+        found = look_up(FUNCTIONS | dict.fromkeys([*BACKBONES, *TRANSFORMERS]), name, part, "encoder")(name, part)
+        check_layers(part, trained=found.section.get("train_norms", True), acts=("ReLU", "GELU"))
+    part.skip(*SHARED)
     part.done(f" of {name}")
-    if start and "pretrained" in inspect.signature(OUR_BACKBONES.get(found.section["type"])).parameters:
-        is_file = not start.startswith(("open-mmlab://", "torchvision://"))
-        if found.section["type"] == "Timm" and found.section["name"].startswith("mit_"):
-            notes.append(f"the encoder starts from random weights here; {start} is given by init = dict(path=FILE)")
-        else:
-            found.section["pretrained"] = True
-            notes.append(
-                f"the encoder starts from timm's ImageNet weights in place of {start}"
-                + ("; init = dict(path=FILE) takes the file" if is_file else "")
-            )
+    section = found.section | ({} if channels == 3 else {"in_channels": channels})
+    if start and found.has_weights and _has_weights_of_timm(section):
+        is_file = not start.startswith(("open-mmlab://", "torchvision://", "mmcls://"))
+        section["pretrained"] = True
+        notes.append(
+            f"the encoder starts from timm's ImageNet weights in place of {start}"
+            + ("; init = dict(path=FILE) takes the file" if is_file else "")
+        )
     elif start:
         notes.append(f"the encoder starts from random weights here; {start} is given by init = dict(path=FILE)")
-    return found
+    return found._replace(section=section)
+
+
+def _has_weights_of_timm(section: dict[str, Any]) -> bool:
+    """Whether `pretrained=True` gives an encoder ImageNet weights."""
+    known = inspect.signature(OUR_BACKBONES.get(section["type"])).parameters.get("pretrained")
+    return known is not None and bool in get_args(known.annotation) and not section.get("name", "").startswith("mit_")
+
+
+CONSTANTS: dict[str, Callable[[Part], dict[str, Any]]] = {
+    "PIDNet": lambda part: {} if part.values.get("num_stem_blocks", 2) == 2 else {"light": False},
+}
+"""Arguments that follow from others there."""
+
+
+def encoder_for(section: dict[str, Any], head: dict[str, Any]) -> dict[str, Any]:
+    """model.backbone as a head reads it: those of queries have a detector's ResNet with torchvision's weights."""
+    plain = {"type", "name", "norm_eval", "pretrained", "mean", "std"}
+    if section["type"] != "Timm" or not section.keys() <= plain or head["type"] not in OF_QUERIES:
+        return section
+    named = {**section, "type": "TimmDetection", "name": f"{section['name']}.tv_in1k"}
+    return named | {"norm_eval": bool(named.pop("norm_eval", False))}
+
+
+OF_QUERIES = ("MaskFormerHead", "Mask2FormerHead")
+"""Heads of queries."""
 
 
 def _start_weights(part: Part, pretrained: Any) -> str:
@@ -98,10 +92,12 @@ def _resnet_name(name: str, part: Part) -> str:
     part.same("with_cp", False)
     part.same("deep_stem", name != "ResNet")
     part.same("avg_down", name == "ResNetV1d")
-    part.same("stem_channels", 64)
     part.same("dcn", None)
     part.same("plugins", None)
-    return RESNETS[name].format(depth=part.number("depth"))
+    stem = part.number("stem_channels", 64)
+    if (name, stem) not in RESNETS:
+        raise part.refusal("stem_channels", stem, f"segkit has (class, stem_channels) in {list(RESNETS)}")
+    return RESNETS[name, stem].format(depth=part.number("depth"))
 
 
 def _resnet(name: str, part: Part) -> Encoder:
@@ -126,7 +122,22 @@ def _resnet(name: str, part: Part) -> Encoder:
     frozen = part.number("frozen_stages", -1)
     made |= {"frozen_stages": frozen + 1} if frozen >= 0 else {}
     made |= {"norm_eval": True} if part.take("norm_eval", False) else {}
-    return Encoder(made, tuple(range(-len(indices), 0)))
+    if not (part.values.get("norm_cfg") or {}).get("requires_grad", True):
+        made = _with_frozen_norms(made, part)
+    return Encoder(made, tuple(range(-len(indices), 0)), has_weights=not made["name"].endswith("s"))
+
+
+def _with_frozen_norms(made: dict[str, Any], part: Part) -> dict[str, Any]:
+    """A ResNet whose normalizations are not trained, as detectors have it."""
+    if (
+        made.keys() - {"type", "name", "frozen_stages", "norm_eval"}
+        or not made["name"].removeprefix("resnet").isdigit()
+    ):
+        raise part.refusal(
+            "norm_cfg", part.values["norm_cfg"], "segkit trains normalizations; see optimizer.freeze to stop them"
+        )
+    named = {**made, "type": "TimmDetection", "name": f"{made['name']}.tv_in1k", "train_norms": False}
+    return named | ({"norm_eval": False} if not made.get("norm_eval") else {})
 
 
 def _hrnet(name: str, part: Part) -> Encoder:
@@ -164,7 +175,7 @@ def _inner_resnet(part: Part, dilated: bool) -> str:
     """timm's name of the ResNet in another encoder."""
     inner = part.part("backbone_cfg")
     kind = inner.type()
-    name = _resnet_name(look_up({key: key for key in RESNETS}, kind, inner, "ResNet"), inner)
+    name = _resnet_name(look_up({key: key for key, _ in RESNETS}, kind, inner, "ResNet"), inner)
     inner.same("out_indices", (0, 1, 2, 3))
     inner.same("strides", (1, 2, 1, 1) if dilated else (1, 2, 2, 2), stated=dilated)
     inner.same("dilations", (1, 1, 2, 4) if dilated else (1, 1, 1, 1), stated=dilated)
@@ -257,7 +268,7 @@ def _mit(name: str, part: Part) -> Encoder:
 
 
 FUNCTIONS: dict[str, Callable[[str, Part], Encoder]] = {
-    **dict.fromkeys(RESNETS, _resnet),
+    **dict.fromkeys([key for key, _ in RESNETS], _resnet),
     "HRNet": _hrnet,
     "ICNet": _icnet,
     "BiSeNetV1": _bisenet,
@@ -268,16 +279,37 @@ FUNCTIONS: dict[str, Callable[[str, Part], Encoder]] = {
 """Encoders whose arguments are not translated one by one; each takes its class's name and its arguments."""
 
 
-def preprocessing(part: Part) -> dict[str, Any]:
-    """mean and std of the encoder where they are not ImageNet's."""
+OTHER_MEANS = ("vit_", "beit_", "tf_mobilenet")
+"""timm's encoders whose own mean and std are not ImageNet's, so that a config must state them."""
+
+
+def preprocessing(part: Part, encoder: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Translates data_preprocessor.
+
+    Args:
+        part: it.
+        encoder: model.backbone.
+
+    Returns:
+        mean and std of the encoder where they are not its own, and keys of section `inference`.
+    """
     part.same("type", "SegDataPreProcessor", "mmseg.SegDataPreProcessor", stated=True)
     part.same("bgr_to_rgb", True, stated=True)
     part.same("rgb_to_bgr", False)
     part.same("pad_val", 0)
     part.same("seg_pad_val", 255)
     mean, std = part.numbers("mean"), part.numbers("std")
-    part.skip("size", "size_divisor", "test_cfg", "batch_augments")
+    part.skip("size", "size_divisor", "batch_augments")
+    inference = {}
+    if part.has("test_cfg"):
+        test = part.part("test_cfg")
+        if test.has("size_divisor"):
+            inference["pad_divisor"] = test.number("size_divisor")
+        test.skip("size_divisor")
+        test.done(" of SegDataPreProcessor")
+    part.skip("test_cfg")
     part.done(" of SegDataPreProcessor")
-    if (mean, std) == (tuple(IMAGENET_MEAN), tuple(IMAGENET_STD)):
-        return {}
-    return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    is_own = (mean, std) == (tuple(IMAGENET_MEAN), tuple(IMAGENET_STD))
+    if is_own and not str(encoder.get("name", "")).startswith(OTHER_MEANS):
+        return {}, inference
+    return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}, inference

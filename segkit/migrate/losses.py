@@ -1,6 +1,6 @@
 """mmsegmentation's losses as rows of section `losses`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from segkit.migrate.part import Part, look_up
@@ -20,14 +20,21 @@ def rows_of(head: Part, on: str) -> list[Row]:
     """
     sampler = head.part("sampler") if head.has("sampler") else None
     head.skip("sampler")
-    rows = [_row(loss, on) for loss in head.parts("loss_decode")]
+    rows = [row_of(loss, on) for loss in head.parts("loss_decode")]
     rows = rows or [dict(type="CrossEntropy", average="all", on=on, target="mask")]
     return [_of_hard_pixels(sampler, row) if sampler else row for row in rows]
 
 
-def _row(loss: Part, on: str) -> Row:
+def row_of(loss: Part, on: str, table: Mapping[str, Callable[[Part], Row]] | None = None) -> Row:
+    """Takes one loss.
+
+    Args:
+        loss: it.
+        on: the output that it trains.
+        table: losses that it may be; None for LOSSES.
+    """
     name = loss.type()
-    made = look_up(LOSSES, name, loss, "loss")(loss)
+    made = look_up(LOSSES if table is None else table, name, loss, "loss")(loss)
     if not str(loss.take("loss_name", "loss_")).startswith("loss_"):
         raise loss.refusal("loss_name", name, "names without 'loss_' before them are not trained; take the loss out")
     loss.same("reduction", "mean")
@@ -140,6 +147,13 @@ LOSSES: dict[str, Callable[[Part], Row]] = {
     "FocalLoss": _focal,
 }
 """mmsegmentation's losses; each takes its arguments and gives a row without `on`, `target` and `weight`."""
+
+
+EDGE_LOSSES: dict[str, Callable[[Part], Row]] = {
+    # its targets are boundaries of GenerateEdge's edge_width, 4
+    "BoundaryLoss": lambda loss: {"type": "BoundaryBCE", "width": 4, "train_ignored": True, "average": "all"},
+}
+"""Losses of heads that predict boundaries."""
 
 
 def _of_hard_pixels(sampler: Part, row: Row) -> Row:

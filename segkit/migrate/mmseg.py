@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from segkit.migrate.data import migrate_loader
-from segkit.migrate.model import migrate_model
+from segkit.migrate.model import Network, migrate_model
+from segkit.migrate.optimizer import migrate_optimizer
 from segkit.migrate.part import Part
 from segkit.migrate.reading import read
-from segkit.migrate.training import migrate_hooks, migrate_loop, migrate_optimizer, migrate_schedule
+from segkit.migrate.training import migrate_hooks, migrate_loop, migrate_schedule
 from segkit.recipe.write import WIDTH, literal
 from segkit.registry import ConfigError
 
 OLD_KEYS = ("data", "lr_config", "optimizer_config", "runner", "total_iters")
 """Keys of mmsegmentation 0.x, where 1.x has train_dataloader, param_scheduler, optim_wrapper and train_cfg."""
+
+KNOWN_IMPORTS = {"mmpretrain.models", "mmcls.models", "mmdet.models"}
+"""Modules that custom_imports may name: what is read of them is known by its class."""
 
 METRICS = ("mIoU", "mDice", "mFscore")
 """What IoUMetric measures; segkit's Confusion measures all three."""
@@ -62,18 +66,14 @@ def migrate(path: Path, *, model_only: bool = False) -> Migrated:
     if whole.has("data") and not whole.has("train_dataloader"):
         found = ", ".join(key for key in OLD_KEYS if whole.has(key))
         raise ConfigError(f"{source}: is a config of mmsegmentation 0.x ({found}); name one of 1.x")
-    if whole.has("custom_imports"):
-        what = values["custom_imports"]
-        raise whole.refusal(
-            "custom_imports", what, "code of other files is never run; remove it, or build the part here"
-        )
+    _imports(whole)
     network = migrate_model(whole.part("model"))
     sections: dict[str, Any] = {"model": network.model, "losses": network.losses}
     notes = list(network.notes)
     if model_only:
         return Migrated({"model": network.model, "losses": network.losses}, notes, path.name)
-    sections |= _data(whole)
-    sections |= _training(whole, str(network.model["backbone"].get("name", "")), notes)
+    sections |= _data(whole, notes)
+    sections |= _training(whole, network, notes)
     sections |= {"inference": network.inference} if network.inference else {}
     if whole.has("load_from"):
         sections["init"] = {"path": str(whole.take("load_from"))}
@@ -82,11 +82,23 @@ def migrate(path: Path, *, model_only: bool = False) -> Migrated:
     return Migrated(sections, notes, path.name)
 
 
-def _data(whole: Part) -> dict[str, Any]:
-    sections = {"train": migrate_loader(whole.part("train_dataloader"), trains=True)}
+def _imports(whole: Part) -> None:
+    """Takes custom_imports, which may name the packages whose parts are known."""
+    if not whole.has("custom_imports"):
+        return
+    names = whole.part("custom_imports").take("imports", ())
+    if not {names} <= KNOWN_IMPORTS and not (isinstance(names, tuple) and {*names} <= KNOWN_IMPORTS):
+        what = whole.values["custom_imports"]
+        raise whole.refusal(
+            "custom_imports", what, "code of other files is never run; remove it, or build the part here"
+        )
+
+
+def _data(whole: Part, notes: list[str]) -> dict[str, Any]:
+    sections = {"train": migrate_loader(whole.part("train_dataloader"), notes, trains=True)}
     for name in ("val", "test"):
         if whole.has(f"{name}_dataloader"):
-            sections[name] = migrate_loader(whole.part(f"{name}_dataloader"), trains=False)
+            sections[name] = migrate_loader(whole.part(f"{name}_dataloader"), notes, trains=False)
         for evaluator in whole.parts(f"{name}_evaluator"):
             evaluator.same("type", "IoUMetric")
             scores = evaluator.take("iou_metrics", ("mIoU",))
@@ -100,12 +112,15 @@ def _data(whole: Part) -> dict[str, Any]:
     return sections
 
 
-def _training(whole: Part, encoder: str, notes: list[str]) -> dict[str, Any]:
-    """Sections optimizer, schedule and loop; encoder: model.backbone.name, "" where it has none."""
-    optimizer, more = migrate_optimizer(whole.part("optim_wrapper"), encoder)
+def _training(whole: Part, network: Network, notes: list[str]) -> dict[str, Any]:
+    """Sections optimizer, schedule and loop."""
+    optimizer, more = migrate_optimizer(whole.part("optim_wrapper"), network.names)
+    optimizer |= {"freeze": network.freeze} if network.freeze else {}
     loop = migrate_loop(whole.part("train_cfg"))
-    schedule = migrate_schedule(whole.parts("param_scheduler"), loop["steps"])
+    schedule = migrate_schedule(whole.parts("param_scheduler"), loop, notes)
     loop |= more | migrate_hooks(whole.part("default_hooks", {}), whole.parts("custom_hooks"))
+    if "epochs" in loop:
+        notes.append("epochs are no steps: set loop.eval_every and loop.save_every, which count steps")
     if whole.has("randomness"):
         randomness = whole.part("randomness")
         seed = randomness.take("seed", None)
@@ -115,6 +130,8 @@ def _training(whole: Part, encoder: str, notes: list[str]) -> dict[str, Any]:
         randomness.done()
     if loop.get("amp") == "fp16":
         notes.append("AmpOptimWrapper became loop.amp = 'fp16', which needs a GPU")
+    if "patience" in loop:
+        notes.append("loop.patience counts evaluations without any gain; EarlyStoppingHook has a least one, min_delta")
     return {"optimizer": optimizer, "schedule": schedule, "loop": loop}
 
 

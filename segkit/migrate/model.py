@@ -1,13 +1,17 @@
 """Section `model` and the rows of its losses from mmsegmentation's `model`."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from segkit.migrate.encoders import migrate_encoder, preprocessing, translated
-from segkit.migrate.losses import Row, rows_of
+from segkit.migrate.decoders import DECODERS
+from segkit.migrate.encoders import encoder_for, migrate_encoder, preprocessing
+from segkit.migrate.heads import Decoder, migrate_head
+from segkit.migrate.losses import Row
+from segkit.migrate.optimizer import Names
 from segkit.migrate.part import Part, look_up
-from segkit.migrate.tables import HEADS, NECKS, Kind
+from segkit.migrate.tables import NECKS
+from segkit.migrate.translate import Encoder, translated
 from segkit.registry import HEADS as OUR_HEADS
 from segkit.registry import NECKS as OUR_NECKS
 
@@ -20,12 +24,16 @@ class Network(NamedTuple):
         losses: section `losses`.
         inference: section `inference`.
         notes: sentences on what differs.
+        freeze: optimizer.freeze.
+        names: by which the optimizer finds parameters.
     """
 
     model: dict[str, Any]
     losses: list[Row]
     inference: dict[str, Any]
     notes: list[str]
+    freeze: tuple[str, ...]
+    names: Names
 
 
 def migrate_model(model: Part) -> Network:
@@ -38,40 +46,57 @@ def migrate_model(model: Part) -> Network:
     look_up({"EncoderDecoder": 1, "CascadeEncoderDecoder": 2}, kind, model, "segmentor")
     notes: list[str] = []
     encoder = migrate_encoder(model.part("backbone"), model.take("pretrained", None), notes)
-    section, levels, neck = encoder
+    section, levels, neck = dict(encoder.section), encoder.levels, encoder.neck
+    inference: dict[str, Any] = {}
     if model.has("data_preprocessor"):
-        section |= preprocessing(model.part("data_preprocessor"))
+        statistics, inference = preprocessing(model.part("data_preprocessor"), section)
+        section |= statistics
     if model.has("neck"):
         neck, levels = _neck(model.part("neck"), levels)
     train, test = model.part("train_cfg", {}), model.part("test_cfg", {})
     heads = model.parts("decode_head")
     if kind == "CascadeEncoderDecoder":
         model.same("num_stages", len(heads))
-        head, rows, num_classes, corners = _cascade(heads, levels, train, test)
+        decoder = _cascade(heads, levels, train, test)
     elif len(heads) == 1:
-        head, rows, num_classes, corners = _head(heads[0], levels, "logits")
+        name = str(heads[0].values.get("type")).removeprefix("mmseg.")
+        decoder = DECODERS.get(name, migrate_head)(heads[0], levels, "logits")
     else:
         raise model.refusal("decode_head", f"{len(heads)} heads", "an EncoderDecoder has one")
-    aux = []
-    for i, part in enumerate(model.parts("auxiliary_head")):
-        extra, extra_rows, classes, extra_corners = _head(part, levels, f"aux{i}.logits")
-        if classes != num_classes and extra["type"] != "DetailHead":
-            raise part.refusal("num_classes", classes, f"must be {num_classes}, as the decode head's")
-        if extra_corners != corners:
-            notes.append(f"aux.{i}: align_corners = {corners}, as the head's; a model has one value for all its heads")
-        aux.append(extra)
-        rows += extra_rows
+    notes += decoder.notes
+    aux, rows = list(decoder.aux), list(decoder.rows)
+    for part in model.parts("auxiliary_head"):
+        extra = migrate_head(part, levels, f"aux{len(aux)}.logits")
+        if extra.num_classes != decoder.num_classes and extra.head["type"] != "DetailHead":
+            raise part.refusal("num_classes", extra.num_classes, f"must be {decoder.num_classes}, as the decode head's")
+        if extra.align_corners != decoder.align_corners:
+            corners = extra.align_corners
+            notes.append(
+                f"aux.{len(aux)}: align_corners = {corners}, as the head's; a model has one value for all its heads"
+            )
+        aux.append(extra.head)
+        rows += extra.rows
     train.same("sampler", None)
     train.done()
-    inference = _inference(test)
-    model.skip("train_cfg", "test_cfg", "init_cfg")
+    inference |= _inference(test)
+    model.skip("train_cfg", "test_cfg", "init_cfg", "neck", "auxiliary_head")
     model.done()
-    made: dict[str, Any] = {"num_classes": num_classes, "backbone": section}
-    made |= {"neck": neck} if neck else {}
-    made |= {"head": head}
+    made: dict[str, Any] = {"num_classes": decoder.num_classes, "backbone": encoder_for(section, decoder.head)}
+    made |= {"neck": decoder.neck or neck} if decoder.neck or neck else {}
+    made |= {"head": decoder.head}
     made |= {"aux": aux} if aux else {}
-    made |= {"align_corners": True} if corners else {}
-    return Network(made, rows, inference, notes)
+    made |= {"align_corners": True} if decoder.align_corners else {}
+    return Network(made, rows, inference, notes, encoder.freeze, _names(model, encoder, decoder))
+
+
+def _names(model: Part, encoder: Encoder, decoder: Decoder) -> Names:
+    """What mmsegmentation's optimizer calls the parts of the model."""
+    values = model.values["backbone"]
+    kind = str(values["type"]).rpartition(".")[2]
+    depths = tuple(values.get("depths", (2, 2, 6, 2))) if kind == "SwinTransformer" else ()
+    parts = "|".join(["head", *(["aux"] if decoder.aux else []), *(["neck"] if decoder.neck else [])])
+    backbone = "backbone|neck" if encoder.neck else "backbone"
+    return Names(kind, depths, values.get("num_layers", 12), parts, backbone)
 
 
 def _neck(part: Part, levels: tuple[int, ...]) -> tuple[dict[str, Any], tuple[int, ...]]:
@@ -86,124 +111,21 @@ def _neck(part: Part, levels: tuple[int, ...]) -> tuple[dict[str, Any], tuple[in
     return made, tuple(range(-count, 0))
 
 
-def _levels(part: Part, kind: Kind, levels: Sequence[int]) -> dict[str, Any]:
-    """The maps that a head reads, from in_index."""
-    index = part.take("in_index", -1)
-    part.same("input_transform", None, "resize_concat", "multiple_select")
-    chosen = []
-    for number in index if isinstance(index, tuple) else (index,):
-        if not isinstance(number, int) or not -len(levels) <= number < len(levels):
-            raise part.refusal("in_index", index, f"the encoder gives {len(levels)} maps")
-        chosen.append(levels[number])
-    if not chosen:
-        raise part.refusal("in_index", index, "names no map")
-    wanted: dict[str, Callable[[], bool]] = {
-        "one": lambda: True,
-        "several": lambda: True,
-        "lower": lambda: len(chosen) == 2,
-        "all": lambda: chosen == list(range(-len(levels), 0)),
-        "last": lambda: chosen[-1] == -1,
-    }
-    if not wanted[kind.levels]():
-        raise part.refusal("in_index", index, f"segkit's {kind.type} cannot read these maps")
-    if kind.levels == "lower":
-        return {"low_level": chosen[0], "level": chosen[1]} if chosen != [-2, -1] else {}
-    if kind.levels == "several":
-        return {"levels": tuple(chosen)} if chosen != [-1] else {}
-    if kind.levels == "one" and (len(chosen) > 1 or chosen != [-1]):
-        return {"level": tuple(chosen) if len(chosen) > 1 else chosen[0]}
-    return {}
-
-
-def _head(part: Part, levels: Sequence[int], on: str) -> tuple[dict[str, Any], list[Row], int, bool]:
-    """A head, the rows of its losses, its number of classes, and align_corners."""
-    name = part.type()
-    kind = look_up(HEADS, name, part, "head")
-    num_classes = part.number("num_classes")
-    part.same("out_channels", num_classes, None)
-    part.same("threshold", None)
-    part.same("ignore_index", 255)
-    corners = bool(part.take("align_corners", False))
-    made = {"type": kind.type, **_levels(part, kind, levels), **translated(part, kind, OUR_HEADS)}
-    if "rates" in made or name in ("ASPPHead", "DepthwiseSeparableASPPHead"):
-        made = _without_pointwise(made, part)
-    if name != "PointHead":
-        dropout = max(part.number("dropout_ratio", 0.1), 0.0)
-        default = inspect.signature(OUR_HEADS.get(kind.type)).parameters["dropout"].default
-        made |= {} if dropout == default else {"dropout": dropout}
-    part.skip("dropout_ratio")
-    if name == "PSAHead" and made.get("mask_size") == (97, 97):
-        del made["mask_size"]
-    rows = _detail_rows(part, on) if name == "STDCHead" else rows_of(part, on)
-    if name == "DAHead":  # mmsegmentation trains the two attentions by the same loss
-        rows += [{**row, "on": f"{branch}.logits"} for branch in ("pam", "cam") for row in rows[:1]]
-    if name == "EncHead":
-        rows += _presence_rows(part)
-    if name == "PointHead":
-        rows = _point_rows(rows)
-    part.done(f" of {name}")
-    return made, rows, num_classes, corners
-
-
-def _without_pointwise(made: dict[str, Any], part: Part) -> dict[str, Any]:
-    """ASPP's rates without the first, which is the 1x1 convolution."""
-    rates = made.get("rates", (1, 12, 24, 36))
-    if not isinstance(rates, tuple) or len(rates) < 2 or rates[0] != 1:
-        raise part.refusal("dilations", rates, "must begin with 1, the 1x1 convolution, as segkit's ASPP")
-    rest = {key: value for key, value in made.items() if key != "rates"}
-    return rest if rates[1:] == (12, 24, 36) else {**rest, "rates": rates[1:]}
-
-
-def _presence_rows(part: Part) -> list[Row]:
-    loss = part.part("loss_se_decode", {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 0.2})
-    loss.same("type", "CrossEntropyLoss")
-    loss.same("use_sigmoid", True, stated=True)
-    weight = loss.number("loss_weight", 1.0)
-    loss.done(" of EncHead")
-    return [{"type": "ClassPresence", "on": "presence", "target": "mask", "weight": weight}]
-
-
-def _detail_rows(part: Part, on: str) -> list[Row]:
-    """STDC's detail head is trained by one loss, the sum of a cross entropy and a Dice loss of weight 1."""
-    threshold = part.number("boundary_threshold", 0.1)
-    losses = part.parts("loss_decode")
-    found = [(loss.type(), loss.take("use_sigmoid", True), loss.number("loss_weight", 1.0)) for loss in losses]
-    if found != [("CrossEntropyLoss", True, 1.0), ("DiceLoss", True, 1.0)]:
-        raise part.refusal(
-            "loss_decode", found, "segkit's is CrossEntropyLoss with use_sigmoid and DiceLoss, weights 1"
-        )
-    for loss in losses:
-        loss.skip("loss_name")
-        loss.done(" of STDCHead")
-    row: Row = {"type": "Detail", "on": on.replace(".logits", ".detail"), "train_ignored": True}
-    return [row if threshold == 0.1 else {**row, "threshold": threshold}]
-
-
-def _point_rows(rows: list[Row]) -> list[Row]:
-    made = []
-    for row in rows:
-        place: Row = {key: row[key] for key in ("target", "weight") if key in row}
-        inner = {key: value for key, value in row.items() if key not in ("on", "target", "weight")}
-        made.append({"type": "AtPoints", "loss": inner, "on": ["points.logits", "points.places"], **place})
-    return made
-
-
-def _cascade(
-    heads: list[Part], levels: Sequence[int], train: Part, test: Part
-) -> tuple[dict[str, Any], list[Row], int, bool]:
+def _cascade(heads: list[Part], levels: Sequence[int], train: Part, test: Part) -> Decoder:
     """OCRNet and PointRend: a coarse head and one that refines it become one head."""
     kinds = [str(head.values.get("type")).removeprefix("mmseg.") for head in heads]
     if kinds not in (["FCNHead", "OCRHead"], ["FPNHead", "PointHead"]):
         raise heads[0].refusal("type", kinds, "segkit's cascades are FCNHead with OCRHead, and FPNHead with PointHead")
     is_ocr = kinds[1] == "OCRHead"
-    coarse, rows, classes, corners = _head(heads[0], levels, "coarse.logits" if is_ocr else "logits")
-    head, more, num_classes, fine_corners = _head(heads[1], levels, "logits")
-    if classes != num_classes:
-        raise heads[0].refusal("num_classes", classes, f"must be {num_classes}, as the last head's")
-    if fine_corners != corners:
-        raise heads[0].refusal("align_corners", corners, f"must be {fine_corners}, as the last head's")
+    first = migrate_head(heads[0], levels, "coarse.logits" if is_ocr else "logits")
+    last = migrate_head(heads[1], levels, "logits")
+    for key, value in (("num_classes", last.num_classes), ("align_corners", last.align_corners)):
+        found = {"num_classes": first.num_classes, "align_corners": first.align_corners}[key]
+        if found != value:
+            raise heads[0].refusal(key, found, f"must be {value}, as the last head's")
+    coarse, head = first.head, last.head
     if is_ocr:
-        return _with_coarse_fcn(head, coarse, heads[0]), [*more, *rows], num_classes, corners
+        return last._replace(head=_with_coarse_fcn(head, coarse, heads[0]), rows=[*last.rows, *first.rows])
     head.pop("level", None)
     if coarse.get("channels", 128) != 128:
         head["coarse_channels"] = coarse["channels"]
@@ -221,7 +143,7 @@ def _cascade(
         if value != defaults[ours].default:
             head[ours] = value
     test.same("scale_factor", 2)
-    return head, [*rows, *more], num_classes, corners
+    return last._replace(head=head, rows=[*first.rows, *last.rows])
 
 
 def _with_coarse_fcn(head: dict[str, Any], coarse: dict[str, Any], part: Part) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from typing import Any
 from segkit.files import brief
 from segkit.registry import ConfigError, did_you_mean
 
+SCOPES = ("mmseg", "mmpretrain", "mmcls", "mmdet")
+"""What may stand before a class's name: the packages of the same authors."""
+
 
 class _Missing:
     """Stands for no default."""
@@ -49,6 +52,10 @@ class Part:
         """The error for a value that segkit cannot express."""
         return ConfigError(f"{self.source}: {self.at(key)} = {brief(value)}: {why}")
 
+    def put(self, key: str, value: Any) -> None:
+        """Adds a value, which stood elsewhere."""
+        self.values[key] = self._left[key] = value
+
     def has(self, key: str) -> bool:
         """Whether the key is there, not yet taken, and not None."""
         return self._left.get(key) is not None
@@ -82,7 +89,7 @@ class Part:
         name = self.take("type")
         if not isinstance(name, str):
             raise self.refusal("type", name, "must be a name")
-        return name.removeprefix("mmseg.")
+        return name.rpartition(".")[2] if name.rpartition(".")[0] in SCOPES else name
 
     def part(self, key: str, default: Any = MISSING) -> "Part":
         """Takes a dict."""

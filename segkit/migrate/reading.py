@@ -7,7 +7,7 @@ import ast
 import copy
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "list": list,
     "tuple": tuple,
     "range": range,
+    "enumerate": lambda items: list(enumerate(items)),
 }
 """Functions of numbers and lists that a file may call beside dict()."""
 
@@ -138,9 +139,23 @@ class _File:
                     self.assign(target, value)
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
                 self.assign(node.target, self.value(node.value))
+            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                self.update(node.value)
             else:
                 raise self.refusal(node)
+            if not _is_small(self.names):
+                raise self.refusal(node, f"makes more than {10 * MOST} values")
         return {name: value for name, value in self.names.items() if not name.startswith("_")}
+
+    def update(self, call: ast.Call) -> None:
+        """`name.update(dict)`, the one statement beside assignments."""
+        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "update" and len(call.args) <= 1):
+            raise self.refusal(call)
+        target = self.value(call.func.value) if isinstance(call.func.value, ast.Name) else None
+        if not isinstance(target, dict):
+            raise self.refusal(call)
+        pairs: list[tuple[Any, ast.expr]] = [(None, argument) for argument in call.args]
+        target |= self.mapping([*pairs, *((keyword.arg, keyword.value) for keyword in call.keywords)], call)
 
     def refusal(self, node: ast.stmt | ast.expr, why: str = "") -> ConfigError:
         """The error for a piece of the file that is more than data."""
@@ -186,9 +201,23 @@ class _File:
             return self.arithmetic(node)
         if isinstance(node, ast.Attribute | ast.Subscript):
             return self.part(node)
-        if isinstance(node, ast.ListComp) and len(node.generators) == 1 and not node.generators[0].ifs:
-            return self.each(node)
+        if isinstance(node, ast.ListComp):
+            return [self.value(node.elt) for _ in self.rounds(node, node.generators)]
+        if isinstance(node, ast.DictComp):
+            return {self.value(node.key): self.value(node.value) for _ in self.rounds(node, node.generators)}
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(self.piece(piece) for piece in node.values)
+            return text if len(text) <= MOST else self.too_large(node)
         raise self.refusal(node)
+
+    def piece(self, node: ast.expr) -> str:
+        """A piece of an f-string: a text, or the text of a number or a text."""
+        if isinstance(node, ast.FormattedValue):
+            value = self.value(node.value)
+            if node.format_spec is not None or node.conversion != -1 or not isinstance(value, int | float | str):
+                raise self.refusal(node)
+            return str(value)
+        return str(self.value(node))
 
     def number(self, node: ast.UnaryOp, negate: Callable[[], Any], value: Any) -> Any:
         if not isinstance(value, int | float):
@@ -248,6 +277,9 @@ class _File:
             for items, count in ((left, right), (right, left)):
                 if isinstance(items, list | tuple | str) and isinstance(count, int) and len(items) * count > MOST:
                     self.too_large(node)
+        lengths = [len(side) for side in (left, right) if isinstance(side, list | tuple | str)]
+        if len(lengths) == 2 and sum(lengths) > MOST:
+            self.too_large(node)
         if isinstance(node.op, ast.Mod) and isinstance(left, str):
             raise self.refusal(node)
         try:
@@ -273,19 +305,43 @@ class _File:
         except (TypeError, KeyError, IndexError) as error:
             raise self.refusal(node, "names nothing") from error
 
-    def each(self, node: ast.ListComp) -> list[Any]:
-        """A list made of the values of another one."""
-        loop = node.generators[0]
-        items = self.value(loop.iter)
-        if not isinstance(items, list | tuple) or len(items) > MOST or not isinstance(loop.target, ast.Name):
-            raise self.refusal(node)
+    def rounds(self, node: ast.expr, loops: list[ast.comprehension]) -> Iterator[None]:
+        """The rounds of a comprehension's loops, the last of which turns fastest; their names are set meanwhile."""
         outer = dict(self.names)
-        made = []
-        for item in items:
-            self.names[loop.target.id] = item
-            made.append(self.value(node.elt))
+        rounds: list[dict[str, Any]] = [{}]
+        for loop in loops:
+            longer: list[dict[str, Any]] = []
+            for names in rounds:
+                self.names |= names
+                items = self.value(loop.iter)
+                if loop.ifs or loop.is_async or not isinstance(items, list | tuple):
+                    raise self.refusal(node)
+                if len(longer) + len(items) > MOST:
+                    self.too_large(node)
+                for item in items:
+                    self.assign(loop.target, item)
+                    longer.append(names | {name: self.names[name] for name in _targets(loop.target)})
+            rounds = longer
+        for names in rounds:
+            self.names |= names
+            yield
         self.names = outer
-        return made
+
+
+def _is_small(values: Any) -> bool:
+    """Whether a value, read through all its parts, is made of fewer than 10 MOST; what holds itself is not."""
+    waiting, count = [values], 0
+    while waiting and count <= 10 * MOST:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list | tuple):
+            waiting += value.values() if isinstance(value, dict) else value
+    return not waiting
+
+
+def _targets(node: ast.expr) -> list[str]:
+    """The names that a loop sets."""
+    return [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
 
 
 def over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,12 @@ class Kind:
         derived: arguments that segkit takes from the model.
         constants: arguments here that mmsegmentation has built in.
         levels: how many feature maps a head reads: "one" sets `level`, "several" sets `levels`, "lower" sets
-            `low_level` and `level`, "all" reads all of them, "last" is always the last one.
+            `low_level` and `level`, "all" reads all of them, "last" is always the last one, "deepest" sets `levels` to
+            the number of the deepest, "fixed" reads those of its default.
+        norms: types that norm_cfg may name.
+        acts: types that act_cfg may name.
+        eps: of its normalizations.
+        note: a sentence on what differs.
     """
 
     type: str
@@ -36,10 +41,15 @@ class Kind:
     derived: tuple[str, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
     levels: str = "one"
+    norms: tuple[str, ...] = ("BN", "SyncBN")
+    acts: tuple[str, ...] = ("ReLU",)
+    eps: float = 1e-5
+    note: str = ""
 
 
 _CHANNELS = {"channels": ("channels", MISSING)}
 _CONCAT = {"concat_input": ("concat_input", True)}
+_LN = {"type": "LN", "eps": 1e-6, "requires_grad": True}
 
 HEADS: dict[str, Kind] = {
     "FCNHead": Kind(
@@ -49,8 +59,8 @@ HEADS: dict[str, Kind] = {
             **_CONCAT,
             "num_convs": ("num_convs", 2),
             "kernel_size": ("kernel", 3),
+            "dilation": ("dilation", 1),
         },
-        {"dilation": (1,)},
     ),
     "DepthwiseSeparableFCNHead": Kind(
         "SeparableFCNHead",
@@ -147,6 +157,50 @@ HEADS: dict[str, Kind] = {
         {"num_convs": (1,), "concat_input": (False,), "kernel_size": (3,), "dilation": (1,)},
         stated=("num_convs", "concat_input"),
     ),
+    "LightHamHead": Kind(
+        "LightHamHead",
+        {**_CHANNELS, "MD_R": ("num_bases", 64), "train_steps": ("steps", 6), "eval_steps": ("eval_steps", 7)},
+        {"MD_S": (1,), "inv_t": (100,), "rand_init": (True,)},
+        levels="deepest",
+        norms=("GN",),
+    ),
+    "LRASPPHead": Kind(
+        "LRASPPMergeHead", _CHANNELS, {"branch_channels": ((32, 64),)}, levels="fixed", norms=("SyncBN", "BN"), eps=1e-3
+    ),
+    "SETRUPHead": Kind(
+        "SETRHead",
+        {
+            **_CHANNELS,
+            "num_convs": ("num_convs", 1),
+            "kernel_size": ("kernel", 3),
+            "up_scale": ("scale", 4),
+        },
+        {"norm_layer": (_LN,)},
+    ),
+    "SETRMLAHead": Kind(
+        "SETRMLAHead",
+        {"mla_channels": ("channels", 128), "up_scale": ("scale", 4)},
+        derived=("channels",),
+        levels="all",
+    ),
+    "SegmenterMaskTransformerHead": Kind(
+        "SegmenterHead",
+        {"num_layers": ("layers", MISSING), "num_heads": ("heads", MISSING)},
+        {
+            "mlp_ratio": (4,),
+            "drop_path_rate": (0.1,),
+            "drop_rate": (0,),
+            "attn_drop_rate": (0,),
+            "num_fcs": (2,),
+            "qkv_bias": (True,),
+            "init_std": (0.02,),
+        },
+        derived=("embed_dims", "channels"),
+        norms=("LN",),
+        acts=("GELU",),
+        note="the head drops no path in training here; mmsegmentation's last layer drops a tenth",
+    ),
+    "DPTHead": Kind("DPTHead", _CHANNELS, levels="all"),
     "SegformerHead": Kind(
         "SegFormerHead", _CHANNELS, {"interpolate_mode": ("bilinear",)}, constants={"norm": True}, levels="all"
     ),
@@ -172,6 +226,8 @@ BACKBONES: dict[str, Kind] = {
             "reductions": ("reductions", (8, 16)),
         },
         {"norm_eval": (False,), "with_cp": (False,)},
+        acts=("PReLU",),
+        eps=1e-3,
     ),
     "ERFNet": Kind(
         "ERFNet",
@@ -204,6 +260,40 @@ BACKBONES: dict[str, Kind] = {
 }
 """Encoders whose arguments are translated one by one; those that need more have functions in segkit.migrate.model."""
 
+BACKBONES |= {
+    "MSCAN": Kind(
+        "MSCAN",
+        {
+            "embed_dims": ("channels", (64, 128, 256, 512)),
+            "depths": ("depths", (3, 4, 6, 3)),
+            "mlp_ratios": ("mlp_ratios", (4, 4, 4, 4)),
+            "drop_path_rate": ("drop_path_rate", 0.0),
+        },
+        {
+            "drop_rate": (0,),
+            "num_stages": (4,),
+            "attention_kernel_sizes": ((5, (1, 7), (1, 11), (1, 21)),),
+            "attention_kernel_paddings": ((2, (0, 3), (0, 5), (0, 10)),),
+        },
+        acts=("GELU",),
+    ),
+    "DDRNet": Kind(
+        "DDRNet",
+        {"channels": ("channels", 32), "ppm_channels": ("pool_channels", 128)},
+        {"align_corners": (False,)},
+    ),
+    "PIDNet": Kind(
+        "PIDNet",
+        {
+            "channels": ("channels", 64),
+            "ppm_channels": ("pool_channels", 96),
+            "num_stem_blocks": ("stem_blocks", 2),
+            "num_branch_blocks": ("branch_blocks", 3),
+        },
+        {"align_corners": (False,)},
+    ),
+}
+
 LEVELS: dict[str, tuple[int, ...]] = {
     "BiSeNetV1": (-1, -2, -3),
     "BiSeNetV2": (-1, -5, -4, -3, -2),
@@ -214,6 +304,9 @@ LEVELS: dict[str, tuple[int, ...]] = {
     "HRNet": (-4, -3, -2, -1),
     "MixVisionTransformer": (-4, -3, -2, -1),
     "ICNet": (-3, -2, -1),
+    "MSCAN": (-4, -3, -2, -1),
+    "DDRNet": (-2, -1),
+    "PIDNet": (-3, -2, -1),
 }
 """Of each of mmsegmentation's in_index the level here, by encoder; ResNets and U-Nets have as many as they say."""
 
@@ -237,6 +330,9 @@ NECKS: dict[str, Kind] = {
         {"start_level": (0,), "end_level": (-1,)},
     ),
     "ICNeck": Kind("ICNeck", {"out_channels": ("channels", 128)}),
+    "Feature2Pyramid": Kind("FeatureToPyramid", {}, {"rescales": ((4, 2, 1, 0.5),)}, derived=("embed_dim",)),
+    "MultiLevelNeck": Kind("MultiLevelNeck", {"scales": ("scales", (0.5, 1, 2, 4))}, derived=("out_channels",)),
+    "MLANeck": Kind("MLANeck", {"out_channels": ("channels", MISSING)}, {"norm_layer": (_LN,)}),
 }
 """Necks."""
 
@@ -260,5 +356,10 @@ STRIDES = {
 }
 """Output strides of ResNets, by (strides, dilations)."""
 
-RESNETS = {"ResNet": "resnet{depth}", "ResNetV1c": "resnet{depth}c", "ResNetV1d": "resnet{depth}d"}
-"""timm's names of mmcv's ResNets."""
+RESNETS = {
+    ("ResNet", 64): "resnet{depth}",
+    ("ResNetV1c", 64): "resnet{depth}c",
+    ("ResNetV1c", 128): "resnet{depth}s",  # timm has no weights of these
+    ("ResNetV1d", 64): "resnet{depth}d",
+}
+"""timm's names of mmcv's ResNets, by class and stem_channels."""
