@@ -1,4 +1,4 @@
-"""Fast-SCNN: trained from random weights."""
+"""Fast-SCNN: trained from random weights, by a binary cross entropy of each class, as in mmsegmentation."""
 
 from segkit.config import ref
 
@@ -9,6 +9,6 @@ model = dict(
     aux=[dict(type="FCNHead", level=-2, channels=32), dict(type="FCNHead", level=-3, channels=32)],
 )
 losses = [
-    dict(type="CrossEntropy", on="logits", target="mask", average="all"),
-    dict(type="CrossEntropy", on="aux*.logits", target="mask", average="all", weight=0.4),
+    dict(type="BinaryCrossEntropy", on="logits", target="mask", average="all"),
+    dict(type="BinaryCrossEntropy", on="aux*.logits", target="mask", average="all", weight=0.4),
 ]

@@ -6,7 +6,7 @@ model = dict(
     num_classes=ref("num_classes"),
     backbone=dict(type="ICNet", pretrained=True),
     neck=dict(type="ICNeck"),
-    head=dict(type="FCNHead", channels=128),
+    head=dict(type="FCNHead", channels=128, dropout=0.0),
     aux=[dict(type="FCNHead", level=-3, channels=128), dict(type="FCNHead", level=-2, channels=128)],
 )
 losses = [
