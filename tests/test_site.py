@@ -202,6 +202,14 @@ def test_the_page_of_base_configs():
     assert bases.steps_row(bases.BASES / "incremental/mib.py") == ("`UnbiasedCE`, `UnbiasedKD`",)
 
 
+def test_pages_that_say_since_when():
+    since = module("since")
+    pages = since.pages_of(ROOT)
+    assert {"data.md", "tutorials/many_gpus.md", "notebooks/README.md"} <= set(pages)
+    assert any(page.endswith(".ipynb") for page in pages)
+    assert since.since("pages", "data.md") == "0.1.0" and since.since("pages", "errors.md") > "0.2.0"
+
+
 def cells(row):
     return [part.strip() for part in row.split("|")[1:-1]]
 
