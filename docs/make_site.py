@@ -24,12 +24,15 @@ from website.check import broken_links  # noqa: E402
 from website.errors import errors_page  # noqa: E402
 from website.navigation import navigation  # noqa: E402
 from website.notebooks import notebook_page  # noqa: E402
-from website.pages import HISTORY, ROOT, Site  # noqa: E402
+from website.pages import CLASS, GUIDE, HISTORY, ROOT, Site  # noqa: E402
 from website.start import losses_page, start_page  # noqa: E402
 from website.zoo import zoo_page  # noqa: E402
 
 PAGES_APART = {"model_zoo.md": zoo_page, "losses.md": losses_page, "errors.md": errors_page}
 """Pages of docs/ that have another form in the site, and what changes their text."""
+
+WEIGHTS = {"errors.md": CLASS}
+"""Weights in the search of pages that hold every word: those that explain go first."""
 
 
 def stage(folder: Path) -> Site:
@@ -49,7 +52,7 @@ def stage(folder: Path) -> Site:
     site.add("README.md", "index.md", start_page)
     for path in sorted(HERE.rglob("*.md")):
         name = path.relative_to(HERE).as_posix()
-        site.add(f"docs/{name}", name, PAGES_APART.get(name, str))
+        site.add(f"docs/{name}", name, PAGES_APART.get(name, str), weight=WEIGHTS.get(name, GUIDE))
     site.add("CONTRIBUTING.md", "contributing.md")
     site.add("CHANGELOG.md", "changelog.md", weight=HISTORY)
     site.add("SECURITY.md", "security_policy.md")
