@@ -53,7 +53,7 @@ def add_bases(site: Site) -> None:
             name = f"[{file.stem}]({relative(PAGE, place)})"
             cells = [name, markdown(summary_of(file)), *row(file)]
             rows.append(f"| {' | '.join(cell(text) or ' ' for text in cells)} |")
-        parts += [text, '<div class="table-tools" markdown>', "\n".join(rows), "</div>"]
+        parts += [text, '<div class="table-tools texts" markdown>', "\n".join(rows), "</div>"]
     site.write(PAGE, "\n\n".join(parts) + "\n")
 
 
