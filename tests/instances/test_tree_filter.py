@@ -1,10 +1,12 @@
 """Spanning trees and the filter along them against published numbers and against sums over all paths."""
 
+import numpy as np
 import pytest
 import torch
 
 from segkit.ops.instances.rooted_tree import image_trees, root_trees
 from segkit.ops.instances.spanning_tree import boruvka, edge_weights, grid_edges, kruskal, spanning_edges
+from segkit.ops.instances.tree_contraction import contract, path_sums
 from segkit.ops.instances.tree_filter import tree_filter
 from tests.instances.published import load, off
 
@@ -100,6 +102,30 @@ def test_both_ways_to_a_tree_give_the_same(size, levels):
         assert torch.equal(parents(ours), parents(other)) and (other.parent.diff() >= 0).all()
     filtered = [tree_filter(masks, guide, trees, [1, 1, 1], sigma=1.0) for trees in (on_host, elsewhere)]
     torch.testing.assert_close(*filtered)
+
+
+@pytest.mark.parametrize("shape", ["chain", "star", "random", "one"])
+def test_sums_by_contraction_are_those_from_vertex_to_vertex(shape):
+    """A chain of 1,000 vertices takes some 20 rounds, not 1,000."""
+    rng = np.random.default_rng(0)
+    number = 1 if shape == "one" else 1000
+    above = np.arange(number) - 1
+    if shape == "star":
+        above[:] = 0
+    elif shape == "random":
+        above = np.array([rng.integers(max(0, v - 9), v) if v else 0 for v in range(number)])
+    above[0] = 0
+    rows, weight = rng.random((number, 3)), rng.random(number) * (np.arange(number) > 0)
+    below = rows.copy()
+    for v in range(number - 1, 0, -1):  # parents have lower numbers
+        below[above[v]] += weight[v] * below[v]
+    whole = below.copy()
+    for v in range(1, number):
+        whole[v] += weight[v] * (whole[above[v]] - weight[v] * below[v])
+    order, rounds = contract(above)
+    assert sorted(order) == list(range(number)) and order[0] == 0 and len(rounds) < 30
+    ours = path_sums(torch.from_numpy(rows[order]), torch.from_numpy(weight[order]), rounds)
+    torch.testing.assert_close(ours, (torch.from_numpy(below[order]), torch.from_numpy(whole[order])))
 
 
 def test_no_value_is_read_on_the_host_of_another_device():

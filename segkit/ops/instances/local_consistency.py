@@ -4,7 +4,7 @@ Li et al., Box2Mask, TPAMI 2024, section 3.4 (local consistency module), https:/
 instances in the order of their images, h w mask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ SHIFTS = tuple((y, x) for y in (0, 2, 4) for x in (0, 2, 4) if (y, x) != (2, 2))
 
 SHARPNESS = 0.3
 """Color difference, in standard deviations, at which a weight falls to exp(-1) of that of an equal color."""
+
+VALUES_AT_ONCE = 2**16
+"""Values of masks that a CPU takes through all rounds together: as many as its cache holds beside the weights."""
 
 
 def local_affinity(image: Tensor) -> Tensor:
@@ -103,16 +106,22 @@ class _Diffusion(torch.autograd.Function):
         """Returns float [n,h,w]."""
         ctx.save_for_backward(affinity)
         ctx.counts, ctx.iterations = counts, iterations
-        by_image = zip(masks.split(counts), affinity.to(masks.dtype))
-        return torch.cat([_diffused(image_masks, weights, iterations) for image_masks, weights in by_image])
+        parts = _parts(masks, affinity.to(masks.dtype), counts)
+        return torch.cat([_diffused(some, weights, iterations) for some, weights in parts])
 
     @staticmethod
     def backward(ctx: Any, to_output: Tensor) -> tuple[Tensor, None, None, None]:
         """Takes the gradient float [n,h,w] to the output; returns that to the masks."""
-        affinity = ctx.saved_tensors[0].to(to_output.dtype)
-        by_image = zip(to_output.split(ctx.counts), affinity)
-        gradients = [_transposed(gradient, weights, ctx.iterations) for gradient, weights in by_image]
-        return torch.cat(gradients), None, None, None
+        parts = _parts(to_output, ctx.saved_tensors[0].to(to_output.dtype), ctx.counts)
+        return torch.cat([_transposed(some, weights, ctx.iterations) for some, weights in parts]), None, None, None
+
+
+def _parts(maps: Tensor, affinity: Tensor, counts: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The maps [n,h,w] that are computed together, each time with the affinity of their image."""
+    for of_image, weights in zip(maps.split(list(counts)), affinity):
+        number = max(1, VALUES_AT_ONCE // weights[0].numel()) if maps.device.type == "cpu" else max(1, len(of_image))
+        for some in of_image.split(number):
+            yield some, weights
 
 
 def _diffused(masks: Tensor, affinity: Tensor, iterations: int) -> Tensor:

@@ -1,4 +1,5 @@
-"""Spanning trees of images, rooted at the upper left pixel, with pointers to every second, fourth, ... ancestor.
+"""Spanning trees of images, rooted at the upper left pixel, with what sums along them need: rounds in which vertices
+are eliminated, or pointers to every second, fourth, ... ancestor.
 
 B batch, C channels, h w map, V = h w vertices (y w + x), E edges as in spanning_tree.
 """
@@ -11,39 +12,28 @@ import torch
 from torch import Tensor
 
 from segkit.ops.instances.spanning_tree import edge_weights, grid_edges, spanning_edges
+from segkit.ops.instances.tree_contraction import Round, contract
 
 SLOTS = 4
 """Neighbours of a pixel: above, left, right, below; slot s of one end of an edge is slot 3 - s of the other."""
 
 
-class Jump(NamedTuple):
-    """Steps of 2^k edges towards the root, from the positions first, first + 1, ..., V - 1 of a tree.
-
-    Attributes:
-        first: the first position from which the step does not lead beyond the root. Where the host does not know it, it
-            is 0, and a step beyond the root stays at its position.
-        ancestor: int64 [V - first], the positions that the steps lead to, never decreasing if `first` is known.
-        starts: int64 [number of positions led to], how many of the steps end before each position; None where the host
-            does not know `first`.
-    """
-
-    first: int
-    ancestor: Tensor
-    starts: Tensor | None
-
-
 class Tree(NamedTuple):
-    """A rooted tree whose vertices are numbered by position: breadth first from the root.
+    """A rooted tree whose vertices are numbered by position, the root first.
 
     Attributes:
         order: int64 [V], the vertex at each position.
         parent: int64 [V], the position of each position's parent; the root's is its own.
-        jumps: steps of 1, 2, 4, ... edges.
+        jumps: int64 [V] each, the positions that steps of 1, 2, 4, ... edges towards the root lead to; a step beyond
+            the root stays at its position. Positions are breadth first.
+        rounds: on the CPU, in place of jumps: how vertices are eliminated, see tree_contraction; None elsewhere, where
+            the host does not know the tree.
     """
 
     order: Tensor
     parent: Tensor
-    jumps: list[Jump]
+    jumps: list[Tensor]
+    rounds: list[Round] | None
 
 
 def image_trees(guide: Tensor) -> list[Tree]:
@@ -63,24 +53,20 @@ def image_trees(guide: Tensor) -> list[Tree]:
 
 
 def _tree_on_host(chosen: np.ndarray, size: tuple[int, int]) -> Tree:
-    """Roots a tree of the edges chosen, bool [E], by scipy; its jumps end with the depth of the tree."""
+    """Roots a tree of the edges chosen, bool [E], by scipy, and plans its contraction."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import breadth_first_order
 
     number = size[0] * size[1]
     edges = grid_edges(*size)[chosen]
     graph = csr_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(number, number))
-    order, before = breadth_first_order(graph, 0, directed=False)
+    _, parent = breadth_first_order(graph, 0, directed=False)
+    parent = parent.astype(np.int64)
+    parent[0] = 0  # scipy has a negative number for the root
+    order, rounds = contract(parent)
     position = np.empty(number, np.int64)
     position[order] = np.arange(number)
-    parent = np.concatenate([[0], position[before[order[1:]]]])
-    ancestor, first, jumps = parent[1:], 1, []
-    while len(ancestor):
-        led_to = np.arange(ancestor[-1] + 1)
-        jumps.append(Jump(first, torch.from_numpy(ancestor), torch.from_numpy(np.searchsorted(ancestor, led_to))))
-        beyond = int(np.searchsorted(ancestor, first))  # from here on the ancestor has one too
-        ancestor, first = ancestor[ancestor[beyond:] - first], first + beyond
-    return Tree(torch.from_numpy(order.astype(np.int64)), torch.from_numpy(parent), jumps)
+    return Tree(torch.from_numpy(order), torch.from_numpy(position[parent[order]]), [], rounds)
 
 
 def root_trees(chosen: Tensor, size: tuple[int, int]) -> list[Tree]:
@@ -111,11 +97,12 @@ def root_trees(chosen: Tensor, size: tuple[int, int]) -> list[Tree]:
 
 
 def _tree_of_pointers(order: Tensor, parent: Tensor, depth: Tensor, num_jumps: int) -> Tree:
-    position, pointer, jumps = torch.arange(len(order), device=order.device), parent, []
+    jumps: list[Tensor] = []
+    position, pointer = torch.arange(len(order), device=order.device), parent
     for k in range(num_jumps):
-        jumps.append(Jump(0, torch.where(depth < 2**k, position, pointer), None))
+        jumps.append(torch.where(depth < 2**k, position, pointer))
         pointer = pointer[pointer]
-    return Tree(order, parent, jumps)
+    return Tree(order, parent, jumps, None)
 
 
 def _tour(chosen: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.ops.averaging import full_precision
-from segkit.ops.instances.rooted_tree import Jump, Tree
+from segkit.ops.instances.rooted_tree import Tree
+from segkit.ops.instances.tree_contraction import path_sums
+
+ROWS_AT_ONCE = 1024
+"""Vertices whose share of the similarities' gradient is computed at a time: no more maps of all are made for it."""
 
 
 def tree_filter(masks: Tensor, guide: Tensor, trees: Sequence[Tree], counts: Sequence[int], *, sigma: float) -> Tensor:
@@ -83,9 +87,12 @@ class _Filter(torch.autograd.Function):
             return _on_grid(_sums(scaled, similarity, tree)[1], tree), None, None
         to_divisor = -(scaled * whole[:, :-1]).sum(1, keepdim=True) / whole[:, -1:]
         below_g, whole_g = _sums(torch.cat([scaled, to_divisor], 1), similarity, tree)
-        pairs = below_g * (whole[tree.parent] - similarity.unsqueeze(1) * below)
-        pairs += below * (whole_g[tree.parent] - similarity.unsqueeze(1) * below_g)
-        return _on_grid(whole_g[:, :-1], tree), pairs.sum(1), None
+        parts = zip(*(values.split(ROWS_AT_ONCE) for values in (below, below_g, similarity.unsqueeze(1), tree.parent)))
+        pairs = [
+            (g * (whole[parent] - factor * x)).sum(1) + (x * (whole_g[parent] - factor * g)).sum(1)
+            for x, g, factor, parent in parts
+        ]
+        return _on_grid(whole_g[:, :-1], tree), torch.cat(pairs), None
 
 
 def _on_grid(rows: Tensor, tree: Tree) -> Tensor:
@@ -94,46 +101,23 @@ def _on_grid(rows: Tensor, tree: Tree) -> Tensor:
 
 
 def _sums(rows: Tensor, similarity: Tensor, tree: Tree) -> tuple[Tensor, Tensor]:
-    """Returns the K-weighted sums of rows [V,n] over each position's subtree and over the whole tree, float [V,n].
-
-    Pointer doubling: step k adds the sums 2^k edges further down (then up), times the product of the similarities on
-    the way, so that log2(depth) steps do for both passes.
-    """
+    """Returns the K-weighted sums of rows [V,n] over each position's subtree and over the whole tree, float [V,n]."""
+    if tree.rounds is not None:
+        return path_sums(rows, similarity, tree.rounds)
+    # Pointer doubling: step k adds the sums 2^k edges further down (then up), times the product of the similarities on
+    # the way, so that log2(depth) steps do for both passes.
     below, ways = rows.clone(memory_format=torch.contiguous_format), _products(similarity, tree)
-    for way, jump in zip(ways, tree.jumps):
-        _add_descendants(below, way, jump)
+    for way, ancestor in zip(ways, tree.jumps):
+        below.index_add_(0, ancestor, below * way.unsqueeze(1))
     whole = below * (1 - similarity.square()).unsqueeze(1)
-    for way, jump in zip(ways, tree.jumps):
-        _add_ancestors(whole, way, jump)
+    for way, ancestor in zip(ways, tree.jumps):
+        whole.addcmul_(whole.index_select(0, ancestor), way.unsqueeze(1))
     return below, whole
 
 
 def _products(similarity: Tensor, tree: Tree) -> list[Tensor]:
-    """Returns for each jump the product of the similarities on its way, float [V - first]; 0 beyond the root."""
-    ways: list[Tensor] = []
-    for before, jump in zip([None, *tree.jumps], tree.jumps):
-        if before is None:
-            ways.append(similarity[jump.first :])
-        else:
-            skipped = jump.first - before.first
-            ways.append(ways[-1][skipped:] * ways[-1][before.ancestor[skipped:] - before.first])
+    """Returns for each jump the product of the similarities on its way, float [V]; 0 beyond the root."""
+    ways = [similarity]
+    for before in tree.jumps[:-1]:
+        ways.append(ways[-1] * ways[-1][before])
     return ways
-
-
-def _add_descendants(sums: Tensor, way: Tensor, jump: Jump) -> None:
-    """Adds to each position of sums [V,n] the sums of its descendants at the far end of the jump."""
-    if jump.starts is None:
-        sums.index_add_(0, jump.ancestor, sums * way.unsqueeze(1))
-    else:  # a bag of consecutive positions: several times faster on a CPU than index_add_, and summed in order
-        positions = torch.arange(jump.first, len(sums))
-        bags = F.embedding_bag(positions, sums, jump.starts, mode="sum", per_sample_weights=way)
-        sums[: len(bags)] += bags
-
-
-def _add_ancestors(sums: Tensor, way: Tensor, jump: Jump) -> None:
-    """Adds to each position of sums [V,n] the sum of its ancestor at the end of the jump."""
-    if jump.starts is None:
-        sums.addcmul_(sums.index_select(0, jump.ancestor), way.unsqueeze(1))
-    else:
-        bag_starts = torch.arange(len(way))  # one position in each bag
-        sums[jump.first :] += F.embedding_bag(jump.ancestor, sums, bag_starts, mode="sum", per_sample_weights=way)
