@@ -162,15 +162,21 @@ def test_original_size(image):
 
 
 def test_batches_of_unequal_images_are_scored_without_their_padding():
-    runner, model = build_runner({}), Position()
-    a = torch.randint(0, 256, (1, 3, 20, 30), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    b = torch.randint(0, 256, (1, 3, 16, 40), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
-    together = torch.zeros(2, 3, 20, 40, dtype=torch.uint8)
-    together[0, :, :, :30], together[1, :, :16] = a[0], b[0]
-    metas = [dict(valid=(20, 30), size=(25, 33)), dict(valid=(16, 40), size=(16, 40))]
-    both = runner.predict(model, {"image": together, "meta": metas})
-    for one, prediction, meta in zip((a, b), both, metas):
-        alone = runner.predict(model, {"image": one, "meta": [meta]})[0]
+    """Images of one size and way back share a pass; the order of the batch stays."""
+    runner, model, passes = build_runner({}), Position(), []
+    rng = torch.Generator().manual_seed(1)
+    sizes, places = [(20, 30), (16, 40), (20, 30)], [(25, 33), (16, 40), (25, 33)]
+    images = [torch.randint(0, 256, (1, 3, *size), generator=rng, dtype=torch.uint8) for size in sizes]
+    together = torch.zeros(3, 3, 20, 40, dtype=torch.uint8)
+    for canvas, image in zip(together, images):
+        canvas[:, : image.shape[2], : image.shape[3]] = image[0]
+    metas = [dict(valid=size, size=place) for size, place in zip(sizes, places)]
+    handle = model.register_forward_pre_hook(lambda _module, inputs: passes.append(tuple(inputs[0].shape)))
+    predictions = runner.predict(model, {"image": together, "meta": metas})
+    handle.remove()
+    assert passes == [(2, 3, 20, 30), (1, 3, 16, 40)]
+    for image, prediction, meta in zip(images, predictions, metas):
+        alone = runner.predict(model, {"image": image, "meta": [meta]})[0]
         assert torch.equal(alone["labels"], prediction["labels"]) and alone["labels"].shape == meta["size"]
 
 

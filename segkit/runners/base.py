@@ -3,7 +3,7 @@
 Losses are configured separately; all runners share one loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +246,21 @@ def bare(model: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
         model = inner
     return model
+
+
+def alike(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Groups the images of a batch that can run through a network together.
+
+    Args:
+        keys: of each image; those of one group are equal.
+
+    Returns:
+        The positions of each group, in the order of its first image.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for position, key in enumerate(keys):
+        groups.setdefault(key, []).append(position)
+    return list(groups.values())
 
 
 def build_runner(cfg: dict) -> Runner:

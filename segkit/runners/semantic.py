@@ -23,7 +23,7 @@ from segkit.metrics.per_image import ImageScores, LabelMapScores
 from segkit.models.bases import Network, gives_scores
 from segkit.ops.resizing import is_resized
 from segkit.registry import RUNNERS
-from segkit.runners.base import Runner
+from segkit.runners.base import Runner, alike
 from segkit.runners.memory import MemoryWatch
 from segkit.types import Batch, Meta, Outputs, Prediction, SemanticPrediction
 
@@ -54,21 +54,23 @@ class Semantic(Runner):
         return ""
 
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
-        """Predicts images of one size and way back together, others one by one without the padding of the batch.
+        """Predicts the images of one size and way back together, without the padding of the batch.
 
-        An image that may not fit into memory whole is told of first, see runners.memory.
+        Padding would change what a network sees at the border: images of other sizes are passes of their own. An image
+        that may not fit into memory whole is told of first, see runners.memory.
         """
         record = PresenceRecord()
         score = build_score(model, self.inference, self.activation, record)
-        image, metas = batch["image"], batch["meta"]
-        alike = len({(meta["valid"], meta["size"], _way_back(meta)) for meta in metas}) == 1
-        if alike:
-            return self._predict(model, score, record, _valid_part(image, metas[0]), metas, batch.get("stored"))
-        predictions: list[Prediction] = []
-        for i, meta in enumerate(metas):
-            stored = batch["stored"][i : i + 1] if "stored" in batch else None
-            predictions += self._predict(model, score, record, _valid_part(image[i : i + 1], meta), [meta], stored)
-        return predictions
+        image, metas, stored = batch["image"], batch["meta"], batch.get("stored")
+        predictions: dict[int, Prediction] = {}
+        for group in alike([(tuple(meta["valid"]), tuple(meta["size"]), _way_back(meta)) for meta in metas]):
+            of_group = image if len(group) == len(metas) else torch.cat([image[i : i + 1] for i in group])
+            their_metas, their_stored = [metas[i] for i in group], None
+            if stored is not None:
+                their_stored = [stored[i] for i in group]
+            seen = _valid_part(of_group, their_metas[0])
+            predictions.update(zip(group, self._predict(model, score, record, seen, their_metas, their_stored)))
+        return [predictions[i] for i in range(len(metas))]
 
     def _predict(
         self,

@@ -18,7 +18,7 @@ from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
 from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.registry import RUNNERS, ConfigError
-from segkit.runners.base import Runner, bare
+from segkit.runners.base import Runner, alike, bare
 from segkit.runners.instances.growth import Growth
 from segkit.runners.instances.moving_teacher import MovingTeacher
 from segkit.runners.instances.pictures import ShowInstances
@@ -127,8 +127,8 @@ class BoxSupervised(Runner):
     def predict(self, model: Network, batch: Batch) -> Sequence[Prediction]:
         """Finds the instances of each image; see Runner.predict.
 
-        Images of one size are predicted together, others one by one, so that the result of one image does not depend
-        on the others.
+        The images of one size are predicted together, and those of another apart, so that the result of one image does
+        not depend on the others.
 
         Returns:
             For each image, on the CPU: "masks", n RLE at the original size, "scores" float32 [n], falling, "labels"
@@ -144,12 +144,14 @@ class BoxSupervised(Runner):
             )
         if self.inference.mode != "whole" or self.inference.tta:
             raise ConfigError("inference: a sliding window and TTA (--slide, --tta) are not for instances; remove them")
-        metas = batch["meta"]
-        height, width = metas[0]["valid"]
-        if len({meta["valid"] for meta in metas}) == 1:
-            return self._predict(model, batch["image"][..., :height, :width], metas)
-        singles = (self.predict(model, Batch(image=batch["image"][i : i + 1], meta=[m])) for i, m in enumerate(metas))
-        return [prediction for single in singles for prediction in single]
+        image, metas = batch["image"], batch["meta"]
+        predictions: dict[int, Prediction] = {}
+        for group in alike([tuple(meta["valid"]) for meta in metas]):
+            of_group = image if len(group) == len(metas) else torch.cat([image[i : i + 1] for i in group])
+            height, width = metas[group[0]]["valid"]
+            found = self._predict(model, of_group[..., :height, :width], [metas[i] for i in group])
+            predictions.update(zip(group, found))
+        return [predictions[i] for i in range(len(metas))]
 
     def _predict(self, model: Network, image: Tensor, metas: list[Meta]) -> Sequence[Prediction]:
         found = cast(InstanceHead, model.head).instances(self._outputs(model, image, metas), metas)
