@@ -220,6 +220,27 @@ def test_clicks_in_two_graphs(folder):
     )
 
 
+def test_clicks_of_the_runner_are_those_of_click_predictor(folder):
+    from segkit.api import click_predictor
+    from segkit.runtime.clicks import load_clicks
+
+    graphs = load_clicks(folder / "clicks.decoder.onnx", threads=1)
+    predictor = click_predictor(model_of("clicks"), zoom=None, flip=False)
+    image = pixels((40, 50))[0].permute(1, 2, 0).numpy()
+    start = np.zeros((40, 50), bool)
+    start[5:20, 10:30] = True
+    for mask in (None, start):
+        for side in (graphs, predictor):
+            side.set_image(image)
+            if mask is not None:
+                side.set_mask(mask)
+                assert np.array_equal(side.mask, mask)
+        for y, x, is_positive in ((10, 12, True), (30, 40, False), (12, 30, True)):
+            assert np.array_equal(graphs.click(y, x, is_positive), predictor.click(y, x, is_positive))
+            assert np.allclose(graphs.probabilities, predictor.probabilities, atol=1e-5)
+        assert np.array_equal(graphs.undo(), predictor.undo())
+
+
 def test_a_process_without_torch(folder):
     """ONNX Runtime and numpy alone run the three kinds."""
     code = (

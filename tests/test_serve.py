@@ -204,10 +204,13 @@ def test_what_is_wrong_is_a_sentence(made):
         error = response.json()["error"]
         assert response.status_code == status and message in error, (response.status_code, error)
         assert "Traceback" not in error and "\n" not in error and ".py" not in error
-    missing, method = asked(service, ("GET", "/nothing", b""), ("GET", "/predict", b""))
+    missing, method, clicks = asked(
+        service, ("GET", "/nothing", b""), ("GET", "/predict", b""), ("POST", "/clicks", b"")
+    )
+    assert clicks.status_code == 404 and "takes no clicks" in clicks.json()["error"]
     assert missing.status_code == 404 and method.status_code == 405 and "/docs" in method.json()["error"]
     text = asked(service, ("GET", "/metrics", b""))[0].text
-    assert 'segkit_requests_total{code="413"} 3' in text and "segkit_errors_total 10" in text
+    assert 'segkit_requests_total{code="413"} 3' in text and "segkit_errors_total 11" in text
 
 
 def test_a_failure_inside_shows_nothing_of_the_inside(made, capsys):
@@ -401,7 +404,7 @@ def test_the_description_names_every_end_point(made):
     service = service_of(made / "six.onnx")
     document = asked(service, ("GET", "/openapi.json", b""))[0].json()
     routes = {route.path for route in build_app(service).routes}
-    assert set(document["paths"]) == routes - {"/", "/docs", "/openapi.json", "/page.js", "/page.css"}
+    assert set(document["paths"]) == routes - {"/clicks", "/", "/docs", "/openapi.json", "/page.js", "/page.css"}
     assert json.loads(json.dumps(document))["paths"]["/predict"]["post"]["responses"].keys() >= {"413", "503", "504"}
     for path in ("/", "/docs"):
         page = asked(service, ("GET", path, b""))[0]

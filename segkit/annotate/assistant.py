@@ -7,8 +7,6 @@ image, h w what the model sees.
 
 import copy
 import threading
-from collections import OrderedDict
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from segkit.annotate.pixels import Pixels
 from segkit.annotate.region import EMPTY, Box, Region, around, region_of_bits
 from segkit.runners.interactive.predictor import ClickPredictor
 from segkit.runners.interactive.session import Session
+from segkit.serve.recent import Recent
 
 VIEW = 1024
 """Longer side in pixels of what the model sees."""
@@ -33,8 +32,6 @@ KEPT_IMAGES, KEPT_ANSWERS = 4, 32
 
 BLOCK = 1 << 22
 """Pixels of a mask that are decided at once."""
-
-Value = TypeVar("Value")
 
 
 class Probabilities:
@@ -82,34 +79,6 @@ def _between(positions: np.ndarray, length: int, reduced: int) -> tuple[np.ndarr
     place = np.clip((positions + 0.5) * (reduced / length) - 0.5, 0, reduced - 1)
     first = np.floor(place).astype(np.int64)
     return first, np.minimum(first + 1, reduced - 1), (place - first).astype(np.float32)
-
-
-class Recent(OrderedDict[object, Value]):
-    """The values that were used last.
-
-    Args:
-        most: how many are kept.
-    """
-
-    def __init__(self, most: int):
-        super().__init__()
-        self._most = most
-
-    def use(self, key: object) -> Value | None:
-        """Returns a value, which becomes the newest; None where there is none."""
-        if key not in self:
-            return None
-        self.move_to_end(key)
-        return self[key]
-
-    def keep(self, key: object, value: Value) -> list[Value]:
-        """Adds a value as the newest, and returns those that are kept no longer."""
-        self[key] = value
-        self.move_to_end(key)
-        dropped = []
-        while len(self) > self._most:
-            dropped.append(self.popitem(last=False)[1])
-        return dropped
 
 
 class Assistant:
@@ -208,8 +177,7 @@ class Assistant:
             rows = y0 + (np.arange(height) * 2 + 1) * (y1 - y0) // (2 * height)
             columns = x0 + (np.arange(width) * 2 + 1) * (x1 - x0) // (2 * width)
             self._predictor.set_mask(prompt.start.at(rows, columns))
-            begun = self._predictor.session
-            begun.look, begun.encoded, begun.is_encoded = base.look, base.encoded, base.is_encoded
+            self._predictor.session.share(base)
         if prompt.box is not None and self.has_box:
             down, across = height / (y1 - y0), width / (x1 - x0)
             left, top, right, bottom = prompt.box
@@ -223,9 +191,8 @@ class Assistant:
 
     def _share(self, base: Session, answered: Session) -> None:
         """Keeps what the network computed of the image alone for the next object on it."""
-        look = answered.look
-        if base.look is None and look is not None and self._shares_look and look.view.box.size == base.size:
-            base.look, base.encoded, base.is_encoded = look, answered.encoded, answered.is_encoded
+        if self._shares_look:
+            base.share(answered)
 
 
 class ImageHelper:

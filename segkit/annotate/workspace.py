@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from segkit.annotate.assistant import Assistant, Probabilities, Recent
+from segkit.annotate.assistant import Assistant, Probabilities
 from segkit.annotate.edits import LONGEST, Desk, Edited, EditError, edited, number_in, whole_in
 from segkit.annotate.existing import Existing
 from segkit.annotate.history import Change, Opened, add, change_between, changed_box, opened_image, record_of, step
@@ -16,6 +16,7 @@ from segkit.annotate.pixels import TILE, Pixels, level_size, levels_of
 from segkit.annotate.project import LONGEST_INITIAL, Entry, Project
 from segkit.files import DataError, brief
 from segkit.runners.input_images import Inputs
+from segkit.serve.recent import Recent
 
 KEPT_PIXELS = 3
 """Images whose pixels are held: this one, the next, and the one before."""

@@ -142,7 +142,9 @@ def open_graph(path: str | Path, device: str = "cpu", threads: int | None = None
     if not is_graph(file):
         raise ConfigError(f"{file}: is no exported graph; these end in {' or '.join(GRAPHS)} (segkit export)")
     if not file.is_file():
-        raise DataError(f"{file}: no such file; check the path")
+        encoder = file.with_name(f"{file.stem}.encoder{file.suffix}")
+        way_out = f"{encoder} is, the first of a click model's two graphs" if encoder.is_file() else "check the path"
+        raise DataError(f"{file}: no such file; {way_out}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads = {threads}: must be 1 or more")
     kind = OnnxSession if file.suffix.lower() == ".onnx" else OpenVinoSession

@@ -10,6 +10,7 @@ import numpy as np
 
 from segkit.data.files.run_lengths import decode_mask, encode_mask
 from segkit.runners.instances.drawn import found_in
+from segkit.serve.clicks import Clicked, ClickModel
 from segkit.serve.predictor import Predictor
 from segkit.types import (
     Color,
@@ -41,9 +42,9 @@ class Answer(NamedTuple):
     media_type: str
 
 
-def formats_of(predictor: Predictor) -> list[str]:
+def formats_of(predictor: Predictor | ClickModel) -> list[str]:
     """Returns the forms that a model's predictions have; the first is the default."""
-    if predictor.kind == "semantic":
+    if predictor.kind in ("semantic", "clicks"):
         return ["png", "rle", "polygons", "overlay", "probabilities"]
     if predictor.kind == "multi_label":
         return ["rle", "polygons", "overlay", "probabilities"]
@@ -68,17 +69,35 @@ def answer(predictor: Predictor, prediction: Prediction, image: np.ndarray, form
     elif form == "overlay":
         content = draw.png(_overlay(predictor, prediction, image, palette, least))
     elif form == "probabilities":
-        file = io.BytesIO()
-        values = np.asarray(cast(SemanticPrediction, prediction)["probabilities"], np.float32)
-        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
-        content = file.getvalue()
+        content = _npy(np.asarray(cast(SemanticPrediction, prediction)["probabilities"]))
     else:
         rows = _rows(predictor, prediction, form == "polygons", least)
         content = json.dumps({"size": list(image.shape[:2]), **rows}).encode()
     return Answer(content, FORMATS[form])
 
 
-def colors_of(predictor: Predictor) -> tuple[Color, ...]:
+def answer_clicks(clicked: Clicked, form: str) -> Answer:
+    """Writes the answer to clicks; form: one of FORMATS. The PNG is grey, 255 on the object."""
+    mask = clicked.mask
+    if form == "png":
+        content = draw.png(mask.astype(np.uint8) * 255)
+    elif form == "overlay":
+        content = draw.png(draw.overlay_masks(clicked.image, mask[None], default_palette(2)[1:]))
+    elif form == "probabilities":
+        content = _npy(clicked.probabilities)
+    else:
+        size, pixels = list(mask.shape), int(mask.sum())
+        content = json.dumps({"size": size, "pixels": pixels, **_shape(mask, form == "polygons")}).encode()
+    return Answer(content, FORMATS[form])
+
+
+def _npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(values, np.float32), allow_pickle=False)
+    return file.getvalue()
+
+
+def colors_of(predictor: Predictor | ClickModel) -> tuple[Color, ...]:
     """Returns the model's palette, or the default one of its kind: without black where there is no background."""
     if predictor.palette:
         return predictor.palette

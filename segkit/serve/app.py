@@ -9,12 +9,11 @@ import hmac
 import math
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -23,13 +22,15 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from segkit.data.files.headers import picture_size
+from segkit.data.files.images import read_image
 from segkit.files import DataError
-from segkit.serve.answers import answer, colors_of, formats_of
+from segkit.serve.answers import Answer, answer, answer_clicks, colors_of, formats_of
 from segkit.serve.batching import Batcher
+from segkit.serve.clicks import Clicked, ClickModel
 from segkit.serve.describe import description, page_of
 from segkit.serve.metrics import Metrics
 from segkit.serve.predictor import Predictor
-from segkit.serve.requests import Refused, image_in, wish_of
+from segkit.serve.requests import Prompt, Refused, image_in, prompt_in, wish_of
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -78,17 +79,28 @@ class Service:
         is_ready: whether new requests are welcome.
     """
 
-    def __init__(self, predictor: Predictor, limits: Limits, name: str):
+    def __init__(self, predictor: Predictor | ClickModel, limits: Limits, name: str):
         self.predictor, self.limits, self.name = predictor, limits, name
         self.metrics = Metrics()
-        self.batcher = Batcher(predictor, limits.batch, limits.wait, self.metrics)
+        self.batcher = None
+        if not isinstance(predictor, ClickModel):
+            self.batcher = Batcher(predictor, limits.batch, limits.wait, self.metrics)
         self.forms = formats_of(predictor)
         self.is_ready = True
         self.under_way = 0
         self._threads = ThreadPoolExecutor(DECODERS, thread_name_prefix="segkit-images")
+        self._clicks_thread = ThreadPoolExecutor(1, thread_name_prefix="segkit-clicks")
 
     async def predict(self, request: Request) -> Response:
         """POST /predict."""
+        return await self._answered(request, self._predict)
+
+    async def clicks(self, request: Request) -> Response:
+        """POST /clicks."""
+        return await self._answered(request, self._click)
+
+    async def _answered(self, request: Request, handler: "Handler") -> Response:
+        """Counts a request, and turns what goes wrong with it into an answer."""
         started = time.perf_counter()
         try:
             self._admit()
@@ -96,7 +108,7 @@ class Service:
             return self._counted(_refusal(refused), started)
         self.under_way += 1
         try:
-            response = await self._predict(request)
+            response = await handler(request)
         except Refused as refused:
             response = _refusal(refused)
         except Exception:
@@ -120,32 +132,57 @@ class Service:
             raise Refused(503, sentence, {"Retry-After": str(max(1, rest))})
 
     async def _predict(self, request: Request) -> Response:
-        limits, run = self.limits, asyncio.get_running_loop().run_in_executor
+        limits, predictor = self.limits, self.predictor
+        if isinstance(predictor, ClickModel) or self.batcher is None:
+            raise Refused(404, "/predict: this is a click model; POST an image and clicks to /clicks, see /docs")
+        run, batcher = asyncio.get_running_loop().run_in_executor, self.batcher
         wish = wish_of(request, self.forms)
         content = await image_in(request, limits.bytes, limits.seconds)
-        self._check_size(content)
+        self._check_size(content, "the image")
+
+        async def predicted() -> Answer:
+            image = await run(self._threads, predictor.inputs.read, "the image", content)
+            prediction = await batcher.predict(image, wish.form == "probabilities")
+            return await run(self._threads, answer, predictor, prediction, image, wish.form, wish.score)
+
+        return await self._in_time(predicted())
+
+    async def _click(self, request: Request) -> Response:
+        limits, model = self.limits, self.predictor
+        if not isinstance(model, ClickModel):
+            raise Refused(404, "/clicks: this model takes no clicks; POST the image to /predict, see /docs")
+        run = asyncio.get_running_loop().run_in_executor
+        wish = wish_of(request, self.forms)
+        prompt = await prompt_in(request, limits.bytes, limits.seconds)
+        self._check_size(prompt.image, "the image")
+        if prompt.mask is not None:
+            self._check_size(prompt.mask, "the mask")
+
+        async def clicked() -> Answer:
+            found = await run(self._clicks_thread, answer_of, model, prompt)
+            return await run(self._threads, answer_clicks, found, wish.form)
+
+        return await self._in_time(clicked())
+
+    async def _in_time(self, work: Coroutine[None, None, Answer]) -> Response:
+        """Waits for an answer as long as the limit says."""
         try:
-            async with asyncio.timeout(limits.seconds):
-                image = await run(self._threads, self._read, content)
-                prediction = await self.batcher.predict(image, wish.form == "probabilities")
-                result = await run(self._threads, answer, self.predictor, prediction, image, wish.form, wish.score)
+            async with asyncio.timeout(self.limits.seconds):
+                result = await work
         except TimeoutError:
-            raise Refused(504, f"no answer within {limits.seconds:g} seconds; send a smaller image") from None
+            raise Refused(504, f"no answer within {self.limits.seconds:g} seconds; send a smaller image") from None
         except (DataError, ValueError) as error:
             raise Refused(422, str(error)) from error
         return Response(result.content, media_type=result.media_type)
 
-    def _check_size(self, content: bytes) -> None:
+    def _check_size(self, content: bytes, name: str) -> None:
         size = picture_size(content)
         if size is None:
-            raise Refused(415, "the image: no format that is read here; send PNG, JPEG, TIFF, WebP, BMP or JPEG 2000")
+            raise Refused(415, f"{name}: no format that is read here; send PNG, JPEG, TIFF, WebP, BMP or JPEG 2000")
         if size[0] * size[1] > self.limits.pixels:
             shown = f"{size[1]}x{size[0]} pixels, more than {self.limits.pixels:,}"
             way_out = "send a smaller one, or start the server with --max-pixels"
-            raise Refused(413, f"the image: {shown}; {way_out}")
-
-    def _read(self, content: bytes) -> np.ndarray:
-        return self.predictor.inputs.read("the image", content)
+            raise Refused(413, f"{name}: {shown}; {way_out}")
 
     async def health(self, request: Request) -> Response:
         """GET /health: whether the process lives."""
@@ -159,7 +196,8 @@ class Service:
 
     async def show_metrics(self, request: Request) -> Response:
         """GET /metrics, for Prometheus."""
-        text = self.metrics.text(self.batcher.length, self.under_way)
+        waiting = self.under_way if self.batcher is None else self.batcher.length
+        text = self.metrics.text(waiting, self.under_way)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def model(self, request: Request) -> Response:
@@ -171,12 +209,18 @@ class Service:
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""
-        return JSONResponse(description(self.forms, self.limits.token is not None))
+        return JSONResponse(description(self.forms, self.limits.token is not None, self.predictor.kind))
 
     async def docs(self, request: Request) -> Response:
         """GET /docs: the description as a page."""
-        document = description(self.forms, self.limits.token is not None)
+        document = description(self.forms, self.limits.token is not None, self.predictor.kind)
         return HTMLResponse(page_of(document), headers=PAGE_HEADERS)
+
+
+def answer_of(model: ClickModel, prompt: Prompt) -> Clicked:
+    """Reads the mask of a request, and answers its clicks."""
+    mask = None if prompt.mask is None else read_image("the mask", 3, content=prompt.mask).max(-1) > 0
+    return model.answer(prompt.image, prompt.clicks, mask)
 
 
 def _refusal(refused: Refused) -> Response:
@@ -220,6 +264,7 @@ def build_app(service: Service) -> Starlette:
     token = service.limits.token
     routes = [
         Route("/predict", _with_token(service.predict, token), methods=["POST"]),
+        Route("/clicks", _with_token(service.clicks, token), methods=["POST"]),
         Route("/metrics", _with_token(service.show_metrics, token)),
         Route("/model", _with_token(service.model, token)),
         Route("/health", service.health),

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from segkit.registry import ConfigError
 from segkit.runners.input_images import Inputs
+from segkit.runtime.clicks import is_click_graph
 from segkit.runtime.session import is_graph
+from segkit.serve.clicks import ClickModel
 from segkit.types import Color, Prediction
+
+if TYPE_CHECKING:
+    from segkit.models.bases import Network
 
 Kind = Literal["semantic", "multi_label", "instances"]
 """What predictions are: label maps, masks that may overlap, or objects."""
@@ -58,26 +63,21 @@ class CheckpointPredictor:
     """A checkpoint of segkit or of those that it reads; see Predictor.
 
     Args:
-        path: see api.load_model.
-        device: see engine.setup.pick_device.
-        threads: of torch, None for its own number.
-        trust: see api.load_model.
+        path: of the checkpoint, for messages.
+        model: that was loaded from it.
+
+    Raises:
+        ConfigError: it does not predict images alone.
     """
 
-    def __init__(self, path: str, device: str | None, threads: int | None, *, trust: bool = False):
-        import torch
-
-        from segkit.api import load_model
-        from segkit.engine.setup import pick_device
+    def __init__(self, path: str, model: "Network"):
         from segkit.runners.inputs import inputs_of
         from segkit.runners.instances.runner import BoxSupervised
         from segkit.runners.multi_label import MultiLabel
         from segkit.runners.predicting import predict_arrays
         from segkit.runners.semantic import Semantic
 
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._model = load_model(None, path, pick_device(device), trust=trust, predict_only=True)
+        self._model = model
         self._runner, self._with = _two_runners(self._model.config)
         kinds: list[tuple[type, Kind]] = [
             (BoxSupervised, "instances"),
@@ -88,7 +88,7 @@ class CheckpointPredictor:
         if kind is None:
             raise ConfigError(
                 f"{path}: the runner {type(self._runner).__name__} predicts neither label maps nor masks nor instances "
-                "of an image alone; click models are served by no end point yet"
+                "of an image alone, and takes no clicks"
             )
         self.kind: Kind = kind
         self.classes = tuple(self._model.classes or ())
@@ -113,18 +113,51 @@ def _two_runners(cfg: dict):  # type: ignore[no-untyped-def]  # torch's types ar
     return plain, other
 
 
-def open_predictor(path: str, device: str | None, threads: int | None, *, trust: bool = False) -> Predictor:
+def open_predictor(
+    path: str, device: str | None, threads: int | None, *, trust: bool = False
+) -> Predictor | ClickModel:
     """Loads a graph or a checkpoint by the file's ending.
 
     Args:
-        path: .onnx or .xml; else what api.load_model takes.
-        device, threads, trust: see the classes.
+        path: .onnx or .xml, of a click model one of its two; else what api.load_model takes.
+        device: see runtime.model.load_exported and engine.setup.pick_device.
+        threads: of the model, None for as many as its runtime chooses.
+        trust: see api.load_model.
 
     Raises:
         ConfigError, DataError, CheckpointError: it cannot be used; the message says why.
     """
     if is_graph(path):
-        return GraphPredictor(path, device, threads)
+        return _open_clicks(path, device, threads) if is_click_graph(path) else GraphPredictor(path, device, threads)
     if Path(path).suffix.lower() == ".pt2":
         raise ConfigError(f"{path}: a .pt2 is run by C++ or torch; serve the checkpoint, or its export to .onnx")
-    return CheckpointPredictor(path, device, threads, trust=trust)
+    return _open_checkpoint(path, device, threads, trust=trust)
+
+
+def _open_clicks(path: str, device: str | None, threads: int | None) -> ClickModel:
+    from segkit.runners.input_images import chosen_inputs
+    from segkit.runtime.clicks import load_clicks
+
+    clicker = load_clicks(path, "cpu" if device in (None, "auto") else str(device), threads)
+    info = clicker.info
+    return ClickModel(clicker, chosen_inputs(info.channels, True, info.reading, {}))
+
+
+def _open_checkpoint(path: str, device: str | None, threads: int | None, *, trust: bool) -> Predictor | ClickModel:
+    import torch
+
+    from segkit.api import click_predictor, load_model
+    from segkit.engine.setup import pick_device
+    from segkit.runners.base import build_runner
+    from segkit.runners.inputs import inputs_of
+    from segkit.runners.interactive.runner import Interactive
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = load_model(None, path, pick_device(device), trust=trust, predict_only=True)
+    if not isinstance(build_runner(model.config), Interactive):
+        return CheckpointPredictor(path, model)
+    clicker = click_predictor(model)
+    # a refinement changes what it was given of the image, which is then of one object alone
+    share = (lambda state, other: state.share(other)) if clicker.settings.brs is None else None
+    return ClickModel(clicker, inputs_of(model), share)

@@ -2,6 +2,8 @@ const at = (id) => document.getElementById(id);
 let model = null;
 let urls = [];
 let asked = 0;
+let photo = null;
+let clicks = [];
 
 function say(text, isBad = false) {
   at("status").textContent = text;
@@ -66,6 +68,7 @@ async function show(file) {
   const mine = ++asked;
   if (!model) await start();
   if (!model) return;
+  if (model.kind === "clicks") return begin(file);
   say(`Predicting ${file.name} ...`);
   const began = performance.now();
   const post = (form) => fetch(`predict?format=${form}`, { method: "POST", headers: headers(), body: file });
@@ -91,12 +94,66 @@ async function show(file) {
   }
 }
 
+// A click model: the page shows the image alone, and after each click what the server has drawn.
+function begin(file) {
+  ++asked;
+  [photo, clicks] = [file, []];
+  urls.forEach((url) => URL.revokeObjectURL(url));
+  urls = [URL.createObjectURL(file)];
+  at("image").src = urls[0];
+  at("download").href = urls[0];
+  at("overlay").hidden = at("opacity-row").hidden = true;
+  at("result").hidden = at("click-row").hidden = false;
+  say("Click on the object; with the right button or Shift on what is not part of it.");
+}
+
+async function ask() {
+  if (clicks.length === 0) return begin(photo);
+  const mine = ++asked;
+  const began = performance.now();
+  const body = new FormData();
+  body.append("image", photo);
+  body.append("clicks", JSON.stringify(clicks));
+  try {
+    const response = await fetch("clicks?format=overlay", { method: "POST", headers: headers(), body });
+    const content = await (await answered(response)).blob();
+    if (mine !== asked) return;
+    urls.slice(1).forEach((url) => URL.revokeObjectURL(url));
+    urls = [urls[0], URL.createObjectURL(content)];
+    at("overlay").src = at("download").href = urls[1];
+    at("overlay").style.opacity = 1;
+    at("overlay").hidden = false;
+    say(`${clicks.length} clicks, ${Math.round(performance.now() - began)} ms`);
+  } catch (error) {
+    if (mine === asked) say(error.message, true);
+  }
+}
+
+function mark(event) {
+  if (model?.kind !== "clicks" || !photo) return;
+  event.preventDefault();
+  const box = at("image").getBoundingClientRect();
+  const [height, width] = [at("image").naturalHeight, at("image").naturalWidth];
+  const row = Math.floor(((event.clientY - box.top) / box.height) * height);
+  const column = Math.floor(((event.clientX - box.left) / box.width) * width);
+  const isBeside = event.type === "contextmenu" || event.shiftKey;
+  clicks.push([Math.min(Math.max(row, 0), height - 1), Math.min(Math.max(column, 0), width - 1), isBeside ? 0 : 1]);
+  ask();
+}
+
 function fade() {
   at("overlay").style.opacity = at("opacity").value / 100;
 }
 
 at("file").addEventListener("change", () => at("file").files[0] && show(at("file").files[0]));
 at("opacity").addEventListener("input", fade);
+at("views").addEventListener("click", mark);
+at("views").addEventListener("contextmenu", mark);
+at("undo").addEventListener("click", () => {
+  clicks.pop();
+  ask();
+});
+at("again").addEventListener("click", () => begin(photo));
 at("token-row").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
