@@ -982,7 +982,7 @@ REVIEWED = {
     "segkit/data/large/by_tifffile.py": "tifffile on a regular file, for compressions that nothing else reads",
     "segkit/data/large/polygons.py": "writes; reads the reference system of the file that segkit has just written",
     "segkit/data/large/spill.py": "writes",
-    "segkit/runners/large.py": "writes",
+    "segkit/runners/large_band.py": "writes",
     "segkit/data/semantic/salt.py": "a table of read_text",
     "segkit/data/splits/grouping.py": "a table of read_text",
     "segkit/data/formats/known.py": "hands the path to a reader of segkit/data/formats",

@@ -22,7 +22,7 @@ from segkit.data.large.outlining import regions, signed_area
 from segkit.data.large.reader import InMemory, WindowReader, plain_page
 from segkit.data.large.tiff_writer import TiffWriter
 from segkit.registry import ConfigError
-from segkit.runners import large
+from segkit.runners import large, large_band
 from segkit.runners.ensemble import runner_of
 from segkit.runners.inputs import inputs_of
 from tests.test_predict_inputs import saved
@@ -72,10 +72,10 @@ def test_labels_equal_those_of_a_sliding_window(tmp_path, monkeypatch, inference
     model.config["inference"] = dict(mode="slide", **inference)
     expected = segkit.predict(model, image)["labels"]
     assert len(np.unique(expected)) == 2
-    monkeypatch.setattr(large, "PANEL_BYTES", panel)
+    monkeypatch.setattr(large_band, "PANEL_BYTES", panel)
     predictor = large.LargePredictor(model, api.build_runner(model.config), inputs_of(model))
     with open_large(tmp_path / "a.tif") as reader:
-        result = predictor.predict(reader, tmp_path / "labels.tif")
+        result = large_band.write_labels(predictor, reader, tmp_path / "labels.tif")
     assert np.array_equal(labels_of(tmp_path / "labels.tif"), expected)
     assert result.rows_held == min(inference["crop"][0], 288 if "pad_divisor" in inference else 270)
 
@@ -94,7 +94,7 @@ class Counting(WindowReader):
 
 def test_memory_is_flat_in_the_size_of_the_image(tmp_path, monkeypatch):
     """Between 1,024 and 3,072 pixels a side: the largest window that is read, and the sums that are kept, stay."""
-    monkeypatch.setattr(large, "PANEL_BYTES", 1 << 22)
+    monkeypatch.setattr(large_band, "PANEL_BYTES", 1 << 22)
     model = segkit.load_model(saved(tmp_path))
     model.config["inference"] = dict(crop=(256, 256), stride=(256, 256))
     predictor = large.LargePredictor(model, api.build_runner(model.config), inputs_of(model))
@@ -108,7 +108,9 @@ def test_memory_is_flat_in_the_size_of_the_image(tmp_path, monkeypatch):
     for side in (1024, 3072):
         reader = Counting(side)
         sums.clear()
-        result = predictor.predict(reader, tmp_path / "o.tif", progress=lambda *counts: told.append(counts))
+        result = large_band.write_labels(
+            predictor, reader, tmp_path / "o.tif", progress=lambda *counts: told.append(counts)
+        )
         assert told[-1] == (result.windows, result.windows) and result.rows_held == 256
         assert reader.pixels == side * side  # none is read twice
         largest.append((reader.most, max(sums)))

@@ -115,6 +115,24 @@ def test_windows_are_averaged_by_hand():
     assert calls == [5, 6] and result[0, 0, 0].tolist() == [1, 1.5, 2]
 
 
+def test_large_images_in_windows(made, tmp_path, monkeypatch, capsys):
+    """The labels of a checkpoint's windows, by the option and where an image has too many pixels."""
+    cv2.imwrite(str(tmp_path / "a.tif"), IMAGE[:, :, ::-1])
+    model = eager(made, "six", mode="slide", crop=(32, 40), stride=(16, 20))
+    free = with_info(made / "six.onnx", tmp_path, large={"crop": [32, 40], "stride": [16, 20]})
+    fixed = load_exported(made / "fixed.onnx").predict(IMAGE)["labels"]
+    for graph, expected in ((free, api.predict(model, IMAGE)["labels"]), (made / "fixed.onnx", fixed)):
+        for words in (["--large"], []):
+            monkeypatch.setenv("SEGKIT_MAX_PIXELS", "100000" if words else "5000")
+            out = tmp_path / f"{graph.stem}{len(words)}"
+            assert main(["predict", str(graph), str(tmp_path / "a.tif"), "--out", str(out), *words]) == 0
+            np.testing.assert_array_equal(np.asarray(Image.open(out / "labels/a.tif")), expected)
+            assert (out / "overlays/a.png").is_file() and "windows" in capsys.readouterr().out
+    for name, message in (("many", "gives multi_label, and windows of large images are joined of logits"),):
+        assert main(["predict", str(made / f"{name}.onnx"), str(tmp_path / "a.tif"), "--large"]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_one_class_is_cut_at_the_threshold(made, tmp_path):
     model = eager(made, "one", threshold=0.45)
     same_labels(with_info(made / "one.onnx", tmp_path, threshold=0.45), model)
@@ -180,10 +198,12 @@ def test_the_command_writes_the_files_of_a_checkpoint(made, tmp_path, capsys):
 
 def test_a_process_without_torch(made, tmp_path):
     """`segkit predict` and the runner where torch and its friends cannot be imported."""
-    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+    for suffix in ("png", "tif"):
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), IMAGE)
     code = BLOCKED + (
         "from segkit.cli.main import main\n"
         f"assert main(['predict', {str(made / 'six.onnx')!r}, 'a.png']) == 0\n"
+        f"assert main(['predict', {str(made / 'six.onnx')!r}, 'a.tif', '--large']) == 0\n"
         "import numpy as np, segkit\n"
         f"graph = segkit.load_exported({str(made / 'many.onnx')!r})\n"
         "assert graph.predict(np.zeros((40, 50, 3), np.uint8))['positive'].shape == (3, 40, 50)\n"
@@ -322,7 +342,7 @@ def test_what_is_refused(made, tmp_path, monkeypatch, capsys):
         as_input(np.array([0, 300], np.float32), "uint8", "x.tif")
     assert as_input(np.array([1.5, 200.6], np.float32), "uint8", "x").tolist() == [2, 201]
     words = ["predict", str(made / "six.onnx"), "--out", str(tmp_path / "out"), str(tmp_path)]
-    for option, message in (("--tta", "--tta: is for checkpoints"), ("--geojson", "--geojson: is for checkpoints")):
+    for option, message in (("--tta", "--tta: is for checkpoints"), ("--slide", "--slide: is for checkpoints")):
         assert main([*words, option]) == 2 and message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r'pip install "segkit\[runtime\]"'):

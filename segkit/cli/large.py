@@ -1,8 +1,10 @@
 """What `segkit predict` does with images that do not fit into memory: windows in, a GeoTIFF and polygons out."""
 
 import argparse
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from segkit.models.bases import Network
     from segkit.runners.base import Runner
     from segkit.runners.input_images import Inputs
-    from segkit.runners.large import LargePredictor
+    from segkit.runners.large_band import WindowModel
+    from segkit.runtime.model import GraphModel
+    from segkit.types import Color
 
 
 def add_large(arguments: argparse.ArgumentParser) -> None:
@@ -76,67 +80,46 @@ class LargeFiles:
 
     Args:
         args: of the command.
-        model: in evaluation mode.
-        runner: of its config.
-        inputs: how images are read.
+        make: makes what predicts them; raises a ConfigError where that cannot be.
+        why: tells of an image why the whole is too large; None where it is not.
+        palette: K colors, () for the default ones.
         say: takes lines for the user.
+        has_bar: whether a bar of the windows is shown, which needs tqdm.
     """
 
     def __init__(
-        self, args: argparse.Namespace, model: "Network", runner: "Runner", inputs: "Inputs", say: Callable[[str], None]
+        self,
+        args: argparse.Namespace,
+        make: Callable[[], "WindowModel"],
+        why: Callable[[Path], str | None],
+        palette: "tuple[Color, ...]",
+        say: Callable[[str], None],
+        *,
+        has_bar: bool,
     ):
-        self.args, self.model, self.runner, self.inputs, self.say = args, model, runner, inputs, say
+        self.args, self.palette, self.say, self.has_bar = args, palette, say, has_bar
         self.out = Path(args.out)
         self.results: list[str] = []
-        self._predictor: LargePredictor | None = None
-        self._per_pixel: float | None = None
+        self._make, self._why = make, why
+        self._predictor: WindowModel | None = None
         if args.large or args.geojson or args.pieces:
             self.predictor  # noqa: B018  what cannot be done is said before the first image
 
     @property
-    def predictor(self) -> "LargePredictor":
+    def predictor(self) -> "WindowModel":
         """Made when the first image needs it."""
-        from segkit.runners.large import LargePredictor
-
         if self._predictor is None:
-            self._predictor = LargePredictor(self.model, self.runner, self.inputs)
+            self._predictor = self._make()
         return self._predictor
 
     def takes(self, file: Path) -> bool:
         """Whether an image is read in windows: by an option, or because the whole would not fit."""
         if self.args.large is not None or self.args.geojson or self.args.pieces:
             return self.args.large is not False
-        from segkit.data.large.open_large import size_of
-        from segkit.runners.memory import LEAST_PIXELS, MARGIN, bytes_needed, bytes_per_pixel, free_bytes
-
-        size = size_of(file)
-        if size is None or not self.runner.predicts_maps or self.args.probabilities:
-            return False
-        pixels = size[0] * size[1]
-        shown = f"{file}: {size[1]}x{size[0]} pixels"
-        if pixels > limit(MAX_PIXELS):
-            try:
-                self.predictor  # noqa: B018
-            except ConfigError as error:
-                raise DataError(f"{shown} are more than {MAX_PIXELS[0]} = {limit(MAX_PIXELS):,}; {error}") from error
-            self._tell(f"{shown} are more than {MAX_PIXELS[0]} = {limit(MAX_PIXELS):,}")
-            return True
-        settings = self.runner.inference
-        free = free_bytes(self.model.mean.device)
-        if pixels < LEAST_PIXELS or free is None:
-            return False
-        if self._per_pixel is None:
-            self._per_pixel = bytes_per_pixel(self.model)
-        need = MARGIN * bytes_needed(self.model, pixels, settings, self._per_pixel)
-        if need <= free:
-            return False
-        try:
-            self.predictor  # noqa: B018
-        except ConfigError:
-            return False  # what the config asks for needs the whole image; the runner warns of it
-        device = self.model.mean.device
-        self._tell(f"{shown} at once need up to {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {device}")
-        return True
+        reason = self._why(file)
+        if reason is not None:
+            self._tell(reason)
+        return reason is not None
 
     def _tell(self, reason: str) -> None:
         (height, width), (down, across) = self.predictor.crop, self.predictor.stride
@@ -155,31 +138,40 @@ class LargeFiles:
         Raises:
             DataError: it cannot be read in windows, or the results cannot be written.
         """
-        from tqdm import tqdm
-
         from segkit.data.large.open_large import open_large
+        from segkit.runners.large_band import write_labels
 
-        palette = tuple((int(r), int(g), int(b)) for r, g, b in self.model.palette or ())
-        with open_large(file) as reader:
+        with open_large(file) as reader, self._progress() as progress:
             for note in reader.notes:
                 self.say(f"{file}: {note}")
-            with tqdm(unit="window", disable=None, leave=False) as bar:
-
-                def progress(done: int, total: int) -> None:
-                    bar.total = total
-                    bar.update(done - bar.n)
-
-                written = self.predictor.predict(
-                    reader,
-                    self.out / "labels" / f"{name}.tif",
-                    overlay=self.out / "overlays" / f"{name}.png",
-                    palette=palette,
-                    progress=progress,
-                )
+            written = write_labels(
+                self.predictor,
+                reader,
+                self.out / "labels" / f"{name}.tif",
+                overlay=self.out / "overlays" / f"{name}.png",
+                palette=self.palette,
+                progress=progress,
+            )
             where = reader.place.crs or ("a place without a reference system" if reader.place.affine else "no place")
             self.results.append(f"{written.labels} ({written.windows} windows, {where})")
             if self.args.geojson:
                 self._polygons(written.labels, name)
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[int, int], None] | None]:
+        """A bar of the windows."""
+        if not self.has_bar:
+            yield None
+            return
+        from tqdm import tqdm
+
+        with tqdm(unit="window", disable=None, leave=False) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield progress
 
     def _polygons(self, labels: Path, name: str) -> None:
         from segkit.data.large.polygons import write_polygons
@@ -187,9 +179,95 @@ class LargeFiles:
         result = write_polygons(
             labels,
             self.out / "polygons" / f"{name}.geojson",
-            tuple(self.model.classes or ()),
+            self.predictor.classes,
             least_area=self.args.min_area,
             tolerance=self.args.simplify,
             to_wgs84=self.args.wgs84,
         )
         self.results.append(result)
+
+
+def large_of_checkpoint(
+    args: argparse.Namespace, model: "Network", runner: "Runner", inputs: "Inputs", say: Callable[[str], None]
+) -> LargeFiles:
+    """Returns what predicts large images by a checkpoint.
+
+    Args:
+        args: of the command.
+        model: in evaluation mode.
+        runner: of its config.
+        inputs: how images are read.
+        say: takes lines for the user.
+    """
+
+    def make() -> "WindowModel":
+        from segkit.runners.large import LargePredictor
+
+        return LargePredictor(model, runner, inputs)
+
+    @functools.cache
+    def per_pixel() -> float:
+        from segkit.runners.memory import bytes_per_pixel
+
+        return bytes_per_pixel(model)
+
+    def why(file: Path) -> str | None:
+        from segkit.data.large.open_large import size_of
+        from segkit.runners.memory import LEAST_PIXELS, MARGIN, bytes_needed, free_bytes
+
+        size = size_of(file)
+        if size is None or not runner.predicts_maps or args.probabilities:
+            return None
+        pixels = size[0] * size[1]
+        if (reason := _beyond_limit(file, size, lambda: large.predictor)) is not None:
+            return reason
+        free = free_bytes(model.mean.device)
+        if pixels < LEAST_PIXELS or free is None:
+            return None
+        need = MARGIN * bytes_needed(model, pixels, runner.inference, per_pixel())
+        if need <= free:
+            return None
+        try:
+            large.predictor  # noqa: B018
+        except ConfigError:
+            return None  # what the config asks for needs the whole image; the runner warns of it
+        shown = f"{file}: {size[1]}x{size[0]} pixels"
+        return (
+            f"{shown} at once need up to {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {model.mean.device}"
+        )
+
+    palette = tuple((int(r), int(g), int(b)) for r, g, b in model.palette or ())
+    large = LargeFiles(args, make, why, palette, say, has_bar=True)
+    return large
+
+
+def _beyond_limit(file: Path, size: tuple[int, int], need: Callable[[], object]) -> str | None:
+    """Why an image of more pixels than any may have as a whole is predicted in windows; a DataError where it cannot."""
+    if size[0] * size[1] <= limit(MAX_PIXELS):
+        return None
+    text = f"{file}: {size[1]}x{size[0]} pixels are more than {MAX_PIXELS[0]} = {limit(MAX_PIXELS):,}"
+    try:
+        need()
+    except ConfigError as error:
+        raise DataError(f"{text}; {error}") from error
+    return text
+
+
+def large_of_graph(
+    args: argparse.Namespace, model: "GraphModel", inputs: "Inputs", say: Callable[[str], None]
+) -> LargeFiles:
+    """Returns what predicts large images by an exported graph, without torch; arguments as of large_of_checkpoint."""
+
+    def make() -> "WindowModel":
+        from segkit.runtime.large import LargeGraph
+
+        return LargeGraph(model, inputs)
+
+    def why(file: Path) -> str | None:
+        from segkit.data.large.open_large import size_of
+
+        size = size_of(file)
+        return None if size is None else _beyond_limit(file, size, lambda: large.predictor)
+
+    large = LargeFiles(args, make, why, model.palette, say, has_bar=False)
+    return large

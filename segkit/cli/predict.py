@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segkit.cli import common
-from segkit.cli.large import LargeFiles, add_large, check_large, find_pieces
+from segkit.cli.large import add_large, check_large, find_pieces, large_of_checkpoint
 from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
 
@@ -165,7 +165,7 @@ def _predict_share(args: argparse.Namespace, model: "Network", inputs: "Inputs",
     if args.probabilities:
         runner.keep_probabilities()
         writer = WithProbabilities(writer, out, model.classes or ())
-    large = LargeFiles(args, model, runner, inputs, tqdm.write)
+    large = large_of_checkpoint(args, model, runner, inputs, tqdm.write)
     files, failures = list(names), dict[Path, str]()
     share = shard(len(files), dist.rank(), dist.world_size())
     for number in tqdm(share, unit="image", disable=None if dist.is_main() else True):

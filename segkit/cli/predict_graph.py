@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 from segkit.cli import common
+from segkit.cli.large import check_large, find_pieces, large_of_graph
 from segkit.files import DataError, need_writable
 from segkit.registry import ConfigError
 
-NOT_OF_GRAPHS = ("config", "tta", "slide", "large", "pieces", "geojson", "cfg_options", "trust")
+NOT_OF_GRAPHS = ("config", "tta", "slide", "cfg_options", "trust")
 """Options of checkpoints: a graph's way to predict was decided when it was exported."""
 
 
@@ -26,7 +27,8 @@ def predict(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{option.replace('_', '-')}: is for checkpoints; how a graph predicts was decided by `segkit export`"
             )
-    images = find_images(paths)
+    check_large(args)
+    images = find_pieces(paths) if args.pieces else find_images(paths)
     names = names_of(images)
     out = Path(args.out)
     need_writable(out / "overlays" / "picture.png", "choose another --out")
@@ -39,15 +41,21 @@ def predict(args: argparse.Namespace) -> int:
         if model.info.task == "instances":
             raise ConfigError("--probabilities: instances have none of classes at each pixel; leave it out")
         writer = WithProbabilities(writer, out, model.classes)
+    large = large_of_graph(args, model, inputs, print)
     failures: dict[Path, str] = {}
     for file in images:
         try:
+            if large.takes(file):
+                large.add(file, names[file])
+                continue
             image = inputs.read(file)
             writer.add(file, names[file], image, model.predict_batch([image], args.probabilities)[0])
         except (DataError, OSError) as error:
             failures[file] = str(error)
     result = writer.close()
     print(f"{len(images) - len(failures)} images: {result}, {out}/overlays")
+    if large.results:
+        print("\n".join(large.results))
     if failures:
         common.print_failures(failures, len(images), "images")
     return 1 if failures else 0

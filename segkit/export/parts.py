@@ -28,6 +28,7 @@ from segkit.runners.base import Runner
 from segkit.runners.ensemble import Ensemble, runner_of
 from segkit.runners.inputs import reading_options
 from segkit.runners.instances.runner import BoxSupervised
+from segkit.runners.large import window_of
 from segkit.runners.multi_label import MultiLabel
 from segkit.runners.semantic import Semantic
 from segkit.runtime.metadata import GraphInfo
@@ -238,6 +239,7 @@ def _info(model: Network, request: Request, settings: InferenceSettings, dtype: 
         size=list(request.size) if request.size else None,
         precision=request.precision,
         slide=slide,
+        large=dict(zip(("crop", "stride"), map(list, window_of(config)))),
         mean=[round(float(value), 4) for value in model.mean.flatten()],
         reading=reading,
         segkit_version=__version__,

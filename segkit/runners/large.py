@@ -1,27 +1,19 @@
 """Label maps of images that are larger than memory: windows come in, finished rows go out.
 
 The labels are those of a sliding window over the whole image (inference.slide): windows lie at the same places, their
-logits are added in the same order and divided by the same counts. What is held is a band of one window's height, cut
-into panels where it would be too wide; windows across the border of two panels are predicted for each.
+logits are added in the same order and divided by the same counts; see large_band.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.dataset import without_missing
-from segkit.data.large.grid import window_starts
-from segkit.data.large.reader import WindowReader
-from segkit.data.large.tiff_writer import TILE, TiffWriter
 from segkit.data.loader import collate_eval, to_device
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.sizes import as_size
 from segkit.data.transforms.way_back import for_network
-from segkit.files import DataError, whole_file
 from segkit.inference import as_they_are, to_labels, to_probabilities, tta, whole
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
@@ -29,33 +21,9 @@ from segkit.runners.base import Runner
 from segkit.runners.ensemble import Ensemble
 from segkit.runners.input_images import Inputs
 from segkit.runners.inputs import transforms_of_test
+from segkit.runners.large_band import WINDOW, dtype_of
 from segkit.settings import InferenceSettings, TTASettings
-from segkit.types import Color, Meta, Sample, default_palette
-from segkit.viz import draw
-
-PANEL_BYTES = 1 << 28
-"""Bytes of the sums and pixels of a band that are held at once, about."""
-
-OVERVIEW = 2048
-"""Longer side of the overlay of a large image in pixels, at most."""
-
-WINDOW = 512
-"""Side of a window in pixels, where neither inference.crop nor a training crop says one."""
-
-NO_LABEL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-"""Label of pixels without data."""
-
-
-@dataclass(frozen=True)
-class LabelFile:
-    """What was written for a large image.
-
-    labels: the file; windows: how many were predicted; rows_held: of the image, at once.
-    """
-
-    labels: Path
-    windows: int
-    rows_held: int
+from segkit.types import Meta, Sample
 
 
 def window_of(cfg: dict) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -97,7 +65,9 @@ class LargePredictor:
         self._check()
         self.crop, self.stride = window_of(model.config)
         self.score = _score_of(model, self.settings)
-        self.dtype = np.dtype(np.uint8 if max(model.num_classes, 2) < 256 else np.uint16)
+        self.divisor = self.settings.pad_divisor
+        self.classes, self.num_classes = tuple(model.classes or ()), model.num_classes
+        self.dtype = dtype_of(model.num_classes)
 
     def _check(self) -> None:
         if isinstance(self.model, Ensemble):
@@ -134,57 +104,9 @@ class LargePredictor:
                 "predicted in windows as they are stored; --cfg-options test.transforms=[]"
             )
 
-    @torch.inference_mode()
-    def predict(
-        self,
-        reader: WindowReader,
-        labels: Path,
-        *,
-        overlay: Path | None = None,
-        palette: tuple[Color, ...] = (),
-        progress: Callable[[int, int], None] | None = None,
-    ) -> LabelFile:
-        """Predicts an image into a tiled GeoTIFF of its place, with palette and names of the classes.
-
-        Pixels without data get the label 255 (65535 from 255 classes on), which the file states.
-
-        Args:
-            reader: of the image.
-            labels: the file to write.
-            overlay: PNG for a small picture of image and labels; None for none.
-            palette: K colors, () for the default ones.
-            progress: is told the windows done and those in all.
-
-        Raises:
-            DataError: the image is damaged, of other channels, or the result cannot be written.
-        """
-        if self.inputs.reading.exif and reader.page.orientation != 1:
-            raise DataError(
-                f"{reader.path}: states the orientation {reader.page.orientation}, and large images are read as "
-                "stored; turn the file, or predict it as it lies with --no-exif"
-            )
-        colors = tuple(palette) or default_palette(256)
-        band = _Band(self, reader)
-        picture = None if overlay is None else _Overview(reader.size)
-        with whole_file(labels, "choose another --out, or free space") as draft, open(draft, "wb") as file:
-            writer = TiffWriter(
-                file,
-                reader.size,
-                self.dtype,
-                place=reader.place,
-                palette=colors if self.dtype == np.uint8 else (),
-                nodata=NO_LABEL[self.dtype],
-                names=tuple(self.model.classes or ()),
-            )
-            for row, column, part, samples in band.finished(progress):
-                writer.write(row, column, part)
-                if picture is not None:
-                    picture.add(row, column, part, samples)
-            writer.close()
-        if picture is not None and overlay is not None:
-            image = reader.image(picture.samples, self.inputs.channels, self.inputs.reading._replace(nodata=None))
-            draw.save_png(overlay, draw.overlay(draw.to_rgb(image), picture.labels, colors))
-        return LabelFile(labels, band.done, band.rows_held)
+    def sums(self, height: int, width: int) -> "_Sums":
+        """Returns empty sums of a band; see large_band.WindowModel."""
+        return _Sums(self, height, width)
 
     def window_logits(self, image: np.ndarray, source: str, window: tuple[int, ...]) -> Tensor:
         """Predicts a window of an image.
@@ -227,123 +149,33 @@ def _score_of(model: Network, settings: InferenceSettings) -> Callable[[Tensor, 
     return lambda image, window: views(image, (image.shape[-2], image.shape[-1]))
 
 
-class _Band:
-    """The rows of an image that are being predicted: sums of logits, counts, and the pixels below them."""
+class _Sums:
+    """Sums of logits and counts of windows on the model's device; see large_band.Sums."""
 
-    def __init__(self, predictor: LargePredictor, reader: WindowReader):
-        self.predictor, self.reader = predictor, reader
-        divisor = predictor.settings.pad_divisor
-        self.padded = (reader.size[0] + -reader.size[0] % divisor, reader.size[1] + -reader.size[1] % divisor)
-        self.crop = min(predictor.crop[0], self.padded[0]), min(predictor.crop[1], self.padded[1])
-        self.rows = window_starts(self.padded[0], self.crop[0], predictor.stride[0])
-        self.columns = window_starts(self.padded[1], self.crop[1], predictor.stride[1])
-        reading = predictor.inputs.reading
-        self.reading = reading._replace(nodata=reader.missing_value(reading.nodata, predictor.inputs.channels))
-        per_pixel = 8 * predictor.model.num_classes + 5 + reader.channels * reader.dtype.itemsize
-        most = PANEL_BYTES // (per_pixel * self.crop[0]) // TILE * TILE
-        self.width = max(most, -(-self.crop[1] // TILE) * TILE)
-        self.panels = [(left, min(left + self.width, self.padded[1])) for left in range(0, self.padded[1], self.width)]
-        self.done, self.rows_held = 0, self.crop[0]
+    def __init__(self, predictor: LargePredictor, height: int, width: int):
+        self.predictor = predictor
+        device = predictor.model.mean.device
+        self.maps = torch.zeros(predictor.num_classes, height, width, device=device)
+        self.counts = torch.zeros(1, height, width, device=device)
 
-    def _windows_of(self, left: int, right: int) -> list[int]:
-        return [x for x in self.columns if x < right and x + self.crop[1] > left]
+    @torch.inference_mode()
+    def add(self, image: np.ndarray | None, source: str, window: tuple[int, ...], mine: slice, there: slice) -> None:
+        """Predicts a window and adds a part of it."""
+        self.counts[:, :, there] += 1
+        if image is not None:
+            self.maps[:, :, there] += self.predictor.window_logits(image, source, window)[:, :, mine]
 
-    def finished(
-        self, progress: Callable[[int, int], None] | None
-    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-        """Yields row, column, labels [h,w] and stored samples [h,w,S] of finished rectangles."""
-        total = sum(len(self._windows_of(*panel)) for panel in self.panels) * len(self.rows)
-        for left, right in self.panels:
-            yield from self._of_panel(left, right, lambda: progress and progress(self.done, total))
+    def move_up(self, rows: int) -> None:
+        """Drops the first rows."""
+        for maps in (self.maps, self.counts):
+            kept = maps.shape[1] - rows
+            maps[:, :kept] = maps[:, rows:].clone()
+            maps[:, kept:] = 0
 
-    def _of_panel(
-        self, left: int, right: int, tell: Callable[[], object]
-    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-        model, (height, width) = self.predictor.model, self.reader.size
-        columns = self._windows_of(left, right)
-        start, end = min(columns), min(max(columns) + self.crop[1], width)  # of the pixels that are read
-        samples = np.zeros((self.crop[0], end - start, self.reader.channels), self.reader.dtype)
-        is_missing = np.zeros((self.crop[0], right - left), bool)
-        sums = torch.zeros(model.num_classes, self.crop[0], right - left, device=model.mean.device)
-        counts = torch.zeros(1, self.crop[0], right - left, device=model.mean.device)
-        top = read = 0  # first row of the band, and the first that is not read yet
-        for y in [*self.rows, self.padded[0]]:
-            done = min(y, height) - top
-            if done > 0:
-                labels = self._labels(sums[:, :done] / counts[:, :done])
-                labels[is_missing[:done]] = NO_LABEL[self.predictor.dtype]
-                inside = min(right, width) - left
-                stored = samples[:done, left - start : left - start + inside]
-                yield top, left, labels[:, :inside], stored
-            if y == self.padded[0]:
-                return
-            for array in (samples, is_missing):
-                array[: self.crop[0] - (y - top)] = array[y - top :].copy()
-            is_missing[self.crop[0] - (y - top) :] = False
-            for maps in (sums, counts):
-                maps[:, : self.crop[0] - (y - top)] = maps[:, y - top :].clone()
-                maps[:, self.crop[0] - (y - top) :] = 0
-            top, below = y, min(y + self.crop[0], height)
-            if below > read:
-                samples[read - top : below - top] = self.reader.read(read, start, below - read, end - start)
-                read = below
-            for x in columns:
-                self._add(samples[: below - top], start, top, x, (left, right), (sums, counts, is_missing))
-                self.done += 1
-                tell()
-
-    def _add(
-        self,
-        samples: np.ndarray,
-        start: int,
-        y: int,
-        x: int,
-        panel: tuple[int, int],
-        into: tuple[Tensor, Tensor, np.ndarray],
-    ) -> None:
-        """Predicts the window at (y, x) and adds the part of it that lies in the panel."""
-        sums, counts, is_missing = into
-        channels, path = self.predictor.inputs.channels, self.reader.path
-        stored = samples[:, x - start : x + self.crop[1] - start]
-        image = self.reader.image(stored, channels, self.reading)
-        source = f"{path} (window at row {y}, column {x})"
-        image, missing = without_missing(image, self.reading.nodata, source, is_marked=True)
-        first, last = max(x, panel[0]), min(x + self.crop[1], panel[1])
-        mine = slice(first - x, last - x)
-        there = slice(first - panel[0], last - panel[0])
-        if missing is not None:
-            inside = missing[:, mine]
-            is_missing[: len(inside), first - panel[0] : first - panel[0] + inside.shape[1]] |= inside
-        counts[:, :, there] += 1
-        if missing is not None and missing.all():
-            return  # nothing is seen here, and no label is kept
-        window = (y, x, y + self.crop[0], x + self.crop[1], *self.padded)
-        logits = self.predictor.window_logits(image, path, window)
-        sums[:, :, there] += logits[:, :, mine]
-
-    def _labels(self, scores: Tensor) -> np.ndarray:
+    @torch.inference_mode()
+    def labels(self, rows: int) -> np.ndarray:
+        """Returns the labels of the first rows."""
+        scores = self.maps[:, :rows] / self.counts[:, :rows]
         has_probabilities = self.predictor.settings.tta is not None or self.predictor.model.gives_scores
         scores = scores.sigmoid() if scores.shape[0] == 1 and not has_probabilities else scores
-        labels = to_labels(scores[None], self.predictor.settings.threshold)[0]
-        return labels.cpu().numpy().astype(self.predictor.dtype)
-
-
-class _Overview:
-    """Every n-th pixel of image and labels."""
-
-    def __init__(self, size: tuple[int, int]):
-        self.step = max(1, -(-max(size) // OVERVIEW))
-        self.size = tuple(-(-side // self.step) for side in size)
-        self.labels = np.zeros(self.size, np.uint8)
-        self.samples = np.zeros((0, 0, 0), np.uint8)
-
-    def add(self, row: int, column: int, labels: np.ndarray, samples: np.ndarray) -> None:
-        """Takes a finished rectangle."""
-        if not self.samples.size:
-            self.samples = np.zeros((*self.size, samples.shape[2]), samples.dtype)
-        y, x = -row % self.step, -column % self.step
-        chosen = labels[y :: self.step, x :: self.step]
-        top, left = (row + y) // self.step, (column + x) // self.step
-        self.labels[top : top + chosen.shape[0], left : left + chosen.shape[1]] = np.minimum(chosen, 255)
-        part = samples[y :: self.step, x :: self.step]
-        self.samples[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return to_labels(scores[None], self.predictor.settings.threshold)[0].cpu().numpy()

@@ -44,6 +44,7 @@ class GraphInfo:
         resized: whether maps come back at the size of the image.
         slide: {"crop": [h, w], "stride": [h, w]} of the config's sliding window, None for whole images;
             a stride of [] spreads as few windows as cover the image evenly.
+        large: the same of windows of images that do not fit into memory, {} where it is not stated.
         scores: whether maps under the output "logits" are scores of 0 or more, which take neither softmax nor sigmoid.
         mean: of each channel, in 0..255: the color that images are padded with to a fixed size, [] for 0.
         reading: how image files are read: fields of segkit.data.dataset.Reading, left out where they are the default.
@@ -68,6 +69,7 @@ class GraphInfo:
     divisor: int = 1
     resized: bool = True
     slide: dict[str, list[int]] | None = None
+    large: dict[str, list[int]] = field(default_factory=dict)
     scores: bool = False
     mean: list[float] = field(default_factory=list)
     reading: dict[str, Any] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class GraphModel:
         self.classes = tuple(info.classes)
         self.palette: tuple[Color, ...] = tuple((int(r), int(g), int(b)) for r, g, b in info.palette)
         self.inputs = chosen_inputs(info.channels, not info.mean or max(info.mean) > 2, info.reading, {})
-        self._maps = build_maps(self._run, info, place)
+        self._maps = build_maps(self.run, info, place)
         self._lock = threading.Lock()
 
     def predict(self, image: ImageInput, probabilities: bool = False) -> Prediction:
@@ -75,8 +75,12 @@ class GraphModel:
             return list(self._labelled(batch, probabilities))
         return self._decided(self._maps(batch), probabilities)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        """The graph's map, float32 [B,K,H,W], or labels [B,H,W]; in groups as large as the graph takes."""
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Returns the graph's map, float32 [B,K,H,W], or labels [B,H,W]; in groups as large as the graph takes.
+
+        Args:
+            batch: images [B,C,H,W] of a size and type that the graph takes as they are.
+        """
         most = self.info.batch or len(batch)
         parts = []
         for start in range(0, len(batch), most):
@@ -101,23 +105,32 @@ class GraphModel:
                 f"{self.place}: gives labels, which windows cannot be joined of; export it without argmax, or give "
                 f"images of {size} pixels"
             )
-        return [SemanticPrediction(labels=cast("np.ndarray", one)) for one in self._run(batch)]  # type: ignore[typeddict-item]
+        return [SemanticPrediction(labels=cast("np.ndarray", one)) for one in self.run(batch)]  # type: ignore[typeddict-item]
 
     def _decided(self, maps: np.ndarray, probabilities: bool) -> list[Prediction]:
         """Predictions of maps at the image's size; the same decisions as the runners Semantic and MultiLabel."""
         is_raw = self.info.output == "logits" and not self.info.scores
         if self.info.task == "multi_label":
             return [self._masks(sigmoid(one) if is_raw else one) for one in maps]
-        is_single = maps.shape[1] == 1
-        if is_single:
-            maps = sigmoid(maps) if is_raw else np.minimum(maps, 1)
-            labels = (maps[:, 0] > np.float32(self.info.threshold)).astype(np.uint8)
-        else:
-            labels = maps.argmax(1).astype(np.uint8 if maps.shape[1] <= 256 else np.int16)
+        labels = self.labels_of(maps)
         if not probabilities:
             return [cast(Prediction, {"labels": one}) for one in labels]
-        values = _softmax(maps) if is_raw and not is_single else maps
+        if maps.shape[1] == 1:
+            values = self._of_one_class(maps)
+        else:
+            values = _softmax(maps) if is_raw else maps
         return [cast(Prediction, {"labels": a, "probabilities": b}) for a, b in zip(labels, values)]
+
+    def labels_of(self, maps: np.ndarray) -> np.ndarray:
+        """Returns the labels [B,H,W] of maps [B,K,H,W] of classes that exclude each other."""
+        if maps.shape[1] == 1:
+            return (self._of_one_class(maps)[:, 0] > np.float32(self.info.threshold)).astype(np.uint8)
+        return maps.argmax(1).astype(np.uint8 if maps.shape[1] <= 256 else np.int16)
+
+    def _of_one_class(self, maps: np.ndarray) -> np.ndarray:
+        """The probabilities of a single class."""
+        is_raw = self.info.output == "logits" and not self.info.scores
+        return sigmoid(maps) if is_raw else np.minimum(maps, 1)
 
     def _masks(self, probabilities: np.ndarray) -> Prediction:
         decision = MaskDecision(**{"threshold": self.info.threshold, **self.info.decision})
@@ -191,6 +204,7 @@ def load_exported(path: str | Path, device: str = "cpu", threads: int | None = N
     session, info = open_graph(path, device, threads)
     if info.task.startswith("clicks"):
         raise ConfigError(
-            f"{path}: is one of the two graphs of a click model; load both by segkit.runtime.clicks.load_clicks"
+            f"{path}: is one of the two graphs of a click model, which answers clicks; run `segkit serve {path}`, or "
+            "load both by segkit.runtime.clicks.load_clicks"
         )
     return GraphModel(session, info, str(path))
