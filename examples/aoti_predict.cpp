@@ -6,8 +6,9 @@
 //   g++ -std=c++20 -O2 aoti_predict.cpp -o aoti_predict -I$TORCH/include -I$TORCH/include/torch/csrc/api/include \
 //       -L$TORCH/lib -Wl,-rpath,$TORCH/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10
 
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
-#include <torch/torch.h>
 
 #include <fstream>
 #include <iostream>
@@ -23,7 +24,7 @@ at::Tensor read_ppm(const std::string& path) {
   if (!file || magic != "P6" || largest != 255 || width < 1 || height < 1 || width * height > (1 << 28))
     throw std::runtime_error(path + ": is no binary PPM of 8 bits");
   file.get();  // the single white space behind the header
-  at::Tensor pixels = torch::empty({height, width, 3}, torch::kUInt8);
+  at::Tensor pixels = at::empty({height, width, 3}, at::kByte);
   if (!file.read(reinterpret_cast<char*>(pixels.data_ptr<uint8_t>()), pixels.numel()))
     throw std::runtime_error(path + ": ends too early");
   return pixels.permute({2, 0, 1}).unsqueeze(0).contiguous();
@@ -47,7 +48,7 @@ int main(int count, char** words) try {
   std::cout << model.get_metadata()["segkit"] << "\n";  // classes, palette and the rest, as JSON
   at::Tensor labels = model.run({read_ppm(words[2])}).at(0);  // [1,H,W]
   if (labels.dim() != 3) throw std::runtime_error("the graph gives no labels; export it --with resize,argmax");
-  write_pgm(words[3], labels[0].to(torch::kUInt8).contiguous());
+  write_pgm(words[3], labels[0].to(at::kByte).contiguous());
   return 0;
 } catch (const std::exception& error) {
   std::cerr << error.what() << "\n";
