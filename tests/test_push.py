@@ -92,6 +92,24 @@ def test_the_card_tells_the_run(folder):
     assert all(name in text for name in CLASSES)
 
 
+def test_a_click_model_is_used_by_clicks(tmp_path, capsys):
+    """Its card shows clicks, and the exported graphs travel together."""
+    cfg = plain_values(dict(load_config("segkit:quickstart/interactive.py")))
+    content = {"model": api.build_model(copy.deepcopy(cfg["model"])).state_dict(), "config": cfg}
+    checkpoint.save(tmp_path / "best.pt", {**content, "segkit_version": "0.2.0"})
+    for part in ("encoder", "decoder"):
+        (tmp_path / f"m.{part}.onnx").write_bytes(part.encode())
+    words = ["push", str(tmp_path / "best.pt"), "hf:me/clicks", "--dry-run", "--license", "mit", "--no-picture"]
+    words += ["--out", str(tmp_path / "out"), "--graph", str(tmp_path / "m.encoder.onnx")]
+    assert main(words) == 0, capsys.readouterr().err
+    text = (tmp_path / "out/README.md").read_text()
+    assert "segkit.click_predictor(model)" in text and "segkit.predict(" not in text
+    assert "segkit serve m.encoder.onnx" in text and "segkit predict" not in text
+    assert (tmp_path / "out/m.decoder.onnx").read_bytes() == b"decoder"
+    (tmp_path / "m.decoder.onnx").unlink()
+    assert main(words) == 2 and "m.decoder.onnx: is no exported graph" in capsys.readouterr().err
+
+
 def test_an_interval_by_hand():
     """20 values of one kind and 20 of another: the standard error of the mean is 0.5 / sqrt(40)."""
     rows = [{"id": str(i), "path": "", "x": str(i % 2), "pixels": "9"} for i in range(40)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from segkit.hub.facts import Facts
 from segkit.hub.licences import licence_of
+from segkit.runtime.clicks import is_click_graph
 
 PIPELINES = {"ClickSegmentor": "mask-generation", "ClickStages": "mask-generation", "FocalClick": "mask-generation"}
 """Tasks of the hub by model.type, where they are not "image-segmentation"."""
@@ -31,6 +32,7 @@ class CardInput:
         facts: of the run.
         dataset: name of the data set, as the owner calls it; "" for that of the config.
         parameters: of the network.
+        use: lines of Python that predict an image with `model`.
         picture, graph: names of files beside the card, "" for none.
         version: of segkit.
     """
@@ -42,6 +44,7 @@ class CardInput:
     facts: Facts
     dataset: str
     parameters: int
+    use: Sequence[str]
     picture: str
     graph: str
     version: str
@@ -92,10 +95,13 @@ def _body(given: CardInput) -> list[str]:
     if given.picture:
         lines += ["", f"![image, truth and prediction of an image of the validation set]({given.picture})"]
     lines += ["", "## Use", "", "```bash", 'pip install "segkit[hub]"', "```", "", "```python", "import segkit", ""]
-    lines += [f'model = segkit.load_model("hf:{name}")', 'labels = segkit.predict(model, "image.jpg")["labels"]', "```"]
+    lines += [f'model = segkit.load_model("hf:{name}")', *given.use, "```"]
     if given.graph:
-        lines += ["", f"`{given.graph}` is the exported graph, which needs no torch: `segkit predict {given.graph} "]
-        lines[-1] += f"IMAGES --out DIR`, `segkit serve {given.graph}`."
+        is_of_clicks = is_click_graph(given.graph)
+        predicting = "" if is_of_clicks else f"`segkit predict {given.graph} IMAGES --out DIR`, "
+        other = ", one of two," if is_of_clicks else ""
+        lines += ["", f"`{given.graph}`{other} is the exported graph, which needs no torch: {predicting}"]
+        lines[-1] += f"`segkit serve {given.graph}`."
     lines += ["", "The files hold weights and settings, and no code."]
     lines += ["", "## Scores", ""]
     if facts.scores:

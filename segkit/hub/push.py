@@ -23,7 +23,11 @@ from segkit.hub.facts import base_of, facts_of, without_places
 from segkit.hub.licences import licence_of
 from segkit.models.bases import Network
 from segkit.registry import ConfigError
-from segkit.runners.base import build_runner
+from segkit.runners.base import Runner, build_runner
+from segkit.runners.instances.runner import BoxSupervised
+from segkit.runners.interactive.runner import Interactive
+from segkit.runners.multi_label import MultiLabel
+from segkit.runtime.clicks import click_graphs, is_click_graph
 from segkit.runtime.session import is_graph
 from segkit.schema import check_foreign
 from segkit.types import default_palette
@@ -118,12 +122,28 @@ def write_folder(given: Publication, folder: Path, say: Callable[[str], None] = 
             facts=facts,
             dataset=given.dataset,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
+            use=_use(build_runner(content["config"])),
             picture="" if picture is None else PICTURE,
             graph=graph[0].name if graph else "",
             version=str(entries["segkit_version"]),
         )
     )
     write_whole(folder / "README.md", text)
+
+
+def _use(runner: Runner) -> list[str]:
+    """Lines of Python that predict an image with a model of the runner's kind."""
+    if isinstance(runner, Interactive):
+        return [
+            "clicks = segkit.click_predictor(model)",
+            "clicks.set_image(image)  # uint8 [H,W,3], RGB",
+            "mask = clicks.click(120, 80)  # row and column on the object",
+        ]
+    if isinstance(runner, BoxSupervised):
+        return ['found = segkit.predict(model, "image.jpg")  # masks as COCO run lengths, scores, labels, boxes']
+    if isinstance(runner, MultiLabel):
+        return ['masks = segkit.predict(model, "image.jpg")["positive"]  # [classes,H,W]']
+    return ['labels = segkit.predict(model, "image.jpg")["labels"]']
 
 
 def _own_checkpoint(path: Path) -> dict[str, Any]:
@@ -144,13 +164,17 @@ def _own_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _graph(path: Path | None) -> list[Path]:
-    """The files of an exported graph: itself, and the weights of OpenVINO or of a large ONNX beside it."""
+    """The files of an exported graph: itself, a click model's other one, and the weights of OpenVINO beside them."""
     if path is None:
         return []
-    if not is_graph(path) or not path.is_file():
-        raise ConfigError(f"--graph {path}: is no exported graph; name what `segkit export` has written (.onnx, .xml)")
-    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else [path.with_name(path.name + ".data")]
-    return [path, *(file for file in beside if file.is_file())]
+    graphs = click_graphs(path) if is_click_graph(path) else [path]
+    for graph in graphs:
+        if not is_graph(graph) or not graph.is_file():
+            raise ConfigError(
+                f"--graph {graph}: is no exported graph; name what `segkit export` has written (.onnx, .xml)"
+            )
+    beside = [graph.with_suffix(".bin") if path.suffix == ".xml" else Path(f"{graph}.data") for graph in graphs]
+    return [*graphs, *(file for file in beside if file.is_file())]
 
 
 def _picture(model: Network, config: dict[str, Any], say: Callable[[str], None]) -> np.ndarray | None:
