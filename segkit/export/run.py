@@ -166,10 +166,10 @@ def _prove(
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{job.place}: the exported graph does not run in {job.to} ({reason}); export it with --size H W, or in "
-            "another format"
-        ) from error
+        way_out = (
+            "export it in another format" if job.request.size else "export it with --size H W, or in another format"
+        )
+        raise ConfigError(f"{job.place}: the exported graph does not run in {job.to} ({reason}); {way_out}") from error
     files = list(drafts[0].parent.iterdir())
     proof = comparison.proof(source, files, job.to)
     return dataclasses.replace(proof, milliseconds=comparison.milliseconds(cases[0].image))
