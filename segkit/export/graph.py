@@ -203,10 +203,13 @@ def click_rows(clicks: Tensor) -> Tensor:
 def in_half(model: Network) -> Network:
     """Changes the parts of a network to float16, in place: they convert what they are given.
 
-    The normalization of the image stays in float32, and so does what follows the network.
+    The normalization of the image stays in float32, and so does what follows the network. Modules inside of a part
+    convert as well, since encodings of positions and the like are made in float32 between them.
     """
     for part in model.children():
-        part.half().register_forward_pre_hook(_halved, with_kwargs=True)
+        for module in part.half().modules():
+            if module is part or next(module.parameters(recurse=False), None) is not None:
+                module.register_forward_pre_hook(_halved, with_kwargs=True)
     return model
 
 
