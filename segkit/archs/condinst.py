@@ -241,7 +241,9 @@ class CondInstHead(InstanceHead):
             scores, labels, index = self._candidates(flat["categories"][i].sigmoid(), central, counts)
             boxes = boxes_at(places.points[index], flat["distances"][i, index] * places.strides[index].unsqueeze(1))
             height, width = image_meta.get("valid", size)
-            boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+            # a tensor made of the sizes would fix them in an exported graph
+            x, y = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
+            boxes = torch.stack([x, y], 2).flatten(1)
             kept = self._best(_suppress(boxes, scores, labels, self.iou), scores)
             if self.rescore:
                 kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(1)]
