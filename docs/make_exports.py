@@ -7,6 +7,7 @@ in docs/exports_rows.json at once, so that the command goes on where it was stop
 """
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
@@ -49,6 +50,17 @@ def small_model(name: str) -> torch.nn.Module:
     return model
 
 
+@torch.no_grad()
+def rounding_of(model: torch.nn.Module, images: list[torch.Tensor]) -> float:
+    """What float32 alone costs a network of maps: its largest distance from itself in float64, in std of the output."""
+    exact = copy.deepcopy(model).double()
+    worst = 0.0
+    for image in images:
+        wanted = exact(image.double())["logits"]
+        worst = max(worst, float((model(image)["logits"].double() - wanted).abs().max() / wanted.std()))
+    return worst
+
+
 def result_of(name: str, to: str, size: tuple[int, int] | None) -> dict:
     """Exports a row and compares it; {"error": reason} where it cannot be exported."""
     if ROWS[name].inputs.__name__ == "masked":
@@ -57,7 +69,8 @@ def result_of(name: str, to: str, size: tuple[int, int] | None) -> dict:
         return {"error": "not run: there is no small form of it"}
     start = time.perf_counter()
     try:
-        parts = parts_of(small_model(name), Request(size=size))
+        model = small_model(name)
+        parts = parts_of(model, Request(size=size))
         with tempfile.TemporaryDirectory() as folder:
             runs = []
             for part in parts:
@@ -73,7 +86,11 @@ def result_of(name: str, to: str, size: tuple[int, int] | None) -> dict:
         return {"error": f"{type(error).__name__}: {error}"[:500]}
     equal = comparison.equal / max(comparison.pixels, 1)
     seconds = round(time.perf_counter() - start, 1)
-    return {"difference": comparison.difference, "equal": equal, "size": size, "seconds": seconds}
+    result = {"difference": comparison.difference, "equal": equal, "size": size, "seconds": seconds}
+    if comparison.difference >= CLOSE and ROWS[name].is_map:
+        images = [torch.from_numpy(case.image) for case in synthetic_cases(parts[0].info)]
+        result["rounding"] = rounding_of(model, images)
+    return result
 
 
 def row_of(name: str, formats: list[str]) -> dict:
@@ -94,6 +111,7 @@ def cell(result: dict | None) -> tuple[str, str]:
     if "error" in result:
         return "no", result["error"]
     word = f"{result['difference']:.0e}, {100 * result['equal']:.3f} %"
+    word += f"; float32 itself: {result['rounding']:.0e}" if "rounding" in result else ""
     return (f"`--size` alone: {word}" if result["size"] else word), result.get("free", "")
 
 

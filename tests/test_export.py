@@ -434,7 +434,8 @@ def check_row(name: str, to: str) -> None:
     if result.get("error", "").startswith(("refines", "not run")):
         pytest.skip(result["error"])
     assert "error" not in result, result
-    assert result["difference"] < 1e-4 and result["equal"] >= 0.9999, result
+    # some random networks lose more than that by rounding alone
+    assert result["difference"] < max(1e-4, 3 * result.get("rounding", 0)) and result["equal"] >= 0.9999, result
 
 
 @pytest.mark.slow
