@@ -118,13 +118,13 @@ def cell(result: dict | None) -> tuple[str, str]:
 def table(store: dict[str, dict]) -> str:
     """The rows as Markdown."""
     lines = ["| config | ONNX: difference in std, equal labels | pt2 | remark |", "|---|---|---|---|"]
-    for name in sorted(ROWS):
+    for name in sorted(name for name in ROWS if "onnx" in store.get(name, {})):
         cells = {to: cell(store.get(name, {}).get(to)) for to in FORMATS_SHOWN}
         reasons = {reason for _, reason in cells.values() if reason}
         remark = "; ".join(sorted(" ".join(reason.split())[:160].replace("|", "/") for reason in reasons))
         lines.append(f"| {name} | {cells['onnx'][0]} | {cells['pt2'][0]} | {remark} |")
-    done = sum("onnx" in store.get(name, {}) for name in ROWS)
-    return f"{done} of {len(ROWS)} configs were run to ONNX.\n\n" + "\n".join(lines) + "\n"
+    done = len(lines) - 2
+    return f"{done} of {len(ROWS)} configs were run to ONNX; the others are not listed.\n\n" + "\n".join(lines) + "\n"
 
 
 def main() -> None:

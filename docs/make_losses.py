@@ -107,6 +107,10 @@ train = dict(batch_size=2, dataset=dict(length=4))
 segkit train certain.py
 ```
 
+`losses` replaces the rows of the base: repeat those that it had (`segkit config certain.py` prints them), or its
+auxiliary heads are refused as untrained. `segkit test work_dirs/certain/best.pt` then needs `--trust`, since a
+checkpoint of your own code runs that code; `segkit predict` does not.
+
 The log shows it as `Certainty`. A loss of several terms returns a dict of them, each a `float []`; the log has each.
 `metrics`, `hooks`, heads and the other parts have base classes of the same kind: page *Classes to build on* of the
 reference (`base_classes`) lists each with the methods that it may define.

@@ -202,3 +202,12 @@ def test_batch_norm_on_a_single_pixel(run, capsys):
 def test_a_class_that_a_list_does_not_hold(capsys):
     assert main(["config", "--list", "heads", "--show", "PSPhead"]) == 2
     assert "--show = 'PSPhead': no such head; did you mean 'PSPHead'?" in capsys.readouterr().err
+
+
+def test_values_of_the_config_without_their_option_are_told_where_they_belong(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "mine.py", "loop.steps=4"])
+    assert "loop.steps=4; values that win over the config file stand behind --cfg-options" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "mine.py", "--nosuch"])
+    assert "stand behind" not in capsys.readouterr().err

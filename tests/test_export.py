@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segkit.archs._auto_deeplab_cells import SamePool2d
 from segkit.archs._mib_pyramid import _means_matrix, window_means
 from segkit.archs.hanet import row_positions
+from segkit.archs.lraspp import LRASPPMergeHead
 from segkit.cli.main import main
 from segkit.export import writers
 from segkit.export.graph import click_rows, with_divisor
@@ -380,8 +381,9 @@ def test_one_size_alone(tmp_path):
 def free(monkeypatch):
     """Every size counts as one that torch.export leaves open."""
     import segkit.archs._auto_deeplab_cells as cells
+    import segkit.archs.lraspp as lraspp
 
-    for module in (resizing, cells):
+    for module in (resizing, cells, lraspp):
         monkeypatch.setattr(module, "is_free", lambda *sizes: True)
 
 
@@ -397,6 +399,17 @@ def test_arithmetic_equals_the_branches(free, size):
     for window in ((3, 2), (4, 20)):
         matrices = [_means_matrix(side, length, x) for side, length in zip(size, window)]
         assert torch.allclose(matrices[0] @ x @ matrices[1].T, window_means(x, window), atol=1e-6)
+    head = LRASPPMergeHead((4, 4, 4), 2, channels=4, levels=(-3, -2, -1)).eval()
+    for side, shape in ((1, (60, 7)), (2, (131, 65)), (3, (49, 90))):
+        deep = torch.randn(side, 4, *shape, generator=torch.Generator().manual_seed(side))
+        for corners in (False, True):
+            head.align_corners = corners
+            wanted = resize(
+                head.gate(F.avg_pool2d(deep, [min(49, length) for length in shape], (16, 20))).sigmoid(),
+                size=shape,
+                align_corners=corners,
+            )
+            assert torch.allclose(head._gates(deep), wanted, atol=1e-5)
     for kind in ("max", "avg"):
         pool, padding = SamePool2d(kind, 2), tuple(side % 2 for side in size)
         given = {"count_include_pad": False} if kind == "avg" else {}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
+from segkit.ops.resizing import is_free
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -118,11 +119,45 @@ class LRASPPMergeHead(Head):
             size of the earliest map.
         """
         *early, deepest = (features[level] for level in self.levels)
-        sides = (min(WINDOW, deepest.shape[-2]), min(WINDOW, deepest.shape[-1]))
-        gate = self.gate(F.avg_pool2d(deepest, sides, WINDOW_STRIDE)).sigmoid()
-        x = self.before(self.reduce(deepest) * resize(gate, like=deepest, align_corners=self.align_corners))
+        x = self.before(self.reduce(deepest) * self._gates(deepest))
         for side, merge, feature in zip(reversed(self.sides), reversed(self.merges), reversed(early)):
             x = resize(x, like=feature, align_corners=self.align_corners)
             x = merge(torch.cat([x, side(feature)], dim=1))
         embedding = self.dropout(x)
         return {"logits": self.classifier(embedding), "embedding": embedding}
+
+    def _gates(self, x: Tensor) -> Tensor:
+        """The gates of a map [B,C,h,w], at its size.
+
+        Where torch.export leaves the size open, no branch may depend on it: means and resizing are matrix products.
+        """
+        corners = self.align_corners
+        if not is_free(*x.shape[2:]):
+            sides = (min(WINDOW, x.shape[2]), min(WINDOW, x.shape[3]))
+            return resize(self.gate(F.avg_pool2d(x, sides, WINDOW_STRIDE)).sigmoid(), like=x, align_corners=corners)
+        axes = [*zip(x.shape[2:], WINDOW_STRIDE)]
+        rows, columns = (_means_matrix(side, step, x) for side, step in axes)
+        gates = self.gate(torch.matmul(torch.matmul(rows, x), columns.t())).sigmoid()
+        rows, columns = (_resize_matrix(side, step, x, align_corners=corners) for side, step in axes)
+        return torch.matmul(torch.matmul(rows, gates), columns.t())
+
+
+def _means_matrix(side: int, step: int, like: Tensor) -> Tensor:
+    """Takes the means of the windows along an axis, [side,side]; the rows beyond the last window mean nothing."""
+    positions = torch.arange(side, device=like.device)
+    length = (positions < WINDOW).sum()
+    first = step * positions[:, None]
+    is_inside = (positions >= first) & (positions < first + length)
+    return is_inside.to(like.dtype) / length.to(like.dtype)
+
+
+def _resize_matrix(side: int, step: int, like: Tensor, *, align_corners: bool) -> Tensor:
+    """Resizes the values of the windows along an axis to its side, bilinearly, [side,side]."""
+    positions = torch.arange(side, device=like.device)
+    last = (positions >= WINDOW).sum() // step  # of the windows
+    if align_corners:
+        places = positions * last.to(like.dtype) / (positions[-1:] + (positions[-1:] == 0))
+    else:
+        places = ((positions + 0.5) * (last + 1).to(like.dtype) / (positions[-1:] + 1) - 0.5).clamp(min=0)
+    places = torch.minimum(places, last.to(like.dtype))
+    return (1 - (places[:, None] - positions).abs()).clamp(min=0)

@@ -5,7 +5,7 @@ import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from segkit.cli.allocator import keep_pages
 from segkit.config import Config, load_config
@@ -21,9 +21,19 @@ MOST_LISTED = 20
 """Files that a list of failures names."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that tells where values of the config belong. Arguments as argparse.ArgumentParser."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with the usage and the message."""
+        if message.startswith("unrecognized arguments") and "=" in message and "--cfg-options" in self.format_usage():
+            message += "; values that win over the config file stand behind --cfg-options"
+        super().error(message)
+
+
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """Returns the parser of a command, whose help begins with the description."""
-    return argparse.ArgumentParser(prog=f"segkit {name}", description=description)
+    return Parser(prog=f"segkit {name}", description=description)
 
 
 def add_options(arguments: argparse.ArgumentParser) -> None:

@@ -67,17 +67,18 @@
     });
     const count = document.createElement("output");
     bar.appendChild(count);
+    // rows with all words, or, as of a pasted sentence that holds values, those with the most
     function filter() {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
-      Array.from(body.rows).forEach(function (row) {
-        const text = row.textContent.toLowerCase();
-        const fits = words.every((word) => text.includes(word)) &&
-          choices.every((c) => !c.select.value || keysOf(textOf(row, c.column)).includes(c.select.value));
-        row.hidden = !fits;
-        shown += fits ? 1 : 0;
+      const rows = Array.from(body.rows).filter((row) => {
+        row.hidden = true;
+        return choices.every((c) => !c.select.value || keysOf(textOf(row, c.column)).includes(c.select.value));
       });
-      count.textContent = shown + " of " + body.rows.length;
+      const found = rows.map((row) => words.filter((word) => row.textContent.toLowerCase().includes(word)).length);
+      const most = Math.max(0, ...found);
+      const shown = rows.filter((row, i) => found[i] === most && (most > 0 || !words.length));
+      shown.forEach((row) => { row.hidden = false; });
+      count.textContent = shown.length + " of " + body.rows.length;
     }
     bar.addEventListener("input", filter);
     filter();
