@@ -322,7 +322,7 @@ REFUSED = {
     "model = dict(backbone=dict(norm_cfg=dict(type='GN', num_groups=8)))": r"model.backbone.norm_cfg = .*'GN'",
     "model = dict(data_preprocessor=dict(bgr_to_rgb=False))": "model.data_preprocessor.bgr_to_rgb = False",
     "model = dict(decode_head=dict(in_index=7))": r"in_index = 7: the encoder gives 4 maps",
-    "train_dataloader = dict(dataset=dict(type='MyDataset'))": r"train_dataloader.dataset.type = 'MyDataset'",
+    "train_dataloader = dict(dataset=dict(type='MyDataset'))": "type = 'MyDataset': .* write BaseSegDataset",
     "train_dataloader = dict(dataset=dict(data_prefix=dict(img_path='x')))": "data_prefix = .*split of this set",
     "train_dataloader = dict(dataset=dict(pipeline=[dict(type='Albu')]))": r"pipeline\[0\].type = 'Albu': no transform",
     "param_scheduler = [dict(type='OneCycleLR', by_epoch=False)]": "'OneCycleLR': no schedule",

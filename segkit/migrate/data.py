@@ -13,6 +13,9 @@ Section = dict[str, Any]
 MULTIPLE = "ResizeToMultiple before evaluation is left out: networks here take any size, so scores differ a little"
 """Of PoolFormer's configs."""
 
+OWN = "; a class of one's own: write BaseSegDataset with metainfo in its place, or migrate with --model-only"
+"""For the error of an unknown data set."""
+
 LOADING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs", "GenerateEdge")
 """Steps of a pipeline that segkit does without being told."""
 
@@ -62,7 +65,7 @@ def _dataset(part: Part) -> tuple[Section, list[Part], bool]:
         part.done(" of RepeatDataset")
         return _dataset(inner)
     known = DATASETS | dict.fromkeys(FILES, _files)
-    made, zero_label = look_up(known, name, part, "data set")(part)
+    made, zero_label = look_up(known, name, part, "data set", OWN)(part)
     pipeline = part.parts("pipeline")
     part.skip("test_mode", "lazy_init", "serialize_data", "backend_args")
     part.same("indices", None)

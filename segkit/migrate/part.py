@@ -145,13 +145,20 @@ class Part:
             raise self.refusal(key, value, f"segkit has nothing for this key{known}; remove it, or set it by hand")
 
 
-def look_up(table: Mapping[str, Any], name: str, part: Part, noun: str) -> Any:
+def look_up(table: Mapping[str, Any], name: str, part: Part, noun: str, remedy: str = "") -> Any:
     """Returns the entry of a table.
+
+    Args:
+        table: entries by name.
+        name: of the one.
+        part: the dict that names it.
+        noun: what the entries are, for the error.
+        remedy: what else can be done, a clause for the error.
 
     Raises:
         ConfigError: there is none; the message names close ones.
     """
     if not isinstance(name, str) or name not in table:
         hint = did_you_mean(str(name), table) or f"; known: {', '.join(sorted(table))}"
-        raise ConfigError(f"{part.source}: {part.at('type')} = '{name}': no {noun} that segkit migrates{hint}")
+        raise ConfigError(f"{part.source}: {part.at('type')} = '{name}': no {noun} that segkit migrates{hint}{remedy}")
     return table[name]
