@@ -9,7 +9,7 @@ FULL = (*VGG, "model.backbone.hidden=16")
 FCN = (*FULL, "model.backbone.pretrained=None", "model.head.zero_init=False")
 
 ROWS = {
-    "sfnet_r18": Row(12_869_715, 1_544_723, 30.4, small=NARROW[2:]),
+    "sfnet_r18": Row(12_869_715, 1_544_723, 30.4, small=NARROW[2:], compiles_slowly=True),
     # With ResNet-101 (resnet101s) it has the published 50,317,267.
     "sfnet_r50": Row(31_325_139, 7_693_331, 82.9, small=NARROW),
     "pan_r50": Row(24_265_018, 756_986, 34.7, small=NARROW),
@@ -27,7 +27,7 @@ ROWS = {
     "hypercolumns_unet": Row(
         31_592_021, 554_453, classes=21, small=("model.backbone.channels=[4,8,16,24,32]", "model.head.channels=8")
     ),
-    "exfuse_r101": Row(85_060_358, 42_560_198, classes=21, small=R18),
+    "exfuse_r101": Row(85_060_358, 42_560_198, classes=21, small=R18, compiles_slowly=True),
     "dupsampling_r50": Row(30_401_729, 6_874_465, classes=21, small=NARROW),
     # As unet_r34 with four blocks, plus 36,928 in the convolution that replaces the pooling.
     "unet_r34_unpooled": Row(24_450_923, 3_129_323, classes=11, small=(*R18, "model.head.channels=[32,24,16,8]")),

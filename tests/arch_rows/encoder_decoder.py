@@ -21,7 +21,7 @@ ROWS = {
     "unet_r34_scse": Row(24_551_615, 3_266_943, classes=11, small=UNET18),
     # segmentation_models' own numbers
     "unetplusplus_r34": Row(26_080_059, 4_795_387, classes=11, small=UNET18, compiles_slowly=True),
-    "linknet_r34": Row(21_772_267, 487_595, classes=11, small=UNET18[:2]),
+    "linknet_r34": Row(21_772_267, 487_595, classes=11, small=UNET18[:2], compiles_slowly=True),
     "manet_r34": Row(31_785_083, 10_500_411, classes=11, small=UNET18, compiles_slowly=True),
     "unet_efficientnet-lite0": Row(5_199_611, 2_240_763, classes=11, small=(*LITE, UNET18[-1])),
     "unet_original": Row(31_032_915, 1_235, small=NARROW),

@@ -19,5 +19,5 @@ ROWS = {
     "maskformer_r50": Row(41_307_863, 17_799_831, classes=150, small=DETR, is_map=False),
     # Published: 41,758,545 with 1,536 of a layer that only a classifier of images uses.
     "maskformer_swin_t": Row(41_757_009, 14_236_311, classes=150, is_map=False),
-    "knet_r50": Row(79_728_012, 53_802_390, 260.427, classes=150, small=KERNELS),
+    "knet_r50": Row(79_728_012, 53_802_390, 260.427, classes=150, small=KERNELS, compiles_slowly=True),
 }

@@ -27,7 +27,7 @@ class Row:
         branch: prefix of the outputs of the head proper, such as "scale0."; "" for models without branches.
         is_map: whether the model gives one map of logits; models of instances have their own contract,
             tests/instances/test_instance_archs.py.
-        compiles_slowly: whether torch.compile takes about half a minute, so that `make test-slow` tries it.
+        compiles_slowly: whether torch.compile takes five seconds to half a minute, so that `make test-slow` tries it.
         no_compile, no_export: why torch.compile or torch.export cannot take the model; "" where they can.
     """
 

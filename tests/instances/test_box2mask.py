@@ -104,6 +104,7 @@ def test_of_more_objects_than_queries_some_stay_without(known):
     assert len(Box2Mask().match(classes, masks, *targets(known)[1:])) == 2
 
 
+@pytest.mark.slow
 def test_projection_alone_at_first_and_low_precision(known):
     made = outputs(known)
     loss = Box2Mask(projection_steps=2)

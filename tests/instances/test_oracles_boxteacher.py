@@ -323,6 +323,7 @@ def batch_of(known: dict[str, Tensor]) -> dict:
     return dict(image=seen, clean=clean, meta=meta, boxes=boxes, labels=labels)
 
 
+@pytest.mark.slow
 def test_a_whole_step():
     known = load("step")
     student = filled(7, CHANGES)
