@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import NonNegativeInt, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
-from segkit.ops.resizing import is_free
+from segkit.ops.resizing import interval_means, is_free
 from segkit.types import Outputs
 
 SLOPE = 0.01
@@ -115,5 +115,4 @@ def _means_matrix(side: int, window: int, like: Tensor) -> Tensor:
     positions = torch.arange(side, device=like.device)
     length = (positions < window).sum()
     first = torch.minimum((positions - (length - 1) // 2).clamp(min=0), side - length)
-    is_inside = (positions >= first[:, None]) & (positions < (first + length)[:, None])
-    return is_inside.to(like.dtype) / length.to(like.dtype)
+    return interval_means(first, first + length, side, like)

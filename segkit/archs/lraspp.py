@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from segkit.constraints.named import Decay, PositiveFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import ConvBNReLU, at_level, resize
-from segkit.ops.resizing import is_free
+from segkit.ops.resizing import interval_means, is_free
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
@@ -145,10 +145,8 @@ class LRASPPMergeHead(Head):
 def _means_matrix(side: int, step: int, like: Tensor) -> Tensor:
     """Takes the means of the windows along an axis, [side,side]; the rows beyond the last window mean nothing."""
     positions = torch.arange(side, device=like.device)
-    length = (positions < WINDOW).sum()
-    first = step * positions[:, None]
-    is_inside = (positions >= first) & (positions < first + length)
-    return is_inside.to(like.dtype) / length.to(like.dtype)
+    first = step * positions
+    return interval_means(first, first + (positions < WINDOW).sum(), side, like)
 
 
 def _resize_matrix(side: int, step: int, like: Tensor, *, align_corners: bool) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from segkit.ops.resizing import is_free
+from segkit.ops.resizing import is_same_size
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 
@@ -88,7 +88,7 @@ class Positions:
         if table.dim() == 4:
             old = (table.shape[1], table.shape[2])
             return self.resize(table.flatten(1, 2), old, new).unflatten(1, new)
-        if is_same(old, new):
+        if is_same_size(old, new):
             return table
         prefix = table.shape[1] - old[0] * old[1]
         patches = resized_table(table[:, prefix:], old, new, mode=self.interpolation, antialias=self.antialias)
@@ -108,13 +108,8 @@ def resized_table(
     Returns:
         float [1,new rows * new columns,C].
     """
-    if is_same(old, new):
+    if is_same_size(old, new):
         return table
     grid = table.float().unflatten(1, old).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, new, mode=mode, align_corners=False, antialias=antialias)
     return grid.flatten(2).transpose(1, 2).to(table.dtype)
-
-
-def is_same(old: tuple[int, int], new: tuple[int, int]) -> bool:
-    """Whether two grids are equal; where torch.export leaves a side open they are not, so that no branch fixes it."""
-    return not any(is_free(side) for side in new) and old == new

@@ -1,6 +1,6 @@
 """Encoders of timm from mmsegmentation's and mmpretrain's own: transformers, ConvNeXt, MobileNets, PoolFormer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from segkit.migrate.part import Part
@@ -63,11 +63,17 @@ def _tag(kind: str, start: str) -> str:
     return next((tag for mark, tag in tags.items() if mark in start), "") if start else ""
 
 
+def _shape(part: Part, known: Collection[tuple]) -> tuple:
+    """Takes width, depth and heads of a plain transformer, which must be known."""
+    key = (part.number("embed_dims", 768), part.number("num_layers", 12), part.number("num_heads", 12))
+    if key not in known:
+        raise part.refusal("embed_dims", key, f"segkit has (embed_dims, num_layers, num_heads) in {list(known)}")
+    return key
+
+
 def migrate_vit(name: str, part: Part, start: str) -> Encoder:
     """Translates VisionTransformer."""
-    key = (part.number("embed_dims", 768), part.number("num_layers", 12), part.number("num_heads", 12))
-    if key not in VIT:
-        raise part.refusal("embed_dims", key, f"segkit has (embed_dims, num_layers, num_heads) in {list(VIT)}")
+    key = _shape(part, VIT)
     for theirs, *allowed in (
         *(("patch_size", 16), ("patch_pad", "corner", 0), ("mlp_ratio", 4), ("out_origin", False), ("qkv_bias", True)),
         *(("drop_rate", 0), ("attn_drop_rate", 0), ("patch_norm", False), ("pre_norm", False), ("num_fcs", 2)),
@@ -107,9 +113,7 @@ def _indices(part: Part, layers: int) -> tuple[int, ...]:
 
 def migrate_beit(name: str, part: Part, start: str) -> Encoder:
     """Translates BEiT, and MAE, which has absolute positions beside the relative ones."""
-    key = (part.number("embed_dims", 768), part.number("num_layers", 12), part.number("num_heads", 12))
-    if key not in BEIT:
-        raise part.refusal("embed_dims", key, f"segkit has (embed_dims, num_layers, num_heads) in {list(BEIT)}")
+    key = _shape(part, BEIT)
     for theirs, *allowed in (
         *(("patch_size", 16), ("mlp_ratio", 4), ("attn_drop_rate", 0), ("patch_norm", False), ("final_norm", False)),
         *(("num_fcs", 2), ("norm_eval", False)),

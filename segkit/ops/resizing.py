@@ -20,8 +20,12 @@ def is_free(*sizes: int | torch.SymInt | Tensor) -> bool:
 
 def has_size(x: Tensor, size: Sequence[int]) -> bool:
     """Whether a map [...,h,w] has a size (H, W) for certain: of open sizes, at every size of the image."""
-    pairs = [*zip(x.shape[-2:], size)]
-    return all(a == b if not is_free(a, b) else _is_always(a, b) for a, b in pairs)
+    return is_same_size(x.shape[-2:], size)
+
+
+def is_same_size(first: Sequence[int], second: Sequence[int]) -> bool:
+    """Whether two sizes (H, W) are equal for certain: of open sizes, at every size of the image."""
+    return all(a == b if not is_free(a, b) else _is_always(a, b) for a, b in zip(first, second))
 
 
 def is_zero(*lengths: int | torch.SymInt) -> bool:
@@ -64,8 +68,23 @@ def grid_means(x: Tensor, cells: int | tuple[int, int]) -> Tensor:
 
 def _cell_means(length: int, cells: int, like: Tensor) -> Tensor:
     """Returns [cells,length]: what takes the mean of each cell of an axis; cells may share a pixel."""
-    numbers, positions = torch.arange(cells, device=like.device), torch.arange(length, device=like.device)
-    first, end = numbers * length // cells, ((numbers + 1) * length + cells - 1) // cells
+    numbers = torch.arange(cells, device=like.device)
+    return interval_means(numbers * length // cells, ((numbers + 1) * length + cells - 1) // cells, length, like)
+
+
+def interval_means(first: Tensor, end: Tensor, length: int, like: Tensor) -> Tensor:
+    """Returns what takes the means of n intervals of an axis; no branch depends on the length.
+
+    Args:
+        first: the first position of each interval, int64 [n].
+        end: the position behind its last, int64 [n].
+        length: of the axis.
+        like: a map whose dtype and device are taken.
+
+    Returns:
+        float [n,length].
+    """
+    positions = torch.arange(length, device=like.device)
     is_inside = (positions >= first[:, None]) & (positions < end[:, None])
     return is_inside.to(like.dtype) / (end - first)[:, None].to(like.dtype)
 
