@@ -74,4 +74,4 @@ def test_every_cell_runs(name, tmp_path, monkeypatch):
     names: dict = {"__name__": "__main__"}
     for number, source in enumerate(sources(name, "code"), 1):
         exec(compile(source, f"{name}.ipynb, cell {number}", "exec"), names)
-    assert list(Path("work_dirs").glob("*/last.pt")) or name == "exploring_data"
+    assert list(Path("work_dirs").rglob("last.pt")) or name == "exploring_data"

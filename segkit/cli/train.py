@@ -47,6 +47,7 @@ def arguments() -> argparse.ArgumentParser:
 def _train(args: argparse.Namespace) -> int:
     cfg = common.load_checked(args.config, args.cfg_options)
     from segkit import api, dist
+    from segkit.engine import checkpoint
 
     if args.folds is not None:
         if folds.train_folds(cfg, folds.plan_of(args), args):
@@ -71,8 +72,10 @@ def _train(args: argparse.Namespace) -> int:
             print(f"\nstopped after step {result.step}; go on with:\n  {resume_command(sys.argv)}", flush=True)
         return 130
     if dist.is_main_process() and result.has_trained:
-        best = "" if result.best is None else f", best {result.monitor} {result.best:.2f} in {result.best_checkpoint}"
-        print(f"done: {result.last_checkpoint}{best}")
+        best = result.best_checkpoint
+        step = None if best is None else checkpoint.read(best)["step"]
+        scored = "" if best is None else f", best {result.monitor} {result.best:.2f} of step {step} in {best}"
+        print(f"done: {result.last_checkpoint}{scored}")
     return 0
 
 

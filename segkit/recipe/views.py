@@ -123,7 +123,9 @@ def transforms_of(facts: DataFacts, recipe: Recipe, crop: tuple[int, int], long_
             "mirrored left to right: no class's name says its side; not upside down, which the data cannot tell"
         )
     rows.append(photometric(facts))
-    if facts.channels != 3 or facts.is_grey:
+    if facts.channels == 3 and facts.is_grey:
+        reasons.append("brightness and contrast alone: the images are grey, and are read as three equal channels")
+    elif facts.channels != 3:
         reasons.append("brightness and contrast alone: no colors")
     if facts.task == "clicks":
         inner = dict(type="UntilObject", keep_background=0.05, min_area=_least_area(facts), transforms=rows)
