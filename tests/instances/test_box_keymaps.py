@@ -42,7 +42,13 @@ LISTS = {
     "apro_mask2former_swin_t": "box2mask_swin_t",
     "apro_mask2former_swin_l": "box2mask_swin_l",
 }
-REPEATED = {"apro_solov2_r101", "apro_mask2former_r101", "apro_mask2former_swin_t", "box2mask_c_r101", "box2mask_t_r101"}
+REPEATED = {
+    "apro_solov2_r101",
+    "apro_mask2former_r101",
+    "apro_mask2former_swin_t",
+    "box2mask_c_r101",
+    "box2mask_t_r101",
+}
 """Systems whose parts stand in other configs; their builds take longest."""
 LEVEL_FEATURES = ".levelset_bottom."
 """Part of the names of what APro's networks do not have."""
