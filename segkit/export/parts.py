@@ -38,8 +38,9 @@ Precision = Literal["float32", "float16", "int8"]
 WORDS = ("resize", "probabilities", "argmax")
 """What --with names: maps at the image's size, probabilities in place of logits, labels."""
 
-EXAMPLE = (128, 160)
-"""Height and width with which a graph for any size is traced."""
+EXAMPLE = (160, 288)
+"""Height and width with which a graph for any size is traced. Maps of stride 128 still have sides above 1, which an
+export would take for fixed, and unlike."""
 
 
 @dataclass(frozen=True)

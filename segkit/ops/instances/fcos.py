@@ -62,7 +62,7 @@ def places_of(sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: 
         points = torch.stack([x.expand(height, -1), y.unsqueeze(1).expand(-1, width)], -1).flatten(0, 1)
         near = FINEST_REACH * 2.0 ** (i - 1) if i else -1.0
         far = FINEST_REACH * 2.0**i if i < len(sizes) - 1 else float("inf")
-        constants = points.new_tensor([stride, near, far]).expand(len(points), -1)
+        constants = points.new_tensor([stride, near, far]).expand(points.shape[0], -1)
         rows.append(torch.cat([points, constants], 1))
     table = torch.cat(rows)
     return Places(table[:, :2], *table[:, 2:].unbind(1))
