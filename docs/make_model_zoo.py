@@ -53,28 +53,30 @@ HEAD = """# Model zoo
 Written by `python docs/make_model_zoo.py` from `docs/model_zoo_rows.py` and the table of the contract
 (`tests/arch_rows`); edit those.
 
-- *parameters*: that are trained, auxiliary heads included, with the number of classes in brackets; asserted by
-  `tests/test_archs.py`.
-- *GMAC*: 1e9 multiply-additions of one 512x512 image in evaluation, without auxiliary heads and operations that are no
-  convolution or matrix product, in the form that papers count. The published ones are held within 1%. What runs is
-  less where maps of several sizes are joined before a convolution (`segkit/ops/resized_conv.py`: PSPNet, UPerNet,
-  SFNet, OCRNet on HRNet).
-- *published score*: mIoU in percent on the validation split at one scale unless said, as the source reports it; nothing
-  of this column was trained here. "paper": quoted, not looked up again. What was trained here is in
-  [results.md](results.md).
-- *checkpoint*: whose files `load_model(config, FILE)` and `segkit convert FILE OUT --from MAP --config CONFIG` read.
-  A file fits a config of the same depth, classes and auxiliary heads; it tells a config below its number of classes.
-  Heads of torchvision and segmentation_models have other widths than those of the configs: `tests/test_keymaps.py`,
+- *parameters*: the number of trained parameters, auxiliary heads included, with the number of classes in brackets.
+  `tests/test_archs.py` asserts it.
+- *GMAC*: 1e9 multiply-additions for one 512x512 image in evaluation, in the form that papers count. Auxiliary heads
+  and operations other than convolutions and matrix products are not counted. Published values are matched within 1%.
+  The executed number is lower where maps of several sizes are joined before a convolution
+  (`segkit/ops/resized_conv.py`: PSPNet, UPerNet, SFNet, OCRNet on HRNet).
+- *published score*: mIoU in percent on the validation split at one scale unless stated otherwise, as the source
+  reports it. No score in this column was trained here; for what was trained here see [results.md](results.md).
+  "paper": quoted, not looked up again.
+- *checkpoint*: the projects whose files `load_model(config, FILE)` and
+  `segkit convert FILE OUT --from MAP --config CONFIG` read. A file fits a config of the same depth, classes and
+  auxiliary heads. The configs below leave the number of classes open, and take it from the file. Heads of torchvision
+  and segmentation_models have other widths than those of the configs; `tests/test_keymaps.py`,
   `tests/test_oracles_smp.py` and `tests/test_oracles_modern.py` name the options that fit.
 - Models of the Hugging Face hub load by their name alone, `load_model("hf:OWNER/NAME")`: SegFormer, Mask2Former,
   MaskFormer, EoMT, UPerNet, DPT, BEiT, and DeepLabv3 on MobileViT
   ([training.md](training.md#models-of-the-hugging-face-hub)).
-- Licences are those of the weights' owners and not this library's. Not for commercial use: SegFormer's authors' and
-  NVIDIA's files (NVIDIA Source Code License), Mask2Former's and MAE's (CC BY-NC 4.0). Own terms: MobileViT (Apple
-  sample code), DINOv3. Apache-2.0: mmsegmentation, SegNeXt, DINOv2. BSD: torchvision. MIT: Swin, ConvNeXt, BEiT.
-- *parity*: "outputs": under the same weights the outputs equal that project's within 3e-5 of their spread
-  (`tests/test_oracles_*.py`); "names": names and shapes match one to one, outputs were not compared; "no": nothing to
-  compare with was at hand; the count and the paper's own identities are tested.
+- Licences are those of the weights' owners, not of this library. Not for commercial use: the files of SegFormer's
+  authors and of NVIDIA (NVIDIA Source Code License), of Mask2Former and of MAE (CC BY-NC 4.0). With terms of their
+  own: MobileViT (Apple sample code), DINOv3. Apache-2.0: mmsegmentation, SegNeXt, DINOv2. BSD: torchvision. MIT: Swin,
+  ConvNeXt, BEiT.
+- *parity*: "outputs": with the same weights, the outputs equal that project's within 3e-5 of their standard deviation
+  (`tests/test_oracles_*.py`). "names": names and shapes match one to one; outputs were not compared. "no": no
+  reference was available; the parameter count and the paper's own identities are tested.
 """
 
 
@@ -154,7 +156,7 @@ def page(counted: dict[str, str]) -> str:
         )
         rows.append(f"| {' | '.join(cell.replace('|', '') for cell in cells)} |")
     without = [entry.system for entry in ROWS.values() if entry.parity == NO_CODE]
-    note = f"No parity, since no public code can be trusted: {', '.join(without)}."
+    note = f"Parity was not tested for these, because there is no public code to trust: {', '.join(without)}."
     return "\n".join([HEAD, *rows, "", note, NOTE, *licences()]) + "\n"
 
 

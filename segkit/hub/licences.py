@@ -79,10 +79,11 @@ LICENCES = (
 NOTE = """
 ## Licences of published weights
 
-segkit's code is MIT; weights are not segkit's. As their repositories state it; a licence may change, and ask there
-before you sell what uses them. Rows that name a README, a model zoo or a LICENSE were looked up there, the others are
-quoted. mmsegmentation's own files start from encoders of others: a SegFormer of its zoo begins
-with NVIDIA's MiT. ImageNet, ADE20K, Cityscapes and COCO have terms of their own, several of them for research alone.
+segkit's code is MIT; the weights are not segkit's. The table states licences as the repositories of the weights do.
+A licence may change, so ask there before you sell anything that uses the weights. Rows that name a README, a model zoo
+or a LICENSE were looked up there; the others are quoted. mmsegmentation's own files start from encoders of others: a
+SegFormer of its zoo begins with NVIDIA's MiT. ImageNet, ADE20K, Cityscapes and COCO have terms of their own, several
+of them for research alone.
 """
 
 ROWS_OF = (
