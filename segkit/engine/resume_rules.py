@@ -12,10 +12,10 @@ from segkit.registry import ConfigError
 class Effect(Enum):
     """What happens with a changed value; the text stands in docs/training.md."""
 
-    APPLIED = "applied, and said"
-    SCORED = "applied, and said; the best score starts over, since scores before and after cannot be compared"
-    IMAGES = "applied, and said, where batch_size x accumulate x processes stays the same; else refused"
-    START = "no effect, and said: it is of the start of a run"
+    APPLIED = "applied"
+    SCORED = "applied; the best score starts over, since scores before and after cannot be compared"
+    IMAGES = "applied where batch_size x accumulate x processes stays the same; otherwise refused"
+    START = "no effect: it only matters at the start of a run"
     EQUAL = "refused"
 
 
@@ -80,7 +80,7 @@ RULES = (
         "what is scored",
     ),
     Rule(("loop.monitor", "loop.better"), Effect.SCORED, "which score chooses best.pt"),
-    Rule(("loop.patience",), Effect.APPLIED, "a run that has ended for it goes on with a larger one"),
+    Rule(("loop.patience",), Effect.APPLIED, "a run that it has ended continues with a larger value"),
     Rule(("inference", "inference.*"), Effect.SCORED, "how the validation predicts"),
     Rule(
         ("val.batch_size", "val.workers", "val.timeout", "test", "test.*"),
@@ -97,7 +97,7 @@ RULES = (
         Effect.APPLIED,
         "switched on, the average starts from the checkpoint's weights; switched off, it is dropped",
     ),
-    Rule(("loop.ema_rise", "loop.ema_buffers"), Effect.APPLIED, "the average goes on by the new law"),
+    Rule(("loop.ema_rise", "loop.ema_buffers"), Effect.APPLIED, "the average follows the new rule from now on"),
     Rule(
         ("loop.clip", "loop.amp", "loop.sync_bn", "loop.channels_last", "loop.compile", "loop.deterministic"),
         Effect.APPLIED,
@@ -106,7 +106,7 @@ RULES = (
     Rule(
         ("loop.shard", "loop.checkpoint_activations"),
         Effect.APPLIED,
-        "they change what a process holds; any number of processes takes up the checkpoints of any other",
+        "they change what a process holds; any number of processes can resume the checkpoints of any other",
     ),
     Rule(
         ("loop.log_every", "loop.eval_every", "loop.save_every", "loop.keep"), Effect.APPLIED, "they change no number"
@@ -142,7 +142,7 @@ RULES = (
         Effect.APPLIED,
         "from the next step on; refused where a loss keeps a state that does not fit",
     ),
-    Rule(("runner.cache_gb",), Effect.APPLIED, "class steps: how much of the disk features may fill"),
+    Rule(("runner.cache_gb",), Effect.APPLIED, "class steps: how much disk space stored features may take"),
     Rule(("runner.later", "runner.later.*"), Effect.APPLIED, "class steps: each section by its own rule in this table"),
     Rule(
         (
