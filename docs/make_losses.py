@@ -47,31 +47,37 @@ PLOTS: dict[str, list[tuple[dict, str]]] = {
 }
 HEAD = """# Losses
 
-Written by `python docs/make_losses.py` from the docstrings; edit those. In a config a loss is a row:
-`dict(type="Dice", on="logits", target="mask", weight=0.5, smooth=1.0)`; in a notebook it is a module:
-`Dice(smooth=1.0)(logits, target)`. What a row leaves out of `on`, `target` and `at` comes from the loss's own *row*,
-shown below with each loss; else `on` is `"logits"` and `at` is `"image"`.
+`python docs/make_losses.py` writes this page from the docstrings; edit those. In a config a loss is a row:
+`dict(type="Dice", on="logits", target="mask", weight=0.5, smooth=1.0)`. In a notebook it is a module:
+`Dice(smooth=1.0)(logits, target)`. `on` names the outputs of the network that the loss reads, `target` the labels. If a
+row leaves out `on`, `target` or `at`, the value comes from the loss's own *row*, shown below with each loss. Without
+that, `on` is `"logits"` and `at` is `"image"`.
 
-Every loss computes in float32 (float64 stays), whatever the autocast region, gives 0 with a graph where no pixel is
-valid, stays finite for logits of +-10,000, reads no value on the host, has no loop over images or classes, and compiles
-as one graph.
+Every loss
 
-`average` says what a sum over pixels is divided by: `"valid"` pixels, `"all"` pixels (mmseg's default), or the valid
-ones of all processes (`"global"`). Targets are class indices `[B,H,W]` with 255 ignored, unless said otherwise; click
-targets are floats with -1 ignored. In a config `ignore` is left out: losses, and the padding of transforms, take the
-value of the training set (`Dataset.ignore`), and a loss with another one is refused before the first step. B batch, K
-classes, H W image.
+- computes in float32 (float64 stays), also inside of an autocast region;
+- gives 0, with a graph for gradients, if no pixel is valid;
+- stays finite for logits of +-10,000;
+- reads no value on the host, has no loop over images or classes, and compiles as one graph.
 
-Weights of several terms: the row's `weight`, or `DWA`, `Uncertainty` and `NormalizedPseudo` of
-`segkit.losses.weighting`. Class weights from frequencies: `segkit.ops.class_balance` (`balanced_alpha`,
+`average` says what a sum over pixels is divided by: the `"valid"` pixels, `"all"` pixels (mmseg's default), or the
+valid pixels of all processes (`"global"`). Targets are class indices `[B,H,W]` with 255 ignored, unless stated
+otherwise. Click targets are floats with -1 ignored. In shapes, B is batch, K classes, H W image.
+
+Leave `ignore` out of a config: losses, and the padding of transforms, take the value of the training set
+(`Dataset.ignore`). A loss with another value is refused before the first step.
+
+Several terms are weighted by the row's `weight`, or by `DWA`, `Uncertainty` and `NormalizedPseudo` of
+`segkit.losses.weighting`. `segkit.ops.class_balance` computes class weights from frequencies (`balanced_alpha`,
 `effective_number`, `median_frequency`, `enet_log`).
 """
 
 OWN = '''## A loss of your own
 
 A loss is a class that derives from `segkit.losses.base.Loss`. It needs no registration: its module lies beside the
-config, which names both as `my_losses:Certainty`. `forward` takes the outputs that the row names in `on`, then what it
-names in `target`. `row` holds what a config may leave out. An argument `ignore` gets the value of the data set.
+config, which names module and class as `my_losses:Certainty`. `forward` takes the outputs that the row names in `on`,
+then the labels that it names in `target`. `row` holds the values that a config may leave out. An argument `ignore` gets
+the value of the data set.
 
 ```python
 # my_losses.py
@@ -107,13 +113,13 @@ train = dict(batch_size=2, dataset=dict(length=4))
 segkit train certain.py
 ```
 
-`losses` replaces the rows of the base: repeat those that it had (`segkit config certain.py` prints them), or its
-auxiliary heads are refused as untrained. `segkit test work_dirs/certain/best.pt` then needs `--trust`, since a
-checkpoint of your own code runs that code; `segkit predict` does not.
+`losses` replaces the rows of the base. Repeat the rows that the base has (`segkit config certain.py` prints them);
+otherwise its auxiliary heads are refused as untrained. `segkit test work_dirs/certain/best.pt` then needs `--trust`,
+since the checkpoint runs your own code. `segkit predict` does not need it.
 
-The log shows it as `Certainty`. A loss of several terms returns a dict of them, each a `float []`; the log has each.
-`metrics`, `hooks`, heads and the other parts have base classes of the same kind: page *Classes to build on* of the
-reference (`base_classes`) lists each with the methods that it may define.
+The log shows the loss as `Certainty`. A loss of several terms returns a dict of them, each a `float []`, and the log
+shows each. `metrics`, `hooks`, heads and the other parts have base classes of the same kind. The page *Classes to build
+on* of the reference (`base_classes`) lists each with the methods that it may define.
 '''
 
 
@@ -237,8 +243,8 @@ def main() -> None:
         for name in PLOTS:
             plot(name)
     note = (
-        "The plots show the loss of an image of 16 pixels as one pixel's logit moves, for a true (blue) and a false "
-        "(red) pixel; the others are right with probability 0.73."
+        "The plots show the loss of an image of 16 pixels while the logit of one pixel changes, for a true (blue) and "
+        "a false (red) pixel. The other pixels are right with probability 0.73."
     )
     text = "\n\n".join([HEAD.strip(), table(names), note, OWN.strip(), *(section(name) for name in names)])
     (HERE / "losses.md").write_text(text + "\n")
