@@ -68,13 +68,13 @@ class Raised(NamedTuple):
 def errors_page(text: str) -> str:
     """Adds to docs/errors.md the list of all sentences."""
     found = sorted(raised(ROOT / "segkit"), key=lambda one: (topic_of(one.module), one.sentence.lower()))
-    rows = ["| sentence | error | about | raised in |", "|---|---|---|---|"]
+    rows = ["| message | error | about | raised in |", "|---|---|---|---|"]
     for one in found:
         cells = (markdown(one.sentence), one.kind, topic_of(one.module), f"`{one.module.removeprefix('segkit.')}`")
         rows.append(f"| {' | '.join(cell(text) for text in cells)} |")
     introduction = (
-        f"## All {len(found):,} sentences\n\nType a few of the fixed words of the sentence that you got; `{GAP}` "
-        "stands for what differs each time. The list is read from the sources; sentences that are put together from "
+        f"## All {len(found):,} messages\n\nType a few of the fixed words of the message that you got; `{GAP}` "
+        "stands for what differs each time. The list is read from the sources; messages that are put together from "
         "parts are not in it."
     )
     filters = '<div class="table-tools" data-filters="error,about" markdown>'

@@ -1,7 +1,7 @@
 """Labels images in the browser: segkit annotate FOLDER [--model CHECKPOINT] [--classes road,car] [--out DIR].
 
 Serves a page on this machine alone, and prints its address. Click masks with a model's help, or draw them by brush and
-polygon. Every edit is on the disk before the page shows it; DIR gets masks (PNG), objects.json (COCO) and a log.
+polygon. Every edit is on the disk when the page says "Saved"; DIR gets masks (PNG), objects.json (COCO) and a log.
 """
 
 import argparse

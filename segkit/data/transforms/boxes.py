@@ -46,7 +46,7 @@ class BoxesOfMasks(Transform):
     without masks stay as they are. Box2Mask does this after its crop.
 
     Args:
-        min_size: boxes not larger than this in both directions are dropped, in pixels.
+        min_size: in pixels; boxes with a side that is not longer are dropped.
     """
 
     def __init__(self, min_size: PositiveFloat = 1e-5):
