@@ -40,6 +40,14 @@ EOMT = {
     "image_size": 128,
     "num_queries": 100,
 }
+EOMT3 = {
+    **EOMT,
+    "model_type": "eomt_dinov3",
+    "architectures": ["EomtDinov3ForUniversalSegmentation"],
+    "intermediate_size": 1536,
+    "layer_norm_eps": 1e-5,
+    "rope_theta": 100.0,
+}
 DPT = {
     "model_type": "dpt",
     "architectures": ["DPTForSemanticSegmentation"],
@@ -70,6 +78,12 @@ def test_sizes_come_from_config():
     wide = {**EOMT, "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "image_size": [640, 512]}
     model = config_of(wide, 7)["model"]
     assert model["backbone"]["name"] == "vit_large_patch14_reg4_dinov2" and model["backbone"]["img_size"] == (640, 512)
+    wide = {**EOMT3, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_blocks": 3}
+    model = config_of(wide, 133)["model"]
+    assert model["backbone"]["name"] == "vit_base_patch16_dinov3_qkvb" and model["backbone"]["norm_eps"] == 1e-5
+    assert model["head"]["num_blocks"] == 3
+    with pytest.raises(ConfigError, match="use_gated_mlp"):
+        config_of({**EOMT3, "use_gated_mlp": True}, 133)
     with pytest.raises(ConfigError, match=r"image_size = '640', which is no size in pixels"):
         config_of({**EOMT, "image_size": "640"}, 7)
     large = {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "fusion_hidden_size": 64}
@@ -157,8 +171,10 @@ def off(ours: torch.Tensor, theirs: torch.Tensor) -> float:
         {**MASKFORMER, "backbone_config": RESNET},
         {**MASKFORMER, "backbone_config": SWIN_T},
         EOMT,
+        EOMT3,
+        {**EOMT3, "layer_norm_eps": 1e-3},  # far from the usual one: it is read
     ],
-    ids=["mask2former-resnet", "maskformer-resnet", "maskformer-swin", "eomt"],
+    ids=["mask2former-resnet", "maskformer-resnet", "maskformer-swin", "eomt", "eomt-dinov3", "eomt-dinov3-eps"],
 )
 def test_queries_are_those_of_transformers(repositories, described):  # noqa: F811
     theirs, ours, _ = against(repositories, described, (128, 128))

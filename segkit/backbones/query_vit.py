@@ -44,6 +44,7 @@ class QueryViT(Timm, TokenBackbone):
         in_channels, pretrained, drop_path_rate, mean, std: as in Timm. Weights for another size of patch or image are
             resampled.
         img_size: (H, W) of the training crop, the size of the position embedding.
+        norm_eps: as in Timm; published files on DINOv3 differ in it.
         patch_size: side of a patch in pixels.
         grad_checkpointing: keeps only the inputs of blocks in training and computes the blocks again for gradients.
 
@@ -59,6 +60,7 @@ class QueryViT(Timm, TokenBackbone):
         *,
         img_size: tuple[int, int] = (512, 512),
         patch_size: PositiveInt = 16,
+        norm_eps: PositiveFloat | None = None,
         drop_path_rate: Decay = 0.0,
         grad_checkpointing: bool = False,
         mean: tuple[float, ...] | None = None,
@@ -71,6 +73,7 @@ class QueryViT(Timm, TokenBackbone):
             out_indices=(-1,),
             img_size=img_size,
             drop_path_rate=drop_path_rate,
+            norm_eps=norm_eps,
             pad_divisor=patch_size,
             final_norm=True,
             options={"patch_size": patch_size},

@@ -216,6 +216,58 @@ HUB_MODELS: dict[str, tuple[HubModel, ...]] = {
             finds=True,
         ),
     ),
+    "eomt_dinov3": (
+        HubModel(
+            "EomtDinov3ForUniversalSegmentation",
+            "eomt_dinov3-l",
+            tuple(
+                (
+                    {
+                        "hidden_size": width,
+                        "num_attention_heads": heads,
+                        "num_hidden_layers": blocks,
+                        "intermediate_size": 4 * width,
+                    },
+                    {"backbone.name": f"vit_{size}_patch16_dinov3_qkvb"},
+                )
+                for width, heads, blocks, size in WIDTHS
+            ),
+            copied={
+                "backbone.norm_eps": "layer_norm_eps",
+                "head.num_queries": "num_queries",
+                "head.num_blocks": "num_blocks",
+            },
+            sides={"backbone.img_size": "image_size"},
+            required={
+                "num_channels": 3,
+                "patch_size": 16,
+                "num_register_tokens": 4,
+                "num_upscale_blocks": 2,
+                "hidden_act": "gelu",
+                "query_bias": True,
+                "key_bias": False,
+                "value_bias": True,
+                "proj_bias": True,
+                "mlp_bias": True,
+                "use_gated_mlp": False,
+                "rope_theta": 100.0,
+                "rope_parameters.rope_theta": 100.0,
+            },
+            defaults={
+                "hidden_size": 1024,
+                "num_attention_heads": 16,
+                "num_hidden_layers": 24,
+                "intermediate_size": 4096,
+                "layer_norm_eps": 1e-6,
+                "num_queries": 200,
+                "num_blocks": 4,
+                "image_size": 640,
+                "rope_theta": 100.0,
+                "rope_parameters.rope_theta": 100.0,
+            },
+            finds=True,
+        ),
+    ),
     "dpt": (
         HubModel(
             "DPTForSemanticSegmentation",
