@@ -124,7 +124,8 @@ def table(store: dict[str, dict]) -> str:
         remark = "; ".join(sorted(" ".join(reason.split())[:160].replace("|", "/") for reason in reasons))
         lines.append(f"| {name} | {cells['onnx'][0]} | {cells['pt2'][0]} | {remark} |")
     done = len(lines) - 2
-    return f"{done} of {len(ROWS)} configs have been tested with ONNX; the others are not listed.\n\n" + "\n".join(lines) + "\n"
+    text = "\n".join(lines)
+    return f"{done} of {len(ROWS)} configs have been tested with ONNX; the others are not listed.\n\n{text}\n"
 
 
 def main() -> None:
