@@ -448,11 +448,11 @@ ROWS: dict[str, Entry] = {
         )
     },
     "efficientvit_b0": Entry(
-        "EfficientViT-B0, to B3 by other widths",
+        "EfficientViT-B0; B1 to B3, L1 and L2 by other widths",
         "Cityscapes 75.65, B3 83.02, ADE20K B3 49.01",
         "README of efficientvit",
-        ("efficientvit", "efficientvit_ade20k"),
-        parity="outputs (efficientvit, commit de7d773)",
+        ("efficientvit", "efficientvit_ade20k", "efficientvit_large", "efficientvit_large_ade20k"),
+        parity="outputs (efficientvit), L1 and L2 as well",
     ),
     "contextnet": Entry("ContextNet", "Cityscapes test 66.1", "paper", paper="segkit.archs.contextnet"),
     "espnet": Entry(

@@ -113,19 +113,21 @@ def test_names_of_networks_without_a_reference_of_outputs_match_one_to_one(model
     assert {module.eps for module in net.backbone.modules() if isinstance(module, nn.BatchNorm2d)} == {1e-3}
 
 
-EFFICIENTVIT = {
-    "b0_cityscapes": ("efficientvit", ["num_classes=19"]),
-    "b1_ade20k": ("efficientvit_ade20k", ["num_classes=150", "model.head.classifier_expand=0"]),
-}
-"""Fixture -> key map, options; outputs of the authors' code, commit de7d773, under the same weights."""
-
-
 ADE20K = ["num_classes=150", "model.head.channels=128", "model.head.expand=4", "model.head.classifier_expand=8"]
 """The published heads of ADE20K on EfficientViT-L1 and L2, where L2 has 3 blocks."""
 
+EFFICIENTVIT = {
+    "b0_cityscapes": ("efficientvit", ["num_classes=19"]),
+    "b1_ade20k": ("efficientvit_ade20k", ["num_classes=150", "model.head.classifier_expand=0"]),
+    "l1_cityscapes": ("efficientvit_large", ["num_classes=19"]),
+    "l2_ade20k": ("efficientvit_large_ade20k", [*ADE20K, "model.head.blocks=3"]),
+}
+"""Fixture -> key map, options; outputs of the authors' code, commit de7d773, under the same weights, with the epsilons
+of its table of models."""
+
 
 @torch.inference_mode()
-@pytest.mark.parametrize("model", EFFICIENTVIT)
+@pytest.mark.parametrize("model", [*list(EFFICIENTVIT)[:3], pytest.param("l2_ade20k", marks=pytest.mark.slow)])
 def test_efficientvit_is_its_authors(model):
     content, stored = fixture("efficientvit", model)
     key_map, options = EFFICIENTVIT[model]

@@ -3,5 +3,5 @@
 _base_ = ["efficientvit_b0_160k_cityscapes_1024x1024.py"]
 model = dict(
     backbone=dict(name="efficientvit_l1"),
-    head=dict(channels=256, blocks=3, expand=1, classifier_expand=0, fused=True, activation="gelu"),
+    head=dict(channels=256, blocks=3, expand=1, classifier_expand=0, fused=True, activation="gelu", norm_eps=1e-7),
 )

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import Decay, OneOf, OptionalRounds, PositiveInt
+from segkit.constraints.named import Decay, OneOf, OptionalRounds, PositiveFloat, PositiveInt
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
 from segkit.ops.averaging import full_precision
@@ -22,11 +22,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 """By name; the published code has GELU by its tanh form."""
 
 
-def _conv(in_channels: int, channels: int, kernel: int = 1, *, groups: int = 1, act: str = "") -> nn.Sequential:
+def _conv(
+    in_channels: int, channels: int, kernel: int = 1, *, groups: int = 1, act: str = "", norm_eps: float = 1e-5
+) -> nn.Sequential:
     """Convolution, batch normalization and, where it is named, an activation."""
     layers = [
         nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(channels),
+        nn.BatchNorm2d(channels, eps=norm_eps),
     ]
     return nn.Sequential(*layers, ACTIVATIONS[act]()) if act else nn.Sequential(*layers)
 
@@ -39,15 +41,17 @@ class InvertedResidual(nn.Module):
         expand: width inside as a multiple of channels.
         act: activation inside, of ACTIVATIONS.
         fused: widens by one 3x3 convolution, in place of a 1x1 and a depthwise 3x3.
+        norm_eps: epsilon of the normalizations.
     """
 
-    def __init__(self, channels: int, expand: int, act: str, *, fused: bool):
+    def __init__(self, channels: int, expand: int, act: str, *, fused: bool, norm_eps: float):
         super().__init__()
         width = channels * expand
-        wide = [_conv(channels, width, act=act), _conv(width, width, 3, groups=width, act=act)]
+        conv = partial(_conv, norm_eps=norm_eps)
+        wide = [conv(channels, width, act=act), conv(width, width, 3, groups=width, act=act)]
         if fused:
-            wide = [_conv(channels, width, 3, act=act)]
-        self.convs = nn.Sequential(*wide, _conv(width, channels))
+            wide = [conv(channels, width, 3, act=act)]
+        self.convs = nn.Sequential(*wide, conv(width, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,channels,h,w] to the same shape."""
@@ -72,6 +76,7 @@ class EfficientViTHead(Head):
         dropout: share of channels dropped before the classifier.
         fused: bottlenecks with one full 3x3 convolution in place of a 1x1 and a depthwise 3x3, as with L1 and L2.
         activation: "hard_swish", or "gelu" with L1 and L2.
+        norm_eps: epsilon of the normalizations; 1e-7 in the published models on L1 and L2.
     """
 
     def __init__(
@@ -86,14 +91,16 @@ class EfficientViTHead(Head):
         dropout: Decay = 0.0,
         fused: bool = False,
         activation: Annotated[str, OneOf(("hard_swish", "gelu"))] = "hard_swish",
+        norm_eps: PositiveFloat = 1e-5,
     ):
         super().__init__()
-        self.inputs = nn.ModuleList(_conv(at_level(in_channels, level), channels) for level in (-1, -2, -3))
+        conv = partial(_conv, norm_eps=norm_eps)
+        self.inputs = nn.ModuleList(conv(at_level(in_channels, level), channels) for level in (-1, -2, -3))
         self.blocks = nn.Sequential(
-            *(InvertedResidual(channels, expand, activation, fused=fused) for _ in range(blocks))
+            *(InvertedResidual(channels, expand, activation, fused=fused, norm_eps=norm_eps) for _ in range(blocks))
         )
         width = channels * (classifier_expand or 1)
-        self.widen = _conv(channels, width, act=activation) if classifier_expand else nn.Identity()
+        self.widen = conv(channels, width, act=activation) if classifier_expand else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
 
