@@ -1,8 +1,10 @@
 """Panoptic segmentation: segments of queries, data in COCO's format, and train, test and predict on made images."""
 
 import json
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from segkit import dist
 from segkit.cli import predict, test, train
 from segkit.config import load_config
 from segkit.data.files.panoptic import colors_of, read_ids
-from segkit.data.instances.panoptic import CityscapesPanoptic, COCOPanoptic
+from segkit.data.instances.panoptic import ADE20KPanoptic, CityscapesPanoptic, COCOPanoptic
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine.setup import DataSets
 from segkit.files import DataError
@@ -223,6 +225,22 @@ def test_cityscapes_finds_images_by_their_ids(root, tmp_path):
     dataset = CityscapesPanoptic(str(tmp_path), "val")
     sample = dataset.sample(2, np.random.default_rng(0))
     assert sample["meta"]["id"] == "bonn_000002_000019" and len(sample["masks"]) == len(sample["labels"]) > 2
+
+
+def test_ade20k_finds_images_by_the_names_of_their_labels(root, tmp_path):
+    content = json.loads((root / "annotations/panoptic_val.json").read_text())
+    for image in content["images"]:
+        picture = cv2.imread(str(root / "val" / image["file_name"]))
+        target = tmp_path / "images/validation" / Path(image["file_name"]).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(target), picture)
+        image["file_name"] = f"{Path(image['file_name']).stem}.png"
+    (tmp_path / "ade20k_panoptic_val.json").write_text(json.dumps(content))
+    shutil.copytree(root / "annotations/panoptic_val", tmp_path / "ade20k_panoptic_val")
+    sample = ADE20KPanoptic(str(tmp_path), "val").sample(2, np.random.default_rng(0))
+    assert len(sample["masks"]) == len(sample["labels"]) > 2
+    with pytest.raises(DataError, match="'test'"):
+        ADE20KPanoptic(str(tmp_path), "test")
 
 
 def config(root: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Panoptic annotations as the segments of an image: COCO, Cityscapes, and any other in COCO's format.
+"""Panoptic annotations as the segments of an image: COCO, Cityscapes, ADE20K, and any other in COCO's format.
 
 Kirillov et al., Panoptic Segmentation, CVPR 2019, https://arxiv.org/abs/1801.00868; format:
 https://cocodataset.org/#format-data.
@@ -209,4 +209,35 @@ class CityscapesPanoptic(PanopticDataset):
     def find_files(self, names: Sequence[str], *, outside: bool) -> list[str]:
         """Finds the images by their ids, CITY_NUMBER_FRAME: the names in the file lack the folder of the city."""
         files = [f"{name.partition('_')[0]}/{name}_leftImg8bit.png" for name in self.ids]
+        return find_named(self._images, files, self._source.path, outside=outside)
+
+
+@DATASETS.register
+class ADE20KPanoptic(PanopticDataset):
+    """Things and stuff of ADE20K: 20,210 train and 2,000 val images, 100 and 50 classes in ADE20K's order.
+
+    Files below root, ADEChallengeData2016: ade20k_panoptic_<split>.json and ade20k_panoptic_<split>/NAME.png, made by
+    Mask2Former's datasets/prepare_ade20k_pan_seg.py, and images/training or images/validation.
+
+    Args:
+        root: folder of ADE20K.
+        split: "train" or "val".
+        filtered: for training: leaves out images without a segment.
+
+    Raises:
+        DataError: a file is missing or wrong.
+    """
+
+    folder = "ADEChallengeData2016"
+
+    def __init__(self, root: str | None = None, split: str = "train", *, filtered: bool = False):
+        choose_split(split, ("train", "val"), "ADE20KPanoptic")
+        base = resolve_root(root, self.folder)
+        path = base / f"ade20k_panoptic_{split}.json"
+        images = base / "images" / {"train": "training", "val": "validation"}[split]
+        super().__init__(path, path.with_suffix(""), images, filtered=filtered)
+
+    def find_files(self, names: Sequence[str], *, outside: bool) -> list[str]:
+        """Finds the images: JPEGs, where the file gives the names of their labels."""
+        files = [f"{name.rpartition('.')[0]}.jpg" for name in names]
         return find_named(self._images, files, self._source.path, outside=outside)
