@@ -294,6 +294,68 @@ def test_five_thousand_images_are_listed_within_two_seconds(window, tmp_path):
         served.end()
 
 
+def test_an_image_of_108_million_pixels(window, tmp_path):
+    picture = np.full((9000, 12000, 3), 90, np.uint8)
+    cv2.rectangle(picture, (11000, 8000), (11499, 8499), (20, 200, 20), -1)
+    (folder := tmp_path / "images").mkdir()
+    assert cv2.imwrite(str(folder / "large.jpg"), picture)
+    words = ("--kind", "instances", "--classes", "cell,nucleus", "--out", str(tmp_path / "out"))
+    served = Served(folder, *words)
+    tab = Annotator(window.new_page())
+    try:
+        tab.open(served.address)
+        assert tab.image["size"] == [9000, 12000]
+        x, y = map(round, tab.at(11250, 8250))  # the whole image in sight
+        assert tab.screenshot()[y, x].astype(int)[1] > 150
+        tab.keys("b", "n")
+        tab.stroke((1500, 1500), (9000, 7000))
+        assert areas(tab)[0] > 7500 * 20
+        tab.look_at(11250, 8250, 1.0)
+        shot = tab.screenshot().astype(int)
+        inside, beside = ([round(part) for part in tab.at(at, 8250)] for at in (11490, 11510))
+        assert shot[inside[1], inside[0], 1] > 150 and abs(shot[beside[1], beside[0]] - 90).max() < 12
+        tab.keys("n", "2")
+        tab.stroke((11200.5, 8250.5), (11300.5, 8250.5))
+        x0, y0, x1, y1 = tab.image["objects"][1]["bbox"]
+        assert 11150 < x0 < 11200 and 11300 < x1 < 11350 and 8200 < y0 < 8250 < y1 < 8300
+        tab.page.reload()
+        tab.settle()
+        assert len(areas(tab)) == 2 and tab.said == []
+    finally:
+        served.end()
+
+
+def test_the_threshold_is_shown_under_the_hand_before_it_is_applied(tab, clicks):
+    tab.open(clicks.address)
+    tab.look_at(240, 160, 1.0)
+    tab.keys("n", "c")
+    tab.click(240.5, 160.2)
+    made = tab.image["objects"][-1]
+    place = tab.page.locator("#marks").bounding_box()
+
+    def shown(value: float) -> np.ndarray:
+        """The picture with the slider at a value."""
+        field = "document.getElementById('threshold')"
+        tab.page.evaluate(f"{field}.value = {value}, {field}.dispatchEvent(new Event('input'))")
+        tab.settle()
+        assert tab.page.inner_text("#threshold-shown") == f"{value:.2f}"
+        return tab.screenshot()[int(place["y"]) :, int(place["x"]) : int(place["x"] + place["width"])].astype(int)
+
+    nothing = shown(0.98)  # where the network is that sure of no pixel
+    deadline = time.monotonic() + 30
+    while (everything := int((abs(shown(0.02) - nothing).max(2) > 8).sum())) < 100_000:
+        assert time.monotonic() < deadline  # its probabilities are read only now
+    part = int((abs(shown(0.3) - nothing).max(2) > 8).sum())
+    assert 100 < part < everything
+    assert tab.image["objects"][-1]["area"] == made["area"]  # nothing is sent yet
+    tab.page.evaluate("document.getElementById('threshold').dispatchEvent(new Event('change'))")
+    tab.settle()
+    changed = tab.image["objects"][-1]
+    assert changed["threshold"] == 0.3 and changed["area"] > made["area"]
+    tab.keys("Control+z")
+    assert tab.image["objects"][-1]["area"] == made["area"]
+
+
 def test_a_photograph_that_exif_turns(tab, hand):
     open_image(tab, hand, "turned.jpg")
     assert tab.image["size"] == [100, 60]
