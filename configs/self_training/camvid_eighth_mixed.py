@@ -1,4 +1,4 @@
-"""One training on an eighth of CamVid's labels and on pseudo labels that `segkit pseudo` has written; 180 steps.
+"""One training on an eighth of CamVid's labels and on pseudo labels that `segkit pseudo` has written; 400 steps.
 
     segkit pseudo work_dirs/camvid_eighth_supervised/last.pt IMAGES --out work_dirs/camvid_eighth_pseudo --threshold 0.5
 
@@ -21,7 +21,7 @@ train = dict(
     ),
     sampler=dict(type="Interleaved", counts=(4, 4), samplers=[ref("class_uniform"), ref("class_uniform")]),
     transforms=[
-        dict(type="FocusCrop", low=0.6, high=1.6, size=ref("crop_size")),
+        dict(type="FocusCrop", low=0.3, high=0.8, size=ref("crop_size")),
         dict(type="Flip"),
         dict(type="Photometric"),
     ],

@@ -1,7 +1,7 @@
-"""The same eighth, then two rounds of self-training on the other 321 images: three trainings of 180 steps each.
+"""The same eighth, then two rounds of self-training on the other 321 images: three trainings of 400 steps each.
 
-Stage round0 is camvid_eighth_supervised.py. Each later stage begins from ImageNet again, and sees four labelled and
-four pseudo-labelled images a step.
+Stage round0 is camvid_eighth_supervised.py. Each later stage begins from ImageNet again, and sees as many labelled images
+a step, eight, and eight pseudo-labelled ones beside them.
 """
 
 _base_ = ["camvid_eighth_supervised.py"]
@@ -9,15 +9,15 @@ runner = dict(
     type="SelfTraining",
     rounds=2,
     unlabelled=dict(type="Fold", dataset=dict(type="CamVid", root=None, split="train"), folds=8, fold=0),
-    ratio=(4, 4),
+    ratio=(8, 8),
     threshold=0.5,
     share=0.8,
     later=dict(
+        train=dict(batch_size=16),
         losses=[
             dict(type="CrossEntropy", on="labelled.logits", target="labelled.mask"),
             dict(type="Jaccard", on="labelled.logits", target="labelled.mask"),
             dict(type="CrossEntropy", on="pseudo.logits", target="pseudo.mask"),
-            dict(type="Jaccard", on="pseudo.logits", target="pseudo.mask"),
         ],
         weighting=dict(type="NormalizedPseudo", alpha=1.0, decay=0.9),
     ),

@@ -73,8 +73,8 @@ def _train(args: argparse.Namespace) -> int:
         return 130
     if dist.is_main_process() and result.has_trained:
         best = result.best_checkpoint
-        step = None if best is None else checkpoint.read(best)["step"]
-        scored = "" if best is None else f", best {result.monitor} {result.best:.2f} of step {step} in {best}"
+        step = f" of step {checkpoint.read(best)['step']}" if best is not None and best.exists() else ""
+        scored = "" if best is None else f", best {result.monitor} {result.best:.2f}{step} in {best}"
         print(f"done: {result.last_checkpoint}{scored}")
     return 0
 
