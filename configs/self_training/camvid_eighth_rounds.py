@@ -1,7 +1,7 @@
 """The same eighth, then two rounds of self-training on the other 321 images: three trainings of 400 steps each.
 
-Stage round0 is camvid_eighth_supervised.py. Each later stage begins from ImageNet again, and sees as many labelled images
-a step, eight, and eight pseudo-labelled ones beside them.
+Stage round0 is camvid_eighth_supervised.py. Each later stage begins from ImageNet again, and sees eight labelled images
+a step, as many as before, and eight pseudo-labelled ones.
 """
 
 _base_ = ["camvid_eighth_supervised.py"]
