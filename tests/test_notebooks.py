@@ -12,7 +12,7 @@ from tests.pages import ROOT, anchors
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-REPOSITORY = re.search(r"place of `([\w.-]+/[\w.-]+)`", (FOLDER / "README.md").read_text(encoding="utf-8"))[1]
+REPOSITORY = re.search(r"replace\s+`([\w.-]+/[\w.-]+)`", (FOLDER / "README.md").read_text(encoding="utf-8"))[1]
 MOST_BYTES = 300_000
 
 
