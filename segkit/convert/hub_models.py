@@ -102,6 +102,23 @@ BOTTLENECKS: Values = {
 WIDTHS = ((384, 6, 12, "small"), (768, 12, 12, "base"), (1024, 16, 24, "large"))
 """Channels, heads and blocks of Vision Transformers, and their names."""
 
+EOMT: Values = {
+    "num_channels": 3,
+    "patch_size": 16,
+    "num_register_tokens": 4,
+    "num_upscale_blocks": 2,
+    "hidden_act": "gelu",
+}
+EOMT_USUAL: Values = {
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 24,
+    "num_queries": 200,
+    "num_blocks": 4,
+    "image_size": 640,
+}
+"""What EoMT's files on DINOv2 and DINOv3 share: required values, and what the keys are where they are left out."""
+
 UPER: Values = {
     "pool_scales": [1, 2, 3, 6],
     "use_auxiliary_head": True,
@@ -197,22 +214,11 @@ HUB_MODELS: dict[str, tuple[HubModel, ...]] = {
             copied={"head.num_queries": "num_queries", "head.num_blocks": "num_blocks"},
             sides={"backbone.img_size": "image_size"},
             required={
-                "num_channels": 3,
-                "patch_size": 16,
-                "num_register_tokens": 4,
-                "num_upscale_blocks": 2,
-                "hidden_act": "gelu",
+                **EOMT,
                 "mlp_ratio": 4,
                 "use_swiglu_ffn": False,
             },
-            defaults={
-                "hidden_size": 1024,
-                "num_attention_heads": 16,
-                "num_hidden_layers": 24,
-                "num_queries": 200,
-                "num_blocks": 4,
-                "image_size": 640,
-            },
+            defaults=EOMT_USUAL,
             finds=True,
         ),
     ),
@@ -239,11 +245,7 @@ HUB_MODELS: dict[str, tuple[HubModel, ...]] = {
             },
             sides={"backbone.img_size": "image_size"},
             required={
-                "num_channels": 3,
-                "patch_size": 16,
-                "num_register_tokens": 4,
-                "num_upscale_blocks": 2,
-                "hidden_act": "gelu",
+                **EOMT,
                 "query_bias": True,
                 "key_bias": False,
                 "value_bias": True,
@@ -254,14 +256,9 @@ HUB_MODELS: dict[str, tuple[HubModel, ...]] = {
                 "rope_parameters.rope_theta": 100.0,
             },
             defaults={
-                "hidden_size": 1024,
-                "num_attention_heads": 16,
-                "num_hidden_layers": 24,
+                **EOMT_USUAL,
                 "intermediate_size": 4096,
                 "layer_norm_eps": 1e-6,
-                "num_queries": 200,
-                "num_blocks": 4,
-                "image_size": 640,
                 "rope_theta": 100.0,
                 "rope_parameters.rope_theta": 100.0,
             },
