@@ -15,8 +15,8 @@ from segkit.ops.averaging import full_precision
 from segkit.ops.instances.rooted_tree import Tree
 from segkit.ops.instances.tree_contraction import path_sums
 
-ROWS_AT_ONCE = 1024
-"""Vertices whose share of the similarities' gradient is computed at a time: no more maps of all are made for it."""
+ROWS_AT_ONCE = 128
+"""Vertices whose share of the similarities' gradient a CPU computes at a time: as many as its cache holds."""
 
 
 def tree_filter(masks: Tensor, guide: Tensor, trees: Sequence[Tree], counts: Sequence[int], *, sigma: float) -> Tensor:
@@ -70,8 +70,9 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, similarity: Tensor, tree: Tree) -> Tensor:
         """Takes x float [n,V] and similarity float [V]; returns float [n,V]."""
-        ones = x.new_ones(1, x.shape[1])
-        below, whole = _sums(torch.cat([x, ones])[:, tree.order].T, similarity, tree)
+        rows = _by_position(x, tree, spare=1)
+        rows[:, -1] = 1
+        below, whole = _sums(rows, similarity, tree)
         ctx.tree = tree
         is_learned = ctx.needs_input_grad[1]
         ctx.save_for_backward(similarity, whole if is_learned else whole[:, -1:], below if is_learned else None)
@@ -82,17 +83,29 @@ class _Filter(torch.autograd.Function):
         """Takes the gradient float [n,V] to the output; returns those to x [n,V] and to similarity [V]."""
         similarity, whole, below = ctx.saved_tensors
         tree = ctx.tree
-        scaled = to_output[:, tree.order].T / whole[:, -1:]
         if below is None:
-            return _on_grid(_sums(scaled, similarity, tree)[1], tree), None, None
-        to_divisor = -(scaled * whole[:, :-1]).sum(1, keepdim=True) / whole[:, -1:]
-        below_g, whole_g = _sums(torch.cat([scaled, to_divisor], 1), similarity, tree)
-        parts = zip(*(values.split(ROWS_AT_ONCE) for values in (below, below_g, similarity.unsqueeze(1), tree.parent)))
-        pairs = [
-            (g * (whole[parent] - factor * x)).sum(1) + (x * (whole_g[parent] - factor * g)).sum(1)
-            for x, g, factor, parent in parts
-        ]
+            rows = _by_position(to_output, tree).div_(whole)
+            return _on_grid(_sums(rows, similarity, tree)[1], tree), None, None
+        rows = _by_position(to_output, tree, spare=1)
+        scaled, divisor = rows[:, :-1], whole[:, -1:]
+        scaled /= divisor
+        rows[:, -1] = -torch.linalg.vecdot(scaled, whole[:, :-1]) / divisor[:, 0]
+        below_g, whole_g = _sums(rows, similarity, tree)
+        number = ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
+        parts = zip(*(values.split(number) for values in (below, below_g, similarity.unsqueeze(1), tree.parent)))
+        pairs = []
+        for x, g, factor, parent in parts:
+            beyond = whole.index_select(0, parent).addcmul_(x, factor, value=-1)
+            beyond_g = whole_g.index_select(0, parent).addcmul_(g, factor, value=-1)
+            pairs.append(torch.linalg.vecdot(g, beyond) + torch.linalg.vecdot(x, beyond_g))
         return _on_grid(whole_g[:, :-1], tree), torch.cat(pairs), None
+
+
+def _by_position(maps: Tensor, tree: Tree, *, spare: int = 0) -> Tensor:
+    """Reorders maps [n,V] by vertex to rows [V,n+spare] by position, the last columns of which are not filled."""
+    columns = maps.new_empty(maps.shape[1], len(maps) + spare)
+    columns[:, : len(maps)] = maps.T
+    return columns.index_select(0, tree.order)
 
 
 def _on_grid(rows: Tensor, tree: Tree) -> Tensor:
