@@ -1,17 +1,22 @@
-"""Errors put into labels of CamVid, and how many of the top findings of segkit audit they are.
+"""Errors put into labels of CamVid or Penn-Fudan, and how many of the top findings of segkit audit they are.
 
-    python benchmarks/audit.py camvid [--seeds N] [--keep FOLDER] [--montage PNG]
+    python benchmarks/audit.py camvid [--checkpoints FILE ...] [--seeds N] [--keep FOLDER] [--montage PNG]
+    python benchmarks/audit.py penn --checkpoints FOLD0 FOLD1 ...
 
-A small head on frozen ImageNet features (benchmarks/audit_network.py) learns the part `train`; the labels of the rest,
-which it never saw, get errors in 10 % of the images, the kinds in turn. For each kind: the share of true ones among the
-first n findings of it, n being the number put in ("precision"); the share whose images are among the first N of all
+The labels of images get errors in 10 % of the images, the kinds in turn. For each kind: the share of true ones among
+the first n findings of it, n being the number put in ("precision"); the share whose images are among the first N of all
 findings, N being the number of all changed images ("all kinds"), and among the first N images by mean cross entropy of
-the labels ("plain loss"). Seeds are added up. --keep keeps features and head for the next run.
+the labels ("plain loss"). Seeds are added up.
+
+CamVid's parts val and test are judged by checkpoints that learned train, by the mean of their probabilities, or without
+--checkpoints by a small head on frozen ImageNet features (benchmarks/audit_network.py). Penn-Fudan's 170 images, whose
+only object is the pedestrian, are judged by the checkpoints of `segkit train CONFIG --folds N`, each image by those
+that were not trained on it; two of the kinds need more classes and are left out. --keep keeps what was predicted.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +27,14 @@ import torch
 from audit_errors import KINDS, LabelErrors, box_iou
 from audit_network import features_of, probabilities_of, train_head
 
-from segkit.audit.findings import Box, Finding
+from segkit import api
+from segkit.audit.findings import BOUNDARY, MISSING, SPURIOUS, Box, Finding
+from segkit.audit.judges import NetworkJudge, Trained
 from segkit.audit.label_maps import LabelMapAudit
-from segkit.data.dataset import Dataset
+from segkit.cli.seen import seen_by
+from segkit.data.dataset import Dataset, resolve_root
 from segkit.data.semantic.camvid import CamVid
+from segkit.data.semantic.folder import Folder
 from segkit.viz import draw
 
 SHARE = 0.1
@@ -36,13 +45,16 @@ OVERLAP = 0.3
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("data", choices=("camvid",))
+    arguments.add_argument("data", choices=("camvid", "penn"))
+    arguments.add_argument("--checkpoints", nargs="+", default=(), help="networks that judge; needed for penn")
     arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--keep", type=Path, help="folder of features and head")
+    arguments.add_argument("--keep", type=Path, help="folder of what was predicted")
     arguments.add_argument("--montage", type=Path, help="picture of the first findings that were not put in, seed 0")
     args = arguments.parse_args()
     torch.set_num_threads(1)
-    bench = Maps(args.keep)
+    if args.data == "penn" and not args.checkpoints:
+        arguments.error("penn: give the folds' checkpoints by --checkpoints")
+    bench = penn(args.checkpoints, args.keep) if args.data == "penn" else camvid(args.checkpoints, args.keep)
     put: Counter = Counter()
     right: dict[str, Counter] = {"precision": Counter(), "all kinds": Counter(), "plain loss": Counter()}
     for seed in range(args.seeds):
@@ -111,29 +123,100 @@ class _Both(Dataset):
     def mask(self, index: int) -> np.ndarray:
         return self.places[index][0].mask(self.places[index][1])
 
+    def path(self, index: int) -> str:
+        return self.places[index][0].path(self.places[index][1])
+
+
+def camvid(checkpoints: Sequence[str], keep: Path | None) -> "Maps":
+    """The parts val and test are judged."""
+    train, judged = CamVid(split="train"), _Both(CamVid(split="val"), CamVid(split="test"))
+    things = [train.classes.index(name) for name in THINGS]
+    if checkpoints:
+        return Maps(judged, kept(keep, "camvid", partial(judged_by, checkpoints, judged)), things, KINDS)
+    masks = [train.mask(index) for index in range(len(train))]
+    network, features = network_of(keep, train, masks, len(train.classes), judged)
+    sizes = [judged.mask(index).shape for index in range(len(features))]
+    values = [probabilities_of(network, maps, size) for maps, size in zip(features, sizes)]
+    return Maps(judged, list(map(packed, values)), things, KINDS)
+
+
+def penn(checkpoints: Sequence[str], keep: Path | None) -> "Maps":
+    """Pedestrians before the background."""
+    judged = Folder(
+        str(resolve_root(None, "PennFudanPed")),
+        classes=("background", "pedestrian"),
+        images="PNGImages",
+        masks="PedMasks",
+        mask_suffix="_mask",
+        label_map=dict.fromkeys(range(1, 21), 1),
+    )
+    predicted = kept(keep, "penn", partial(judged_by, checkpoints, judged))
+    return Maps(judged, predicted, [1], (MISSING, SPURIOUS, BOUNDARY))
+
+
+def judged_by(checkpoints: Sequence[str], judged: Dataset) -> list[np.ndarray]:
+    """The mean probabilities of the networks that were not trained on each image, packed."""
+    networks = [
+        Trained(file, api.load_model(None, file, predict_only=True), seen_by(Path(file), print, trust=False))
+        for file in checkpoints
+    ]
+    judge = NetworkJudge(networks, list(map(str, judged.classes)))
+    found = []
+    for index in range(len(judged)):
+        values, seen = judge.maps(judged, index, judged.image(index))
+        if seen:
+            raise SystemExit(f"{judged.path(index)}: all of the networks were trained on it")
+        found.append(packed(values))
+    return found
+
+
+def kept(folder: Path | None, name: str, make: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
+    """What `make` returns, from the file of the run before where there is one."""
+    file = None if folder is None else folder / f"{name}_predicted.npz"
+    if file is not None and file.is_file():
+        with np.load(file) as stored:
+            return [stored[key] for key in stored.files]
+    made = make()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, *made)
+    return made
+
+
+def packed(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities as 16-bit integers."""
+    return (probabilities * 65535).astype(np.uint16)
+
 
 class Maps:
-    """CamVid: the parts val and test are judged."""
+    """Label maps, and what networks that never saw them predict.
 
-    def __init__(self, keep: Path | None):
-        train, self.judged = CamVid(split="train"), _Both(CamVid(split="val"), CamVid(split="test"))
-        masks = [train.mask(index) for index in range(len(train))]
-        self.network, self.features = network_of(keep, train, masks, len(train.classes), self.judged)
-        self.names = list(self.judged.ids)
-        self.maps = [self.judged.mask(index) for index in range(len(self.names))]
-        self.errors = LabelErrors(self.maps, [train.classes.index(name) for name in THINGS], 255)
-        correct = total = 0
-        self.probabilities = []
-        for maps, labels in zip(self.features, self.maps):
-            values = probabilities_of(self.network, maps, labels.shape)
-            self.probabilities.append((values * 65535).astype(np.uint16))
-            correct += int((values.argmax(0) == labels).sum())
-            total += int((labels != 255).sum())
-        print(f"pixel accuracy of the network: {100 * correct / total:.1f} %")
+    Args:
+        judged: images and labels.
+        probabilities: of each image, see packed.
+        things: classes whose parts are objects.
+        kinds: of the errors.
+    """
+
+    def __init__(self, judged: Dataset, probabilities: list[np.ndarray], things: Sequence[int], kinds: Sequence[str]):
+        self.judged, self.probabilities, self.kinds = judged, probabilities, kinds
+        self.names = list(judged.ids)
+        self.maps = [judged.mask(index) for index in range(len(self.names))]
+        self.errors = LabelErrors(self.maps, things, 255)
+        num_classes = len(judged.classes)
+        counts = np.zeros((num_classes, num_classes))
+        for values, labels in zip(probabilities, self.maps):
+            known = labels != 255
+            pairs = labels[known].astype(np.int64) * num_classes + values.argmax(0)[known]
+            counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
+        right = np.diag(counts)
+        iou = right / (counts.sum(0) + counts.sum(1) - right)
+        print(f"the network: pixel accuracy {100 * right.sum() / counts.sum():.1f} %, mIoU {100 * iou.mean():.1f}")
+        print(", ".join(f"{name} {100 * value:.0f}" for name, value in zip(judged.classes, iou)))
 
     def run(self, rng: np.random.Generator) -> tuple[dict, list[Finding], dict[str, float]]:
         """Puts errors in -> (kind, box) by image, the findings, and the mean loss of each image."""
-        changed, truth = put_in(self.maps, self.names, self.errors, KINDS, rng)
+        changed, truth = put_in(self.maps, self.names, self.errors, self.kinds, rng)
         audit = LabelMapAudit(tuple(self.judged.classes), 255)
         losses = {}
         for index, name in enumerate(self.names):
