@@ -36,7 +36,6 @@ from segkit.engine.state import state_of, whole
 from segkit.engine.terms import StepTerms
 from segkit.engine.workers import explaining_workers
 from segkit.models.bases import Network
-from segkit.models.memory_layout import is_channels_last
 from segkit.readers.shard_folder import is_shard_folder
 from segkit.registry import ConfigError
 from segkit.settings import LoopSettings, TrainSettings
@@ -174,10 +173,7 @@ class Loop:
         setup.check_classes(network, self.dataset)
         model: nn.Module = setup.convert_norms(network, self.device) if settings.sync_bn else network
         save_activations(model, settings)
-        if settings.shard != "off" and settings.channels_last == "auto":
-            settings.channels_last = False  # torch shards weights in their usual layout alone
-        settings.channels_last = is_channels_last(settings.channels_last, model, self.device, self.amp_dtype)
-        model = model.to(memory_format=torch.channels_last) if settings.channels_last else model
+        model = setup.suited(model, settings, self.device, self.amp_dtype)
         # a sharded model goes to the device part by part, which need not hold it whole
         self.raw_model = cast(Network, model if settings.shard != "off" else model.to(self.device))
         self.criterion = build_criterion(

@@ -19,6 +19,8 @@ from segkit.data.transforms.way_back import check_way_back
 from segkit.engine import checkpoint
 from segkit.engine.devices import count_of, limits_of, parsed
 from segkit.models.bases import Network
+from segkit.models.depthwise import depthwise_in_float32
+from segkit.models.memory_layout import is_channels_last
 from segkit.readers.state_dict import plain_names
 from segkit.registry import (
     DATASETS,
@@ -340,6 +342,23 @@ def be_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+def suited(model: nn.Module, settings: LoopSettings, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Returns the model with its weights in the memory layout that suits the device, and what suits its bfloat16.
+
+    Args:
+        model: whole, on the CPU.
+        settings: channels_last "auto" becomes what is chosen.
+        device: that trains.
+        dtype: of autocast; float32 means off.
+    """
+    if settings.shard != "off" and settings.channels_last == "auto":
+        settings.channels_last = False  # torch shards weights in their usual layout alone
+    settings.channels_last = is_channels_last(settings.channels_last, model, device, dtype)
+    if dtype == torch.bfloat16 and device.type == "cpu":
+        depthwise_in_float32(model)
+    return model.to(memory_format=torch.channels_last) if settings.channels_last else model
 
 
 def wrap(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.Module:
