@@ -150,6 +150,26 @@ def test_the_file_describes_itself(folder):
     assert not [path for path in folder.iterdir() if path.name.startswith(".")], "nothing half written is left"
 
 
+def test_each_stage_is_told_as_it_begins(tmp_path, capsys):
+    export_model(model_of("clicks"), Job("onnx", tmp_path / "m.onnx", Request()))
+    out, err = capsys.readouterr()
+    lines = [line.split(" s  ") for line in err.splitlines()]
+    seconds = [float(line[0]) for line in lines]
+    assert not out and seconds == sorted(seconds) and seconds[-1] > 0
+    assert [line[1] for line in lines] == [
+        "reading the images of the proof",
+        "tracing the encoder",
+        "converting to onnx",
+        "tracing the decoder",
+        "converting to onnx",
+        "checking that onnx opens the file",
+        "comparing at size 96 x 128",
+        "comparing at size 133 x 200",
+        "comparing at size 65 x 97",
+        "measuring the time of both",
+    ]
+
+
 @torch.no_grad()
 def test_pooling_and_joined_convolutions_of_free_sizes(tmp_path):
     model = model_of("pyramid")
@@ -294,7 +314,14 @@ def test_int8_tells_what_it_costs(tmp_path):
     data = {"type": "Shapes", "size": (32, 32), "length": 3, "split": "val"}
     model.config = Config(model.config | {"val": {"dataset": data}})
     job = Job("onnx", tmp_path / "m.onnx", Request("int8"), str(tmp_path / "images"), force=True)
-    _, proof = export_model(model, job, say=lambda text: None)
+    told: list[str] = []
+    _, proof = export_model(model, job, say=told.append)
+    stages = [line.split(" s  ")[1] for line in told]
+    assert stages[1:4] == [
+        "tracing the network",
+        "converting to onnx",
+        f"calibrating with 3 images of {tmp_path / 'images'}",
+    ]
     kinds = {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
     assert "DequantizeLinear" in kinds and said(tmp_path / "m.onnx").precision == "int8"
     assert proof.source == "section val" and proof.images == 3 and proof.equal_labels > 0.8

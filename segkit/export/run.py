@@ -11,12 +11,14 @@ from pathlib import Path
 
 import torch
 
+from segkit.engine.notify import tell
 from segkit.export.cases import cases_of_files, cases_of_validation, image_files
 from segkit.export.int8 import calibrate_onnx, calibrate_openvino, check_int8
 from segkit.export.parts import Part, Request, dtype_of, parts_of
 from segkit.export.program import program_of
 from segkit.export.proof import Case, Comparison, Proof, megabytes, synthetic_cases
 from segkit.export.sessions import open_run
+from segkit.export.stages import Stages
 from segkit.export.writers import FORMATS, check_packages, write_onnx
 from segkit.files import DataError, need_writable, write_whole
 from segkit.models.bases import Network
@@ -69,13 +71,13 @@ def check_format(name: str, precision: str) -> None:
         check_int8(name)
 
 
-def export_model(model: Network, job: Job, say: Callable[[str], None] = print) -> tuple[list[Path], Proof]:
+def export_model(model: Network, job: Job, say: Callable[[str], None] = tell) -> tuple[list[Path], Proof]:
     """Exports a model, and proves the file.
 
     Args:
         model: of load_model, in evaluation mode.
         job: what is written.
-        say: takes lines of text for the user.
+        say: takes a line of text as each stage begins, with the seconds since the start; default: standard error.
 
     Returns:
         The files of the graphs; and the proof, which lies beside the first as FILE.proof.json.
@@ -93,13 +95,15 @@ def export_model(model: Network, job: Job, say: Callable[[str], None] = print) -
             raise ConfigError(f"{name}: is there already; replace it by --force, or choose another --out")
     if precision == "int8" and len(parts) > 1:
         raise ConfigError(f"{job.place}: a click model has no --int8; its graphs take clicks beside images")
+    stages = Stages(say)
+    stages.begin("reading the images of the proof")
     cases, source = _cases(model, parts[0], job)
     names[0].parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=names[0].parent, prefix=".export.") as folder:
         drafts = [Path(folder) / name.name for name in names]
         for part, draft in zip(parts, drafts):
-            _write(model, part, draft, job, say)
-        proof = _prove(parts, drafts, (cases, source), job, model.num_classes)
+            _write(model, part, draft, job, stages)
+        proof = _prove(parts, drafts, (cases, source), job, model.num_classes, stages)
         if proof.is_refused and not job.force:
             raise ConfigError(
                 f"{names[0]}: not kept, since {100 * (proof.equal_labels or 0):.3f} % of its labels equal the "
@@ -122,19 +126,22 @@ def _move(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
-def _write(model: Network, part: Part, path: Path, job: Job, say: Callable[[str], None]) -> None:
+def _write(model: Network, part: Part, path: Path, job: Job, stages: Stages) -> None:
+    calibration: list[Case] = []
+    if job.calibration is not None:  # before the minutes that follow, since a file may be broken
+        files = image_files(job.calibration, "--int8")
+        calibration = list(islice(cases_of_files(model, part.info, files), CALIBRATION_IMAGES))
+    stages.begin(f"tracing the {part.name or 'network'}")
     program = program_of(part, job.place)
+    stages.begin(f"converting to {job.to}")
     if job.request.precision != "int8":
         FORMATS[job.to].write(part, program, path, job.place)
         return
-    assert job.calibration is not None
-    files = image_files(job.calibration, "--int8")
-    say(f"calibrates with {min(len(files), CALIBRATION_IMAGES)} images of {job.calibration}")
-    cases = list(islice(cases_of_files(model, part.info, files), CALIBRATION_IMAGES))
     middle = path.with_name("float32.onnx")
     write_onnx(part, program, middle, job.place)
+    stages.begin(f"calibrating with {len(calibration)} images of {job.calibration}")
     calibrate = calibrate_onnx if job.to == "onnx" else calibrate_openvino
-    calibrate(middle, path, part, cases)
+    calibrate(middle, path, part, calibration)
     middle.unlink()
 
 
@@ -149,7 +156,12 @@ def _cases(model: Network, part: Part, job: Job) -> tuple[list[Case], str]:
 
 
 def _prove(
-    parts: Sequence[Part], drafts: Sequence[Path], given: tuple[list[Case], str], job: Job, classes: int
+    parts: Sequence[Part],
+    drafts: Sequence[Path],
+    given: tuple[list[Case], str],
+    job: Job,
+    classes: int,
+    stages: Stages,
 ) -> Proof:
     cases, source = given
     precision = job.request.precision
@@ -157,10 +169,12 @@ def _prove(
         note = f"not run here: {job.to} needs its own device; compare a few images there before you rely on it"
         return Proof(source=source, megabytes=megabytes(drafts), precision=precision, note=note)
     threads = torch.get_num_threads()
+    stages.begin(f"checking that {job.to} opens the file")
     try:
         runs = [open_run(job.to, draft, threads) for draft in drafts]
         comparison = Comparison(parts, runs, classes)
         for case in cases:
+            stages.compare(case)
             comparison.add(case)
     except (ConfigError, DataError):
         raise
@@ -172,4 +186,5 @@ def _prove(
         raise ConfigError(f"{job.place}: the exported graph does not run in {job.to} ({reason}); {way_out}") from error
     files = list(drafts[0].parent.iterdir())
     proof = comparison.proof(source, files, job.to)
+    stages.begin("measuring the time of both")
     return dataclasses.replace(proof, milliseconds=comparison.milliseconds(cases[0].image))
