@@ -1003,7 +1003,7 @@ REVIEWED = {
     "segkit/engine/folder.py": "the lock in a run's own folder, written by segkit",
     "segkit/engine/hooks.py": "writes",
     "segkit/cli/main.py": "opens /dev/null",
-    "segkit/cli/sweep.py": "what its own trials have printed, as text",
+    "segkit/cli/trial_process.py": "what its own trials have printed, as text",
     "segkit/engine/trackers.py": "open() of a tracker is a run; its own id is read by segkit.files",
     "segkit/hub/facts.py": "a table of read_text",
     "segkit/serve/app.py": "the page inside of the package",

@@ -12,7 +12,7 @@ from segkit.cli import sweep, trial
 from segkit.cli.main import main
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
-from segkit.runners.sweeping import Space, folder_name, grid, parse_space, random_trials
+from segkit.runners.sweeping import Space, Trial, folder_name, grid, parse_space, random_trials
 from segkit.viz.plots import sweep_plot
 from tests.tiny import sections
 
@@ -164,6 +164,105 @@ def test_optuna_chooses_from_the_scores_so_far(config):
     assert first < set(runs()) and len(runs()) == 6, "with one seed the first four are the same, and kept"
 
 
+CURVES = """
+import json, signal, sys, time
+folder, rate = sys.argv[1], float(sys.argv[2])
+is_asked = []
+signal.signal(signal.SIGTERM, lambda *_: is_asked.append(True) if rate < 0.1 else None)
+if rate > 0.25:
+    scores = []  # nothing could be scored
+elif rate > 0.2:
+    scores = [[1, 99.0]]
+else:
+    scores = [[step, 100 * step * (0.1 + rate)] for step in (1, 2, 3)]
+for number in range(len(scores)):
+    best = max(score for _, score in scores[: number + 1])
+    result = dict(best=best, monitor="mIoU", better="higher", step=number + 1, scores=scores[: number + 1])
+    json.dump(result, open(folder + "/draft", "w"))
+    __import__("os").replace(folder + "/draft", folder + "/result.json")
+    end = time.monotonic() + 20 * (rate < 0.1)
+    while time.monotonic() < end and not is_asked:
+        time.sleep(0.01)
+    if is_asked:
+        sys.exit(130)
+if rate > 0.2:
+    sys.exit(rate < 0.25 and "NonFiniteLoss: step 2" or 0)
+"""
+
+
+def test_a_hopeless_trial_is_stopped_and_the_table_says_at_which_step(config, monkeypatch, capsys):
+    """Five trials with scores, one without and one with an error between them; then two that are stopped."""
+    pytest.importorskip("optuna")
+    from segkit.cli import optuna_trials, trial_process
+
+    rates = iter([0.19, 0.18, 0.17, 0.29, 0.22, 0.16, 0.15, 0.02, 0.01])
+    monkeypatch.setattr(trial_process, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(optuna_trials, "suggest", lambda asked, space: str(next(rates)))
+    monkeypatch.setattr(
+        sweep,
+        "_command",
+        lambda args, trial: [sys.executable, "-S", "-c", CURVES, trial.folder, trial.options[0].partition("=")[2]],
+    )
+    options = ("--cfg-options", "loop.eval_every=2")
+    words = ("--random", "optimizer.lr=uniform(0.01,0.29)", "--optuna", "--prune", *options)
+    assert run(*words, "--trials", "9") == 1, "one has failed"
+    rows = {row["optimizer.lr"]: row for row in table()}
+    assert {rate: (row["status"], row["pruned_at"]) for rate, row in rows.items()} == {
+        "0.22": ("failed", ""),
+        **dict.fromkeys(("0.19", "0.18", "0.17", "0.16", "0.15", "0.29"), ("finished", "")),
+        **dict.fromkeys(("0.02", "0.01"), ("pruned", "1")),
+    }
+    assert float(rows["0.02"]["mIoU"]) == pytest.approx(12) and rows["0.29"]["mIoU"] == ""
+    assert rows["0.22"]["error"] == "NonFiniteLoss: step 2"
+    told = capsys.readouterr().out
+    assert "trial 8/9  optimizer.lr=0.02  mIoU 12.00  pruned at step 1" in told
+    assert "pruned_at" in told.splitlines()[-11]
+    # again: the stopped ones stay so
+    rates = iter([0.19, 0.02])
+    assert run(*words, "--trials", "2") == 0
+    assert "trial 2/2  optimizer.lr=0.02  pruned before" in capsys.readouterr().out
+    # without --prune one goes on
+    monkeypatch.setattr(sweep, "_command", lambda args, trial: [sys.executable, "-S", "-c", "pass"])
+    rates = iter([0.02])
+    assert run("--random", "optimizer.lr=uniform(0.01,0.29)", "--optuna", "--trials", "1", *options) == 0
+    assert [row["status"] for row in table()] == ["finished"]
+
+
+def test_the_kept_scores_of_earlier_trials_decide_as_new_ones_do():
+    pytest.importorskip("optuna")
+    from segkit.cli.optuna_trials import OptunaStudy
+
+    def trial(status: str, scores: list[list[float]], better: str) -> Trial:
+        best = (max if better == "higher" else min)(score for _, score in scores)
+        return Trial(["a=1"], "x", "", status, best, "mIoU", better, scores=scores)
+
+    for better, good, bad in (("higher", 50.0, 40.0), ("lower", 40.0, 50.0)):
+        study = OptunaStudy([Space("a", "uniform", (), 0, 1)], 0, is_pruning=True)
+        for number in range(5):
+            study.ask()
+            assert not study.is_hopeless(trial("running", [[10, good + number]], better)), "too few to compare with"
+            study.tell(trial("finished", [[10, good + number], [20, good + number]], better))
+        study.ask()
+        assert not study.is_hopeless(trial("running", [[5, bad]], better)), "no other trial has a score at this step"
+        assert study.is_hopeless(trial("running", [[5, bad], [10, bad - 1 if better == "higher" else bad + 9]], better))
+        study.tell(trial("failed", [[5, bad]], better))
+        study.ask()
+        study.tell(Trial(["a=1"], "x", "", "finished"))
+        states = [done.state.name for done in study._study.trials]
+        assert states == ["COMPLETE"] * 5 + ["FAIL"] * 2
+
+
+def test_what_cannot_be_pruned_is_one_sentence(config, capsys):
+    words = ("--random", "optimizer.lr=uniform(0.01,0.29)")
+    assert run(*words, "--prune") == 2
+    assert "--prune: Optuna decides which trials are stopped; give --optuna as well" in capsys.readouterr().err
+    assert run(*words, "--optuna", "--prune") == 2
+    assert "--prune: loop.eval_every = 0 scores a trial at its end alone" in capsys.readouterr().err
+    Path("my.py").write_text(dump({key: value for key, value in sections().items() if key != "val"}))
+    assert run(*words, "--optuna") == 2
+    assert "--optuna: my.py has no section `val`, so that no trial has a score" in capsys.readouterr().err
+
+
 def test_a_missing_optuna_is_one_sentence(config, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert run("--random", "optimizer.lr=0.1,0.2", "--optuna") == 2
@@ -176,6 +275,7 @@ def test_a_trial_trains_and_writes_its_score(tmp_path, capsys):
     assert trial.main(words) == 0
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["monitor"] == "mIoU" and result["better"] == "higher" and result["step"] == 1
+    assert result["scores"] == [[1, result["best"]]]
     assert trial.main([*words[:3], "loop.stepss=1"]) == 2
     with pytest.raises(ConfigError):
         parse_space("a", is_grid=False)

@@ -6,26 +6,21 @@ kept. sweep.csv, sweep.json and sweep.png compare them.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segkit.cli import common
+from segkit.cli.trial_process import run_trial
 from segkit.registry import ConfigError
 
 if TYPE_CHECKING:
     from segkit.runners.sweeping import Space, Trial
-
-OUTPUT = "output.txt"
-"""What a trial prints, in its folder."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,6 +39,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--optuna", action="store_true", help="choose the values of --random by Optuna, from the scores so far"
     )
+    arguments.add_argument(
+        "--prune",
+        action="store_true",
+        help="with --optuna: stop a trial whose best score so far is worse than the median of the trials before it at "
+        "the same step, once five have finished; default: every trial finishes",
+    )
     arguments.add_argument("--gpus", metavar="0,1", help="one trial at a time on each of these GPUs")
     arguments.add_argument("--work-dir", help="folder of the sweep; default work_dirs/sweep_<config name>")
     arguments.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
@@ -57,6 +58,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
     if bool(args.grid) == bool(args.random):
         raise ConfigError("segkit sweep: give either --grid a.b=1,2 or --random a.b=uniform(0,1)")
+    if args.prune and not args.optuna:
+        raise ConfigError("--prune: Optuna decides which trials are stopped; give --optuna as well")
     if args.grid and (args.trials is not None or args.optuna):
         raise ConfigError("--trials, --optuna: a grid has its own trials; they belong to --random")
     count = 10 if args.trials is None else args.trials
@@ -70,7 +73,8 @@ def _sweep(args: argparse.Namespace) -> int:
     root = Path(args.work_dir or Path("work_dirs") / f"sweep_{Path(args.config.removeprefix('segkit:')).stem}")
     need_writable(root / "sweep.json", "choose another --work-dir")
     if args.optuna:
-        _check(args, [option for space in spaces for option in ([f"{space.path}={v}"] for v in space.ends())])
+        configs = _check(args, [option for space in spaces for option in ([f"{space.path}={v}"] for v in space.ends())])
+        _check_scores(args, configs)
         trials = _by_optuna(args, spaces, count, root)
     else:
         wanted = sweeping.grid(spaces) if args.grid else sweeping.random_trials(spaces, count, args.seed)
@@ -103,6 +107,21 @@ def _check(args: argparse.Namespace, trials: Sequence[Sequence[str]]) -> list[di
         except ConfigError as error:
             raise ConfigError(f"trial {' '.join(options)}, before any has run: {error}") from error
     return configs
+
+
+def _check_scores(args: argparse.Namespace, configs: Sequence[dict]) -> None:
+    """Raises a ConfigError where trials would have no score that Optuna could learn from, or none before their end."""
+    for cfg in configs:
+        if not cfg.get("val"):
+            raise ConfigError(
+                f"--optuna: {args.config} has no section `val`, so that no trial has a score; add it, or leave "
+                "--optuna out"
+            )
+        if args.prune and not (cfg.get("loop") or {}).get("eval_every"):
+            raise ConfigError(
+                "--prune: loop.eval_every = 0 scores a trial at its end alone; set it by --cfg-options "
+                "loop.eval_every=N, the steps between two evaluations"
+            )
 
 
 def _run_all(args: argparse.Namespace, trials: "list[Trial]", gpus: list[str], root: Path) -> None:
@@ -138,80 +157,23 @@ def _command(args: argparse.Namespace, trial: "Trial") -> list[str]:
     return [sys.executable, "-m", "segkit.cli.trial", args.config, trial.folder, args.device or "", *options]
 
 
-def run_trial(trial: "Trial", command: Sequence[str], gpu: str, at: str) -> int:
-    """Runs a trial that has not finished in a process of its own.
-
-    Args:
-        trial: whose record is kept.
-        command: that trains it.
-        gpu: number that it may see alone, "" for all.
-        at: its place among the others, "1/4".
-
-    Returns:
-        The exit code; 130 for one that was stopped.
-    """
-    title = f"trial {at}  {' '.join(trial.options)}"
-    if trial.status == "finished":
-        print(f"{title}  finished before", flush=True)
-        return 0
-    print(f"{title}{f'  GPU {gpu}' if gpu else ''}", flush=True)
-    trial.status, start, path = "running", time.perf_counter(), Path(trial.folder) / OUTPUT
-    trial.save()
-    env = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    with open(path, "w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-            code = 130
-    trial.seconds = time.perf_counter() - start
-    trial.take_result()
-    if code not in (0, 130):
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        trial.status, trial.error = "failed", lines[-1] if lines else f"exit code {code}"
-        print(f"{title}  failed: {trial.error} (more in {path})", file=sys.stderr, flush=True)
-    elif code == 0:
-        trial.status = "finished"
-        score = "" if trial.score is None else f"  {trial.monitor} {trial.score:.2f}"
-        print(f"{title}{score}  {trial.seconds:.0f} s", flush=True)
-    trial.save()
-    return code
-
-
 def _by_optuna(args: argparse.Namespace, spaces: "Sequence[Space]", count: int, root: Path) -> "list[Trial]":
-    """Runs trials whose values Optuna chooses; with one seed it chooses the same again, and finished ones are kept."""
+    """Runs trials whose values Optuna chooses; each follows from the scores before it."""
+    from segkit.cli.optuna_trials import OptunaStudy
     from segkit.runners import sweeping
 
-    try:
-        import optuna  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise ConfigError("--optuna: needs the package optuna: pip install 'segkit[optuna]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=args.seed))
+    study = OptunaStudy(spaces, args.seed, is_pruning=args.prune)
     trials: list[Trial] = []
     for number in range(count):
-        asked = study.ask()
-        options = [f"{space.path}={suggest(asked, space)}" for space in spaces]
-        trial = sweeping.trial_of(options, root, _check(args, [options])[0])
+        options = study.ask()
+        trial = sweeping.trial_of(options, root, _check(args, [options])[0], keeps_pruned=args.prune)
         trials.append(trial)
-        if run_trial(trial, _command(args, trial), args.gpus or "", f"{number + 1}/{count}") == 130:
+        at = f"{number + 1}/{count}"
+        if run_trial(trial, _command(args, trial), args.gpus or "", at, study.is_hopeless) == 130:
             break
         _report(trials, root)
-        if trial.score is None:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        else:
-            study.tell(asked, -trial.score if trial.better == "higher" else trial.score)
+        study.tell(trial)
     return trials
-
-
-def suggest(asked: Any, space: "Space") -> str:
-    """Asks a trial of Optuna for a value, as text."""
-    if space.kind == "choice":
-        return str(asked.suggest_categorical(space.path, list(space.values)))
-    if space.kind == "int":
-        return str(asked.suggest_int(space.path, int(space.low), int(space.high)))
-    return repr(asked.suggest_float(space.path, space.low, space.high, log=space.kind == "loguniform"))
 
 
 def _report(trials: "Sequence[Trial]", root: Path) -> None:

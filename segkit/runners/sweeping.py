@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,11 +138,13 @@ class Trial:
         options: "a.b=value" of its swept keys.
         folder: of its run.
         config: checksum of its whole config.
-        status: "waiting", "running", "finished" or "failed".
+        status: "waiting", "running", "finished", "pruned" or "failed".
         score: best value of `monitor`, None without one.
         monitor, better: the score's name, and "higher" or "lower".
         seconds: that it took.
         error: the last line that a failed one said.
+        scores: step and score of each evaluation so far.
+        pruned_at: step of the score for which it was stopped early, None for another one.
     """
 
     options: list[str]
@@ -154,6 +156,8 @@ class Trial:
     better: str | None = None
     seconds: float = 0.0
     error: str = ""
+    scores: list[list[float]] = field(default_factory=list)
+    pruned_at: int | None = None
 
     def save(self) -> None:
         """Writes the record into the trial's folder."""
@@ -165,10 +169,17 @@ class Trial:
         if path.is_file():
             result = parse_json(read_text(path, most=MOST_BYTES), path)
             self.score, self.monitor, self.better = result["best"], result["monitor"], result["better"]
+            self.scores = result.get("scores", [])
 
 
-def trial_of(options: list[str], root: Path, cfg: dict) -> Trial:
+def trial_of(options: list[str], root: Path, cfg: dict, *, keeps_pruned: bool = False) -> Trial:
     """Returns the trial of these options with what its folder keeps of it: one that has finished is not run again.
+
+    Args:
+        options: "a.b=value" of its swept keys.
+        root: folder of the sweep.
+        cfg: its whole config.
+        keeps_pruned: whether one that was stopped early stays so; else it goes on.
 
     Raises:
         ConfigError: the folder holds a trial of another config.
@@ -186,7 +197,8 @@ def trial_of(options: list[str], root: Path, cfg: dict) -> Trial:
             f"{folder}: holds a trial of another config, which has changed since; choose another --work-dir, or take "
             "this folder away"
         )
-    return kept if kept.status == "finished" else Trial(options, str(folder), digest)
+    is_kept = kept.status == "finished" or (keeps_pruned and kept.status == "pruned")
+    return kept if is_kept else Trial(options, str(folder), digest)
 
 
 def folder_name(options: Sequence[str]) -> str:
@@ -207,10 +219,12 @@ def ordered(trials: Sequence[Trial]) -> list[Trial]:
 def rows_of(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Returns a row of the table for each trial."""
     rows = []
+    has_pruned = any(trial.pruned_at is not None for trial in trials)
     for trial in trials:
         values = dict(option.split("=", 1) for option in trial.options)
         score = {trial.monitor or "score": trial.score}
-        rows.append(score | values | {"status": trial.status, "seconds": round(trial.seconds, 1), "error": trial.error})
+        end = {"status": trial.status} | ({"pruned_at": trial.pruned_at} if has_pruned else {})
+        rows.append(score | values | end | {"seconds": round(trial.seconds, 1), "error": trial.error})
     names = dict.fromkeys(name for row in rows for name in row if name != "score")
     name = next((trial.monitor for trial in trials if trial.monitor), "score")
     return [{name: trial.score, **{n: row.get(n) for n in names if n != name}} for trial, row in zip(trials, rows)]
