@@ -163,9 +163,9 @@ def test_each_stage_is_told_as_it_begins(tmp_path, capsys):
         "tracing the decoder",
         "converting to onnx",
         "checking that onnx opens the file",
-        "comparing at size 96 x 128",
-        "comparing at size 133 x 200",
-        "comparing at size 65 x 97",
+        "comparing at size 96 x 128 (1 of 6)",
+        "comparing at size 133 x 200 (3 of 6)",
+        "comparing at size 65 x 97 (5 of 6)",
         "measuring the time of both",
     ]
 

@@ -173,8 +173,8 @@ def _prove(
     try:
         runs = [open_run(job.to, draft, threads) for draft in drafts]
         comparison = Comparison(parts, runs, classes)
-        for case in cases:
-            stages.compare(case)
+        for number, case in enumerate(cases, 1):
+            stages.compare(case, number, len(cases))
             comparison.add(case)
     except (ConfigError, DataError):
         raise
