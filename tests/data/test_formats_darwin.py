@@ -86,15 +86,111 @@ def test_other_forms(tmp_path):
 
 def test_items_that_are_no_images(tmp_path):
     written(tmp_path, polygon(ring(1, 1, 5)))
-    (tmp_path / "video.json").write_text(
-        (tmp_path / "a.json").read_text().replace('"type": "image"', '"type": "video"')
-    )
+    (tmp_path / "video.json").write_text((tmp_path / "a.json").read_text().replace('"type": "image"', '"type": "pdf"'))
     (tmp_path / "old.json").write_text('{"dataset": "a", "image": {}, "annotations": []}')
     picture(tmp_path / "images" / "b.png", SIZE)
     reader = DarwinReader.open(tmp_path)
     assert len(reader) == 2 and reader.lost == {"items that are no images": 1}
     assert "1 files *.json hold no labels of Darwin 2.0: old.json" in reader.notes
     assert not reader.item(1).is_labelled
+
+
+# videos -------------------------------------------------------------------------------------------------------------
+def track(name="Hand", ranges=((0, 4),), hidden=(), **forms):
+    """An annotation of a video with the keys of the documentation; forms by f0=..., f3=..."""
+    frames = {number[1:]: dict(form, keyframe=number != "f1") for number, form in forms.items()}
+    spans = dict(ranges=[*map(list, ranges)], hidden_areas=[*map(list, hidden)]) if ranges is not None else {}
+    more = dict(annotators=[], reviewers=[], interpolate_algorithm="linear-1.1", interpolated=True, slot_names=["0"])
+    return dict(id="t", name=name, frames=frames) | more | spans
+
+
+def form(x, y=1, side=10):
+    return dict(polygon=dict(paths=[ring(x, y, side)]), bounding_box=dict(x=x, y=y, w=side, h=side))
+
+
+def video(tmp_path, *tracks, frames=range(5), folder="clip", name="clip.mp4", start="", **slot):
+    for number in frames:
+        picture(tmp_path / folder / f"{start}{number:07d}.png", SIZE)
+    slot = dict(type="video", slot_name="0", width=60, height=40, fps=1, frame_count=5) | slot
+    sources = [dict(file_name=name, url="https://example.org/clip")]
+    item = dict(name=name, path="/", slots=[slot | dict(source_files=sources)])
+    (tmp_path / f"{name}.json").write_text(json.dumps(dict(version="2.0", item=item, annotations=list(tracks))))
+    return tmp_path
+
+
+def places(reader):
+    """The left sides of the outlines of each frame."""
+    return [[shape.outlines[0][0, 0].item() for shape in reader.item(i).shapes] for i in range(len(reader))]
+
+
+def test_frames_have_their_own_form_or_hold_the_last_one(tmp_path):
+    """The last number of a range is the first frame without the object."""
+    moving = track(f0=form(2), f1=form(4), f3=form(20))
+    late = track("Foot", ((1, 5),), ((3, 4),), f2=form(30))
+    point = track("Hand", f0=dict(keypoint=dict(x=1, y=1)))
+    reader = DarwinReader.open(video(tmp_path, moving, late, point))
+    assert [path.name for path in reader.images] == [f"{number:07d}.png" for number in range(5)]
+    assert places(reader) == [[2], [4], [4, 30], [20], [30]]
+    assert reader.classes == ("Foot", "Hand") and reader.item(3).is_labelled and reader.item(0).size == SIZE
+    assert reader.lost == {
+        "objects of frames without a form of their own, held since the last one": 2 + 3, "points": 4,
+    }  # fmt: skip
+    assert reader.label_file(2) == tmp_path / "clip.mp4.json" and reader.notes == ()
+
+
+def test_ranges_may_be_missing_or_open(tmp_path):
+    old = track(ranges=None, f0=form(2), f3=form(20)) | dict(segments=[[0, 2], [3, None]])
+    listed = track("Foot", None, f1=form(30))
+    assert places(DarwinReader.open(video(tmp_path, old, listed))) == [[2], [2, 30], [], [20], [20]]
+
+
+def test_masks_of_videos(tmp_path):
+    masks = track("cat", None, f0=dict(mask={}), f1=dict(mask={})) | dict(id="m")
+    content = dict(dense_rle=[0, 5, 1, 3, 0, 2392], mask_annotation_ids_mapping=dict(m=1), total_pixels=2400)
+    layers = track("__raster_layer__", None, f0=dict(raster_layer=content)) | dict(ranges=[[0, 2]])
+    reader = DarwinReader.open(video(tmp_path, masks, layers))
+    drawn_at = [[drawn(shape, SIZE).sum() for shape in reader.item(number).shapes] for number in range(3)]
+    assert drawn_at == [[3], [3], []]
+
+
+def test_where_frames_lie(tmp_path):
+    """Beside an image, and with frames of another video in a folder of their own."""
+    written(tmp_path, polygon(ring(1, 1, 5)))
+    video(tmp_path, track(f0=form(2)), frames=range(2))
+    video(tmp_path, track(f0=form(6), f4=form(7)), frames=(0, 1), name="b.mp4", folder="all", start="b_", frame_count=9)
+    video(tmp_path, track(f0=form(6)), frames=(), name="gone.mp4")
+    video(tmp_path, track(f0=form(8)), frames=(0,), name="b1.mp4", folder="all", start="b1_")
+    reader = DarwinReader.open(tmp_path)
+    assert {f"{path.parent.name}/{path.name}": place for path, place in zip(reader.images, places(reader))} == {
+        "images/a.png": [1], "clip/0000000.png": [2], "clip/0000001.png": [2], "all/b_0000000.png": [6],
+        "all/b_0000001.png": [6], "all/b1_0000000.png": [8],
+    }  # fmt: skip
+    assert "b.mp4.json: 1 labelled frames have no image: 4" in reader.notes
+    assert any("gone/0000000.png (a frame of gone.mp4.json)" in note for note in reader.notes)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "keys", "words"),
+    [
+        ([track(ranges=[[0]], f0=form(1))], {}, r"annotation 1, ranges: \[\[0\]\]; must be a list of pairs"),
+        ([track(ranges=[[0, "x"]], f0=form(1))], {}, "an end = 'x' must be a finite number"),
+        ([track(fx=form(1))], {}, "a frame = 'x' must be a finite number"),
+        ([dict(name="a", frames=[1])], {}, r"frames: \[1\] where an object"),
+        ([track(f0=form(float("nan")))], {}, r"frame 0, annotation 1 \('Hand'\): a corner is not finite"),
+        ([], dict(frames=range(1, 6)), "has the number 5, and clip has 5 frames, which are counted from 0"),
+        ([], dict(frame_count="x"), "frame_count = 'x' must be"),
+        ([], dict(frames=()), r"the labels name clip/0000000.png \(a frame of clip.mp4.json\); copy the images there"),
+    ],
+)
+def test_wrong_videos_are_named(tmp_path, tracks, keys, words):
+    with pytest.raises(DataError, match=words):
+        DarwinReader.open(video(tmp_path, *tracks, **keys)).item(0)
+
+
+def test_two_images_of_one_frame_are_named(tmp_path):
+    video(tmp_path, track(f0=form(2)), folder="one")
+    with pytest.raises(DataError, match=r"may both be frame 0 of clip; put the frames into a folder clip"):
+        DarwinReader.open(video(tmp_path, track(f0=form(2)), folder="two"))
 
 
 MASK = dict(id="one", name="cat", mask={})

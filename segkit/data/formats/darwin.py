@@ -1,4 +1,4 @@
-"""V7 Darwin JSON 2.0: a file per image, with polygons of several paths, boxes and raster layers.
+"""V7 Darwin JSON 2.0: a file per image or video, with polygons of several paths, boxes and raster layers.
 
 Format: https://docs.v7labs.com/reference/darwin-json
 """
@@ -15,9 +15,17 @@ import numpy as np
 from segkit.data.files.coco_json import draw
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.pairs import some
-from segkit.data.formats.base import LabelledImage, Shape
+from segkit.data.formats.base import LabelledImage, LabelReader, Shape
 from segkit.data.formats.bitmaps import code_of
 from segkit.data.formats.common import stored_size
+from segkit.data.formats.darwin_video import (
+    Track,
+    annotations_at,
+    frame_images,
+    missing_frames,
+    tracks_of,
+    video_of,
+)
 from segkit.data.formats.entries import (
     FEW,
     REMEDY,
@@ -34,7 +42,7 @@ from segkit.data.formats.entries import (
     turned,
     whole_of,
 )
-from segkit.data.formats.gathered import FilePerImage, Gathered, all_files, evidence, folder_of
+from segkit.data.formats.gathered import Gathered, all_files, evidence, folder_of
 from segkit.files import DataError, brief
 
 FORMS = ("polygon", "mask", "ellipse", "bounding_box")
@@ -55,33 +63,36 @@ class _Item(NamedTuple):
     slot: str
 
 
-class DarwinReader(FilePerImage):
+class _Frame(NamedTuple):
+    """A frame of a video: the file, its number, and its annotations as those of an image."""
+
+    path: Path
+    number: int
+    item: _Item
+    entry: Entry
+
+
+class DarwinReader(LabelReader):
     """Labels of V7 Darwin, beside the images or in a folder of their own."""
 
     format = "darwin"
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         super().__init__()
-        self._labels = Gathered[Path](folder_of(root))
-        names: set[str] = set()
+        self._labels = Gathered[Path | _Frame](folder_of(root))
+        self._names: set[str] = set()
         others = []
         for path in files:
             entry = read_entry(path)
             if "item" not in entry or "annotations" not in entry:
                 others.append(path.name)
-                continue
-            found: Counter[str] = Counter()
-            item = _item(entry, path)
-            if item is None:
-                self.lost["items that are no images"] += 1
-                continue
-            records = _records(entry, item, path, found)
-            if self._labels.add(item.named, path, str(path)):
-                self.lost += found
-                names.update(record.label for record in records)
-        self.classes = tuple(sorted(names))
+            elif video_of(entry, path) is not None:
+                self._add_video(entry, path, is_alone=len(files) == 1)
+            else:
+                self._add_image(entry, path)
+        self.classes = tuple(sorted(self._names))
         if others:
-            self.notes = (f"{len(others)} files *.json hold no labels of Darwin 2.0: {some(others, 3)}",)
+            self.notes = (*self.notes, f"{len(others)} files *.json hold no labels of Darwin 2.0: {some(others, 3)}")
         self._labels.add_bare()
         self._labels.finish(self)
 
@@ -93,17 +104,61 @@ class DarwinReader(FilePerImage):
     def open(cls, root: Path) -> "DarwinReader":
         return cls(root, all_files(root, ".json"))
 
+    def is_labelled(self, index: int) -> bool:
+        return self._labels.labels[index] is not None
+
+    def label_file(self, index: int) -> Path | None:
+        labels = self._labels.labels[index]
+        return labels.path if isinstance(labels, _Frame) else labels
+
     def item(self, index: int) -> LabelledImage:
-        image, path = self.images[index], self._labels.labels[index]
-        if path is None:
+        image, labels = self.images[index], self._labels.labels[index]
+        if labels is None:
             return LabelledImage(image, stored_size(image), is_labelled=False)
-        entry = read_entry(path)
-        item = _item(entry, path)
-        assert item is not None, "files of other items are passed over"
+        if isinstance(labels, _Frame):
+            entry, item, source = labels.entry, labels.item, f"{labels.path}, frame {labels.number}"
+        else:
+            entry, source = read_entry(labels), str(labels)
+            found = _item(entry, labels)
+            assert found is not None, "files of other items are passed over"
+            item = found
         size = item.size or stored_size(image)
-        layer = _layer(entry, item, size, path)
-        records = _records(entry, item, path, Counter())
+        layer = _layer(entry, item, size, source)
+        records = _records(entry, item, source, Counter())
         return LabelledImage(image, size, tuple(_shape(record, layer, size) for record in records))
+
+    def _add_image(self, entry: Entry, path: Path) -> None:
+        found: Counter[str] = Counter()
+        item = _item(entry, path)
+        if item is None:
+            self.lost["items that are no images"] += 1
+            return
+        records = _records(entry, item, str(path), found)
+        if self._labels.add(item.named, path, str(path)):
+            self.lost += found
+            self._names.update(record.label for record in records)
+
+    def _add_video(self, entry: Entry, path: Path, *, is_alone: bool) -> None:
+        """Takes the frames of a video that are images below the folder."""
+        video = video_of(entry, path)
+        assert video is not None, "asked by the caller"
+        images = frame_images(video, self._labels.pictures, path, is_alone=is_alone)
+        if not images:
+            self._labels.missing.append(f"{video.name}/0000000.png (a frame of {path.name})")
+            return
+        at = f"{path}, item.slots"
+        size = None if video.height is None or video.width is None else size_of(video.height, video.width, at)
+        tracks: list[Track] = tracks_of(entry, (*FORMS, *UNREAD, "raster_layer"), path)
+        for number, image in sorted(images.items()):
+            item, source = _Item(str(image), size, video.slot), f"{path}, frame {number}"
+            shown: Entry = {"annotations": annotations_at(tracks, number, self.lost)}
+            records = _records(shown, item, source, self.lost)
+            self._names.update(record.label for record in records)
+            self._labels.add(str(image), _Frame(path, number, item, shown), source)
+        missing = missing_frames(tracks, images)
+        if missing:
+            named = some([*map(str, missing)], 3)
+            self.notes = (*self.notes, f"{path.name}: {len(missing)} labelled frames have no image: {named}")
 
 
 def _is_darwin(text: str) -> bool:
@@ -134,7 +189,7 @@ def _is_of(annotation: Entry, item: _Item) -> bool:
     return not isinstance(slots, list) or not slots or item.slot in slots
 
 
-def _records(entry: Entry, item: _Item, path: Path, lost: Counter[str]) -> list[Record]:
+def _records(entry: Entry, item: _Item, path: str, lost: Counter[str]) -> list[Record]:
     """The objects of an image, and by `lost` what is none."""
     records = []
     for number, annotation in enumerate(entries_of(entry.get("annotations"), f"{path}, annotations"), 1):
@@ -160,7 +215,7 @@ def _records(entry: Entry, item: _Item, path: Path, lost: Counter[str]) -> list[
     return records
 
 
-def _layer(entry: Entry, item: _Item, size: tuple[int, int], path: Path) -> dict[str, np.ndarray]:
+def _layer(entry: Entry, item: _Item, size: tuple[int, int], path: str) -> dict[str, np.ndarray]:
     """The mask of each annotation that has one, bool [H,W], by the annotation's id."""
     masks: dict[str, np.ndarray] = {}
     for number, annotation in enumerate(entries_of(entry.get("annotations"), f"{path}, annotations"), 1):
