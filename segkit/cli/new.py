@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TASKS = ("semantic", "instances", "clicks")
 
-VOLUMES = ("nifti", "dicom")
+VOLUMES = ("nifti", "dicom", "dicom_masks")
 """Formats whose images are slices, which predict reads as arrays."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segkit.files import MAX_PIXELS, DataError, limit, read_bytes, shortened
+from segkit.files import MAX_PIXELS, DataError, limit, open_regular, read_bytes, shortened
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset as Header
@@ -45,6 +45,35 @@ def read_dicom(path: str | Path, window: tuple[float, float] | None = None) -> n
             color or of several frames.
     """
     header = read_header(path)
+    return _as_picture(_stored(header, path), header, window, path)[:, :, None]
+
+
+def read_dicom_numbers(path: str | Path) -> np.ndarray:
+    """Reads the numbers of a DICOM file as they are stored, for masks: neither rescaled nor inverted.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Integer [H,W].
+
+    Raises:
+        DataError: as of read_dicom.
+    """
+    return _stored(read_header(path), path)
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Returns whether a file begins as DICOM files do; False where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read(START + 4)[START:] == b"DICM"
+    except (DataError, OSError):
+        return False
+
+
+def _stored(header: "Header", path: str | Path) -> np.ndarray:
+    """The decoded pixels [H,W]."""
     height, width = _checked_size(header, path)
     try:
         pixels = np.asarray(header.pixel_array)
@@ -54,7 +83,7 @@ def read_dicom(path: str | Path, window: tuple[float, float] | None = None) -> n
         ) from error
     if pixels.shape != (height, width):
         raise DataError(f"{path}: pixels of {pixels.shape} for {width}x{height}; copy the file again")
-    return _as_picture(pixels, header, window, path)[:, :, None]
+    return pixels
 
 
 def dicom_size(path: str | Path) -> tuple[int, int]:

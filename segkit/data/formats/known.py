@@ -9,6 +9,7 @@ from segkit.data.formats.coco import CocoReader, CocoWriter
 from segkit.data.formats.cvat import CvatReader
 from segkit.data.formats.darwin import DarwinReader
 from segkit.data.formats.dicom import DicomReader
+from segkit.data.formats.dicom_masks import DicomMasksReader
 from segkit.data.formats.labelme import LabelmeReader, LabelmeWriter
 from segkit.data.formats.labelstudio import LabelStudioReader, LabelStudioWriter
 from segkit.data.formats.masks import MasksReader, MasksWriter
@@ -32,6 +33,7 @@ READERS: tuple[type[LabelReader], ...] = (
     RleCsvReader,
     NiftiReader,
     DicomReader,
+    DicomMasksReader,
     CocoReader,
     YoloReader,
     VocReader,

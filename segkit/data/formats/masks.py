@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from segkit.data.files.dicom import is_dicom, read_dicom_numbers
 from segkit.data.files.headers import JPEG_START
 from segkit.data.files.labels import BAD, MAX_CLASSES, ColorTable
 from segkit.data.files.masks import picture, read_colors, read_mask
@@ -113,7 +114,7 @@ class MasksReader(LabelReader):
                 "beside NAME.jpg; give the folder that holds both"
             )
         masks = [pair.mask for pair in layout.pairs if pair.mask is not None]
-        return cls(root, layout.pairs, _meaning(root, masks), layout.lost)
+        return cls(root, layout.pairs, meaning_of(root, masks), layout.lost)
 
     def is_labelled(self, index: int) -> bool:
         return self._masks[index] is not None
@@ -174,11 +175,15 @@ def _colors(path: Path) -> np.ndarray:
 
 
 def _numbers(path: Path) -> np.ndarray:
+    if is_dicom(path):
+        return read_dicom_numbers(path)
     return _colors(path)[:, :, 0] if _is_jpeg(path) else read_mask(path)
 
 
 def _is_grey(path: Path) -> bool:
     """Whether a mask has numbers: one channel, a palette, or three equal channels."""
+    if is_dicom(path):
+        return True
     if _is_jpeg(path):
         colors = _colors(path).astype(np.int16)
         return bool(np.abs(colors - colors[:, :, :1]).max() <= TOLERANCE // 4)
@@ -191,8 +196,16 @@ def _is_grey(path: Path) -> bool:
     return True
 
 
-def _meaning(root: Path, masks: Sequence[Path]) -> Meaning:
-    """Finds out what the values of masks mean, by the legend, else by looking at them."""
+def meaning_of(root: Path, masks: Sequence[Path]) -> Meaning:
+    """Finds out what the values of masks mean, by the legend, else by looking at them.
+
+    Args:
+        root: folder of the legend.
+        masks: files of all masks.
+
+    Raises:
+        DataError: there are too many values for classes, or a mask cannot be read.
+    """
     step = max(1, len(masks) // MOST_READ)
     seen = list(masks[::step])
     legend = find_legend(root)

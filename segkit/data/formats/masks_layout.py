@@ -63,12 +63,17 @@ Stems = dict[str, Path]
 """{name without suffix: file} of a folder."""
 
 
-def find_layout(root: Path) -> Layout | None:
-    """Finds the images and masks below a folder; None where no image has a mask."""
+def find_layout(root: Path, files: Iterable[str] | None = None) -> Layout | None:
+    """Finds the images and masks below a folder; None where no image has a mask.
+
+    Args:
+        root: the folder.
+        files: the images and masks; None for all pictures below the folder.
+    """
     if not root.is_dir():
         return None
     folders: dict[tuple[str, ...], Stems] = {}
-    for name in walk_files(root, ALL_SUFFIXES):
+    for name in walk_files(root, ALL_SUFFIXES) if files is None else files:
         path = Path(name)
         stems = folders.setdefault(path.relative_to(root).parts[:-1], {})
         stem = same_text(path.stem)
