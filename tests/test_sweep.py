@@ -12,8 +12,9 @@ from segkit.cli import sweep, trial
 from segkit.cli.main import main
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
-from segkit.runners.sweeping import Space, Trial, folder_name, grid, parse_space, random_trials
+from segkit.runners.sweeping import Space, Trial, folder_name, grid, ordered, parse_space, random_trials
 from segkit.viz.plots import sweep_plot
+from tests.test_two_models import two_models
 from tests.tiny import sections
 
 STAND_IN = """
@@ -71,6 +72,22 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(config, capsys):
         "optimizer.lr=0.3": 2,
     }
     assert [trial["score"] for trial in json.loads(Path("work_dirs/sweep_my/sweep.json").read_text())] == [100, 90, 90]
+
+
+def test_a_failed_trial_is_ranked_behind_those_that_ended():
+    trials = [Trial([], "a", "", better="higher", score=3.0), Trial([], "b", ""), Trial([], "c", "", "failed", 9.0)]
+    trials.append(Trial([], "d", "", "finished", 5.0))
+    assert [trial.folder for trial in ordered(trials)] == ["d", "a", "c", "b"]
+
+
+def test_a_trial_of_several_stages_is_not_trained_twice(tmp_path):
+    (tmp_path / "my.py").write_text(dump(two_models()))
+    words = [str(tmp_path / "my.py"), str(tmp_path / "run"), "cpu"]
+    assert trial.main(words) == 0
+    first = tmp_path / "run/presence/last.pt"
+    written = first.stat().st_mtime_ns
+    assert trial.main(words) == 0
+    assert first.stat().st_mtime_ns == written
 
 
 def test_each_gpu_runs_one_trial_at_a_time(config):

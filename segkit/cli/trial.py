@@ -53,15 +53,8 @@ def _train(args: argparse.Namespace) -> int:
     from segkit import api
 
     config, folder, device, *options = args.words
-    is_begun = (Path(folder) / "last.pt").is_file()
-    result = api.train(
-        api.checked(config, options),
-        folder,
-        resume=is_begun or None,
-        overwrite=not is_begun,
-        device=device or None,
-        hooks=[KeepScore(Path(folder))],
-    )
+    hooks = [KeepScore(Path(folder))]
+    result = api.train(api.checked(config, options), folder, resume="auto", device=device or None, hooks=hooks)
     return 0 if result.is_finished else 130
 
 

@@ -211,9 +211,9 @@ def folder_name(options: Sequence[str]) -> str:
 
 
 def ordered(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns the trials, the best score first; those without a score come last."""
+    """Returns the trials, the best score first, then the scores of failed ones, then trials without a score."""
     sign = next((-1.0 if trial.better == "higher" else 1.0 for trial in trials if trial.better), 1.0)
-    return sorted(trials, key=lambda t: (t.score is None, 0.0 if t.score is None else sign * t.score))
+    return sorted(trials, key=lambda t: (t.score is None, t.status == "failed", sign * (t.score or 0.0)))
 
 
 def rows_of(trials: Sequence[Trial]) -> list[dict[str, Any]]:
