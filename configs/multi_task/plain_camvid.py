@@ -1,6 +1,9 @@
-"""The multi-task study on CamVid: the plain network, scored image by image as well, where absent classes count."""
+"""The multi-task study on CamVid: the plain network, scored image by image as well, where absent classes count.
 
-_base_ = ["../unet/unet_efficientnet-lite0_camvid.py"]
+Semantic FPN on images of half the size, 400 steps: in minutes on two cores it finds the rare classes, which U-Net does
+not in so few steps.
+"""
+
+_base_ = ["../self_training/camvid_all_labels.py"]
 losses = [dict(type="CrossEntropy"), dict(type="Jaccard")]
 metrics = [dict(type="Confusion"), dict(type="Samplewise", absent="one")]
-loop = dict(steps=250, eval_every=250, save_every=125)

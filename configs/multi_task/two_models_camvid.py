@@ -1,6 +1,6 @@
 """The multi-task study on CamVid: one model says whether there are bicyclists, one trains on images of them alone.
 
-Two trainings of 250 steps; the rarest class is the only one that the gate may take out.
+Two trainings of 400 steps; the rarest class is the only one that the gate may take out.
 """
 
 _base_ = ["presence_camvid.py"]
