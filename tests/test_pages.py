@@ -73,6 +73,7 @@ NOT_RUN = {
     ("docs/multi_task.md", "segkit"): "minutes to an hour on real images",
     ("docs/refiners.md", "segkit"): "run by tests/refiners/test_refine_command.py and test_segfix.py",
     ("docs/results_semantic.md", "segkit"): "minutes to hours on real images; recorded",
+    ("docs/results_semantic.md", "python benchmarks"): "minutes to hours on real images; recorded",
     ("docs/results_interactive.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/results_incremental.md", "segkit"): "minutes to hours on real images; recorded",
     ("docs/results_instances.md", "segkit"): "minutes to hours on real images; recorded",
