@@ -136,3 +136,16 @@ def test_slide_says_which_window_it_takes():
     assert len(said) == 1
     with pytest.raises(ConfigError, match=r"--slide: set inference\.crop"):
         with_switches(dict(train=dict(transforms=[dict(type="Flip")])), tta=False, slide=True)
+
+
+def test_switches_fill_what_a_config_leaves_none():
+    """None is how a config takes back what its base says; --tta and --slide were without effect, or a traceback."""
+    rows = [dict(type="RandomCrop", size=(32, 48))]
+    cfg = dict(train=dict(transforms=rows), inference=dict(tta=None, crop=None, stride=None, threshold=0.3))
+    inference = with_switches(cfg, tta=True, slide=True)
+    assert inference["tta"] == {"scales": (0.75, 1.0, 1.25), "flip": True}
+    assert (inference["crop"], inference["stride"]) == ((32, 48), (21, 32))
+    assert inference["threshold"] == 0.3
+    given = dict(inference=dict(tta=dict(scales=(2.0,)), crop=(8, 8)))
+    inference = with_switches(given, tta=True, slide=True)
+    assert inference["tta"] == dict(scales=(2.0,)) and inference["crop"] == (8, 8)

@@ -192,7 +192,8 @@ def with_switches(cfg: dict, *, tta: bool, slide: bool, say: Callable[[str], Non
     Raises:
         ConfigError: there is no window to take.
     """
-    inference = dict(cfg.get("inference") or {})
+    # None of a config is a value left out, which the switches fill
+    inference = {name: value for name, value in (cfg.get("inference") or {}).items() if value is not None}
     if tta:
         inference.setdefault("tta", {"scales": (0.75, 1.0, 1.25), "flip": True})
     if slide:
