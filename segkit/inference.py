@@ -186,7 +186,7 @@ def tta(
 
     Args:
         predict: gives the logits of each view.
-        scales: factors of the image's sides; the scaled sides are rounded to the nearest pixel.
+        scales: factors of the image's sides; the scaled sides are rounded to the nearest pixel, and to 1 at least.
         flip: whether each scale is also predicted mirrored.
         align_corners: of the resizing of the logits.
         activation: turns logits into probabilities.
@@ -206,7 +206,7 @@ def tta(
 def _views(predict: Predict, image: Tensor, scales: tuple[float, ...], flip: bool) -> Iterator[Tensor]:
     """The logits of each view, turned back where it was mirrored."""
     for scale in scales:
-        scaled = tuple(int(length * scale + 0.5) for length in image.shape[-2:])
+        scaled = tuple(max(int(length * scale + 0.5), 1) for length in image.shape[-2:])
         view = resize(image.float(), size=scaled)
         yield predict(view)
         if flip:

@@ -149,6 +149,15 @@ def test_tta_is_the_mean_of_its_views(image):
     assert torch.allclose(ours, sum(views) / 4, atol=1e-6)
 
 
+@pytest.mark.parametrize("keeps_areas", [False, True])
+def test_views_have_a_pixel_at_least(keeps_areas):
+    """A quarter of a single pixel is still one; it was none, which ended in torch's error."""
+    settings = InferenceSettings(tta=dict(scales=(0.25, 1.0), keep_areas=keeps_areas))
+    for size in ((1, 1), (1, 9)):
+        pixels = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+        assert build_score(Position(), settings)(pixels, size).shape == (1, 2, *size)
+
+
 def test_one_channel_is_a_threshold(image):
     settings = InferenceSettings(threshold=0.45)
     scores = build_score(Position(1), settings)(image, (20, 20))
