@@ -80,8 +80,10 @@ def test_files_that_cannot_be_read_are_listed_at_the_end(weights, tmp_path, caps
     write(tmp_path / "in", "a.png", "c.png", "d.png")
     (tmp_path / "in/b.png").write_text("no image")
     (tmp_path / "in/c.png").write_bytes((tmp_path / "in/c.png").read_bytes()[:50])
+    np.save(tmp_path / "in/e.npy", np.zeros((0, 5, 3), np.uint8))
     assert predict(weights, tmp_path / "out", tmp_path / "in") == 1
     told = capsys.readouterr()
-    assert "2 images: " in told.out and "2 of 4 images failed:" in told.err
+    assert "2 images: " in told.out and "3 of 5 images failed:" in told.err
     assert "b.png" in told.err and "c.png" in told.err and "Traceback" not in told.err
+    assert "e.npy: an array of 0x5x3 values, so of no pixel" in told.err
     assert results(tmp_path / "out") == ["a.png", "d.png"]

@@ -153,9 +153,14 @@ def load_array(path: str | Path, content: bytes | None = None) -> np.ndarray:
         content: its bytes, where they are known already.
 
     Raises:
-        DataError: where it is no readable array of numbers. Arrays of objects are refused because they would run code.
+        DataError: where it is no readable array of numbers, or holds none. Arrays of objects are refused because they
+            would run code.
     """
-    return read_npy(path, content)
+    array = read_npy(path, content)
+    if not array.size:
+        sides = "x".join(map(str, array.shape))
+        raise DataError(f"{path}: an array of {sides} values, so of no pixel; save it again, or take it out of the set")
+    return array
 
 
 def read_image(
