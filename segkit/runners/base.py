@@ -248,6 +248,12 @@ def bare(model: nn.Module) -> nn.Module:
     return model
 
 
+def need_whole(inference: InferenceSettings, what: str) -> None:
+    """Raises ConfigError where a section asks for a sliding window or TTA; what: that is predicted without them."""
+    if inference.mode != "whole" or inference.tta:
+        raise ConfigError(f"inference: a sliding window and TTA (--slide, --tta) are not for {what}; remove them")
+
+
 def alike(keys: Sequence[Hashable]) -> list[list[int]]:
     """Groups the images of a batch that can run through a network together.
 

@@ -178,3 +178,13 @@ def test_a_run_broken_off_goes_on_bit_for_bit(tmp_path):
     ours, theirs = again.raw_model.state_dict(), whole.raw_model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert again.best == whole.best
+
+
+@pytest.mark.parametrize("inference", [dict(mode="slide", crop=(16, 16), stride=(8, 8)), dict(tta=dict(flip=True))])
+def test_views_that_clicks_do_not_have_are_refused(inference):
+    """`segkit test --tta` gave the scores without it, and said nothing."""
+    cfg = sections()
+    cfg["inference"] |= inference
+    runner = build_runner(cfg)
+    with pytest.raises(ConfigError, match=r"a sliding window and TTA \(--slide, --tta\) are not for clicks"):
+        runner.predict(build_model(cfg["model"]).eval(), dict(image=torch.zeros(1, 3, 8, 8), meta=[], mask=[]))

@@ -18,7 +18,7 @@ from segkit.metrics.per_image import InstanceScores
 from segkit.models.bases import InstanceHead, Network
 from segkit.ops.instances.packed_masks import PackedMasks
 from segkit.registry import RUNNERS, ConfigError
-from segkit.runners.base import Runner, alike, bare
+from segkit.runners.base import Runner, alike, bare, need_whole
 from segkit.runners.instances.growth import Growth
 from segkit.runners.instances.moving_teacher import MovingTeacher
 from segkit.runners.instances.pictures import ShowInstances
@@ -142,8 +142,7 @@ class BoxSupervised(Runner):
                 f"runner.type = 'BoxSupervised': {type(model.head).__name__} finds no instances; use a head "
                 "that does: SOLOv2Head, Mask2FormerHead, CondInstHead"
             )
-        if self.inference.mode != "whole" or self.inference.tta:
-            raise ConfigError("inference: a sliding window and TTA (--slide, --tta) are not for instances; remove them")
+        need_whole(self.inference, "instances")
         image, metas = batch["image"], batch["meta"]
         predictions: dict[int, Prediction] = {}
         for group in alike([tuple(meta["valid"]) for meta in metas]):

@@ -23,7 +23,7 @@ from segkit.models.click_segmentor import ClickSegmentor
 from segkit.models.layers import resize
 from segkit.ops.interactive.next_click import add_clicks, append_clicks, next_training_clicks
 from segkit.registry import RUNNERS, ConfigError
-from segkit.runners.base import Runner, bare
+from segkit.runners.base import Runner, bare, need_whole
 from segkit.runners.interactive.click_maps import mapped_clickers
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
@@ -176,8 +176,10 @@ mask = predictor.mask"""
             batch: images, their meta, and the true masks, int [H0,W0] of each.
 
         Raises:
-            ConfigError: the batch holds no masks, or the model takes no clicks.
+            ConfigError: the batch holds no masks, the model takes no clicks, or section `inference` asks for a sliding
+                window or TTA.
         """
+        need_whole(self.inference, "clicks, which have inference.clicks (zoom, flip)")
         if "mask" not in batch:
             raise ConfigError(
                 "a click model needs clicks, which follow from the true mask, and this image has none: use "

@@ -21,7 +21,7 @@ from segkit.models.cascade_segmentor import CascadeSegmentor
 from segkit.ops.refining.perturbation import coarse_mask
 from segkit.refiners.cascade_psp import SMALLEST_SIDE, cascade_of, refine_mask
 from segkit.registry import RUNNERS, ConfigError
-from segkit.runners.base import Runner
+from segkit.runners.base import Runner, need_whole
 from segkit.types import Batch, Meta, Outputs, Prediction, SemanticPrediction
 
 
@@ -80,8 +80,10 @@ class MaskRefinement(Runner):
             batch: images, their meta, and the true masks, int [H0,W0] of each.
 
         Raises:
-            ConfigError: the batch holds no masks, or the model refines none.
+            ConfigError: the batch holds no masks, the model refines none, or section `inference` asks for a sliding
+                window or TTA.
         """
+        need_whole(self.inference, "the refinement of masks, which has runner.side and runner.is_fast")
         if not isinstance(model, CascadeSegmentor):
             raise ConfigError(f"model.type = {type(model).__name__}: refines no masks; use CascadeSegmentor")
         if "mask" not in batch:
