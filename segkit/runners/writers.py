@@ -1,5 +1,6 @@
 """Predictions as files: label maps, masks, probabilities and overlays; torch is not needed."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -56,12 +57,29 @@ class LabelWriter:
         return self.folder / "labels"
 
 
+def class_folders(classes: Sequence[str]) -> tuple[str, ...]:
+    """Returns a folder's name for each class, each its own on every system.
+
+    A checkpoint may come from anybody, and its class "../x" must not lead out of the folder: letters that paths give a
+    meaning become "_", and a name that is then taken, or is no name, gets the number of its class.
+    """
+    folders: list[str] = []
+    taken: set[str] = set()
+    for number, name in enumerate(classes):
+        plain = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", name).rstrip(" .")
+        while not plain or plain.casefold() in taken:
+            plain = f"{plain or 'class'}_{number}"
+        taken.add(plain.casefold())
+        folders.append(plain)
+    return tuple(folders)
+
+
 class MaskWriter:
     """Writes masks/CLASS/NAME.png, 255 where the class is, and overlays/NAME.png.
 
     Args:
         folder: takes both folders.
-        classes: K names; numbers where it is empty.
+        classes: K names, which class_folders turns into those of folders; numbers where it is empty.
         palette: K colors; the PASCAL VOC color map where it is empty.
     """
 
@@ -72,8 +90,7 @@ class MaskWriter:
     def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
         """Writes the masks and the overlay of one image; see Writer."""
         masks = np.asarray(cast(MultiLabelPrediction, prediction)["positive"])
-        for k, mask in enumerate(masks):
-            folder = self.classes[k] if self.classes else str(k)
+        for folder, mask in zip(class_folders(self.classes) or map(str, range(len(masks))), masks):
             draw.save_png(self.folder / "masks" / folder / f"{name}.png", mask.astype(np.uint8) * 255)
         draw.save_png(self.folder / "overlays" / f"{name}.png", draw.overlay_masks(image, masks, self.palette))
 

@@ -1,5 +1,6 @@
 """Scores of masks worked by hand and against slow references; masks from thresholds, and the search for these."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from segkit.registry import ConfigError
 from segkit.runners.mask_decision import MaskDecision, without_small
 from segkit.runners.multi_label import MultiLabel
 from segkit.runners.threshold_search import Grid, search
+from segkit.runners.writers import MaskWriter, class_folders
 
 CLASSES = ("a", "b")
 SET = SimpleNamespace(classes=CLASSES, ignore=255)
@@ -181,3 +183,15 @@ class _Loader(list):
 def test_grids_that_are_refused(arguments, match):
     with pytest.raises(ConfigError, match=match):
         Grid(*arguments)
+
+
+def test_masks_of_a_class_stay_in_their_folder(tmp_path):
+    """Class names come out of checkpoints of others: none leads out of the folder, and each has a folder of its own."""
+    names = ("a/b", "../../out", "..", "c", "C", "x:y", "a_b", "c_4")
+    folders = class_folders(names)
+    assert folders == ("a_b", ".._.._out", "class_2", "c", "C_4", "x_y", "a_b_6", "c_4_7")
+    writer = MaskWriter(tmp_path / "deep/out", names, ())
+    positive = np.zeros((len(names), 4, 5), bool)
+    writer.add(Path("i.png"), "i", np.zeros((4, 5, 3), np.uint8), dict(positive=positive))
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+    assert written == {"deep/out/overlays/i.png", *(f"deep/out/masks/{folder}/i.png" for folder in folders)}
