@@ -1,5 +1,7 @@
 """Averages of checkpoints: the mean by hand, the greedy choice, norms counted anew, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,11 @@ def test_command(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "alone, the best" in said and (tmp_path / "greedy.pt").exists()
     assert not list(tmp_path.glob(".*")), "no candidate is left behind"
+
+    before = Path(paths[0]).read_bytes()
+    assert main(["average", *paths, "--out", paths[0], "--device", "cpu", "--trust"]) == 2
+    assert "is read by this command, and the result would replace it" in capsys.readouterr().err
+    assert Path(paths[0]).read_bytes() == before
 
 
 @pytest.mark.parametrize(

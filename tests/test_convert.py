@@ -74,6 +74,8 @@ def test_the_command_maps_checks_and_writes(tmp_path, capsys):
     assert "did you mean 'torchvision_fcn'" in capsys.readouterr().err
     published = published_names(model.state_dict())
     torch.save(published, tmp_path / "stray.pth")
+    same = [word.replace("out.pt", "stray.pth") for word in words]
+    assert main(same) == 2 and "the result would replace it; choose another OUT" in capsys.readouterr().err
     assert main([*words, "--from", "torchvision_fcn"]) == 0
     back = api.load_model(None, tmp_path / "out.pt").state_dict()
     assert all(torch.equal(value, back[key]) for key, value in model.state_dict().items())

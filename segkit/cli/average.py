@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segkit.cli import common
 from segkit.files import need_writable
 from segkit.registry import ConfigError
 from segkit.schema import need_sections
+
+if TYPE_CHECKING:
+    from segkit.models.bases import Network
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,8 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _average(args: argparse.Namespace) -> int:
-    from segkit import api
-    from segkit.engine import checkpoint, setup
+    from segkit.engine import checkpoint
     from segkit.runners import averaging
 
     if len({Path(path).resolve() for path in args.checkpoints}) < max(2, len(args.checkpoints)):
@@ -43,37 +45,45 @@ def _average(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.suffix not in (".pt", ".pth", ".safetensors"):
         raise ConfigError(f"--out {out}: must end in .pt or .safetensors")
+    common.need_apart(out, args.checkpoints, "choose another --out")
     need_writable(out, "choose another --out")
     if args.greedy:
         content, kept = averaging.greedy(args.checkpoints, _scorer(out, args))
     else:
         content, kept = averaging.average(args.checkpoints), args.checkpoints
-    checkpoint.save(out, content)
     if args.update_norms:
-        model = api.load_model(out, device=setup.pick_device(args.device), trust=args.trust)
+        model = _loaded(content, out, args)
         print(f"statistics of {averaging.update_norms(model, args.update_norms)} batch normalizations are counted anew")
         content["model"] = {name: value.cpu() for name, value in model.state_dict().items()}
-        checkpoint.save(out, content)
+    checkpoint.save(out, content)
     print(f"{out}: mean of {len(kept)} checkpoints")
     return 0
+
+
+def _loaded(content: dict[str, Any], out: Path, args: argparse.Namespace) -> "Network":
+    """The model of a checkpoint's content, by way of a file beside --out that is gone afterwards."""
+    from segkit import api
+    from segkit.engine import checkpoint, setup
+
+    candidate = out.with_name(f".{out.stem}.candidate.pt")
+    try:
+        checkpoint.save(candidate, content)
+        return api.load_model(candidate, device=setup.pick_device(args.device), trust=args.trust)
+    finally:
+        candidate.unlink(missing_ok=True)
 
 
 def _scorer(out: Path, args: argparse.Namespace) -> Callable[[dict[str, Any]], float]:
     """What scores the content of a checkpoint on section val, by the score that chooses best.pt; higher is better."""
     from segkit import api
-    from segkit.engine import checkpoint, monitor, setup
+    from segkit.engine import monitor, setup
     from segkit.runners.base import build_runner
     from segkit.settings import LoopSettings
 
-    candidate = out.with_name(f".{out.stem}.candidate.pt")
     chosen: list[monitor.Monitor] = []  # the data set is built for it once
 
     def score(content: dict[str, Any]) -> float:
-        try:
-            checkpoint.save(candidate, content)
-            model = api.load_model(candidate, device=setup.pick_device(args.device), trust=args.trust)
-        finally:
-            candidate.unlink(missing_ok=True)
+        model = _loaded(content, out, args)
         cfg = model.config
         if not chosen:
             need_sections(cfg, ("val",))

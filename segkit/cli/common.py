@@ -3,7 +3,7 @@
 import argparse
 import errno
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -217,6 +217,22 @@ def sentence_of(error: OSError) -> str:
         return f"{error}; {way_out}" if way_out and way_out not in str(error) else str(error)
     names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     return f"{names}: {error.strerror}; {WAYS_OUT.get(error.errno, 'check the path, its rights and the disk')}"
+
+
+def need_apart(path: str | Path, sources: Iterable[str | Path], remedy: str) -> None:
+    """Checks that a result does not take the place of what it is made from.
+
+    Args:
+        path: the file or folder to write.
+        sources: files and folders that are read.
+        remedy: end of the error's sentence.
+
+    Raises:
+        ConfigError: it is one of the sources.
+    """
+    for source in sources:
+        if Path(path).resolve() == Path(source).resolve():
+            raise ConfigError(f"{path}: is read by this command, and the result would replace it; {remedy}")
 
 
 def print_failures(failures: Mapping[Path, str], total: int, noun: str) -> None:

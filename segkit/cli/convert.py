@@ -49,6 +49,7 @@ def _convert(args: argparse.Namespace) -> int:
             print(f"{name:24}{keymap.source}  {keymap.url}")
         return 0
     if args.out:
+        common.need_apart(args.out, [args.file], "choose another OUT")
         need_writable(args.out, "choose another OUT")
     if args.file and args.out and args.target and not args.source:
         return _export(args)

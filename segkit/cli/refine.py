@@ -128,6 +128,7 @@ def _refine_masks(args: argparse.Namespace, rows: list[dict[str, Any]], folder: 
     images = {file: below.with_suffix("").as_posix() for file, below in find_images(paths).items()}
     image_of = match_images(masks, images)
     out = Path(args.out)
+    common.need_apart(out / "labels", [folder], "choose another --out")
     need_writable(out / "labels" / "picture.png", "choose another --out")
     given = look_at(masks.values(), args.num_classes, args.ignore, args.certainty)
     _check_all(given, masks, image_of)

@@ -189,3 +189,13 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, folders, capsys):
     assert main([*command, "--device", "cpu"]) == 2
     assert "the runner Interactive predicts none" in capsys.readouterr().err
     assert not list(folders[2].rglob("*.*"))
+
+
+def test_masks_are_not_replaced_by_their_refinement(folders, capsys):
+    """`segkit predict` writes out/labels, and `--out out` would replace what is refined."""
+    masks, images, _ = folders
+    masks = masks.rename(masks.with_name("labels"))
+    before = (masks / "a.png").read_bytes()
+    assert main(["refine", str(masks), str(images), "--out", str(masks.parent), "--refiners", IDENTITY]) == 2
+    assert "is read by this command, and the result would replace it; choose another --out" in capsys.readouterr().err
+    assert (masks / "a.png").read_bytes() == before
