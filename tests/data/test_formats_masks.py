@@ -304,3 +304,21 @@ def test_ignored_pixels_beside_objects_and_numbers_of_16_bits():
         ("", True, 2),
     ]
     assert len(shapes_of(mask.astype(np.uint16) + (mask == 2) * np.uint16(254))) == 3  # 1, 255 and 256 are objects
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("classes.txt", "background\nlane 1\nlane 2\n", ("background", "lane 1", "lane 2")),
+        ("classes.txt", "lane 1\nlane 2\n", ("lane 1", "lane 2")),
+        ("classes.txt", "0\n1\n12\n", ("0", "1", "12")),
+        ("classes.txt", 'a, b\nsay "x"\nwall (brick)\nc:d\n', ("a, b", 'say "x"', "wall (brick)", "c:d")),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\na, b:1,2,3::\nx:y 4:5,6,7:p:q\n", ("a, b", "x:y 4")),
+        ("classes.txt", "road 0\ncar 1\n", ("road", "car")),
+        ("classes.txt", "road,\n'car',\n", ("road", "car")),
+    ],
+)
+def test_names_in_legends_stay_whole(tmp_path, name, text, names):
+    """Names with commas, quotes, colons and numbers came back as parts of themselves."""
+    (tmp_path / name).write_text(text)
+    assert read_legend(tmp_path / name).names == names

@@ -74,8 +74,9 @@ def read_legend(path: Path) -> Legend:
     """Reads a legend.
 
     A line has a name and a color (r, g, b), a name and a number, or a name alone, whose number is then that of its line
-    from 0; with commas, colons or blanks between them, in either order. JSON has {name: number or color},
-    {number: name}, or a list of names.
+    from 0; with commas, colons or blanks between them, in either order. Numbers beside blanks alone belong to the names
+    where some lines have none, names would be equal without them ("lane 1", "lane 2"), or a line is nothing else. JSON
+    has {name: number or color}, {number: name}, or a list of names.
 
     Args:
         path: the file.
@@ -90,14 +91,28 @@ def read_legend(path: Path) -> Legend:
     rows = [(number, line) for number, line in rows if line and not line.startswith(("#", "//"))]
     if rows and {word.strip().lower() for word in re.split(r"[,;:\t]", rows[0][1]) if word.strip()} <= {*HEADERS}:
         rows = rows[1:] if len(rows) > 1 and re.search(r"\d", rows[1][1]) else rows
-    entries = [_entry(line, f"{path}, line {number}") for number, line in rows]
-    if not entries:
+    if not rows:
         raise DataError(f"{path}: it names no class; a line has a name and its color, its number, or nothing")
-    return _legend(path, [name for name, _ in entries], [numbers for _, numbers in entries])
+    lines = [line for _, line in rows]
+    has_columns = any(re.search(r"[,;:\t]", line) for line in lines)
+    if not has_columns and any(line.isdecimal() for line in lines):
+        return _legend(path, lines, [()] * len(lines))
+    entries = [_entry(line, f"{path}, line {number}") for number, line in rows]
+    names, numbers = [name for name, _ in entries], [values for _, values in entries]
+    is_numbered = len(set(names)) == len(names) and len({len(values) for values in numbers}) == 1
+    if not has_columns and not is_numbered and max(map(len, numbers)) < 2:
+        names, numbers = lines, [()] * len(lines)
+    return _legend(path, names, numbers)
+
+
+CVAT_LINE = re.compile(r"(.+?):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::[^:]*){0,2}")
+"""NAME:r,g,b:parts:actions; the name may hold what else parts columns."""
 
 
 def _entry(line: str, source: str) -> tuple[str, tuple[int, ...]]:
     """The name and the numbers of a line."""
+    if found := CVAT_LINE.fullmatch(line):
+        return found[1].strip(), (int(found[2]), int(found[3]), int(found[4]))
     words = [word for word in re.split(r"[,;:\t]+", line) if word.strip()]
     is_of_blanks = len(words) == 1
     if is_of_blanks:
@@ -117,8 +132,12 @@ def _entry(line: str, source: str) -> tuple[str, tuple[int, ...]]:
         raise DataError(
             f"{source}: '{line[:100]}' has {len(numbers)} numbers; must be a name with r, g, b, or one number"
         )
-    # after the color CVAT lists the parts of a class
+    # after the color CVAT lists the parts of a class; without numbers the line is the name, whatever it holds
     name = " ".join(names) if is_of_blanks else names[0]
+    if not numbers:
+        whole = line.rstrip(",;: \t")
+        is_quoted = len(whole) > 1 and whole[0] == whole[-1] and whole[0] in "\"'"
+        name = (whole[1:-1] if is_quoted else whole).strip()
     # of four numbers the first counts the classes, as in tables with an id
     return name, tuple(numbers[-3:] if len(numbers) == 4 else numbers)
 

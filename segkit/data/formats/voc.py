@@ -261,10 +261,10 @@ def _splits(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
     splits: dict[str, list[int]] = {}
     for folder in LISTS:
         for file in sorted((root / folder).glob("*.txt")) if (root / folder).is_dir() else []:
-            lines = [line.text.split()[0].replace("\\", "/") for line in read_lines(file, "a list of ImageSets")]
+            lines = [line.text.replace("\\", "/") for line in read_lines(file, "a list of ImageSets")]
             # Main also has lists of single classes, car_train.txt
             if split_name(file.stem) in ("train", "val", "test", "trainval") or folder != LISTS[1]:
-                found = (by_name.get(line, by_name.get(Path(line).stem)) for line in lines)
+                found = (_listed(line, by_name) for line in lines)
                 splits.setdefault(split_name(file.stem), []).extend(n for n in found if n is not None)
         if splits:
             return {name: items for name, items in splits.items() if items}
@@ -272,6 +272,15 @@ def _splits(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
         words = [split_name(part) for part in path.relative_to(root).parts[:-1]]
         splits.setdefault(next((word for word in words if word in ("train", "val", "test")), ""), []).append(number)
     return {} if set(splits) == {""} else splits
+
+
+def _listed(line: str, by_name: Mapping[str, int]) -> int | None:
+    """The image that a line of a list names: as a whole, since names may hold blanks, or before a mark such as 1."""
+    for name in (line, re.sub(r"\s+-?[01]$", "", line), line.split()[0]):
+        number = by_name.get(name, by_name.get(Path(name).stem))
+        if number is not None:
+            return number
+    return None
 
 
 def _first(trees: Mapping[Path, Element]) -> int:
