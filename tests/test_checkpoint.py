@@ -102,11 +102,21 @@ def test_init_starts_from_a_checkpoint_and_names_what_it_drops(run, tmp_path):
     cfg = sections()
     cfg["init"] = dict(path=str(run / "last.pt"), drop=["head.", "aux."])
     loop = loop_of(cfg, tmp_path)
-    weights = checkpoint.read(run / "last.pt")["model"]
+    weights = checkpoint.read(run / "last.pt")["ema"]
     own = loop.raw_model.state_dict()
     assert all(torch.equal(own[key], weights[key]) for key in own if key.startswith("backbone"))
     assert not torch.equal(own["head.classifier.weight"], weights["head.classifier.weight"])
     assert "14 tensors loaded, 4 dropped, 4 left fresh" in loop.init_report
+
+
+def test_init_takes_the_moving_average_as_all_that_use_a_checkpoint_do(run, tmp_path):
+    content = checkpoint.read(run / "last.pt")
+    content["ema"] = {name: value + 1 for name, value in content["model"].items()}
+    checkpoint.save(tmp_path / "averaged.pt", content)
+    loop = loop_of(sections() | {"init": dict(path=str(tmp_path / "averaged.pt"))}, tmp_path / "run")
+    own = loop.raw_model.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in content["ema"].items())
+    assert loop.init_report.endswith("; its moving average")
 
 
 def test_resuming_needs_more_than_weights(run, tmp_path):

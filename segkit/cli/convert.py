@@ -113,7 +113,7 @@ def _export(args: argparse.Namespace) -> int:
     try:
         stored = checkpoint.read(args.file)
         section = (stored.get("config") or {}).get("model")
-        content = export(merged(stored["model"]), args.target, section)
+        content = export(merged(checkpoint.scored_weights(stored)), args.target, section)
         if args.out.endswith(".safetensors"):  # holds tensors by name alone
             content = {"model": weights_in(content, args.out)}
         checkpoint.save(args.out, content)

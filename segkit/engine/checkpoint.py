@@ -217,6 +217,11 @@ def read_any(path: str | Path) -> dict[str, Any]:
         return {"model": weights, **described(meta)}
 
 
+def scored_weights(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Returns the weights in a checkpoint that were scored and are meant for use: its moving average, if it has one."""
+    return content.get("ema", content["model"])
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     weights, texts = read_safetensors(path)
     content: dict[str, Any] = {"model": weights}

@@ -8,6 +8,7 @@ from torch import nn
 
 from segkit.config import Config, load_config
 from segkit.convert.count_classes import count_classes
+from segkit.engine.checkpoint import scored_weights
 from segkit.registry import ConfigError, build_model, without_start_weights
 
 
@@ -38,7 +39,7 @@ def load_for_weights(config: str | Path, options: Sequence[str], content: dict[s
         load(2)
     except ConfigError:
         raise first from None  # num_classes is not what it lacks
-    weights = content.get("ema", content["model"])
+    weights = scored_weights(content)
     classes = _stated(content) or count_classes(weights, build)
     if classes is None:
         raise ConfigError(

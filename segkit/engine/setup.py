@@ -252,7 +252,7 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
     Args:
         model: takes the weights.
         cfg: section `init`. The file is a checkpoint of segkit or a published one, whose key map is found by its names
-            where init.map does not name it.
+            where init.map does not name it. Of a moving average in the file the average is taken, as everywhere.
 
     Returns:
         One line that says what was loaded; "" without the section.
@@ -260,9 +260,10 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
     if not cfg:
         return ""
     settings = InitSettings(**cfg)
-    weights, drop = checkpoint.read_any(settings.path)["model"], tuple(settings.drop)
+    content, drop = checkpoint.read_any(settings.path), tuple(settings.drop)
+    weights, of_what = checkpoint.scored_weights(content), "; its moving average" if "ema" in content else ""
     if settings.map is None:
-        return checkpoint.load_fitting(model, weights, settings.path, drop)
+        return checkpoint.load_fitting(model, weights, settings.path, drop) + of_what
     from segkit.convert.keymap import load_map
 
     keymap = load_map(settings.map)
@@ -271,7 +272,7 @@ def initialise(model: nn.Module, cfg: dict | None) -> str:
     except (RuntimeError, IndexError) as error:
         raise ConfigError(f"init.map = '{settings.map}': does not fit {settings.path} ({error})") from error
     report, caution = checkpoint.load_weights(model, mapped, settings.path, drop), keymap.caution(model)
-    return f"{report}; {caution}" if caution else report
+    return f"{report}{of_what}; {caution}" if caution else report + of_what
 
 
 def total_steps(settings: LoopSettings, images: int, images_per_step: int) -> int:

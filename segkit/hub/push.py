@@ -96,7 +96,7 @@ def write_folder(given: Publication, folder: Path, say: Callable[[str], None] = 
     graph = _graph(given.graph)
     model = load_model(None, given.checkpoint)
     entries = {
-        "model": content.get("ema", content["model"]),
+        "model": checkpoint.scored_weights(content),
         "config": config,
         "classes": content.get("classes"),
         "palette": content.get("palette"),

@@ -40,11 +40,11 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     """
     files = [Path(path) for path in paths]
     content = checkpoint.read(files[0])
-    first: dict[str, Tensor] = merged(content.get("ema", content["model"]))
+    first: dict[str, Tensor] = merged(checkpoint.scored_weights(content))
     sums = {name: value.double() if value.is_floating_point() else value for name, value in first.items()}
     for path in files[1:]:
         other = checkpoint.read(path)
-        weights: dict[str, Tensor] = merged(other.get("ema", other["model"]))
+        weights: dict[str, Tensor] = merged(checkpoint.scored_weights(other))
         _check_same(content, first, files[0], other, weights, path)
         for name, value in weights.items():
             if value.is_floating_point():

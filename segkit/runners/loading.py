@@ -58,7 +58,7 @@ def load_model(
     file = Path(path)
     content = checkpoint.read_any(file)
     cfg, model = _resolved_and_built(config, content, file, options, trust, predict_only)
-    checkpoint.load_fitting(model, content.get("ema", content["model"]), file)
+    checkpoint.load_fitting(model, checkpoint.scored_weights(content), file)
     model.config, model.classes, model.palette = cfg, content.get("classes"), content.get("palette")
     setting = (cfg.get("loop") or {}).get("channels_last", "auto")
     layout = torch.channels_last if is_channels_last(setting, model, torch.device(device)) else torch.preserve_format

@@ -140,7 +140,7 @@ def load_before(
             "earlier step (--from-step), or name a checkpoint in runner.start"
         )
     content = checkpoint.read(path)
-    weights = content.get("ema", content["model"])
+    weights = checkpoint.scored_weights(content)
     _compare_classes(content.get("classes"), plan, step - 1, path)
     before = model_section(model, plan, step - 1)
     sizes = sizes_in(weights)
