@@ -67,6 +67,17 @@ def test_an_image_named_twice_is_predicted_once(weights, tmp_path):
     assert results(tmp_path / "out") == ["x/i.png"]
 
 
+def test_results_of_an_earlier_command_are_no_images(weights, tmp_path):
+    """With --out below the images, the second run labelled the labels and overlays of the first."""
+    write(tmp_path / "in", "a.png", "sub/b.png")
+    for _ in range(2):
+        assert predict(weights, tmp_path / "in/out", tmp_path / "in") == 0
+        assert results(tmp_path / "in/out") == ["a.png", "sub/b.png"]
+    assert predict(weights, tmp_path / "in/out", tmp_path / "in/out/overlays") == 0  # named itself
+    assert predict(weights, tmp_path / "in", tmp_path / "in/sub") == 0
+    assert results(tmp_path / "in") == ["b.png"]
+
+
 def test_hidden_files_are_passed_over(weights, tmp_path):
     write(tmp_path / "in", "i.png", ".hidden.png", ".folder/j.png")
     (tmp_path / "in/._i.png").write_bytes(b"\x00\x05\x16\x07")

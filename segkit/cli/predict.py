@@ -67,13 +67,15 @@ def main(argv: list[str] | None = None) -> int:
     return common.run(_predict, args)
 
 
-def find_images(paths: Sequence[str]) -> dict[Path, Path]:
+def find_images(paths: Sequence[str], out: str | Path | None = None) -> dict[Path, Path]:
     """Finds images.
 
     Hidden files and those in hidden folders are passed over, unless they are named themselves.
 
     Args:
         paths: images, folders (with everything below them) and globs.
+        out: folder of the results; where it lies below a folder that is named, what an earlier command has written to
+            it is no image.
 
     Returns:
         Each file once, in the order named, with its path below the folder that was named, or below the fixed part of
@@ -86,8 +88,11 @@ def find_images(paths: Sequence[str]) -> dict[Path, Path]:
     from segkit.data.large.open_large import LARGE_SUFFIXES
 
     found: dict[Path, Path] = {}
+    results = None if out is None else Path(out).resolve()
     for path in paths:
         root, candidates = _below(path)
+        if results is not None and root.resolve() in results.parents:
+            candidates = [file for file in candidates if file == Path(path) or results not in file.resolve().parents]
         images = {}
         for file in candidates:
             below = file.relative_to(root)
@@ -136,7 +141,7 @@ def _predict(args: argparse.Namespace) -> int:
     config, words = common.split_config(args.words, args.config)
     checkpoints, paths = common.split_checkpoints(words)
     check_large(args)
-    images = find_pieces(paths) if args.pieces else find_images(paths)
+    images = find_pieces(paths) if args.pieces else find_images(paths, args.out)
     names = names_of(images)
     need_writable(Path(args.out) / "overlays" / "picture.png", "choose another --out")
     device, options = pick_device(args.device), args.cfg_options

@@ -28,7 +28,7 @@ def predict(args: argparse.Namespace) -> int:
                 f"--{option.replace('_', '-')}: is for checkpoints; how a graph predicts was decided by `segkit export`"
             )
     check_large(args)
-    images = find_pieces(paths) if args.pieces else find_images(paths)
+    images = find_pieces(paths) if args.pieces else find_images(paths, args.out)
     names = names_of(images)
     out = Path(args.out)
     need_writable(out / "overlays" / "picture.png", "choose another --out")
