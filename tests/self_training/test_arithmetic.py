@@ -216,3 +216,12 @@ def test_class_uniform_draws_images_as_the_reference(cache, kwargs):
 def test_without_by_image_an_image_of_more_tiles_is_drawn_more_often(cache):
     expected = reference()["class_uniform_probability"]
     assert shares(tile=4)[0] > expected[0] + 0.03
+
+
+def test_a_channel_for_two_classes_is_cut_at_its_threshold():
+    one, two = np.array([[[0.2, 0.4, 0.6]]], np.float32), np.array([[[0.35, 0.2, 0.3]]], np.float32)
+    labels, confidence = labels_of(np.concatenate([1 - one, one]), 0.3)
+    assert labels.tolist() == [[0, 1, 1]] and labels.dtype == np.uint8
+    np.testing.assert_allclose(confidence, [[0.8, 0.4, 0.6]], atol=1e-6)
+    assert agree([one, two], 0.3).tolist() == [[False, False, False]]
+    assert agree([one, two]).tolist() == [[True, True, False]]

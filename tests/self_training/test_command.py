@@ -15,6 +15,7 @@ from segkit.data.semantic.folder import Folder
 from segkit.data.semantic.pseudo_labels import PseudoLabels
 from segkit.files import DataError
 from segkit.runners.self_training.labelling import Labeller
+from tests.exported import checkpoint_of, config
 from tests.self_training.made import checkpoint, pictures
 
 
@@ -272,3 +273,22 @@ def test_pixels_without_data_are_read_as_they_were(made, tmp_path):
     assert pseudo(made, tmp_path / "out", "--nodata", "0,0,0") == 2
     assert pseudo(made, tmp_path / "out", "--nodata", "0,0,0", "--overwrite") == 0
     assert PseudoLabels(str(tmp_path / "out")).nodata == (0, 0, 0)
+
+
+def test_labels_of_one_channel_are_those_that_predict_gives(tmp_path):
+    """inference.threshold decides the label, in drafts too; both were cut at a half."""
+    cfg = config(1, inference=dict(threshold=0.5))
+    checkpoint_of(cfg, tmp_path / "one.pt", ("ground", "object"))
+    images = pictures(tmp_path / "images", 2)
+    model = api.load_model(tmp_path / "one.pt", trust=True)
+    model.config["runner"] = dict(type="Semantic", probabilities=True)
+    limit = round(float(np.median(api.predict(model, images / "a/1.png")["probabilities"])), 3)
+    words = ["--trust", "--cfg-options", f"inference.threshold={limit}"]
+    found = {}
+    for command, folder in (("predict", "labels"), ("pseudo", "labels"), ("autolabel", "masks")):
+        out = tmp_path / command
+        assert main([command, str(tmp_path / "one.pt"), str(images), "--out", str(out), *words]) == 0
+        found[command] = np.asarray(Image.open(out / folder / "a/1.png"))
+    assert 0.3 < found["predict"].mean() < 0.7 and limit != 0.5
+    assert np.array_equal(found["pseudo"], found["predict"])
+    assert np.array_equal(found["autolabel"], found["predict"])

@@ -18,16 +18,21 @@ def with_background(probabilities: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - probabilities, probabilities]) if len(probabilities) == 1 else probabilities
 
 
-def labels_of(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the surest class of each pixel.
+def labels_of(probabilities: np.ndarray, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the class of each pixel.
 
     Args:
         probabilities: float32 [K,H,W].
+        threshold: of two classes from one channel: class 1 is where its probability is above. None for the surest
+            class.
 
     Returns:
         Its index, uint8 [H,W], the first where several are equally sure, and its probability, float32 [H,W].
     """
-    return probabilities.argmax(0).astype(np.uint8), probabilities.max(0)
+    if threshold is None:
+        return probabilities.argmax(0).astype(np.uint8), probabilities.max(0)
+    is_object = probabilities[1] > np.float32(threshold)
+    return is_object.astype(np.uint8), np.where(is_object, probabilities[1], probabilities[0])
 
 
 def keep_sure(
@@ -48,13 +53,14 @@ def keep_sure(
     return np.where((labels != IGNORE) & (confidence >= least), labels, np.uint8(IGNORE))
 
 
-def agree(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+def agree(probabilities: Sequence[np.ndarray], threshold: float | None = None) -> np.ndarray:
     """Returns where all models give a pixel the same class, bool [H,W].
 
     Args:
         probabilities: of each model, float [K,H,W] or [1,H,W].
+        threshold: as of labels_of.
     """
-    first, *others = (with_background(p).argmax(0) for p in probabilities)
+    first, *others = (labels_of(with_background(p), threshold)[0] for p in probabilities)
     return np.logical_and.reduce([np.ones(first.shape, bool), *(first == other for other in others)])
 
 

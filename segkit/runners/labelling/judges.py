@@ -121,11 +121,12 @@ class SemanticJudge:
         rule.check(self.classes, len(self.models))
 
     def draft(self, image: np.ndarray) -> Draft:
-        """Proposes the surest class of each pixel; see Judge."""
+        """Proposes the class of each pixel that the models predict; see Judge."""
         each = self.committee.probabilities(image)
-        labels, confidence = labels_of(mean_of(each))
+        threshold = self.committee.threshold
+        labels, confidence = labels_of(mean_of(each), threshold)
         if self.rule.agree:
-            labels = np.where(agree(each), labels, np.uint8(IGNORE))
+            labels = np.where(agree(each, threshold), labels, np.uint8(IGNORE))
         mask = keep_sure(labels, confidence, self.rule.threshold)
         objects = []
         for label in np.unique(mask).tolist():

@@ -19,6 +19,7 @@ class Committee:
 
     Attributes:
         classes, palette: K names, and their colors, [] where they are not known.
+        threshold: inference.threshold of the first model where it has one channel for two classes, else None.
 
     Args:
         models: in evaluation mode.
@@ -39,6 +40,8 @@ class Committee:
                     "for each pixel; predict them with segkit predict"
                 )
         self.classes, self.palette = _classes_of(models, files)
+        has_one_channel = getattr(models[0], "num_classes", None) == 1
+        self.threshold = self.runners[0].inference.threshold if has_one_channel else None
 
     def probabilities(self, image: np.ndarray, numbers: Sequence[int] | None = None) -> list[np.ndarray]:
         """Returns what each model predicts, float32 [K,H,W], K 2 or more.

@@ -189,9 +189,10 @@ class Labeller:
         image, numbers = self.images.read(index), self._chosen[index]
         each = self.committee.probabilities(image, numbers)
         mean = mean_of(each)
-        labels, confidence = labels_of(mean)
+        threshold = self.committee.threshold
+        labels, confidence = labels_of(mean, threshold)
         if self.rule.agree:
-            labels = np.where(agree(each), labels, np.uint8(IGNORE))
+            labels = np.where(agree(each, threshold), labels, np.uint8(IGNORE))
         return labels, confidence, mean
 
     def _thresholds(self, mine: Sequence[int], part: int, parts: int) -> np.ndarray | None:
@@ -251,7 +252,7 @@ class Labeller:
             makers=self._chosen[index],
             confidence=float(confidence.mean(dtype=np.float64)),
             entropy=image_entropy(mean),
-            pixels=np.bincount(mean.argmax(0).ravel(), minlength=count)[:count].tolist(),
+            pixels=np.bincount(labels_of(mean, self.committee.threshold)[0].ravel(), minlength=count)[:count].tolist(),
             kept=np.bincount(kept.ravel(), minlength=IGNORE + 1)[:count].tolist(),
         )
         # last: what has a record is done
