@@ -120,7 +120,7 @@ def _pseudo(args: argparse.Namespace) -> int:
     from segkit.settings import LoopSettings
 
     checkpoints, paths = split_words(args.words)
-    images = find_images(paths)
+    images = find_images(paths, args.out)
     names = names_of(images)
     out, device = Path(args.out), pick_device(args.device)
     if dist.is_main_process():

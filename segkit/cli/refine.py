@@ -125,7 +125,7 @@ def _refine_masks(args: argparse.Namespace, rows: list[dict[str, Any]], folder: 
     check({"inference": {"refiners": rows}}, needed=())
     refiners = [build(row, REFINERS, f"--refiners.{i}").eval() for i, row in enumerate(rows)]
     masks = find_masks(folder)
-    images = {file: below.with_suffix("").as_posix() for file, below in find_images(paths).items()}
+    images = {file: below.with_suffix("").as_posix() for file, below in find_images(paths, args.out).items()}
     image_of = match_images(masks, images)
     out = Path(args.out)
     common.need_apart(out / "labels", [folder], "choose another --out")

@@ -46,7 +46,7 @@ def load_unlabelled(args: argparse.Namespace, rule: "Rule", score: float, writes
     if dist.is_launched():
         raise ConfigError("this command runs in one process; start it without torchrun")
     checkpoints, paths = split_words(args.words)
-    found = find_images(paths)
+    found = find_images(paths, writes.parent)
     names = names_of(found)
     need_writable(writes, "choose another --out")
     models = [load(path, args, pick_device(args.device)) for path in checkpoints]

@@ -34,12 +34,13 @@ def test_boxes_are_counted_from_one_and_include_their_last_pixel(tmp_path):
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\n")
     write(tmp_path, xml(thing("horse")), "b 2")  # a blank in a name, before which another image's name stands
-    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("b  1\nb 2\n")
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("b  1\nb 2\nc 2\n")
     (tmp_path / "ImageSets" / "Main" / "dog_train.txt").write_text("a  1\n")
     assert VocReader.sniff(tmp_path) == "a.xml with <annotation>"
     reader = VocReader.open(tmp_path)
     assert reader.classes == ("cat", "dog", "horse") and reader.splits == {"train": [0], "val": [2, 1]}
     assert reader.lost == {"difficult": 1, "parts of objects": 1}
+    assert reader.notes == ("1 lines of ImageSets name no image and are left out: val.txt: c 2",)
     item = reader.item(0)
     # pixels 6..15 of 1..50 are the ten from 5 on, counted from 0
     assert item.size == (40, 50) and item.shapes[0].box == (5, 2, 15, 12) and item.shapes[0].label == "dog"

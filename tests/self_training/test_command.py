@@ -292,3 +292,15 @@ def test_labels_of_one_channel_are_those_that_predict_gives(tmp_path):
     assert 0.3 < found["predict"].mean() < 0.7 and limit != 0.5
     assert np.array_equal(found["pseudo"], found["predict"])
     assert np.array_equal(found["autolabel"], found["predict"])
+
+
+@pytest.mark.parametrize("command, manifest", [("pseudo", "pseudo.json"), ("autolabel", "drafts.json")])
+def test_results_below_the_images_are_no_images(command, manifest, made, tmp_path):
+    pictures(tmp_path / "images")
+    out = tmp_path / "images/out"
+    words = [command, str(made / "one/last.pt"), str(tmp_path / "images"), "--out", str(out), "--trust"]
+    assert main(words) == 0
+    written = {path for path in out.rglob("*.png")}
+    (out / manifest).unlink()
+    assert main([*words, "--overwrite"] if command == "pseudo" else words) == 0
+    assert {path for path in out.rglob("*.png")} == written

@@ -58,7 +58,7 @@ class VocReader(LabelReader):
         self.classes, self._items, self._table = tuple(classes), list(items), table
         self.images = [item.image for item in items]
         self._first = 1
-        self.splits = _splits(root, self.images)
+        self.splits, self.unlisted = _splits(root, self.images)
 
     @classmethod
     def sniff(cls, root: Path) -> str | None:
@@ -93,6 +93,9 @@ class VocReader(LabelReader):
             reader.lost["parts of objects"] += sum(len(entry.findall("part")) for entry in tree.iter("object"))
         reader.lost = +reader.lost
         notes = [f"{len(lost)} label files have no image and are left out: {some(lost, 3)}"] if lost else []
+        if reader.unlisted:
+            count = len(reader.unlisted)
+            notes.append(f"{count} lines of ImageSets name no image and are left out: {some(reader.unlisted, 3)}")
         bare = [str(item.image) for item in items if item.xml is None and item.classes is None]
         if bare:
             notes.append(f"{len(bare)} images have no labels: {some(bare, 3)}")
@@ -250,8 +253,8 @@ def _classes(base: Path, names: list[str], *, has_masks: bool) -> tuple[tuple[st
     return tuple(names), None
 
 
-def _splits(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
-    """The lists of ImageSets; else the folders named train, valid and test that images lie in."""
+def _splits(root: Path, images: Sequence[Path]) -> tuple[dict[str, list[int]], list[str]]:
+    """The lists of ImageSets, and their lines that name no image; else the folders train, valid and test of images."""
     by_name: dict[str, int] = {}
     for number, path in enumerate(images):
         by_name.setdefault(_stem(path), number)
@@ -259,19 +262,21 @@ def _splits(root: Path, images: Sequence[Path]) -> dict[str, list[int]]:
             if root / folder in path.parents:
                 by_name[_key(path, root / folder)] = number
     splits: dict[str, list[int]] = {}
+    unlisted: list[str] = []
     for folder in LISTS:
         for file in sorted((root / folder).glob("*.txt")) if (root / folder).is_dir() else []:
             lines = [line.text.replace("\\", "/") for line in read_lines(file, "a list of ImageSets")]
             # Main also has lists of single classes, car_train.txt
             if split_name(file.stem) in ("train", "val", "test", "trainval") or folder != LISTS[1]:
-                found = (_listed(line, by_name) for line in lines)
-                splits.setdefault(split_name(file.stem), []).extend(n for n in found if n is not None)
+                found = {line: _listed(line, by_name) for line in lines}
+                splits.setdefault(split_name(file.stem), []).extend(n for n in found.values() if n is not None)
+                unlisted += [f"{file.name}: {line}" for line, number in found.items() if number is None]
         if splits:
-            return {name: items for name, items in splits.items() if items}
+            return {name: items for name, items in splits.items() if items}, unlisted
     for number, path in enumerate(images):
         words = [split_name(part) for part in path.relative_to(root).parts[:-1]]
         splits.setdefault(next((word for word in words if word in ("train", "val", "test")), ""), []).append(number)
-    return {} if set(splits) == {""} else splits
+    return {} if set(splits) == {""} else splits, []
 
 
 def _listed(line: str, by_name: Mapping[str, int]) -> int | None:
