@@ -300,7 +300,7 @@ def test_results_below_the_images_are_no_images(command, manifest, made, tmp_pat
     out = tmp_path / "images/out"
     words = [command, str(made / "one/last.pt"), str(tmp_path / "images"), "--out", str(out), "--trust"]
     assert main(words) == 0
-    written = {path for path in out.rglob("*.png")}
+    written = set(out.rglob("*.png"))
     (out / manifest).unlink()
     assert main([*words, "--overwrite"] if command == "pseudo" else words) == 0
-    assert {path for path in out.rglob("*.png")} == written
+    assert set(out.rglob("*.png")) == written
