@@ -2,8 +2,8 @@
 
     python benchmarks/cpu_bf16.py [NAME ...] [--batch 4] [--threads 1] [--rounds 3]
 
-NAMEs are configs of configs/camvid_study. The three take turns on equal batches of 352x480 pixels in one process, and
-the least processor time of each counts; freed memory is kept, as the commands of segkit do. The weights are random.
+Each NAME is a config of configs/camvid_study. The three take turns on equal batches of 352x480 pixels in one process;
+the least processor time of each counts. Freed memory is kept, as the commands of segkit do. The weights are random.
 """
 
 import argparse
