@@ -133,7 +133,8 @@ def star(**runner) -> dict:
     return cfg
 
 
-def test_star_replays_old_classes_and_resumes_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("replay", ["lengths", "directions"])
+def test_star_replays_old_classes_and_resumes_bit_for_bit(replay, tmp_path):
     class Kill(Record):
         def after_step(self, loop, terms):
             super().after_step(loop, terms)
@@ -141,7 +142,7 @@ def test_star_replays_old_classes_and_resumes_bit_for_bit(tmp_path):
                 raise KeyboardInterrupt
 
     record = Kill()
-    loop = loop_of(star(), tmp_path, record)
+    loop = loop_of(star(replay=replay), tmp_path, record)
     with pytest.raises(KeyboardInterrupt):
         loop.fit()
     assert set(record.losses[-1]) == {"ReplayBCE", "PseudoRegionMSE", "PrototypeContrast"}
@@ -154,7 +155,7 @@ def test_star_replays_old_classes_and_resumes_bit_for_bit(tmp_path):
     assert names and not any("first.1" in name or "second.1" in name for name in names)
     ends = []
     for state in (checkpoint.read(tmp_path / "step2" / "last.pt"), None):
-        again = loop_of(star(), tmp_path, stage=2)
+        again = loop_of(star(replay=replay), tmp_path, stage=2)
         if state is not None:
             assert "seen" in state["runner"]["replay"]
             again.load_state_dict(state, "last.pt")

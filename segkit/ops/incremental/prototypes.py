@@ -45,6 +45,10 @@ class ClassStatistics:
         """Returns the tensors by name, for a checkpoint."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def distances(self) -> Tensor:
+        """Returns the root mean square distance of z / |z| from the prototype, float32 [K]."""
+        return torch.linalg.vector_norm(self.noise, dim=1)
+
     def to(self, device: torch.device) -> "ClassStatistics":
         """Returns the same on a device."""
         return ClassStatistics(**{name: value.to(device) for name, value in self.as_dict().items()})
@@ -115,6 +119,18 @@ def old_labels_at(
     if image_size != tuple(teacher_logits.shape[-2:]):
         teacher_logits = F.interpolate(teacher_logits, image_size, mode="bilinear", align_corners=False)
     return labels_at(old_labels(teacher_logits, threshold), size)
+
+
+def mean_length(features: Tensor) -> Tensor:
+    """Returns the mean of |z| over all positions, without gradient.
+
+    Args:
+        features: float [B,C,h,w].
+
+    Returns:
+        float32 [].
+    """
+    return torch.linalg.vector_norm(features.detach().float(), dim=1).mean()
 
 
 def class_sums(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:

@@ -4,7 +4,8 @@ The statistics are collected at the end of each step, in one pass over its train
 state. STAR replays features of the old classes, ClassSimilarityKD compares classes by their mean features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -25,9 +26,11 @@ from segkit.ops.incremental.prototypes import (
     ReplayShares,
     draw_features,
     labels_at,
+    mean_length,
     old_labels_at,
     replay_shares,
 )
+from segkit.ops.incremental.turned_prototypes import draw_class_directions, draw_directions, shares_as_counted
 from segkit.registry import ConfigError
 from segkit.runners.incremental.proposals import with_proposals
 from segkit.types import Batch, Outputs
@@ -40,6 +43,30 @@ STORED = ("prototypes", "class_means")
 
 REPLAYED = ("replay.logits", "replay.background", "replay.weight")
 """Outputs that are made of drawn features, and of the background that the teacher finds."""
+
+
+@dataclass(frozen=True)
+class ReplayRule:
+    """How features of old classes are drawn, and how many of them.
+
+    Args:
+        draw: draws features from statistics of K classes, K numbers and a generator.
+        shares: finds the numbers, see prototypes.replay_shares.
+        has_lengths: whether what is drawn has lengths of its own. Unit vectors get the mean length of the batch's
+            features.
+    """
+
+    draw: Callable[[ClassStatistics, list[int], np.random.Generator], Tensor]
+    shares: Callable[..., ReplayShares]
+    has_lengths: bool
+
+
+REPLAYS = {
+    "lengths": ReplayRule(draw_features, replay_shares, has_lengths=True),
+    "directions": ReplayRule(draw_directions, shares_as_counted, has_lengths=False),
+    "class_directions": ReplayRule(draw_class_directions, replay_shares, has_lengths=False),
+}
+"""Values of runner.replay: STAR's, and STAR-Basic's on VOC and on ADE20K."""
 
 
 def kept_names(rows: list[dict]) -> set[str]:
@@ -86,6 +113,7 @@ class FeatureReplay:
         plan: the classes of all steps.
         step: number of the step.
         names: those of STORED and REPLAYED that the rows of later steps read.
+        rule: how features are drawn.
         is_overlapped: whether the steps share images.
         old: state of the step before, None in step 0.
 
@@ -94,9 +122,16 @@ class FeatureReplay:
     """
 
     def __init__(
-        self, plan: ClassPlan, step: int, names: set[str], *, is_overlapped: bool, old: dict[str, Tensor] | None
+        self,
+        plan: ClassPlan,
+        step: int,
+        names: set[str],
+        *,
+        rule: ReplayRule,
+        is_overlapped: bool,
+        old: dict[str, Tensor] | None,
     ):
-        self.plan, self.step, self.is_overlapped = plan, step, is_overlapped
+        self.plan, self.step, self.rule, self.is_overlapped = plan, step, rule, is_overlapped
         self.is_needed = bool(names)
         self.draws = bool(names & set(REPLAYED))
         self.old = None if old is None else ClassStatistics(**old)
@@ -146,7 +181,9 @@ class FeatureReplay:
         taught = outputs["teacher.logits"].float()
         found = old_labels_at(taught, (mask.shape[1], mask.shape[2]), size, PRESENT)
         is_background = (labels == 0) & (found == 0)
-        drawn = draw_features(self.old, shares.numbers, rng)
+        drawn = self.rule.draw(self.old, shares.numbers, rng)
+        if not self.rule.has_lengths:
+            drawn = drawn * mean_length(outputs["embedding"])
         share = torch.tensor(len(drawn) / labels.numel(), device=logits.device)
         return stored | {
             "replay.logits": _classified(cast(Segmentor, model), drawn, num_new),
@@ -162,7 +199,7 @@ class FeatureReplay:
             self.seen = self._count(teacher, loop)
         batches = max(len(loop.dataset) // loop.data_settings.batch_size, 1)
         num_new = len(self.plan.steps[self.step])
-        self._shares = replay_shares(self.old.counts, self.seen, batches, num_new, is_overlapped=self.is_overlapped)
+        self._shares = self.rule.shares(self.old.counts, self.seen, batches, num_new, is_overlapped=self.is_overlapped)
 
     @torch.no_grad()
     def _count(self, teacher: Segmentor, loop: "Loop") -> Tensor:

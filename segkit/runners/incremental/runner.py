@@ -30,7 +30,7 @@ from segkit.registry import LOSSES, RUNNERS, ConfigError, did_you_mean
 from segkit.runners.base import bare
 from segkit.runners.incremental.checks import check_growth, check_later, check_penalty, check_recipe
 from segkit.runners.incremental.embedding_cache import EmbeddingCache
-from segkit.runners.incremental.feature_replay import FeatureReplay, kept_names
+from segkit.runners.incremental.feature_replay import REPLAYS, FeatureReplay, kept_names
 from segkit.runners.incremental.first_pass import observe, unready_losses
 from segkit.runners.incremental.frozen import checked_patterns, groups_of_step, stay_in_evaluation, train_only
 from segkit.runners.incremental.fusion import FUSIONS, fuse_endpoints
@@ -95,6 +95,8 @@ class Incremental(Semantic):
             replayed with the labels of all classes seen so far, see memory.MemorySettings; None for none.
         cache_gb: where only the last classifier trains, gigabytes on disk for what the network makes of the images, in
             the folder embeddings of the run; 0 for none.
+        replay: how features of old classes are drawn where rows read "replay.logits": "lengths" from stored directions
+            and lengths (STAR), "directions" and "class_directions" without lengths (STAR-Basic), see feature_replay.
         merge: folds the two branches of RCIL's network into the first at the end of each step: "exact" keeps what the
             model computes, "as_published" does not, see models.two_branches; None for neither.
         start: checkpoint that replaces the training of the first step; the scores beside it are the first step's.
@@ -135,6 +137,7 @@ class Incremental(Semantic):
         fuse: Annotated[str, OneOf(FUSIONS)] | None = None,
         memory: dict | None = None,
         cache_gb: NonNegativeFloat = 0.0,
+        replay: Annotated[str, OneOf(REPLAYS)] = "lengths",
         merge: Annotated[str, OneOf(MERGES)] | None = None,
         start: str | None = None,
         probabilities: bool = False,
@@ -152,7 +155,7 @@ class Incremental(Semantic):
         self.penalty = dict(regulariser or {})
         self.patterns, self.evaluation_mode = checked_patterns(train_only), evaluation_mode
         self.fuse, self.memory, self.cache_gb = fuse, memory_settings(memory), cache_gb
-        self.merge = merge
+        self.merge, self.replay = merge, REPLAYS[replay]
         self.cache: EmbeddingCache | None = None
         self.regulariser: Regulariser | None = None
         self.teacher: Segmentor | None = None
@@ -253,7 +256,8 @@ class Incremental(Semantic):
 
     def _kept(self, old: dict[str, Tensor] | None) -> FeatureReplay:
         is_overlapped = self.images["setting"] != "disjoint"
-        return FeatureReplay(self.plan, self.step, kept_names(self.losses), is_overlapped=is_overlapped, old=old)
+        names = kept_names(self.losses)
+        return FeatureReplay(self.plan, self.step, names, rule=self.replay, is_overlapped=is_overlapped, old=old)
 
     def holds_whole_models(self) -> str:
         """Returns why loop.shard is refused, where a part of the runner reads weights; see Runner."""
