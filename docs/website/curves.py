@@ -129,6 +129,7 @@ CURVES: dict[str, Curve] = {
     "Detail": shifted(scenes.detail, text=f"{OF_DISK} What is predicted is the disk's outline."),
     "TreeEnergy": shifted(scenes.on_image, text=f"{OF_DISK} The image shows the disk, and no pixel has a label."),
     "WeightedFocal": shifted(scenes.near_boundary, [(dict(share=s), f"share={s:g}") for s in (0.0, 0.5, 1.0)]),
+    "BoundaryCE": shifted(scenes.one_mask),
     # of objects
     "CondInstMasks": shifted(scenes.masks_of_objects, text=OF_OBJECT),
     "MaskPoints": shifted(scenes.points_of_objects, text=OF_OBJECT),

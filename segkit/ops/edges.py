@@ -33,6 +33,21 @@ def label_edges(mask: Tensor, radius: int = 1, ignore: int = IGNORE) -> Tensor:
     return torch.where(valid, (highest != lowest).long(), ignore)
 
 
+def meeting_pixels(inside: Tensor, valid: Tensor) -> Tensor:
+    """Marks the pixels on both sides of a mask's outline: one of their four neighbours is of the other kind.
+
+    Args:
+        inside: bool [...,H,W].
+        valid: bool [...,H,W], the pixels that take part; others make no outline, and neither does the image's border.
+
+    Returns:
+        bool [...,H,W].
+    """
+    down = F.pad((inside[..., 1:, :] != inside[..., :-1, :]) & valid[..., 1:, :] & valid[..., :-1, :], (0, 0, 1, 1))
+    right = F.pad((inside[..., 1:] != inside[..., :-1]) & valid[..., 1:] & valid[..., :-1], (1, 1))
+    return down[..., 1:, :] | down[..., :-1, :] | right[..., 1:] | right[..., :-1]
+
+
 def label_outlines(mask: Tensor, width: int = 3, ignore: int = IGNORE) -> Tensor:
     """Draws the lines between classes, as PIDNet's targets: mmsegmentation's GenerateEdge.
 

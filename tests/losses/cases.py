@@ -204,6 +204,8 @@ CASES = [
     Case("NormalizedFocal", "soft"),
     Case("NormalizedFocal", "soft", dict(detach=False, max_mult=1.5)),
     Case("WeightedFocal", "focus"),
+    Case("BoundaryCE", "soft"),
+    Case("BoundaryCE", "binary", dict(average="all")),
     Case("SoftIoU", "soft"),
     Case("Dice"),
     Case("Dice", own=dict(squared=True, per_image=True, smooth=1.0, absent="count", log=True)),
