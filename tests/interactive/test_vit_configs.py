@@ -24,6 +24,7 @@ TRAINED = {
     f"segnext/segnext_b_{fusion}_cocolvis": (1024, 16, 100, (50, 90), 30000, 1000, 0.05, (0.75, 1.40), 5e-5)
     for fusion in ("sax1", "sax2")
 }
+TRAINED["segnext/segnext_b_sax2_hqseg44k"] = (1024, 12, 100, (50, 90), 30000, 1000, 0.05, (0.75, 1.40), 5e-5)
 
 
 def test_every_config_is_in_the_table():
@@ -60,3 +61,13 @@ def test_the_published_protocol(name):
         return
     assert sets["DAVIS"] == dict(zoom=dict(skip=-1, target=(672, 672)))
     assert all(clicks == dict(zoom=dict(skip=-1, target=(448, 448))) for key, clicks in sets.items() if key != "DAVIS")
+
+
+def test_the_fine_tuning_on_fine_masks_starts_from_the_network_of_coco_lvis():
+    tuned, start = (load_config(FOLDER / f"segnext/segnext_b_sax2_{name}.py") for name in ("hqseg44k", "cocolvis"))
+    assert tuned["init"] == dict(path="work_dirs/segnext_b_sax2_cocolvis/last.pt") and "init" not in start
+    assert tuned["train"]["dataset"] == dict(type="HQSeg44KClicks")
+    assert set(tuned["test"]) - set(start["test"]) == {"HQSeg44K"}
+    same = ("model", "losses", "optimizer", "runner", "inference")
+    assert all(tuned[key] == start[key] for key in same)
+    assert tuned["train"]["transforms"] == start["train"]["transforms"]
