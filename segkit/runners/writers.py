@@ -84,13 +84,13 @@ class MaskWriter:
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Color]):
-        self.folder, self.classes = folder, tuple(classes)
+        self.folder, self.class_folders = folder, class_folders(classes)
         self.palette = tuple(palette) or default_palette(257)[1:]
 
     def add(self, path: Path, name: str, image: np.ndarray, prediction: Prediction) -> None:
         """Writes the masks and the overlay of one image; see Writer."""
         masks = np.asarray(cast(MultiLabelPrediction, prediction)["positive"])
-        for folder, mask in zip(class_folders(self.classes) or map(str, range(len(masks))), masks):
+        for folder, mask in zip(self.class_folders or map(str, range(len(masks))), masks):
             draw.save_png(self.folder / "masks" / folder / f"{name}.png", mask.astype(np.uint8) * 255)
         draw.save_png(self.folder / "overlays" / f"{name}.png", draw.overlay_masks(image, masks, self.palette))
 

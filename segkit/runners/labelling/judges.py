@@ -9,13 +9,13 @@ from segkit.data.files.coco_json import row_of
 from segkit.data.files.run_lengths import decode_mask
 from segkit.data.formats.common import background_of
 from segkit.models.bases import Network
-from segkit.ops.self_training.confidence import agree, keep_sure, labels_of
+from segkit.ops.self_training.confidence import keep_sure
 from segkit.ops.self_training.uncertainty import MEASURES, NEED_SEVERAL, object_uncertainty, pixel_uncertainty
 from segkit.registry import ConfigError
 from segkit.runners.base import Runner, build_runner
 from segkit.runners.instances.runner import BoxSupervised
 from segkit.runners.predicting import predict_array
-from segkit.runners.self_training.committee import Committee, mean_of
+from segkit.runners.self_training.committee import Committee
 from segkit.runners.self_training.rule import Rule
 from segkit.types import IGNORE, Color, InstancePrediction, default_palette
 
@@ -123,10 +123,7 @@ class SemanticJudge:
     def draft(self, image: np.ndarray) -> Draft:
         """Proposes the class of each pixel that the models predict; see Judge."""
         each = self.committee.probabilities(image)
-        threshold = self.committee.threshold
-        labels, confidence = labels_of(mean_of(each), threshold)
-        if self.rule.agree:
-            labels = np.where(agree(each, threshold), labels, np.uint8(IGNORE))
+        labels, confidence, _ = self.committee.decision(each, needs_agreement=self.rule.agree)
         mask = keep_sure(labels, confidence, self.rule.threshold)
         objects = []
         for label in np.unique(mask).tolist():

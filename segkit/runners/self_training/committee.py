@@ -8,10 +8,11 @@ import torch
 
 from segkit.inference import MeanProbabilities
 from segkit.models.bases import Network
-from segkit.ops.self_training.confidence import MOST_CLASSES, with_background
+from segkit.ops.self_training.confidence import MOST_CLASSES, agree, labels_of, with_background
 from segkit.registry import ConfigError
 from segkit.runners.ensemble import check_classes, semantic_runner
 from segkit.runners.predicting import predict_array
+from segkit.types import IGNORE
 
 
 class Committee:
@@ -55,6 +56,25 @@ class Committee:
             prediction: Any = predict_array(self.models[number], image, self.runners[number])
             found.append(with_background(prediction["probabilities"].astype(np.float32)))
         return found
+
+    def decision(
+        self, each: Sequence[np.ndarray], *, needs_agreement: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Decides what the models say of an image together.
+
+        Args:
+            each: of `probabilities`.
+            needs_agreement: whether pixels are left out on whose class not all models agree.
+
+        Returns:
+            Labels, uint8 [H,W], 255 where left out; the probability of each, float32 [H,W]; and the mean probabilities,
+            float32 [K,H,W].
+        """
+        mean = mean_of(each)
+        labels, confidence = labels_of(mean, self.threshold)
+        if needs_agreement:
+            labels = np.where(agree(each, self.threshold), labels, np.uint8(IGNORE))
+        return labels, confidence, mean
 
 
 def mean_of(each: Sequence[np.ndarray]) -> np.ndarray:

@@ -34,7 +34,6 @@ from segkit.engine.world import need_shared
 from segkit.files import DataError, parse_json, read_text, write_whole
 from segkit.models.bases import Network
 from segkit.ops.self_training.confidence import (
-    agree,
     image_entropy,
     keep_sure,
     labels_of,
@@ -42,7 +41,7 @@ from segkit.ops.self_training.confidence import (
 )
 from segkit.ops.self_training.counts import ConfidenceCounts
 from segkit.registry import ConfigError
-from segkit.runners.self_training.committee import Committee, mean_of
+from segkit.runners.self_training.committee import Committee
 from segkit.runners.self_training.rule import Images, Rule
 from segkit.runners.self_training.summary import summary
 from segkit.types import IGNORE
@@ -188,12 +187,7 @@ class Labeller:
         """Labels uint8 [H,W] with 255 where models disagree, confidences, and mean probabilities float32 [K,H,W]."""
         image, numbers = self.images.read(index), self._chosen[index]
         each = self.committee.probabilities(image, numbers)
-        mean = mean_of(each)
-        threshold = self.committee.threshold
-        labels, confidence = labels_of(mean, threshold)
-        if self.rule.agree:
-            labels = np.where(agree(each, threshold), labels, np.uint8(IGNORE))
-        return labels, confidence, mean
+        return self.committee.decision(each, needs_agreement=self.rule.agree)
 
     def _thresholds(self, mine: Sequence[int], part: int, parts: int) -> np.ndarray | None:
         """Least confidence of each class, float32 [K]; None where other shards have not counted theirs yet."""
