@@ -1,5 +1,6 @@
 """The sections that choices and data sets make, for trying them out before a config file is written."""
 
+import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from segkit.config import Config, load_config
 from segkit.recipe.choice import Choice
+from segkit.registry import DATASETS
 from segkit.schema import check
 
 DATASET = "dataset."
@@ -60,5 +62,8 @@ def configured(choices: Sequence[Choice], datasets: Mapping[str, Mapping[str, An
         cfg = load_config(file)
     for section in datasets:  # whole, without the arguments of the base's own
         cfg[section]["dataset"] = values[section]["dataset"]
+        cls = DATASETS.get(cfg[section]["dataset"]["type"], f"{section}.dataset.type")
+        if "split" not in inspect.signature(cls).parameters:
+            cfg[section]["dataset"].pop("split", None)
     check(cfg)
     return cfg

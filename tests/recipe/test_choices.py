@@ -280,6 +280,12 @@ def test_the_choices_make_a_config_that_passes_the_check(machine, hours):
     assert crop["type"] == "RandomScaleCrop" and crop["size"][0] % 32 == 0
 
 
+def test_data_sets_that_share_images_out_themselves_take_no_split_of_the_base():
+    parts = {part: dict(type="Split", dataset=dict(type="Labelled", root="trees"), part=part) for part in ("train", "val")}
+    cfg = configured(choose(facts(), minutes(60, CPU)), parts)
+    assert {part: cfg[part]["dataset"] for part in parts} == parts
+
+
 @pytest.mark.parametrize("task", ["instances", "boxes", "clicks"])
 @pytest.mark.parametrize("machine", [CPU, GPU], ids=["cpu", "gpu"])
 def test_the_choices_of_other_tasks_make_configs_too(task, machine):
