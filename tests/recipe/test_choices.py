@@ -281,7 +281,8 @@ def test_the_choices_make_a_config_that_passes_the_check(machine, hours):
 
 
 def test_data_sets_that_share_images_out_themselves_take_no_split_of_the_base():
-    parts = {part: dict(type="Split", dataset=dict(type="Labelled", root="trees"), part=part) for part in ("train", "val")}
+    images = dict(type="Labelled", root="trees")
+    parts = {part: dict(type="Split", dataset=images, part=part) for part in ("train", "val")}
     cfg = configured(choose(facts(), minutes(60, CPU)), parts)
     assert {part: cfg[part]["dataset"] for part in parts} == parts
 
