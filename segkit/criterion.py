@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.losses.base import Loss
 from segkit.registry import LOSSES, WEIGHTINGS, ConfigError, build, did_you_mean, each_object
 from segkit.schema import CLASS_WEIGHTS
 from segkit.settings import RowSettings, WeightSettings
@@ -146,6 +147,12 @@ class Criterion(nn.Module):
                 _collect(terms, row.label(names, with_branch=self._with_branch[i]), loss, row.factor(step))
         self._is_checked |= is_checking
         return terms if self.weighting is None else self.weighting.weigh(terms, step)
+
+    def compile_losses(self) -> None:
+        """Compiles each loss of segkit that makes one graph, in place; losses from outside segkit stay as they are."""
+        for loss in self.losses:
+            if isinstance(loss, Loss) and not loss.no_compile:
+                loss.compile()
 
     def weights(self) -> dict[str, float]:
         """Returns the weights that the weighting gives the terms now, as "weight.<term>", for the log."""

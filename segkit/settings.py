@@ -91,7 +91,7 @@ class LoopSettings:
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
         channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
             device, see models.memory_layout. Results are the same but for rounding.
-        compile: whether the model is compiled by torch.compile.
+        compile: whether torch.compile compiles the model, and each loss that makes one graph.
         shard: "off", or "fsdp": each process holds a part of weights, gradients and the optimizer's state, and blocks
             of the encoder are gathered one at a time; for models too large for one device.
         checkpoint_activations: whether the encoder's blocks keep only their inputs in training and are computed again

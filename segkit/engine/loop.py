@@ -190,6 +190,8 @@ class Loop:
             shard(sharded, self.device, self.amp_dtype)
         self.optimizer = build_optimizer(cfg["optimizer"], self.raw_model, self.criterion, frozen)
         self.model = setup.wrap(self.raw_model, settings, self.device)
+        if settings.compile:
+            self.criterion.compile_losses()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.total_steps = setup.total_steps(settings, len(self.dataset), self.images_per_step)
         self.items.images_per_step, self.items.total_steps = self.images_per_step, self.total_steps

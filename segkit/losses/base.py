@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from segkit.registry import ConfigError
 
+OBJECTS_VARY = "each image has its own number of objects, and every number would be compiled anew"
+"""Loss.no_compile of losses of objects."""
+
 
 class Loss(nn.Module):
     """A loss of model outputs and targets.
@@ -20,11 +23,13 @@ class Loss(nn.Module):
             None accepts both.
         one_channel: what to use instead where the model has one channel (num_classes = 1), of which a softmax is always
             1; "" where the loss takes one channel.
+        no_compile: why `loop.compile` leaves the loss as it is; "" where torch.compile makes one graph of it.
     """
 
     row: ClassVar[dict[str, Any]] = {}
     supervision: ClassVar[str | None] = None
     one_channel: ClassVar[str] = ""
+    no_compile: ClassVar[str] = ""
 
     @classmethod
     def instead_of_one_channel(cls, arguments: dict[str, Any]) -> str:

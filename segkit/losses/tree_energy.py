@@ -35,6 +35,7 @@ class TreeEnergy(Loss):
 
     row = dict(on=["logits", "projected"], target=["image", "unlabelled"], at="native")
     one_channel = "BinaryCrossEntropy on the labelled pixels alone"
+    no_compile = "spanning trees are grown step by step, as long as the image needs"
 
     def __init__(self, sigma: PositiveFloat = 0.02):
         super().__init__()

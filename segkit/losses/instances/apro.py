@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, OneOf, OptionalRounds, PositiveFloat, PositiveInt, Rounds
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.box2mask import gather_matched, match_boxes
 from segkit.losses.instances.box_level_set import GridRule, PositiveMasks, positive_masks
 from segkit.losses.instances.warm_up import WarmUp
@@ -82,6 +82,7 @@ class APro(Loss):
 
     supervision = "boxes"
     row = dict(on=["categories", "kernels", "mask_features", "image"], target=["boxes", "labels", "masks"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,
@@ -195,6 +196,7 @@ class QueryAPro(Loss):
 
     supervision = "boxes"
     row = dict(on=["class_logits", "mask_logits", "image"], target=["labels", "masks"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

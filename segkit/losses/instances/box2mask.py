@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, OptionalRounds, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.box_level_set import level_set
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision, zero_of
@@ -71,6 +71,7 @@ class Box2Mask(Loss):
         target=["boxes", "labels", "masks"],
         at="native",
     )
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

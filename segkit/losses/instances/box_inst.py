@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_masks import sampled_box_masks
@@ -36,6 +36,7 @@ class BoxInst(Loss):
     """
 
     row = dict(on=["mask_logits", "objects"], target=["image", "boxes", "meta"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, OptionalRounds, PositiveFloat, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import box_projection
@@ -160,6 +160,7 @@ class BoxLevelSet(Loss):
         target=["boxes", "labels", "masks"],
         at="native",
     )
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

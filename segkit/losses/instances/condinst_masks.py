@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import vector_dice
 from segkit.registry import LOSSES
@@ -30,6 +30,7 @@ class CondInstMasks(Loss):
 
     supervision = "masks"
     row = dict(on=["mask_logits", "objects"], target="masks", at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(self, dice: NonNegativeFloat = 1.0, stride: PositiveInt = 4):
         super().__init__()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.constraints.named import Decay, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.disco_bank import BankObjects, ObjectBank
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_cells import box_cells, box_features
@@ -75,6 +75,7 @@ class DiscoBox(Loss):
         target=["boxes", "labels", "masks"],
         at="native",
     )
+    no_compile = OBJECTS_VARY
     mean_projection: Tensor
 
     def __init__(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.constraints.named import PositiveFloat, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.instances.fcos import STRIDES, assign_places, centerness, flatten_levels, places_of
 from segkit.ops.instances.focal import sigmoid_focal_sum
 from segkit.registry import LOSSES
@@ -33,6 +33,7 @@ class FCOS(Loss):
     """
 
     row = dict(on=["categories", "distances", "centerness"], target=["boxes", "labels"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(self, strides: Sequence[PositiveInt] = STRIDES, radius: PositiveFloat = 1.5, plus_one: bool = False):
         super().__init__()

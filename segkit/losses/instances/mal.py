@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, NonNegativeInt, PositiveFloat, Rounds
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.box_projection import box_projection, vector_dice
 from segkit.ops.instances.mean_field import soft_mean_field
@@ -40,6 +40,7 @@ class MAL(Loss):
     """
 
     row = dict(on=["logits", "teacher.logits", "image"], target="mask", at="native")
+    no_compile = OBJECTS_VARY
     calls: Tensor
 
     def __init__(

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segkit import dist
 from segkit.constraints.named import NonNegativeFloat, NonNegativeInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.class_masks import class_masks
 from segkit.ops.instances.matching import class_costs, hungarian
@@ -37,6 +37,8 @@ class QueryMaskLoss(Loss):
         points: number of points at which masks are compared: anywhere for the matching, three quarters of them where
             the mask is least certain for the losses. 0 compares all pixels of the head's masks.
     """
+
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, OneOf, PositiveFloat
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import full_precision, zero_of
 from segkit.ops.instances.cell_losses import focal_of_cells
 from segkit.ops.instances.cell_masks import cell_masks
@@ -72,6 +72,7 @@ class MaskPoints(Loss):
     """
 
     row = dict(on=["mask_logits", "objects", "image"], target=["points", "point_labels"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(self, average: Average = "valid"):
         super().__init__()
@@ -117,6 +118,7 @@ class CellPoints(Loss):
         target=["boxes", "labels", "masks", "points", "point_labels"],
         at="native",
     )
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,
@@ -192,6 +194,7 @@ class QueryPoints(Loss):
     """
 
     row = dict(on=["class_logits", "mask_logits", "image"], target=["labels", "points", "point_labels"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segkit import dist
 from segkit.constraints.named import NonNegativeFloat
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import full_precision
 from segkit.ops.instances.class_masks import class_masks
 from segkit.ops.instances.focal import focal_costs, mask_focal
@@ -41,6 +41,7 @@ class MaskFormerSemantic(Loss):
     """
 
     row = dict(on=["class_logits", "mask_logits"], target="mask", at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.constraints.named import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.losses.instances.box_inst import valid_pixels
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision
@@ -42,6 +42,7 @@ class NoisyMasks(Loss):
     """
 
     row = dict(on=["mask_logits", "objects"], target=["masks", "mask_quality", "boxes", "meta"], at="native")
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.constraints.named import NonNegativeFloat, PositiveFloat, PositiveInt
-from segkit.losses.base import Loss
+from segkit.losses.base import OBJECTS_VARY, Loss
 from segkit.ops.averaging import zero_of
 from segkit.ops.instances.box_projection import vector_dice
 from segkit.ops.instances.cell_losses import box_targets, focal_of_cells
@@ -43,6 +43,7 @@ class SOLOv2Masks(Loss):
         target=["boxes", "labels", "masks"],
         at="native",
     )
+    no_compile = OBJECTS_VARY
 
     def __init__(
         self,
