@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segkit.cli.benchmark import count_macs
 from segkit.cli.main import main
 from segkit.data.dataset import Dataset
 from segkit.models.bases import Head
@@ -107,6 +108,22 @@ def test_benchmark(run, capsys):
     # Two 3x3 convolutions, 3 -> 8 at 32x32 and 8 -> 8 at 16x16, and the 1x1 classifier, 8 -> 6 at 16x16.
     macs = 32 * 32 * 8 * 3 * 9 + 16 * 16 * (8 * 8 * 9 + 8 * 6)
     assert f"{macs / 1e9:.2f} G" in out and "steps/s" in out and "spent waiting" in out
+
+
+def test_macs_of_queries_that_a_layer_is_given_as_they_are():
+    class Queries(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries = torch.nn.Parameter(torch.zeros(3, 4))
+            self.norm, self.classes = torch.nn.LayerNorm(4), torch.nn.Linear(4, 5)
+
+        def forward(self, image):
+            return self.classes(self.norm(self.queries))
+
+    model = Queries()
+    model.classes.bias.requires_grad_(False)
+    assert count_macs(model, torch.zeros(1)) == 3 * 4 * 5
+    assert [name for name, value in model.named_parameters() if not value.requires_grad] == ["classes.bias"]
 
 
 def test_check_trains_nothing(run, tmp_path, capsys):

@@ -120,8 +120,15 @@ def count_macs(model: "Network", image: "Tensor") -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:  # torch's counter looks for the graph of a parameter that a layer is given, as queries are
+        parameter.requires_grad_(False)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(image)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return counter.get_total_flops() // 2
 
 
