@@ -17,10 +17,12 @@ from segkit.archs.isanet import ISAHead
 from segkit.archs.nonlocal_net import NonLocalBlock
 from segkit.archs.ocnet import ASPOCHead, ObjectContext, OCHead, PyramidOCHead
 from segkit.archs.ocrnet import region_vectors
-from segkit.archs.psanet import PointwiseAttention, PSAHead, to_pairwise
+from segkit.archs.psanet import PointwiseAttention, to_pairwise
 from segkit.backbones.hrnet import FUSE_UPSAMPLES, HRModule, HRNet
+from segkit.config import load_config
 from segkit.models.attention_layers import SelfAttention2d, attend, pool_points
-from segkit.registry import ConfigError
+from segkit.registry import ConfigError, build_model
+from tests.oracles import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -195,9 +197,12 @@ def test_certain_regions_are_the_feature_of_their_pixel():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("size, mask", [((5, 5), (9, 9)), ((4, 5), (5, 3))])
+@pytest.mark.parametrize(
+    "size, mask", [((5, 5), (9, 9)), ((4, 5), (5, 3)), ((5, 4), (8, 9)), ((5, 6), (4, 2)), ((3, 3), (6, 6))]
+)
 def test_masks_are_read_by_relative_position(size, mask):
-    (height, width), half = size, (mask[0] // 2, mask[1] // 2)
+    """Of an even side the middle is the last of the first half, as in the published operator."""
+    (height, width), half = size, ((mask[0] - 1) // 2, (mask[1] - 1) // 2)
     for is_collecting in (True, False):
         branch = PointwiseAttention(3, 4, mask, 1, is_collecting).eval()
         branch.mask.weight.mul_(5)
@@ -219,12 +224,14 @@ def test_masks_are_read_by_relative_position(size, mask):
 def test_a_mask_that_names_its_middle_is_the_identity():
     mask = torch.zeros(1, 49, 4, 4)
     mask[:, 24] = 1
-    assert torch.equal(to_pairwise(mask, (3, 3))[0], torch.eye(16))
+    assert torch.equal(to_pairwise(mask, (3, 3), (3, 3))[0], torch.eye(16))
 
 
-def test_even_masks_are_refused():
-    with pytest.raises(ValueError, match="both sides must be odd"):
-        PSAHead((8,), 3, mask_size=(8, 9))
+def test_the_config_for_ade20k_has_the_published_mask():
+    cfg = load_config(ROOT / "configs/psanet/psanet_r50_160k_ade20k_512x512.py")
+    with torch.device("meta"):
+        model = build_model(cfg["model"])
+    assert model.head.collect.mask.weight.shape == (66 * 66, 512, 1, 1)
 
 
 @torch.no_grad()

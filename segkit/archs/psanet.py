@@ -1,6 +1,8 @@
 """PSANet: Point-wise Spatial Attention Network for Scene Parsing, Zhao et al., ECCV 2018,
 https://hszhao.github.io/papers/eccv18_psanet.pdf."""
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,32 +14,36 @@ from segkit.registry import HEADS
 from segkit.types import Outputs
 
 
-def to_pairwise(mask: Tensor, reach: tuple[int, int]) -> Tensor:
+Reach: TypeAlias = tuple[int, int]
+"""How many positions before and behind a position a mask covers along one axis."""
+
+
+def to_pairwise(mask: Tensor, rows: Reach, columns: Reach) -> Tensor:
     """Turns masks over relative positions into weights between pairs of positions.
 
     Section 3.3, figure 3.
 
     Args:
-        mask: float [B,(2 * reach[0] + 1) * (2 * reach[1] + 1),h,w]; the channels at a position weight the others by
-            their offset from it, row offsets -reach[0] to reach[0] by column offsets.
-        reach: largest row and column offset that the mask covers.
+        mask: float [B,(sum(rows) + 1) * (sum(columns) + 1),h,w]; the channels at a position weight the others by their
+            offset from it, row offsets -rows[0] to rows[1] by column offsets.
+        rows, columns: offsets that the mask covers.
 
     Returns:
         Float [B,h * w,h * w]; entry [., j, i] is the weight that position i gives to position j, 0 beyond the
-        reach.
+        mask.
     """
     height, width = mask.shape[-2:]
-    rows = torch.arange(height, device=mask.device)
-    columns = torch.arange(width, device=mask.device)
-    down = (rows[:, None] - rows[None, :]).view(height, 1, height, 1)
-    across = (columns[:, None] - columns[None, :]).view(1, width, 1, width)
-    index = (down.clamp(-reach[0], reach[0]) + reach[0]) * (2 * reach[1] + 1)
-    index = index + across.clamp(-reach[1], reach[1]) + reach[1]
+    y = torch.arange(height, device=mask.device)
+    x = torch.arange(width, device=mask.device)
+    down = (y[:, None] - y[None, :]).view(height, 1, height, 1)
+    across = (x[:, None] - x[None, :]).view(1, width, 1, width)
+    row, column = down.clamp(-rows[0], rows[1]), across.clamp(-columns[0], columns[1])
+    index = (row + rows[0]) * (sum(columns) + 1) + column + columns[0]
     index = index.reshape(1, height * width, height * width).expand(len(mask), -1, -1)
     values = mask.flatten(2).gather(1, index)
-    if reach[0] >= height - 1 and reach[1] >= width - 1:
+    if min(rows) >= height - 1 and min(columns) >= width - 1:
         return values
-    is_beyond = ((down.abs() > reach[0]) | (across.abs() > reach[1])).reshape(height * width, height * width)
+    is_beyond = ((row != down) | (column != across)).reshape(height * width, height * width)
     return values.masked_fill(is_beyond, 0)
 
 
@@ -49,7 +55,8 @@ class PointwiseAttention(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
-        mask_size: rows and columns of the mask, odd.
+        mask_size: rows and columns of the mask. The position itself is in the middle; of an even side it is the last
+            one of the first half.
         shrink: the branch works at 1 / shrink of the map's size.
         is_collecting: each position gathers from the others by its own mask; otherwise it distributes to them by
             it.
@@ -72,18 +79,22 @@ class PointwiseAttention(nn.Module):
             Float [B,channels,h,w], the size shrunk.
         """
         x = self._shrink(self.reduce(x))
-        rows, columns = self.mask_size
-        reach = (min(x.shape[2] - 1, rows // 2), min(x.shape[3] - 1, columns // 2))
-        weight = to_pairwise(F.conv2d(self.hidden(x), self._filters(reach)), reach)
+        rows, columns = (self._reach(axis, side) for axis, side in enumerate(x.shape[2:]))
+        weight = to_pairwise(F.conv2d(self.hidden(x), self._filters(rows, columns)), rows, columns)
         if not self.is_collecting:
             weight = weight.transpose(1, 2)
         return torch.matmul(x.flatten(2), weight.softmax(dim=1)).view_as(x)
 
-    def _filters(self, reach: tuple[int, int]) -> Tensor:
-        """The filters of offsets that can occur on the map; the others are not computed."""
+    def _reach(self, axis: int, side: int) -> Reach:
+        """The offsets of the mask along an axis that can occur on a map of this side."""
+        size = self.mask_size[axis]
+        return min((size - 1) // 2, side - 1), min(size // 2, side - 1)
+
+    def _filters(self, rows: Reach, columns: Reach) -> Tensor:
+        """The filters of these offsets; the others are not computed."""
         filters = self.mask.weight.unflatten(0, self.mask_size)
-        for axis, (side, offset) in enumerate(zip(self.mask_size, reach)):
-            filters = filters.narrow(axis, side // 2 - offset, 2 * offset + 1)
+        for axis, reach in enumerate((rows, columns)):
+            filters = filters.narrow(axis, (self.mask_size[axis] - 1) // 2 - reach[0], sum(reach) + 1)
         return filters.flatten(0, 1)
 
     def _shrink(self, x: Tensor) -> Tensor:
@@ -108,8 +119,9 @@ class PSAHead(Head):
         in_channels: channels of each feature map.
         num_classes: number of classes K.
         channels: width of the two branches and of the embedding.
-        mask_size: rows and columns of the masks, odd; 97 = 2 * 49 - 1 reaches across a map of 97 x 97 at half its
-            size.
+        mask_size: rows and columns of the masks; 97 = 2 * 49 - 1 reaches across a map of 97 x 97 at half its size.
+            mmsegmentation's weights for ADE20K have (66, 66); an even side covers one offset more behind a position
+            than before it.
         shrink: the branches work at 1 / shrink of the map's size.
         expand_padding: padding of the 1x1 convolution back to the input's width; the paper has none,
             mmsegmentation's weights are trained with 1.
@@ -117,9 +129,6 @@ class PSAHead(Head):
         level: map that the head reads, counted from the end; -1 is the deepest.
         align_corners: aligns the corner cells when the context is resized, where shrink is 1; otherwise the map's
             sides decide.
-
-    Raises:
-        ValueError: if a side of mask_size is even.
     """
 
     def __init__(
@@ -136,8 +145,6 @@ class PSAHead(Head):
         align_corners: bool = False,
     ):
         super().__init__()
-        if not all(side % 2 for side in mask_size):
-            raise ValueError(f"mask_size = {mask_size}: both sides must be odd; the middle is the position itself")
         self.level, self.shrink, self.align_corners = level, shrink, align_corners
         width = at_level(in_channels, level)
         self.collect = PointwiseAttention(width, channels, mask_size, shrink, True)
