@@ -15,7 +15,7 @@ from segkit.archs._fasterseg_decode import SearchWeights, decode
 from segkit.archs._fasterseg_genotype import OPERATIONS, STRIDES, Branch, Genotype, load_genotype
 from segkit.archs._fasterseg_latency import network_latency
 from segkit.archs._fasterseg_mixed import Choice, MixedOperation, chosen
-from segkit.archs._fasterseg_operations import Fixed, make_divisible, operation
+from segkit.archs._fasterseg_operations import Fixed, Same, Slim, make_divisible, operation
 from segkit.convert.find_map import choose
 from segkit.convert.keymap import load_map
 from segkit.models.layers import resize
@@ -112,15 +112,25 @@ def test_channels_are_rounded_as_by_the_authors():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", OPERATIONS[1:])
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_are_the_authors(name):
+    """Of one width and slimmable, from the narrowest and the full map to full width, with and without a stride."""
     content, stored = published()
-    x = torch.from_numpy(np.random.RandomState(5).standard_normal((2, 24, 16, 20)).astype(np.float32))
-    module, prefix = operation(name, 24, 24, 1, Fixed()).eval(), f"plain.{name}."
-    values = weights_of({prefix + key: value.shape for key, value in module.state_dict().items()})
-    module.load_state_dict({key.removeprefix(prefix): value for key, value in values.items()})
-    key = f"plain/{name}/1"
-    assert error(module(x), stored[key], content["outputs"][key]) < TOLERANCE
+    cases = [key.split("/") for key in stored if key.startswith((f"plain/{name}/", f"slim/{name}/"))]
+    assert len(cases) == 6
+    for kind, _, stride, *widths in cases:
+        layers = Slim(WIDTHS) if kind == "slim" else Fixed()
+        prefix = f"{name}.{stride}." if kind == "slim" else f"plain{'2' if stride == '2' else ''}.{name}."
+        module = operation(name, 24, 24 * int(stride), int(stride), layers)
+        if (kind, name, stride) == ("plain", "skip", "1"):
+            module = Same()
+        values = weights_of({prefix + key: value.shape for key, value in module.state_dict().items()})
+        module.load_state_dict({key.removeprefix(prefix): value for key, value in values.items()})
+        x = torch.from_numpy(np.random.RandomState(5).standard_normal((2, 24, 16, 20)).astype(np.float32))
+        before = int(widths[0].split("_")[0]) if widths else 12
+        key = "/".join((kind, name, stride, *widths))
+        found = module.eval()(x[:, : make_divisible(2 * before)], len(WIDTHS) - 1)
+        assert error(found, stored[key], content["outputs"][key]) < TOLERANCE, key
 
 
 @pytest.mark.parametrize("case", ["full", "soft"])

@@ -109,6 +109,7 @@ def test_names_match_one_to_one(published):
     report = load_map("gscnn").check(names, model.state_dict())
     assert f"{len(names) - 2} tensors matched, 2 dropped" in report
     assert choose(names, model)[0] == "gscnn"
+    assert "set model.head.canny_of_normalized=True" in load_map("gscnn").unsaid
     wrapped = {f"module.{name}": shape for name, shape in names.items()}
     assert f"{len(names) - 2} tensors matched" in load_map("gscnn").check(wrapped, model.state_dict())
 

@@ -13,7 +13,6 @@ from segkit.models.layers import ConvBNReLU, at_level, resize
 from segkit.registry import HEADS
 from segkit.types import Outputs
 
-
 Reach: TypeAlias = tuple[int, int]
 """How many positions before and behind a position a mask covers along one axis."""
 

@@ -21,7 +21,7 @@ class ConvCRF(Refiner):
 
     Each step sets the scores to (unary_weight - update_weight) log p + update_weight * message. The message is the sum
     over the window of two Gaussian kernels, of positions and of colors, times the probabilities. The defaults are those
-    of the published code.
+    of the published code, but for the first message, which is one of probabilities too; see starts_from_logs.
 
     Args:
         steps: updates.

@@ -29,4 +29,15 @@ RULES: tuple[Rule, ...] = (
     *((rf"^final_seg\.{3 * i + 1}\.", f"head.refine.{i}.bn.") for i in (0, 1)),
 )
 
-MAPS = {"gscnn": KeyMap("Gated-SCNN", RULES, URL, score={"Cityscapes val mIoU": 80.8})}
+MAPS = {
+    "gscnn": KeyMap(
+        "Gated-SCNN",
+        RULES,
+        URL,
+        score={"Cityscapes val mIoU": 80.8},
+        unsaid=(
+            "the published network finds Canny's edges in the normalized image: set "
+            "model.head.canny_of_normalized=True (edges of the image itself move its logits by half a deviation)"
+        ),
+    )
+}
