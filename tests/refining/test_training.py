@@ -3,7 +3,9 @@
 import torch
 
 from segkit import api
+from segkit.config import load_config
 from segkit.refiners.cascade_psp import CascadePSP
+from tests.oracles import ROOT
 from tests.refiners.cascades import TINY
 
 ROWS = [
@@ -36,3 +38,16 @@ def test_training_scores_and_its_checkpoint_refines(tmp_path):
     mask = torch.zeros(1, 1, 40, 50)
     mask[..., 10:30, 10:40] = 1
     assert refiner.refine(torch.zeros(1, 3, 40, 50), mask).shape == mask.shape
+
+
+def test_the_shipped_config_has_the_published_settings():
+    """Of section 3.4 and the authors' code: jitter by factors of .8 to 1.2 and .95 to 1.05, a tenth in grey."""
+    cfg = load_config(ROOT / "configs/cascadepsp/cascadepsp_r50_45k_masks_224x224.py")
+    assert cfg["optimizer"] == dict(type="Adam", lr=2.25e-4, weight_decay=1e-4)
+    schedule = cfg["schedule"]
+    assert (schedule["type"], tuple(schedule["milestones"]), schedule["gamma"]) == ("MultiStep", (22500, 37500), 0.1)
+    assert (cfg["loop"]["steps"], cfg["train"]["batch_size"]) == (45000, 12)
+    crop, flip, jitter, grey, coarse = cfg["train"]["transforms"]
+    assert (crop["size"], flip["type"], grey) == (224, "Flip", dict(type="Grayscale", p=0.1))
+    assert jitter == dict(type="ColorJitter", brightness=0.2, contrast=0.05, saturation=0.05, hue=0.0, p=1.0)
+    assert coarse == dict(type="CoarseMask", least=0.8, most=1.0)

@@ -14,8 +14,7 @@ train = dict(
     transforms=[
         dict(type="RandomCrop", size=ref("crop_size")),
         dict(type="Flip"),
-        # the authors scale brightness by .8 to 1.2, contrast and saturation by .95 to 1.05
-        dict(type="Photometric", brightness=26.0, contrast=(0.95, 1.05), saturation=(0.95, 1.05), hue=0.0, p=1.0),
+        dict(type="ColorJitter", brightness=0.2, contrast=0.05, saturation=0.05, hue=0.0, p=1.0),
         dict(type="Grayscale", p=0.1),
         dict(type="CoarseMask", least=0.8, most=1.0),
     ],
