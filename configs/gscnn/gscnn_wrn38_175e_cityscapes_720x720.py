@@ -13,7 +13,7 @@ train = dict(
     transforms=[
         dict(type="RandomScaleCrop", size=ref("crop_size"), low=0.5, high=2.0),
         dict(type="Flip"),
-        dict(type="Photometric", brightness=32.0, contrast=(0.75, 1.25), saturation=(0.75, 1.25), hue=45.0, p=1.0),
+        dict(type="ColorJitter", brightness=0.25, contrast=0.25, saturation=0.25, hue=0.25, p=1.0),
         dict(type="Blur", low=0.15, high=1.3, p=1.0),
     ],
 )
