@@ -2,7 +2,7 @@
 
 As in the authors' code each step trains the widest network, the narrowest and two of random widths, all with the
 teacher's stem and decoder; the architecture stays as it is. They compare with labels at stride 8, here with those of
-the image; their scales are 0.75, 1 and 1.25, here all between. The search starts from its last.pt.
+the image. Scales are 0.75, 1 and 1.25 of half the image. The search starts from its last.pt.
 """
 
 _base_ = ["../_base_/models/fasterseg_search.py", "../_base_/datasets/cityscapes.py"]
@@ -12,7 +12,8 @@ train = dict(
     batch_size=3,
     dataset=dict(type="Part", share=0.5, dataset=dict(type="Cityscapes", root=None, split="train")),
     transforms=[
-        dict(type="RandomScaleCrop", size=(256, 512), low=0.375, high=0.625),
+        dict(type="RandomShortSide", sides=(384, 512, 640)),
+        dict(type="RandomCrop", size=(256, 512)),
         dict(type="Flip"),
     ],
 )

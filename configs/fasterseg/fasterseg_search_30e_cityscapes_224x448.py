@@ -11,7 +11,8 @@ init = dict(path="work_dirs/fasterseg_pretrain_20e_cityscapes_256x512/last.pt")
 train = dict(
     batch_size=2,
     transforms=[
-        dict(type="RandomScaleCrop", size=(224, 448), low=0.375, high=0.625),
+        dict(type="RandomShortSide", sides=(384, 512, 640)),
+        dict(type="RandomCrop", size=(224, 448)),
         dict(type="Flip"),
     ],
 )

@@ -8,7 +8,8 @@ min_kept = 12 * 512 * 1024 // 16
 train = dict(
     batch_size=12,
     transforms=[
-        dict(type="RandomScaleCrop", size=(512, 1024), low=0.75, high=1.25),
+        dict(type="RandomShortSide", sides=(768, 1024, 1280)),
+        dict(type="RandomCrop", size=(512, 1024)),
         dict(type="Flip"),
     ],
 )
