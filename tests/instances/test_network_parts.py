@@ -152,9 +152,11 @@ def test_dynamic_masks_are_networks_of_their_own():
 def test_chosen_places_are_shared_out():
     objects = torch.tensor([0, 0, 0, 1, 2, 2])
     quality = torch.tensor([0.1, 0.9, 0.5, 0.2, 0.3, 0.8])
-    assert chosen_of_objects(objects, quality, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert chosen_of_objects(objects, quality, 9).tolist() == [0, 1, 2, 3, 4, 5]  # three each
+    assert chosen_of_objects(objects, quality, 8).tolist() == [1, 2, 3, 4, 5]  # two each, though six are not too many
     assert chosen_of_objects(objects, quality, 5).tolist() == [1, 3, 5]  # one each
     assert chosen_of_objects(torch.tensor([1, 1, 0, 0, 0, 1]), quality, 5).tolist() == [1, 2, 4, 5]  # two each
+    assert chosen_of_objects(objects[:0], quality[:0], 5).tolist() == []
 
 
 def test_places_of_objects_by_hand():

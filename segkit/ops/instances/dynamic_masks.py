@@ -69,6 +69,9 @@ def _offsets(points: Tensor, reach: Tensor, size: tuple[int, int], *, stride: in
 def chosen_of_objects(objects: Tensor, quality: Tensor, limit: int) -> Tensor:
     """Chooses positions for the mask loss, shared out evenly among the objects.
 
+    Each object has at most limit / number of objects positions, also where all of them together are not too many, as in
+    the published networks.
+
     Args:
         objects: int64 [m], the object that each position is assigned to.
         quality: float [m]; of each object the positions of best quality are chosen.
@@ -77,9 +80,7 @@ def chosen_of_objects(objects: Tensor, quality: Tensor, limit: int) -> Tensor:
     Returns:
         int64 [k], increasing indices of the chosen positions.
     """
-    if len(objects) <= limit:
-        return torch.arange(len(objects), device=objects.device)
-    each = max(limit // len(objects.unique()), 1)
+    each = max(limit // max(len(objects.unique()), 1), 1)
     order = quality.argsort(descending=True, stable=True)
     order = order[objects[order].argsort(stable=True)]  # by object, the best first
     _, counts = objects[order].unique_consecutive(return_counts=True)
