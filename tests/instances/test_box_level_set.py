@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from segkit.losses.instances.box_level_set import BoxLevelSet
+from segkit.ops.instances.grid_assignment import assign_cells, object_shapes
 from tests.instances.published import load, off
-from tests.instances.solo_head import head, shapes
+from tests.instances.solo_head import GRIDS, head, shapes
 from tests.oracles import weights_of
 
 RANGES = ((1, 16), (8, 32), (16, 64), (32, 128), (48, 2048))
@@ -89,3 +90,22 @@ def test_options_change_what_they_say(known):
     resumed = BoxLevelSet(ranges=RANGES, projection_steps=1)
     resumed.load_state_dict(late.state_dict())
     assert resumed(*inputs)["level_set"] == plain["level_set"]
+
+
+def test_local_consistency_is_that_of_each_level(known):
+    """Also where levels have masks of one size, whose trees they share: the mean of all positives, level by level."""
+    _, _, made = outputs(known)
+    inputs = (*made, known["img"], *targets(known))
+    boxes, _, masks = targets(known)
+    found, total = object_shapes(boxes, masks), 0.0
+    options = dict(image=0.0, feature=0.0, consistency=1.0)
+    numbers = [
+        sum(len(assign_cells(shape, tuple(known["img"].shape[2:]), grid=grid, bounds=bounds).cells) for shape in found)
+        for grid, bounds in zip(GRIDS, RANGES)
+    ]
+    for i, number in enumerate(numbers):
+        ranges = tuple(bounds if k == i else (1e8, 1e9) for k, bounds in enumerate(RANGES))
+        total += number * BoxLevelSet(ranges=ranges, **options)(*inputs)["level_set"].item()
+    assert min(numbers[:2]) > 0 or min(numbers[3:]) > 0
+    whole = BoxLevelSet(ranges=RANGES, **options)(*inputs)["level_set"]
+    assert whole.item() == pytest.approx(total / sum(numbers), rel=1e-5)

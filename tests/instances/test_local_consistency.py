@@ -26,9 +26,10 @@ def test_values_and_gradient_are_the_published_ones():
     for iterations in (1, 10):
         part = known[f"refined_{iterations}"][:, 0]
         assert off(diffuse(masks, affinity, [5], iterations=iterations)[: len(part)], part) < 1e-6
-    once = local_consistency(masks, boxes, affinity, [5], iterations=1)
+    one_group = torch.zeros(5, dtype=torch.int64)
+    once = local_consistency(masks, boxes, affinity, [5], one_group, number=1, iterations=1)
     assert once.item() == pytest.approx(known["lcm_value_prefix_1iter"].item(), rel=1e-6)
-    value = local_consistency(masks, boxes, affinity, [5])
+    value = local_consistency(masks, boxes, affinity, [5], one_group, number=1)
     assert value.item() == pytest.approx(known["lcm_value"].item(), rel=1e-6)
     value.backward()
     assert off(logits.grad, known["grad_logits"][:, 0]) < 1e-6
@@ -53,8 +54,8 @@ def test_an_even_mask_stays_and_nothing_is_zero():
     even = torch.full((1, 6, 5), 0.3)
     torch.testing.assert_close(diffuse(even, affinity, [1]), even)
     none = torch.zeros(0, 6, 5, requires_grad=True)
-    value = local_consistency(none, none, affinity, [0])
-    assert value == 0 and value.requires_grad
+    value = local_consistency(none, none, affinity, [0], torch.zeros(0, dtype=torch.int64), number=2)
+    assert value.tolist() == [0, 0] and value.requires_grad
 
 
 def test_grey_images_weigh_all_neighbours_alike():

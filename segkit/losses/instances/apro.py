@@ -157,14 +157,14 @@ class APro(Loss):
             positives: masks of one size.
             image: float [B,3,H,W], normalized.
         """
-        masks, boxes, counts = positives
+        masks, boxes, counts, _ = positives
         small = resize(full_precision(image), size=masks.shape[1:])
         target = along_trees(masks, small, counts, zeta_image=self.zeta_image, zeta_mask=self.zeta_mask)
         return distances(masks, target, boxes) / box_areas(boxes)
 
     def near_distances(self, positives: PositiveMasks, image: Tensor) -> Tensor:
         """Computes the mean distance in each box to the propagation in windows; as far_distances."""
-        masks, boxes, counts = positives
+        masks, boxes, counts, _ = positives
         small = resize(full_precision(image), size=masks.shape[1:])
         windows = color_windows(small, kernel=self.kernel, scale=self.zeta_near**2)
         target = spread_in_boxes(masks, boxes, windows, counts, rounds=self.rounds)

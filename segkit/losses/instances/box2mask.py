@@ -16,7 +16,7 @@ from segkit.losses.instances.box_level_set import level_set
 from segkit.losses.instances.warm_up import WarmUp
 from segkit.ops.averaging import full_precision, zero_of
 from segkit.ops.instances.box_projection import box_projection
-from segkit.ops.instances.local_consistency import local_affinity, movements
+from segkit.ops.instances.local_consistency import local_affinity, local_consistency
 from segkit.ops.instances.matching import box_costs, class_costs, hungarian, projected_boxes
 from segkit.ops.instances.query_losses import query_class_loss
 from segkit.ops.instances.structure_maps import image_index, structure_maps
@@ -180,9 +180,16 @@ class Box2Mask(Loss):
             return zero_of(matched.masks)
         side = (self.side, self.side)
         small, boxes, image = (resize(maps, size=side) for maps in (matched.masks, matched.boxes, image))
-        moved = movements(small, boxes, local_affinity(image), matched.counts, iterations=self.iterations)
-        sums = moved.new_zeros(2, matched.num_sets).index_add(1, matched.sets, torch.stack([moved, boxes.sum((1, 2))]))
-        return self.consistency * (sums[0] / sums[1].clamp_min(1)).sum()
+        terms = local_consistency(
+            small,
+            boxes,
+            local_affinity(image),
+            matched.counts,
+            matched.sets,
+            number=matched.num_sets,
+            iterations=self.iterations,
+        )
+        return self.consistency * terms.sum()
 
 
 @torch.no_grad()

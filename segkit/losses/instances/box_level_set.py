@@ -32,11 +32,13 @@ class PositiveMasks(NamedTuple):
         masks: float [n,h,w], probabilities.
         boxes: float [n,h,w], the boxes of their objects as masks.
         counts: number of positives of each of the B images.
+        levels: int64 [n], the level of each.
     """
 
     masks: Tensor
     boxes: Tensor
     counts: list[int]
+    levels: Tensor
 
 
 def merge_levels(levels: list[PositiveMasks]) -> PositiveMasks:
@@ -45,7 +47,8 @@ def merge_levels(levels: list[PositiveMasks]) -> PositiveMasks:
         return levels[0]
     masks = _by_image([level.masks.split(level.counts) for level in levels])
     boxes = _by_image([level.boxes.split(level.counts) for level in levels])
-    return PositiveMasks(masks, boxes, [sum(counts) for counts in zip(*(level.counts for level in levels))])
+    numbers = _by_image([level.levels.split(level.counts) for level in levels])
+    return PositiveMasks(masks, boxes, [sum(counts) for counts in zip(*(level.counts for level in levels))], numbers)
 
 
 def _by_image(levels: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -96,7 +99,7 @@ def positive_masks(
     shapes = object_shapes(boxes, masks)
     focal = []
     by_stride: dict[int, list[PositiveMasks]] = {}
-    for level, kernel, bounds, stride in zip(categories, kernels, rule.ranges, rule.strides):
+    for i, (level, kernel, bounds, stride) in enumerate(zip(categories, kernels, rule.ranges, rule.strides)):
         grid = level.shape[2]
         cells = [assign_cells(shape, size, grid=grid, bounds=bounds, sigma=rule.sigma) for shape in shapes]
         focal.append(focal_of_cells(level, cells, labels))
@@ -106,7 +109,8 @@ def positive_masks(
         mask_size = (size[0] // stride, size[1] // stride)
         logits = cell_masks(kernel, mask_features, cells, size=mask_size)
         known = [box_targets(mask, of_image, stride, mask_size) for mask, of_image in zip(masks, cells)]
-        by_stride.setdefault(stride, []).append(PositiveMasks(logits.sigmoid(), torch.cat(known), counts))
+        numbers = torch.full((len(logits),), i, device=logits.device)
+        by_stride.setdefault(stride, []).append(PositiveMasks(logits.sigmoid(), torch.cat(known), counts, numbers))
     # levels of one size share the trees of their images
     return torch.stack(focal).sum(), [merge_levels(levels) for levels in by_stride.values()]
 
@@ -146,7 +150,7 @@ class BoxLevelSet(Loss):
         feature: weight of the energy on the filtered masks.
         length: weight of the contour's length in every E (the authors' code has 1e-5 since 2023, their paper's models
             0).
-        consistency: weight of the local consistency term, 0.2 for Box2Mask-C.
+        consistency: weight of the local consistency of each level's masks, 0.2 for Box2Mask-C.
         iterations: rounds of local consistency.
         projection_steps: first steps that train with the projection alone, for trainings whose level set does not fall.
         ranges: smallest and largest root of a box's area in pixels, for each level.
@@ -243,15 +247,21 @@ class BoxLevelSet(Loss):
         Returns:
             float32 [n].
         """
-        masks, boxes, counts = positives
+        masks, boxes, counts, levels = positives
         index = image_index(counts, masks.device)
         total = self.image * level_set(masks, boxes, image, index=index, length=self.length)
         if self.feature:
             target = structure_maps(masks, image, features, counts)
             total = total + self.feature * level_set(masks, boxes, target, length=self.length)
         if self.consistency:
-            affinity = local_affinity(image)
-            total = total + self.consistency * local_consistency(
-                masks, boxes, affinity, counts, iterations=self.iterations
+            terms = local_consistency(
+                masks,
+                boxes,
+                local_affinity(image),
+                counts,
+                levels,
+                number=len(self.rule.strides),
+                iterations=self.iterations,
             )
+            total = total + self.consistency * terms[levels]
         return total

@@ -64,34 +64,32 @@ def diffuse(masks: Tensor, affinity: Tensor, counts: Sequence[int], *, iteration
 
 
 def local_consistency(
-    masks: Tensor, boxes: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10
+    masks: Tensor,
+    boxes: Tensor,
+    affinity: Tensor,
+    counts: Sequence[int],
+    groups: Tensor,
+    *,
+    number: int,
+    iterations: int = 10,
 ) -> Tensor:
-    """Local consistency loss: the mean absolute change of the masks by diffusion, inside of their boxes.
+    """Local consistency loss of groups of masks: their mean absolute change by diffusion, inside of their boxes.
 
     Args:
         masks: float [n,h,w] in the order of their images.
         boxes: float [n,h,w] box masks.
         affinity, counts, iterations: see diffuse.
+        groups: int64 [n], the group of each mask, such as its level or its prediction set.
+        number: of groups.
 
     Returns:
-        float32 [], the mean over the pixels of all boxes together; 0 without an instance.
-    """
-    moved = movements(masks, boxes, affinity, counts, iterations=iterations)
-    return moved.sum() / boxes.sum().clamp_min(1)
-
-
-def movements(masks: Tensor, boxes: Tensor, affinity: Tensor, counts: Sequence[int], *, iterations: int = 10) -> Tensor:
-    """Sums the absolute change of each mask by diffusion over the pixels of its box.
-
-    Args:
-        masks, boxes, affinity, counts, iterations: see local_consistency.
-
-    Returns:
-        float32 [n].
+        float32 [number], the mean over the pixels of all boxes of a group together; 0 for a group without an instance.
     """
     masks = full_precision(masks)
-    moved = diffuse(masks, affinity, counts, iterations=iterations) - masks
-    return (moved.abs() * boxes).sum((1, 2))
+    moved = ((diffuse(masks, affinity, counts, iterations=iterations) - masks).abs() * boxes).sum((1, 2))
+    rows = torch.stack([moved, boxes.sum((1, 2), dtype=moved.dtype)])
+    sums = rows.new_zeros(2, number).index_add(1, groups, rows)
+    return sums[0] / sums[1].clamp_min(1)
 
 
 def _shifted(padded: Tensor, shift: tuple[int, int], shape: Sequence[int]) -> Tensor:
