@@ -5,4 +5,4 @@ num_classes = 20
 train = dict(dataset=dict(type="VOCInstances", split="train", filtered=True))
 val = dict(dataset=dict(type="VOCInstances", split="val"))
 test = dict(dataset=dict(type="VOCInstances", split="val"))
-metrics = [dict(type="CocoAP"), dict(type="VocAP")]
+metrics = [dict(type="CocoAP", max_detections=(100, 300, 1000)), dict(type="VocAP")]

@@ -5,4 +5,4 @@ _base_ = [
     "../../_base_/datasets/coco_instances.py",
     "../../_base_/schedules/discobox_3x.py",
 ]
-model = dict(backbone=dict(name="resnet101.tv2_in1k"))
+model = dict(backbone=dict(name="resnet101.tv_in1k"))

@@ -5,4 +5,4 @@ _base_ = [
     "../../_base_/datasets/voc_instances.py",
     "../../_base_/schedules/discobox_3x_voc.py",
 ]
-model = dict(backbone=dict(name="resnet101.tv2_in1k"), head=dict(mask_threshold=0.5))
+model = dict(backbone=dict(name="resnet101.tv_in1k"), head=dict(mask_threshold=0.5))
