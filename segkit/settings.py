@@ -374,6 +374,7 @@ class ClickInference:
     """
 
     zoom: dict | None = field(default_factory=dict)
+        users_of: name of the data set in that file's column `dataset`, whose clicks are read; None reads all.
     flip: bool = True
     limit: PositiveInt | None = None
     clicks_limit: PositiveInt | None = None
@@ -398,3 +399,4 @@ class ClickInference:
     maps: str | None = None
     users: str | None = None
     seed: Seed = 42
+    users_of: str | None = None

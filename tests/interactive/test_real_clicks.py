@@ -16,8 +16,9 @@ from segkit.runners.interactive.click_groups import GROUPS, robustness_of, robus
 from segkit.runners.interactive.click_maps import read_click_map
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.simulate import simulate
-from segkit.runners.interactive.user_clicks import UserClick, answer_alone, read_user_clicks
+from segkit.runners.interactive.user_clicks import UserClick, answer_alone, clicks_on, read_user_clicks
 from segkit.settings import ClickInference
+from segkit.types import Meta
 from tests.interactive.doubles import Echo, drawn
 from tests.interactive.test_click_training import sections
 
@@ -125,6 +126,33 @@ def test_a_table_of_users_clicks(tmp_path):
         other.write_text(text)
         with pytest.raises(DataError, match=told):
             read_user_clicks(other)
+
+
+def test_a_table_of_several_data_sets(tmp_path):
+    """Data sets share names of images: each is asked for by itself, or the table is refused."""
+    table = tmp_path / "clicks.csv"
+    rows = ["GrabCut,bear,bear,,first,,pc,10,20,100,50", "Berkeley,bear,bear,,first,,pc,3,4,100,50"]
+    table.write_text(HEAD + "\n".join(rows) + "\n")
+    assert read_user_clicks(table, "GrabCut") == {"bear": (UserClick(20, 10, 50, 100, "pc"),)}
+    assert read_user_clicks(table, "Berkeley") == {"bear": (UserClick(4, 3, 50, 100, "pc"),)}
+    with pytest.raises(DataError, match=r"line 3: 'bear' is an object of Berkeley and of GrabCut.*of = 'Berkeley'"):
+        read_user_clicks(table)
+    with pytest.raises(DataError, match=r"no row with dataset 'DAVIS'.*must be one of Berkeley, GrabCut"):
+        read_user_clicks(table, "DAVIS")
+    of_one_set = tmp_path / "one.csv"
+    of_one_set.write_text("image_stem,object_stem,click_type,device,x,y,w,h\nbear,,first,pc,1,2,9,8\n")
+    assert read_user_clicks(of_one_set) == {"bear": (UserClick(2, 1, 8, 9, "pc"),)}
+    with pytest.raises(DataError, match=r"no row with dataset 'DAVIS' has click_type 'first'.*of users$"):
+        read_user_clicks(of_one_set, "DAVIS")
+
+
+def test_the_only_object_of_an_image_has_the_clicks_on_the_image():
+    """Ids of TETRIS hold the object's number in any case, its users' clicks only where the image has several."""
+    click = UserClick(1, 2, 3, 4, "pc")
+    table = {"alone": (click,), "pair_7": (click, click)}
+    assert clicks_on(table, Meta(id="alone_65535", path="images/alone.jpg")) == (click,)
+    assert clicks_on(table, Meta(id="pair_7", path="images/pair.jpg")) == (click, click)
+    assert clicks_on(table, Meta(id="pair_9", path="images/pair.jpg")) == ()
 
 
 def test_each_users_click_is_answered_from_a_clean_state():

@@ -155,15 +155,19 @@ class TableLayout:
         return file.getvalue()
 
 
-def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def read_rows(
+    path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
     """Reads the rows of a CSV file one by one.
 
     Args:
         path: the file.
         columns: names of those that are wanted; others are passed over.
+        optional: names of further ones, whose cells are "" where the file does not have them.
 
     Yields:
-        The number of a row's last line in the file, from 1, and its cells of these columns, without blanks around them.
+        The number of a row's last line in the file, from 1, and its cells of these columns, then of the optional ones,
+        without blanks around them.
 
     Raises:
         DataError: it is no CSV file, a column is missing, or a row has too many or too few cells.
@@ -179,7 +183,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, l
                 f"{path}, line 1: there is no column '{missing[0]}'{did_you_mean(missing[0], head)}; the head must "
                 f"be {','.join(columns)}"
             )
-        places = [head.index(name) for name in columns]
+        places = [head.index(name) if name in head else None for name in (*columns, *optional)]
         for row in rows:
             if not row:
                 continue
@@ -188,7 +192,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, l
                     f"{path}, line {rows.line_num}: {len(row)} cells where the head has {len(head)}; correct the "
                     "row, or copy the file again"
                 )
-            yield rows.line_num, [row[place].strip() for place in places]
+            yield rows.line_num, ["" if place is None else row[place].strip() for place in places]
     except csv.Error as error:
         raise DataError(f"{path}, line {rows.line_num}: no valid CSV ({error}); copy the file again") from error
     finally:

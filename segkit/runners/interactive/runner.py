@@ -28,7 +28,7 @@ from segkit.runners.interactive.click_maps import mapped_clickers
 from segkit.runners.interactive.pictures import ShowClicks
 from segkit.runners.interactive.simulate import simulate
 from segkit.runners.interactive.tables import click_report, is_scored
-from segkit.runners.interactive.user_clicks import answer_alone, read_user_clicks
+from segkit.runners.interactive.user_clicks import answer_alone, clicks_on, read_user_clicks
 from segkit.runners.interactive.worst import WorstClicks
 from segkit.settings import ClickInference
 from segkit.types import Batch, Outputs, Prediction
@@ -199,10 +199,9 @@ mask = predictor.mask"""
         masks = list(batch["mask"])
         found = simulate(model, images, masks, clicks, starts=batch.get("start"), clickers=clickers)
         if clicks.users is not None:
-            of_users = read_user_clicks(clicks.users)
+            table = read_user_clicks(clicks.users, clicks.users_of)
             for prediction, image, mask, meta in zip(found, images, masks, batch["meta"]):
-                own = of_users.get(str(meta["id"]), ())
-                prediction["user_ious"] = answer_alone(model, image, mask, own, clicks)
+                prediction["user_ious"] = answer_alone(model, image, mask, clicks_on(table, meta), clicks)
         return found
 
     def report(self, results: dict[str, dict[str, Any]], out: Path, title: str) -> str:

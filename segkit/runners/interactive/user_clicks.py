@@ -4,7 +4,7 @@ RClicks, Antonov et al., NeurIPS 2024, https://arxiv.org/abs/2410.11722, whose t
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +19,13 @@ from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import Click, mask_iou
 from segkit.runners.interactive.session import Session
 from segkit.settings import ClickInference
+from segkit.types import Meta
 
 COLUMNS = ("image_stem", "object_stem", "click_type", "device", "x", "y", "w", "h")
-"""Columns that are read; further ones are passed over."""
+"""Columns that are read beside SET; further ones are passed over."""
+
+SET = "dataset"
+"""Column of the data set's name, which a table of one data set need not have."""
 
 AT_ONCE = 16
 """Clicks on one image that are answered together at most."""
@@ -49,33 +53,65 @@ class UserClick(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def read_user_clicks(path: str | Path) -> dict[str, tuple[UserClick, ...]]:
+def read_user_clicks(path: str | Path, of: str | None = None) -> dict[str, tuple[UserClick, ...]]:
     """Reads the first clicks of a table, a row each; rows of later clicks are passed over.
 
     Args:
         path: CSV file with the columns COLUMNS: image_stem and object_stem ("" for the only object of an image) name
             the object, click_type is "first" for first clicks, x and y count pixels of a picture of w x h.
+        of: name of the data set in the column SET, whose rows are read; None takes all.
 
     Returns:
-        The clicks of each object, by the id that the data sets give it: IMAGE, or IMAGE_OBJECT.
+        The clicks of each object: by IMAGE where it is the only one of the image, else by IMAGE_OBJECT.
 
     Raises:
-        DataError: the file is no such table, or a number is none.
+        DataError: the file is no such table, a number is none, or data sets share the name of an object.
     """
     clicks: dict[str, list[UserClick]] = {}
-    for line, (image, part, kind, device, *numbers) in read_rows(path, COLUMNS):
+    sets: dict[str, str] = {}
+    others: set[str] = set()
+    for line, (image, part, kind, device, *numbers, source) in read_rows(path, COLUMNS, optional=(SET,)):
+        if of is not None and source != of:
+            others.add(source)
+            continue
         if kind != "first":
             continue
-        try:
-            x, y, width, height = (int(float(number)) for number in numbers)
-        except (ValueError, OverflowError) as error:
-            raise DataError(f"{path}, line {line}: x, y, w, h = {', '.join(numbers)}: must be four numbers") from error
-        if width < 1 or height < 1:
-            raise DataError(f"{path}, line {line}: a picture of {width}x{height} pixels; w and h must be 1 or more")
-        clicks.setdefault(f"{image}_{part}" if part else image, []).append(UserClick(y, x, height, width, device))
+        name = f"{image}_{part}" if part else image
+        if sets.setdefault(name, source) != source:
+            raise DataError(
+                f"{path}, line {line}: '{name}' is an object of {source} and of {sets[name]}, clicked apart; "
+                f"name the data set that is scored: inference.clicks.users_of = '{source}'"
+            )
+        clicks.setdefault(name, []).append(_user_click(numbers, device, f"{path}, line {line}"))
     if not clicks:
-        raise DataError(f"{path}: no row has click_type 'first', so there are no first clicks of users")
+        whose = "" if of is None else f" with dataset '{of}'"
+        known = ", ".join(sorted(others - {""}))
+        remedy = f"; inference.clicks.users_of must be one of {known}" if known else ""
+        raise DataError(f"{path}: no row{whose} has click_type 'first', so there are no first clicks of users{remedy}")
     return {name: tuple(of_object) for name, of_object in clicks.items()}
+
+
+def _user_click(numbers: Sequence[str], device: str, source: str) -> UserClick:
+    """The click of the cells x, y, w and h."""
+    try:
+        x, y, width, height = (int(float(number)) for number in numbers)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{source}: x, y, w, h = {', '.join(numbers)}: must be four numbers") from error
+    if width < 1 or height < 1:
+        raise DataError(f"{source}: a picture of {width}x{height} pixels; w and h must be 1 or more")
+    return UserClick(y, x, height, width, device)
+
+
+def clicks_on(table: Mapping[str, tuple[UserClick, ...]], meta: Meta) -> tuple[UserClick, ...]:
+    """Returns the users' clicks on an item, () for none.
+
+    Args:
+        table: of read_user_clicks.
+        meta: of the item. Its id may name the object beside the image, as that of TETRIS does, where the table names
+            the image alone since it has no other object.
+    """
+    name = str(meta["id"])
+    return table.get(name) or table.get(Path(meta["path"]).stem, ())
 
 
 def answer_alone(
