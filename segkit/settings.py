@@ -330,6 +330,8 @@ class ZoomSettings:
         recompute_iou: overlap in 0..1 below which a new box replaces the one in use.
         threshold: probability above which a pixel belongs to the mask that the box encloses.
         squash: shows the whole image at size `target` at every click, never a box; see runners.interactive.zoom.View.
+        encloses_start: whether a mask that clicks start from counts as one predicted before; otherwise the first click
+            sees the whole image, as in FocalClick's published code. It matters with a skip of 0 or -1 alone.
     """
 
     target: AnySize = 400
@@ -339,6 +341,7 @@ class ZoomSettings:
     recompute_iou: Fraction = 0.5
     threshold: Fraction = 0.5
     squash: bool = False
+    encloses_start: bool = True
 
 
 @dataclass
@@ -371,10 +374,10 @@ class ClickInference:
         maps: for `band`, a folder of click maps ID.png or ID.npy, or RClicks' network; None: distance from the border.
         seed: of the clicks that are drawn, anew for each object.
         users: CSV file of users' first clicks, as RClicks publishes it; each is answered alone, too.
+        users_of: name of the data set in that file's column `dataset`, whose clicks are read; None reads all.
     """
 
     zoom: dict | None = field(default_factory=dict)
-        users_of: name of the data set in that file's column `dataset`, whose clicks are read; None reads all.
     flip: bool = True
     limit: PositiveInt | None = None
     clicks_limit: PositiveInt | None = None
@@ -398,5 +401,5 @@ class ClickInference:
     band: tuple[Fraction, Fraction] | None = None
     maps: str | None = None
     users: str | None = None
-    seed: Seed = 42
     users_of: str | None = None
+    seed: Seed = 42

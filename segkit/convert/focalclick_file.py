@@ -37,7 +37,7 @@ OWN: dict[str, Any] = {
 """Arguments beside RITM's, and their defaults."""
 
 CLICKS: dict[str, Any] = {
-    "zoom": {"min_crop": 10, "recompute_iou": 1.0, "threshold": 0.49},
+    "zoom": {"min_crop": 10, "recompute_iou": 1.0, "threshold": 0.49, "encloses_start": False},
     "flip": False,
     "stale_roi": True,
     "threshold": 0.5,

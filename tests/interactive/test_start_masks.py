@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 
+from segkit.api import click_predictor
 from segkit.ops.interactive.progressive_merge import merge_at
 from segkit.registry import ConfigError
+from segkit.runners.interactive.advance import Advance
+from segkit.runners.interactive.clicker import Click
+from segkit.runners.interactive.session import Session
 from segkit.runners.interactive.simulate import simulate
+from segkit.runners.interactive.zoom import Box
 from segkit.settings import ClickInference
 from tests.interactive.doubles import Echo, drawn
 
@@ -88,6 +94,40 @@ def test_the_zoom_encloses_the_merged_mask():
     # the first click is negative: the part beside the start is not merged, so that the second click sees the start's
     # box; with skip=0 and a start the first pass is zoomed, too
     assert all(max(shape[-2:]) == 64 for shape in network.forwards)
+
+
+@pytest.mark.parametrize("encloses_start", [True, False])
+def test_the_first_click_sees_the_box_of_the_start_or_the_whole_image(encloses_start):
+    image, _ = drawn(5)
+    start = torch.zeros(64, 80)
+    start[20:40, 30:50] = 1
+    zoom = dict(target=(48, 64), skip=-1, min_crop=8, encloses_start=encloses_start)
+    advance, session = Advance(Echo(), ClickInference(zoom=zoom, flip=False)), Session(image, start=start)
+    session.add(Click(5, 5, False))
+    advance([session])
+    # rows 20 to 39 are 20, 28 times 1.4: 29.5 - 14 and 29.5 + 14, halves to the even number
+    assert session.box == (Box(16, 44, 26, 54) if encloses_start else Box(0, 63, 0, 79))
+
+
+def test_a_user_merges_into_a_mask_as_the_scores_do():
+    image, mask = drawn(5)
+    start = start_of(mask)
+    settings = dict(zoom=dict(target=64, min_crop=8), flip=False, merge=True)
+    scored = ClickInference(**settings, max_clicks=3, target_iou=1.01, keep_masks=True)
+    (found,) = simulate(Echo(), [image], [mask], scored, starts=[start])
+    clicks = click_predictor(Echo(), **settings)
+    clicks.set_image(image.permute(1, 2, 0).numpy())
+    clicks.set_mask(start)
+    assert np.array_equal(clicks.mask, start == 1)
+    for (y, x, positive), code in zip(found["clicks"], found["masks"], strict=True):
+        merged = clicks.click(float(y), float(x), positive > 0.5)
+        assert np.array_equal(merged, coco_mask.decode(code) == 1)
+    assert np.array_equal(clicks.mask, found["labels"] == 1)
+    # the network goes on from its own answer, and a step back is one to the merged mask
+    assert not np.array_equal(clicks.probabilities > 0.49, clicks.mask)
+    assert np.array_equal(clicks.undo(), coco_mask.decode(found["masks"][1]) == 1)
+    clicks.reset()
+    assert not clicks.mask.any()
 
 
 def test_a_model_without_previous_mask_cannot_start_from_one():

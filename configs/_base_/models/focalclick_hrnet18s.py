@@ -31,6 +31,11 @@ losses = [
 # the published code means a tenth of the rate for the trunk, but its last call sets twice the rate for trunk and head
 optimizer = dict(type="Adam", lr=5e-4, groups=[dict(match=r"^(backbone|head)\.", lr=2.0)])
 inference = dict(
-    clicks=dict(zoom=dict(min_crop=10, recompute_iou=1.0, threshold=0.49), flip=False, stale_roi=True, threshold=0.5)
+    clicks=dict(
+        zoom=dict(min_crop=10, recompute_iou=1.0, threshold=0.49, encloses_start=False),
+        flip=False,
+        stale_roi=True,
+        threshold=0.5,
+    )
 )
 loop = dict(channels_last=True)  # the faster layout of convolutions

@@ -23,5 +23,10 @@ losses = [
 # the clicks' embedding is a part of the trunk there, and learns at its rate
 optimizer = dict(type="Adam", lr=5e-3, groups=[dict(match=r"^(backbone|guide)\.", lr=0.1)])
 inference = dict(
-    clicks=dict(zoom=dict(min_crop=10, recompute_iou=1.0, threshold=0.49), flip=False, stale_roi=True, threshold=0.5)
+    clicks=dict(
+        zoom=dict(min_crop=10, recompute_iou=1.0, threshold=0.49, encloses_start=False),
+        flip=False,
+        stale_roi=True,
+        threshold=0.5,
+    )
 )

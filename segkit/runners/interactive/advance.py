@@ -123,7 +123,7 @@ class Advance:
     def _zoom_in(self, sessions: Sequence[Session]) -> list[Look]:
         masks: dict[int, Box | None] = {}
         if self.zoom is not None:
-            is_asked = [s.look is not None or s.has_start for s in sessions]
+            is_asked = [s.look is not None or (s.has_start and self.zoom.encloses_start) for s in sessions]
             asked = [i for i, s in enumerate(sessions) if is_asked[i] and len(s.clicks) > self.zoom.skip]
             boxes = boxes_above([sessions[i].enclosed for i in asked], self.zoom.threshold)
             masks = dict(zip(asked, boxes))

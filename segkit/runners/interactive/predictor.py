@@ -11,6 +11,7 @@ import torch
 
 from segkit.data.transforms.way_back import for_network
 from segkit.models.bases import Network
+from segkit.ops.interactive.progressive_merge import merge_at
 from segkit.runners.interactive.advance import Advance, is_prompted
 from segkit.runners.interactive.clicker import Click
 from segkit.runners.interactive.session import Session
@@ -60,6 +61,9 @@ class ClickPredictor:
         The network sees this mask, in place of its own last one, at every click until `reset` or `set_image`. It
         predicts twice after the first click, so that the zoom follows a prediction. Both as in the published demo.
 
+        With `merge` in the settings (progressive merge of FocalClick) the network sees it at the first click alone, and
+        each click takes over only the changed region that it lies on: all else of the mask stays.
+
         Args:
             mask: bool or integer [H,W], the object above 0; or float, probabilities.
 
@@ -73,7 +77,10 @@ class ClickPredictor:
             raise ValueError("this model reads no previous mask (model.previous_mask = False): start from clicks")
         values = mask if mask.dtype.kind == "f" else mask > 0
         external = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
-        self._session, self._past = Session(session.image[0], external), []
+        begun = (
+            Session(session.image[0], start=external) if self._settings.merge else Session(session.image[0], external)
+        )
+        self._session, self._past = begun, []
 
     def set_box(self, y0: float, x0: float, y1: float, x1: float) -> np.ndarray:
         """Gives the object's box to a promptable network, which keeps it for all clicks that follow, and predicts.
@@ -129,6 +136,11 @@ class ClickPredictor:
         following.add(Click(y, x, bool(positive)))
         for _ in range(1 + is_first_on_mask):
             self._advance([following])
+        if following.has_start:
+            changed = _mask_of(following, self._settings.threshold)
+            before = _mask_of(session, self._settings.threshold)
+            mask = merge_at(changed, before, int(y), int(x), moves_rest=self._settings.merge_rest)
+            following.shown = torch.from_numpy(mask)[None, None].to(following.probabilities)
         self._past.append(session)
         self._session = following
         return self.mask
@@ -196,10 +208,18 @@ class ClickPredictor:
 
     @property
     def mask(self) -> np.ndarray:
-        """bool [H,W], where the probability is above the settings' threshold."""
-        return self.probabilities > self._settings.threshold
+        """bool [H,W], where the probability is above the settings' threshold; with `merge` the merged mask."""
+        session = self._current()
+        if session.shown is None:
+            return self.probabilities > self._settings.threshold
+        return _mask_of(session, self._settings.threshold)
 
     def _current(self) -> Session:
         if self._session is None:
             raise ValueError("no image yet: call set_image(image) first")
         return self._session
+
+
+def _mask_of(session: Session, threshold: float) -> np.ndarray:
+    """The mask after the last click, merged where it is; before the first that which the session starts from."""
+    return (session.enclosed[0, 0] > threshold).cpu().numpy()
