@@ -26,6 +26,7 @@ from segkit.registry import ConfigError, build_model
 from segkit.runners.interactive.advance import Advance
 from segkit.runners.interactive.clicker import mask_iou, next_click
 from segkit.runners.interactive.session import Session
+from segkit.runners.scoring import config_of_set
 from segkit.settings import ClickInference
 from tests.interactive.doubles import Echo, drawn
 from tests.oracles import weights_of
@@ -180,6 +181,10 @@ def test_the_published_settings(path):
     assert (cfg["train"]["batch_size"], until["min_area"], until["keep_background"]) == (batch, 1000, 0.05)
     assert cfg["train"]["dataset"]["stuff_prob"] == 0.2 and cfg["runner"]["iterations"] == 3
     assert (until["max_share"], clicks["first_click_center"], focus["size"]) == (0.85, True, 256)
+    # two of the published trainings change colors
+    colors = [step["type"] for step in until["transforms"]][3:]
+    has_colors = path.stem.startswith(("focalclick_hrnet32", "focalclick_segformer-b3"))
+    assert colors == (["BrightnessContrast", "ChannelShift"] if has_colors else [])
     per_epoch = 30000 // batch
     assert cfg["loop"]["steps"] == 230 * per_epoch
     assert cfg["schedule"]["milestones"] == (190 * per_epoch, 210 * per_epoch)
@@ -200,6 +205,18 @@ def test_the_published_settings(path):
         is_trunk = name.startswith("backbone." if is_segformer else ("backbone.", "head."))
         is_trunk |= is_segformer and name.startswith("guide.")
         assert rates[id(parameter)] == pytest.approx(rate * (slow if is_trunk else 1.0)), name
+
+
+def test_the_published_test_sets():
+    """Of COCO_MVal the blue channel above 128 counts; DAVIS-585 begins with nothing, or with masks that are merged."""
+    cfg = load_config(CONFIGS / "interactive/focalclick/focalclick_hrnet18s_s2_cocolvis.py")
+    clicks = {name: config_of_set(cfg, part)["inference"]["clicks"] for name, part in cfg["test"].items()}
+    assert cfg["test"]["COCO_MVal"]["dataset"] == dict(type="COCOMVal", above=128)
+    assert cfg["test"]["DAVIS585"]["dataset"] == dict(type="DAVIS585")
+    assert cfg["test"]["DAVIS585_init"]["dataset"] == dict(type="DAVIS585", start="sp")
+    for name, values in clicks.items():
+        assert (values["threshold"], values["flip"], values["stale_roi"]) == (0.5, False, True)
+        assert values.get("merge", False) is values.get("merge_rest", False) is (name == "DAVIS585_init")
 
 
 def test_parts_are_published():

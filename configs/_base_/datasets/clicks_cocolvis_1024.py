@@ -1,6 +1,7 @@
 """COCO+LVIS as SegNext trains on it: whole images of a longest side of 1024 pixels, padded; and its protocol of scores.
 
-Scores squeeze whole images to 1024 x 1024, as published; training keeps their shape. batch_size is that of all GPUs.
+Scores squeeze whole images to 1024 x 1024, as published, HQSeg-44K's among them; training keeps their shape. batch_size
+is that of all GPUs.
 """
 
 from segkit.config import ref
@@ -28,5 +29,9 @@ train = dict(
         dict(type="SampleClicks"),
     ],
 )
-inference = dict(clicks=dict(flip=False, zoom=dict(squash=True, target=(1024, 1024))))
-test = dict(DAVIS=dict(inference=dict(clicks=dict(zoom=dict(target=(1024, 1024))))))
+# every object gets all its clicks, for NoC95 and 5-mIoU
+inference = dict(clicks=dict(flip=False, target_iou=1.01, zoom=dict(squash=True, target=(1024, 1024))))
+test = dict(
+    DAVIS=dict(inference=dict(clicks=dict(zoom=dict(target=(1024, 1024))))),
+    HQSeg44K=dict(dataset=dict(type="HQSeg44K"), batch_size=4),
+)

@@ -1,4 +1,7 @@
-"""COCO+LVIS as FocalClick trains on it: stretched crops of 256 x 256, the clicked object's part for the refiner."""
+"""COCO+LVIS as FocalClick trains on it: stretched crops of 256 x 256, the clicked object's part for the refiner.
+
+Its scores read COCO_MVal's masks as its code does, and hold DAVIS-585 from nothing and from masks with faults.
+"""
 
 from segkit.config import ref
 
@@ -22,4 +25,13 @@ train = dict(
         dict(type="SampleClicks", first_click_center=True),
         dict(type="FocusOnObject", size=ref("crop_size")),
     ],
+)
+test = dict(
+    COCO_MVal=dict(dataset=dict(above=128)),
+    DAVIS585=dict(dataset=dict(type="DAVIS585"), batch_size=16),
+    DAVIS585_init=dict(
+        dataset=dict(type="DAVIS585", start="sp"),
+        batch_size=16,
+        inference=dict(clicks=dict(merge=True, merge_rest=True)),
+    ),
 )

@@ -2,7 +2,7 @@
 
 _base_ = [
     "../../_base_/models/focalclick_hrnet32.py",
-    "../../_base_/datasets/clicks_focal_cocolvis.py",
+    "../../_base_/datasets/clicks_focal_color_cocolvis.py",
     "../../_base_/schedules/focalclick_230e_b32.py",
 ]
 runner = dict(type="Interactive", iterations=3)

@@ -7,6 +7,5 @@ _base_ = "segnext_b_sax2_cocolvis.py"
 _epoch = 30000 // 12
 init = dict(path="work_dirs/segnext_b_sax2_cocolvis/last.pt")
 train = dict(batch_size=12, dataset=dict(type="HQSeg44KClicks"))
-test = dict(HQSeg44K=dict(dataset=dict(type="HQSeg44K"), batch_size=4))
 schedule = dict(milestones=(50 * _epoch, 90 * _epoch))
 loop = dict(steps=100 * _epoch, eval_every=10 * _epoch, save_every=_epoch)
