@@ -352,7 +352,8 @@ class ClickInference:
         zoom: dict of the keys of ZoomSettings; None always shows the whole image.
         flip: whether logits are averaged with those of the mirrored image.
         limit: longest side of the network's input in pixels; None for any.
-        clicks_limit: number of oldest clicks that the network sees, None for all (f-BRS 8, RGB-BRS and DistMap-BRS 5).
+        clicks_limit: number of oldest clicks that the network sees, None for all (f-BRS 8, RGB-BRS and DistMap-BRS 5);
+            FocalClick's refiner sees all in any case.
         passes: passes that answer a click (cascade-forward refinement), each on the mask and with the zoom of the last.
         passes_until: pixels; a click gets no further pass after one that changed at most so many; 0 makes all.
         passes_clicks: number of first clicks that get more than one pass, None for all.

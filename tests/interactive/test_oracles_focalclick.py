@@ -24,7 +24,7 @@ from segkit.ops.interactive.focus import focus_box, lost_at_low_resolution
 from segkit.ops.interactive.progressive_merge import merge_at
 from segkit.registry import ConfigError, build_model
 from segkit.runners.interactive.advance import Advance
-from segkit.runners.interactive.clicker import mask_iou, next_click
+from segkit.runners.interactive.clicker import Click, mask_iou, next_click
 from segkit.runners.interactive.session import Session
 from segkit.runners.scoring import config_of_set
 from segkit.settings import ClickInference
@@ -322,6 +322,25 @@ def test_evaluations_from_no_mask_are_published(protocol, index):
         mask = (session.probabilities[0, 0] > settings.threshold).numpy()
         assert mask_iou(mask, target) == pytest.approx(iou, abs=1e-4)
         assert session.probabilities.double().sum().item() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_refiner_sees_all_clicks():
+    """A limit holds for the coarse network alone; clicks beside the part are moved with the others."""
+    image, _ = drawn(5)
+    seen = []
+
+    class Watched(FocalEcho):
+        def guidance(self, clicks, size, previous=None):
+            seen.append(int((clicks[..., :2].amax(-1) >= 0).sum()))
+            return super().guidance(clicks, size, previous)
+
+    settings = ClickInference(zoom=None, flip=False, clicks_limit=1)
+    advance, session = Advance(Watched(), settings), Session(image)
+    for click in (Click(30, 36, True), Click(25, 30, True)):
+        session.add(click)
+        advance([session])
+    # coarse, refined, and the same of the second click
+    assert seen == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("index", [pytest.param(i, marks=[pytest.mark.slow] * (i != 2)) for i in range(5)])

@@ -113,8 +113,8 @@ class Advance:
         coarse = torch.logit(session.probabilities)
         part = choose_part(look.network, coarse, previous, session.clicks[-1], look.area)
         view = view_of_part(part, cast(FocalClick, look.network).focus)
-        rows = self._moved_clicks(session, view)
-        clicks = click_rows([row[: self.clicks_limit] for row in rows], session.image.device)
+        # clicks_limit is of the coarse network: the published refiner sees every click
+        clicks = click_rows(self._moved_clicks(session, view), session.image.device)
         detail = refined(look.network, session.image.float(), clicks, part, outputs, look.area)
         keeps_rest = len(session.clicks) > cast(FocalClick, look.network).focus.whole_until
         session.part = part
