@@ -1,4 +1,4 @@
-"""DKD, ADE20K 100-10: 100 epochs; the warm-up over a fifth of the steps is schedule.warmup=dict(steps=...)."""
+"""DKD, ADE20K 100-10: 100 epochs a step, a fifth of them a warm-up."""
 
 from segkit.config import ref
 
@@ -12,6 +12,7 @@ task, pos_weight = "ade_100-10", 35.0
 losses = [dict(type="NewClassBCE", on="logits", skip=1, pos_weight=ref("pos_weight")), dict(type="AuxiliaryBCE")]
 _head = dict(match=r"^head\.", lr=10.0)
 optimizer = dict(lr=2.5e-3, groups=[_head])
+schedule = dict(warmup=dict(steps=0.2, factor=0.001))
 loop = dict(epochs=100)
 _old = dict(match=r"^(?!head\.classifier\.steps\.{new}\.)", decay=0.0)
 runner = dict(later=dict(optimizer=dict(lr=2.5e-4, groups=[_head, _old])))

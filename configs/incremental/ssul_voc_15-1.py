@@ -14,5 +14,6 @@ train = dict(
     transforms=[dict(type="RandomScaleCrop", low=0.5, high=2.0, size=ref("crop_size")), dict(type="Flip")],
 )
 optimizer = dict(groups=[dict(match=r"^backbone", lr=0.1)])
+schedule = dict(floor=1e-6)
 loop = dict(epochs=50)
 runner = dict(later=dict(optimizer=dict(lr=0.01, groups=[dict(match=r"classifier\.background\.", lr=1e-4)])))

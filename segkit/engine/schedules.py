@@ -45,21 +45,23 @@ class Constant(Schedule):
 
 @SCHEDULES.register
 class Poly(Schedule):
-    """Polynomial decay: (base - min_lr) * (1 - step / total) ** power + min_lr.
+    """Polynomial decay: (base - min_lr) * (1 - step / total) ** power + min_lr, and at least `floor`.
 
     ParseNet, Liu et al. 2015, section 3.2.
 
     Args:
         power: exponent.
         min_lr: learning rate at the end.
+        floor: least learning rate; unlike min_lr it leaves larger ones as they are (SSUL's code).
     """
 
-    def __init__(self, power: PositiveFloat = 0.9, min_lr: NonNegativeFloat = 0.0):
-        self.power, self.min_lr = power, min_lr
+    def __init__(self, power: PositiveFloat = 0.9, min_lr: NonNegativeFloat = 0.0, *, floor: NonNegativeFloat = 0.0):
+        self.power, self.min_lr, self.floor = power, min_lr, floor
 
     def rate(self, base: float, step: int, total: int) -> float:
         """Returns the learning rate of a step; see Schedule.rate."""
-        return (base - self.min_lr) * max(1 - step / total, 0.0) ** self.power + self.min_lr
+        rate = (base - self.min_lr) * max(1 - step / total, 0.0) ** self.power + self.min_lr
+        return max(rate, self.floor)
 
 
 @SCHEDULES.register

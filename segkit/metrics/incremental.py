@@ -145,8 +145,9 @@ def incremental_scores(
     Returns:
         In percent, None where nothing is scored: mIoU_old, mIoU_new, mIoU_all without the background, as in MiB's
         table, and the first and last with it ("..._with_background"), as in later papers; hIoU, the harmonic mean of
-        old and new; mIoU, mAcc, aAcc, fwIoU over all classes, including the background, as the published code prints
-        them; mIoU_steps, one mean for the classes of each step, without the background; sizes; per_class.
+        old and new, and hIoU_with_background, where old counts it (DKD's and STAR's); mIoU, mAcc, aAcc, fwIoU over all
+        classes, including the background, as the published code prints them; mIoU_steps, one mean for the classes of
+        each step, without the background; sizes; per_class.
     """
     scores = published_scores(matrix, epsilon, absent=absent)
     ends = np.cumsum(sizes)
@@ -165,7 +166,8 @@ def incremental_scores(
     result |= {name: mean(chosen) for name, chosen in groups.items()}
     for name in ("mIoU_old", "mIoU_all"):
         result[name + WITH_BACKGROUND] = mean([background, *groups[name]])
-    result["hIoU"] = harmonic_mean(result["mIoU_old"], result["mIoU_new"])
+    for end in ("", WITH_BACKGROUND):
+        result["hIoU" + end] = harmonic_mean(result["mIoU_old" + end], result["mIoU_new"])
     result["mIoU_steps"] = [mean([indices]) for indices in members]
     result["sizes"] = [int(size) for size in sizes]
     result["per_class"] = {

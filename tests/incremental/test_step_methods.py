@@ -253,8 +253,8 @@ def test_test_images_and_labels_of_the_protocols():
     assert sample["image"].shape == (512, 512, 3) and sample["mask"].shape == (512, 512)
     assert shapes(1, "train", convention="cropped").image(0).shape == (32, 32, 3)
     picture = np.arange(6 * 10, dtype=np.uint8).reshape(6, 10)
-    assert (centre(picture, 6, 0) == picture[:, 2:8]).all()
-    assert centre(picture, 3, 0).shape == (3, 3)
+    assert (centre(picture, 6, are_labels=True) == picture[:, 2:8]).all()
+    assert (centre(picture[..., None].repeat(3, 2), 6) == picture[:, 2:8, None]).all()
 
 
 def test_stages_fill_the_numbers_of_steps_into_groups():
@@ -277,6 +277,11 @@ def test_background_that_stands_out_is_unknown_in_training_alone(tmp_path):
     plain, rng = data.mask(0), np.random.default_rng(0)
     mask = data.sample(0, rng)["mask"]
     assert (mask == np.where((plain == 0) & (half > 0), 254, plain)).all() and (mask == 254).any()
+    content = {"step": 0, "images": [{"id": name, "classes": [1]} for name in whole.ids[:2]]}
+    (tmp_path / "memory.json").write_text(json.dumps(content))
+    both = Replay(data, str(tmp_path / "memory.json"))
+    plain, mask = both.mask(len(data)), both.sample(len(data), rng)["mask"]
+    assert (mask == np.where((plain == 0) & (half > 0), 254, plain)).all() and (mask == 254).any(), "remembered ones, too"
     tested = shapes(1, "test", saliency=str(tmp_path))
     assert not (tested.sample(0, rng)["mask"] == 254).any()
     for name in whole.ids:

@@ -7,6 +7,8 @@ from typing import Annotated, TypedDict
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from segkit.constraints.named import NonNegativeInt, OneOf
 from segkit.data.dataset import Dataset
@@ -151,12 +153,12 @@ class ClassSteps(Dataset):
     def image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 or float32 [H,W,C]; where the convention crops, its centre."""
         image = self.dataset.image(self.indices[index])
-        return centre(image, self.crop, cv2.INTER_AREA) if self.crop else image
+        return centre(image, self.crop) if self.crop else image
 
     def mask(self, index: int) -> np.ndarray:
         """Reads the labels of the step, uint8 [H,W]: ranks among the model's outputs, or 255."""
         mask = self._remapped(self.dataset.mask(self.indices[index]))
-        return centre(mask, self.crop, cv2.INTER_NEAREST) if self.crop else mask
+        return centre(mask, self.crop, are_labels=True) if self.crop else mask
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Reads the data set's own sample and gives it the labels of the step."""
@@ -165,8 +167,7 @@ class ClassSteps(Dataset):
         sample = self.with_proposals(self.dataset.sample(self.indices[index], rng), self.ids[index])
         if "mask" not in sample:
             return sample
-        mask = self._remapped(sample["mask"])
-        return sample | {"mask": mask if self.saliency is None else self._with_unknown(mask, index)}
+        return sample | {"mask": self.with_unknown(self._remapped(sample["mask"]), self.ids[index])}
 
     def with_proposals(self, sample: Sample, name: str) -> Sample:
         """Returns a sample of the whole data set with the proposed regions of its image; as it is where there are none.
@@ -180,9 +181,16 @@ class ClassSteps(Dataset):
         height, width = sample["image"].shape[:2]
         return sample | {"proposals": read_proposals(self.proposals / f"{name}.png", (height, width))}
 
-    def _with_unknown(self, mask: np.ndarray, index: int) -> np.ndarray:
-        """The labels with UNKNOWN on background that stands out."""
-        file = self.saliency / f"{self.ids[index]}.png" if self.saliency is not None else Path()
+    def with_unknown(self, mask: np.ndarray, name: str) -> np.ndarray:
+        """Returns labels with UNKNOWN on background that stands out; as they are where there are no such maps.
+
+        Args:
+            mask: uint8 [H,W], labels of the step.
+            name: id of the image.
+        """
+        if self.saliency is None:
+            return mask
+        file = self.saliency / f"{name}.png"
         stands_out = read_mask(file) > 0
         if stands_out.shape != mask.shape:
             raise DataError(
@@ -195,23 +203,28 @@ class ClassSteps(Dataset):
         return cv2.LUT(mask, self.table) if mask.dtype == np.uint8 else self.table[mask]
 
 
-def centre(picture: np.ndarray, side: int, interpolation: int) -> np.ndarray:
-    """Resizes a picture to a shorter side and cuts its square centre out.
+def centre(picture: np.ndarray, side: int, *, are_labels: bool = False) -> np.ndarray:
+    """Resizes a picture to a shorter side and cuts its square centre out, as torchvision does with one of PIL.
 
     Args:
-        picture: [H,W] or [H,W,C].
+        picture: uint8 or float32 [H,W,C], or labels uint8 [H,W].
         side: in pixels.
-        interpolation: of OpenCV, where the picture shrinks; where it grows, images are resized bilinearly.
+        are_labels: whether the nearest pixel is taken; otherwise pixels are weighted bilinearly, over a wider window
+            where the picture shrinks.
 
     Returns:
-        [side,side] or [side,side,C].
+        [side,side,C] or [side,side].
     """
     height, width = picture.shape[:2]
     short = min(height, width)
-    size = (int(side * width / short), int(side * height / short))
-    grows_smoothly = interpolation != cv2.INTER_NEAREST and short < side
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR if grows_smoothly else interpolation)
-    top, left = round((size[1] - side) / 2), round((size[0] - side) / 2)
+    rows, columns = int(side * height / short), int(side * width / short)
+    if are_labels:  # OpenCV's INTER_NEAREST shifts labels by up to half a pixel
+        resized = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
+    else:
+        channels_first = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+        smooth = F.interpolate(channels_first, (rows, columns), mode="bilinear", antialias=True)
+        resized = smooth[0].numpy().transpose(1, 2, 0)
+    top, left = round((rows - side) / 2), round((columns - side) / 2)
     return np.ascontiguousarray(resized[top : top + side, left : left + side])
 
 

@@ -128,7 +128,7 @@ class Replay(Dataset):
         sample = self.steps.with_proposals(sample, self.whole.ids[number])
         if "mask" not in sample:
             return sample
-        return sample | {"mask": self._remapped(sample["mask"])}
+        return sample | {"mask": self.steps.with_unknown(self._remapped(sample["mask"]), self.whole.ids[number])}
 
     def _remapped(self, mask: np.ndarray) -> np.ndarray:
         return cv2.LUT(mask, self.table) if mask.dtype == np.uint8 else self.table[mask]

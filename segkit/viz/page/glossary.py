@@ -29,6 +29,7 @@ MEANINGS = (
     ("mIoU_old*", "mean IoU of the classes of the first step"),
     ("mIoU_new*", "mean IoU of the classes learned since"),
     ("mIoU_all*", "mean IoU of all classes"),
+    ("hIoU_with_background", "harmonic mean of old classes with the background, and new classes"),
     ("hIoU", "harmonic mean of old and new classes: low where one of them is low"),
     ("mIoU", "overlap of truth and prediction (shared pixels / pixels of either), mean over classes"),
     ("IoU", "overlap of truth and prediction: shared pixels / pixels of either"),
