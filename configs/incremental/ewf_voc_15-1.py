@@ -3,7 +3,6 @@
 _base_ = "plop_voc_15-5.py"
 task = "voc_15-1"
 runner = dict(
-    convention="csseg",
     train_only=[r"^(?!head\.classifier\.)", r"head\.classifier\.steps\.{new}\."],
     fuse="endpoints",
 )

@@ -7,9 +7,10 @@ _maps = [
     for side in ("", "teacher.")
 ]
 runner = dict(
+    convention="csseg",
     init="balanced",
     losses=[
         dict(type="PseudoLabelCE", published_median=True),
-        dict(type="LocalPOD", on=_maps, at="native"),
+        dict(type="LocalPOD", on=_maps, at="native", leak=0.01),
     ],
 )

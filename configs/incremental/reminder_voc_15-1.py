@@ -10,7 +10,7 @@ _maps = [
 runner = dict(
     losses=[
         dict(type="PseudoLabelCE", published_median=True),
-        dict(type="LocalPOD", on=_maps, at="native"),
+        dict(type="LocalPOD", on=_maps, at="native", leak=0.01),
         dict(type="ClassSimilarityKD", weight=0.5),
     ],
 )

@@ -17,12 +17,13 @@ from segkit.backbones.timm_create import (
     feature_info,
     normalization,
     set_norm_eps,
+    set_norm_momentum,
 )
 from segkit.backbones.timm_dilation import dilate_fully
 from segkit.backbones.timm_positions import Positions
 from segkit.backbones.timm_sizes import find_sizes
 from segkit.backbones.weights import load_encoder, read_weights
-from segkit.constraints.named import Decay, NonNegativeInt, PositiveFloat, PositiveInt
+from segkit.constraints.named import Decay, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from segkit.models.bases import Backbone
 from segkit.models.blocks import recompute
 from segkit.ops.resizing import is_zero
@@ -74,6 +75,8 @@ class Timm(Backbone):
         drop_path_rate: stochastic depth, where the encoder has it.
         norm_eps: epsilon of all layer normalizations of the encoder; None as timm has them. Published forms of one
             network differ in it.
+        norm_momentum: share of a batch in the running statistics of all batch normalizations of the encoder; None as
+            timm has it, 0.1 for a ResNet.
         img_size: (H, W) of encoders that are built for one size (Swin, ViT); the size of a ViT's position embedding.
         pad_divisor: pads images to multiples of this number instead; 32 as in detectors and Mask2Former.
         pos_interpolation: "bicubic", or "bilinear" as in SETR: how a ViT's position embedding is resized to the image.
@@ -111,6 +114,7 @@ class Timm(Backbone):
         deep_stem: NonNegativeInt = 0,
         drop_path_rate: Decay = 0.0,
         norm_eps: PositiveFloat | None = None,
+        norm_momentum: Fraction | None = None,
         img_size: tuple[int, int] | None = None,
         pad_divisor: int | None = None,
         pos_interpolation: str = "bicubic",
@@ -136,6 +140,8 @@ class Timm(Backbone):
         self.img_size = None if img_size is None else (img_size[0], img_size[1])
         if norm_eps is not None:
             set_norm_eps(self.encoder, norm_eps)
+        if norm_momentum is not None:
+            set_norm_momentum(self.encoder, norm_momentum)
         self.channels = tuple(feature_info(self.encoder).channels())
         self.strides = tuple(feature_info(self.encoder).reduction())
         if output_stride != 32 and max(self.strides) > output_stride:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.backbones.weights import LITE_NORMALIZATION, LITE_PACKAGES
 from segkit.models.layers import per_channel
@@ -197,6 +198,13 @@ def set_norm_eps(encoder: nn.Module, eps: float) -> None:
     for module in encoder.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = eps
+
+
+def set_norm_momentum(encoder: nn.Module, momentum: float) -> None:
+    """Sets the momentum of all batch normalizations of an encoder, in place."""
+    for module in encoder.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = momentum
 
 
 def built_for(name: str, encoder: nn.Module) -> tuple[int, int]:

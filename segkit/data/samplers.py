@@ -27,13 +27,14 @@ class Sampler(WithArguments):
 
     Attributes:
         num_images: items of the data set.
+        epoch: images of an epoch.
         seed: as given.
     """
 
     def __init__(self, dataset: Dataset, seed: NonNegativeInt = 0):
         if len(dataset) == 0:
             raise DataError(f"{type(dataset).__name__}: the data set holds no image; check root and split")
-        self.num_images = len(dataset)
+        self.num_images = self.epoch = len(dataset)
         self.seed = seed
 
     def index(self, position: int) -> int:

@@ -180,7 +180,7 @@ class Loop:
             with_ignore(cfg["losses"], self.dataset.ignore, type(self.dataset).__name__),
             self.raw_model.align_corners,
             weighting=cfg.get("weighting"),
-            epoch_steps=max(len(self.dataset) // self.images_per_step, 1),
+            epoch_steps=max(self.sampler.epoch // self.images_per_step, 1),
         ).to(self.device)
         check_sharding(settings, self.runner, self.raw_model, self.criterion)
         frozen = adapt(cfg["optimizer"], self.raw_model)
@@ -193,7 +193,7 @@ class Loop:
         if settings.compile:
             self.criterion.compile_losses()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
-        self.total_steps = setup.total_steps(settings, len(self.dataset), self.images_per_step)
+        self.total_steps = setup.total_steps(settings, self.sampler.epoch, self.images_per_step)
         self.items.images_per_step, self.items.total_steps = self.images_per_step, self.total_steps
         self.learning_rate = learning_rate(cfg.get("schedule"), self.optimizer, self.total_steps)
         self.terms, self.seconds = StepTerms(), {"data": 0.0, "all": 0.0}

@@ -154,6 +154,23 @@ def test_a_set_without_background_gets_one_from_what_it_ignores():
     assert np.array_equal(test.mask(0), np.where((raw > 0) & (raw <= 100), raw, 255))
 
 
+def test_dkd_scores_what_is_not_learned_as_background_and_ignores_it_without_a_background():
+    plan, known = plan_of("voc", "15-5s"), np.array([*range(21), 255])
+    train, test = (label_table(plan, 1, part=part, convention="dkd")[known] for part in ("train", "test"))
+    assert train.tolist() == [0] * 16 + [16, 0, 0, 0, 0, 255]
+    assert test.tolist() == [*range(17), 0, 0, 0, 0, 255]
+    plan, known = plan_of("ade", "100-50"), np.array([*range(150), 255])
+    train, test = (label_table(plan, 1, part=part, convention="dkd")[known] for part in ("train", "test"))
+    assert train.tolist() == [0] * 100 + [*range(101, 151), 0]
+    assert test.tolist() == [*range(1, 151), 255]
+    before = label_table(plan, 0, part="test", convention="dkd")[known]
+    assert before.tolist() == [*range(1, 101)] + [255] * 51
+    assert step_of(VOC, "voc_15-5", 0, part="test", convention="dkd").absent == "zero"
+    assert len(step_of(VOC, "voc_15-5", 0, part="test", convention="dkd")) == len(
+        step_of(VOC, "voc_15-5", 0, part="test")
+    )
+
+
 def test_names_numbers_and_a_background_elsewhere():
     masks = np.array([[[0, 1], [2, 255]], [[3, 3], [0, 0]]], np.uint8)
     data = Maps(masks, ("cat", "dog", "void", "bird"), "own")

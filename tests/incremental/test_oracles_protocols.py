@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segkit.backbones.timm import Timm
 from segkit.config import load_config
 from segkit.data.incremental.class_steps import centre
 from segkit.engine.schedules import learning_rate
@@ -69,6 +70,25 @@ def test_the_first_step_of_ssul_has_the_same_rates_on_both_data_sets(config):
     assert optimizer["lr"] == 0.01 and optimizer["groups"] == [dict(match=r"^backbone", lr=0.1)]
 
 
+@pytest.mark.parametrize("config", ["ssul_voc_15-1", "star_voc_15-1", "dkd_voc_15-1"])
+def test_normalizations_of_the_encoder_have_the_published_momentum(config):
+    backbone = load_config(CONFIGS / f"{config}.py")["model"]["backbone"]
+    momentum = backbone.pop("norm_momentum")
+    small = Timm("resnet18", output_stride=16, norm_momentum=momentum)
+    assert {m.momentum for m in small.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.01}
+
+
+def test_configs_follow_the_protocol_of_their_code():
+    wanted = {"official": ("mib", "ucd"), "csseg": ("plop", "ewf", "ewf-mib", "rcil", "reminder", "dft-star")}
+    wanted |= {"ssul": ("ssul", "ssul-m", "microseg"), "dkd": ("dkd", "dkd-m", "star", "star-basic")}
+    convention_of = {method: name for name, methods in wanted.items() for method in methods}
+    for path in sorted(CONFIGS.glob("*.py")):
+        method = path.stem.partition("_")[0]
+        if method in convention_of:
+            runner = load_config(path)["runner"]
+            assert runner.get("convention", "official") == convention_of[method], path.name
+
+
 def classes_in(labels: np.ndarray) -> list[int]:
     return [int(value) for value in np.unique(labels) if value not in (0, 255)]
 
@@ -90,8 +110,7 @@ def test_memory_of_star_is_dkds_rule_and_its_pseudo_labels_are_one_class_too_low
         candidates = [shown[i] for i in chosen] + [classes_in(one) for one in labels]
         all_names = names + [f"s2_{i:02d}" for i in range(len(labels))]
         return [
-            (all_names[i], candidates[i])
-            for i in round_robin(candidates, range(1, 7), 10, np.random.RandomState(202))
+            (all_names[i], candidates[i]) for i in round_robin(candidates, range(1, 7), 10, np.random.RandomState(202))
         ]
 
     wanted = [(name.strip("ab "), classes) for name, classes in case["size10"]["step_2"]["memory_candidates"]]

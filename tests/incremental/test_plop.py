@@ -69,6 +69,21 @@ def test_pod_by_hand():
     assert LocalPOD(10, 0.1)(logits, teacher, own, other).item() == pytest.approx(expected)
 
 
+def test_features_are_compared_before_their_leaky_relu():
+    """All pairs but the last, the embedding; the gradient is that of the values before it."""
+    rng = torch.Generator().manual_seed(0)
+    logits, teacher = torch.randn(1, 3, 4, 4, generator=rng), torch.randn(1, 2, 4, 4, generator=rng)
+    before = torch.randn(4, 1, 3, 4, 4, generator=rng).requires_grad_()
+    *maps, own, other = before
+    expected = LocalPOD()(logits, teacher, *maps, own, other)
+    activated = [torch.nn.functional.leaky_relu(x, 0.01) for x in maps]
+    value = LocalPOD(leak=0.01)(logits, teacher, *activated, own, other)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradients = [torch.autograd.grad(x, before)[0] for x in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
+    assert value.item() != pytest.approx(LocalPOD()(logits, teacher, *activated, own, other).item(), rel=1e-2)
+
+
 @pytest.mark.parametrize(("count", "message"), [(1, "pairs"), (2, "same shape")])
 def test_maps_without_partner_are_refused(count, message):
     x = torch.zeros(1, 3, 4, 4)

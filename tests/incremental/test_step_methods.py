@@ -10,6 +10,7 @@ import torch
 from segkit.api import build_runner, evaluate, load_model
 from segkit.data.incremental.class_steps import ClassSteps, centre
 from segkit.data.incremental.replay import HalfReplay, Replay
+from segkit.data.samplers import Shuffle
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint
 from segkit.engine.setup import DataSets
@@ -130,6 +131,11 @@ def test_ssul_with_memory_trains_its_heads_and_remembers(tmp_path):
     assert isinstance(loop.dataset, Replay) and isinstance(loop.sampler, HalfReplay)
     model = load_model(None, tmp_path / "step2" / "last.pt", trust=True)
     assert model.num_classes == 6 and model.gives_scores
+    # an epoch is as long as without memory
+    cfg["loop"] |= dict(steps=0, epochs=6)
+    long = loop_of(cfg, tmp_path, stage=2)
+    new = len(long.dataset.dataset)
+    assert long.total_steps == -(-6 * new // cfg["train"]["batch_size"]) < 6 * len(long.dataset)
     # memory smaller than asked: the whole data set has 12 images
     again = loop_of(ssul_config(memory=dict(size=1000)), tmp_path / "b")
     again.fit()
@@ -170,6 +176,7 @@ def test_remembered_images_have_the_labels_of_all_classes_as_outputs(tmp_path):
             assert (mask == np.where(truth <= last, truth, 0)).all()
             assert (both.sample(len(new) + i, np.random.default_rng(0))["mask"] == mask).all()
     sampler = HalfReplay(both, 3)
+    assert sampler.epoch == len(new) and Shuffle(both).epoch == len(both)
     drawn = [sampler.index(position) for position in range(40)]
     assert all(index < len(new) for index in drawn[::2]) and all(index >= len(new) for index in drawn[1::2])
     assert {index - len(new) for index in drawn[1::2]} == set(range(5))
@@ -281,7 +288,9 @@ def test_background_that_stands_out_is_unknown_in_training_alone(tmp_path):
     (tmp_path / "memory.json").write_text(json.dumps(content))
     both = Replay(data, str(tmp_path / "memory.json"))
     plain, mask = both.mask(len(data)), both.sample(len(data), rng)["mask"]
-    assert (mask == np.where((plain == 0) & (half > 0), 254, plain)).all() and (mask == 254).any(), "remembered ones, too"
+    assert (mask == np.where((plain == 0) & (half > 0), 254, plain)).all() and (mask == 254).any(), (
+        "remembered ones, too"
+    )
     tested = shapes(1, "test", saliency=str(tmp_path))
     assert not (tested.sample(0, rng)["mask"] == 254).any()
     for name in whole.ids:

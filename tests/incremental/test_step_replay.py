@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from segkit.api import build_runner
+from segkit.data.incremental.plan import make_plan
 from segkit.data.loader import EvalItems, collate_eval
+from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint
 from segkit.ops.incremental.prototypes import FeatureSums, labels_at
 from segkit.registry import ConfigError
@@ -91,6 +94,14 @@ def test_a_head_without_an_embedding_is_refused(tmp_path):
     row = dict(type="ClassSimilarityKD", on=["logits", "teacher.logits", "features.1", "class_means"])
     with pytest.raises(ConfigError, match="TinyHead has no output 'embedding'"):
         loop_of(config([*PLAIN, row], steps=((0, 1, 2, 3), (4, 5))), tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["overlapped", "disjoint", "sequential", "balanced"])
+def test_only_overlapped_steps_share_images(setting):
+    cfg = replaying(setting=setting)
+    runner = build_runner(cfg)
+    runner.plan, runner.step = make_plan(Shapes(length=4), steps=cfg["runner"]["steps"]), 0
+    assert runner._kept(None).is_overlapped == (setting == "overlapped")
 
 
 def test_replay_with_an_output_for_the_background_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from segkit.config import ref
 _base_ = "finetune.py"
 pos_weight = 1.0
 runner = dict(
+    convention="dkd",
     init="auxiliary",
     evaluation_mode=True,
     losses=[

@@ -11,7 +11,7 @@ pos_weight = 4.0
 losses = [dict(type="NewClassBCE", on="logits", target="mask", pos_weight=ref("pos_weight"))]
 optimizer = dict(lr=1e-3, groups=[dict(match=r"^head", lr=10.0)])
 runner = dict(
-    convention="csseg",
+    convention="dkd",
     init="random",
     evaluation_mode=True,
     losses=[

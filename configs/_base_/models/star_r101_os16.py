@@ -5,7 +5,7 @@ from segkit.config import ref
 model = dict(
     type="GrowingSegmentor",
     num_classes=ref("num_classes"),
-    backbone=dict(type="Timm", name="resnet101", output_stride=16, pretrained=True),
+    backbone=dict(type="Timm", name="resnet101", output_stride=16, pretrained=True, norm_momentum=0.01),
     head=dict(
         type="DeepLabV3Head",
         channels=256,

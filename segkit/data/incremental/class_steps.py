@@ -61,7 +61,7 @@ class ClassSteps(Dataset):
             labels) or "balanced" (each image in one step, as in ADE20K's published lists).
         part: "train", "val" (the step's own classes alone) or "test" (all classes seen so far).
         convention: "official" (the default, since the published table was made under it: whatever a step does not label
-            is background, ignored pixels too), "csseg", "ssul" or "cropped", see `remap_table` and `Convention`.
+            is background, ignored pixels too), "csseg", "ssul", "dkd" or "cropped", see `remap_table` and `Convention`.
         background: name or index of the data set's background, see `make_plan`.
         order_seed: shuffles the classes over the steps, see `make_plan`.
         lists: folder of published train-STEP.npy files, which replace the selection in training.

@@ -30,6 +30,7 @@ class Convention:
         absent: what a class without a true pixel is to a mean, "skip" or "zero".
         crop: side of the centre that is cut out of test images and labels, whose shorter side is resized to it; 0 for
             none.
+        unlabelled: convention of the labels of a data set without a background of its own; "" for this one.
     """
 
     keeps_void: bool
@@ -38,12 +39,14 @@ class Convention:
     all_images: bool = False
     absent: str = "skip"
     crop: int = 0
+    unlabelled: str = ""
 
 
 CONVENTIONS: dict[str, Convention] = {
     "official": Convention(keeps_void=False, ignores_unseen=True),
     "csseg": Convention(keeps_void=True, ignores_unseen=False, by_setting=True),
     "ssul": Convention(keeps_void=True, ignores_unseen=True, all_images=True, absent="zero"),
+    "dkd": Convention(keeps_void=True, ignores_unseen=False, absent="zero", unlabelled="official"),
     "cropped": Convention(keeps_void=False, ignores_unseen=True, crop=512),
 }
 """Conventions by name; "cropped" is "official" as its code scores by default."""
@@ -174,12 +177,16 @@ def remap_table(
             data set has no background of its own. "csseg" (cssegmentation): 255 stays 255, everything else but the
             step's own labels (in validation and testing: the seen ones) is background, and number 0 is always a class.
             "ssul" (clovaai/SSUL): in training and validation as "csseg", but validation knows the step's own classes
-            alone; in testing everything unseen is ignored. "cropped": as "official".
+            alone; in testing everything unseen is ignored. "dkd" (DKD, STAR): as "csseg", but validation knows the
+            step's own classes alone; as "official" where the data set has no background of its own. "cropped": as
+            "official".
 
     Returns:
         uint8 [256]: for each class number, and 255 for ignored pixels, the rank among the model's outputs, or 255.
     """
     shown, rule = plan.steps[step], CONVENTIONS[convention]
+    if plan.background is None and rule.unlabelled:
+        rule = CONVENTIONS[rule.unlabelled]
     if setting == "sequential" or part == "test" or (rule.by_setting and part == "val"):
         shown = plan.old(step) + shown
     is_ignored = rule.ignores_unseen and (part == "test" or (part == "val" and not rule.keeps_void))

@@ -139,7 +139,7 @@ class HalfReplay(Sampler):
     """Every second image of the stream is a remembered one: half of each batch, as SSUL-M trains.
 
     The images of the step come in the order of Shuffle, of which every second one is left out as the batch of memory
-    takes its place; those of memory in an order of their own, again and again.
+    takes its place; those of memory in an order of their own, again and again. An epoch is as long as without memory.
 
     Args:
         dataset: a Replay.
@@ -153,7 +153,7 @@ class HalfReplay(Sampler):
         super().__init__(dataset, seed)
         if not isinstance(dataset, Replay):
             raise ConfigError(f"HalfReplay: {type(dataset).__name__} remembers no images; use Shuffle")
-        self.num_new = dataset.num_new
+        self.num_new = self.epoch = dataset.num_new
         self._new = Shuffle(dataset.dataset, seed)
         self._old = Shuffle(_Remembered(len(dataset.remembered)), seed + 1)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit import dist
-from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf, PositiveInt
+from segkit.constraints.named import Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt
 from segkit.losses.base import Loss
 from segkit.ops.averaging import AVERAGES, checked_average, float_vector, full_precision
 from segkit.ops.incremental.local_pod import local_pod
@@ -130,14 +130,17 @@ class LocalPOD(Loss):
     sqrt(C / N) / L sum_l factor_l |pod(x_l^2) - pod(t_l^2)| over L maps x of the student and t of the teacher, where
     pod are the means of rows and columns in the cells of grids, and N = C - K. PLOP, eq. 4 to 6; the squares and the
     factor sqrt(C / N) are the authors' code. The first pair of maps are the logits, whose new classes are added to the
-    background, and which have a factor of their own; the others are features before their activation. The norm is over
-    channels and cells, averaged over the batch. The teacher gets no gradient. A row that distils features names them in
-    pairs: on=["logits", "teacher.logits", "features.0", "teacher.features.0", ...].
+    background, and which have a factor of their own. The norm is over channels and cells, averaged over the batch. The
+    teacher gets no gradient. A row that distils features names them in pairs: on=["logits", "teacher.logits",
+    "features.0", "teacher.features.0", ...].
 
     Args:
         factor: of the features' distances.
         logits_factor: of the logits' distance.
         scales: an s x s grid of cells for each s; 1 must be among them.
+        leak: negative slope of the leaky ReLU at the end of the features, all but the last pair, the embedding: they
+            are compared as they were before it, as the authors do. 0.01 for the maps of ABNResNet; 1 takes them as
+            they are.
 
     Raises:
         ValueError: 1 is not among the scales.
@@ -150,9 +153,10 @@ class LocalPOD(Loss):
         factor: NonNegativeFloat = 0.01,
         logits_factor: NonNegativeFloat = 0.0005,
         scales: tuple[PositiveInt, ...] = (1, 2, 4),
+        leak: PositiveFloat = 1.0,
     ):
         super().__init__()
-        self.factor, self.logits_factor, self.scales = factor, logits_factor, tuple(scales)
+        self.factor, self.logits_factor, self.scales, self.leak = factor, logits_factor, tuple(scales), leak
         if not self.scales or min(self.scales) != 1:
             raise ValueError(
                 f"scales = {scales}: 1 must be among the s of s x s grids, as finer ones may not fit a map"
@@ -179,8 +183,11 @@ class LocalPOD(Loss):
         total = self.logits_factor * self._distance(merged, teacher_logits)
         if len(features) % 2:
             raise ValueError(f"LocalPOD takes pairs of a student's and a teacher's map, and got {len(features)} maps")
-        for student, teacher in zip(features[::2], features[1::2]):
-            total = total + self.factor * self._distance(full_precision(student), teacher)
+        for position, (student, teacher) in enumerate(zip(features[::2], features[1::2])):
+            student = full_precision(student)
+            if self.leak != 1 and 2 * position + 2 < len(features):
+                student, teacher = (torch.where(x < 0, x / self.leak, x) for x in (student, full_precision(teacher)))
+            total = total + self.factor * self._distance(student, teacher)
         schedule = math.sqrt(num_classes / (num_classes - num_old))
         return total * (schedule / (1 + len(features) // 2))
 

@@ -255,7 +255,7 @@ class Incremental(Semantic):
         return student
 
     def _kept(self, old: dict[str, Tensor] | None) -> FeatureReplay:
-        is_overlapped = self.images["setting"] != "disjoint"
+        is_overlapped = self.images["setting"] == "overlapped"  # the other settings have each image in one step
         names = kept_names(self.losses)
         return FeatureReplay(self.plan, self.step, names, rule=self.replay, is_overlapped=is_overlapped, old=old)
 
