@@ -80,7 +80,7 @@ def test_normalizations_of_the_encoder_have_the_published_momentum(config):
 
 def test_configs_follow_the_protocol_of_their_code():
     wanted = {"official": ("mib", "ucd"), "csseg": ("plop", "ewf", "ewf-mib", "rcil", "reminder", "dft-star")}
-    wanted |= {"ssul": ("ssul", "ssul-m", "microseg"), "dkd": ("dkd", "dkd-m", "star", "star-basic")}
+    wanted |= {"ssul": ("ssul", "ssul-m", "microseg"), "dkd": ("dkd", "dkd-m", "star", "star-basic", "star-lite")}
     convention_of = {method: name for name, methods in wanted.items() for method in methods}
     for path in sorted(CONFIGS.glob("*.py")):
         method = path.stem.partition("_")[0]

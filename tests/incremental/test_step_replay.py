@@ -10,6 +10,7 @@ from segkit.data.incremental.plan import make_plan
 from segkit.data.loader import EvalItems, collate_eval
 from segkit.data.semantic.shapes import Shapes
 from segkit.engine import checkpoint
+from segkit.ops.incremental import inverted_classifier
 from segkit.ops.incremental.prototypes import FeatureSums, labels_at
 from segkit.registry import ConfigError
 from tests.incremental.test_step_runs import PLAIN, config, loop_of
@@ -144,8 +145,10 @@ def star(**runner) -> dict:
     return cfg
 
 
-@pytest.mark.parametrize("replay", ["lengths", "directions"])
-def test_star_replays_old_classes_and_resumes_bit_for_bit(replay, tmp_path):
+@pytest.mark.parametrize("replay", ["lengths", "directions", "inverted"])
+def test_star_replays_old_classes_and_resumes_bit_for_bit(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr(inverted_classifier, "STEPS", 20)
+
     class Kill(Record):
         def after_step(self, loop, terms):
             super().after_step(loop, terms)
@@ -164,6 +167,10 @@ def test_star_replays_old_classes_and_resumes_bit_for_bit(replay, tmp_path):
     assert len(old.counts) == 5 and len(new) == 5 and new.sum() > 0
     names = [name for name, p in loop.raw_model.named_parameters() if p.requires_grad]
     assert names and not any("first.1" in name or "second.1" in name for name in names)
+    if replay == "inverted":  # nothing but counts is stored from step to step
+        stored = statistics_of(tmp_path, 1)
+        assert stored["counts"].any() and not any(stored[name].any() for name in stored if name != "counts")
+        torch.testing.assert_close(old.prototypes.norm(dim=1), torch.ones(4))
     ends = []
     for state in (checkpoint.read(tmp_path / "step2" / "last.pt"), None):
         again = loop_of(star(replay=replay), tmp_path, stage=2)

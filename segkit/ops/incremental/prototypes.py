@@ -5,7 +5,7 @@ Class-Incremental Semantic Segmentation, NeurIPS 2023. B batch, K classes withou
 features, H W labels.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,20 @@ class ClassStatistics:
     def as_dict(self) -> dict[str, Tensor]:
         """Returns the tensors by name, for a checkpoint."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def with_prototypes(self, prototypes: Tensor, distances: Tensor) -> "ClassStatistics":
+        """Returns the same with other prototypes, float [K,C], and other distances from them, float [K]."""
+        noise = (distances / prototypes.shape[1] ** 0.5)[:, None].expand_as(prototypes)
+        return replace(self, prototypes=prototypes, noise=noise)
+
+    def without_directions(self, *, keeps_means: bool) -> "ClassStatistics":
+        """Returns the counts with zeros for all that says where features of a class lie.
+
+        Args:
+            keeps_means: whether the means stay.
+        """
+        kept = ("counts", "means") if keeps_means else ("counts",)
+        return ClassStatistics(**{n: x if n in kept else torch.zeros_like(x) for n, x in self.as_dict().items()})
 
     def distances(self) -> Tensor:
         """Returns the root mean square distance of z / |z| from the prototype, float32 [K]."""

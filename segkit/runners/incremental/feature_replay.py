@@ -18,12 +18,15 @@ from segkit.data.incremental.plan import ClassPlan
 from segkit.data.loader import to_device
 from segkit.engine import setup
 from segkit.models.growing_segmentor import GrowingSegmentor, StepClassifier, sizes_of
+from segkit.models.layers import bias_of
 from segkit.models.segmentor import Segmentor
+from segkit.ops.incremental.inverted_classifier import derived_prototypes, invert_classifier
 from segkit.ops.incremental.prototypes import (
     PRESENT,
     ClassStatistics,
     FeatureSums,
     ReplayShares,
+    class_sums,
     draw_features,
     labels_at,
     mean_length,
@@ -54,19 +57,24 @@ class ReplayRule:
         shares: finds the numbers, see prototypes.replay_shares.
         has_lengths: whether what is drawn has lengths of its own. Unit vectors get the mean length of the batch's
             features.
+        inverts: whether nothing but counts is stored, and the directions of old classes are found before each step, see
+            inverted_classifier.
     """
 
     draw: Callable[[ClassStatistics, list[int], np.random.Generator], Tensor]
     shares: Callable[..., ReplayShares]
     has_lengths: bool
+    inverts: bool = False
 
 
 REPLAYS = {
     "lengths": ReplayRule(draw_features, replay_shares, has_lengths=True),
     "directions": ReplayRule(draw_directions, shares_as_counted, has_lengths=False),
     "class_directions": ReplayRule(draw_class_directions, replay_shares, has_lengths=False),
+    "inverted": ReplayRule(draw_directions, shares_as_counted, has_lengths=False, inverts=True),
+    "class_inverted": ReplayRule(draw_class_directions, replay_shares, has_lengths=False, inverts=True),
 }
-"""Values of runner.replay: STAR's, and STAR-Basic's on VOC and on ADE20K."""
+"""Values of runner.replay: STAR's, STAR-Basic's on VOC and on ADE20K, and STAR-Lite's on VOC and on ADE20K."""
 
 
 def kept_names(rows: list[dict]) -> set[str]:
@@ -134,10 +142,12 @@ class FeatureReplay:
         self.plan, self.step, self.rule, self.is_overlapped = plan, step, rule, is_overlapped
         self.is_needed = bool(names)
         self.draws = bool(names & set(REPLAYED))
+        self._keeps_means = "class_means" in names
         self.old = None if old is None else ClassStatistics(**old)
         self.seen: Tensor | None = None
         self.collected: ClassStatistics | None = None
         self._shares: ReplayShares | None = None
+        self._found: tuple[Tensor, Tensor] | None = None
 
     def start(self, device: torch.device) -> None:
         """Moves the statistics to the device.
@@ -193,6 +203,9 @@ class FeatureReplay:
 
     def prepare(self, teacher: Segmentor, loop: "Loop") -> None:
         """Counts what the teacher finds in the step's images, before the first batch, and how much is replayed."""
+        if self.old is not None and self.is_needed and self.rule.inverts and self._found is None:
+            self._found = self._find_directions(teacher, loop)
+            self.old = self.old.with_prototypes(*self._found)
         if self.old is None or not self.draws or self._shares is not None:
             return
         if self.seen is None:
@@ -214,6 +227,20 @@ class FeatureReplay:
         return dist.all_reduce_sum(counts)
 
     @torch.no_grad()
+    def _find_directions(self, teacher: Segmentor, loop: "Loop") -> tuple[Tensor, Tensor]:
+        """Prototypes of the old classes and their distances from each other, of the teacher and the step's images."""
+        layer = cast(nn.Conv2d | StepClassifier, teacher.head.classifier)
+        convs = [layer] if isinstance(layer, nn.Conv2d) else list(layer.convs)
+        weight, bias = torch.cat([conv.weight.flatten(1) for conv in convs]), torch.cat([bias_of(c) for c in convs])
+        sums = torch.zeros(weight.shape, dtype=torch.float64, device=loop.device)
+        for outputs, mask in _each_image(teacher, loop, "embedding"):
+            z = outputs["embedding"].double()
+            size = (z.shape[2], z.shape[3])
+            found = old_labels_at(outputs["logits"].float(), (mask.shape[1], mask.shape[2]), size, PRESENT)
+            sums += class_sums(nn.functional.normalize(z, dim=1), found - 1, len(weight))
+        return derived_prototypes(invert_classifier(weight, bias), dist.all_reduce_sum(sums))
+
+    @torch.no_grad()
     def collect(self, model: Segmentor, loop: "Loop") -> None:
         """Collects the statistics of the step's classes from its training images, at the end of the step."""
         if not self.is_needed:
@@ -226,22 +253,28 @@ class FeatureReplay:
             z = outputs["embedding"]
             sums.add(z, labels_at(mask, (z.shape[2], z.shape[3])))
         model.train(was_training)
-        new = sums.result().to(loop.device)
-        if self.old is None:
-            self.collected = new
-            return
-        counts = self.old.counts if self._shares is None else self._shares.kept.to(new.counts.device)
-        self.collected = self.old.followed_by(new, torch.cat([counts, new.counts[1:]]))
+        all_classes = sums.result().to(loop.device)
+        if self.old is not None:
+            counts = self.old.counts if self._shares is None else self._shares.kept.to(all_classes.counts.device)
+            all_classes = self.old.followed_by(all_classes, torch.cat([counts, all_classes.counts[1:]]))
+        inverts = self.rule.inverts
+        self.collected = all_classes.without_directions(keeps_means=self._keeps_means) if inverts else all_classes
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Returns the counts of a step that runs, and the statistics where it has ended."""
-        state = {} if self.seen is None else {"replay": {"seen": self.seen}}
+        kept = {} if self.seen is None else {"seen": self.seen}
+        if self._found is not None and self.collected is None:
+            kept |= dict(zip(("prototypes", "distances"), self._found))
+        state = {"replay": kept} if kept else {}
         return state if self.collected is None else state | {"statistics": self.collected.as_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
         """Takes back what state_dict gave."""
-        if "replay" in state:
-            self.seen = state["replay"]["seen"].to(device)
+        kept = {name: value.to(device) for name, value in state.get("replay", {}).items()}
+        self.seen = kept.get("seen", self.seen)
+        if "prototypes" in kept and self.old is not None:
+            self._found = kept["prototypes"], kept["distances"]
+            self.old = self.old.with_prototypes(*self._found)
         if "statistics" in state:
             self.collected = ClassStatistics(**state["statistics"]).to(device)
 

@@ -96,7 +96,8 @@ class Incremental(Semantic):
         cache_gb: where only the last classifier trains, gigabytes on disk for what the network makes of the images, in
             the folder embeddings of the run; 0 for none.
         replay: how features of old classes are drawn where rows read "replay.logits": "lengths" from stored directions
-            and lengths (STAR), "directions" and "class_directions" without lengths (STAR-Basic), see feature_replay.
+            and lengths (STAR), "directions" and "class_directions" without lengths (STAR-Basic), "inverted" and
+            "class_inverted" from the old classifier, with nothing stored (STAR-Lite), see feature_replay.
         merge: folds the two branches of RCIL's network into the first at the end of each step: "exact" keeps what the
             model computes, "as_published" does not, see models.two_branches; None for neither.
         start: checkpoint that replaces the training of the first step; the scores beside it are the first step's.
