@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="+",
         metavar="NAME",
         default=[],
-        help="class steps: score under each of official, csseg, ssul, cropped",
+        help="class steps: score under each of official, csseg, ssul, dkd, cropped",
     )
     arguments.add_argument(
         "--clicks",

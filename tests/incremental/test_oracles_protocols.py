@@ -15,6 +15,7 @@ from segkit.engine.schedules import learning_rate
 from segkit.metrics.incremental import incremental_scores
 from segkit.models.readouts import READOUTS
 from segkit.ops.incremental.memory_rules import round_robin
+from segkit.runners.incremental.memory import MemorySettings, choose_memory
 from tests.incremental.steps_oracle import FOLDER, stored
 
 CONFIGS = Path(__file__).parents[2] / "configs/incremental"
@@ -80,7 +81,10 @@ def test_normalizations_of_the_encoder_have_the_published_momentum(config):
 
 def test_configs_follow_the_protocol_of_their_code():
     wanted = {"official": ("mib", "ucd"), "csseg": ("plop", "ewf", "ewf-mib", "rcil", "reminder", "dft-star")}
-    wanted |= {"ssul": ("ssul", "ssul-m", "microseg"), "dkd": ("dkd", "dkd-m", "star", "star-basic", "star-lite")}
+    wanted |= {
+        "ssul": ("ssul", "ssul-m", "microseg"),
+        "dkd": ("dkd", "dkd-m", "star", "star-m", "star-basic", "star-lite"),
+    }
     convention_of = {method: name for name, methods in wanted.items() for method in methods}
     for path in sorted(CONFIGS.glob("*.py")):
         method = path.stem.partition("_")[0]
@@ -115,6 +119,21 @@ def test_memory_of_star_is_dkds_rule_and_its_pseudo_labels_are_one_class_too_low
 
     wanted = [(name.strip("ab "), classes) for name, classes in case["size10"]["step_2"]["memory_candidates"]]
     assert remembered("auxiliary") == wanted != remembered("implicit")
+
+
+def test_greedy_memory_keeps_the_share_of_the_old_classes_and_the_shares_of_all_images():
+    """BalConpas: 4 images, 2 of 4 classes are old: two of the three remembered stay, and two of the new ones join them.
+
+    Of the remembered, [1, 2] is nearest to even shares (1.0, the others 1.5), then the first of two equal ones; with
+    these [3, 4] is nearest (0.3, the others 0.5), then [3] and [4] alike (1/3).
+    """
+    shown = [[1], [2], [1, 2], [3], [4], [3, 4]]
+    settings, rng = MemorySettings(4, rule="greedy"), np.random.RandomState(0)
+    totals = np.full(4, 10)
+    assert choose_memory(shown, totals, settings, rng, num_remembered=3, num_old=2) == [2, 0, 5, 3]
+    assert choose_memory(shown[:3], totals[:2], settings, rng) == [2, 0, 1], "all candidates of the first step"
+    # fewer remembered than may stay: new ones take their places
+    assert len(choose_memory(shown, totals, MemorySettings(6, rule="greedy"), rng, num_remembered=1, num_old=2)) == 6
 
 
 @pytest.mark.parametrize("shape", [(375, 500), (500, 333), (60, 90), (700, 512), (768, 1024)])

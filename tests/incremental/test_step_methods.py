@@ -155,6 +155,10 @@ def test_dkd_learns_without_an_output_for_the_background(tmp_path):
     loop.fit()
     assert set(record.losses[-1]) == {"NewClassBCE", "OldClassBCE", "auxiliary.AuxiliaryBCE"}
     assert loop.raw_model.num_classes == 6
+    whole = loop.dataset.whole
+    present = [sum(k in whole.mask(i) for i in range(len(whole))) for k in range(1, 5)]
+    counts = [json.loads((tmp_path / f"step{i}/memory.json").read_text())["counts"] for i in (0, 1)]
+    assert counts == [present[:2], present], "images that show a class, each class in its own step"
 
 
 def shapes(step: int, part: str = "train", **own) -> ClassSteps:

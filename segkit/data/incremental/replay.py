@@ -18,14 +18,15 @@ MEMORY = "memory.json"
 """The list of a step in its folder."""
 
 
-def read_memory(path: Path) -> tuple[list[str], list[list[int]]]:
+def read_memory(path: Path) -> tuple[list[str], list[list[int]], list[int]]:
     """Reads the list of a step.
 
     Args:
         path: a file that a run with runner.memory has written.
 
     Returns:
-        The ids of the images, and the classes that each shows.
+        The ids of the images, the classes that each shows, and how many images of all steps so far are labelled with
+        each class, where the rule that chose them asks for it, otherwise [].
 
     Raises:
         DataError: it is missing, or something else.
@@ -43,7 +44,7 @@ def read_memory(path: Path) -> tuple[list[str], list[list[int]]]:
     )
     if not is_right or not images:
         raise DataError(f"{path}: is no list of remembered images; train the step before this one again")
-    return [one["id"] for one in images], [one["classes"] for one in images]
+    return [one["id"] for one in images], [one["classes"] for one in images], content.get("counts", [])
 
 
 @DATASETS.register
@@ -69,7 +70,7 @@ class Replay(Dataset):
             raise ConfigError(f"Replay.dataset = {type(dataset).__name__}: must be a ClassSteps")
         self.dataset, self.steps, self.whole = dataset, dataset, dataset.dataset
         self.plan, self.step = dataset.plan, dataset.step
-        names, _ = read_memory(Path(memory))
+        names, _, _ = read_memory(Path(memory))
         numbers = {name: index for index, name in enumerate(self.whole.ids)}
         missing = [name for name in names if name not in numbers]
         if missing:

@@ -210,7 +210,7 @@ class FeatureReplay:
             return
         if self.seen is None:
             self.seen = self._count(teacher, loop)
-        batches = max(len(loop.dataset) // loop.data_settings.batch_size, 1)
+        batches = max(loop.sampler.epoch // loop.data_settings.batch_size, 1)
         num_new = len(self.plan.steps[self.step])
         self._shares = self.rule.shares(self.old.counts, self.seen, batches, num_new, is_overlapped=self.is_overlapped)
 

@@ -39,7 +39,8 @@ class MemorySettings:
     Attributes:
         size: images at most.
         rule: "round_robin" (SSUL, DKD, STAR: the classes choose in turn) or "greedy" (BalConpas: the shares of the
-            classes in memory come as near as they can to those in the images).
+            classes in memory come as near as they can to those in the images of all steps so far; the share of images
+            that stay from the memory before is that of the old classes).
         mix: "concat" puts the images of memory beside those of the step, "half" makes every second one an image of
             memory.
         threshold: least probability of an old class that the model sees on a pixel of the background, for the image to
@@ -76,31 +77,36 @@ def memory_settings(section: dict[str, Any] | None) -> MemorySettings | None:
 
 
 def choose_memory(
-    ids: Sequence[str],
     shown: Sequence[Sequence[int]],
-    num_classes: int,
+    totals: np.ndarray,
     settings: MemorySettings,
     rng: np.random.RandomState,
+    *,
+    num_remembered: int = 0,
+    num_old: int = 0,
 ) -> list[int]:
     """Chooses the images that are remembered.
 
     Args:
-        ids: of the candidates.
-        shown: of each candidate the classes it shows, ranks 1 to num_classes - 1.
-        num_classes: of the step, with the background.
+        shown: of each candidate the classes it shows, ranks 1 to K.
+        totals: int [K], how many images of all steps so far are labelled with each class.
         settings: runner.memory.
         rng: of the rule that draws.
+        num_remembered: the first so many candidates are those of the memory before.
+        num_old: the first so many classes are of the steps before.
 
     Returns:
         Indices of the chosen, fewer than `size` where there are no more candidates.
     """
     if settings.rule == "round_robin":
-        return round_robin(shown, range(1, num_classes), settings.size, rng)
-    counts = np.zeros((len(ids), num_classes - 1), np.int64)
+        return round_robin(shown, range(1, len(totals) + 1), settings.size, rng)
+    counts = np.zeros((len(shown), len(totals)), np.int64)
     for row, classes in zip(counts, shown):
         row[[number - 1 for number in classes]] = 1
-    totals = counts.sum(0)
-    return greedy(counts, totals / max(int(totals.sum()), 1), settings.size)
+    target, num_kept = totals / max(int(totals.sum()), 1), settings.size * num_old // len(totals)
+    kept = greedy(counts[:num_remembered], target, num_kept)
+    added = greedy(counts[num_remembered:], target, settings.size - len(kept), counts[kept].sum(0))
+    return kept + [num_remembered + index for index in added]
 
 
 def remember(
@@ -116,17 +122,23 @@ def remember(
         before: file of the memory that the step had, None in step 0.
     """
     step = dataset.step
-    ids, shown = ([], []) if before is None else read_memory(before)
-    known = set(ids)
+    ids, shown, totals = ([], [], []) if before is None else read_memory(before)
+    num_old, num_remembered, known = len(dataset.plan.old(step)), len(ids), set(ids)
+    present = np.zeros(len(dataset.classes) - 1, np.int64)
+    present[: len(totals)] = totals
     for index, name in enumerate(dataset.ids):
         if name not in known:
             ids.append(name)
             shown.append(_classes_of(dataset, index, model if step else None, loop.device, settings.threshold))
+        if settings.rule == "greedy":
+            labelled = np.unique(dataset.mask(index))
+            present[labelled[(labelled > num_old) & (labelled <= len(present))].astype(np.int64) - 1] += 1
     rng = np.random.RandomState([loop.settings.seed, step])
-    chosen = choose_memory(ids, shown, len(dataset.classes), settings, rng)
+    chosen = choose_memory(shown, present, settings, rng, num_remembered=num_remembered, num_old=num_old)
     if len(chosen) < settings.size and dist.is_main():
         print(f"memory: {len(chosen)} images, no more of {len(ids)} show a class; {settings.size} were asked for")
-    content = {"step": step, "images": [{"id": ids[i], "classes": shown[i]} for i in chosen]}
+    images = [{"id": ids[i], "classes": shown[i]} for i in chosen]
+    content = {"step": step, "images": images} | ({"counts": present.tolist()} if present.any() else {})
     if dist.is_main():
         write_whole(Path(loop.folder) / MEMORY, json.dumps(content, indent=1) + "\n")
 
