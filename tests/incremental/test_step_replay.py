@@ -13,6 +13,7 @@ from segkit.engine import checkpoint
 from segkit.ops.incremental import inverted_classifier
 from segkit.ops.incremental.prototypes import FeatureSums, labels_at
 from segkit.registry import ConfigError
+from segkit.runners.incremental.feature_replay import REPLAYS, FeatureReplay
 from tests.incremental.test_step_runs import PLAIN, config, loop_of
 from tests.test_loop import Record
 from tests.tiny import TinyHead
@@ -103,6 +104,20 @@ def test_only_overlapped_steps_share_images(setting):
     runner = build_runner(cfg)
     runner.plan, runner.step = make_plan(Shapes(length=4), steps=cfg["runner"]["steps"]), 0
     assert runner._kept(None).is_overlapped == (setting == "overlapped")
+
+
+def test_a_crop_is_given_its_share_of_what_whole_images_hold():
+    """31, 22, 9, 22 positions before, 3 batches; whole images have 24 positions, and crops of 12 take half of them."""
+    plan = make_plan(Shapes(length=4), steps=[[1, 2, 3], [4, 5]])
+    old = FeatureSums([1, 2, 3], 2).result().as_dict() | {"counts": torch.tensor([31.0, 22, 9, 22])}
+    kept = FeatureReplay(plan, 1, {"replay.logits"}, rule=REPLAYS["lengths"], is_overlapped=True, old=old)
+    kept.load_state_dict({"replay": {"seen": torch.tensor([8.0, 4, 4, 0])}}, torch.device("cpu"))
+    kept._batches = 3
+    assert kept._shares_of(12).numbers == [6, 1, 7], "of a run that did not count positions"
+    kept._shares, kept._positions = None, torch.tensor(24.0)
+    assert kept._shares_of(12).numbers == [3, 0, 3]
+    assert kept._shares.background == pytest.approx(31 * 0.98 / 8 - 0.5) and kept._shares.kept[1] == 22
+    assert kept.state_dict()["replay"]["positions"] == 24
 
 
 def test_replay_with_an_output_for_the_background_is_refused(tmp_path):

@@ -259,7 +259,7 @@ SHOWN_BACKGROUND = 0.5
 """What the new images' own background is counted for, where steps share images."""
 
 
-def replay_shares(old: Tensor, seen: Tensor, batches: int, num_new: int, *, is_overlapped: bool) -> ReplayShares:
+def replay_shares(old: Tensor, seen: Tensor, batches: float, num_new: int, *, is_overlapped: bool) -> ReplayShares:
     """Finds how often old classes have to be replayed to keep their share of the pixels.
 
     Args:

@@ -59,7 +59,7 @@ def _turned(prototypes: Tensor, distances: Tensor, numbers: list[int], rng: np.r
     return cosine.abs() * center + (1 - cosine.square()).sqrt() * aside
 
 
-def shares_as_counted(old: Tensor, seen: Tensor, batches: int, num_new: int, *, is_overlapped: bool) -> ReplayShares:
+def shares_as_counted(old: Tensor, seen: Tensor, batches: float, num_new: int, *, is_overlapped: bool) -> ReplayShares:
     """Finds how often old classes are replayed from what was counted, whatever images the steps share.
 
     Args:

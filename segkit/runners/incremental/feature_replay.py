@@ -148,6 +148,8 @@ class FeatureReplay:
         self.collected: ClassStatistics | None = None
         self._shares: ReplayShares | None = None
         self._found: tuple[Tensor, Tensor] | None = None
+        self._positions: Tensor | None = None
+        self._batches = 1
 
     def start(self, device: torch.device) -> None:
         """Moves the statistics to the device.
@@ -182,8 +184,8 @@ class FeatureReplay:
         stored = {"prototypes": self.old.prototypes, "class_means": self.old.means}
         if not self.draws or teacher is None:
             return stored
-        mask, logits, shares = batch["mask"], outputs["logits"], self._shares
-        assert isinstance(mask, Tensor) and shares is not None
+        mask, logits = batch["mask"], outputs["logits"]
+        assert isinstance(mask, Tensor)  # training masks are stacked
         num_new = len(self.plan.steps[self.step])
         new = logits[:, -num_new:]
         size = (logits.shape[2], logits.shape[3])
@@ -191,6 +193,7 @@ class FeatureReplay:
         taught = outputs["teacher.logits"].float()
         found = old_labels_at(taught, (mask.shape[1], mask.shape[2]), size, PRESENT)
         is_background = (labels == 0) & (found == 0)
+        shares = self._shares_of(labels[0].numel())
         drawn = self.rule.draw(self.old, shares.numbers, rng)
         if not self.rule.has_lengths:
             drawn = drawn * mean_length(outputs["embedding"])
@@ -206,25 +209,39 @@ class FeatureReplay:
         if self.old is not None and self.is_needed and self.rule.inverts and self._found is None:
             self._found = self._find_directions(teacher, loop)
             self.old = self.old.with_prototypes(*self._found)
-        if self.old is None or not self.draws or self._shares is not None:
+        if self.old is None or not self.draws:
             return
         if self.seen is None:
-            self.seen = self._count(teacher, loop)
-        batches = max(loop.sampler.epoch // loop.data_settings.batch_size, 1)
-        num_new = len(self.plan.steps[self.step])
-        self._shares = self.rule.shares(self.old.counts, self.seen, batches, num_new, is_overlapped=self.is_overlapped)
+            self.seen, self._positions = self._count(teacher, loop)
+        self._batches = max(loop.sampler.epoch // loop.data_settings.batch_size, 1)
+
+    def _shares_of(self, positions: int) -> ReplayShares:
+        """How much is replayed beside images of so many positions, which may be crops of those that were counted."""
+        if self._shares is None:
+            assert self.old is not None and self.seen is not None
+            # whole images have more positions than crops: as many more of those counted are of old classes
+            larger = 1.0 if self._positions is None else float(self._positions) / positions
+            num_new, is_overlapped = len(self.plan.steps[self.step]), self.is_overlapped
+            batches = self._batches * larger
+            self._shares = self.rule.shares(self.old.counts, self.seen, batches, num_new, is_overlapped=is_overlapped)
+        return self._shares
 
     @torch.no_grad()
-    def _count(self, teacher: Segmentor, loop: "Loop") -> Tensor:
-        """Positions without a label by the class that the teacher finds, float64 [1 + K]."""
+    def _count(self, teacher: Segmentor, loop: "Loop") -> tuple[Tensor, Tensor]:
+        """Positions without a label by the class that the teacher finds, [1 + K], and all of an image on average, [].
+
+        In float64.
+        """
         num_old = len(self.plan.old(self.step))
-        counts = torch.zeros(1 + num_old, dtype=torch.float64, device=loop.device)
+        counts = torch.zeros(3 + num_old, dtype=torch.float64, device=loop.device)
         for outputs, mask in _each_image(teacher, loop, "logits"):
             logits = outputs["logits"].float()
             size = (logits.shape[2], logits.shape[3])
             found = old_labels_at(logits, (mask.shape[1], mask.shape[2]), size, PRESENT)
-            counts += torch.bincount(found[labels_at(mask, size) == 0], minlength=1 + num_old)
-        return dist.all_reduce_sum(counts)
+            counts[: 1 + num_old] += torch.bincount(found[labels_at(mask, size) == 0], minlength=1 + num_old)
+            counts[-2:] += torch.tensor([found.numel(), 1], device=counts.device)
+        counts = dist.all_reduce_sum(counts)
+        return counts[:-2], counts[-2] / counts[-1].clamp_min(1)
 
     @torch.no_grad()
     def _find_directions(self, teacher: Segmentor, loop: "Loop") -> tuple[Tensor, Tensor]:
@@ -263,6 +280,7 @@ class FeatureReplay:
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Returns the counts of a step that runs, and the statistics where it has ended."""
         kept = {} if self.seen is None else {"seen": self.seen}
+        kept |= {} if self._positions is None else {"positions": self._positions}
         if self._found is not None and self.collected is None:
             kept |= dict(zip(("prototypes", "distances"), self._found))
         state = {"replay": kept} if kept else {}
@@ -271,7 +289,7 @@ class FeatureReplay:
     def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
         """Takes back what state_dict gave."""
         kept = {name: value.to(device) for name, value in state.get("replay", {}).items()}
-        self.seen = kept.get("seen", self.seen)
+        self.seen, self._positions = kept.get("seen", self.seen), kept.get("positions", self._positions)
         if "prototypes" in kept and self.old is not None:
             self._found = kept["prototypes"], kept["distances"]
             self.old = self.old.with_prototypes(*self._found)
