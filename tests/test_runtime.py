@@ -20,8 +20,9 @@ from segkit.cli.main import main
 from segkit.files import DataError
 from segkit.registry import ConfigError
 from segkit.runtime.clicks import load_clicks
-from segkit.runtime.metadata import GraphInfo, parse
+from segkit.runtime.metadata import KEY, GraphInfo, parse
 from segkit.runtime.model import load_exported
+from segkit.runtime.session import RunError
 from segkit.runtime.windows import as_input, slide
 from tests.exported import CLASSES, checkpoint_of, config, graph_of, semantic_graph
 
@@ -347,6 +348,74 @@ def test_what_is_refused(made, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r'pip install "segkit\[runtime\]"'):
         load_exported(made / "six.onnx")
+
+
+def with_text(path: Path, folder: Path, text: str) -> Path:
+    """A copy of a graph that says this about itself."""
+    import onnx
+
+    proto = onnx.load(path)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {KEY: text})
+    onnx.save(proto, folder / "said.onnx")
+    return folder / "said.onnx"
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(output="sums"), r"output = 'sums': must be one of 'logits', 'probabilities', 'labels'"),
+        (dict(output=["logits"]), r"output = \['logits'\]: must be"),
+        (dict(classes=5), r"classes = 5: must be a list, each text"),
+        (dict(palette=[[1, 2, 300]]), r"palette\.0\.2 = 300: must be a whole number from 0 to 255"),
+        (dict(palette=[[1, 2]]), "colors of three numbers"),
+        (dict(dtype="object"), r"dtype = 'object': must be one of 'uint8'"),
+        (dict(channels=4), "takes images whose channels is 3, and says 4"),
+        (dict(size=[8]), r"size = \[8\]: must be a height and a width"),
+        (dict(size=[0, 8]), r"size\.0 = 0: must be a whole number of 1 or more"),
+        (dict(size=[10**9, 10**9]), "more than 268,435,456 pixels"),
+        (dict(batch="x"), r"batch = 'x': must be None or a whole number"),
+        (dict(slide={"crop": [8, 8]}), "slide = .*must be a crop and a stride"),
+        (dict(slide={"crop": [8, 8], "stride": [9, 8]}), "a stride that is no larger"),
+        (dict(slide={"crop": [8, 8], "stride": [0, 8]}), r"slide\.stride\.0 = 0: must be a whole number of 1"),
+        (dict(large={"stride": [8, 8]}), "large = .*must be a crop"),
+        (dict(mean=["a"]), r"mean\.0 = 'a': must be a number"),
+        (dict(mean=[1.0]), "mean: 1 values for 3 channels"),
+        (dict(reading=[1]), r"reading = \[1\]: must be a dict"),
+        (dict(decision={"least": 1}), "decision: 'least' is unknown"),
+        (dict(decision={"min_area": "x"}), r"decision\.min_area = 'x': must be"),
+        (dict(divisor=10**12), "divisor = 1000000000000: must be"),
+        (dict(threshold="x"), "threshold = 'x': must be"),
+        (dict(task=["semantic"]), r"task \['semantic'\] is unknown"),
+        (dict(task="instances"), "has no output 'scores'"),
+        (dict(inputs=["picture"]), "has no input 'picture'"),
+        (dict(format="1"), "is not what `segkit export` writes"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "is not what `segkit export` writes"),
+        ("", "no valid JSON"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_a_graph_says_about_itself_is_checked(made, tmp_path, values, message):
+    text = values
+    if not isinstance(values, str):
+        text = json.dumps(json.loads(GraphInfo("semantic", classes=CLASSES).text()) | values)
+    with pytest.raises(DataError, match=message) as caught:
+        load_exported(with_text(made / "six.onnx", tmp_path, text))
+    assert "said.onnx" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, count", [("six", 6), ("many", 3)])
+def test_a_graph_of_more_classes_than_it_has_colors_for(made, tmp_path, name, count):
+    graph = with_info(made / f"{name}.onnx", tmp_path, palette=[[1, 2, 3]] * 2)
+    with pytest.raises(DataError, match=f"gives {count} classes, and states 2 colors; export it again"):
+        load_exported(graph).predict(IMAGE)
+
+
+def test_a_graph_that_fails_is_named(made, tmp_path):
+    graph = load_exported(with_info(made / "six.onnx", tmp_path, dtype="float32"))  # it takes uint8
+    with pytest.raises(RunError, match=r"six\.onnx: ONNX Runtime cannot compute it of image 1x3x\d+x\d+ \(.*export"):
+        graph.predict(IMAGE)
 
 
 def test_labels_of_the_graph_cannot_be_joined(made, tmp_path):

@@ -3,18 +3,26 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from segkit.files import DataError
+from segkit.constraints.check import annotations, fault
+from segkit.constraints.named import OneOf, PositiveInt, Range
+from segkit.files import MAX_PIXELS, DataError, brief, limit, parse_json
+from segkit.runners.mask_decision import MaskDecision
 
 KEY = "segkit"
 """Name of the text in a graph's own metadata (ONNX metadata_props, OpenVINO rt_info, extra files of .pt2)."""
+
+RESULTS = {"instances": ("scores", "labels", "boxes", "masks"), "clicks_encoder": ()}
+"""Outputs that a task needs; others need the one that GraphInfo.output names."""
 
 FORMAT = 1
 """Number of this layout. A reader refuses higher numbers."""
 
 Task = Literal["semantic", "multi_label", "instances", "clicks_encoder", "clicks_decoder"]
 Output = Literal["logits", "probabilities", "labels"]
+Byte: TypeAlias = Annotated[int, Range(0, 255)]
+DType: TypeAlias = Annotated[str, OneOf(("uint8", "uint16", "float32"))]
 
 INPUT = "image"
 """Name of the input: uint8 [B, C, H, W], RGB or the bands of the data, as stored: the graph normalizes and pads."""
@@ -61,15 +69,15 @@ class GraphInfo:
     inputs: list[str] = field(default_factory=lambda: [INPUT])
     outputs: list[str] = field(default_factory=lambda: ["logits"])
     classes: list[str] = field(default_factory=list)
-    palette: list[list[int]] = field(default_factory=list)
-    channels: int = 3
-    dtype: str = "uint8"
-    size: list[int] | None = None
-    batch: int | None = None
-    divisor: int = 1
+    palette: list[list[Byte]] = field(default_factory=list)
+    channels: PositiveInt = 3
+    dtype: DType = "uint8"
+    size: list[PositiveInt] | None = None
+    batch: PositiveInt | None = None
+    divisor: Annotated[int, Range(1, 1 << 14)] = 1
     resized: bool = True
-    slide: dict[str, list[int]] | None = None
-    large: dict[str, list[int]] = field(default_factory=dict)
+    slide: dict[str, list[PositiveInt]] | None = None
+    large: dict[str, list[PositiveInt]] = field(default_factory=dict)
     scores: bool = False
     mean: list[float] = field(default_factory=list)
     reading: dict[str, Any] = field(default_factory=dict)
@@ -86,25 +94,61 @@ class GraphInfo:
 
 
 def parse(text: str, place: str) -> GraphInfo:
-    """Reads the text of a graph.
+    """Reads the text of a graph, which anybody may have written.
 
     Args:
         text: JSON, as `GraphInfo.text` writes it.
         place: file that it was read from, for messages.
 
     Raises:
-        DataError: the text is no such JSON, or of a newer format.
+        DataError: the text is no such JSON, or of a newer format, or one of its values cannot be right.
     """
-    try:
-        values: dict[str, Any] = json.loads(text)
-        number = values.pop("format")
-    except (ValueError, AttributeError, KeyError) as error:
-        raise DataError(
-            f"{place}: its entry '{KEY}' is not what `segkit export` writes; export the model again"
-        ) from error
-    if not isinstance(number, int) or number > FORMAT:
+    source, way_out = f"{place}: its entry '{KEY}'", "export the model again"
+    values: Any = parse_json(text, source)
+    number = values.pop("format", None) if isinstance(values, dict) else None
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise DataError(f"{source} is not what `segkit export` writes; {way_out}")
+    if number > FORMAT:
         raise DataError(f"{place}: exported in format {number!r}, this version reads up to {FORMAT}; update segkit")
-    known = {entry.name for entry in dataclasses.fields(GraphInfo)}
     if values.get("task") not in get_args(Task):
-        raise DataError(f"{place}: task {values.get('task')!r} is unknown; it can be {', '.join(get_args(Task))}")
-    return GraphInfo(**{key: value for key, value in values.items() if key in known})
+        raise DataError(f"{place}: task {brief(values.get('task'))} is unknown; it can be {', '.join(get_args(Task))}")
+    known = {entry.name for entry in dataclasses.fields(GraphInfo)}
+    hints = annotations(GraphInfo)
+    values = {key: value for key, value in values.items() if key in known}
+    for key, value in values.items():
+        if found := fault(value, hints[key]):
+            raise DataError(f"{source}: {key}{found.path} = {brief(found.value)}: must be {found.needs}; {way_out}")
+    info = GraphInfo(**values)
+    if misfit := _misfit(info):
+        raise DataError(f"{source}: {misfit}; {way_out}")
+    return info
+
+
+def _misfit(info: GraphInfo) -> str:
+    """What is wrong with values whose types are right; "" where nothing is."""
+    if not all(len(color) == 3 for color in info.palette):
+        return "palette: must be colors of three numbers each"
+    if info.size is not None and len(info.size) != 2:
+        return f"size = {brief(info.size)}: must be a height and a width"
+    if info.size is not None and info.size[0] * info.size[1] > limit(MAX_PIXELS):
+        return f"size = {info.size}: more than {limit(MAX_PIXELS):,} pixels"
+    if info.mean and len(info.mean) != info.channels:
+        return f"mean: {len(info.mean)} values for {info.channels} channels"
+    for name, windows in (("slide", info.slide), ("large", info.large or None)):
+        if windows is not None and not _are_windows(windows):
+            return (
+                f"{name} = {brief(windows)}: must be a crop and a stride that is no larger, each a height and a width"
+            )
+    hints = annotations(MaskDecision)
+    for name, value in info.decision.items():
+        if name not in hints:
+            return f"decision: {brief(name)} is unknown"
+        if found := fault(value, hints[name]):
+            return f"decision.{name}{found.path} = {brief(found.value)}: must be {found.needs}"
+    return ""
+
+
+def _are_windows(windows: dict[str, list[int]]) -> bool:
+    crop, stride = windows.get("crop", []), windows.get("stride", [0])
+    # a stride of [] is chosen for each image
+    return len(crop) == 2 and len(stride) in (0, 2) and all(step <= side for step, side in zip(stride, crop))

@@ -90,7 +90,11 @@ class GraphModel:
                 part = np.concatenate([part, np.repeat(part[-1:], most - count, axis=0)])
             parts.append(self._outputs(part)[self.info.output][:count])
         maps = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return maps.astype(np.float32, copy=False) if maps.ndim == 4 else maps
+        has_labels = self.info.output == "labels"
+        if maps.ndim != (3 if has_labels else 4):
+            raise DataError(f"{self.place}: its output '{self.info.output}' has {maps.ndim} axes; export it again")
+        self._check_colors(int(maps.max(initial=0)) + 1 if has_labels else maps.shape[1])
+        return maps if has_labels else maps.astype(np.float32, copy=False)
 
     def _outputs(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         with self._lock:  # one run has all threads
@@ -106,6 +110,12 @@ class GraphModel:
                 f"images of {size} pixels"
             )
         return [SemanticPrediction(labels=cast("np.ndarray", one)) for one in self.run(batch)]  # type: ignore[typeddict-item]
+
+    def _check_colors(self, num_classes: int) -> None:
+        if 0 < len(self.palette) < num_classes:
+            raise DataError(
+                f"{self.place}: gives {num_classes} classes, and states {len(self.palette)} colors; export it again"
+            )
 
     def _decided(self, maps: np.ndarray, probabilities: bool) -> list[Prediction]:
         """Predictions of maps at the image's size; the same decisions as the runners Semantic and MultiLabel."""
@@ -152,10 +162,18 @@ class GraphModel:
         if values["scores"].ndim == 2:  # with the axis of the batch
             values = {name: value[0] for name, value in values.items()}
         kept = values["scores"] > 0
+        labels = values["labels"][kept]
+        if labels.size and int(labels.min()) < 0:
+            raise DataError(f"{self.place}: gives the label {labels.min()}; export it again")
+        self._check_colors(int(labels.max(initial=0)) + 1)
+        if 0 < len(self.classes) <= int(labels.max(initial=0)):
+            raise DataError(
+                f"{self.place}: gives the label {labels.max()}, and names {len(self.classes)} classes; export it again"
+            )
         prediction: object = InstancePrediction(
             masks=[encode_mask(mask) for mask in values["masks"][kept]],
             scores=values["scores"][kept].astype(np.float32),  # type: ignore[typeddict-item]
-            labels=values["labels"][kept].astype(np.int64),  # type: ignore[typeddict-item]
+            labels=labels.astype(np.int64),  # type: ignore[typeddict-item]
             boxes=values["boxes"][kept].astype(np.float32),  # type: ignore[typeddict-item]
         )
         return cast(Prediction, prediction)

@@ -8,10 +8,14 @@ import numpy as np
 
 from segkit.files import DataError, shortened
 from segkit.registry import ConfigError
-from segkit.runtime.metadata import KEY, GraphInfo, parse
+from segkit.runtime.metadata import INPUT, KEY, RESULTS, GraphInfo, parse
 
 GRAPHS = (".onnx", ".xml")
 """Endings of the files that can be run."""
+
+
+class RunError(DataError):
+    """A graph failed at arrays that it says it takes: it is damaged, or there is too little memory."""
 
 
 class Session(Protocol):
@@ -28,7 +32,7 @@ class Session(Protocol):
     outputs: list[str]
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Computes all outputs by name from all inputs by name."""
+        """Computes all outputs by name from all inputs by name; RunError where the runtime fails."""
 
 
 class OnnxSession:
@@ -54,6 +58,7 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # the runtime has an exception class of its own for each status
             raise _unreadable(path, "ONNX Runtime", error) from error
+        self._path = path
         self.text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.inputs = {
             entry.name: [side if isinstance(side, int) else None for side in entry.shape]
@@ -63,7 +68,10 @@ class OnnxSession:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Computes all outputs; see Session."""
-        return dict(zip(self.outputs, self._session.run(self.outputs, dict(arrays))))
+        try:
+            return dict(zip(self.outputs, self._session.run(self.outputs, dict(arrays))))
+        except Exception as error:
+            raise _failed(self._path, "ONNX Runtime", arrays, error) from error
 
 
 def _providers(path: Path, device: str, available: list[str]) -> list[Any]:
@@ -103,6 +111,7 @@ class OpenVinoSession:
             self._compiled = openvino.Core().compile_model(model, device.upper(), options)
         except Exception as error:  # damaged files and unknown devices alike are RuntimeErrors with long texts
             raise _unreadable(path, f"OpenVINO on device {device!r}", error) from error
+        self._path = path
         self.text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
         self.inputs = {
             port.get_any_name(): [side.get_length() if side.is_static else None for side in port.get_partial_shape()]
@@ -112,13 +121,24 @@ class OpenVinoSession:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Computes all outputs; see Session."""
-        results = self._compiled(dict(arrays))
-        return {name: np.array(results[name]) for name in self.outputs}
+        try:
+            results = self._compiled(dict(arrays))
+            return {name: np.array(results[name]) for name in self.outputs}
+        except Exception as error:
+            raise _failed(self._path, "OpenVINO", arrays, error) from error
 
 
 def _unreadable(path: Path, runtime: str, error: Exception) -> DataError:
     reason = shortened(" ".join(str(error).split()), 200)
     return DataError(f"{path}: {runtime} cannot load it ({reason}); export the model again")
+
+
+def _failed(path: Path, runtime: str, arrays: Mapping[str, np.ndarray], error: Exception) -> RunError:
+    sizes = ", ".join(f"{name} {'x'.join(map(str, array.shape))}" for name, array in arrays.items())
+    reason = shortened(" ".join(str(error).split()), 200)
+    return RunError(
+        f"{path}: {runtime} cannot compute it of {sizes} ({reason}); give smaller images, or export the model again"
+    )
 
 
 def is_graph(path: object) -> bool:
@@ -155,6 +175,27 @@ def open_graph(path: str | Path, device: str = "cpu", threads: int | None = None
             "the checkpoint by it"
         )
     info = parse(session.text, str(file))
-    if missing := [name for name in info.outputs if name not in session.outputs]:
-        raise DataError(f"{file}: has no output '{missing[0]}', which it says it has; export the model again")
+    if misfit := _misfit(session, info):
+        raise DataError(f"{file}: {misfit}; export the model again")
     return session, info
+
+
+def _misfit(session: Session, info: GraphInfo) -> str:
+    """What a graph says about itself that is not so; "" where all is."""
+    needed = RESULTS.get(info.task, (info.output,))
+    if missing := [name for name in (*info.outputs, *needed) if name not in session.outputs]:
+        return f"has no output '{missing[0]}', which it says it has"
+    first = "clicks" if info.task == "clicks_decoder" else INPUT
+    if missing := [name for name in (*info.inputs, first) if name not in session.inputs]:
+        return f"has no input '{missing[0]}', which it says it has"
+    shape = session.inputs[first]
+    if len(shape) != (3 if first == "clicks" else 4):
+        return f"its input '{first}' has {len(shape)} axes"
+    if first == INPUT:
+        height, width = info.size or (None, None)
+        for name, side, stated in zip(
+            ("batch", "channels", "height", "width"), shape, (info.batch, info.channels, height, width)
+        ):
+            if None not in (side, stated) and side != stated:
+                return f"takes images whose {name} is {side}, and says {stated}"
+    return ""

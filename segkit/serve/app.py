@@ -24,6 +24,7 @@ from starlette.routing import Route
 from segkit.data.files.headers import picture_size
 from segkit.data.files.images import read_image
 from segkit.files import DataError
+from segkit.runtime.session import RunError
 from segkit.serve.answers import Answer, answer, answer_clicks, colors_of, formats_of
 from segkit.serve.batching import Batcher
 from segkit.serve.clicks import Clicked, ClickModel
@@ -171,6 +172,8 @@ class Service:
                 result = await work
         except TimeoutError:
             raise Refused(504, f"no answer within {self.limits.seconds:g} seconds; send a smaller image") from None
+        except RunError:
+            raise  # of the model, not of the request
         except (DataError, ValueError) as error:
             raise Refused(422, str(error)) from error
         return Response(result.content, media_type=result.media_type)
