@@ -369,6 +369,7 @@ def with_text(path: Path, folder: Path, text: str) -> Path:
         (dict(classes=5), r"classes = 5: must be a list, each text"),
         (dict(palette=[[1, 2, 300]]), r"palette\.0\.2 = 300: must be a whole number from 0 to 255"),
         (dict(palette=[[1, 2]]), "colors of three numbers"),
+        (dict(palette=[[1, 2, 3]]), "palette: 1 colors for 6 classes"),
         (dict(dtype="object"), r"dtype = 'object': must be one of 'uint8'"),
         (dict(channels=4), "takes images whose channels is 3, and says 4"),
         (dict(size=[8]), r"size = \[8\]: must be a height and a width"),
@@ -383,6 +384,7 @@ def with_text(path: Path, folder: Path, text: str) -> Path:
         (dict(mean=[1.0]), "mean: 1 values for 3 channels"),
         (dict(reading=[1]), r"reading = \[1\]: must be a dict"),
         (dict(decision={"least": 1}), "decision: 'least' is unknown"),
+        (dict(decision={"return": None}), "decision: 'return' is unknown"),
         (dict(decision={"min_area": "x"}), r"decision\.min_area = 'x': must be"),
         (dict(divisor=10**12), "divisor = 1000000000000: must be"),
         (dict(threshold="x"), "threshold = 'x': must be"),
@@ -407,7 +409,7 @@ def test_what_a_graph_says_about_itself_is_checked(made, tmp_path, values, messa
 
 @pytest.mark.parametrize("name, count", [("six", 6), ("many", 3)])
 def test_a_graph_of_more_classes_than_it_has_colors_for(made, tmp_path, name, count):
-    graph = with_info(made / f"{name}.onnx", tmp_path, palette=[[1, 2, 3]] * 2)
+    graph = with_info(made / f"{name}.onnx", tmp_path, classes=[], palette=[[1, 2, 3]] * 2)
     with pytest.raises(DataError, match=f"gives {count} classes, and states 2 colors; export it again"):
         load_exported(graph).predict(IMAGE)
 

@@ -209,6 +209,7 @@ def test_what_is_wrong_is_a_sentence(made):
     )
     assert clicks.status_code == 404 and "takes no clicks" in clicks.json()["error"]
     assert missing.status_code == 404 and method.status_code == 405 and "/docs" in method.json()["error"]
+    assert method.headers["allow"] == "POST"
     text = asked(service, ("GET", "/metrics", b""))[0].text
     assert 'segkit_requests_total{code="413"} 3' in text and "segkit_errors_total 11" in text
 
@@ -306,6 +307,52 @@ def test_the_time_limit(made):
     assert after.status_code == 200
 
 
+def test_who_has_gone_is_not_computed(made):
+    slow = Slow(made)
+    service = Service(slow, Limits(batch=1, wait=0), "slow")
+
+    async def call(is_gone: asyncio.Event) -> None:
+        """A request whose body arrives at once, and whose connection closes at the event."""
+        waiting = [{"type": "http.request", "body": png(1), "more_body": False}]
+
+        async def receive() -> dict:
+            if not waiting:
+                await is_gone.wait()
+            return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            pass
+
+        scope = dict(type="http", method="POST", path="/predict", raw_path=b"/predict", root_path="", headers=[])
+        await build_app(service)(scope | dict(query_string=b"", http_version="1.1"), receive, send)
+
+    async def ask() -> None:
+        stays, leaves = asyncio.Event(), asyncio.Event()
+        tasks = [asyncio.create_task(call(event)) for event in (stays, leaves, leaves, leaves)]
+        while service.under_way < 4 or service.batcher.length < 3:
+            await asyncio.sleep(0.01)
+        leaves.set()
+        await asyncio.wait_for(asyncio.gather(*tasks[1:]), 10)
+        assert service.under_way == 1  # their places in the queue are free again
+        slow.go.set()
+        await asyncio.wait_for(tasks[0], 10)
+
+    asyncio.run(ask())
+    assert len(slow.sizes) == 1 and service.metrics.codes == {200: 1, 400: 3}
+
+
+def test_more_classes_than_default_colors(made):
+    class Many(Slow):
+        classes = tuple(f"class {number}" for number in range(300))
+
+        def predict(self, images, probabilities):
+            return [{"labels": np.full(image.shape[:2], 299, np.int16)} for image in images]
+
+    service = Service(Many(made), Limits(), "many")
+    overlay, model = asked(service, ("POST", "/predict?format=overlay", png(1)), ("GET", "/model", b""))
+    assert overlay.status_code == 200 and len(model.json()["classes"]) == 300
+
+
 @pytest.fixture(scope="module")
 def served(made) -> Iterator[tuple[str, Service]]:
     """A real server in a thread: its address and its service."""
@@ -390,9 +437,20 @@ def test_the_command_refuses_values_and_files(made, tmp_path, capsys, monkeypatc
         (["--timeout", "nan"], "--timeout nan: must be a number above 0"),
         (["--max-mb", "-1"], "--max-mb -1.0: must be a number above 0"),
         (["--wait-ms", "nan"], "--wait-ms nan: must be 0 or more"),
+        (["--host", ""], "--host '': must be an address"),
+        (["--threads", "0"], "threads = 0: must be 1 or more"),
+        (["--token", "Schlüssel"], "--token: requests send it in a header"),
+        (["--token", " x"], "--token: requests send it in a header"),
     ):
         assert main(["serve", str(made / "six.onnx"), *words]) == 2
         assert message in capsys.readouterr().err
+    assert main(["serve", str(made / "six.pt"), "--trust", "--threads", "-1"]) == 2
+    assert "threads = -1: must be 1 or more" in capsys.readouterr().err
+    monkeypatch.setenv("SEGKIT_TOKEN", "secret\n")
+    assert main(["serve", str(made / "six.onnx")]) == 2
+    error = capsys.readouterr().err
+    assert "SEGKIT_TOKEN: requests send it in a header" in error and "secret" not in error
+    monkeypatch.delenv("SEGKIT_TOKEN")
     for file, message in ((tmp_path / "x.onnx", "no such file"), (tmp_path / "x.pt2", r"serve the checkpoint")):
         assert main(["serve", str(file)]) == 2 and message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "uvicorn", None)

@@ -67,7 +67,7 @@ def _serve(args: argparse.Namespace) -> int:
         pixels=args.max_pixels,
         seconds=args.timeout,
         queue=args.queue,
-        token=args.token or os.environ.get(TOKEN) or None,
+        token=_token(args.token),
         origins=args.cors,
     )
     if limits.token is None and args.host not in ("127.0.0.1", "::1", "localhost"):
@@ -102,11 +102,21 @@ def _serve(args: argparse.Namespace) -> int:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it cannot listen; its log has the reason
         raise ConfigError(
-            f"--host {args.host} --port {args.port}: cannot listen there; choose another --port"
+            f"--host {args.host} --port {args.port}: cannot listen there; choose another --host or --port"
         ) from error
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _token(given: str | None) -> str | None:
+    """The token of the option or the variable, None for none."""
+    source, token = ("--token", given) if given else (TOKEN, os.environ.get(TOKEN, ""))
+    if not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise ConfigError(
+            f"{source}: requests send it in a header; it must be of printable ASCII letters, without blanks around it"
+        )
+    return token or None
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -116,5 +126,7 @@ def _check(args: argparse.Namespace) -> None:
     for option in ("max_mb", "timeout"):
         if not 0 < getattr(args, option) < math.inf:
             raise ConfigError(f"--{option.replace('_', '-')} {getattr(args, option)}: must be a number above 0")
+    if not args.host.strip():
+        raise ConfigError("--host '': must be an address; 127.0.0.1 is this machine alone, 0.0.0.0 every address of it")
     if args.port > 65535:
         raise ConfigError(f"--port {args.port}: must be at most 65535")

@@ -13,7 +13,7 @@ from segkit.runners.mask_decision import MaskDecision
 KEY = "segkit"
 """Name of the text in a graph's own metadata (ONNX metadata_props, OpenVINO rt_info, extra files of .pt2)."""
 
-RESULTS = {"instances": ("scores", "labels", "boxes", "masks"), "clicks_encoder": ()}
+RESULTS: dict[str, tuple[str, ...]] = {"instances": ("scores", "labels", "boxes", "masks"), "clicks_encoder": ()}
 """Outputs that a task needs; others need the one that GraphInfo.output names."""
 
 FORMAT = 1
@@ -128,6 +128,8 @@ def _misfit(info: GraphInfo) -> str:
     """What is wrong with values whose types are right; "" where nothing is."""
     if not all(len(color) == 3 for color in info.palette):
         return "palette: must be colors of three numbers each"
+    if 0 < len(info.palette) < len(info.classes):
+        return f"palette: {len(info.palette)} colors for {len(info.classes)} classes"
     if info.size is not None and len(info.size) != 2:
         return f"size = {brief(info.size)}: must be a height and a width"
     if info.size is not None and info.size[0] * info.size[1] > limit(MAX_PIXELS):
@@ -139,9 +141,9 @@ def _misfit(info: GraphInfo) -> str:
             return (
                 f"{name} = {brief(windows)}: must be a crop and a stride that is no larger, each a height and a width"
             )
-    hints = annotations(MaskDecision)
+    hints, known = annotations(MaskDecision), {entry.name for entry in dataclasses.fields(MaskDecision)}
     for name, value in info.decision.items():
-        if name not in hints:
+        if name not in known:
             return f"decision: {brief(name)} is unknown"
         if found := fault(value, hints[name]):
             return f"decision.{name}{found.path} = {brief(found.value)}: must be {found.needs}"

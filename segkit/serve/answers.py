@@ -101,7 +101,8 @@ def colors_of(predictor: Predictor | ClickModel) -> tuple[Color, ...]:
     """Returns the model's palette, or the default one of its kind: without black where there is no background."""
     if predictor.palette:
         return predictor.palette
-    return default_palette(256) if predictor.kind == "semantic" else default_palette(257)[1:]
+    count = max(256, len(predictor.classes))
+    return default_palette(count) if predictor.kind == "semantic" else default_palette(count + 1)[1:]
 
 
 def _overlay(

@@ -146,7 +146,7 @@ class Service:
             prediction = await batcher.predict(image, wish.form == "probabilities")
             return await run(self._threads, answer, predictor, prediction, image, wish.form, wish.score)
 
-        return await self._in_time(predicted())
+        return await self._in_time(predicted(), request)
 
     async def _click(self, request: Request) -> Response:
         limits, model = self.limits, self.predictor
@@ -163,19 +163,26 @@ class Service:
             found = await run(self._clicks_thread, answer_of, model, prompt)
             return await run(self._threads, answer_clicks, found, wish.form)
 
-        return await self._in_time(clicked())
+        return await self._in_time(clicked(), request)
 
-    async def _in_time(self, work: Coroutine[None, None, Answer]) -> Response:
-        """Waits for an answer as long as the limit says."""
+    async def _in_time(self, work: Coroutine[None, None, Answer], request: Request) -> Response:
+        """Waits for an answer as long as the limit says, and as somebody waits for it."""
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_closed(request))
         try:
             async with asyncio.timeout(self.limits.seconds):
-                result = await work
+                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not task.done():
+                    raise Refused(400, "the connection closed before the answer")
+                result = task.result()
         except TimeoutError:
             raise Refused(504, f"no answer within {self.limits.seconds:g} seconds; send a smaller image") from None
         except RunError:
             raise  # of the model, not of the request
         except (DataError, ValueError) as error:
             raise Refused(422, str(error)) from error
+        finally:
+            task.cancel()  # what is still waiting for the model is then passed over
+            gone.cancel()
         return Response(result.content, media_type=result.media_type)
 
     def _check_size(self, content: bytes, name: str) -> None:
@@ -218,6 +225,12 @@ class Service:
         """GET /docs: the description as a page."""
         document = description(self.forms, self.limits.token is not None, self.predictor.kind)
         return HTMLResponse(page_of(document), headers=PAGE_HEADERS)
+
+
+async def _closed(request: Request) -> None:
+    """Returns when whoever asks has gone; to be called once the body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def answer_of(model: ClickModel, prompt: Prompt) -> Clicked:
@@ -293,6 +306,6 @@ def build_app(service: Service) -> Starlette:
 
     async def wrong_method(request: Request, error: Exception) -> Response:
         sentence = f"{request.method[:10]} {request.url.path[:200]}: this method is not taken here; see /docs"
-        return JSONResponse({"error": sentence}, 405)
+        return JSONResponse({"error": sentence}, 405, headers=getattr(error, "headers", None))
 
     return Starlette(routes=routes, middleware=middleware, exception_handlers={404: missing, 405: wrong_method})

@@ -127,6 +127,8 @@ def open_predictor(
     Raises:
         ConfigError, DataError, CheckpointError: it cannot be used; the message says why.
     """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads = {threads}: must be 1 or more")
     if is_graph(path):
         return _open_clicks(path, device, threads) if is_click_graph(path) else GraphPredictor(path, device, threads)
     if Path(path).suffix.lower() == ".pt2":
