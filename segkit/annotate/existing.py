@@ -15,6 +15,7 @@ from segkit.data.files.coco_json import CocoFile, draw, read_coco
 from segkit.data.files.listing import keyed_files
 from segkit.data.files.masks import read_mask, values_of
 from segkit.data.files.outlines import reason
+from segkit.data.formats.legend import Legend, read_legend
 from segkit.files import DataError, brief, parse_json, read_text
 from segkit.types import IGNORE
 
@@ -153,7 +154,7 @@ def existing_masks(path: Path, source: Source, project: Project) -> Existing:
     folder = next((path / name for name in MASK_FOLDERS if (path / name).is_dir()), path)
     found = Existing(source, path, keyed_files(folder, MASK_SUFFIXES))
     if (path / NAMES).is_file():
-        found.value_names = tuple(line.strip() for line in read_text(path / NAMES).splitlines() if line.strip())
+        found.value_names = _value_names(read_legend(path / NAMES))
     is_needed = project.kind != "semantic" or not found.masks
     if (path / OBJECTS).is_file() and is_needed:
         found = _with_coco(Existing(source, path / OBJECTS), read_coco(path / OBJECTS), lambda name: name)
@@ -162,6 +163,13 @@ def existing_masks(path: Path, source: Source, project: Project) -> Existing:
     if (path / SCORES).is_file():
         found.scores = _scores(path / SCORES)
     return found
+
+
+def _value_names(legend: Legend) -> tuple[str, ...]:
+    """What the values 0, 1, ... mean; "" of one that means nothing."""
+    values = legend.values or range(len(legend.names))
+    names = dict(zip(values, legend.names))
+    return tuple(names.get(value, "") for value in range(max(values) + 1))
 
 
 def _with_coco(found: Existing, coco: CocoFile, name_of: Callable[[str], str]) -> Existing:

@@ -28,6 +28,7 @@ def prepare(args: argparse.Namespace) -> int:
     from segkit.data.files.images import IMAGE_SUFFIXES
     from segkit.data.files.pairs import walk_files
     from segkit.data.formats.known import sniff_all
+    from segkit.data.formats.legend import legend_text
 
     folder = Path(args.images).expanduser()
     if not folder.is_dir():
@@ -44,7 +45,7 @@ def prepare(args: argparse.Namespace) -> int:
         )
     names = _names(args.classes)
     target = folder / CLASSES
-    text = "".join(f"{name}\n" for name in names)
+    text = legend_text(names, target)
     if target.exists() and read_text(target) != text and not args.force:
         raise ConfigError(f"{target}: is there already with other names; replace it by --force, or leave --classes out")
     print(f"found: {len(images)} images without labels, such as {images[0].name}")

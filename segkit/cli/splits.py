@@ -104,6 +104,8 @@ def _lists(dataset: "Dataset", found: "Assignment", *, is_folds: bool) -> dict[s
 
 
 def _write(args: argparse.Namespace, lists: dict[str, list[str]], found: "Assignment") -> None:
+    from segkit.data.files.name_list import list_line
+
     folder = Path(args.out).expanduser()
     by = "" if args.by is None else f" --by {args.by}"
     what = f"--ratios {' '.join(f'{r:g}' for r in args.ratios)}" if args.folds is None else f"--folds {args.folds}"
@@ -112,7 +114,7 @@ def _write(args: argparse.Namespace, lists: dict[str, list[str]], found: "Assign
         head = (
             f"# {file.removesuffix('.txt')}: {len(names)} images; segkit prepare splits {what}{by} --seed {args.seed}\n"
         )
-        contents[folder / file] = head + "".join(f"{name}\n" for name in names)
+        contents[folder / file] = head + "".join(f"{list_line(name)}\n" for name in names)
     differing = [path for path, text in contents.items() if path.is_file() and read_text(path) != text]
     if differing and not args.overwrite:
         raise ConfigError(f"{differing[0]}: holds another split; choose another --out, or replace it by --overwrite")

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.formats.legend import read_legend
-from segkit.data.formats.masks import MasksReader
+from segkit.data.formats.legend import legend_text, read_legend
+from segkit.data.formats.masks import MasksReader, MasksWriter
 from segkit.data.formats.object_numbers import shapes_of
+from segkit.data.formats.voc_writer import VocWriter
 from segkit.data.instances.labelled import LabelledInstances
 from segkit.data.semantic.labelled import Labelled
 from segkit.files import DataError
@@ -322,3 +323,46 @@ def test_names_in_legends_stay_whole(tmp_path, name, text, names):
     """Names with commas, quotes, colons and numbers came back as parts of themselves."""
     (tmp_path / name).write_text(text)
     assert read_legend(tmp_path / name).names == names
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [
+        (("background", "road sign", "car, red"), "background\nroad sign\ncar, red\n"),  # as they are, where it can be
+        (("road", "#1", "//b"), 'road\n"#1"\n"//b"\n'),
+        (("type 1", "kind 0"), '"type 1"\n"kind 0"\n'),  # else numbers, which would exchange the classes
+        (("car, red", "lane 3"), 'car, red\n"lane 3"\n'),
+        (("#aabbcc", "road 1 2 3"), '"#aabbcc"\n"road 1 2 3"\n'),  # else colors
+        (("a: 1", '"b"', "'c'"), '"a: 1"\n\'"b"\'\n"\'c\'"\n'),
+        (("name", "class 1"), '"name"\n"class 1"\n'),  # else a line of headings
+        ((" a", "b"), '" a"\nb\n'),
+        (("1", "2", "x"), "1\n2\nx\n"),
+        (("x",), "x\n"),
+        ((), ""),
+        (("a", "a", "#"), 'a\na\n"#"\n'),
+    ],
+)
+def test_a_legend_that_is_written_is_read_back(tmp_path, names, text):
+    path = tmp_path / "classes.txt"
+    assert legend_text(names, path) == text
+    path.write_text(text)
+    if len(set(names)) < len(names):
+        with pytest.raises(DataError, match="the class a stands twice"):
+            read_legend(path)
+    elif names:
+        found = read_legend(path)
+        assert found.names == names and found.values == tuple(range(len(names)))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "#'\"", "a\u2028b"])
+def test_a_class_that_no_line_can_hold(tmp_path, name):
+    with pytest.raises(DataError, match=r"classes\.txt: the class .* cannot stand in a line; rename the class"):
+        legend_text(("road", name), tmp_path / "classes.txt")
+
+
+def test_classes_named_by_their_colors_are_written_and_read(tmp_path):
+    names = ("background", "#ff0000", "//a")  # masks of colors without a legend have classes of such names
+    MasksWriter(tmp_path / "masks", names).close()
+    assert read_legend(tmp_path / "masks" / "classes.txt").names == names
+    VocWriter(tmp_path / "voc", names).close()
+    assert read_legend(tmp_path / "voc" / "labelmap.txt").names == (*names, "void")

@@ -231,3 +231,15 @@ def test_splits_that_do_not_fit(tmp_path, capsys, words, message):
     train, _ = leaking(tmp_path)
     assert main(["prepare", "splits", str(train), "--out", str(tmp_path / "out"), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_images_whose_names_begin_as_comments_stay_in_their_part(tmp_path):
+    for number in range(4):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / f"#{number}.png"), np.full((4, 5), number, np.uint8))
+    assert main(["prepare", "splits", str(tmp_path), "--out", str(tmp_path / "splits"), "--folds", "2"]) == 0
+    parts = [
+        Folder(str(tmp_path), ["image"], masks=None, split=str(tmp_path / "splits" / f"fold0_{part}.txt")).ids
+        for part in ("train", "val")
+    ]
+    assert [len(part) for part in parts] == [2, 2] and sorted(parts[0] + parts[1]) == ["#0", "#1", "#2", "#3"]

@@ -2,7 +2,8 @@
 
 A line names an image by its path below the folder of images, by its name alone, or by any longer path, with or without
 suffix, with / or \\. A second column, after a tab, a comma, a semicolon or a space, is its mask. Lines that begin with
-# are comments. Files are UTF-8 with or without a byte order mark, or UTF-16 with one, with any ends of lines.
+# are comments; ./#1.png names an image. Files are UTF-8 with or without a byte order mark, or UTF-16 with one, with any
+ends of lines.
 """
 
 import codecs
@@ -76,6 +77,11 @@ def read_lines(path: Path, layout: str) -> list[Line]:
     if not lines:
         raise DataError(f"{path}: the list is empty; one image name per line is expected")
     return lines
+
+
+def list_line(name: str) -> str:
+    """Returns the line of a list that means an image: a name that would be a comment begins with ./ there."""
+    return f"./{name}" if name.startswith("#") else name
 
 
 def read_names(path: Path, layout: str) -> list[str]:

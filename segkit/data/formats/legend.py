@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segkit.data.formats.common import names_of
-from segkit.files import DataError, parse_json, read_text
+from segkit.files import DataError, brief, parse_json, read_text
 from segkit.types import Color
 
 FILES = (
@@ -28,6 +28,13 @@ VOID_NAMES = ("void", "unlabelled", "unlabeled", "unlabel", "ignore", "ignored")
 """Names of what is no class: pixels of it are ignored."""
 
 HEADERS = ("name", "class", "label", "r", "g", "b", "red", "green", "blue", "pixel value", "color_rgb", "id", "index")
+
+
+COMMENTS = ("#", "//")
+"""What lines begin with that name no class."""
+
+LITERAL = re.compile(r'"([^"]*)"|\'([^\']*)\'')
+"""A line in quotes, which is a name, whatever stands in it."""
 
 
 class Legend(NamedTuple):
@@ -75,8 +82,9 @@ def read_legend(path: Path) -> Legend:
 
     A line has a name and a color (r, g, b), a name and a number, or a name alone, whose number is then that of its line
     from 0; with commas, colons or blanks between them, in either order. Numbers beside blanks alone belong to the names
-    where some lines have none, names would be equal without them ("lane 1", "lane 2"), or a line is nothing else. JSON
-    has {name: number or color}, {number: name}, or a list of names.
+    where some lines have none, names would be equal without them ("lane 1", "lane 2"), or a line is nothing else. A
+    line that begins with # or // is a comment; one in quotes is a name, whatever it holds. JSON has {name: number or
+    color}, {number: name}, or a list of names.
 
     Args:
         path: the file.
@@ -87,17 +95,73 @@ def read_legend(path: Path) -> Legend:
     text = read_text(path)
     if path.suffix.lower() == ".json":
         return _of_json(parse_json(text, path), path)
+    return _of_text(text, path)
+
+
+def legend_text(names: Sequence[str], path: Path) -> str:
+    """Writes names of classes as the text of a legend, a line each, from which `read_legend` reads the same names.
+
+    Names that it would take for something else stand in quotes: "#1" would be a comment.
+
+    Args:
+        names: of the classes, in the order of their numbers.
+        path: of the file that takes the text, for the error.
+
+    Raises:
+        DataError: a name has several lines or is nothing but blanks, so that no line can hold it.
+    """
+    alone = [name if _reads_as(name, (name,), path) else _in_quotes(name) for name in names]
+    quoted = [_in_quotes(name) for name in names]
+    for name, line in zip(names, quoted):
+        if not _reads_as(line, (name,), path):
+            raise DataError(f"{path}: the class {brief(name)} cannot stand in a line; rename the class")
+    texts = ["".join(f"{line}\n" for line in lines) for lines in (names, alone, quoted)]
+    # names that stand twice are written as they are, and refused by who reads them
+    return next((text for text in texts if _reads_as(text, names, path)), texts[1])
+
+
+def line_of(name: str) -> str:
+    """Returns a name as the first column of a line: in quotes where it would begin a comment or has quotes itself."""
+    return _in_quotes(name) if name.startswith(COMMENTS) or _literal(name) else name
+
+
+def _in_quotes(name: str) -> str:
+    return f"'{name}'" if '"' in name else f'"{name}"'
+
+
+def _reads_as(text: str, names: Sequence[str], path: Path) -> bool:
+    try:
+        legend = _of_text(text, path)
+    except DataError:
+        return False
+    return legend.names == tuple(names) and legend.values == tuple(range(len(names)))
+
+
+def _literal(line: str) -> str | None:
+    """The name in quotes that a line is, None where it is none."""
+    found = LITERAL.fullmatch(line)
+    name = "" if found is None else found[1] or found[2] or ""
+    return name if name.strip() else None
+
+
+def _of_text(text: str, path: Path) -> Legend:
+    """Reads a legend of lines."""
     rows = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-    rows = [(number, line) for number, line in rows if line and not line.startswith(("#", "//"))]
+    rows = [(number, line) for number, line in rows if line and not line.startswith(COMMENTS)]
     if rows and {word.strip().lower() for word in re.split(r"[,;:\t]", rows[0][1]) if word.strip()} <= {*HEADERS}:
         rows = rows[1:] if len(rows) > 1 and re.search(r"\d", rows[1][1]) else rows
     if not rows:
         raise DataError(f"{path}: it names no class; a line has a name and its color, its number, or nothing")
-    lines = [line for _, line in rows]
-    has_columns = any(re.search(r"[,;:\t]", line) for line in lines)
-    if not has_columns and any(line.isdecimal() for line in lines):
+    literals = [_literal(line) for _, line in rows]
+    lines = [literal or line for literal, (_, line) in zip(literals, rows)]
+    others = [line for literal, (_, line) in zip(literals, rows) if literal is None]
+    has_columns = any(re.search(r"[,;:\t]", line) for line in others)
+    if not has_columns and any(line.isdecimal() for line in others):
         return _legend(path, lines, [()] * len(lines))
-    entries = [_entry(line, f"{path}, line {number}") for number, line in rows]
+    entries = [
+        _entry(line, f"{path}, line {number}") if literal is None else (literal, ())
+        for literal, (number, line) in zip(literals, rows)
+    ]
     names, numbers = [name for name, _ in entries], [values for _, values in entries]
     is_numbered = len(set(names)) == len(names) and len({len(values) for values in numbers}) == 1
     if not has_columns and not is_numbered and max(map(len, numbers)) < 2:
@@ -112,7 +176,8 @@ CVAT_LINE = re.compile(r"(.+?):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::[^:]*){0,2
 def _entry(line: str, source: str) -> tuple[str, tuple[int, ...]]:
     """The name and the numbers of a line."""
     if found := CVAT_LINE.fullmatch(line):
-        return found[1].strip(), (int(found[2]), int(found[3]), int(found[4]))
+        name = found[1].strip()
+        return _literal(name) or name, (int(found[2]), int(found[3]), int(found[4]))
     words = [word for word in re.split(r"[,;:\t]+", line) if word.strip()]
     is_of_blanks = len(words) == 1
     if is_of_blanks:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -21,7 +22,7 @@ from segkit.data.files.pairs import some
 from segkit.data.formats.base import LabelledImage, LabelReader, LabelWriter, Written
 from segkit.data.formats.common import BACKGROUND, stored_size
 from segkit.data.formats.draw import draw_classes
-from segkit.data.formats.legend import Legend, find_legend
+from segkit.data.formats.legend import Legend, find_legend, legend_text
 from segkit.data.formats.masks_layout import Pair, find_layout, split_lists
 from segkit.data.formats.object_numbers import OBJECT, are_object_numbers, shapes_of
 from segkit.files import DataError, open_regular, read_bytes, whole_file, write_whole
@@ -330,11 +331,21 @@ def _of_numbers(root: Path, counts: Counter[int], *, are_jpegs: bool) -> Meaning
     return Meaning(names, {}, numbers, False, f"{len(values)} grey values; name them in classes.csv (NAME,VALUE)")
 
 
+LEGEND = "classes.txt"
+"""The names of the classes, beside the masks."""
+
+
 class MasksWriter(LabelWriter):
     """Writes masks/NAME.png, a number per pixel with a palette to look at, beside images/, and classes.txt."""
 
     format = "masks"
     is_of_pixels = True
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], splits: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ):
+        super().__init__(folder, classes, splits)
+        self._legend = legend_text(self.classes, folder / LEGEND)  # before a mask is drawn
 
     def add(self, image: LabelledImage, name: str) -> None:
         drawn = draw_classes(image, self.classes)
@@ -351,7 +362,7 @@ class MasksWriter(LabelWriter):
         self.written.objects += objects
 
     def close(self) -> Written:
-        write_whole(self.folder / "classes.txt", "".join(f"{name}\n" for name in self.classes))
+        write_whole(self.folder / LEGEND, self._legend)
         self.written.files += 1
         self.written.lost = +self.written.lost
         return self.written

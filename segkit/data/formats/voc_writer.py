@@ -10,9 +10,11 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
+from segkit.data.files.name_list import list_line
 from segkit.data.formats.base import LabelledImage, LabelWriter, Written
 from segkit.data.formats.common import BACKGROUND, background_of
 from segkit.data.formats.draw import box_of, draw_classes, object_codes
+from segkit.data.formats.legend import line_of
 from segkit.data.formats.masks import write_indices
 from segkit.files import write_whole
 from segkit.types import IGNORE, default_palette
@@ -91,13 +93,15 @@ class VocWriter(LabelWriter):
     def close(self) -> Written:
         lists = {split: [os.path.splitext(name)[0] for name in names] for split, names in self.splits.items()}
         for split, stems in (lists or {"all": list(self._has_masks)}).items():
-            write_whole(self.folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
+            write_whole(
+                self.folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{list_line(stem)}\n" for stem in stems)
+            )
             segmented = [stem for stem in stems if self._has_masks.get(stem)]
             if segmented:
-                text = "".join(f"{stem}\n" for stem in segmented)
+                text = "".join(f"{list_line(stem)}\n" for stem in segmented)
                 write_whole(self.folder / "ImageSets" / "Segmentation" / f"{split}.txt", text)
         colors = [*default_palette(len(self._classes)), default_palette(256)[IGNORE]]
-        rows = [f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in zip((*self._classes, "void"), colors)]
+        rows = [f"{line_of(name)}:{r},{g},{b}::\n" for name, (r, g, b) in zip((*self._classes, "void"), colors)]
         write_whole(self.folder / "labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(rows))
         self.written.files += 1
         self.written.lost = +self.written.lost

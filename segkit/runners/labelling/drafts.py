@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from segkit.data.files.pseudo_manifest import sha256_of
 from segkit.data.formats.common import background_of
+from segkit.data.formats.legend import legend_text
 from segkit.files import DataError, parse_json, read_text, write_whole
 from segkit.ops.self_training.confidence import to_scores
 from segkit.runners.labelling.judges import Draft, Judge
@@ -94,6 +95,7 @@ class Drafter:
         say: Callable[[str], None] = print,
     ):
         self.judge, self.pictures, self.folder, self.scores, self.say = judge, pictures, folder, scores, say
+        self._legend = legend_text(judge.mask_classes, folder / CLASSES)  # before an image is drafted
         self.settings = json.loads(json.dumps(about(judge, pictures, **options, scores=scores)))
 
     def run(self, *, overwrite: bool = False) -> dict[str, str]:
@@ -167,7 +169,7 @@ class Drafter:
         ]
         content = dict(images=images, categories=categories, annotations=annotations)
         write_whole(self.folder / OBJECTS, json.dumps(content) + "\n")
-        write_whole(self.folder / CLASSES, "".join(f"{name}\n" for name in self.judge.mask_classes))
+        write_whole(self.folder / CLASSES, self._legend)
         order = sorted(done, key=lambda name: (done[name]["certainty"], files[name]))
         rows = [dict(image=files[name], score=done[name]["certainty"]) for name in order]
         head = dict(kind=self.judge.kind, classes=self.judge.mask_classes, settings=self.settings)
