@@ -399,6 +399,12 @@ CODE = {
     "_base_ = '/etc/passwd'": "no .py file in",
     "_base_ = 'mmdet::models/x.py'": "another package",
     "_base_ = 'mine.py'": "base of itself",
+    "_base_ = 5": "_base_ must be",
+    "_base_ = dict(a=1)": "_base_ must be",
+    "x = [[b for b in range(90000)] for a in range(90000)]": "computes too much",
+    "x = [len(list(range(90000))) for a in range(90000)]": "computes too much",
+    "x = ['a' * 90000 for a in range(90000)]": "computes too much",
+    "x = list(range(90000))\ny = [sum(x) for a in range(90000)]": "computes too much",
 }
 
 
@@ -412,6 +418,16 @@ def test_nothing_of_the_file_runs(text, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=CODE[text]):
         read(folder / "mine.py")
     assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("imports", ["dict()", "[['os']]", "5", "['os']", "['mmdet.models', dict()]"])
+def test_imports_of_any_form_are_refused(imports, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"custom_imports = dict(imports={imports})\nmodel = dict(type='EncoderDecoder')\n", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match=r"custom_imports.*code of other files is never run"):
+        migrate(file, model_only=True)
 
 
 def test_deep_nesting_is_refused(tmp_path):

@@ -87,7 +87,8 @@ def _imports(whole: Part) -> None:
     if not whole.has("custom_imports"):
         return
     names = whole.part("custom_imports").take("imports", ())
-    if not {names} <= KNOWN_IMPORTS and not (isinstance(names, tuple) and {*names} <= KNOWN_IMPORTS):
+    listed = names if isinstance(names, tuple) else (names,)
+    if not all(isinstance(name, str) and name in KNOWN_IMPORTS for name in listed):
         what = whole.values["custom_imports"]
         raise whole.refusal(
             "custom_imports", what, "code of other files is never run; remove it, or build the part here"

@@ -17,6 +17,9 @@ from segkit.registry import ConfigError, did_you_mean
 MOST = 100_000
 """Items of a list and digits of a number that a file may compute."""
 
+MOST_STEPS = 20 * MOST
+"""Expressions that are evaluated for one file, with the items of lists and the letters of texts that they make."""
+
 MOST_FILES = 100
 """Files that a config may be made of."""
 
@@ -96,10 +99,10 @@ def _bases(tree: ast.Module, path: Path) -> list[str]:
                 names = ast.literal_eval(node.value)
             except (ValueError, TypeError, SyntaxError) as error:
                 raise ConfigError(f"{path}:{node.lineno}: _base_ must be a text or a list of texts") from error
-            names = [names] if isinstance(names, str) else list(names)
-            if not all(isinstance(name, str) for name in names):
+            names = [names] if isinstance(names, str) else names
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
                 raise ConfigError(f"{path}:{node.lineno}: _base_ must be a text or a list of texts")
-            return names
+            return list(names)
     return []
 
 
@@ -127,6 +130,7 @@ class _File:
         self.path = path
         self.bases = bases
         self.names: dict[str, Any] = {}
+        self._steps = 0
 
     def values(self, tree: ast.Module) -> dict[str, Any]:
         """Evaluates the file; returns its names but for those that begin with an underscore."""
@@ -181,6 +185,7 @@ class _File:
 
     def value(self, node: ast.expr) -> Any:
         """The value of an expression."""
+        self.spend(1, node)
         if isinstance(node, ast.Constant):
             return self.text(node.value, node) if isinstance(node.value, str) else node.value
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
@@ -209,6 +214,12 @@ class _File:
             text = "".join(self.piece(piece) for piece in node.values)
             return text if len(text) <= MOST else self.too_large(node)
         raise self.refusal(node)
+
+    def spend(self, count: int, node: ast.expr) -> None:
+        """Counts what the file computes; loops in loops would not end."""
+        self._steps += count
+        if self._steps > MOST_STEPS:
+            raise self.refusal(node, "computes too much")
 
     def piece(self, node: ast.expr) -> str:
         """A piece of an f-string: a text, or the text of a number or a text."""
@@ -240,6 +251,7 @@ class _File:
                 hint = did_you_mean(name, value if isinstance(value, Mapping) else ())
                 raise self.refusal(node, f"names '{path}', which no base has{hint}")
             value = value[name]
+        self.spend(100, node)
         return copy.deepcopy(value)
 
     def mapping(self, pairs: list[tuple[Any, ast.expr]], node: ast.expr) -> dict[Any, Any]:
@@ -263,9 +275,11 @@ class _File:
         if name not in FUNCTIONS or node.keywords:
             raise self.refusal(node)
         values = [self.value(argument) for argument in node.args]
+        self.spend(sum(len(value) for value in values if isinstance(value, list | tuple | dict | str)), node)
         try:
             made = FUNCTIONS[name](*values)
             if isinstance(made, range):
+                self.spend(min(len(made), MOST), node)
                 return list(made[: MOST + 1]) if len(made) <= MOST else self.too_large(node)
             return made
         except (TypeError, ValueError, OverflowError) as error:
@@ -286,6 +300,8 @@ class _File:
             value = OPERATIONS[type(node.op)](left, right)
         except (TypeError, ArithmeticError) as error:
             raise self.refusal(node, f"has no value ({error})") from error
+        if isinstance(value, list | tuple | str):
+            self.spend(len(value), node)
         if isinstance(value, int) and value.bit_length() > 4096:
             self.too_large(node)
         return value
