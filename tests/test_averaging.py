@@ -43,6 +43,15 @@ def test_other_networks_and_classes_are_refused(tmp_path):
     checkpoint.save(tmp_path / "c.pt", {"model": {"a.weight": torch.ones(3), "count": torch.tensor(1)}, "config": {}})
     with pytest.raises(CheckpointError, match=r"c\.pt: a\.weight has shape \(3,\), in .*a\.pt \(2,\)"):
         averaging.average([first, tmp_path / "c.pt"])
+    # whole numbers are counters, of which the first file's stays: the weights of one file would be divided by two
+    whole = {"a.weight": torch.ones(2, dtype=torch.long), "count": torch.tensor(1)}
+    checkpoint.save(tmp_path / "d.pt", {"model": whole, "config": {}})
+    for paths, message in (
+        ([first, tmp_path / "d.pt"], r"d\.pt: a\.weight is of type int64, in .*a\.pt float32"),
+        ([tmp_path / "d.pt", first], r"a\.pt: a\.weight is of type float32, in .*d\.pt int64"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            averaging.average(paths)
     checkpoint.save(tmp_path / "d.pt", {"model": {"b.weight": torch.ones(2)}, "config": {}})
     with pytest.raises(CheckpointError, match=r"d\.pt: 'a\.weight' is not in both"):
         averaging.average([first, tmp_path / "d.pt"])

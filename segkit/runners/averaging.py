@@ -73,6 +73,9 @@ def _check_same(
         if value.shape != weights[name].shape:
             shape, own = tuple(weights[name].shape), tuple(value.shape)
             raise CheckpointError(f"{path}: {name} has shape {shape}, in {first_path} {own}; {way_out}")
+        if value.is_floating_point() != weights[name].is_floating_point():
+            kinds = str(weights[name].dtype).rpartition(".")[2], str(value.dtype).rpartition(".")[2]
+            raise CheckpointError(f"{path}: {name} is of type {kinds[0]}, in {first_path} {kinds[1]}; {way_out}")
     names, others = content.get("classes"), other.get("classes")
     if names and others and list(names) != list(others):
         raise CheckpointError(
