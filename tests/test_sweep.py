@@ -10,8 +10,10 @@ import pytest
 
 from segkit.cli import sweep, trial
 from segkit.cli.main import main
+from segkit.files import DataError
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
+from segkit.runners import sweeping
 from segkit.runners.sweeping import Space, Trial, folder_name, grid, ordered, parse_space, random_trials
 from segkit.viz.plots import sweep_plot
 from tests.test_two_models import two_models
@@ -123,7 +125,13 @@ def test_trials_of_another_config_are_not_mixed(config, capsys):
         (("--random", "a=loguniform(0,1)"), "above 0 for loguniform"),
         (("--random", "a=int(0.5,2)"), "both whole for int"),
         (("--random", "a=uniform(x,2)"), "x and 2 must be numbers"),
-        (("--random", "a=1,2", "--trials", "0"), "--trials 0: must be 1 or more"),
+        (("--random", "a=1,2", "--trials", "0"), "--trials 0: must be from 1 to 10,000"),
+        (("--random", "a=1,2", "--trials", "1000000000"), "--trials 1000000000: must be from 1 to 10,000"),
+        (("--random", "a=1,2", "--seed", "-1"), "--seed -1: must be 0 or more"),
+        (("--random", "a=int(1,inf)"), "1 and inf must lie within 1e+18 of 0"),
+        (("--random", "a=int(nan,2)"), "nan and 2 must lie within 1e+18 of 0"),
+        (("--random", "a=uniform(0,1e308)"), "0 and 1e308 must lie within 1e+18 of 0"),
+        (("--grid", *(f"{name}={','.join(map(str, range(22)))}" for name in "abc")), "--grid: 10,648 trials"),
         (("--grid", "a=1", "--gpus", "0,0"), "--gpus 0,0: must be different numbers"),
         (("--random", "a=1,2", "--optuna", "--gpus", "0,1"), "each trial follows from the scores before it"),
     ],
@@ -156,6 +164,43 @@ def test_draws_lie_in_their_ranges_and_more_trials_add_to_those_of_before():
     assert np.array(columns[1], float).min() >= -1 and np.array(columns[1], float).max() <= 1
     assert set(columns[2]) == {"1", "2", "3"} and set(columns[3]) == {"x", "y"}
     assert len(random_trials(spaces[3:], 50, 0)) == 2, "a value that was drawn before is not trained again"
+
+
+def test_equal_values_of_a_grid_are_one_trial():
+    assert sweeping.grid([sweeping.parse_space("a=1,2,1", is_grid=True)]) == [["a=1"], ["a=2"]]
+
+
+@pytest.mark.parametrize("text", ["[]", "5", '{"config": 5}', "{}", '{"config": "%s", "score": "high"}', '{"x": 1}'])
+def test_records_that_somebody_else_wrote(tmp_path, text):
+    digest = sweeping.trial_of(["a=1"], tmp_path, {}).config
+    path = tmp_path / "a=1" / "trial.json"
+    path.parent.mkdir()
+    path.write_text(text.replace("%s", digest))
+    with pytest.raises(DataError, match=r"trial\.json: is no record of a trial"):
+        sweeping.trial_of(["a=1"], tmp_path, {})
+
+
+def test_a_kept_trial_is_that_of_its_folder(tmp_path):
+    trial = sweeping.trial_of(["a=1"], tmp_path / "old", {})
+    trial.status, trial.score = "finished", float("nan")
+    trial.save()
+    (tmp_path / "old").rename(tmp_path / "new")
+    kept = sweeping.trial_of(["a=1"], tmp_path / "new", {})
+    assert (kept.status, kept.folder) == ("finished", str(tmp_path / "new" / "a=1")) and kept.score != kept.score
+
+
+@pytest.mark.parametrize("text", ["[]", '{"best": "x"}', '{"best": 1, "scores": [[1]]}', '{"best": 1, "monitor": 5}'])
+def test_results_that_are_none(tmp_path, text):
+    trial = sweeping.trial_of(["a=1"], tmp_path, {})
+    trial.save()
+    (tmp_path / "a=1" / "result.json").write_text(text)
+    with pytest.raises(DataError, match=r"result\.json: is no result of a trial"):
+        trial.take_result()
+    (tmp_path / "a=1" / "result.json").write_text(
+        '{"best": 3, "monitor": "mIoU", "better": "higher", "scores": [[5, 3]]}'
+    )
+    trial.take_result()
+    assert (trial.score, trial.monitor, trial.better, trial.scores) == (3, "mIoU", "higher", [[5, 3]])
 
 
 def test_names_of_folders_show_the_values_and_differ():

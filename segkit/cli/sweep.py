@@ -63,8 +63,10 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.grid and (args.trials is not None or args.optuna):
         raise ConfigError("--trials, --optuna: a grid has its own trials; they belong to --random")
     count = 10 if args.trials is None else args.trials
-    if count < 1:
-        raise ConfigError(f"--trials {count}: must be 1 or more")
+    if not 1 <= count <= sweeping.MOST_TRIALS:
+        raise ConfigError(f"--trials {count}: must be from 1 to {sweeping.MOST_TRIALS:,}")
+    if args.seed < 0:
+        raise ConfigError(f"--seed {args.seed}: must be 0 or more")
     spaces = [sweeping.parse_space(text, is_grid=bool(args.grid)) for text in args.grid or args.random]
     twice = next((s.path for i, s in enumerate(spaces) if s.path in [other.path for other in spaces[:i]]), None)
     if twice:

@@ -6,12 +6,14 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from segkit.constraints.check import annotations, fault
+from segkit.constraints.named import Unbounded
 from segkit.files import DataError, parse_json, read_text, write_whole
 from segkit.readers.python_config import dump
 from segkit.registry import ConfigError
@@ -27,6 +29,12 @@ MOST_BYTES = 1 << 20
 
 MOST_LETTERS = 100
 """Of the name of a trial's folder."""
+
+MOST_TRIALS = 10_000
+"""Of a sweep."""
+
+LARGEST = 1e18
+"""End of a range at most: beyond it there are no whole numbers of 64 bits."""
 
 DRAWN = re.compile(r"(loguniform|uniform|int)\(([^,()]+),([^,()]+)\)")
 FORMS = "a.b=1,2,3, a.b=uniform(0,1), a.b=loguniform(1e-5,1e-2) or a.b=int(1,8)"
@@ -84,6 +92,8 @@ def parse_space(text: str, *, is_grid: bool) -> Space:
         low, high = float(found[2]), float(found[3])
     except ValueError as error:
         raise ConfigError(f"{flag} {text}: {found[2]} and {found[3]} must be numbers") from error
+    if not (abs(low) <= LARGEST and abs(high) <= LARGEST):  # NaN is in no range
+        raise ConfigError(f"{flag} {text}: {found[2]} and {found[3]} must lie within {LARGEST:g} of 0")
     is_whole = found[1] != "int" or (low == int(low) and high == int(high))
     if not low < high or not is_whole or (found[1] == "loguniform" and low <= 0):
         raise ConfigError(
@@ -112,7 +122,15 @@ def _split(text: str) -> list[str]:
 
 
 def grid(spaces: Sequence[Space]) -> list[list[str]]:
-    """Returns the options of every combination, the last key changing fastest."""
+    """Returns the options of every combination, the last key changing fastest. Doubles are left out.
+
+    Raises:
+        ConfigError: there are more than MOST_TRIALS.
+    """
+    spaces = [space._replace(values=tuple(dict.fromkeys(space.values))) for space in spaces]
+    count = math.prod(len(space.values) for space in spaces)
+    if count > MOST_TRIALS:
+        raise ConfigError(f"--grid: {count:,} trials; a sweep has {MOST_TRIALS:,} at most, name fewer values")
     return [
         [f"{space.path}={value}" for space, value in zip(spaces, values)]
         for values in itertools.product(*(space.values for space in spaces))
@@ -128,6 +146,10 @@ def random_trials(spaces: Sequence[Space], count: int, seed: int) -> list[list[s
         if options not in drawn:
             drawn.append(options)
     return drawn
+
+
+Number: TypeAlias = Annotated[float, Unbounded()]
+"""A number that may be infinite or NaN, as a score is where a training has gone wrong."""
 
 
 @dataclass
@@ -151,12 +173,12 @@ class Trial:
     folder: str
     config: str
     status: str = "waiting"
-    score: float | None = None
+    score: Number | None = None
     monitor: str | None = None
     better: str | None = None
-    seconds: float = 0.0
+    seconds: Number = 0.0
     error: str = ""
-    scores: list[list[float]] = field(default_factory=list)
+    scores: list[tuple[Number, Number]] = field(default_factory=list)
     pruned_at: int | None = None
 
     def save(self) -> None:
@@ -168,8 +190,20 @@ class Trial:
         path = Path(self.folder) / RESULT
         if path.is_file():
             result = parse_json(read_text(path, most=MOST_BYTES), path)
-            self.score, self.monitor, self.better = result["best"], result["monitor"], result["better"]
-            self.scores = result.get("scores", [])
+            names = {"score": "best", "monitor": "monitor", "better": "better", "scores": "scores"}
+            found = {name: result.get(key) for name, key in names.items()} if isinstance(result, dict) else None
+            if found is None or not _fits(found := found | {"scores": found["scores"] or []}):
+                raise DataError(f"{path}: is no result of a trial; remove it, and start the same command again")
+            for name, value in found.items():
+                setattr(self, name, value)
+
+
+def _fits(values: Any) -> bool:
+    """Whether values that were read from a file have the types of Trial's fields."""
+    hints, known = annotations(Trial), {entry.name for entry in fields(Trial)}
+    return isinstance(values, dict) and all(
+        name in known and fault(value, hints[name]) is None for name, value in values.items()
+    )
 
 
 def trial_of(options: list[str], root: Path, cfg: dict, *, keeps_pruned: bool = False) -> Trial:
@@ -188,10 +222,10 @@ def trial_of(options: list[str], root: Path, cfg: dict, *, keeps_pruned: bool = 
     path, digest = folder / RECORD, hashlib.sha256(dump(cfg).encode()).hexdigest()
     if not path.is_file():
         return Trial(options, str(folder), digest)
-    try:
-        kept = Trial(**parse_json(read_text(path, most=MOST_BYTES), path))
-    except TypeError as error:
-        raise DataError(f"{path}: is no record of a trial; remove it, or choose another --work-dir") from error
+    values = parse_json(read_text(path, most=MOST_BYTES), path)
+    if not _fits(values) or "config" not in values:
+        raise DataError(f"{path}: is no record of a trial; remove it, or choose another --work-dir")
+    kept = Trial(**{**values, "options": options, "folder": str(folder)})
     if kept.config != digest:
         raise ConfigError(
             f"{folder}: holds a trial of another config, which has changed since; choose another --work-dir, or take "
