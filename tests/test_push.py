@@ -18,7 +18,8 @@ from segkit.cli.main import main
 from segkit.config import load_config, plain_values
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import CheckpointError
-from segkit.hub.facts import base_of, intervals, without_places
+from segkit.files import DataError
+from segkit.hub.facts import base_of, facts_of, intervals, without_places
 from segkit.hub.licences import LICENCES, licence_of
 from segkit.registry import ConfigError
 from tests.test_hub import Handler, use
@@ -118,6 +119,23 @@ def test_an_interval_by_hand():
         score.value == 0.5 and abs(score.low - (0.5 - 1.96 * 0.079)) < 0.03 and abs(score.low + score.high - 1) < 0.06
     )
     assert list(intervals(rows[:1])) == [] and list(intervals([])) == []
+
+
+def test_tables_and_scores_that_somebody_else_wrote(tmp_path):
+    rows = [{"id": str(i), "x": "inf" if i else "1", "y": "", None: ["more", "cells"], "z": "2"} for i in range(3)]
+    assert [(score.name, score.value) for score in intervals(rows)] == [("z", 2.0)]
+    (tmp_path / "images.csv").write_text("id,x\n1," + "9" * 200_000 + "\n")
+    with pytest.raises(DataError, match=r"images\.csv: no table of images \(field larger"):
+        facts_of({}, tmp_path / "best.pt", None, tmp_path / "images.csv")
+    (tmp_path / "scores.json").write_text(
+        '{"mIoU": 1' + "0" * 400 + ', "aAcc": 1e999, "mDice": NaN, "Acc": 3, "IoU": {}}'
+    )
+    assert [
+        (score.name, score.value) for score in facts_of({}, tmp_path / "a.pt", tmp_path / "scores.json", None).scores
+    ] == [("Acc", 3.0)]
+    deep = '{"step": 1, "val": ' + "[" * 100_000
+    (tmp_path / "log.jsonl").write_text(deep + '\n{"step": 600, "val": {"mIoU": 7.0}}\n')
+    assert [score.value for score in facts_of({"step": 600}, tmp_path / "best.pt", None, None).scores] == [7.0]
 
 
 def test_base_weights_and_places():

@@ -96,6 +96,12 @@ def last_record(path: Path) -> dict[str, Any] | None:
             length *= 8
 
 
+def whole_of(record: dict[str, Any], name: str, default: int = 0) -> int:
+    """Returns a whole number of a record, the default where it has none; who opens the image tells what is wrong."""
+    value = record.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
 class Journal:
     """Appends to the journal of an image.
 

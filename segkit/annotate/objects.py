@@ -183,7 +183,7 @@ def object_of(number: int, record: Any, before: Object | None, size: tuple[int, 
         )
     except DataError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{source}: object {number} cannot be read ({error}); restore the file, or remove it"
         ) from error

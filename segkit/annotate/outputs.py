@@ -12,12 +12,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from segkit.annotate.journal import last_record
+from segkit.annotate.journal import last_record, whole_of
 from segkit.annotate.objects import Object, Sheet
 from segkit.annotate.project import Entry, Project
 from segkit.annotate.region import rle_of
 from segkit.annotate.tiles import class_rows
 from segkit.data.files.headers import PNG_START
+from segkit.data.formats.legend import legend_text
 from segkit.files import DataError, parse_json, read_bytes, whole_file, write_whole
 from segkit.types import Color
 
@@ -85,6 +86,9 @@ class Outputs:
         project: what is annotated.
         entries: its images.
         load: gives size, version and sheet of an image from its journal.
+
+    Raises:
+        DataError: the name of a class cannot stand in classes.txt.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Outputs:
         self.project, self._load = project, load
         self._entries = {entry.name: entry for entry in entries}
         self._keys = {entry.key for entry in entries}
+        self._legend = legend_text(project.value_names, project.out / CLASSES)
         self._lock = threading.Lock()
         self._finished: dict[str, Finished] = {}
 
@@ -141,15 +146,15 @@ class Outputs:
                 entry = self._entries[image["file_name"]]
                 version, size = int(image["version"]), (int(image["height"]), int(image["width"]))
                 if version == self._version(entry) and self._masks_of(entry, len(rows.get(image["id"], ()))):
-                    log = list(image["log"])
+                    log = [list(line) for line in image["log"]]
                     self._finished[entry.name] = Finished(size, version, rows.get(image["id"], []), log)
-        except (DataError, KeyError, TypeError, ValueError, AttributeError):
+        except (DataError, KeyError, TypeError, ValueError, OverflowError, AttributeError):
             self._finished = {}
 
     def _version(self, entry: Entry) -> int:
         path = self.project.journal(entry)
         record = last_record(path) if path.is_file() else None
-        return -1 if record is None else int(record.get("version", -1))
+        return -1 if record is None else whole_of(record, "version", -1)
 
     def _masks_of(self, entry: Entry, count: int) -> bool:
         """Whether the masks of an image are there."""
@@ -240,7 +245,7 @@ class Outputs:
         content = {"images": images, "annotations": annotations, "categories": categories}
         write_whole(project.out / OBJECTS, json.dumps(content), REMEDY)
         write_whole(project.out / LOG, text.getvalue(), REMEDY)
-        write_whole(project.out / CLASSES, "".join(f"{name}\n" for name in project.value_names), REMEDY)
+        write_whole(project.out / CLASSES, self._legend, REMEDY)
 
 
 def _plain(value: Any) -> Any:

@@ -292,6 +292,6 @@ def _focus(box: Any, source: str) -> tuple[float, float, float, float] | None:
         x0, y0, x1, y1 = (float(side) for side in box)
         if not all(abs(side) < 1e9 for side in (x0, y0, x1, y1)):
             raise ValueError("its sides must be numbers of pixels")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{source}: box {brief(box)} is no [x0, y0, x1, y1] ({error})") from error
     return x0, y0, x1, y1

@@ -191,7 +191,7 @@ def region_of_record(record: Any, size: tuple[int, int], source: str) -> Region:
         content = unpacker.decompress(bits, height * width + 1)
         if len(content) != height * width or unpacker.unconsumed_tail:
             raise ValueError("its bits do not fill its box")
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
         raise DataError(f"{source}: a mask cannot be read ({error}); restore the file, or remove it") from error
     region = region_of_bits(np.frombuffer(content, np.uint8).reshape(height, width), x0 // 8 * 8, y0)
     # what was written is what was read, so that equal masks stay equal bytes

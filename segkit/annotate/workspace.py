@@ -10,7 +10,7 @@ from segkit.annotate.assistant import Assistant, Probabilities
 from segkit.annotate.edits import LONGEST, Desk, Edited, EditError, edited, number_in, whole_in
 from segkit.annotate.existing import Existing
 from segkit.annotate.history import Change, Opened, add, change_between, changed_box, opened_image, record_of, step
-from segkit.annotate.journal import last_record, read_journal
+from segkit.annotate.journal import last_record, read_journal, whole_of
 from segkit.annotate.objects import STATES, Sheet, State
 from segkit.annotate.pixels import TILE, Pixels, level_size, levels_of
 from segkit.annotate.project import LONGEST_INITIAL, Entry, Project
@@ -85,7 +85,7 @@ class Workspace:
         record = last_record(path) if path.is_file() else None
         if record is not None:
             state = STATES.get(str(record.get("state")), "started")
-            return Summary(state, int(record.get("count", 0)), int(record.get("version", 0)))
+            return Summary(state, whole_of(record, "count"), whole_of(record, "version"))
         if self.existing is not None and self.existing.has(entry):
             return Summary("draft", self.existing.count(entry), 0)
         return Summary("new", 0, 0)

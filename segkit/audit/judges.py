@@ -177,7 +177,7 @@ def _entry(
         x, y, width, height = (float(value) for value in entry["bbox"])
         label, score = int(entry["category_id"]) - 1, float(entry["score"])
         mask = None if entry.get("segmentation") is None else to_rle(entry["segmentation"], *size)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
         raise DataError(
             f"{at}: an object needs bbox, category_id and score ({type(error).__name__}: {error})"
         ) from error

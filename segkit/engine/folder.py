@@ -195,7 +195,7 @@ class _Lock:
         try:
             holder = json.loads(stamp[1])
             pid, host, began = int(holder["pid"]), str(holder["host"]), holder["began"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, OverflowError, KeyError, TypeError):
             pid, host, began = 0, "", None  # cut by a full disk
         if host == socket.gethostname():
             if _lives(pid, began):

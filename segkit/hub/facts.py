@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
@@ -19,6 +18,9 @@ RESAMPLES = 2000
 
 NOT_SCORES = ("images", "images_per_second", "seconds")
 """Numbers among scores that measure something else."""
+
+LARGEST = 1e12
+"""No score is beyond this."""
 
 COUNTS = ("pixels", "count", "objects", "instances")
 """Parts of names of columns that count and have no mean to speak of."""
@@ -115,7 +117,7 @@ def _scores(content: dict[str, Any], checkpoint: Path, given: Path | None) -> tu
     for line in read_text(log).splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("val"), dict) and record.get("step") == step:
             best = list(_flat(record["val"]))
@@ -130,12 +132,18 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[Score]:
                 yield from _flat(value, f"{name}.")
             continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and name not in NOT_SCORES and math.isfinite(value):
+        # a comparison, since math.isfinite takes no whole number of 400 digits; NaN lies in no range
+        if is_number and name not in NOT_SCORES and abs(value) < LARGEST:
             yield Score(prefix + name, float(value))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_text(path))))
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(path))))
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: no table of images ({error}); give the file that `segkit test --per-image` writes"
+        ) from error
 
 
 def intervals(rows: Sequence[dict[str, str]], seed: int = 0) -> Iterator[Score]:
@@ -146,13 +154,13 @@ def intervals(rows: Sequence[dict[str, str]], seed: int = 0) -> Iterator[Score]:
         seed: of the resampling.
     """
     for name in rows[0] if rows else ():
-        if name in ("id", "path") or any(part in name.lower() for part in COUNTS):
+        if not name or name in ("id", "path") or any(part in name.lower() for part in COUNTS):
             continue
         try:
             values = np.array([float(row[name]) for row in rows if row[name] not in ("", None)])
         except ValueError:
             continue
-        if len(values) < 2:
+        if len(values) < 2 or not np.isfinite(values).all():
             continue
         chosen = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
         low, high = np.percentile(values[chosen].mean(1), (2.5, 97.5))

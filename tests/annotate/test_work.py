@@ -12,11 +12,12 @@ import pytest
 from segkit.annotate.assistant import Assistant, Probabilities, seen_size, whole_or_part
 from segkit.annotate.edits import EditError
 from segkit.annotate.existing import existing_masks
-from segkit.annotate.journal import Journal, last_record, read_journal
+from segkit.annotate.journal import Journal, last_record, line_of, read_journal
 from segkit.annotate.pixels import Pixels
-from segkit.annotate.project import find_images, findings_of, open_project
+from segkit.annotate.project import Project, find_images, findings_of, open_project
 from segkit.annotate.workspace import Stale
 from segkit.data.files.images import read_image
+from segkit.data.formats.legend import read_legend
 from segkit.data.instances.coco import COCOInstances
 from segkit.data.interactive.folder import FolderClicks
 from segkit.data.semantic.folder import Folder
@@ -515,3 +516,47 @@ def test_journals_hold_lines(tmp_path):
     assert last_record(tmp_path / "a/b.jsonl") == {"c": [None, True]}
     (tmp_path / "empty").write_bytes(b"")
     assert last_record(tmp_path / "empty") is None and read_journal(tmp_path / "empty").records == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"images": [{"id": 1, "file_name": "1.jpg", "version": 1e999, "height": 9, "width": 9, "log": []}]}',
+        '{"images": [{"id": 1, "file_name": "1.jpg", "version": %d, "height": 9, "width": 9, "log": [5]}]}',
+        '{"images": [{"id": 1, "file_name": "1.jpg", "version": %d, "height": 1e999, "width": 9, "log": []}]}',
+    ],
+)
+def test_results_that_somebody_else_has_changed_are_written_anew(folder, content):
+    space = annotated(folder, "semantic")
+    results = outputs(space)
+    results.update(space.entries)
+    path = space.project.out / "objects.json"
+    expected = path.read_text()
+    version = space.work_on(space.entries[0]).version
+    path.write_text(content.replace("%d", str(version)).replace("}]}", '}], "annotations": []}'))
+    outputs(space).start()
+    assert path.read_text() == expected
+
+
+@pytest.mark.parametrize("record", [{"count": "x"}, {"version": [1]}, {"version": 1e300, "state": ["done"]}, {}])
+def test_a_journal_of_somebody_else_is_listed_and_refused_when_opened(folder, record):
+    space = workspace(folder, has_model=False)
+    path = space.project.journal(space.entries[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(line_of(record))
+    again = workspace(folder, has_model=False)
+    assert again.listed()[0]["objects"] == 0
+    with pytest.raises(DataError, match="restore the image, or remove the journal"):
+        again.work_on(again.entries[0])
+
+
+def test_classes_whose_names_are_read_as_comments(folder):
+    space = workspace(folder, classes=("#cat", "//dog"), has_model=False)
+    do(space, 0, do="add", **{"class": 1})
+    do(space, 0, do="box", object=1, x0=5, y0=5, x1=30, y1=20, model=False)
+    outputs(space).update(space.entries[:1])
+    out = space.project.out
+    assert read_legend(out / "classes.txt").names == ("background", "#cat", "//dog")
+    other = Project(folder, folder.parent / "other", "semantic", ("//dog", "#cat"), ((1, 2, 3), (4, 5, 6)))
+    sheet = existing_masks(out, "draft", other).sheet(space.entries[0], space.work_on(space.entries[0]).size, other)
+    assert [item.label for item in sheet.objects.values()] == [0]  # by its name, not by its number

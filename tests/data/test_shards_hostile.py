@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segkit.data.interactive.shards import ShardClicks
 from segkit.data.semantic.shards import Shards
 from segkit.data.shards.index import ShardIndex, unpacked
+from segkit.data.shards.reader import File
 from segkit.files import DataError
 from tests.data.test_shards import few, sample_of, tar
 
@@ -159,6 +161,9 @@ def test_indices_that_lie():
     head = huge + b" " * (-len(huge) % 8)
     Path("a.tar.index").write_bytes(b"segkit shard 1\n\0" + len(head).to_bytes(8, "little") + head)
     refused(match="breaks off")
+    head = huge.replace(b"99999999999999", b"1e999") + b" " * 5  # infinity, which no whole number is
+    Path("a.tar.index").write_bytes(b"segkit shard 1\n\0" + len(head).to_bytes(8, "little") + head)
+    refused(match="without the numbers of its files")
 
 
 @pytest.mark.parametrize(
@@ -215,3 +220,24 @@ def test_fuzz():
             assert path.name in str(error), error
         path.unlink()
     assert 50 < refusals < 150
+
+
+@pytest.mark.parametrize(
+    ("objects", "message"),
+    [
+        ('{"1": [0, 1, 2, []]}', "part of one that is not there"),
+        ('{"1": [0, 1, [2], []]}', "part of one that is not there"),
+        ('{"1": [1e999, 1, null, []]}', "no list of objects"),
+        ('{"1": [0, 1, null, [1e999]]}', "no list of objects"),
+        ('{"1": [3, 1, null, []]}', "beyond its 1 layers"),
+    ],
+)
+def test_objects_that_lie(objects, message):
+    class Files:
+        def need(self, index: int, kinds: tuple[str, ...]) -> File:
+            return File("s.tar/a.objects.json", b'{"layers": 1, "objects": %s, "ignored": []}' % objects.encode())
+
+    clicks = ShardClicks.__new__(ShardClicks)
+    clicks.shards = Files()
+    with pytest.raises(DataError, match=message):
+        clicks.packed(0, RNG)

@@ -45,7 +45,7 @@ def records(path: Path) -> Iterator[bytes]:
             yield json.dumps([str(name), str(entry["folder"]), layers]).encode()
     except DataError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(f"{path}: expected folder and layers of every image ({brief(error)})") from error
 
 

@@ -86,7 +86,7 @@ def read_scores(path: str, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     entries = load_plain(path)
     try:
         rows = [(int(index), str(name or ""), float(score)) for index, name, score in entries]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: expected a list of (index, image name, score): {error}") from error
     if not rows:
         raise DataError(f"{path}: the list of scores is empty")

@@ -89,12 +89,13 @@ class ShardClicks(ClickTraining):
                 for key, (layer, value, parent, children) in about["objects"].items()
             }
             ignored = [(int(layer), int(value)) for layer, value in about["ignored"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DataError(f"{name}: {brief(about)} is no list of objects; write the shard again") from error
         slots = [*(item[:2] for item in objects.values()), *ignored]
         if not all(0 <= layer < count and 0 < value < 256 for layer, value in slots):
             raise DataError(f"{name}: an object beyond its {count} layers; write the shard again")
-        if any(item.parent is not None and item.parent not in objects for item in objects.values()):
+        parents = [item.parent for item in objects.values() if item.parent is not None]
+        if not all(isinstance(parent, int) and parent in objects for parent in parents):
             raise DataError(f"{name}: an object is part of one that is not there; write the shard again")
         file = self.shards.need(index, (LAYERS,))
         layers = read_mask(file.name, content=file.content)

@@ -76,7 +76,7 @@ class Polygons:
         for number, ring in enumerate(rings):
             try:
                 points = np.array([corner[:2] for corner in ring], np.float64)
-            except (TypeError, ValueError, IndexError, KeyError) as error:
+            except (TypeError, ValueError, OverflowError, IndexError, KeyError) as error:
                 raise DataError(f"{at}: {brief(ring)} is no ring [[x, y], ...] of numbers; export it again") from error
             if points.ndim != 2 or len(points) < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
                 raise DataError(f"{at}: a ring of {len(ring)} corners, or of no finite numbers; export it again")

@@ -80,7 +80,7 @@ class Contents(NamedTuple):
                 ),
                 tuple(dict(row) for row in categories or ()),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"{source}: its shards.json cannot be used ({brief(str(error))}); write it again"
             ) from error

@@ -87,7 +87,7 @@ def unpacked(content: np.ndarray, source: str) -> ShardIndex:
     try:
         samples, letters, size = (int(about[name]) for name in ("samples", "letters", "size"))
         kinds, sha256 = tuple(map(str, about["kinds"])), str(about["sha256"])
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise DataError(f"{source}: an index without the numbers of its files; {ADVICE}") from error
     start, cells = 24 + length, 2 * samples * len(kinds)
     end = start + 4 * (cells + samples) + letters
