@@ -3,6 +3,7 @@
 tests/fixtures/migrate holds configs, in our words, of the 35 systems whose tensor names tests/fixtures/mmseg has.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from segkit.cli.main import main
 from segkit.config import load_config
 from segkit.convert.keymap import load_map
-from segkit.migrate.mmseg import Migrated, migrate
+from segkit.migrate.mmseg import Migrated, migrate, translated
 from segkit.migrate.reading import read
 from segkit.recipe.compose import loaded
 from segkit.registry import ConfigError, build_model, without_start_weights
@@ -356,6 +357,45 @@ def test_what_segkit_has_not_is_refused_by_its_key(text, tmp_path):
     with pytest.raises(ConfigError, match=REFUSED[text]) as found:
         migrate(written(tmp_path, text))
     assert "\n" not in str(found.value) and str(tmp_path / "mine.py") in str(found.value)
+
+
+def paths_of(value, path=()):
+    """The place of each value of nested dicts and lists."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in inner:
+        yield (*path, key)
+        yield from paths_of(item, (*path, key))
+
+
+def with_value(value, path, new):
+    """A copy with another value at a place."""
+    if not path:
+        return new
+    if isinstance(value, dict):
+        return {**value, path[0]: with_value(value[path[0]], path[1:], new)}
+    return [with_value(item, path[1:], new) if i == path[0] else item for i, item in enumerate(value)]
+
+
+@pytest.mark.parametrize("name", [pytest.param(m, marks=() if m == QUICK[0] else pytest.mark.slow) for m in MODELS])
+def test_values_of_any_form_are_migrated_or_refused_in_a_sentence(name):
+    whole = read(FOLDER / f"{name}.py")
+    for path in paths_of(whole):
+        for new in (None, 5, "x", [], [{}], [[1], "x"], {"a": 1}, -1e999):
+            try:
+                translated(with_value(whole, path, new), FOLDER / f"{name}.py")
+            except ConfigError as error:
+                assert "\n" not in str(error), (path, new)
+
+
+def test_the_part_with_a_value_of_another_form_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.py: model\.backbone.* has a value of another form"):
+        migrate(written(tmp_path, "model = dict(backbone=dict(strides=[{}, 2, 1, 1]))"))
+
+
+def test_the_name_of_a_file_is_no_code():
+    text = Migrated({"loop": {"steps": 3}}, [], 'x"""\nopen("pwned", "w")\n""".py').text
+    tree = ast.parse(text)
+    assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign] and isinstance(tree.body[0].value, ast.Constant)
 
 
 CODE = {

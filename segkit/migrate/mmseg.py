@@ -3,17 +3,19 @@
 The files are read as data (segkit.migrate.reading); what segkit has not is refused with its key.
 """
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.files import shortened
 from segkit.migrate.data import migrate_loader
 from segkit.migrate.model import Network, migrate_model
 from segkit.migrate.optimizer import migrate_optimizer
 from segkit.migrate.part import Part
 from segkit.migrate.reading import read
 from segkit.migrate.training import migrate_hooks, migrate_loop, migrate_schedule
-from segkit.recipe.write import WIDTH, literal
+from segkit.recipe.write import WIDTH, harmless, literal
 from segkit.registry import ConfigError
 
 OLD_KEYS = ("data", "lr_config", "optimizer_config", "runner", "total_iters")
@@ -43,7 +45,8 @@ class Migrated:
     @property
     def text(self) -> str:
         """The text of the config file."""
-        lines = [f'"""{self.name} of mmsegmentation, written by segkit migrate."""', ""]
+        # the name of somebody's file could end the docstring, and go on as code
+        lines = [f'"""{harmless(self.name)} of mmsegmentation, written by segkit migrate."""', ""]
         lines += [f"{key} = {laid_out(value)}" for key, value in self.sections.items()]
         return "\n".join(lines) + "\n"
 
@@ -58,7 +61,34 @@ def migrate(path: Path, *, model_only: bool = False) -> Migrated:
     Raises:
         ConfigError: the file cannot be read, or holds what segkit has not; the message names file and key.
     """
-    values = read(path)
+    return translated(read(path), path, model_only=model_only)
+
+
+def translated(values: dict[str, Any], path: Path, *, model_only: bool = False) -> Migrated:
+    """Translates the values of a config, which somebody else wrote; see migrate."""
+    try:
+        return _sections(values, path, model_only=model_only)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        # a number where a list must be, and the like: values that no config of mmsegmentation has
+        place = _place_of(error) or "the config"
+        reason = " ".join(shortened(error, 100).split())
+        raise ConfigError(
+            f"{path}: {place} has a value of another form than mmsegmentation's ({reason}); correct it"
+        ) from error
+
+
+def _place_of(error: Exception) -> str:
+    """The path of the part that was read when an error came up, "" where it is not known."""
+    place = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        parts = [value for value in frame.f_locals.values() if isinstance(value, Part)]
+        place = next((part.path for part in parts if part.path), place)
+    return place
+
+
+def _sections(values: dict[str, Any], path: Path, *, model_only: bool) -> Migrated:
     source = str(path)
     whole = Part(values, "", source)
     if not whole.has("model"):

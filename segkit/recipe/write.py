@@ -26,7 +26,7 @@ def config_text(title: str, choices: Sequence[Choice]) -> str:
         ValueError: a key is no dotted path of names.
     """
     bases = [choice for choice in choices if choice.key == "base"]
-    lines = [f'"""{_safe(title)}"""', ""]
+    lines = [f'"""{harmless(title)}"""', ""]
     if any(_has_ref(choice.value) for choice in choices):
         lines += ["from segkit.config import ref", ""]
     lines += [_commented(f"_base_ = {literal(choice.value)}", choice.reason) for choice in bases[-1:]]
@@ -152,7 +152,7 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _safe(text: str) -> str:
+def harmless(text: str) -> str:
     """Text that stands between triple quotes or behind #."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     return plain.replace("\\", "/").replace('"""', "'''").rstrip('"')
@@ -162,7 +162,7 @@ def _commented(code: str, reason: str) -> str:
     """A line with its comment, which is cut where the line would be too long."""
     if not reason:
         return code
-    text, room = _safe(reason), WIDTH - len(code) - 4
+    text, room = harmless(reason), WIDTH - len(code) - 4
     if len(text) > room:
         if room < 20:
             return code

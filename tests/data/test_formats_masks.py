@@ -337,7 +337,7 @@ def test_names_in_legends_stay_whole(tmp_path, name, text, names):
         (("name", "class 1"), '"name"\n"class 1"\n'),  # else a line of headings
         ((" a", "b"), '" a"\nb\n'),
         (("1", "2", "x"), "1\n2\nx\n"),
-        (("x",), "x\n"),
+        (("x", "#'\""), "x\n'#'\"'\n"),
         ((), ""),
         (("a", "a", "#"), 'a\na\n"#"\n'),
     ],
@@ -354,7 +354,7 @@ def test_a_legend_that_is_written_is_read_back(tmp_path, names, text):
         assert found.names == names and found.values == tuple(range(len(names)))
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "#'\"", "a\u2028b"])
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\u2028b"])
 def test_a_class_that_no_line_can_hold(tmp_path, name):
     with pytest.raises(DataError, match=r"classes\.txt: the class .* cannot stand in a line; rename the class"):
         legend_text(("road", name), tmp_path / "classes.txt")
