@@ -70,7 +70,7 @@ def translated(values: dict[str, Any], path: Path, *, model_only: bool = False) 
         return _sections(values, path, model_only=model_only)
     except ConfigError:
         raise
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+    except Exception as error:
         # a number where a list must be, and the like: values that no config of mmsegmentation has
         place = _place_of(error) or "the config"
         reason = " ".join(shortened(error, 100).split())
