@@ -78,7 +78,6 @@ DIFFERENT = {
     # mmsegmentation normalizes by ImageNet's numbers, timm's weights are made with others
     "lraspp_mobilenet-v3-l": {"backbone": dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))},
     "mask2former_r50_ade": {"backbone": dict(norm_eval=False)},
-    "pidnet-s": {"head": dict(dropout=0.1)},
     "upernet_deit-s16-ln-mln": {"backbone": dict(norm_levels=(-1,)), "neck": dict(type="MultiLevelNeck")},
     "segmenter_vit-t_mask": {"backbone": dict(mean=(127.5,) * 3, std=(127.5,) * 3)},
 }

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from segkit.archs.segmenter import EncoderLayer
 from segkit.convert.find_map import choose
 from segkit.convert.keymap import load_map
 from segkit.models.layers import resize
@@ -62,3 +63,23 @@ def test_names_of_the_authors():
     assert choose(shapes, net)[0] == "segmenter"
     weight = torch.arange(6.0).view(2, 3)
     assert load_map("segmenter").apply({"decoder.proj_patch": weight})["head.patches.weight"].equal(weight.t())
+
+
+def test_the_last_layer_of_the_mask_transformer_drops_a_tenth_of_its_paths():
+    net = build("segmenter_vit-b_mask", 150, ("model.backbone.pretrained=None",), device="meta")
+    assert [layer.drop_path.drop_prob for layer in net.head.layers] == pytest.approx([0, 0.1])
+
+
+def test_each_branch_of_a_layer_is_dropped_by_itself():
+    """At a rate of a half, a quarter of the images keep neither; in evaluation none does."""
+    torch.manual_seed(0)
+    layer, x = EncoderLayer(8, 2, drop_path=0.5), torch.randn(400, 3, 8)
+    unchanged = (layer(x) == x).flatten(1).all(1)
+    assert 0.15 < unchanged.float().mean() < 0.35
+    assert not (layer.eval()(x) == x).flatten(1).all(1).any()
+
+
+def test_linear_layers_start_without_biases():
+    net = build("segmenter_vit-t_mask", 3, ("model.backbone.pretrained=None",))
+    biases = [module.bias for module in net.head.modules() if isinstance(module, torch.nn.Linear)]
+    assert not any(bias.any() for bias in biases if bias is not None)

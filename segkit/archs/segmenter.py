@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.constraints.named import NonNegativeInt, PositiveInt, Rounds
+from segkit.constraints.named import Decay, NonNegativeInt, PositiveInt, Rounds
 from segkit.models.bases import Head
 from segkit.models.layers import at_level
 from segkit.registry import HEADS
@@ -20,22 +20,26 @@ class EncoderLayer(nn.Module):
     Args:
         channels: channels C of the tokens.
         heads: number of attention heads.
+        drop_path: probability in training that an image leaves out a branch.
     """
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int, drop_path: float = 0.0):
         super().__init__()
+        from timm.layers import DropPath
+
         self.norm1 = nn.LayerNorm(channels)
         self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = nn.Sequential(
             nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float [B,N,C] to the same shape."""
         y = self.norm1(x)
-        x = x + self.attention(y, y, y, need_weights=False)[0]
-        return x + self.feed_forward(self.norm2(x))
+        x = x + self.drop_path(self.attention(y, y, y, need_weights=False)[0])
+        return x + self.drop_path(self.feed_forward(self.norm2(x)))
 
 
 @HEADS.register
@@ -52,6 +56,7 @@ class SegmenterHead(Head):
         channels: width of the transformer, 0 for that of the map.
         layers: number of its layers.
         heads: heads of its attention; the channels are a multiple of it.
+        drop_path_rate: stochastic depth of the last layer; falls linearly to 0 at the first.
     """
 
     classifier = None
@@ -65,13 +70,15 @@ class SegmenterHead(Head):
         channels: NonNegativeInt = 0,
         layers: Rounds = 2,
         heads: PositiveInt = 3,
+        drop_path_rate: Decay = 0.0,
     ):
         super().__init__()
         width = at_level(in_channels, level)
         channels, self.level, self.num_classes = channels or width, level, num_classes
         self.project = nn.Linear(width, channels)
         self.class_embedding = nn.Parameter(torch.empty(1, num_classes, channels))
-        self.layers = nn.Sequential(*(EncoderLayer(channels, heads) for _ in range(layers)))
+        drops = torch.linspace(0, drop_path_rate, layers, device="cpu").tolist()
+        self.layers = nn.Sequential(*(EncoderLayer(channels, heads, drop) for drop in drops))
         self.norm = nn.LayerNorm(channels)
         self.patches = nn.Linear(channels, channels, bias=False)
         self.classes = nn.Linear(channels, channels, bias=False)
@@ -80,6 +87,8 @@ class SegmenterHead(Head):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, features: list[Tensor]) -> Outputs:
         """Predicts class logits.

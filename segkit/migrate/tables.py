@@ -185,10 +185,13 @@ HEADS: dict[str, Kind] = {
     ),
     "SegmenterMaskTransformerHead": Kind(
         "SegmenterHead",
-        {"num_layers": ("layers", MISSING), "num_heads": ("heads", MISSING)},
+        {
+            "num_layers": ("layers", MISSING),
+            "num_heads": ("heads", MISSING),
+            "drop_path_rate": ("drop_path_rate", 0.1),
+        },
         {
             "mlp_ratio": (4,),
-            "drop_path_rate": (0.1,),
             "drop_rate": (0,),
             "attn_drop_rate": (0,),
             "num_fcs": (2,),
@@ -198,7 +201,6 @@ HEADS: dict[str, Kind] = {
         derived=("embed_dims", "channels"),
         norms=("LN",),
         acts=("GELU",),
-        note="the head drops no path in training here; mmsegmentation's last layer drops a tenth",
     ),
     "DPTHead": Kind("DPTHead", _CHANNELS, levels="all"),
     "SegformerHead": Kind(

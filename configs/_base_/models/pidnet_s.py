@@ -6,7 +6,7 @@ class_weight = None  # one number per class, of the three losses of classes
 model = dict(
     num_classes=ref("num_classes"),
     backbone=dict(type="PIDNet"),
-    head=dict(type="DDRHead", channels=128),
+    head=dict(type="DDRHead", channels=128, dropout=0.1),
     aux=[dict(type="DDRHead", level=-3, channels=128), dict(type="BoundaryHead", level=-2)],
     align_corners=True,
 )

@@ -13,6 +13,6 @@ model = dict(
         drop_path_rate=0.1,
         final_norm=True,
     ),
-    head=dict(type="SegmenterHead", heads=3),
+    head=dict(type="SegmenterHead", heads=3, drop_path_rate=0.1),
 )
 losses = [dict(type="CrossEntropy", on="logits", target="mask", average="all")]
