@@ -8,6 +8,9 @@ _base_ = [
 optimizer = dict(
     lr=6e-5,
     weight_decay=0.01,
-    groups=[dict(kind="norm", decay=0), dict(match=r"relative_position_bias_table$", decay=0)],
+    groups=[
+        dict(kind="norm", decay=0),
+        dict(match=r"^head\.query_embedding$|relative_position_bias_table$", decay=0),
+    ],
 )
 schedule = dict(warmup=dict(steps=1500, factor=1e-6))
