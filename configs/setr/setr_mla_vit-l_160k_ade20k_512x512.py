@@ -5,4 +5,5 @@ _base_ = [
     "../_base_/datasets/ade20k.py",
     "../_base_/schedules/setr_160k.py",
 ]
+train = dict(batch_size=2)
 inference = dict(mode="slide", crop=(512, 512), stride=(341, 341))

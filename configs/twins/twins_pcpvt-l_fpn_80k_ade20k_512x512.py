@@ -6,3 +6,4 @@ _base_ = [
     "../_base_/schedules/adamw_fpn_80k.py",
 ]
 model = dict(backbone=dict(name="twins_pcpvt_large", drop_path_rate=0.3))
+train = dict(batch_size=8)

@@ -5,3 +5,4 @@ _base_ = [
     "../_base_/datasets/ade20k.py",
     "../_base_/schedules/adamw_fpn_80k.py",
 ]
+train = dict(batch_size=8)

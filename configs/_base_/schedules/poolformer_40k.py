@@ -2,4 +2,4 @@
 
 optimizer = dict(type="AdamW", lr=2e-4, weight_decay=1e-4)
 schedule = dict(type="Poly", power=0.9)
-loop = dict(steps=40000, eval_every=4000, save_every=4000)
+loop = dict(steps=40000, amp="auto", eval_every=4000, save_every=4000)
