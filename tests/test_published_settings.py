@@ -61,7 +61,8 @@ def test_maskformer_on_swin_does_not_decay_its_queries():
 
 def test_segmenter_l_resizes_to_640():
     cfg = load_config(ROOT / "segmenter/segmenter_vit-l_mask_160k_ade_640.py")
-    assert cfg["train"]["transforms"][0]["scale"] == (640, 2560) and cfg["crop_size"] == (640, 640)
+    resize, crop, *_ = cfg["train"]["transforms"]
+    assert (resize["scale"], crop["size"]) == ((640, 2560), (640, 640))
     assert all(cfg[section]["transforms"][0]["size"] == (640, 2560) for section in ("val", "test"))
     assert cfg["inference"] == dict(mode="slide", crop=(640, 640), stride=(608, 608))
 
@@ -82,3 +83,20 @@ def test_padding_of_mask2former_is_128_right_and_below(config):
         assert not outside[0, 0] and (np.diff(outside[0].astype(int)) >= 0).all()
         padded += outside.any()
     assert padded
+
+
+@pytest.mark.parametrize("config", ["l_39k_ade_512", "l_20k_cityscapes_1024"])
+def test_colors_of_eomt_change_one_by_one(config):
+    """Each half of the time, by torchvision's functions; the hue by 18 degrees, where Photometric's 18 are 36."""
+    rows = load_config(ROOT / f"eomt/eomt_dinov2-{config}.py")["train"]["transforms"]
+    changes = [row for row in rows if row["type"] == "ColorJitter"]
+    assert all(row["p"] == 0.5 for row in changes)
+    strengths = [{key: value for key, value in row.items() if key not in ("type", "p") and value} for row in changes]
+    assert strengths == [{"brightness": 32 / 255}, {"contrast": 0.5}, {"saturation": 0.5}, {"hue": 0.05}]
+    assert [row["type"] for row in rows[4:]] == ["Flip", "RandomResize", "RandomCrop"]
+
+
+@pytest.mark.parametrize("config, rate", [("pcpvt-b_fpn_80k", 0.2), ("pcpvt-l_fpn_80k", 0.2), ("svt-l_uper_160k", 0.3)])
+def test_twins_drop_as_many_paths_as_in_mmsegmentation(config, rate):
+    backbone = load_config(ROOT / f"twins/twins_{config}_ade20k_512x512.py")["model"]["backbone"]
+    assert backbone["drop_path_rate"] == rate

@@ -5,5 +5,5 @@ _base_ = [
     "../_base_/datasets/ade20k.py",
     "../_base_/schedules/adamw_fpn_80k.py",
 ]
-model = dict(backbone=dict(name="twins_pcpvt_large", drop_path_rate=0.3))
+model = dict(backbone=dict(name="twins_pcpvt_large"))
 train = dict(batch_size=8)
