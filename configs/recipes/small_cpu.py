@@ -1,6 +1,6 @@
 """Minutes to two hours on a few cores: FastFCN on EfficientNet-Lite0, whose first two levels are not trained.
 
-Of ten systems on this encoder it was the first after eight minutes on CamVid (docs/results_semantic.md).
+Of fifteen systems on this encoder it was the first after eight minutes on CamVid (docs/results_semantic.md).
 """
 
 _base_ = ["../_base_/models/fastfcn_r50.py", "../_base_/datasets/labelled.py", "../_base_/schedules/own_data_cpu.py"]

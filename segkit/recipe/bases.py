@@ -43,7 +43,7 @@ class Recipe:
 
 LITE0, LITE2 = LITE_WEIGHTS
 RECIPES = {
-    # FastFCN was the first of ten systems in eight minutes on two cores: docs/results_semantic.md
+    # FastFCN was the first of fifteen systems in eight minutes on two cores: docs/results_semantic.md
     ("semantic", "small", "cpu"): Recipe(
         "small_cpu", "FastFCN on EfficientNet-Lite0", 352 * 512, 8, 2e-3, 1.9, package=LITE0
     ),
