@@ -51,7 +51,7 @@ def test_mask2former_trains_the_normalizations_of_resnets_on_cityscapes_alone(ki
     backbone = frozen["model"]["backbone"]
     assert (backbone.get("norm_eval", True), backbone["train_norms"]) == (True, False)
     assert not frozen["loop"].get("sync_bn", False)
-    assert trained["loop"]["amp"] == frozen["loop"]["amp"] == "fp16"
+    assert trained["loop"]["amp"] == frozen["loop"]["amp"] == "auto"
 
 
 def test_maskformer_on_swin_does_not_decay_its_queries():

@@ -15,4 +15,4 @@ optimizer = dict(
     ],
 )
 schedule = dict(type="Poly", power=0.9)
-loop = dict(steps=160000, clip=0.01, amp="fp16", eval_every=5000, save_every=5000)
+loop = dict(steps=160000, clip=0.01, amp="auto", eval_every=5000, save_every=5000)

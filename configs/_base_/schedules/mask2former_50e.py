@@ -2,4 +2,4 @@
 
 _base_ = "mask2former_160k.py"
 schedule = dict(type="MultiStep", milestones=(327778, 355092))
-loop = dict(steps=368750)
+loop = dict(steps=368750, amp="fp16")
