@@ -70,6 +70,10 @@ def test_scores_and_masks_at_the_size_of_the_image():
     differs = (soft > 0.5) != unpacked(known["masks"], 60).bool()
     assert not (differs & ((soft - 0.5).abs() > 1e-5)).any()
     assert not (soft > 0.5)[3].any() and known["mask_score"][3] == 0
+    # a threshold below 0 takes every pixel: the quality is the mean of the whole image
+    torch.testing.assert_close(soft[0], known["float_mask_0"], rtol=0, atol=1e-5)
+    everywhere = mask_quality(known["box_scores"], certainty(soft, -1.0))
+    torch.testing.assert_close(everywhere, known["float_mask_score"], rtol=0, atol=1e-6)
 
 
 def published_choice(scores: Tensor, predicted: Tensor, boxes: Tensor, iou: float, least: float = 0.0) -> list[int]:
