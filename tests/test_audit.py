@@ -269,6 +269,19 @@ def test_certainty_of_objects_is_measured_against_their_class():
     assert audit.findings()[0].score == pytest.approx(0.75)
 
 
+def test_an_object_of_another_class_counts_where_it_fits():
+    """The dog is found as a cat with a third of the usual certainty; a surer cat covers a smaller part of it."""
+    found = (FOUND[1], (5, 10, 25, 28, 1, 0.2), (5, 28, 25, 40, 1, 0.6))
+    audit = audited_objects(*TRUE, found=found)
+    assert audit.usual_confidence() == pytest.approx([0.8, 0.6])
+    scores = {finding.kind: finding.score for finding in audit.findings()}
+    # nothing supports the dog; the surer cat, whose IoU is 12 / 30, fits no labelled object
+    assert scores == pytest.approx({WRONG: 1, MISSING: 1 - 12 / 30})
+    # once a dog is found on 8 / 30 of it: a = 0.2 / 0.6 x 18 / 30 is not above b = 8 / 30, as the surer cat's would be
+    audit = audited_objects(*TRUE, found=(*found, (5, 10, 25, 18, 0, 0.8)))
+    assert all(finding.kind != WRONG for finding in audit.findings())
+
+
 def test_crowds_take_found_objects_in_and_boxes_stand_in_for_masks():
     labelled = replace(objects((40, 10, 80, 60, 1, 1)), crowd=np.array([True]))
     assert overlaps(labelled, objects(FOUND[1])) == pytest.approx(np.ones((1, 1)))

@@ -140,26 +140,28 @@ class ObjectAudit:
     def _labelled(self, image: _Matched, certain: np.ndarray, pairs: set[tuple[int, int]]) -> list[Finding]:
         """Labelled objects of which nothing is found, or one of another class.
 
-        Spurious: 1 - largest certainty x IoU of any found object. Wrong class: a / (a + b), a the largest certainty x
-        IoU of another class and b that of the own class, where a found object of the other class fits (IoU >= 0.5).
+        Wrong class, where found objects of other classes fit (IoU >= 0.5): a / (a + b), a the largest certainty x IoU
+        of these and b that of the own class. Else spurious: 1 - largest certainty x IoU of any found object.
         """
         findings = []
         for i, label in enumerate(image.labelled.labels.tolist()):
             if image.labelled.crowd[i]:
                 continue
             evidence = certain * image.ious[i]
-            is_other = image.found.labels != label
+            is_own = image.found.labels == label
             place = (image.path, _box(image.labelled, i, image.size))
-            against, support = float(evidence[is_other].max(initial=0)), float(evidence[~is_other].max(initial=0))
-            if is_other.any() and image.ious[i][is_other].max() >= MATCH:
-                best = int(np.where(is_other, evidence, -1).argmax())
+            # one of another class that overlaps a little says nothing about the class of this one
+            is_match = ~is_own & (image.ious[i] >= MATCH)
+            if is_match.any():
+                best = int(np.where(is_match, evidence, -1).argmax())
                 other = int(image.found.labels[best])
                 if (label, other) not in pairs:
+                    against, support = float(evidence[best]), float(evidence[is_own].max(initial=0))
                     score = against / max(against + support, 1e-9)
                     names = self.classes[label], self.classes[other]
                     findings.append(Finding(*place, WRONG, score, *names, image.seen))
                 continue
-            score = 1 - max(against, support)
+            score = 1 - float(evidence.max(initial=0))
             findings.append(Finding(*place, SPURIOUS, score, self.classes[label], None, image.seen))
         return findings
 
