@@ -153,5 +153,6 @@ class MatchRecorder(ImageRecorder):
         return ImageRecord(table, tuple(paths.get(name, "") for name in table.images))
 
 
-def _image(row: _LabelRow | _ClickRow) -> str:
-    return row.image
+def _image(row: _LabelRow | _ClickRow) -> tuple[str, str]:
+    """By id, and by path where sets that were put together share ids: the same order on any number of processes."""
+    return row.image, row.path

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from segkit import dist
 from segkit.analysis.bootstrap import (
     Plan,
     bca_shares,
@@ -184,6 +185,24 @@ def clicked(names: list[str], curves: list[list[float]], areas: list[int]) -> Im
         meta = {"id": f"{name}-{k}", "path": name}
         recorder.add([{"ious": np.array(ious, np.float32)}], {"mask": [mask], "meta": [meta]})
     return recorder.result()
+
+
+def test_images_of_one_id_stand_in_one_order_on_any_number_of_processes(monkeypatch):
+    """Sets that were put together share ids; the first of two processes had images 0 and 2, the second 1 and 3."""
+
+    def recorder(numbers: list[int]) -> LabelRecorder:
+        made = LabelRecorder(SET, [])
+        for k in numbers:
+            truth, labels = label_maps(3)[k]
+            meta = {"id": f"{k % 2}", "path": "dcba"[k]}
+            made.add([{"labels": labels}], {"mask": [torch.from_numpy(truth)], "meta": [meta]})
+        return made
+
+    whole, halves = recorder([0, 1, 2, 3]).result(), (recorder([0, 2]), recorder([3, 1]))
+    monkeypatch.setattr(dist, "gather_objects", lambda rows: [half._rows for half in halves])
+    parts = halves[0].result()
+    assert parts.table.images == whole.table.images == ("b", "d", "a", "c") == parts.paths
+    assert np.array_equal(parts.table.counts, whole.table.counts)
 
 
 def test_clicks_needed_over_drawn_images():

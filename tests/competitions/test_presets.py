@@ -194,6 +194,10 @@ def test_what_the_commands_refuse(place, capsys):
     assert "3 numbers for 1 classes" in refused("submit", model, "--cfg-options", "runner.threshold=[0.1,0.2,0.3]")
     assert "runner.min_area = -1" in refused("submit", model, "--cfg-options", "runner.min_area=-1")
     assert "metrics: name MeanDice" in refused("thresholds", model, "--cfg-options", "metrics=[{'type':'MultiLabel'}]")
+    for option, text in (("--intervals", "runner MultiLabel have no counts"), ("--calibration", "do not sum to 1")):
+        assert text in refused("test", model, "--split", "val", option, "--out", "scores.json")
+    said = refused("audit", "segkit:competitions/salt.py", model, "--out", "page.html", "--no-copies")
+    assert "Salt: its labels are no maps of classes" in said and not (place / "page.html").exists()
     (place / "file").write_text("x")
     assert "cannot be written" in refused("submit", model, "--out", "file/s.csv")
     shapes = "test={'dataset':{'type':'Shapes','size':(32,32),'length':2},'workers':0}"
