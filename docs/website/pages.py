@@ -120,7 +120,7 @@ class Site:
             return path + suffix
         if path in OUTSIDE:
             return OUTSIDE[path] + suffix
-        if path.startswith("docs/") and Path(path).suffix in (".md", ".png", ".jpg", ".svg", ".gif"):
+        if path.startswith("docs/") and Path(path).suffix in (".md", ".png", ".jpg", ".webp", ".svg", ".gif"):
             return path.removeprefix("docs/") + suffix
         if path.startswith("notebooks/") and path.endswith(".ipynb") and (ROOT / path).is_file():
             return f"{path.removesuffix('.ipynb')}.md{suffix}"
