@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from segkit.data.files.images import IMAGE_SUFFIXES
 from segkit.data.files.labels import MAX_CLASSES, as_color
@@ -41,6 +41,21 @@ LONGEST_INITIAL = 40
 
 BACKGROUND = "background"
 
+MOST_PLACES = 100
+"""Of an image; the first ones are kept."""
+
+
+class Place(NamedTuple):
+    """A part of an image to look at.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in pixels; None for the whole image.
+        note: why it is shown.
+    """
+
+    box: tuple[float, float, float, float] | None
+    note: str
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -51,16 +66,14 @@ class Entry:
         key: path below the folder without suffix: what its masks are named by.
         name: path below the folder.
         path: of the file.
-        focus: (x0, y0, x1, y1) in pixels at which it is opened, None for the whole image.
-        note: why it is shown.
+        places: what to look at, first to last; the image is opened at the first one.
     """
 
     id: str
     key: str
     name: str
     path: str
-    focus: tuple[float, float, float, float] | None = None
-    note: str = ""
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,16 +253,15 @@ def find_images(folder: Path, out: Path) -> list[Entry]:
 
 
 def findings_of(path: Path, entries: Sequence[Entry]) -> list[Entry]:
-    """Reads the findings of `segkit audit`: the images to look at, in that order, each opened at its place.
+    """Reads the findings of `segkit audit`: the images to look at, in that order, each with its places.
 
     Args:
-        path: JSON with "findings", a list of {"image", "box", "kind", "score", "class"}; "image" is a path below the
-            folder of images, "box" [x0, y0, x1, y1] or null.
+        path: JSON with "findings", a list of {"image", "box", "kind", "score", "class", "predicted"}; "image" is a path
+            below the folder of images, "box" [x0, y0, x1, y1] or null.
         entries: the images of the folder.
 
     Returns:
-        One entry for each finding whose image is there; of an image with several each has an id of its own with the
-        same journal, so that the first is taken.
+        One entry for each image that is there, at the place of its first finding.
 
     Raises:
         DataError: the file is none of these, or names no image of the folder.
@@ -267,25 +279,27 @@ def findings_of(path: Path, entries: Sequence[Entry]) -> list[Entry]:
         entry = by_name.get(finding["image"].replace("\\", "/"))
         if entry is None:
             continue
-        words = _note(finding)
-        if entry.name in found:
-            first = found[entry.name]
-            found[entry.name] = replace(first, note=f"{first.note}; {words}"[:1000] if words else first.note)
-        else:
-            found[entry.name] = replace(entry, focus=_focus(finding.get("box"), source), note=words)
+        known = found.get(entry.name, entry)
+        if len(known.places) < MOST_PLACES:
+            place = Place(_box(finding.get("box"), source), _note(finding))
+            found[entry.name] = replace(known, places=(*known.places, place))
     if not found:
         raise DataError(f"{path}: none of its {len(findings)} findings is of an image in the folder; check the folder")
     return list(found.values())
 
 
 def _note(finding: dict[str, Any]) -> str:
-    words = [str(finding[key])[:100] for key in ("kind", "class") if isinstance(finding.get(key), str)]
+    """What is said of a finding: its kind, what is labelled and what is seen, and its score."""
+    kind, label, seen = (str(finding.get(key) or "")[:100] for key in ("kind", "class", "predicted"))
+    words = [word for word in (kind, label) if word]
+    if "predicted" in finding and seen != label:
+        words = [f"{kind}:", f"labelled {label or 'nothing'}, seen {seen or 'nothing'}"]
     score = finding.get("score")
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     return " ".join(words) + (f" ({score:.2f})" if is_number else "")
 
 
-def _focus(box: Any, source: str) -> tuple[float, float, float, float] | None:
+def _box(box: Any, source: str) -> tuple[float, float, float, float] | None:
     if box is None:
         return None
     try:

@@ -113,10 +113,6 @@ class Workspace:
                 continue
             row = {"id": entry.id, "name": entry.name, "state": summary.state, "objects": summary.objects}
             row["score"] = scores.get(entry.name)
-            if entry.focus is not None:
-                row["focus"] = list(entry.focus)
-            if entry.note:
-                row["note"] = entry.note
             rows.append(row)
         return rows
 
@@ -174,8 +170,7 @@ class Workspace:
             "can_undo": bool(opened.done),
             "can_redo": bool(opened.undone),
             "threshold": None if self.assistant is None else self.assistant.threshold,
-            "focus": None if entry.focus is None else list(entry.focus),
-            "note": entry.note,
+            "places": [place._asdict() for place in entry.places],
         }
 
     def edit(self, entry: Entry, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -374,12 +374,16 @@ def test_findings_choose_and_order_the_images(folder, tmp_path):
         {"image": "sub/0.png", "box": [1, 2, 30, 40], "kind": "missing", "score": 0.876, "class": "cat"},
         {"image": "gone.png", "box": None, "kind": "x", "score": 1, "class": None},
         {"image": "1.jpg", "box": None, "kind": "swapped", "score": 0.5, "class": None},
-        {"image": "sub/0.png", "box": [5, 5, 6, 6], "kind": "spurious", "score": 0.1, "class": None},
+        {"image": "sub/0.png", "box": [5, 5, 6, 6], "kind": "spurious", "class": "dog", "predicted": None},
     ]
     path.write_text(json.dumps({"findings": findings}))
     found = findings_of(path, entries)
     assert [entry.name for entry in found] == ["sub/0.png", "1.jpg"]
-    assert found[0].focus == (1, 2, 30, 40) and found[0].note == "missing cat (0.88); spurious (0.10)"
+    assert found[0].places == (
+        ((1, 2, 30, 40), "missing cat (0.88)"),
+        ((5, 5, 6, 6), "spurious: labelled dog, seen nothing"),
+    )
+    assert found[1].places == ((None, "swapped (0.50)"),)
     for content, message in (
         ({}, "no list 'findings'"),
         ({"findings": [{"box": None}]}, "finding 1: names no image"),

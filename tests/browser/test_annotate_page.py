@@ -4,6 +4,7 @@ Each test opens its image or its project anew; what a test draws stays in its im
 """
 
 import itertools
+import json
 import math
 import os
 import re
@@ -290,6 +291,47 @@ def test_five_thousand_images_are_listed_within_two_seconds(window, tmp_path):
         tab.page.wait_for_selector("#count:has-text('of 5000')")
         assert {"0012.png", "0120.png", "4012.png"} <= set(tab.page.locator("#rows .image span").all_inner_texts())
         assert tab.said == []
+    finally:
+        served.end()
+
+
+def test_every_place_of_an_audit_is_looked_at(window, tmp_path):
+    """Two places of a.png, one of c.png without a box; b.png is in order."""
+    folder = photographs(tmp_path / "images")
+    findings = [
+        dict(image="a.png", box=[10, 20, 40, 50], kind="missing", score=0.9, **{"class": "road"}, predicted="car"),
+        dict(image="c.png", box=None, kind="swapped", score=0.7, **{"class": "car"}, predicted="road"),
+        dict(image="a.png", box=[250, 150, 290, 200], kind="spurious", score=0.6, **{"class": "car"}),
+    ]
+    (tmp_path / "audit.json").write_text(json.dumps({"findings": findings}))
+    words = ("--from", str(tmp_path / "audit.json"), "--classes", "road,car", "--out", str(tmp_path / "out"))
+    served = Served(folder, *words)
+    tab = Annotator(window.new_page())
+
+    def seen() -> tuple[str, list[int]]:
+        """What is said, and the middle of the view in the image."""
+        middle = tab.page.evaluate("segkit.port.toImage(segkit.port.width / 2, segkit.port.height / 2)")
+        return tab.page.inner_text("#note-text"), [round(value) for value in middle]
+
+    try:
+        tab.open(served.address)
+        assert tab.page.inner_text("#count") == "2"
+        first = ("1 of 2: missing: labelled road, seen car (0.90)", [25, 35])
+        second = ("2 of 2: spurious car (0.60)", [270, 175])
+        assert seen() == first
+        tab.keys(">")
+        assert seen() == second
+        tab.page.click("#note-next")
+        tab.settle()
+        assert seen() == first
+        tab.keys("<", "n", "b")
+        assert seen() == second
+        tab.click(270, 175)  # a stroke leaves the view and the place as they are
+        assert seen() == second and tab.image["objects"][0]["area"] > 0
+        tab.keys("d")
+        assert seen()[0] == "swapped: labelled car, seen road (0.70)" and not tab.page.is_visible("#note-next")
+        tab.keys(">", "a")
+        assert seen() == first and tab.said == []
     finally:
         served.end()
 

@@ -1,5 +1,6 @@
 // All keys, in one table: what they are called, what they do, and when they count.
 import * as actions from "./actions.js";
+import { stepPlace } from "./session.js";
 import { select, store, tell } from "./store.js";
 import { TOOLS, closePolygon, held, moveCross, pressCross, setTool } from "./tools.js";
 import { port } from "./viewer.js";
@@ -67,6 +68,8 @@ export const KEYS = [
     ["R", "Reject, next image", ["r"], () => actions.decide("rejected")],
     ["K", "Correct: start on the first object", ["k"], () => actions.correct()],
     ["I", "Copy the objects of the last image", ["i"], () => actions.copyLast()],
+    ["<  >", "Previous, next place of the image that an audit has found", ["<"], () => stepPlace(-1)],
+    [null, null, [">"], () => stepPlace(1)],
     ["/", "Search in the list of images", ["/"], () => at("search").focus()],
     ["W", "Write masks, objects and the log now", ["w"], () => actions.writeOutputs()],
   ]],

@@ -3,7 +3,7 @@ import * as actions from "./actions.js";
 import { images, startImages } from "./images.js";
 import { fit, showHelp, startKeys } from "./keys.js";
 import { startPanels } from "./panels.js";
-import { banner, edits, openImage, startSession } from "./session.js";
+import { banner, edits, openImage, startSession, stepPlace } from "./session.js";
 import { on, say, store, tell } from "./store.js";
 import { setTool, startTools } from "./tools.js";
 import { isSettled, port, startViewer } from "./viewer.js";
@@ -45,6 +45,7 @@ function bindButtons() {
     previous: () => actions.go(-1), next: () => actions.go(1), undo: actions.undo, redo: actions.redo,
     copy: actions.copyLast, accept: () => actions.decide("done"), reject: () => actions.decide("rejected"),
     keys: showHelp, fit, outputs: actions.writeOutputs,
+    "note-previous": () => stepPlace(-1), "note-next": () => stepPlace(1),
   };
   for (const [id, act] of Object.entries(acts)) at(id).addEventListener("click", act);
   at("initial").addEventListener("change", () => actions.setInitial(at("initial").value.trim()));

@@ -103,17 +103,18 @@ export function drawShape(context, port) {
   });
 }
 
-/** Draws the frame of what the image was opened for, such as a finding of an audit. */
-export function drawFocus(context, port) {
-  if (!store.image.focus) return;
-  const [x0, y0, x1, y1] = store.image.focus;
-  const [left, top] = port.toScreen(x0, y0);
-  const [right, bottom] = port.toScreen(x1, y1);
-  context.beginPath();
-  context.rect(left, top, right - left, bottom - top);
-  context.setLineDash([2, 4]);
-  twice(context, "#fff");
-  context.setLineDash([]);
+/** Draws the frames of what the image is shown for, such as findings of an audit; that of the current one is dashed. */
+export function drawPlaces(context, port) {
+  store.image.places.forEach(({ box }, index) => {
+    if (!box) return;
+    const [left, top] = port.toScreen(box[0], box[1]);
+    const [right, bottom] = port.toScreen(box[2], box[3]);
+    context.beginPath();
+    context.rect(left, top, right - left, bottom - top);
+    context.setLineDash(index === store.placeIndex ? [6, 4] : [1, 5]);
+    twice(context, "#fff");
+    context.setLineDash([]);
+  });
 }
 
 /** Draws the ring of the brush, and the cross that the arrow keys move. */

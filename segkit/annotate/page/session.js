@@ -100,13 +100,38 @@ export async function openImage(id, place = {}) {
   store.marked = new Set();
   store.shape = store.preview = store.cursor = null;
   showImage(image);
+  if (!place.again) store.placeIndex = 0;
   if (place.zoom) port.lookAt(place.x, place.y, place.zoom);
-  else if (image.focus && !place.again) port.focus(image.focus);
-  at("note").textContent = image.note ?? "";
-  at("note").hidden = !image.note;
+  else if (!place.again) lookAtPlace();
+  showNote();
   if (!objectOf(store.selected) || !place.again) select(firstObject());
   tell("image", "objects", "selected", "draw", "place");
   return true;
+}
+
+/** Looks at the place for which the image is shown, such as a finding of an audit. */
+function lookAtPlace() {
+  const box = store.image.places[store.placeIndex]?.box;
+  if (box) port.focus(box);
+}
+
+/** Says why the image is shown, and which of its places is looked at. */
+function showNote() {
+  const { places } = store.image;
+  const { note = "" } = places[store.placeIndex] ?? {};
+  at("note-text").textContent = places.length > 1 ? `${store.placeIndex + 1} of ${places.length}: ${note}` : note;
+  at("note").hidden = !at("note-text").textContent;
+  at("note-previous").hidden = at("note-next").hidden = places.length < 2;
+}
+
+/** Goes to the next (1) or previous (-1) place of the image; after the last one comes the first. */
+export function stepPlace(by) {
+  const count = store.image?.places.length ?? 0;
+  if (count < 2) return;
+  store.placeIndex = (store.placeIndex + by + count) % count;
+  lookAtPlace();
+  showNote();
+  tell("place", "draw");
 }
 
 /** In a semantic project a class is one object mostly: the one of the current class goes on. */

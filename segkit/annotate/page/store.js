@@ -13,6 +13,7 @@ export const store = {
   pointer: null, // [x, y] of the mouse
   preview: null, // threshold under the hand
   last: null, // id of the image before this one
+  placeIndex: 0, // which of the image's places is looked at
   settings: { radius: 10, opacity: 45, brightness: 100, contrast: 100, outlines: true, byObject: false },
 };
 

@@ -1,6 +1,6 @@
 // Draws the image, its labels, and what is under way, on two canvases that lie over each other.
 import { channels, lookOf, looks } from "./colors.js";
-import { drawClicks, drawCross, drawFocus, drawShape, drawStroke, strokeOutline } from "./marks.js";
+import { drawClicks, drawCross, drawPlaces, drawShape, drawStroke, strokeOutline } from "./marks.js";
 import { ImageTiles, LabelTiles, ProbabilityTiles } from "./tiles.js";
 import { on, selected, store, tell } from "./store.js";
 import { Viewport } from "./viewport.js";
@@ -165,7 +165,7 @@ function draw() {
   context.globalAlpha = 1;
   if (store.settings.outlines && store.settings.opacity > 0) drawOutlines(context, tiles, ratio);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  drawFocus(context, port);
+  drawPlaces(context, port);
   drawClicks(context, port);
   if (store.shape) drawShape(context, port);
   drawCross(context, port);
