@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from pytest import approx
 
 from segkit.engine import checkpoint
 from segkit.readers.python_config import dump
@@ -73,13 +75,23 @@ def test_scores_agree_to_the_last_digit(runs):
             "--out",
             f"scored{processes}/metrics.json",
             "--per-image",
+            "--intervals",
+            "--calibration",
+            "--draws",
+            "100",
             "--device",
             "cpu",
         )
-        assert done.stdout.count("page: ") == 1
+        assert done.stdout.count("page: ") == 1 and done.stdout.count("95 % intervals (100 draws of 5 images") == 1
     one, two = (json.loads((runs / f"scored{n}/metrics.json").read_text()) for n in (1, 2))
     one.pop("images_per_second"), two.pop("images_per_second")
-    assert one == two and one["images"] == 5
+    # sums of errors over processes are rounded in another order
+    calibrations = [scores["analysis"].pop("calibration") for scores in (one, two)]
+    assert calibrations[0].keys() == calibrations[1].keys() and calibrations[0]["ECE"] == approx(calibrations[1]["ECE"])
+    assert one == two and one["images"] == 5 and one["analysis"]["intervals"]["mIoU"]["low"] is not None
+    counts = [np.load(runs / f"scored{n}/metrics_images.npz") for n in (1, 2)]
+    assert counts[0].files == counts[1].files
+    assert all(np.array_equal(counts[0][name], counts[1][name]) for name in counts[0].files)
     tables = [(runs / f"scored{n}/metrics_per_image.csv").read_text() for n in (1, 2)]
     assert tables[0] == tables[1] and len(tables[0].splitlines()) == 6
     cards = [re.findall(r"<h4>.*?</h4>", (runs / f"scored{n}/report.html").read_text()) for n in (1, 2)]

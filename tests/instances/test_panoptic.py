@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from segkit import dist
-from segkit.cli import predict, test, train
+from segkit.cli import audit, predict, test, train
 from segkit.config import load_config
 from segkit.data.files.panoptic import colors_of, read_ids
 from segkit.data.instances.panoptic import ADE20KPanoptic, CityscapesPanoptic, COCOPanoptic
@@ -300,6 +300,41 @@ def test_test_scores_and_writes_segments(run, capsys):
         metric.update([dict(masks=masks, labels=labels)], batch)
     again = metric.compute()
     assert segments > 0 and {k: scores[k] for k in again} == again
+
+
+@pytest.mark.parametrize(
+    "option, text", [("--intervals", "runner Panoptic have no counts"), ("--calibration", "predicts no probabilities")]
+)
+def test_what_test_cannot_say_of_segments_is_a_sentence(run, tmp_path, capsys, option, text):
+    line = ["none", str(run / "work/last.pt"), "--device", "cpu", "--split", "val", option]
+    assert test.main([*line, "--out", str(tmp_path / "scores.json")]) == 2
+    said = capsys.readouterr().err
+    assert text in said and "Traceback" not in said and option in said and not any(tmp_path.iterdir())
+
+
+def test_segments_are_audited_as_objects(run, tmp_path, monkeypatch):
+    """Predictions that are the labels, but for one segment of stuff that is another one: its label is in doubt."""
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+    dataset, results = COCOPanoptic(str(run), "val"), []
+    for index in range(3):
+        sample = dataset.sample(index, np.random.default_rng(0))
+        for box, label, mask in zip(sample["boxes"].tolist(), sample["labels"].tolist(), sample["masks"]):
+            label = 5 if (index, label) == (2, 6) else label
+            shape = dict(size=mask["size"], counts=mask["counts"].decode())
+            bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            results.append(
+                dict(image_id=dataset.ids[index], category_id=label + 1, score=0.9, bbox=bbox, segmentation=shape)
+            )
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    line = [str(run / "run.py"), "--split", "val", "--no-copies", "--out", str(tmp_path / "page.html")]
+    assert audit.main([*line, "--predictions", str(tmp_path)]) == 0
+    (finding,) = json.loads((tmp_path / "audit.json").read_text())["findings"]
+    assert (finding["image"], finding["kind"]) == ("000000000002.png", "wrong_class")
+    assert (finding["class"], finding["predicted"], finding["score"]) == ("right", "left", 1)
+    # and by the network, whose segments have scores and masks as well
+    assert audit.main([*line, str(run / "work/last.pt"), "--device", "cpu"]) == 0
+    images = json.loads((tmp_path / "audit.json").read_text())["images"]
+    assert len(images) == 3 and all(0 <= image["quality"] <= 1 and image["seen"] is False for image in images)
 
 
 def test_predict_writes_the_format(run):
