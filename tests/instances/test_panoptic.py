@@ -320,7 +320,8 @@ def test_segments_are_audited_as_objects(run, tmp_path, monkeypatch):
         sample = dataset.sample(index, np.random.default_rng(0))
         for box, label, mask in zip(sample["boxes"].tolist(), sample["labels"].tolist(), sample["masks"]):
             label = 5 if (index, label) == (2, 6) else label
-            shape = dict(size=mask["size"], counts=mask["counts"].decode())
+            counts = mask["counts"]
+            shape = dict(size=mask["size"], counts=counts.decode() if isinstance(counts, bytes) else counts)
             bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
             results.append(
                 dict(image_id=dataset.ids[index], category_id=label + 1, score=0.9, bbox=bbox, segmentation=shape)
