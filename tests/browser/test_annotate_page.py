@@ -329,9 +329,35 @@ def test_every_place_of_an_audit_is_looked_at(window, tmp_path):
         tab.click(270, 175)  # a stroke leaves the view and the place as they are
         assert seen() == second and tab.image["objects"][0]["area"] > 0
         tab.keys("d")
+        tab.wait("segkit.store.image.name === 'c.png'")
+        tab.settle()
         assert seen()[0] == "swapped: labelled car, seen road (0.70)" and not tab.page.is_visible("#note-next")
         tab.keys(">", "a")
+        tab.wait("segkit.store.image.name === 'a.png'")
+        tab.settle()
         assert seen() == first and tab.said == []
+    finally:
+        served.end()
+
+
+def test_a_decision_counts_for_the_image_that_is_seen(window, tmp_path):
+    """R behind Y comes while the next image is still being opened."""
+    folder = photographs(tmp_path / "images")
+    served = Served(folder, "--classes", "road,car", "--out", str(tmp_path / "out"))
+    tab = Annotator(window.new_page())
+    try:
+        tab.open(f"{served.address}#image={id_of(served, 'a.png')}")
+        press = "key => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"
+        tab.page.evaluate(f"['y', 'r', 'r'].forEach({press})")
+        tab.wait("segkit.store.image.name === 'b.png'")
+        tab.settle()
+        states = {row["name"]: row["state"] for row in served.get("images?count=200")["images"]}
+        assert states["a.png"] == "done" and states["b.png"] not in ("done", "rejected")
+        tab.keys("r")
+        tab.wait("segkit.store.image.name === 'c.png'")
+        tab.settle()
+        states = {row["name"]: row["state"] for row in served.get("images?count=200")["images"]}
+        assert states["a.png"] == "done" and states["b.png"] == "rejected" and tab.said == []
     finally:
         served.end()
 

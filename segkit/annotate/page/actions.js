@@ -150,15 +150,22 @@ async function open(row) {
 export const goTo = (row) => asked(() => open(row));
 export const go = (by) => asked(async () => open(await images.neighbor(store.image?.id, by)));
 
-/** Sets the state of the image and goes on to the next one. */
+let isDeciding = false;
+
+/** Sets the state of the image and goes on to the next one; until that one is seen, further decisions do not count. */
 export function decide(state) {
   return asked(async () => {
-    if (!store.image) return;
-    const next = await images.neighbor(store.image.id, 1);
-    edit({ do: "state", state });
-    images.setState(store.image.id, state);
-    if (next) await open(next);
-    else say("That was the last image of the list.");
+    if (!store.image || isDeciding) return;
+    isDeciding = true;
+    try {
+      const next = await images.neighbor(store.image.id, 1);
+      edit({ do: "state", state });
+      images.setState(store.image.id, state);
+      if (next) await open(next);
+      else say("That was the last image of the list.");
+    } finally {
+      isDeciding = false;
+    }
   });
 }
 
