@@ -193,10 +193,13 @@ def audit_page(task: Task) -> np.ndarray:
 
 
 def annotate_from_audit(task: Task) -> np.ndarray:
-    """The labels of CamVid, opened at a finding."""
+    """The labels of CamVid, opened at a finding: that of the second image, of which more is seen."""
     page = _audited(task)
     words = ("--masks", _masks(task), "--from", page.with_name("audit.json"), "--config", CONFIG)
     with annotating(task, page.parent / "val", *words) as tab:
+        tab.keys("d")
+        tab.wait("document.querySelector('.image:nth-child(2)').ariaSelected === 'true'")
+        tab.settle()
         return tab.screenshot()
 
 

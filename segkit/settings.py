@@ -89,20 +89,16 @@ class LoopSettings:
         ema: decay of the moving average of the weights, 0..1, which is then evaluated and published; 0 for none.
         ema_rise, ema_buffers: how the average begins, and whether buffers are part of it; see engine.optim.Ema.
         sync_bn: whether batch norms share statistics over all processes; needs GPUs.
-        channels_last: whether images and weights lie in memory with the channels last; "auto" chooses by network and
-            device, see models.memory_layout. Results are the same but for rounding.
+        channels_last: channels last in memory: equal results but for rounding; "auto": see models.memory_layout.
         compile: whether torch.compile compiles the model, and each loss that makes one graph.
-        shard: "off", or "fsdp": each process holds a part of weights, gradients and the optimizer's state, and blocks
-            of the encoder are gathered one at a time; for models too large for one device.
-        checkpoint_activations: whether the encoder's blocks keep only their inputs in training and are computed again
-            for the gradients: the same numbers in less memory and about a third more time.
+        shard: "off", or "fsdp": each process holds a part of a model too large for one device, see engine.sharding.
+        checkpoint_activations: whether encoder blocks are computed again for gradients: less memory, a third more time.
         seed: of weights, augmentation and sampling.
         log_every: steps between two lines of the log.
         eval_every: steps between two evaluations, 0 for one at the end.
         save_every: steps between two checkpoints, 0 for one at the end.
         keep: numbered checkpoints that are kept beside last.pt and best.pt.
-        monitor: name of the score that chooses best.pt, such as "mIoU" or "segm.AP"; None for the main score of the
-            metrics: mIoU where there is one, segm.AP of CocoAP, NoC@90 of NoC.
+        monitor: score that chooses best.pt; None: the metrics' main one (mIoU, segm.AP of CocoAP, NoC@90 of NoC).
         better: "higher" or "lower", which values of that score are better; None where the metric knows.
         patience: evaluations in a row without a better score that end the run, 0 for never; schedules keep length.
         deterministic: chooses deterministic, slower algorithms; without them two runs on a GPU differ in last digits.
@@ -330,8 +326,7 @@ class ZoomSettings:
         recompute_iou: overlap in 0..1 below which a new box replaces the one in use.
         threshold: probability above which a pixel belongs to the mask that the box encloses.
         squash: shows the whole image at size `target` at every click, never a box; see runners.interactive.zoom.View.
-        encloses_start: whether a mask that clicks start from counts as one predicted before; otherwise the first click
-            sees the whole image, as in FocalClick's published code. It matters with a skip of 0 or -1 alone.
+        encloses_start: whether the first click zooms to a mask to start from, with skip below 1; FocalClick's does not.
     """
 
     target: AnySize = 400
@@ -352,8 +347,7 @@ class ClickInference:
         zoom: dict of the keys of ZoomSettings; None always shows the whole image.
         flip: whether logits are averaged with those of the mirrored image.
         limit: longest side of the network's input in pixels; None for any.
-        clicks_limit: number of oldest clicks that the network sees, None for all (f-BRS 8, RGB-BRS and DistMap-BRS 5);
-            FocalClick's refiner sees all in any case.
+        clicks_limit: oldest clicks that the network, but no refiner, sees; None: all (f-BRS 8, RGB-BRS, DistMap-BRS 5).
         passes: passes that answer a click (cascade-forward refinement), each on the mask and with the zoom of the last.
         passes_until: pixels; a click gets no further pass after one that changed at most so many; 0 makes all.
         passes_clicks: number of first clicks that get more than one pass, None for all.

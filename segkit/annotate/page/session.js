@@ -112,7 +112,7 @@ export async function openImage(id, place = {}) {
 /** Looks at the place for which the image is shown, such as a finding of an audit. */
 function lookAtPlace() {
   const box = store.image.places[store.placeIndex]?.box;
-  if (box) port.focus(box);
+  if (box) port.focus(box, 3); // what is around it says whether the label is right
 }
 
 /** Says why the image is shown, and which of its places is looked at. */

@@ -28,9 +28,9 @@ export class Viewport {
     this.lookAt(this.size[1] / 2, this.size[0] / 2, this.fitting);
   }
 
-  /** Shows a rectangle of the image with some of what is around it. */
-  focus([x0, y0, x1, y1]) {
-    const zoom = Math.min(this.width / (2 * Math.max(x1 - x0, 1)), this.height / (2 * Math.max(y1 - y0, 1)), 8);
+  /** Shows a rectangle of the image; the view is `share` times as wide or as high, for what is around it. */
+  focus([x0, y0, x1, y1], share = 2) {
+    const zoom = Math.min(this.width / (share * Math.max(x1 - x0, 1)), this.height / (share * Math.max(y1 - y0, 1)), 8);
     this.lookAt((x0 + x1) / 2, (y0 + y1) / 2, zoom);
   }
 
