@@ -56,6 +56,8 @@ class LabelErrors:
                 continue
             label, part = chosen
             height, width = part.mask.shape
+            if height > labels.shape[0] or width > labels.shape[1]:
+                continue
             y, x = (int(rng.integers(labels.shape[i] - size + 1)) for i, size in enumerate((height, width)))
             here = labels[y : y + height, x : x + width]
             if np.isin(here[part.mask], (*self.things, self.ignore)).mean() < 0.05:
