@@ -104,7 +104,7 @@ def _lists(dataset: "Dataset", found: "Assignment", *, is_folds: bool) -> dict[s
 
 
 def _write(args: argparse.Namespace, lists: dict[str, list[str]], found: "Assignment") -> None:
-    from segkit.data.files.name_list import list_line
+    from segkit.data.files.name_list import list_text
 
     folder = Path(args.out).expanduser()
     by = "" if args.by is None else f" --by {args.by}"
@@ -114,7 +114,7 @@ def _write(args: argparse.Namespace, lists: dict[str, list[str]], found: "Assign
         head = (
             f"# {file.removesuffix('.txt')}: {len(names)} images; segkit prepare splits {what}{by} --seed {args.seed}\n"
         )
-        contents[folder / file] = head + "".join(f"{list_line(name)}\n" for name in names)
+        contents[folder / file] = head + list_text(names)
     differing = [path for path, text in contents.items() if path.is_file() and read_text(path) != text]
     if differing and not args.overwrite:
         raise ConfigError(f"{differing[0]}: holds another split; choose another --out, or replace it by --overwrite")

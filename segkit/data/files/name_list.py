@@ -79,9 +79,9 @@ def read_lines(path: Path, layout: str) -> list[Line]:
     return lines
 
 
-def list_line(name: str) -> str:
-    """Returns the line of a list that means an image: a name that would be a comment begins with ./ there."""
-    return f"./{name}" if name.startswith("#") else name
+def list_text(names: Iterable[str]) -> str:
+    """Returns the text of a list, a line for each image: a name that would be a comment begins with ./ there."""
+    return "".join(f"./{name}\n" if name.startswith("#") else f"{name}\n" for name in names)
 
 
 def read_names(path: Path, layout: str) -> list[str]:

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from segkit.data.files.name_list import list_line
+from segkit.data.files.name_list import list_text
 from segkit.data.formats.base import LabelledImage, LabelWriter, Written
 from segkit.data.formats.common import BACKGROUND, background_of
 from segkit.data.formats.draw import box_of, draw_classes, object_codes
@@ -93,13 +93,10 @@ class VocWriter(LabelWriter):
     def close(self) -> Written:
         lists = {split: [os.path.splitext(name)[0] for name in names] for split, names in self.splits.items()}
         for split, stems in (lists or {"all": list(self._has_masks)}).items():
-            write_whole(
-                self.folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{list_line(stem)}\n" for stem in stems)
-            )
+            write_whole(self.folder / "ImageSets" / "Main" / f"{split}.txt", list_text(stems))
             segmented = [stem for stem in stems if self._has_masks.get(stem)]
             if segmented:
-                text = "".join(f"{list_line(stem)}\n" for stem in segmented)
-                write_whole(self.folder / "ImageSets" / "Segmentation" / f"{split}.txt", text)
+                write_whole(self.folder / "ImageSets" / "Segmentation" / f"{split}.txt", list_text(segmented))
         colors = [*default_palette(len(self._classes)), default_palette(256)[IGNORE]]
         rows = [f"{line_of(name)}:{r},{g},{b}::\n" for name, (r, g, b) in zip((*self._classes, "void"), colors)]
         write_whole(self.folder / "labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(rows))

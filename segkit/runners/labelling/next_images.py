@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from segkit.data.files.name_list import list_line
+from segkit.data.files.name_list import list_text
 from segkit.files import write_whole
 from segkit.ops.self_training.choice import UncertainBox, choose
 from segkit.runners.labelling.drafts import Pictures
@@ -128,7 +128,7 @@ def write_choice(
     write_whole(folder / FINDINGS, json.dumps(content, indent=1) + "\n")
     write_whole(folder / PAGE, _page(picks, looks, pictures, question, total))
     # last: a list that is there is of a choice that is whole
-    write_whole(folder / LIST, "".join(f"{list_line(name)}\n" for name in names))
+    write_whole(folder / LIST, list_text(names))
 
 
 def _page(
