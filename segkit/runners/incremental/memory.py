@@ -127,11 +127,15 @@ def remember(
     present = np.zeros(len(dataset.classes) - 1, np.int64)
     present[: len(totals)] = totals
     for index, name in enumerate(dataset.ids):
-        if name not in known:
+        is_new, is_counted = name not in known, settings.rule == "greedy"
+        if not (is_new or is_counted):
+            continue
+        mask = dataset.mask(index)
+        if is_new:
             ids.append(name)
-            shown.append(_classes_of(dataset, index, model if step else None, loop.device, settings.threshold))
-        if settings.rule == "greedy":
-            labelled = np.unique(dataset.mask(index))
+            shown.append(_classes_of(dataset, index, mask, model if step else None, loop.device, settings.threshold))
+        if is_counted:
+            labelled = np.unique(mask)
             present[labelled[(labelled > num_old) & (labelled <= len(present))].astype(np.int64) - 1] += 1
     rng = np.random.RandomState([loop.settings.seed, step])
     chosen = choose_memory(shown, present, settings, rng, num_remembered=num_remembered, num_old=num_old)
@@ -145,10 +149,14 @@ def remember(
 
 @torch.no_grad()
 def _classes_of(
-    dataset: "ClassSteps", index: int, model: GrowingSegmentor | None, device: torch.device, threshold: float
+    dataset: "ClassSteps",
+    index: int,
+    mask: np.ndarray,
+    model: GrowingSegmentor | None,
+    device: torch.device,
+    threshold: float,
 ) -> list[int]:
-    """Ranks of the classes that an image shows by its labels, and by the model where these are background."""
-    mask = dataset.mask(index)
+    """Ranks of the classes that an image shows by its labels [H,W], and by the model where these are background."""
     if model is not None:
         sample = dataset.with_proposals(Sample(image=dataset.image(index)), dataset.ids[index])
         image = torch.from_numpy(np.ascontiguousarray(sample["image"].transpose(2, 0, 1)))[None].to(device)
