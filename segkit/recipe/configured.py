@@ -1,6 +1,5 @@
 """The sections that choices and data sets make, for trying them out before a config file is written."""
 
-import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from segkit.config import Config, load_config
 from segkit.recipe.choice import Choice
-from segkit.registry import DATASETS
 from segkit.schema import check
 
 DATASET = "dataset."
@@ -61,9 +59,7 @@ def configured(choices: Sequence[Choice], datasets: Mapping[str, Mapping[str, An
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         cfg = load_config(file)
     for section in datasets:  # whole, without the arguments of the base's own
-        cfg[section]["dataset"] = values[section]["dataset"]
-        cls = DATASETS.get(cfg[section]["dataset"]["type"], f"{section}.dataset.type")
-        if "split" not in inspect.signature(cls).parameters:
-            cfg[section]["dataset"].pop("split", None)
+        given = values[section]["dataset"].items()
+        cfg[section]["dataset"] = {key: value for key, value in given if (key, value) != ("split", None)}
     check(cfg)
     return cfg
