@@ -121,7 +121,7 @@ def count_macs(model: "Network", image: "Tensor") -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:  # torch's counter wants a graph of parameters that a layer is given, as queries are
+    for parameter in trained:  # torch's counter wants a graph of views of parameters, as queries are
         parameter.requires_grad_(False)
     try:
         with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
